@@ -1,0 +1,155 @@
+//! Events to bytes (HTML 9.2.5, the event stream format).
+//!
+//! Each function appends whole lines; an event ends with its blank line. Nothing that can be
+//! passed in can end a line or a field early: types and ids are checked when they are made,
+//! and data is split at each of its line breaks.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::event::{DEFAULT_TYPE, EventRef};
+
+/// Appends an event: type, retry, id, then data, each only where there is one.
+///
+/// There is always a `data` line, since an event without one is not dispatched.
+pub fn event(event: EventRef<'_>, out: &mut Vec<u8>) {
+    out.reserve(event.data.len() + 64);
+    if event.event_type != DEFAULT_TYPE {
+        field("event", event.event_type, out);
+    }
+    if let Some(time) = event.retry {
+        retry_field(time, out);
+    }
+    if let Some(id) = event.id {
+        field("id", id, out);
+    }
+    lines(event.data, |line| field("data", line, out));
+    out.push(b'\n');
+}
+
+/// Appends a comment, which no client dispatches: a heartbeat, or a word to who reads the
+/// raw stream. A text of several lines becomes several comments.
+pub fn comment(text: &str, out: &mut Vec<u8>) {
+    lines(text, |line| {
+        out.push(b':');
+        out.extend_from_slice(line.as_bytes());
+        out.push(b'\n');
+    });
+}
+
+/// Appends a reconnection time that belongs to no event. It takes effect at once.
+pub fn retry(time: Duration, out: &mut Vec<u8>) {
+    retry_field(time, out);
+    out.push(b'\n');
+}
+
+/// Appends a field of another name, once for each line of `value`. Clients ignore names that
+/// the standard does not know (HTML 9.2.6), so this carries what only some can read. It
+/// belongs to the event that is appended next.
+///
+/// # Panics
+/// If `name` is empty or holds a colon or a line break: names are the program's own.
+pub fn extra_field(name: &'static str, value: &str, out: &mut Vec<u8>) {
+    assert!(
+        !name.is_empty() && !name.contains([':', '\r', '\n']),
+        "{name:?} is no name of a field"
+    );
+    lines(value, |line| field(name, line, out));
+}
+
+fn retry_field(time: Duration, out: &mut Vec<u8>) {
+    writeln!(out, "retry: {}", time.as_millis()).expect("writing to a Vec never fails");
+}
+
+/// `line` has no line break.
+fn field(name: &str, line: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_bytes());
+    // The space is stripped again by every reader, and so keeps one that the value begins with.
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(line.as_bytes());
+    out.push(b'\n');
+}
+
+/// Calls `each` with every line of `text`, at least once; LF, CR and CRLF end a line.
+fn lines(text: &str, mut each: impl FnMut(&str)) {
+    let bytes = text.as_bytes();
+    let mut start = 0;
+    for end in memchr::memchr2_iter(b'\r', b'\n', bytes) {
+        // The LF of a CRLF: its line ended at the CR.
+        if end > 0 && bytes[end] == b'\n' && bytes[end - 1] == b'\r' {
+            start = end + 1;
+            continue;
+        }
+        each(&text[start..end]);
+        start = end + 1;
+    }
+    each(&text[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Event;
+
+    fn check(one: Event, expected: &str) {
+        let mut out = Vec::new();
+        event(one.as_ref(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn data_alone_is_one_line() {
+        check(Event::new("a"), "data: a\n\n");
+    }
+
+    #[test]
+    fn empty_data_is_still_an_event() {
+        check(Event::new(""), "data: \n\n");
+    }
+
+    #[test]
+    fn each_kind_of_line_break_begins_a_new_data_line() {
+        check(Event::new("a\nb\rc\r\nd"), "data: a\ndata: b\ndata: c\ndata: d\n\n");
+    }
+
+    #[test]
+    fn line_breaks_at_both_ends_are_kept() {
+        check(Event::new("\na\n"), "data: \ndata: a\ndata: \n\n");
+        check(Event::new("\n\r"), "data: \ndata: \ndata: \n\n");
+    }
+
+    #[test]
+    fn a_leading_space_survives_the_one_that_readers_strip() {
+        check(Event::new(" a"), "data:  a\n\n");
+    }
+
+    #[test]
+    fn the_other_fields_come_before_the_data() {
+        let all = Event::new("x")
+            .with_id("7")
+            .unwrap()
+            .with_type("price")
+            .unwrap()
+            .with_retry(Duration::from_millis(2500));
+        check(all, "event: price\nretry: 2500\nid: 7\ndata: x\n\n");
+    }
+
+    #[test]
+    fn an_id_or_type_that_would_end_its_line_cannot_be_made() {
+        for text in ["a\nb", "a\rb", "\r\n"] {
+            assert!(Event::new("").with_id(text).is_err());
+            assert!(Event::new("").with_type(text).is_err());
+        }
+        assert!(Event::new("").with_id("a\0").is_err());
+        assert!(Event::new("").with_type("").is_err());
+    }
+
+    #[test]
+    fn a_comment_of_several_lines_stays_a_comment() {
+        let mut out = Vec::new();
+        comment("a\r\ndata: b", &mut out);
+        assert_eq!(out, b":a\n:data: b\n");
+    }
+}

@@ -98,7 +98,7 @@ test("a refused stream is told in the hub's words, and not asked for again", asy
 
   await topic.openButton.click();
   await topic.reaches("closed 2");
-  await topic.says(/^The hub answered 403.*: the token allows no such topic It would be refused again/);
+  await topic.says(/^The hub answered 403.*: the token allows no such topic\. It would be refused again/);
   // The stream itself, and the one request that found out why.
   assert.equal(asked, 2);
 });
@@ -125,12 +125,32 @@ test("a hub that is busy is asked again when it says, from the last event id", a
 
   await hub.kill();
   const next = await Hub.start(t, { listen: hub.listen });
-  await topic.says(/The hub answered 503.*: too many Trying again in \d+ s\./);
+  await topic.says(/The hub answered 503.*: too many\. Trying again in \d+ s\./);
   const asked = page.waitForRequest((request) => request.url().includes("lastEventID="));
   await page.unroute("**/.well-known/mercure?*");
   assert.equal(new URL((await asked).url()).searchParams.get("lastEventID"), id);
   await topic.reaches("open 1");
   assert.equal(await next.subscribers(), 1);
+});
+
+test("where the browser gives up on a hub that is away, the page goes on trying", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, clock } = await HubPage.open(t, browser, hub.origin);
+  // As in Firefox, where a refused connection closes an EventSource for good: the stream is
+  // answered with what closes it, and the request that finds out why isn't answered at all.
+  let tries = 0;
+  await page.route("**/sse", (route) => {
+    if (route.request().resourceType() !== "eventsource") return route.abort("connectionrefused");
+    tries += 1;
+    return route.fulfill({ status: 500 });
+  });
+
+  await clock.openButton.click();
+  await clock.says(/The hub can't be reached\. Trying again in [12] s\./);
+  assert.equal(await clock.state(), "connecting 0");
+  await until("it tried again", () => tries >= 2);
+  await page.unroute("**/sse");
+  await clock.reaches("open 1");
 });
 
 test("an answer that is no event stream is told", async (t) => {

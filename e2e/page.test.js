@@ -129,6 +129,22 @@ test("the type in the publish form is listened for, and types named beside it", 
   assert.deepEqual(types, ["back", "sold-out", "price"]);
 });
 
+test("published events may be of the types that EventSource uses itself", async (t) => {
+  const hub = await Hub.start(t);
+  const { topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.part.getByText("Where to start, and which types").click();
+  await topic.part.getByLabel("Listen for these types too").fill("open error");
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+
+  await hub.publish({ topic: TOPIC, type: "error", data: "no failure" });
+  await hub.publish({ topic: TOPIC, type: "open", data: "no opening" });
+  await topic.shows("no opening");
+  assert.deepEqual(await topic.data(), ["no opening", "no failure"]);
+  assert.equal(await topic.state(), "open 1");
+  assert.equal(await hub.subscribers(), 1);
+});
+
 test("a refused publish is told in the hub's words", async (t) => {
   const hub = await Hub.start(t);
   const hubPage = await HubPage.open(t, browser, hub.origin);
@@ -216,6 +232,19 @@ test("JSON is indented on demand, its values untouched", async (t) => {
   ].join("\n");
   assert.deepEqual(await topic.data(), [indented]);
   await topic.part.getByLabel("Indent JSON").uncheck();
+  assert.deepEqual(await topic.data(), [data]);
+});
+
+test("long data is cut, and shown whole on demand", async (t) => {
+  const hub = await Hub.start(t);
+  const { topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+  const data = "0123456789".repeat(1_000);
+  await hub.publish({ topic: TOPIC, data });
+  await topic.shows(`${data.slice(0, 2_000)}…`);
+
+  await topic.part.getByRole("button", { name: "Show all 10000 characters" }).click();
   assert.deepEqual(await topic.data(), [data]);
 });
 

@@ -50,7 +50,7 @@ async function explain(response) {
   if (response.status === 204) {
     return { kind: "refused", words: "The hub says that there is nothing to come (204)." };
   }
-  const answered = `${await sayStatus(response)}`;
+  const answered = await sayStatus(response);
   if (response.status === 408 || response.status === 425 || response.status === 429 || response.status >= 500) {
     const seconds = Number(response.headers.get("Retry-After") ?? "x");
     return { kind: "busy", words: answered, retryMs: Number.isFinite(seconds) ? seconds * 1_000 : null };
@@ -67,7 +67,8 @@ async function explain(response) {
 export async function sayStatus(response) {
   const status = `${response.status}${response.statusText ? ` ${response.statusText}` : ""}`;
   const body = (await beginning(response)).trim();
-  return body === "" ? `The hub answered ${status}.` : `The hub answered ${status}: ${body}`;
+  if (body === "") return `The hub answered ${status}.`;
+  return `The hub answered ${status}: ${body}${/[.!?…]$/.test(body) ? "" : "."}`;
 }
 
 /**

@@ -140,8 +140,9 @@ export class Stream {
     this.#suspended = false;
     const source = new EventSource(this.#here());
     this.#source = source;
-    source.onopen = () => this.#opened();
-    source.onerror = () => this.#failed(source);
+    // Published events can be of the types `open` and `error` too.
+    source.onopen = (event) => event instanceof MessageEvent || this.#opened();
+    source.onerror = (event) => event instanceof MessageEvent || this.#failed(source);
     for (const type of this.#types) source.addEventListener(type, this.#receive);
     this.#timer = setTimeout(() => this.#say(CONNECTING, WORDS_OF_LIMIT), ANSWER_EXPECTED_MS);
     this.#say(CONNECTING, words);
@@ -154,8 +155,9 @@ export class Stream {
     return url.href;
   }
 
-  /** @param {MessageEvent<string>} event */
+  /** @param {Event} event */
   #receive = (event) => {
+    if (!(event instanceof MessageEvent)) return;
     // A new `EventSource` starts without an id, though its stream goes on from one.
     if (event.lastEventId !== "") this.lastEventId = event.lastEventId;
     if (event.type === NOTICE_TYPE) this.#drainMs = readNotice(event.data).retryMs ?? this.#drainMs;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidings_sse::{EventId, encode};
 use tokio::sync::{Notify, oneshot};
 
-use crate::access::Rights;
+use crate::access::{Access, Rights};
 use crate::feed::{Source, StreamOptions};
 use crate::journal::{AppendError, Journal, MemoryJournal, Position, ReadError, Retention};
 use crate::limits::{
@@ -35,6 +35,17 @@ struct Inner {
     streams: Arc<AtomicUsize>,
     streams_max: usize,
     draining: AtomicBool,
+    clock: AtomicBool,
+    access: Access,
+    options: HttpOptions,
+}
+
+/// What the hub answers over HTTP beside its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HttpOptions {
+    pub(crate) demo: bool,
+    pub(crate) admin: bool,
+    pub(crate) body_bytes_max: usize,
 }
 
 /// How a hub is to be.
@@ -44,6 +55,8 @@ pub struct HubBuilder {
     shards: usize,
     heartbeat: Duration,
     streams_max: usize,
+    access: Access,
+    options: HttpOptions,
 }
 
 impl HubBuilder {
@@ -78,6 +91,35 @@ impl HubBuilder {
         self
     }
 
+    /// Who may use the hub over HTTP. By default nobody.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Whether the demo clock ticks at `/sse`. By default it does not.
+    #[must_use]
+    pub fn demo(mut self, demo: bool) -> Self {
+        self.options.demo = demo;
+        self
+    }
+
+    /// Whether `/healthz`, `/readyz` and `/metrics` stand beside the rest. By default they do
+    /// not; see [`crate::admin_router`].
+    #[must_use]
+    pub fn admin(mut self, admin: bool) -> Self {
+        self.options.admin = admin;
+        self
+    }
+
+    /// Bytes that the body of a publish may have. By default 1 MiB.
+    #[must_use]
+    pub fn body_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.body_bytes_max = bytes;
+        self
+    }
+
     /// Starts the hub.
     ///
     /// # Errors
@@ -100,6 +142,9 @@ impl HubBuilder {
             streams: Arc::new(AtomicUsize::new(0)),
             streams_max: self.streams_max,
             draining: AtomicBool::new(false),
+            clock: AtomicBool::new(false),
+            access: self.access,
+            options: self.options,
         })))
     }
 }
@@ -115,13 +160,15 @@ pub(crate) enum Cursor {
     After(String),
 }
 
+/// The id that stands for the place before everything that the journal has.
+pub(crate) const EARLIEST: &str = "earliest";
+
 /// A stream that can be opened.
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) opening: Opening,
-    /// What the cursor headers say: the id after which the stream goes on. Only where the
-    /// subscriber named a cursor.
-    pub(crate) cursor: Option<String>,
+    /// What the cursor headers say: the id after which the stream goes on, or `earliest`.
+    pub(crate) cursor: String,
 }
 
 impl Hub {
@@ -133,6 +180,8 @@ impl Hub {
             shards: cores,
             heartbeat: Duration::from_secs(15),
             streams_max: usize::MAX,
+            access: Access::default(),
+            options: HttpOptions { demo: false, admin: false, body_bytes_max: 1 << 20 },
         }
     }
 
@@ -154,7 +203,6 @@ impl Hub {
     /// # Errors
     /// See [`PublishError`]; nothing was published then.
     pub async fn publish_all(&self, updates: Vec<Update>) -> Result<Vec<EventId>, PublishError> {
-        let begun = Instant::now();
         for (index, update) in updates.iter().enumerate() {
             update.check().map_err(|cause| PublishError::Invalid { index, cause })?;
         }
@@ -168,9 +216,7 @@ impl Hub {
         }
         let count = updates.len() as u64;
         let ids = self.journal().append(updates).await.map_err(PublishError::Journal)?;
-        let metrics = self.metrics();
-        metrics.updates.inc_by(count);
-        metrics.publish_ack.observe(begun.elapsed().as_secs_f64());
+        self.metrics().updates.inc_by(count);
         Ok(ids)
     }
 
@@ -211,13 +257,16 @@ impl Hub {
         let journal = self.journal();
         let edges = journal.edges();
         let (start, cursor) = match cursor {
-            Cursor::Now => (edges.last.position, None),
-            Cursor::Earliest => (edges.first.previous(), Some("earliest".to_owned())),
+            Cursor::Now if edges.last.position == Position::START => {
+                (Position::START, EARLIEST.to_owned())
+            }
+            Cursor::Now => (edges.last.position, edges.last.to_string()),
+            Cursor::Earliest => (edges.first.previous(), EARLIEST.to_owned()),
             Cursor::After(asked) => match journal.find(&asked, &rights).await? {
                 None => {
                     self.metrics().gap(GapCause::Reset, 1);
                     tell(Notice::Reset { asked }, &edges.last.to_event_id());
-                    (edges.last.position, Some("earliest".to_owned()))
+                    (edges.last.position, EARLIEST.to_owned())
                 }
                 Some(found) => match journal.missed(found, &selectors, &rights).await? {
                     Some(missed) => {
@@ -225,13 +274,13 @@ impl Hub {
                         let oldest = missed.oldest.to_string();
                         let notice = Notice::Gap { asked: Some(asked), oldest };
                         tell(notice, &missed.resume.to_event_id());
-                        (missed.resume.position, Some("earliest".to_owned()))
+                        (missed.resume.position, EARLIEST.to_owned())
                     }
                     None => {
                         if let Ok(id) = EventId::new(&asked) {
                             tell(Notice::Resumed { asked: asked.clone() }, &id);
                         }
-                        (found, Some(asked))
+                        (found, asked)
                     }
                 },
             },
@@ -313,6 +362,23 @@ impl Hub {
 
     pub(crate) fn journal(&self) -> &dyn Journal {
         self.0.setting.journal.as_ref()
+    }
+
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.0.setting.heartbeat
+    }
+
+    /// True the first time: the clock is to be started now, and not again.
+    pub(crate) fn claim_clock(&self) -> bool {
+        !self.0.clock.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
+    }
+
+    pub(crate) fn options(&self) -> &HttpOptions {
+        &self.0.options
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -16,11 +16,13 @@ mod shard;
 mod window;
 mod wire;
 
+mod http;
 mod hub;
 mod metrics;
 
-pub use access::Rights;
+pub use access::{Access, Rights};
 pub use feed::StreamOptions;
+pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};
 pub use journal::{
     AppendError, Batch, Edges, Epoch, Follower, HubId, Journal, MemoryJournal, Missed, Pending,

@@ -57,7 +57,9 @@ pub(crate) const SOCKET_SEND_BYTES: usize = 64 << 10;
 /// Connections that wait to be accepted.
 pub(crate) const BACKLOG: i32 = 4096;
 /// Time for a request's head, and between two requests of one connection.
-pub(crate) const HEAD_TIME: Duration = Duration::from_secs(15);
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);
+/// Bytes of a request's head.
+pub(crate) const HEAD_BYTES: usize = 64 << 10;
 /// Time for a request's body.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
 /// Bytes that a subscriber may send on its open stream, for no purpose, before it is closed.

@@ -1,5 +1,6 @@
 //! What a publisher sends: an event, its topics, and whether it is private.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,18 @@ impl Update {
         let topic = topic.into();
         if !self.topics.contains(&topic) {
             self.topics.push(topic);
+        }
+        self
+    }
+
+    /// The same update, also about all of these topics.
+    #[must_use]
+    pub(crate) fn about_all(mut self, topics: impl IntoIterator<Item = String>) -> Self {
+        let mut seen: HashSet<Topic> = self.topics.iter().cloned().collect();
+        for topic in topics.into_iter().map(Topic::from) {
+            if seen.insert(topic.clone()) {
+                self.topics.push(topic);
+            }
         }
         self
     }

@@ -30,6 +30,7 @@ mod block;
 mod fields;
 mod item;
 mod limits;
+mod line_end;
 mod lines;
 
 use core::ops::Range;
@@ -49,6 +50,8 @@ use crate::event::{DEFAULT_TYPE, EventId, EventRef};
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
+    /// A data line of this length is within the limits of line and event.
+    lone_line_bytes_max: usize,
     lines: Lines,
     block: Block,
     last_event_id: String,
@@ -73,6 +76,12 @@ enum Step {
     Failed(DecodeError),
 }
 
+/// A line with a blank line behind it and nothing else in its block: where its text is.
+enum LoneLine {
+    Data(Range<usize>),
+    Comment(Range<usize>),
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OwnId {
     Given,
@@ -84,6 +93,7 @@ impl Decoder {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            lone_line_bytes_max: limits.line_bytes_max.min(limits.event_bytes_max),
             lines: Lines::new(limits.line_bytes_max),
             block: Block::default(),
             last_event_id: String::new(),
@@ -107,8 +117,27 @@ impl Decoder {
 
     /// The next item of what has been pushed, or `None` until there is more.
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self) -> Option<Item<'_>> {
+        // What streams consist of for the most part comes without going through a `Step`.
+        match self.read_lone_line() {
+            Some(LoneLine::Data(data)) => Some(Item::Event(DecodedEvent {
+                event: EventRef {
+                    data: &self.lines.text()[data],
+                    event_type: DEFAULT_TYPE,
+                    id: None,
+                    retry: None,
+                },
+                last_event_id: &self.last_event_id,
+            })),
+            Some(LoneLine::Comment(text)) => Some(Item::Comment(&self.lines.text()[text])),
+            None => self.next_in_block(),
+        }
+    }
+
+    /// The next item, whatever it is.
+    #[inline(never)]
+    fn next_in_block(&mut self) -> Option<Item<'_>> {
         let step = self.advance()?;
         let text = self.lines.text();
         Some(match step {
@@ -162,6 +191,27 @@ impl Decoder {
         self.block.clear();
         self.state = State::Reading;
         if unfinished { StreamEnd::Unfinished } else { StreamEnd::Clean }
+    }
+
+    /// Reads a block of one data line, or a comment between blocks. All they need is the line,
+    /// and none of what a block can hold.
+    #[inline(always)]
+    fn read_lone_line(&mut self) -> Option<LoneLine> {
+        if self.block.has_fields {
+            return None;
+        }
+        match self.lines.unsearched() {
+            [b':', ..] => {
+                let line = self.lines.next_with_blank(self.limits.line_bytes_max)?;
+                Some(LoneLine::Comment(line.start + ":".len()..line.end))
+            }
+            [b'd', b'a', b't', b'a', b':', after, ..] => {
+                let name_len = "data:".len() + usize::from(*after == b' ');
+                let line = self.lines.next_with_blank(self.lone_line_bytes_max)?;
+                Some(LoneLine::Data(line.start + name_len..line.end))
+            }
+            _ => None,
+        }
     }
 
     /// Reads lines until one of them, or several, make an item.

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::Lost;
+use super::{Lost, line_end};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -92,7 +92,11 @@ impl Lines {
     /// Removes the lines already given out. Their ranges mean nothing any more.
     pub(super) fn make_room(&mut self) {
         self.count_work(self.text.len() - self.start);
-        self.text.drain(..self.start);
+        if self.start == self.text.len() {
+            self.text.clear();
+        } else {
+            self.text.drain(..self.start);
+        }
         self.scanned -= self.start;
         self.start = 0;
     }
@@ -103,21 +107,26 @@ impl Lines {
         self.count_work(bytes.len());
         if self.unfinished.len > 0 {
             bytes = self.finish_character(bytes);
-        }
-        loop {
-            let error = match str::from_utf8(bytes) {
-                Ok(text) => return self.text.push_str(text),
-                Err(error) => error,
-            };
-            let (valid, rest) = bytes.split_at(error.valid_up_to());
-            self.text.push_str(str::from_utf8(valid).unwrap_or_default());
-            let Some(invalid) = error.error_len() else {
-                self.unfinished.bytes[..rest.len()].copy_from_slice(rest);
-                self.unfinished.len = rest.len();
+            if bytes.is_empty() {
                 return;
-            };
-            self.text.push(char::REPLACEMENT_CHARACTER);
-            bytes = &rest[invalid..];
+            }
+        }
+        let (bytes, unfinished) = split_unfinished(bytes);
+        self.unfinished.bytes[..unfinished.len()].copy_from_slice(unfinished);
+        self.unfinished.len = unfinished.len();
+        match str::from_utf8(bytes) {
+            Ok(text) => self.text.push_str(text),
+            Err(_) => self.push_lossy(bytes),
+        }
+    }
+
+    #[cold]
+    fn push_lossy(&mut self, bytes: &[u8]) {
+        for chunk in bytes.utf8_chunks() {
+            self.text.push_str(chunk.valid());
+            if !chunk.invalid().is_empty() {
+                self.text.push(char::REPLACEMENT_CHARACTER);
+            }
         }
     }
 
@@ -157,7 +166,7 @@ impl Lines {
         // Every other line is blank in a stream of short events, and needs no search.
         let end = match bytes.get(self.scanned)? {
             b'\n' | b'\r' => self.scanned,
-            _ => match memchr::memchr2(b'\n', b'\r', &bytes[self.scanned..]) {
+            _ => match line_end::find(&bytes[self.scanned..]) {
                 Some(offset) => self.scanned + offset,
                 None => {
                     self.hold_unterminated();
@@ -184,6 +193,39 @@ impl Lines {
             return Some(Found::TooLong(self.skip(line)));
         }
         Some(Found::Line(line))
+    }
+
+    /// What has not been searched, if a line begins there and nothing else can.
+    #[inline(always)]
+    pub(super) fn unsearched(&self) -> &[u8] {
+        if self.expecting == Expecting::Line && self.scanned == self.start && self.skipped.is_none()
+        {
+            &self.text.as_bytes()[self.start..]
+        } else {
+            &[]
+        }
+    }
+
+    /// The next line if all of it is [`unsearched`](Self::unsearched) and a blank line follows,
+    /// and that blank line with it. Only line feeds will do, and no more than `bytes_max`.
+    #[inline(always)]
+    pub(super) fn next_with_blank(&mut self, bytes_max: usize) -> Option<Range<usize>> {
+        let bytes = &self.text.as_bytes()[self.start..];
+        let Some(len) = line_end::find(bytes) else {
+            self.hold_unterminated();
+            return None;
+        };
+        let is_whole = bytes[len..].starts_with(b"\n\n");
+        // If the rest is not as hoped, the search need not be done again.
+        self.scanned = self.start + len;
+        self.count_work(len);
+        if !is_whole || len > bytes_max {
+            return None;
+        }
+        let line = self.start..self.scanned;
+        self.start = line.end + 2;
+        self.scanned = self.start;
+        Some(line)
     }
 
     /// Whether a line is over the limit that has not come to its end.
@@ -256,4 +298,23 @@ impl Lines {
     #[cfg(not(test))]
     #[inline]
     fn count_work(&self, _bytes: usize) {}
+}
+
+/// Splits off a character whose end has not come yet.
+#[inline]
+fn split_unfinished(bytes: &[u8]) -> (&[u8], &[u8]) {
+    // Its first byte is the last that is no continuation byte, and one of the last three.
+    let is_continuation = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+    let tail = bytes.iter().rev().take(3).take_while(|byte| is_continuation(byte)).count() + 1;
+    match bytes.split_at_checked(bytes.len().wrapping_sub(tail)) {
+        Some((before, character)) if !character[0].is_ascii() => {
+            match str::from_utf8(character) {
+                // Whole, or invalid whatever comes: then it is no matter for later.
+                Ok(_) => (bytes, &[]),
+                Err(error) if error.error_len().is_some() => (bytes, &[]),
+                Err(_) => (before, character),
+            }
+        }
+        _ => (bytes, &[]),
+    }
 }

@@ -131,6 +131,7 @@ impl Decoder {
                 last_event_id: &self.last_event_id,
             })),
             Some(LoneLine::Comment(text)) => Some(Item::Comment(&self.lines.text()[text])),
+            None if self.lines.is_searched() => None,
             None => self.next_in_block(),
         }
     }
@@ -200,7 +201,7 @@ impl Decoder {
         if self.block.has_fields {
             return None;
         }
-        match self.lines.unsearched() {
+        match self.lines.upcoming() {
             [b':', ..] => {
                 let line = self.lines.next_with_blank(self.limits.line_bytes_max)?;
                 Some(LoneLine::Comment(line.start + ":".len()..line.end))

@@ -195,37 +195,42 @@ impl Lines {
         Some(Found::Line(line))
     }
 
-    /// What has not been searched, if a line begins there and nothing else can.
+    /// The text from where a line begins, if nothing else can be there: what comes next, be it
+    /// whole or not.
     #[inline(always)]
-    pub(super) fn unsearched(&self) -> &[u8] {
-        if self.expecting == Expecting::Line && self.scanned == self.start && self.skipped.is_none()
-        {
+    pub(super) fn upcoming(&self) -> &[u8] {
+        if self.expecting == Expecting::Line && self.skipped.is_none() {
             &self.text.as_bytes()[self.start..]
         } else {
             &[]
         }
     }
 
-    /// The next line if all of it is [`unsearched`](Self::unsearched) and a blank line follows,
-    /// and that blank line with it. Only line feeds will do, and no more than `bytes_max`.
+    /// The line that is [`upcoming`](Self::upcoming) if it is whole and a blank line follows, and
+    /// that blank line with it. Only line feeds will do, and no more than `bytes_max`.
     #[inline(always)]
     pub(super) fn next_with_blank(&mut self, bytes_max: usize) -> Option<Range<usize>> {
-        let bytes = &self.text.as_bytes()[self.start..];
-        let Some(len) = line_end::find(bytes) else {
+        let bytes = &self.text.as_bytes()[self.scanned..];
+        let Some(searched) = line_end::find(bytes) else {
             self.hold_unterminated();
             return None;
         };
-        let is_whole = bytes[len..].starts_with(b"\n\n");
+        let is_whole = bytes[searched..].starts_with(b"\n\n");
+        self.count_work(searched);
         // If the rest is not as hoped, the search need not be done again.
-        self.scanned = self.start + len;
-        self.count_work(len);
-        if !is_whole || len > bytes_max {
+        self.scanned += searched;
+        let line = self.start..self.scanned;
+        if !is_whole || line.len() > bytes_max {
             return None;
         }
-        let line = self.start..self.scanned;
         self.start = line.end + 2;
         self.scanned = self.start;
         Some(line)
+    }
+
+    /// Whether nothing can come of what there is until more has been pushed.
+    pub(super) fn is_searched(&self) -> bool {
+        self.scanned == self.text.len() && self.skipped.is_none()
     }
 
     /// Whether a line is over the limit that has not come to its end.

@@ -19,11 +19,7 @@ slotmap::new_key_type! {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     /// Updates from the journal.
-    Updates {
-        selectors: Selectors,
-        rights: Rights,
-        options: StreamOptions,
-    },
+    Updates { selectors: Selectors, rights: Rights, options: StreamOptions },
     /// The demo clock, which stands in no journal.
     Clock,
 }

@@ -13,7 +13,7 @@ use crate::access::{Access, Rights};
 use crate::feed::{Source, StreamOptions};
 use crate::journal::{AppendError, Journal, MemoryJournal, Position, ReadError, Retention};
 use crate::limits::{
-    PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
+    DRAIN_TIME, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Metrics};
 use crate::notice::Notice;
@@ -36,8 +36,28 @@ struct Inner {
     streams_max: usize,
     draining: AtomicBool,
     clock: AtomicBool,
+    requests: Arc<Requests>,
     access: Access,
     options: HttpOptions,
+}
+
+/// The requests that are under way, so that the last of them are not cut off.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+/// A request that is under way, counted while this lives.
+#[derive(Debug)]
+pub(crate) struct RequestGuard(Arc<Requests>);
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.changed.notify_waiters();
+        }
+    }
 }
 
 /// What the hub answers over HTTP beside its protocol.
@@ -143,6 +163,7 @@ impl HubBuilder {
             streams_max: self.streams_max,
             draining: AtomicBool::new(false),
             clock: AtomicBool::new(false),
+            requests: Arc::default(),
             access: self.access,
             options: self.options,
         })))
@@ -337,6 +358,28 @@ impl Hub {
     /// Whether the hub is going.
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Waits until no request is under way, or five seconds have passed.
+    pub async fn idle(&self) {
+        let idle = async {
+            loop {
+                let changed = self.0.requests.changed.notified();
+                if self.0.requests.count.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                changed.await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_TIME, idle).await.is_err() {
+            tracing::warn!("requests were still under way after {} s", DRAIN_TIME.as_secs());
+        }
+    }
+
+    /// Notes that a request has come, until the guard is dropped.
+    pub(crate) fn count_request(&self) -> RequestGuard {
+        self.0.requests.count.fetch_add(1, Ordering::AcqRel);
+        RequestGuard(Arc::clone(&self.0.requests))
     }
 
     /// Ends the hub's threads, and with them every stream that is left. Blocks until they have

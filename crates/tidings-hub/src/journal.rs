@@ -97,8 +97,10 @@ impl Record {
     pub fn weight(&self) -> u64 {
         const AROUND: usize = 256;
         let event = self.update.event();
-        let topics: usize = self.update.topics().iter().map(|topic| topic.as_str().len() + 16).sum();
-        (AROUND + event.data().len() + event.event_type().len() + self.id.as_str().len() + topics) as u64
+        let topics: usize =
+            self.update.topics().iter().map(|topic| topic.as_str().len() + 16).sum();
+        (AROUND + event.data().len() + event.event_type().len() + self.id.as_str().len() + topics)
+            as u64
     }
 }
 

@@ -69,7 +69,5 @@ pub(crate) const STREAM_INPUT_BYTES: usize = 64 << 10;
 pub(crate) const RETRY: Duration = Duration::from_millis(3000);
 /// See [`RETRY`].
 pub(crate) const RETRY_JITTER: Duration = Duration::from_millis(1000);
-/// Descriptors that no stream may use: for publishers, probes and refusals.
-pub(crate) const DESCRIPTORS_RESERVED: usize = 128;
 /// How long the end of a drain waits for requests that are under way.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(5);

@@ -259,9 +259,8 @@ impl<S: Socket> Shard<S> {
             return Rest::NotRouted;
         }
         let feed = &self.feeds[feed];
-        let in_window = |offset: &Offset| {
-            *offset >= self.window.start() && feed.since(*offset).is_some()
-        };
+        let in_window =
+            |offset: &Offset| *offset >= self.window.start() && feed.since(*offset).is_some();
         let by_position = || match behind.place.half {
             None => self.window.offset_after(behind.place.through).filter(in_window),
             Some(_) => None,

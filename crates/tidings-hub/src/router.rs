@@ -21,9 +21,7 @@ impl Router {
         for selector in selectors.iter() {
             match selector {
                 Selector::All => self.all.insert(feed),
-                Selector::Exact(topic) => {
-                    self.exact.entry(topic.clone()).or_default().insert(feed)
-                }
+                Selector::Exact(topic) => self.exact.entry(topic.clone()).or_default().insert(feed),
             };
         }
     }

@@ -167,11 +167,7 @@ fn check_id(id: &str) -> Result<(), InvalidUpdate> {
 fn check_type(event_type: &str) -> Result<(), InvalidUpdate> {
     let what = "the type";
     if event_type.len() > TYPE_BYTES_MAX {
-        return Err(InvalidUpdate::TooLong {
-            what,
-            bytes: event_type.len(),
-            max: TYPE_BYTES_MAX,
-        });
+        return Err(InvalidUpdate::TooLong { what, bytes: event_type.len(), max: TYPE_BYTES_MAX });
     }
     check_characters(what, event_type)?;
     // `tidings` is how the hub itself speaks to subscribers, `mercure` how it tells presence.
@@ -291,7 +287,10 @@ impl fmt::Display for InvalidUpdate {
             }
             Self::BadCharacter { what, character } => {
                 let code = u32::from(*character);
-                write!(f, "{what} has the character U+{code:04X}; control and invisible format characters are not allowed")
+                write!(
+                    f,
+                    "{what} has the character U+{code:04X}; control and invisible format characters are not allowed"
+                )
             }
             Self::TopicIsAll => {
                 f.write_str("\"*\" selects all topics and cannot be published to; name a topic")

@@ -6,8 +6,8 @@
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
 use axum::response::IntoResponse;
+use axum::response::Response;
 use url::{Host, Url};
 
 use super::App;
@@ -30,6 +30,7 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         }
         return refusal.into_response();
     }
+    let _under_way = app.hub.count_request();
     next.run(request).await
 }
 
@@ -56,7 +57,9 @@ fn check(
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = origin.to_str().unwrap_or("null");
         let same = host.is_some_and(|host| {
-            origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+            origin
+                .split_once("://")
+                .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
         });
         if same || access.may_publish_from(origin) {
             return Ok(());
@@ -101,7 +104,12 @@ mod tests {
     fn a_foreign_website_cannot_publish_to_a_hub_on_loopback() {
         let access = Access::development();
         assert!(post(&access, "localhost:8081", None, None));
-        assert!(post(&access, "localhost:8081", Some("http://localhost:8081"), Some("same-origin")));
+        assert!(post(
+            &access,
+            "localhost:8081",
+            Some("http://localhost:8081"),
+            Some("same-origin")
+        ));
         assert!(post(&access, "localhost:8081", Some("http://127.0.0.1:5173"), Some("cross-site")));
         assert!(!post(&access, "localhost:8081", Some("https://evil.test"), Some("cross-site")));
         assert!(!post(&access, "localhost:8081", Some("null"), None));
@@ -125,7 +133,10 @@ mod tests {
     #[test]
     fn every_name_of_loopback_is_local() {
         for url in [
-            "http://localhost", "http://LOCALHOST:1", "http://a.localhost", "http://127.8.0.1:80",
+            "http://localhost",
+            "http://LOCALHOST:1",
+            "http://a.localhost",
+            "http://127.8.0.1:80",
             "http://[::1]:8081",
         ] {
             assert!(is_local(url), "{url}");

@@ -28,8 +28,7 @@ enum Format {
 }
 
 impl Format {
-    const NAMES: &str =
-        "application/x-www-form-urlencoded, application/json, application/x-ndjson";
+    const NAMES: &str = "application/x-www-form-urlencoded, application/json, application/x-ndjson";
 
     /// Parameters of the content type are ignored; the charset of all three is UTF-8.
     fn of(request: &Request) -> Result<Self, Refusal> {

@@ -1,11 +1,15 @@
 //! Subscribing: the parameters of a stream, and the head of its response.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tidings_sse::encode;
 
@@ -50,11 +54,10 @@ pub(super) async fn subscribe(
     }
     let Asked { selectors, options, cursor, .. } = asked;
     let answers_cursor = asked.named_cursor;
-    let granted =
-        hub.open(selectors, Rights::Public, options, cursor).await.map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "a stream was not opened");
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-        })?;
+    let granted = hub.open(selectors, Rights::Public, options, cursor).await.map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "a stream was not opened");
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    })?;
     let Some(granted) = granted else { return Ok(come_back(&method)) };
     let mut response = stream(&method, granted.opening);
     if answers_cursor && let Ok(value) = HeaderValue::from_bytes(granted.cursor.as_bytes()) {
@@ -171,13 +174,28 @@ fn head() -> Response {
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
         (header::HeaderName::from_static("timing-allow-origin"), "*"),
     ];
-    let mut response = Body::empty().into_response();
+    let mut response = Body::new(OfNoLength).into_response();
     let headers = response.headers_mut();
-    headers.remove(header::CONTENT_TYPE);
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// What stands in a stream's response until its lane takes over. It promises no length, so
+/// that nobody on the way writes one into the head.
+struct OfNoLength;
+
+impl http_body::Body for OfNoLength {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
 }
 
 /// Gives a stream its body: the body lane.

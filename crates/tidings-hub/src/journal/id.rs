@@ -111,8 +111,11 @@ impl FromStr for HubId {
             let canonical = position == "0"
                 || (!position.starts_with('0') && position.bytes().all(|b| b.is_ascii_digit()));
             let position: u64 = position.parse().ok().filter(|_| canonical)?;
-            (position <= POSITION_MAX)
-                .then_some(Self { epoch: Epoch(epoch), position: Position(position), check })
+            (position <= POSITION_MAX).then_some(Self {
+                epoch: Epoch(epoch),
+                position: Position(position),
+                check,
+            })
         };
         read().ok_or(NotAHubId)
     }
@@ -155,9 +158,16 @@ mod tests {
     #[test]
     fn texts_of_another_shape_are_no_ids() {
         for text in [
-            "", "tidings:", "tidings:aaaaaa.1", "tidings:aaaaaa.1.aaaaa", "tidings:aaaaa.1.aaaa",
-            "tidings:aaaaaa.-1.aaaa", "tidings:aaaaaa.9007199254740992.aaaa",
-            "tidings:AAAAAA.1.aaaa", "tidings:aaaaaa..aaaa", "urn:uuid:1",
+            "",
+            "tidings:",
+            "tidings:aaaaaa.1",
+            "tidings:aaaaaa.1.aaaaa",
+            "tidings:aaaaa.1.aaaa",
+            "tidings:aaaaaa.-1.aaaa",
+            "tidings:aaaaaa.9007199254740992.aaaa",
+            "tidings:AAAAAA.1.aaaa",
+            "tidings:aaaaaa..aaaa",
+            "urn:uuid:1",
         ] {
             assert_eq!(text.parse::<HubId>(), Err(NotAHubId), "{text}");
         }

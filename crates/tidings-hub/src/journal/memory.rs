@@ -111,18 +111,14 @@ impl Ring {
         self.last = record.hub_id();
         self.bytes_ever += record.weight();
         let id = record.id().clone();
-        self.kept.push_back(Kept {
-            record,
-            taken: Instant::now(),
-            bytes_through: self.bytes_ever,
-        });
+        self.kept.push_back(Kept { record, taken: Instant::now(), bytes_through: self.bytes_ever });
         id
     }
 
     fn bytes(&self) -> u64 {
-        self.kept.front().map_or(0, |oldest| {
-            self.bytes_ever - oldest.bytes_through + oldest.record.weight()
-        })
+        self.kept
+            .front()
+            .map_or(0, |oldest| self.bytes_ever - oldest.bytes_through + oldest.record.weight())
     }
 
     /// Drops what `retention` does not keep, but nothing that a follower has still to take.
@@ -182,12 +178,10 @@ impl Ring {
     }
 
     fn missed(&self, after: Position, selectors: &Selectors, rights: &Rights) -> Option<Missed> {
-        self.dropped
-            .missed(after, selectors, rights)
-            .then(|| Missed {
-                oldest: self.kept.front().map_or(self.last_dropped, |kept| kept.record.hub_id()),
-                resume: self.last_dropped,
-            })
+        self.dropped.missed(after, selectors, rights).then(|| Missed {
+            oldest: self.kept.front().map_or(self.last_dropped, |kept| kept.record.hub_id()),
+            resume: self.last_dropped,
+        })
     }
 
     /// The newest position of which as much has come since as half the journal keeps.

@@ -21,7 +21,9 @@ use super::tcp::TcpSocket;
 use super::{Chunk, Shard, Socket, SubscriberKey, Tick};
 use crate::feed::Source;
 use crate::journal::{Follower, Journal, Position, Record};
-use crate::limits::{REPLAYS_READING, ROUTE_UPDATES, SHARD_INBOX, SLICE_SOCKETS, STALL_TIME, UNOFFERED_BYTES};
+use crate::limits::{
+    REPLAYS_READING, ROUTE_UPDATES, SHARD_INBOX, SLICE_SOCKETS, STALL_TIME, UNOFFERED_BYTES,
+};
 use crate::metrics::{GapCause, Lane, Metrics, Reason};
 use crate::notice::Notice;
 use crate::replay::{Missing, Step};

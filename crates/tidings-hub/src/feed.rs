@@ -39,6 +39,8 @@ pub(crate) struct Feed {
     pub(crate) subscribers: Vec<SubscriberKey>,
     /// How many of them are not live.
     pub(crate) behind: usize,
+    /// What was routed up to here is not in the feed: it did not exist then.
+    pub(crate) begun: Position,
     /// The newest update that came.
     pub(crate) newest: Position,
     /// In order; neighbours are merged.
@@ -61,12 +63,13 @@ pub(crate) struct Queued {
 }
 
 impl Feed {
-    /// A feed that begins at `offset`, the window's end.
-    pub(crate) fn new(source: Source, offset: Offset) -> Self {
+    /// A feed that begins after `routed`, at the window's end.
+    pub(crate) fn new(source: Source, routed: Position, offset: Offset) -> Self {
         Self {
             source,
             subscribers: Vec::new(),
             behind: 0,
+            begun: routed,
             newest: Position::START,
             spans: SmallVec::new(),
             complete_from: offset,
@@ -127,7 +130,7 @@ mod tests {
     }
 
     fn feed(spans: &[(Offset, Offset)]) -> Feed {
-        let mut feed = Feed::new(Source::Clock, 0);
+        let mut feed = Feed::new(Source::Clock, Position::START, 0);
         for (start, end) in spans {
             feed.push(span(*start, *end));
         }
@@ -160,7 +163,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_for_those_behind_is_bounded_and_in_the_window() {
-        let mut feed = Feed::new(Source::Clock, 0);
+        let mut feed = Feed::new(Source::Clock, Position::START, 0);
         feed.behind = 1;
         for at in 0..2 * FEED_RANGES as u64 {
             feed.push(span(10 * at, 10 * at + 1));

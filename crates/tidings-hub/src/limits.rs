@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// In unit tests some bounds are small, so that what happens at them happens often there.
+const fn bound(real: usize, in_tests: usize) -> usize {
+    if cfg!(test) { in_tests } else { real }
+}
+
 /// Topics of one update. Each costs a look-up per shard (the reference hub has the same).
 pub(crate) const TOPICS_MAX: usize = 1000;
 /// Selectors of one stream: each is an entry in a shard's index for as long as it is open.
@@ -22,25 +27,25 @@ pub(crate) const RETRY_MIN: Duration = Duration::from_millis(500);
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(3600);
 
 /// Sockets written to before publishes are let in again.
-pub(crate) const SLICE_SOCKETS: usize = 64;
+pub(crate) const SLICE_SOCKETS: usize = bound(64, 3);
 /// Bytes written before publishes are let in again: what a core copies in about a millisecond.
-pub(crate) const SLICE_BYTES: usize = 4 << 20;
+pub(crate) const SLICE_BYTES: usize = bound(4 << 20, 4000);
 /// Updates that are routed before publishes and sockets are let in again.
 pub(crate) const ROUTE_UPDATES: usize = 256;
 /// Bytes of one piece of the window, so of the largest piece that is freed at once.
-pub(crate) const SEGMENT_BYTES: usize = 128 << 10;
+pub(crate) const SEGMENT_BYTES: usize = bound(128 << 10, 500);
 /// Bytes that a shard keeps in its window for subscribers whose sockets are full.
-pub(crate) const WINDOW_BYTES: usize = 8 << 20;
+pub(crate) const WINDOW_BYTES: usize = bound(8 << 20, 3000);
 /// Bytes that may wait to be offered to writable sockets, in each shard, before publishers
 /// have to wait for their acknowledgement.
 pub(crate) const UNOFFERED_BYTES: usize = 16 << 20;
 /// Ranges that a feed keeps for subscribers whose sockets are full. Past it they read the
 /// journal: a range costs 16 bytes in each of perhaps 10,000 feeds.
-pub(crate) const FEED_RANGES: usize = 64;
+pub(crate) const FEED_RANGES: usize = bound(64, 4);
 /// Bytes of one batch that a replay reads, and of one hand-over to a body.
-pub(crate) const BATCH_BYTES: usize = 64 << 10;
+pub(crate) const BATCH_BYTES: usize = bound(64 << 10, 700);
 /// Updates that one read of the journal looks at before others get their turn.
-pub(crate) const SCAN_UPDATES: usize = 4096;
+pub(crate) const SCAN_UPDATES: usize = bound(4096, 5);
 /// Replays of one shard that read the journal at the same time.
 pub(crate) const REPLAYS_READING: usize = 32;
 /// A subscriber that takes nothing for so long is closed.

@@ -261,9 +261,11 @@ impl<S: Socket> Shard<S> {
         let feed = &self.feeds[feed];
         let in_window =
             |offset: &Offset| *offset >= self.window.start() && feed.since(*offset).is_some();
-        let by_position = || match behind.place.half {
-            None => self.window.offset_after(behind.place.through).filter(in_window),
-            Some(_) => None,
+        let by_position = || match behind.place {
+            Place { through, half: None } if through >= feed.begun => {
+                self.window.offset_after(through).filter(in_window)
+            }
+            _ => None,
         };
         match behind.offset.filter(in_window).or_else(by_position) {
             Some(offset) if offset >= feed.end() => Rest::Nothing,
@@ -340,7 +342,12 @@ impl<S: Socket> Shard<S> {
                 break;
             }
         }
-        let full = at < self.feeds[feed].end() && total < SLICE_BYTES;
+        let feed = &self.feeds[feed];
+        let full = at < feed.end() && total < SLICE_BYTES;
+        // The next byte for this feed: at an event's end another feed's form of the same
+        // update may follow, which would count as not yet had.
+        let next = feed.since(at).and_then(|mut spans| spans.next());
+        let at = next.map_or(self.window.end(), |span| span.start);
         behind.place = self.window.place(at, self.routed.position);
         behind.offset = Some(at);
         if full { Write::Part } else { Write::All(total) }

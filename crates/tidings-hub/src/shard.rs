@@ -156,7 +156,8 @@ impl<S: Socket> Shard<S> {
         if let Some(feed) = self.by_source.get(&source) {
             return *feed;
         }
-        let feed = self.feeds.insert(Feed::new(source.clone(), self.window.end()));
+        let feed =
+            self.feeds.insert(Feed::new(source.clone(), self.routed.position, self.window.end()));
         if let Source::Updates { selectors, .. } = &source {
             self.router.join(feed, selectors);
         }

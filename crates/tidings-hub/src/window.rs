@@ -109,8 +109,9 @@ impl Window {
         before(span.end) - before(span.start)
     }
 
-    /// What `offset` is, in words that outlive the window. `routed` is the newest position
-    /// that was routed, which may lie after the newest event that stands here.
+    /// What `offset` is, in words that outlive the window: the first byte that a subscriber
+    /// has still to get, or the window's end. `routed` is the newest position that was routed,
+    /// which may lie after the newest event that stands here.
     pub(crate) fn place(&self, offset: Offset, routed: Position) -> Place {
         let index = self.entries.partition_point(|entry| entry.start <= offset);
         let Some(entry) = index.checked_sub(1).and_then(|index| self.entries.get(index)) else {

@@ -1,1 +1,523 @@
+//! The whole path from the journal to the sockets, simulated: random publishes, joins, partial
+//! writes, stalls and drops, in one shard and in four, against what a naive model expects.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tidings_sse::{Decoder, Event, Item, Limits};
+
+use super::flush::Flushed;
+use super::{Chunk, Shard, Socket, SubscriberKey};
+use crate::access::Rights;
+use crate::feed::{Source, StreamOptions};
+use crate::journal::{Follower, Journal, MemoryJournal, Pending, Position, Retention};
+use crate::notice::Notice;
+use crate::replay::Step;
+use crate::selector::{Selector, Selectors};
+use crate::update::Update;
+
+/// A socket with as much room as the test gives it.
+#[derive(Clone, Debug, Default)]
+struct Wire(Rc<RefCell<WireState>>);
+
+#[derive(Debug, Default)]
+struct WireState {
+    room: usize,
+    written: Vec<u8>,
+    broken: bool,
+    writes: usize,
+}
+
+impl Socket for Wire {
+    fn write(&mut self, chunk: &Chunk<'_>) -> io::Result<usize> {
+        let mut wire = self.0.borrow_mut();
+        if wire.broken {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let taken = chunk.len().min(wire.room);
+        if taken == 0 && chunk.len() > 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut left = taken;
+        for piece in chunk.pieces() {
+            let part = piece.len().min(left);
+            wire.written.extend_from_slice(&piece[..part]);
+            left -= part;
+        }
+        wire.room -= taken;
+        wire.writes += 1;
+        Ok(taken)
+    }
+
+    fn set_full(&mut self, _full: bool) {}
+}
+
+/// One update as the model knows it.
+#[derive(Clone, Debug)]
+struct Published {
+    topics: Vec<usize>,
+    private: bool,
+}
+
+struct Reader {
+    shard: usize,
+    key: SubscriberKey,
+    wire: Wire,
+    selectors: Selectors,
+    start: u64,
+    step: Step,
+    left: bool,
+}
+
+struct World {
+    journal: Arc<MemoryJournal>,
+    shards: Vec<(Shard<Wire>, Arc<Follower>)>,
+    /// Position p is at index p - 1.
+    published: Vec<Published>,
+    readers: Vec<Reader>,
+}
+
+const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
+
+fn now<T>(mut pending: Pending<'_, T>) -> T {
+    match pending.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the memory journal never waits"),
+    }
+}
+
+impl World {
+    fn new(shards: usize, count: u64) -> Self {
+        let retention = Retention { count, bytes: u64::MAX, age: Duration::MAX };
+        let journal = Arc::new(MemoryJournal::new(retention));
+        let shards = (0..shards)
+            .map(|_| {
+                let follower = journal.follow();
+                (Shard::new(follower.begin(), 15_000), follower)
+            })
+            .collect();
+        Self { journal, shards, published: Vec::new(), readers: Vec::new() }
+    }
+
+    fn publish(&mut self, topics: &[usize], bytes: usize, private: bool) {
+        let position = self.published.len() + 1;
+        let event = Event::new(format!("{position}:{}", "x".repeat(bytes)));
+        let mut update = Update::new(TOPICS[topics[0]], event);
+        for topic in &topics[1..] {
+            update = update.about(TOPICS[*topic]);
+        }
+        let update = if private { update.private() } else { update };
+        now(self.journal.append(vec![update])).unwrap();
+        self.published.push(Published { topics: topics.to_vec(), private });
+    }
+
+    fn route(&mut self, shard: usize, count: usize) {
+        let (shard, follower) = &mut self.shards[shard];
+        let mut records = Vec::new();
+        self.journal.tail(follower.taken(), count, &mut records);
+        for record in records {
+            shard.route(&record);
+            follower.take(&record);
+        }
+    }
+
+    fn flush(&mut self, index: usize) -> Flushed {
+        let flushed = self.shards[index].0.flush_slice();
+        self.settle(index);
+        flushed
+    }
+
+    fn settle(&mut self, index: usize) {
+        let shard = &mut self.shards[index].0;
+        let fell_behind = std::mem::take(&mut shard.fell_behind);
+        let broken = std::mem::take(&mut shard.broken);
+        let mut readers = self.readers.iter_mut().filter(|one| one.shard == index && !one.left);
+        for reader in &mut readers {
+            if fell_behind.contains(&reader.key) {
+                reader.step = Step::Full;
+            }
+            if broken.contains(&reader.key) {
+                shard.leave(reader.key);
+                reader.left = true;
+            }
+        }
+    }
+
+    fn join(&mut self, shard: usize, selectors: Selectors, options: StreamOptions, start: u64) {
+        let wire = Wire::default();
+        wire.0.borrow_mut().room = 1000;
+        let source =
+            Source::Updates { selectors: selectors.clone(), rights: Rights::Public, options };
+        let core = &mut self.shards[shard].0;
+        let key =
+            core.join(wire.clone(), source, Position::new(start), b":\nretry: 3000\n\n".to_vec());
+        let step = core.catch_up(key);
+        self.readers.push(Reader { shard, key, wire, selectors, start, step, left: false });
+        self.settle(shard);
+    }
+
+    /// Does what a replay's task does, once.
+    fn advance(&mut self, index: usize) {
+        let reader = &mut self.readers[index];
+        if reader.left {
+            return;
+        }
+        let (shard, key) = (reader.shard, reader.key);
+        let core = &mut self.shards[shard].0;
+        let step = match &reader.step {
+            Step::Live => return,
+            Step::Gone | Step::Lost => {
+                core.leave(key);
+                self.readers[index].left = true;
+                return;
+            }
+            Step::Full if reader.wire.0.borrow().room == 0 => return,
+            Step::Full | Step::Again | Step::Route => core.catch_up(key),
+            Step::Read(missing) => {
+                let read = self.journal.read(
+                    missing.after,
+                    missing.until,
+                    &missing.selectors,
+                    &missing.rights,
+                );
+                let batch = now(read).unwrap();
+                core.deliver(key, &batch)
+            }
+        };
+        self.readers[index].step = step;
+        self.settle(shard);
+    }
+
+    /// Gives everybody room and time until nothing is left to do.
+    fn finish(&mut self) {
+        for reader in &self.readers {
+            reader.wire.0.borrow_mut().room = usize::MAX / 2;
+        }
+        for round in 0.. {
+            assert!(round < 100_000, "it never comes to an end");
+            for shard in 0..self.shards.len() {
+                self.route(shard, usize::MAX);
+                while self.flush(shard) == Flushed::Slice {}
+            }
+            (0..self.readers.len()).for_each(|reader| self.advance(reader));
+            let done = |one: &Reader| one.left || one.step == Step::Live;
+            if self.readers.iter().all(done) {
+                break;
+            }
+        }
+    }
+
+    /// Each reader got exactly what it was to get, once and in order, except what it was told
+    /// is gone; and it was told so only of what it would have got.
+    fn check(&self) {
+        for reader in &self.readers {
+            let (shard, _) = &self.shards[reader.shard];
+            let wanted = |position: u64| {
+                let one = &self.published[position as usize - 1];
+                !one.private
+                    && one
+                        .topics
+                        .iter()
+                        .any(|topic| reader.selectors.matches(&TOPICS[*topic].into()))
+            };
+            let mut expected: VecDeque<u64> =
+                (reader.start + 1..=self.published.len() as u64).filter(|at| wanted(*at)).collect();
+            let wire = reader.wire.0.borrow();
+            let mut decoder = Decoder::new(Limits::default());
+            decoder.push(&wire.written);
+            while let Some(item) = decoder.next() {
+                let Item::Event(event) = item else { continue };
+                if event.event_type() == "tidings" {
+                    let notice: serde_json::Value = serde_json::from_str(event.data()).unwrap();
+                    if notice["kind"] == "gap" {
+                        let resume = event.id().unwrap().parse::<crate::journal::HubId>().unwrap();
+                        let through = resume.position.number();
+                        assert!(
+                            expected.front().is_some_and(|next| *next <= through),
+                            "a false gap"
+                        );
+                        expected.retain(|position| *position > through);
+                    }
+                    continue;
+                }
+                let (position, padding) = event.data().split_once(':').unwrap();
+                let position: u64 = position.parse().unwrap();
+                assert_eq!(Some(position), expected.pop_front(), "out of order, lost or doubled");
+                assert!(padding.bytes().all(|byte| byte == b'x'), "patched");
+                let id = event.id().unwrap().parse::<crate::journal::HubId>().unwrap();
+                assert_eq!(id.position.number(), position);
+            }
+            if reader.left {
+                assert!(shard.subscribers.get(reader.key).is_none());
+            } else {
+                assert!(expected.is_empty(), "not delivered: {expected:?}");
+            }
+        }
+        for (shard, _) in &self.shards {
+            assert_eq!(shard.behind, 0);
+            assert_eq!(shard.queued_spans, 0);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Publish { topics: Vec<usize>, bytes: usize, private: bool },
+    Join { shard: usize, selectors: usize, topics: bool, notices: bool, from: f64 },
+    Route { shard: usize, count: usize },
+    Flush { shard: usize },
+    Advance { reader: usize },
+    Room { reader: usize, room: usize },
+    Break { reader: usize },
+    Leave { reader: usize },
+}
+
+fn selector_sets() -> Vec<Selectors> {
+    let exact = |topic: &str| Selector::Exact(topic.into());
+    vec![
+        Selectors::all(),
+        Selectors::topic("a"),
+        Selectors::topic("b"),
+        Selectors::new([exact("a"), exact("b")]).unwrap(),
+        Selectors::new([exact("a"), exact("c"), exact("d")]).unwrap(),
+        Selectors::new([exact("a"), Selector::All]).unwrap(),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let sizes = prop_oneof![4 => 0..40_usize, 2 => Just(300), 1 => Just(5000)];
+    prop_oneof![
+        6 => (proptest::collection::vec(0..TOPICS.len(), 1..3), sizes, proptest::bool::weighted(0.1))
+            .prop_map(|(topics, bytes, private)| Act::Publish { topics, bytes, private }),
+        2 => (0..4_usize, 0..6_usize, any::<bool>(), any::<bool>(), 0.0..1.5)
+            .prop_map(|(shard, selectors, topics, notices, from)| {
+                Act::Join { shard, selectors, topics, notices, from }
+            }),
+        4 => (0..4_usize, 1..20_usize).prop_map(|(shard, count)| Act::Route { shard, count }),
+        4 => (0..4_usize).prop_map(|shard| Act::Flush { shard }),
+        6 => (0..64_usize).prop_map(|reader| Act::Advance { reader }),
+        4 => (0..64_usize, prop_oneof![Just(0), 1..200_usize, 1..2000_usize, Just(10_000_000)])
+            .prop_map(|(reader, room)| Act::Room { reader, room }),
+        1 => (0..64_usize).prop_map(|reader| Act::Break { reader }),
+        1 => (0..64_usize).prop_map(|reader| Act::Leave { reader }),
+    ]
+}
+
+fn simulate(shards: usize, kept: u64, acts: &[Act]) {
+    let mut world = World::new(shards, kept);
+    let sets = selector_sets();
+    for act in acts {
+        let count = world.readers.len().max(1);
+        match act {
+            Act::Publish { topics, bytes, private } => world.publish(topics, *bytes, *private),
+            Act::Join { shard, selectors, topics, notices, from } => {
+                let last = world.published.len() as u64;
+                // Cursors of all ages, and often the newest: that is a first connection.
+                let start = (last as f64 * from.min(1.0)) as u64;
+                let selectors = sets[*selectors].clone();
+                let journal = &world.journal;
+                let missed = now(journal.missed(Position::new(start), &selectors, &Rights::Public));
+                let start = match missed.unwrap() {
+                    Some(missed) => missed.resume.position.number(),
+                    None => start,
+                };
+                let options = StreamOptions { topics: *topics, notices: *notices };
+                world.join(shard % shards, selectors, options, start);
+            }
+            Act::Route { shard, count } => world.route(shard % shards, *count),
+            Act::Flush { shard } => {
+                world.flush(shard % shards);
+            }
+            Act::Advance { reader } if !world.readers.is_empty() => world.advance(reader % count),
+            Act::Room { reader, room } if !world.readers.is_empty() => {
+                world.readers[reader % count].wire.0.borrow_mut().room = *room;
+            }
+            Act::Break { reader } if !world.readers.is_empty() => {
+                world.readers[reader % count].wire.0.borrow_mut().broken = true;
+            }
+            Act::Leave { reader } if !world.readers.is_empty() => {
+                let reader = &mut world.readers[reader % count];
+                world.shards[reader.shard].0.leave(reader.key);
+                reader.left = true;
+            }
+            _ => {}
+        }
+    }
+    world.finish();
+    world.check();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn everybody_gets_exactly_what_they_asked_for(acts in proptest::collection::vec(act(), 1..200)) {
+        simulate(1, u64::MAX, &acts);
+    }
+
+    #[test]
+    fn everybody_gets_exactly_what_they_asked_for_from_four_shards(
+        acts in proptest::collection::vec(act(), 1..200),
+    ) {
+        simulate(4, u64::MAX, &acts);
+    }
+
+    #[test]
+    fn a_journal_that_forgets_tells_exactly_who_missed_something(
+        shards in prop_oneof![Just(1_usize), Just(4)],
+        kept in 1..12_u64,
+        acts in proptest::collection::vec(act(), 1..200),
+    ) {
+        simulate(shards, kept, &acts);
+    }
+}
+
+fn reader(world: &mut World, selectors: Selectors) -> usize {
+    let start = world.published.len() as u64;
+    world.join(0, selectors, StreamOptions::default(), start);
+    world.readers.len() - 1
+}
+
+fn deliver_all(world: &mut World) {
+    world.route(0, usize::MAX);
+    while world.flush(0) == Flushed::Slice {}
+}
+
+#[test]
+fn what_is_pending_leaves_in_one_write() {
+    let mut world = World::new(1, u64::MAX);
+    let one = reader(&mut world, Selectors::topic("a"));
+    let before = world.readers[one].wire.0.borrow().writes;
+    for _ in 0..50 {
+        world.publish(&[0], 10, false);
+        world.publish(&[1], 10, false);
+    }
+    let other = reader(&mut world, Selectors::topic("b"));
+    world.readers[one].wire.0.borrow_mut().room = 1 << 20;
+    deliver_all(&mut world);
+    assert_eq!(world.readers[one].wire.0.borrow().writes, before + 1);
+    assert!(world.readers[other].step != Step::Gone);
+}
+
+#[test]
+fn an_update_is_encoded_once_however_many_want_it() {
+    let mut world = World::new(1, u64::MAX);
+    for _ in 0..100 {
+        reader(&mut world, Selectors::topic("a"));
+        reader(&mut world, Selectors::all());
+    }
+    let before = world.shards[0].0.window.end();
+    world.publish(&[0], 1000, false);
+    world.route(0, 1);
+    let encoded = world.shards[0].0.window.end() - before;
+    assert!(encoded < 1200, "{encoded} bytes");
+}
+
+#[test]
+fn nothing_is_trimmed_that_a_writable_socket_was_not_offered() {
+    let mut world = World::new(1, 1);
+    let one = reader(&mut world, Selectors::topic("a"));
+    world.readers[one].wire.0.borrow_mut().room = usize::MAX / 2;
+    for _ in 0..200 {
+        world.publish(&[0], 100_000, false);
+        world.route(0, 1);
+    }
+    deliver_all(&mut world);
+    assert_eq!(world.readers[one].step, Step::Live);
+    world.finish();
+    world.check();
+}
+
+#[test]
+fn a_half_written_event_that_is_gone_closes_the_stream() {
+    let mut world = World::new(1, 3);
+    let one = reader(&mut world, Selectors::topic("a"));
+    world.readers[one].wire.0.borrow_mut().room = 50;
+    world.publish(&[0], 1000, false);
+    deliver_all(&mut world);
+    assert_eq!(world.readers[one].step, Step::Full);
+    // More than the window keeps for those who are behind.
+    for _ in 0..100 {
+        world.publish(&[0], 100_000, false);
+        deliver_all(&mut world);
+    }
+    world.finish();
+    assert!(world.readers[one].left);
+    world.check();
+}
+
+#[test]
+fn a_half_written_event_is_finished_from_the_journal() {
+    let mut world = World::new(1, u64::MAX);
+    let one = reader(&mut world, Selectors::topic("a"));
+    world.readers[one].wire.0.borrow_mut().room = 50;
+    world.publish(&[0], 1000, false);
+    deliver_all(&mut world);
+    for _ in 0..100 {
+        world.publish(&[0], 100_000, false);
+        deliver_all(&mut world);
+    }
+    world.advance(one);
+    world.finish();
+    assert!(!world.readers[one].left);
+    world.check();
+}
+
+#[test]
+fn a_walk_passes_nobody_over_when_others_leave() {
+    let mut world = World::new(1, u64::MAX);
+    let readers: Vec<_> = (0..200).map(|_| reader(&mut world, Selectors::topic("a"))).collect();
+    for one in &readers {
+        world.readers[*one].wire.0.borrow_mut().room = usize::MAX / 2;
+    }
+    world.publish(&[0], 10, false);
+    world.route(0, 1);
+    assert_eq!(world.flush(0), Flushed::Slice);
+    for one in [0, 10, 63, 64, 199] {
+        let reader = &mut world.readers[readers[one]];
+        world.shards[0].0.leave(reader.key);
+        reader.left = true;
+    }
+    while world.flush(0) == Flushed::Slice {}
+    let undelivered =
+        world.readers.iter().filter(|one| !one.left && one.wire.0.borrow().writes < 2).count();
+    assert_eq!(undelivered, 0);
+    world.check();
+}
+
+#[test]
+fn a_full_socket_gets_no_heartbeat_in_the_middle_of_an_event() {
+    let mut world = World::new(1, u64::MAX);
+    let one = reader(&mut world, Selectors::topic("a"));
+    world.readers[one].wire.0.borrow_mut().room = 5;
+    world.publish(&[0], 100, false);
+    deliver_all(&mut world);
+    world.readers[one].wire.0.borrow_mut().room = 1000;
+    let key = world.readers[one].key;
+    let mut bytes = Vec::new();
+    Notice::Cursor.encode(None, None, &mut bytes);
+    world.shards[0].0.send_own(key, &bytes);
+    world.finish();
+    world.check();
+}
+
+#[test]
+fn the_clock_reaches_those_who_watch_it_and_no_selector() {
+    let mut world = World::new(1, u64::MAX);
+    let all = reader(&mut world, Selectors::all());
+    let wire = Wire::default();
+    wire.0.borrow_mut().room = 1000;
+    let core = &mut world.shards[0].0;
+    let key = core.join(wire.clone(), Source::Clock, Position::START, b":\n".to_vec());
+    assert_eq!(core.catch_up(key), Step::Live);
+    core.tick_clock(|out| out.extend_from_slice(b"data: tick\n\n"));
+    deliver_all(&mut world);
+    assert!(wire.0.borrow().written.ends_with(b":\ndata: tick\n\n"));
+    assert_eq!(world.readers[all].wire.0.borrow().writes, 1);
+}

@@ -55,6 +55,22 @@ test("a second open keeps the one connection", async (t) => {
   assert.ok((await hub.subscribers()) <= 2);
 });
 
+test("another topic takes the place of the one that is open", async (t) => {
+  const hub = await Hub.start(t);
+  const { topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+
+  await topic.part.getByLabel("Topic to open").fill("*");
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+  await until("the first is gone", async () => (await hub.subscribers()) === 1);
+  await hub.publish({ topic: TOPIC, data: "the first" });
+  await hub.publish({ topic: "https://example.com/books/2", data: "the second" });
+  await topic.shows("the second");
+  assert.deepEqual(await topic.data(), ["the second", "the first"]);
+});
+
 test("close brings the state closed 2, and the hub forgets the stream", async (t) => {
   const hub = await Hub.start(t);
   const { topic } = await HubPage.open(t, browser, hub.origin);

@@ -153,6 +153,19 @@ test("where the browser gives up on a hub that is away, the page goes on trying"
   await clock.reaches("open 1");
 });
 
+test("a stream that waits for one of the browser's six connections is explained", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, clock } = await HubPage.open(t, browser, hub.origin);
+  const held = await page.evaluateHandle(() => Array.from({ length: 6 }, () => new EventSource("/sse")));
+  await until("six streams are open", () => held.evaluate((all) => all.every(({ readyState }) => readyState === 1)));
+
+  await clock.openButton.click();
+  await clock.says(/^No answer yet\. .*six connections/);
+  assert.equal(await clock.state(), "connecting 0");
+  await held.evaluate((all) => all[0]?.close());
+  await clock.reaches("open 1");
+});
+
 test("an answer that is no event stream is told", async (t) => {
   const hub = await Hub.start(t);
   const { page, clock } = await HubPage.open(t, browser, hub.origin);

@@ -55,6 +55,22 @@ test("a second open keeps the one connection", async (t) => {
   assert.ok((await hub.subscribers()) <= 2);
 });
 
+test("another topic takes the place of the one that is open", async (t) => {
+  const hub = await Hub.start(t);
+  const { topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+
+  await topic.part.getByLabel("Topic to open").fill("*");
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+  await until("the first is gone", async () => (await hub.subscribers()) === 1);
+  await hub.publish({ topic: TOPIC, data: "the first" });
+  await hub.publish({ topic: "https://example.com/books/2", data: "the second" });
+  await topic.shows("the second");
+  assert.deepEqual(await topic.data(), ["the second", "the first"]);
+});
+
 test("close brings the state closed 2, and the hub forgets the stream", async (t) => {
   const hub = await Hub.start(t);
   const { topic } = await HubPage.open(t, browser, hub.origin);
@@ -256,6 +272,48 @@ test("a topic can be opened from the earliest event that the hub has", async (t)
   await topic.part.getByLabel("Start with").selectOption({ label: "the earliest that the hub still has" });
   await topic.openButton.click();
   await topic.shows("before anybody came");
+});
+
+test("every notice is explained in words", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, topic } = await HubPage.open(t, browser, hub.origin);
+  const notices = [
+    { v: 1, kind: "gap", asked: "a", oldest: "b", missed: 1 },
+    { v: 1, kind: "gap", oldest: "b" },
+    { v: 1, kind: "reset", asked: "a" },
+    { v: 1, kind: "expiring", in_ms: 30_000 },
+    { v: 1, kind: "revoked" },
+    { v: 1, kind: "anonymous" },
+    { v: 1, kind: "draining", retry_ms: 1_500 },
+    { v: 1, kind: "live", heartbeat_ms: 15_000 },
+    { v: 1, kind: "cursor" },
+    { v: 1, kind: "resumed", asked: "a", replayed: 2 },
+    { v: 1, kind: "slow", behind: 3 },
+    { v: 1, kind: "toString" },
+    { v: 2, kind: "live" },
+  ];
+  const events = notices.map((notice) => `event: tidings\ndata: ${JSON.stringify(notice)}\n\n`);
+  // The answer ends, and is not asked for again within this test.
+  const body = `retry: 600000\n${events.join("")}`;
+  await page.route("**/.well-known/mercure?*", (route) => route.fulfill({ contentType: "text/event-stream", body }));
+
+  await topic.openButton.click();
+  await until("all of them", async () => (await topic.events.count()) === notices.length);
+  assert.deepEqual((await topic.part.locator(".meaning").allTextContents()).reverse(), [
+    "Events are missing. The hub no longer has all that came after a, and goes on from b. 1 event lost.",
+    "Events are missing. The hub no longer has all that came after what this page got last, and goes on from b. How many, it doesn't know.",
+    "The hub doesn't know the id a: its journal began anew. Events may be missing; what follows is new.",
+    "The token of this stream ends in 30 s.",
+    "The token of this stream was revoked.",
+    "No token came with this stream, so it carries public events only.",
+    "The hub is going. Come back in 1.5 s; the page does so by itself.",
+    "Live. What follows is new.",
+    "Nothing new for this stream, but the id has moved on: a reconnect starts from here.",
+    "Resumed after a. 2 events to catch up on.",
+    "This page reads more slowly than events come: 3 events behind. The hub sends the rest from its journal.",
+    "A notice that this page has no words for.",
+    "A notice that this page has no words for.",
+  ]);
 });
 
 test("the command lines do what they say", async (t) => {

@@ -13,7 +13,7 @@ export const NOTICE_TYPE = "tidings";
 /** @type {Record<string, (fields: Record<string, unknown>) => string>} */
 const WORDS = {
   gap: ({ asked, oldest, missed }) =>
-    `Events are missing. The hub no longer has all that came after ${text(asked, "the id asked for")}` +
+    `Events are missing. The hub no longer has all that came after ${text(asked, "what this page got last")}` +
     `${oldest === undefined ? "" : `, and goes on from ${text(oldest)}`}. ` +
     (typeof missed === "number" ? `${count(missed, "event")} lost.` : "How many, it doesn't know."),
   reset: ({ asked }) =>

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let invocation = match args::parse(std::env::args().skip(1)) {
         Ok(invocation) => invocation,
         Err(usage) => {
-            eprintln!("error: {usage}\n\n{}", args::HELP);
+            eprintln!("error: {usage} (cargo xtask help has the rest)");
             return ExitCode::from(2);
         }
     };

@@ -4,6 +4,9 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -40,21 +43,48 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     check(command, status)
 }
 
+/// How long test runners have. Far above what they need, and a third of what CI has: a test that
+/// hangs is then named by the lines above, where CI would only say that it was cut off.
+const TESTS_TAKE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Lines read ahead of the one being printed.
+const LINES_AHEAD_MAX: usize = 64;
+
 /// Like [`run`], and counts what test runners say on their closing lines.
 ///
 /// # Errors
-/// As for [`run`]; what had been counted by then is in `tally`.
+/// As for [`run`], and if the program takes longer than half an hour; what had been counted by
+/// then is in `tally`.
 pub(crate) fn run_counted(command: &mut Command, tally: &mut Tally) -> Result<()> {
     show(command);
+    let deadline = Instant::now() + TESTS_TAKE_MAX;
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| not_started(command))?;
-    if let Some(stdout) = child.stdout.take() {
-        let mut stdout = BufReader::new(stdout);
-        let mut line = Vec::new();
-        while stdout.read_until(b'\n', &mut line).with_context(|| words(command))? > 0 {
-            let text = String::from_utf8_lossy(&line);
-            print!("{text}");
-            tally.read_line(&text);
-            line.clear();
+    let stdout = child.stdout.take().with_context(|| not_started(command))?;
+    let (sender, lines) = sync_channel(LINES_AHEAD_MAX);
+    // Ends with the output, or with the receiver. Nobody waits for it after the time is up: what
+    // a killed runner has started may hold the other end of the pipe for ever.
+    thread::spawn(move || {
+        let mut lines = BufReader::new(stdout).split(b'\n');
+        while let Some(Ok(line)) = lines.next() {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                let line = String::from_utf8_lossy(&line);
+                println!("{line}");
+                tally.read_line(&line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                // It may have ended just now; then there is nothing left to kill.
+                let _ = child.kill();
+                let minutes = TESTS_TAKE_MAX.as_secs() / 60;
+                bail!("{} did not end within {minutes} minutes", words(command));
+            }
         }
     }
     let status = child.wait().with_context(|| words(command))?;

@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod command;
+mod links;
 mod report;
 mod setup;
 mod steps;

@@ -119,7 +119,7 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
     }
     let list = missing.join(" ");
     println!("missing: {list}");
-    let by_hand = || format!("please install, then try again: {list}");
+    let by_hand = || format!("please install by hand, then try again: {list}");
     run(apt_get().with_context(by_hand)?.arg("update")).with_context(by_hand)?;
     run(apt_get()?
         .args(["install", "--yes", "--no-install-recommends"])

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use anyhow::{Result, bail};
 
 use crate::command::{cargo, command, output, run, run_counted};
+use crate::links;
 use crate::setup::{self, Need};
 use crate::tally::Tally;
 use crate::tree;
@@ -44,6 +45,13 @@ pub(crate) const ALL: &[Step] = &[
         what: "no file over 1 MB, no address that packages are downloaded from",
         needs: &[Need::Git],
         run: |workspace, _| tree::check(&workspace.root),
+    },
+    Step {
+        name: "links",
+        group: "lint",
+        what: "links in the documentation lead to files that are there",
+        needs: &[Need::Git],
+        run: |workspace, _| links::check(&workspace.root),
     },
     Step {
         name: "format",

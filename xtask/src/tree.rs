@@ -23,26 +23,36 @@ const REGISTRY_SETTINGS: [(&str, &[&str]); 4] = [
     ("Cargo.toml", &["registry =", "registry-index ="]),
 ];
 
-/// Looks at every file that is in the commit, or would be after `git add --all`.
+/// The files that are in the commit, or would be after `git add --all`; `None` outside of git.
 ///
 /// # Errors
-/// If there is such a file, with every finding in the text.
-pub(crate) fn check(root: &Path) -> Result<Outcome> {
+/// If git can't tell.
+pub(crate) fn files(root: &Path) -> Result<Option<Vec<String>>> {
     if !root.join(".git").exists() {
-        return Ok(Outcome::Skipped("this is no git checkout".to_owned()));
+        return Ok(None);
     }
     let list = output(
         command("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .current_dir(root),
     )?;
+    // A link's target is a file of its own, or none of ours; a deleted file is not there.
+    let is_file =
+        |name: &&str| root.join(name).symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+    Ok(Some(list.split_terminator('\0').filter(is_file).map(str::to_owned).collect()))
+}
+
+/// Looks at every one of [`files`].
+///
+/// # Errors
+/// If one must not be committed, with every finding in the text.
+pub(crate) fn check(root: &Path) -> Result<Outcome> {
+    let Some(files) = files(root)? else {
+        return Ok(Outcome::Skipped("this is no git checkout".to_owned()));
+    };
     let mut findings = Vec::new();
-    for name in list.split_terminator('\0') {
+    for name in &files {
         let file = root.join(name);
-        // A link's target is a file of its own, or none of ours; a deleted file is not there.
-        if !file.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
-            continue;
-        }
         let bytes = fs::read(&file).with_context(|| file.display().to_string())?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
             findings.push(format!("{name}: {} bytes, {FILE_BYTES_MAX} allowed", bytes.len()));

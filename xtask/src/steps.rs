@@ -66,8 +66,13 @@ pub(crate) const ALL: &[Step] = &[
         what: "dependencies keep to deny.toml: bans, licences, sources",
         needs: &[Need::CargoDeny],
         run: |workspace, _| {
-            passed(run(command(setup::cargo_deny(workspace))
-                .args(["check", "bans", "licenses", "sources"])))
+            passed(run(command(setup::cargo_deny(workspace)).args([
+                "check",
+                "--hide-inclusion-graph",
+                "bans",
+                "licenses",
+                "sources",
+            ])))
         },
     },
     Step {

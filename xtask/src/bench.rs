@@ -27,7 +27,10 @@ pub(crate) fn run(workspace: &Workspace, bench_dir: &Path, options: &[String]) -
         bail!("there is no bench.py in {}", bench_dir.display());
     }
     command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
-    command::run(cargo().args(["build", "--release"]).current_dir(&bench_dir))?;
+    // bench.py looks for the load generator in the target folder beside it.
+    command::run(
+        cargo().args(["build", "--release"]).current_dir(&bench_dir).env_remove("CARGO_TARGET_DIR"),
+    )?;
 
     let results = workspace.target.join("bench");
     std::fs::create_dir_all(&results).with_context(|| results.display().to_string())?;

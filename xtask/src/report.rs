@@ -20,7 +20,8 @@ struct Row {
 
 /// Installs what `steps` need, then runs them in their order.
 ///
-/// When all went well, the last line printed is `N passed, N failed`, over all test runners.
+/// When all went well and a test runner was among them, the last line printed is
+/// `N passed, N failed`, summed over all runners.
 ///
 /// # Errors
 /// If a step failed; those after it did not run.
@@ -55,8 +56,8 @@ pub(crate) fn run(steps: &[&'static Step], workspace: &Workspace) -> Result<()> 
     let mut total = Tally::default();
     rows.iter().for_each(|row| total += row.tally);
     print!("\n{}", table(&rows));
-    // A count that says all is well has no place under a table that says otherwise.
-    if failure.is_none() || total.failed > 0 {
+    // No count where no runner ran, and none that says all is well under a table that says otherwise.
+    if total.failed > 0 || (failure.is_none() && !total.is_empty()) {
         println!("\n{} passed, {} failed", total.passed, total.failed);
     }
     match failure {

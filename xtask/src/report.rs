@@ -26,8 +26,7 @@ struct Row {
 /// # Errors
 /// If a step failed; those after it did not run.
 pub(crate) fn run(steps: &[&'static Step], workspace: &Workspace) -> Result<()> {
-    let mut needs: Vec<Need> = steps.iter().flat_map(|step| step.needs).copied().collect();
-    needs.dedup();
+    let needs: Vec<Need> = steps.iter().flat_map(|step| step.needs).copied().collect();
     let mut rows = Vec::new();
     let mut failure = None;
 

@@ -3,7 +3,7 @@
 //! This crate does no I/O, reads no clock and starts no task: bytes in, values out, and back.
 //!
 //! ```
-//! use tidings_sse::{Event, encode};
+//! use tidings_sse::{Decoder, Event, Item, Limits, encode};
 //!
 //! let event = Event::new("19.5 °C\nfalling").with_type("weather")?.with_id("7")?;
 //! let mut bytes = Vec::new();
@@ -12,11 +12,21 @@
 //!     String::from_utf8_lossy(&bytes),
 //!     "event: weather\nid: 7\ndata: 19.5 °C\ndata: falling\n\n"
 //! );
+//!
+//! let mut decoder = Decoder::new(Limits::default());
+//! decoder.push(&bytes);
+//! while let Some(item) = decoder.next() {
+//!     if let Item::Event(received) = item {
+//!         assert_eq!(received.to_event(), event);
+//!     }
+//! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod event;
 
+pub mod decode;
 pub mod encode;
 
+pub use decode::{DecodedEvent, Decoder, Item, Limits};
 pub use event::{Event, EventId, EventRef, EventType, InvalidEventId, InvalidEventType};

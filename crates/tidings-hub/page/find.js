@@ -1,0 +1,24 @@
+/**
+ * What the page's HTML has for certain.
+ *
+ * @param {ParentNode} within
+ * @param {string} selector
+ * @returns {HTMLElement}
+ */
+export function find(within, selector) {
+  const found = within.querySelector(selector);
+  if (!(found instanceof HTMLElement)) throw new Error(`the page has no ${selector}`);
+  return found;
+}
+
+/**
+ * The text in a form's field.
+ *
+ * @param {HTMLFormElement} form
+ * @param {string} name
+ * @returns {string}
+ */
+export function valueOf(form, name) {
+  const value = new FormData(form).get(name);
+  return typeof value === "string" ? value : "";
+}

@@ -1,0 +1,84 @@
+// What the hub itself says on a stream: events of type `tidings`, put into words.
+
+/** The event type of notices. Nobody else can publish it. */
+export const NOTICE_TYPE = "tidings";
+
+/**
+ * @typedef {object} Notice
+ * @property {string} kind
+ * @property {string} words what it means, in full sentences
+ * @property {number | null} retryMs when to come back, if the hub says so
+ */
+
+/** @type {Record<string, (fields: Record<string, unknown>) => string>} */
+const WORDS = {
+  gap: ({ asked, oldest, missed }) =>
+    `Events are missing. The hub no longer has all that came after ${text(asked, "the id asked for")}` +
+    `${oldest === undefined ? "" : `, and goes on from ${text(oldest)}`}. ` +
+    (typeof missed === "number" ? `${count(missed, "event")} lost.` : "How many, it doesn't know."),
+  reset: ({ asked }) =>
+    `The hub doesn't know the id ${text(asked, "asked for")}: its journal began anew. ` +
+    "Events may be missing; what follows is new.",
+  expiring: ({ in_ms }) => `The token of this stream ends in ${span(in_ms)}.`,
+  revoked: () => "The token of this stream was revoked.",
+  anonymous: () => "No token came with this stream, so it carries public events only.",
+  draining: ({ retry_ms }) => `The hub is going. Come back in ${span(retry_ms)}; the page does so by itself.`,
+  live: () => "Live. What follows is new.",
+  cursor: () => "Nothing new for this stream, but the id has moved on: a reconnect starts from here.",
+  resumed: ({ asked, replayed }) =>
+    `Resumed after ${text(asked, "the id asked for")}. ` +
+    (typeof replayed === "number" ? `${count(replayed, "event")} to catch up on.` : "Events to catch up on may follow."),
+  slow: ({ behind }) =>
+    `This page reads more slowly than events come${typeof behind === "number" ? `: ${count(behind, "event")} behind` : ""}. ` +
+    "The hub sends the rest from its journal.",
+};
+
+/**
+ * @param {string} data an event's data
+ * @returns {Notice}
+ */
+export function readNotice(data) {
+  const fields = parse(data);
+  const kind = typeof fields?.kind === "string" ? fields.kind : "unknown";
+  const words = fields?.v === 1 && Object.hasOwn(WORDS, kind) ? WORDS[kind] : undefined;
+  return {
+    kind,
+    words: words && fields ? words(fields) : "A notice that this page has no words for.",
+    retryMs: kind === "draining" && typeof fields?.retry_ms === "number" ? fields.retry_ms : null,
+  };
+}
+
+/**
+ * @param {string} data
+ * @returns {Record<string, unknown> | null}
+ */
+function parse(data) {
+  try {
+    const value = JSON.parse(data);
+    return value !== null && typeof value === "object" ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} [otherwise]
+ */
+function text(value, otherwise = "?") {
+  return typeof value === "string" || typeof value === "number" ? String(value) : otherwise;
+}
+
+/**
+ * @param {number} number
+ * @param {string} noun
+ */
+function count(number, noun) {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** @param {unknown} milliseconds */
+function span(milliseconds) {
+  if (typeof milliseconds !== "number") return "a moment";
+  return milliseconds < 1_000 ? `${milliseconds} ms` : `${Math.round(milliseconds / 100) / 10} s`;
+}

@@ -1,0 +1,90 @@
+// The hub's own page: the clock, any topic, and publishing.
+
+import { clockCommand, publishCommand, subscribeCommand } from "./commands.js";
+import { clockTime } from "./event-list.js";
+import { find, valueOf } from "./find.js";
+import { Panel } from "./panel.js";
+import { HUB_PATH, publish, updateOf } from "./publish.js";
+
+const topicForm = /** @type {HTMLFormElement} */ (find(document, "#topic form"));
+const publishForm = /** @type {HTMLFormElement} */ (find(document, "#publish form"));
+
+const clock = new Panel(find(document, "#clock"), () => ({ url: new URL("/sse", location.href) }));
+
+const topic = new Panel(find(document, "#topic"), (stream) => {
+  const url = new URL(HUB_PATH, location.href);
+  url.searchParams.set("topic", valueOf(topicForm, "topic"));
+  // `topics` is not asked for: an `EventSource` can't read the lines it adds.
+  url.searchParams.set("tidings", "notices");
+  const starts = { now: "", last: stream.lastEventId, earliest: "earliest" };
+  const start = valueOf(topicForm, "start");
+  return { url, lastEventId: start === "last" || start === "earliest" ? starts[start] : starts.now };
+});
+
+/** The types that the topic's stream listens for: those named, and the one about to be published. */
+function listen() {
+  const named = valueOf(topicForm, "types").split(/[\s,]+/);
+  const types = [...named, valueOf(publishForm, "type")].filter((type) => type !== "");
+  find(topicForm, ".listening").textContent = topic.stream.listen(types).join(", ");
+}
+
+function showCommands() {
+  const { origin } = location;
+  find(document, "#command-clock").textContent = clockCommand(origin);
+  find(document, "#command-subscribe").textContent = subscribeCommand(origin, valueOf(topicForm, "topic"));
+  find(document, "#command-publish").textContent = publishCommand(origin, updateOf(new FormData(publishForm)));
+}
+
+let publishing = false;
+publishForm.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  // One at a time, so that the answer shown is that of the last press.
+  if (publishing) return;
+  publishing = true;
+  const result = find(publishForm, ".result");
+  result.textContent = "Publishing.";
+  result.classList.remove("failed");
+  const answer = await publish(updateOf(new FormData(publishForm)));
+  publishing = false;
+  result.classList.toggle("failed", !answer.ok);
+  result.textContent = answer.ok ? `Published at ${clockTime(new Date())} as ${answer.id}` : `Not published. ${answer.words}`;
+});
+
+for (const button of document.querySelectorAll("[data-copies]")) {
+  button.addEventListener("click", () => copy(find(document, `#${button.getAttribute("data-copies")}`)));
+}
+
+/** @param {HTMLElement} command */
+async function copy(command) {
+  const said = find(document, ".copied");
+  try {
+    await navigator.clipboard.writeText(command.textContent ?? "");
+    said.textContent = "Copied.";
+  } catch {
+    // There is no clipboard without https or localhost, nor where it was forbidden.
+    getSelection()?.selectAllChildren(command);
+    said.textContent = "Selected: your browser doesn't let this page copy, so press Ctrl+C or Cmd+C.";
+  }
+}
+
+topicForm.addEventListener("input", () => (listen(), showCommands()));
+publishForm.addEventListener("input", () => (listen(), showCommands()));
+
+// A page that is left keeps its connections for up to a minute, in case one comes back, and
+// browsers have only six for an address.
+addEventListener("pagehide", () => {
+  for (const panel of [clock, topic]) panel.stream.suspend();
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) for (const panel of [clock, topic]) panel.stream.resume();
+});
+for (const [target, type] of /** @type {[EventTarget, string][]} */ ([[document, "visibilitychange"], [window, "online"]])) {
+  target.addEventListener(type, () => {
+    if (document.hidden) return;
+    for (const panel of [clock, topic]) panel.stream.wake();
+  });
+}
+
+find(document, "#origin").textContent = location.origin;
+listen();
+showCommands();

@@ -1,0 +1,176 @@
+//! What subscribers with the same selectors, rights and options receive: a list of spans of
+//! the window, and no bytes of its own.
+
+use smallvec::SmallVec;
+
+use crate::access::Rights;
+use crate::journal::Position;
+use crate::limits::FEED_RANGES;
+use crate::selector::Selectors;
+use crate::shard::SubscriberKey;
+use crate::window::{Offset, Span};
+
+slotmap::new_key_type! {
+    /// A feed of one shard.
+    pub(crate) struct FeedKey;
+}
+
+/// What makes a feed: who asks for the same shares one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// Updates from the journal.
+    Updates { selectors: Selectors, rights: Rights, options: StreamOptions },
+    /// The demo clock, which stands in no journal.
+    Clock,
+}
+
+/// How a subscriber wants its stream, beside what is in it (`tidings=` in the query).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StreamOptions {
+    /// Each event carries the topics that this subscriber's own selectors match.
+    pub topics: bool,
+    /// All notices, not only those of losses and ends.
+    pub notices: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Feed {
+    pub(crate) source: Source,
+    pub(crate) subscribers: Vec<SubscriberKey>,
+    /// How many of them are not live.
+    pub(crate) behind: usize,
+    /// The newest update that came.
+    pub(crate) newest: Position,
+    /// In order; neighbours are merged.
+    spans: SmallVec<[Span; 1]>,
+    /// The spans are all that came from here on.
+    complete_from: Offset,
+    /// Set while the feed waits for the flusher to walk its subscribers.
+    pub(crate) queued: Option<Queued>,
+    /// How far the walk that is under way has come.
+    pub(crate) walked: Option<usize>,
+}
+
+/// A feed that has something to be offered to its subscribers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queued {
+    /// From here on.
+    pub(crate) since: Offset,
+    /// Spans that were added since, which take memory until they are offered.
+    pub(crate) spans: usize,
+}
+
+impl Feed {
+    /// A feed that begins at `offset`, the window's end.
+    pub(crate) fn new(source: Source, offset: Offset) -> Self {
+        Self {
+            source,
+            subscribers: Vec::new(),
+            behind: 0,
+            newest: Position::START,
+            spans: SmallVec::new(),
+            complete_from: offset,
+            queued: None,
+            walked: None,
+        }
+    }
+
+    /// Where the newest event ends; nothing lies behind it.
+    pub(crate) fn end(&self) -> Offset {
+        self.spans.last().map_or(self.complete_from, |span| span.end)
+    }
+
+    /// Adds an event. Says whether it took a span of its own.
+    pub(crate) fn push(&mut self, span: Span) -> bool {
+        match self.spans.last_mut() {
+            Some(last) if last.end == span.start => {
+                last.end = span.end;
+                false
+            }
+            _ => {
+                self.spans.push(span);
+                true
+            }
+        }
+    }
+
+    /// What came from `offset` on; `None` if some of it is no longer known.
+    pub(crate) fn since(&self, offset: Offset) -> Option<impl Iterator<Item = Span>> {
+        if offset < self.complete_from {
+            return None;
+        }
+        let first = self.spans.partition_point(|span| span.end <= offset);
+        let clip = move |span: &Span| Span { start: span.start.max(offset), end: span.end };
+        Some(self.spans[first..].iter().map(clip))
+    }
+
+    /// Forgets spans that nobody needs any more: those before `window_start`, and of those
+    /// before `offered`, which every live subscriber has had, all but the few newest that
+    /// serve the subscribers who are behind.
+    pub(crate) fn settle(&mut self, window_start: Offset, offered: Offset) {
+        let keep = if self.behind == 0 { 0 } else { FEED_RANGES };
+        let until = |offset| self.spans.partition_point(|span| span.end <= offset);
+        let gone = until(window_start).max(until(offered).saturating_sub(keep));
+        if let Some(last) = gone.checked_sub(1).map(|last| self.spans[last]) {
+            self.complete_from = last.end;
+            self.spans.drain(..gone);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(start: Offset, end: Offset) -> Span {
+        Span { start, end }
+    }
+
+    fn feed(spans: &[(Offset, Offset)]) -> Feed {
+        let mut feed = Feed::new(Source::Clock, 0);
+        for (start, end) in spans {
+            feed.push(span(*start, *end));
+        }
+        feed
+    }
+
+    fn since(feed: &Feed, offset: Offset) -> Option<Vec<Span>> {
+        feed.since(offset).map(Iterator::collect)
+    }
+
+    #[test]
+    fn neighbours_become_one_span() {
+        let feed = feed(&[(0, 5), (5, 9), (20, 22)]);
+        assert_eq!(since(&feed, 0).unwrap(), [span(0, 9), span(20, 22)]);
+        assert_eq!(since(&feed, 7).unwrap(), [span(7, 9), span(20, 22)]);
+        assert_eq!(since(&feed, 9).unwrap(), [span(20, 22)]);
+        assert_eq!(since(&feed, 22).unwrap(), []);
+    }
+
+    #[test]
+    fn nothing_is_kept_for_live_subscribers() {
+        let mut feed = feed(&[(0, 5), (7, 9)]);
+        feed.settle(0, 5);
+        assert_eq!(since(&feed, 5).unwrap(), [span(7, 9)]);
+        feed.settle(0, 9);
+        assert_eq!(since(&feed, 9).unwrap(), []);
+        assert_eq!(since(&feed, 5), None);
+        assert_eq!(feed.end(), 9);
+    }
+
+    #[test]
+    fn what_is_kept_for_those_behind_is_bounded_and_in_the_window() {
+        let mut feed = Feed::new(Source::Clock, 0);
+        feed.behind = 1;
+        for at in 0..2 * FEED_RANGES as u64 {
+            feed.push(span(10 * at, 10 * at + 1));
+        }
+        feed.settle(0, feed.end());
+        assert_eq!(since(&feed, 0), None);
+        let kept_from = 10 * FEED_RANGES as u64;
+        assert_eq!(since(&feed, kept_from).unwrap().len(), FEED_RANGES);
+        feed.settle(kept_from + 15, feed.end());
+        assert_eq!(since(&feed, kept_from), None);
+        assert_eq!(since(&feed, kept_from + 15).unwrap().len(), FEED_RANGES - 2);
+    }
+}

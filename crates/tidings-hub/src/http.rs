@@ -1,0 +1,113 @@
+//! The only place that knows HTTP: requests to calls of the hub, and its answers to
+//! responses.
+
+mod clock;
+mod connection;
+mod health;
+mod origin;
+mod page;
+mod publish;
+mod query;
+mod refusal;
+mod serve;
+mod subscribe;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::http::{HeaderName, Method, header};
+use axum::middleware;
+use axum::routing::get;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+pub(crate) use origin::is_local;
+pub use serve::{listen, serve};
+
+use crate::hub::Hub;
+use refusal::Refusal;
+
+/// Where the hub's own protocol, Mercure, lives (its specification demands this path).
+pub(crate) const HUB_PATH: &str = "/.well-known/mercure";
+
+/// The id after which a stream goes on, in the words of Mercure 1.0; 0.x says `Last-Event-ID`.
+const MERCURE_LAST_EVENT_ID: HeaderName = HeaderName::from_static("mercure-last-event-id");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+#[derive(Clone)]
+struct App {
+    hub: Hub,
+}
+
+impl FromRef<App> for Hub {
+    fn from_ref(app: &App) -> Self {
+        app.hub.clone()
+    }
+}
+
+/// All that the hub answers itself. A response that is to be a stream has no body yet: it
+/// carries its [`subscribe::Stream`], which the lane takes out.
+fn routes(hub: &Hub) -> Router {
+    let options = hub.options();
+    let app = App { hub: hub.clone() };
+    let mut streams = Router::new().route(
+        HUB_PATH,
+        get(subscribe::subscribe)
+            .post(publish::publish)
+            .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, POST, OPTIONS") }),
+    );
+    if options.demo {
+        streams = streams.route(
+            "/sse",
+            get(clock::clock)
+                .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, OPTIONS") }),
+        );
+    }
+    let streams = streams
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(app.clone(), origin::guard))
+        .layer(cors(hub));
+    let router = streams.merge(page::routes());
+    let router = if options.admin { router.merge(health::routes()) } else { router };
+    router.with_state(app)
+}
+
+/// What operators ask: health, readiness, metrics.
+pub fn admin_router(hub: &Hub) -> Router {
+    health::routes().with_state(App { hub: hub.clone() })
+}
+
+fn cors(hub: &Hub) -> CorsLayer {
+    let access = hub.access().clone();
+    let any = access.cors_origins.iter().any(|origin| origin == "*");
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::CACHE_CONTROL,
+            LAST_EVENT_ID,
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([LAST_EVENT_ID, MERCURE_LAST_EVENT_ID, header::LINK])
+        .max_age(Duration::from_secs(600));
+    if any {
+        // Whoever may read may read from everywhere, but no website with its visitors'
+        // credentials.
+        return layer.allow_origin(AllowOrigin::any());
+    }
+    layer.allow_credentials(true).allow_origin(AllowOrigin::predicate(move |origin, _| {
+        origin.to_str().is_ok_and(|origin| access.may_read_from(origin))
+    }))
+}
+
+impl Hub {
+    /// The hub as a router for an axum service of your own: the Mercure path, the page, and
+    /// what else the hub was built with. Streams go out as bodies of responses.
+    pub fn router(&self) -> Router {
+        let hub = self.clone();
+        routes(self).layer(middleware::map_response(move |response| {
+            subscribe::into_body(hub.clone(), response)
+        }))
+    }
+}

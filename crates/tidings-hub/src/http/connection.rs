@@ -1,0 +1,153 @@
+//! One HTTP/1 connection: hyper reads its requests, until one of them asks for a stream. Then
+//! the socket is taken out of hyper and becomes that stream, and nothing else any more.
+
+use std::cell::{Cell, RefCell};
+use std::future::{pending, poll_fn};
+use std::io;
+use std::io::Write as _;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tower_service::Service;
+
+use super::subscribe::Stream;
+use crate::limits::{HEAD_BYTES, HEAD_TIME};
+use crate::shard::run::{Local, Opening};
+
+/// Serves a connection on its shard's thread.
+pub(super) fn start(local: &Rc<Local>, stream: TcpStream, router: &Arc<Router>) {
+    let load = local.count_connection();
+    let (local, router) = (Rc::clone(local), Arc::clone(router));
+    spawn_local(async move {
+        let stream = Box::pin(requests(stream, router)).await;
+        drop(load);
+        if let Some((stream, opening)) = stream {
+            // A task of its own follows, far smaller than this one.
+            local.attach_tcp(stream, opening);
+        }
+    });
+}
+
+/// Answers requests. Gives the socket back if one of them asked for a stream.
+async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, Opening)> {
+    let taken: RefCell<Option<Opening>> = RefCell::default();
+    let flushed = Rc::new(Cell::new(true));
+    let service = service_fn(|request: Request<Incoming>| {
+        let version = request.version();
+        let mut router = Router::clone(&router);
+        let taken = &taken;
+        Box::pin(async move {
+            let mut response = router.call(request.map(Body::new)).await?;
+            let Some(opening) = Stream::take(&mut response) else { return Ok(response) };
+            *taken.borrow_mut() = Some(with_head(opening, version, &response));
+            // Nothing is answered through hyper: what it sees of this request ends here.
+            pending::<Result<Response<Body>, std::convert::Infallible>>().await
+        })
+    });
+    let io = Io { stream: TokioIo::new(stream), flushed: Rc::clone(&flushed) };
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(io, service);
+    poll_fn(|context| {
+        let polled = connection.poll_without_shutdown(context);
+        // The answers to earlier requests of this connection must have left: taking it apart
+        // drops what is still buffered.
+        if taken.borrow().is_some() && flushed.get() {
+            return Poll::Ready(());
+        }
+        polled.map(|_| ())
+    })
+    .await;
+    let opening = taken.borrow_mut().take()?;
+    Some((connection.into_parts().io.stream.into_inner(), opening))
+}
+
+/// Puts the response's head before the first bytes of the stream.
+fn with_head(mut opening: Opening, version: Version, response: &Response<Body>) -> Opening {
+    let mut head = Vec::with_capacity(512 + opening.bytes.len());
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    write!(head, "HTTP/1.1 200 OK\r\ndate: {date}\r\n").expect("writing to a Vec never fails");
+    for (name, value) in response.headers() {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    // The body has no length and so ends with the connection (RFC 9112 6.3), whatever is said
+    // here; but this is what event-stream servers have always said, and clients wait for.
+    let connection = if version == Version::HTTP_10 { "close" } else { "keep-alive" };
+    write!(head, "connection: {connection}\r\n\r\n").expect("writing to a Vec never fails");
+    head.append(&mut opening.bytes);
+    opening.bytes = head;
+    opening
+}
+
+/// The socket under hyper, which remembers whether hyper still has something to write.
+struct Io {
+    stream: TokioIo<TcpStream>,
+    flushed: Rc<Cell<bool>>,
+}
+
+impl Io {
+    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
+        self.flushed.set(polled.is_ready());
+        polled
+    }
+}
+
+impl Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl Write for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.note(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

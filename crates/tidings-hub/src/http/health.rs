@@ -1,0 +1,32 @@
+//! What operators ask: health, readiness, metrics.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use super::App;
+use super::refusal::Refusal;
+use crate::hub::Hub;
+
+pub(super) fn routes() -> Router<App> {
+    let only_get = || async { Refusal::method_not_allowed("GET, HEAD") };
+    Router::new()
+        .route("/healthz", get(async || "ok\n").fallback(only_get))
+        .route("/readyz", get(ready).fallback(only_get))
+        .route("/metrics", get(metrics).fallback(only_get))
+}
+
+async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {
+    if hub.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else {
+        (StatusCode::OK, "ready\n")
+    }
+}
+
+async fn metrics(State(hub): State<Hub>) -> impl IntoResponse {
+    const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, OPENMETRICS)], hub.metrics().encode(hub.journal()))
+}

@@ -1,0 +1,148 @@
+//! Which websites may use the hub from a visitor's browser.
+//!
+//! A hub that is open to all on loopback is not open to every page that a developer visits:
+//! such a page could post a form to localhost, or reach it under a name of its own.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use url::{Host, Url};
+
+use super::App;
+use super::refusal::Refusal;
+use crate::access::Access;
+use crate::metrics::Refusal as RefusalReason;
+
+/// Refuses what a foreign website sends.
+pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    let access = app.hub.access();
+    let host = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str())
+        .or_else(|| request.headers().get(header::HOST)?.to_str().ok());
+    let refused = check(access, request.method(), host, request.headers());
+    if let Err(refusal) = refused {
+        if request.method() == Method::POST {
+            app.hub.metrics().publish_refused(RefusalReason::Forbidden);
+        }
+        return refusal.into_response();
+    }
+    let _under_way = app.hub.count_request();
+    next.run(request).await
+}
+
+fn check(
+    access: &Access,
+    method: &Method,
+    host: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
+    let forbidden = |detail: String| Err(Refusal::new(StatusCode::FORBIDDEN, detail));
+    // A name that merely resolves to loopback is how DNS rebinding gets here.
+    if access.local_only
+        && let Some(host) = host
+        && !is_local(&format!("http://{host}"))
+    {
+        return forbidden(format!(
+            "this hub runs for development and answers to localhost only, not to {host:?}; \
+             start it with --anonymous-subscribe or --anonymous-publish to serve other names"
+        ));
+    }
+    if *method != Method::POST {
+        return Ok(());
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let origin = origin.to_str().unwrap_or("null");
+        let same = host.is_some_and(|host| {
+            origin
+                .split_once("://")
+                .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+        });
+        if same || access.may_publish_from(origin) {
+            return Ok(());
+        }
+        return forbidden(format!(
+            "websites of {origin:?} may not publish here; --publish-origin allows an origin"
+        ));
+    }
+    match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
+        None | Some(b"same-origin" | b"none") => Ok(()),
+        Some(_) => forbidden(
+            "another website may not publish here; --publish-origin allows an origin".to_owned(),
+        ),
+    }
+}
+
+/// Whether a URL's host is this machine's loopback, under any of its names.
+pub(crate) fn is_local(url: &str) -> bool {
+    match Url::parse(url).ok().as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn post(access: &Access, host: &str, origin: Option<&str>, site: Option<&str>) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("origin", origin), ("sec-fetch-site", site)] {
+            if let Some(value) = value {
+                headers.insert(name, value.parse().unwrap());
+            }
+        }
+        check(access, &Method::POST, Some(host), &headers).is_ok()
+    }
+
+    #[test]
+    fn a_foreign_website_cannot_publish_to_a_hub_on_loopback() {
+        let access = Access::development();
+        assert!(post(&access, "localhost:8081", None, None));
+        assert!(post(
+            &access,
+            "localhost:8081",
+            Some("http://localhost:8081"),
+            Some("same-origin")
+        ));
+        assert!(post(&access, "localhost:8081", Some("http://127.0.0.1:5173"), Some("cross-site")));
+        assert!(!post(&access, "localhost:8081", Some("https://evil.test"), Some("cross-site")));
+        assert!(!post(&access, "localhost:8081", Some("null"), None));
+        assert!(!post(&access, "localhost:8081", None, Some("cross-site")));
+        assert!(!post(&access, "evil.test:8081", Some("http://evil.test:8081"), None));
+        assert!(!post(&access, "localhost.evil.test", None, None));
+    }
+
+    #[test]
+    fn a_listed_website_can_publish() {
+        let access = Access {
+            anonymous_publish: true,
+            publish_origins: vec!["https://app.test".to_owned()],
+            ..Access::default()
+        };
+        assert!(post(&access, "hub.test", Some("https://app.test"), Some("cross-site")));
+        assert!(post(&access, "hub.test", Some("https://hub.test"), Some("same-origin")));
+        assert!(!post(&access, "hub.test", Some("https://other.test"), None));
+    }
+
+    #[test]
+    fn every_name_of_loopback_is_local() {
+        for url in [
+            "http://localhost",
+            "http://LOCALHOST:1",
+            "http://a.localhost",
+            "http://127.8.0.1:80",
+            "http://[::1]:8081",
+        ] {
+            assert!(is_local(url), "{url}");
+        }
+        for url in ["http://localhost.test", "http://10.0.0.1", "null", "http://[::2]", "http://"] {
+            assert!(!is_local(url), "{url}");
+        }
+    }
+}

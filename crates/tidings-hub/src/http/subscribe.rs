@@ -1,0 +1,209 @@
+//! Subscribing: the parameters of a stream, and the head of its response.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tidings_sse::encode;
+
+use super::query::Pairs;
+use super::refusal::Refusal;
+use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
+use crate::access::Rights;
+use crate::feed::StreamOptions;
+use crate::hub::{Cursor, Hub, retry};
+use crate::selector::{Selector, Selectors};
+use crate::shard::run::Opening;
+use crate::wire;
+
+/// What a response carries that is to be a stream, until its lane takes it out.
+#[derive(Clone, Debug)]
+pub(super) struct Stream(Arc<Mutex<Option<Opening>>>);
+
+impl Stream {
+    pub(super) fn take(response: &mut Response) -> Option<Opening> {
+        let stream: Self = response.extensions_mut().remove()?;
+        stream.0.lock().take()
+    }
+}
+
+/// Opens a stream (Mercure, "subscription").
+pub(super) async fn subscribe(
+    State(hub): State<Hub>,
+    method: Method,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let pairs = Pairs::read(query.unwrap_or_default().as_bytes())?;
+    let asked = Asked::read(&pairs, &headers)?;
+    if asked.authorized || !hub.access().anonymous_subscribe {
+        let detail = if asked.authorized {
+            "the stream option \"authorized\" needs a token, and none came"
+        } else {
+            "this hub allows no anonymous subscribers; --anonymous-subscribe opens it"
+        };
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, detail)
+            .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+    }
+    let Asked { selectors, options, cursor, .. } = asked;
+    let answers_cursor = asked.named_cursor;
+    let granted = hub.open(selectors, Rights::Public, options, cursor).await.map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "a stream was not opened");
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    })?;
+    let Some(granted) = granted else { return Ok(come_back(&method)) };
+    let mut response = stream(&method, granted.opening);
+    if answers_cursor && let Ok(value) = HeaderValue::from_bytes(granted.cursor.as_bytes()) {
+        response.headers_mut().insert(LAST_EVENT_ID, value.clone());
+        response.headers_mut().insert(MERCURE_LAST_EVENT_ID, value);
+    }
+    Ok(response)
+}
+
+/// What a subscriber asks for.
+struct Asked {
+    selectors: Selectors,
+    options: StreamOptions,
+    authorized: bool,
+    cursor: Cursor,
+    /// Whether the cursor headers are to be sent.
+    named_cursor: bool,
+}
+
+impl Asked {
+    fn read(pairs: &Pairs, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let mut options = StreamOptions::default();
+        let mut authorized = false;
+        for word in pairs.all("tidings").flat_map(|value| value.split(',')) {
+            match word.trim() {
+                "topics" => options.topics = true,
+                "notices" => options.notices = true,
+                "authorized" => authorized = true,
+                "" => {}
+                unknown => {
+                    return Err(Refusal::bad_request(format!(
+                        "{unknown:?} is no option of a stream; known are: topics, notices, authorized"
+                    )));
+                }
+            }
+        }
+        let (cursor, named_cursor) = cursor(pairs, headers)?;
+        Ok(Self { selectors: selectors(pairs)?, options, authorized, cursor, named_cursor })
+    }
+}
+
+/// The selectors: `topic` in the words of Mercure 0.x, `match` and `match_exact` in those of
+/// 1.0, which demands that all other names of that beginning are refused.
+fn selectors(pairs: &Pairs) -> Result<Selectors, Refusal> {
+    let mut selectors = Vec::new();
+    for (name, value) in pairs.iter() {
+        match name {
+            "topic" | "match" | "match_exact" => selectors.push(
+                Selector::new(value).map_err(|error| Refusal::bad_request(error.to_string()))?,
+            ),
+            _ if name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("match")) => {
+                return Err(Refusal::bad_request(format!(
+                    "{name:?} is no way to match topics here; known are: match, match_exact"
+                )));
+            }
+            _ => {}
+        }
+    }
+    if selectors.is_empty() {
+        return Err(Refusal::bad_request(
+            "a stream needs at least one topic, as in ?topic=https%3A%2F%2Fexample.com%2Fbooks%2F1",
+        ));
+    }
+    Selectors::new(selectors).map_err(|error| Refusal::bad_request(error.to_string()))
+}
+
+/// The cursor, and whether one was named at all. The header wins over the query, which an
+/// `EventSource` cannot change when it reconnects.
+fn cursor(pairs: &Pairs, headers: &HeaderMap) -> Result<(Cursor, bool), Refusal> {
+    let header = headers.get(LAST_EVENT_ID).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let coming = pairs.one("last_event_id")?;
+    let deployed = pairs.one("lastEventID")?.filter(|id| !id.is_empty());
+    let asked = header
+        .as_deref()
+        .filter(|id| !id.is_empty())
+        .or(coming.filter(|id| !id.is_empty()))
+        .or(deployed);
+    let cursor = match asked {
+        None => Cursor::Now,
+        Some("earliest") => Cursor::Earliest,
+        Some(id) => Cursor::After(id.to_owned()),
+    };
+    // In 1.0 an empty one counts as sent, in 0.x it does not.
+    Ok((cursor, asked.is_some() || coming.is_some()))
+}
+
+/// The response that becomes a stream.
+pub(super) fn stream(method: &Method, opening: Opening) -> Response {
+    let mut response = head();
+    if *method != Method::HEAD {
+        response.extensions_mut().insert(Stream(Arc::new(Mutex::new(Some(opening)))));
+    }
+    response
+}
+
+/// A stream that only says when to come back. Any other status, as 503, would end a browser's
+/// `EventSource` for good.
+pub(super) fn come_back(method: &Method) -> Response {
+    let mut response = head();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if *method != Method::HEAD {
+        let mut bytes = wire::HEARTBEAT.to_vec();
+        encode::retry(retry(), &mut bytes);
+        *response.body_mut() = Body::from(bytes);
+    }
+    response
+}
+
+fn head() -> Response {
+    const HEADERS: [(header::HeaderName, &str); 5] = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache, no-transform"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+        (header::HeaderName::from_static("timing-allow-origin"), "*"),
+    ];
+    let mut response = Body::new(OfNoLength).into_response();
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// What stands in a stream's response until its lane takes over. It promises no length, so
+/// that nobody on the way writes one into the head.
+struct OfNoLength;
+
+impl http_body::Body for OfNoLength {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
+/// Gives a stream its body: the body lane.
+pub(super) async fn into_body(hub: Hub, mut response: Response) -> Response {
+    let Some(opening) = Stream::take(&mut response) else { return response };
+    match hub.attach(opening).await {
+        Some(body) => *response.body_mut() = Body::new(body),
+        None => return come_back(&Method::GET),
+    }
+    response
+}

@@ -1,0 +1,498 @@
+//! The hub: it takes updates into the journal and hands streams to the shards.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tidings_sse::{EventId, encode};
+use tokio::sync::{Notify, oneshot};
+
+use crate::access::{Access, Rights};
+use crate::feed::{Source, StreamOptions};
+use crate::journal::{AppendError, Journal, MemoryJournal, Position, ReadError, Retention};
+use crate::limits::{
+    DRAIN_TIME, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
+};
+use crate::metrics::{GapCause, Metrics};
+use crate::notice::Notice;
+use crate::selector::Selectors;
+use crate::shard::StreamBody;
+use crate::shard::run::{Command, Opening, Setting, ShardHandle, StreamPermit};
+use crate::update::{InvalidUpdate, Update};
+use crate::wire;
+
+/// A hub: many publishers, many subscribers, and a journal that remembers. Cheap to clone;
+/// all clones are the same hub. Its threads end with [`Hub::stop`], or with the last clone.
+#[derive(Clone, Debug)]
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    setting: Setting,
+    shards: Vec<ShardHandle>,
+    streams: Arc<AtomicUsize>,
+    streams_max: usize,
+    draining: AtomicBool,
+    clock: AtomicBool,
+    requests: Arc<Requests>,
+    access: Access,
+    options: HttpOptions,
+}
+
+/// The requests that are under way, so that the last of them are not cut off.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+/// A request that is under way, counted while this lives.
+#[derive(Debug)]
+pub(crate) struct RequestGuard(Arc<Requests>);
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.changed.notify_waiters();
+        }
+    }
+}
+
+/// What the hub answers over HTTP beside its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HttpOptions {
+    pub(crate) demo: bool,
+    pub(crate) admin: bool,
+    pub(crate) body_bytes_max: usize,
+}
+
+/// How a hub is to be.
+#[derive(Debug)]
+pub struct HubBuilder {
+    journal: Option<Arc<dyn Journal>>,
+    shards: usize,
+    heartbeat: Duration,
+    streams_max: usize,
+    access: Access,
+    options: HttpOptions,
+}
+
+impl HubBuilder {
+    /// The journal. By default one in memory, with the default [`Retention`].
+    #[must_use]
+    pub fn journal(mut self, journal: impl Journal) -> Self {
+        self.journal = Some(Arc::new(journal));
+        self
+    }
+
+    /// The number of shards, each a thread with its share of the subscribers. By default one
+    /// for each core that the process may use; at least one.
+    #[must_use]
+    pub fn shards(mut self, count: usize) -> Self {
+        self.shards = count.max(1);
+        self
+    }
+
+    /// How long a stream may be silent before it gets a comment. By default 15 s; at least
+    /// 8 ms.
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = interval.max(Duration::from_millis(8));
+        self
+    }
+
+    /// How many streams may be open. By default there is no bound of the hub's own. Whoever
+    /// comes later is told when to try again.
+    #[must_use]
+    pub fn streams_max(mut self, count: usize) -> Self {
+        self.streams_max = count;
+        self
+    }
+
+    /// Who may use the hub over HTTP. By default nobody.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Whether the demo clock ticks at `/sse`. By default it does not.
+    #[must_use]
+    pub fn demo(mut self, demo: bool) -> Self {
+        self.options.demo = demo;
+        self
+    }
+
+    /// Whether `/healthz`, `/readyz` and `/metrics` stand beside the rest. By default they do
+    /// not; see [`crate::admin_router`].
+    #[must_use]
+    pub fn admin(mut self, admin: bool) -> Self {
+        self.options.admin = admin;
+        self
+    }
+
+    /// Bytes that the body of a publish may have. By default 1 MiB.
+    #[must_use]
+    pub fn body_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.body_bytes_max = bytes;
+        self
+    }
+
+    /// Starts the hub.
+    ///
+    /// # Errors
+    /// If the system has no threads or event queues for the shards.
+    pub fn build(self) -> io::Result<Hub> {
+        let journal =
+            self.journal.unwrap_or_else(|| Arc::new(MemoryJournal::new(Retention::default())));
+        let setting = Setting {
+            journal,
+            metrics: Arc::new(Metrics::new()),
+            heartbeat: self.heartbeat,
+            relief: Arc::new(Notify::new()),
+        };
+        let shards = (0..self.shards)
+            .map(|index| ShardHandle::start(index, setting.clone()))
+            .collect::<io::Result<_>>()?;
+        Ok(Hub(Arc::new(Inner {
+            setting,
+            shards,
+            streams: Arc::new(AtomicUsize::new(0)),
+            streams_max: self.streams_max,
+            draining: AtomicBool::new(false),
+            clock: AtomicBool::new(false),
+            requests: Arc::default(),
+            access: self.access,
+            options: self.options,
+        })))
+    }
+}
+
+/// What a subscriber has already, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cursor {
+    /// Nothing was said: only what comes from now on.
+    Now,
+    /// All that the journal has.
+    Earliest,
+    /// Everything up to the update with this id.
+    After(String),
+}
+
+/// The id that stands for the place before everything that the journal has.
+pub(crate) const EARLIEST: &str = "earliest";
+
+/// A stream that can be opened.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) opening: Opening,
+    /// What the cursor headers say: the id after which the stream goes on, or `earliest`.
+    pub(crate) cursor: String,
+}
+
+impl Hub {
+    /// Begins to describe a hub.
+    pub fn builder() -> HubBuilder {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        HubBuilder {
+            journal: None,
+            shards: cores,
+            heartbeat: Duration::from_secs(15),
+            streams_max: usize::MAX,
+            access: Access::default(),
+            options: HttpOptions { demo: false, admin: false, body_bytes_max: 1 << 20 },
+        }
+    }
+
+    /// Publishes one update. Its id comes back when the update is as safe as the journal
+    /// promises; from then on every subscriber who asked for it gets it.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; nothing was published then.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the update may or may not have been published.
+    pub async fn publish(&self, update: Update) -> Result<EventId, PublishError> {
+        let mut ids = self.publish_all(vec![update]).await?;
+        Ok(ids.remove(0))
+    }
+
+    /// Publishes several updates in their order, all of them or none.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; nothing was published then.
+    pub async fn publish_all(&self, updates: Vec<Update>) -> Result<Vec<EventId>, PublishError> {
+        for (index, update) in updates.iter().enumerate() {
+            update.check().map_err(|cause| PublishError::Invalid { index, cause })?;
+        }
+        if updates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let updates: Vec<_> = updates.into_iter().map(|one| one.with_bounded_retry()).collect();
+        self.wait_for_shards().await?;
+        if self.is_draining() {
+            return Err(PublishError::Draining);
+        }
+        let count = updates.len() as u64;
+        let ids = self.journal().append(updates).await.map_err(PublishError::Journal)?;
+        self.metrics().updates.inc_by(count);
+        Ok(ids)
+    }
+
+    /// An overloaded hub slows its publishers down: they wait while any shard has too much
+    /// that it could not yet offer to sockets that would take it.
+    async fn wait_for_shards(&self) -> Result<(), PublishError> {
+        let relieved = async {
+            loop {
+                let relief = self.0.setting.relief.notified();
+                let pressure = self.0.shards.iter().map(ShardHandle::pressure).max();
+                if pressure.unwrap_or(0) <= UNOFFERED_BYTES as u64 {
+                    break;
+                }
+                relief.await;
+            }
+        };
+        tokio::time::timeout(PUBLISH_WAIT, relieved).await.map_err(|_| PublishError::Overloaded)
+    }
+
+    /// Prepares a stream of updates. `None` if no more streams can be had now.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub(crate) async fn open(
+        &self,
+        selectors: Selectors,
+        rights: Rights,
+        options: StreamOptions,
+        cursor: Cursor,
+    ) -> Result<Option<Granted>, ReadError> {
+        let Some(permit) = self.permit() else { return Ok(None) };
+        let mut bytes = opening_bytes();
+        let mut tell = |notice: Notice, id: &EventId| {
+            if notice.is_for_all() || options.notices {
+                notice.encode(Some(id), None, &mut bytes);
+            }
+        };
+        let journal = self.journal();
+        let edges = journal.edges();
+        let (start, cursor) = match cursor {
+            Cursor::Now if edges.last.position == Position::START => {
+                (Position::START, EARLIEST.to_owned())
+            }
+            Cursor::Now => (edges.last.position, edges.last.to_string()),
+            Cursor::Earliest => (edges.first.previous(), EARLIEST.to_owned()),
+            Cursor::After(asked) => match journal.find(&asked, &rights).await? {
+                None => {
+                    self.metrics().gap(GapCause::Reset, 1);
+                    tell(Notice::Reset { asked }, &edges.last.to_event_id());
+                    (edges.last.position, EARLIEST.to_owned())
+                }
+                Some(found) => match journal.missed(found, &selectors, &rights).await? {
+                    Some(missed) => {
+                        self.metrics().gap(GapCause::Resume, 1);
+                        let oldest = missed.oldest.to_string();
+                        let notice = Notice::Gap { asked: Some(asked), oldest };
+                        tell(notice, &missed.resume.to_event_id());
+                        (missed.resume.position, EARLIEST.to_owned())
+                    }
+                    None => {
+                        if let Ok(id) = EventId::new(&asked) {
+                            tell(Notice::Resumed { asked: asked.clone() }, &id);
+                        }
+                        (found, asked)
+                    }
+                },
+            },
+        };
+        let source = Source::Updates { selectors, rights, options };
+        Ok(Some(Granted { opening: Opening { source, start, bytes, permit }, cursor }))
+    }
+
+    /// Prepares a stream of the demo clock. `None` if no more streams can be had now.
+    pub(crate) fn open_clock(&self) -> Option<Opening> {
+        let permit = self.permit()?;
+        let start = Position::START;
+        Some(Opening { source: Source::Clock, start, bytes: opening_bytes(), permit })
+    }
+
+    fn permit(&self) -> Option<StreamPermit> {
+        if self.is_draining() {
+            return None;
+        }
+        StreamPermit::take(&self.0.streams, self.0.streams_max)
+    }
+
+    /// Hands a stream to the shard that has the fewest, as the body of a response.
+    pub(crate) async fn attach(&self, opening: Opening) -> Option<StreamBody> {
+        self.emptiest_shard().attach(opening).await
+    }
+
+    pub(crate) fn emptiest_shard(&self) -> &ShardHandle {
+        self.0.shards.iter().min_by_key(|shard| shard.load()).expect("a hub has a shard")
+    }
+
+    pub(crate) fn shards(&self) -> &[ShardHandle] {
+        &self.0.shards
+    }
+
+    /// Ends all streams: each subscriber is told that the hub is going and when to come back,
+    /// at its own moment within `spread`. From now on nobody can publish, and whoever
+    /// subscribes is told to come back.
+    pub async fn drain(&self, spread: Duration) {
+        self.0.draining.store(true, Ordering::Release);
+        let mut waiting = Vec::new();
+        for shard in &self.0.shards {
+            let (done, wait) = oneshot::channel();
+            if shard.send(Command::Drain { spread, done }).await {
+                waiting.push(wait);
+            }
+        }
+        for wait in waiting {
+            // An error says that the shard has ended, and its streams with it.
+            let _ = wait.await;
+        }
+    }
+
+    /// Whether the hub is going.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Waits until no request is under way, or five seconds have passed.
+    pub async fn idle(&self) {
+        let idle = async {
+            loop {
+                let changed = self.0.requests.changed.notified();
+                if self.0.requests.count.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                changed.await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_TIME, idle).await.is_err() {
+            tracing::warn!("requests were still under way after {} s", DRAIN_TIME.as_secs());
+        }
+    }
+
+    /// Notes that a request has come, until the guard is dropped.
+    pub(crate) fn count_request(&self) -> RequestGuard {
+        self.0.requests.count.fetch_add(1, Ordering::AcqRel);
+        RequestGuard(Arc::clone(&self.0.requests))
+    }
+
+    /// Ends the hub's threads, and with them every stream that is left. Blocks until they have
+    /// ended, so it must not be called on one of them, and only once the last request is done.
+    pub async fn stop(&self) {
+        self.0.draining.store(true, Ordering::Release);
+        for shard in &self.0.shards {
+            shard.send(Command::Stop).await;
+        }
+        let inner = Arc::clone(&self.0);
+        let join = tokio::task::spawn_blocking(move || {
+            inner.shards.iter().for_each(ShardHandle::join);
+        });
+        if let Err(error) = join.await {
+            tracing::error!(%error, "waiting for the shards failed");
+        }
+    }
+
+    /// Streams that are open.
+    pub fn subscribers(&self) -> usize {
+        self.0.streams.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn journal(&self) -> &dyn Journal {
+        self.0.setting.journal.as_ref()
+    }
+
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.0.setting.heartbeat
+    }
+
+    /// True the first time: the clock is to be started now, and not again.
+    pub(crate) fn claim_clock(&self) -> bool {
+        !self.0.clock.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
+    }
+
+    pub(crate) fn options(&self) -> &HttpOptions {
+        &self.0.options
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.setting.metrics
+    }
+}
+
+/// What every stream begins with: a comment, so that its head is flushed wherever a proxy
+/// waits for a first byte, and a reconnection time, at random so that the clients of a hub
+/// that went away do not all come back at one moment.
+fn opening_bytes() -> Vec<u8> {
+    let mut bytes = wire::HEARTBEAT.to_vec();
+    encode::retry(retry(), &mut bytes);
+    bytes
+}
+
+/// A reconnection time of the hub's own.
+pub(crate) fn retry() -> Duration {
+    RETRY + RETRY_JITTER.mul_f64(fastrand::f64())
+}
+
+impl Update {
+    /// Brings the publisher's reconnection time within the hub's bounds.
+    fn with_bounded_retry(self) -> Self {
+        match self.event().retry() {
+            Some(retry) => self.with_retry(retry.clamp(RETRY_MIN, RETRY_MAX)),
+            None => self,
+        }
+    }
+}
+
+/// Why nothing was published.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// An update is not as it has to be.
+    Invalid {
+        /// Which of them, counted from 0.
+        index: usize,
+        /// What is wrong with it.
+        cause: InvalidUpdate,
+    },
+    /// The hub has more to deliver than it gets done, and the update waited in vain.
+    Overloaded,
+    /// The hub is going.
+    Draining,
+    /// The journal does not take updates now.
+    Journal(AppendError),
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid { cause, .. } => cause.fmt(f),
+            Self::Overloaded => write!(
+                f,
+                "the hub has more to deliver than it gets done; it took no update for {} s",
+                PUBLISH_WAIT.as_secs()
+            ),
+            Self::Draining => f.write_str("the hub is shutting down"),
+            Self::Journal(cause) => cause.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Invalid { cause, .. } => Some(cause),
+            Self::Journal(cause) => Some(cause),
+            Self::Overloaded | Self::Draining => None,
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Order and memory: the record of all updates, in the one order in which everybody gets them.
+//!
+//! The journal alone gives out positions. Its *tail* is what the shards follow; it shows an
+//! update only when that update is as safe as its publisher was promised, so nobody ever
+//! receives what a crash could still take back.
+
+mod dropped;
+mod id;
+mod memory;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use tidings_sse::EventId;
+use tokio::sync::Notify;
+
+pub use id::{Epoch, HubId};
+pub use memory::{MemoryJournal, Retention};
+
+use crate::access::Rights;
+use crate::selector::Selectors;
+use crate::update::Update;
+
+/// An update's place in the journal. The first update has position 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position(u64);
+
+impl Position {
+    /// The place before the first update.
+    pub const START: Self = Self(0);
+
+    /// The position with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The position's number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The place after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The place before this one; the start has none before it.
+    #[must_use]
+    pub const fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An update with its place in the journal.
+#[derive(Debug)]
+pub struct Record {
+    /// Where it stands.
+    pub position: Position,
+    /// When the journal took it.
+    pub time: SystemTime,
+    /// What was published.
+    pub update: Update,
+    id: EventId,
+    hub_id: HubId,
+}
+
+impl Record {
+    /// The record of `update` at `position` in the journal with this epoch.
+    pub fn new(epoch: Epoch, position: Position, time: SystemTime, update: Update) -> Self {
+        let hub_id = HubId::of_record(epoch, position, time, &update);
+        let id = update.event().id().cloned().unwrap_or_else(|| hub_id.to_event_id());
+        Self { position, time, update, id, hub_id }
+    }
+
+    /// The id that subscribers see: the publisher's own, or else the hub's.
+    pub fn id(&self) -> &EventId {
+        &self.id
+    }
+
+    /// The id that the hub gives this position.
+    pub fn hub_id(&self) -> HubId {
+        self.hub_id
+    }
+
+    /// What the record is counted as where memory or disk is bounded by bytes: its texts, and
+    /// an allowance for what surrounds them.
+    pub fn weight(&self) -> u64 {
+        const AROUND: usize = 256;
+        let event = self.update.event();
+        let topics: usize =
+            self.update.topics().iter().map(|topic| topic.as_str().len() + 16).sum();
+        (AROUND + event.data().len() + event.event_type().len() + self.id.as_str().len() + topics)
+            as u64
+    }
+}
+
+/// What a journal's function returns: a future that may be sent to another thread.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The ordered record of updates.
+pub trait Journal: fmt::Debug + Send + Sync + 'static {
+    /// Appends all of `updates` in their order, or none of them, and says which ids they have.
+    /// The future ends when they are as safe as this journal promises; from then on, and not
+    /// before, the tail shows them. Dropping the future does not undo the append.
+    fn append(&self, updates: Vec<Update>) -> Pending<'_, Result<Vec<EventId>, AppendError>>;
+
+    /// The place of the update with this id; of several with a publisher's id, the earliest.
+    /// An id of an update that `rights` do not let read counts as unknown.
+    fn find<'a>(
+        &'a self,
+        id: &'a str,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Option<Position>, ReadError>>;
+
+    /// Whether an update after `after` that such a subscriber would have got is gone.
+    fn missed<'a>(
+        &'a self,
+        after: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Option<Missed>, ReadError>>;
+
+    /// Reads what such a subscriber gets of the updates after `after` and up to `until`, as
+    /// much as fits a batch.
+    fn read<'a>(
+        &'a self,
+        after: Position,
+        until: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Batch, ReadError>>;
+
+    /// Begins to follow the tail at its end. What a follower has not yet taken is not dropped.
+    fn follow(&self) -> Arc<Follower>;
+
+    /// Appends to `records` what the tail has after `after`, at most `count` records. Never
+    /// waits.
+    fn tail(&self, after: Position, count: usize, records: &mut Vec<Arc<Record>>);
+
+    /// Where the journal begins and ends now.
+    fn edges(&self) -> Edges;
+}
+
+/// A reader of the tail, and how far it has come.
+#[derive(Debug)]
+pub struct Follower {
+    begin: HubId,
+    shown: AtomicU64,
+    shown_bytes: AtomicU64,
+    taken: AtomicU64,
+    taken_bytes: AtomicU64,
+    changed: Notify,
+}
+
+impl Follower {
+    /// A follower that begins at `end`, the newest that the tail shows.
+    pub fn at(end: HubId) -> Self {
+        Self {
+            begin: end,
+            shown: AtomicU64::new(end.position.0),
+            shown_bytes: AtomicU64::new(0),
+            taken: AtomicU64::new(end.position.0),
+            taken_bytes: AtomicU64::new(0),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Where it began to follow.
+    pub fn begin(&self) -> HubId {
+        self.begin
+    }
+
+    /// The newest position that was taken.
+    pub fn taken(&self) -> Position {
+        Position(self.taken.load(Ordering::Acquire))
+    }
+
+    /// Whether the tail shows more than was taken.
+    pub fn is_behind(&self) -> bool {
+        self.shown.load(Ordering::Acquire) > self.taken.load(Ordering::Acquire)
+    }
+
+    /// What the tail shows and was not taken, as records are counted.
+    pub fn waiting_bytes(&self) -> u64 {
+        let taken = self.taken_bytes.load(Ordering::Acquire);
+        self.shown_bytes.load(Ordering::Acquire).saturating_sub(taken)
+    }
+
+    /// Says that this record was taken, and all before it.
+    pub fn take(&self, record: &Record) {
+        self.taken_bytes.fetch_add(record.weight(), Ordering::AcqRel);
+        self.taken.store(record.position.0, Ordering::Release);
+    }
+
+    /// The journal's word that the tail now ends at `position`, `bytes` more than before.
+    pub fn show(&self, position: Position, bytes: u64) {
+        self.shown_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.shown.store(position.0, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// Waits until the tail may show more.
+    ///
+    /// # Cancel safety
+    /// A change is kept until somebody waits for it.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// A part of the journal, seen by one kind of subscriber.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// All that the subscriber gets of the updates up to `through`, in order.
+    pub records: Vec<Arc<Record>>,
+    /// How far the batch reaches.
+    pub through: Position,
+    /// What the subscriber would have got before the first record, but is gone.
+    pub missed: Option<Missed>,
+}
+
+/// Updates that a subscriber would have got are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// The oldest update that is still there; the newest that is gone, if there is none.
+    pub oldest: HubId,
+    /// The newest update that is gone, after which a stream goes on.
+    pub resume: HubId,
+}
+
+/// Where the journal begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edges {
+    /// The oldest update that is there; the next one, if there is none.
+    pub first: Position,
+    /// The newest update.
+    pub last: HubId,
+    /// A client whose last id is older than this should be told a newer one: half of the time,
+    /// the bytes or the updates that the journal keeps have come since.
+    pub half: Position,
+    /// What all records are counted as.
+    pub bytes: u64,
+}
+
+/// Why updates were not appended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The storage fails; trying again later may help.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(_) => f.write_str("the journal cannot take updates now"),
+        }
+    }
+}
+
+impl std::error::Error for AppendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unavailable(cause) => Some(cause.as_ref()),
+        }
+    }
+}
+
+/// Why the journal could not be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The storage fails; trying again later may help.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(_) => f.write_str("the journal cannot be read now"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unavailable(cause) => Some(cause.as_ref()),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What the journal no longer has, remembered just well enough to tell who missed something.
+
+use std::collections::HashMap;
+
+use super::Position;
+use crate::access::Rights;
+use crate::limits::DROPPED_TOPICS;
+use crate::selector::{Selector, Selectors};
+use crate::update::{Topic, Update};
+
+/// For each topic the newest update about it that was dropped.
+///
+/// It answers exactly for the topics it knows. It knows at most [`DROPPED_TOPICS`]; of the
+/// others it knows one position that none of them is newer than, so that a silent topic among
+/// very many may be told of a gap that did not concern it, but a real gap is never missed.
+///
+/// Private updates are not counted: nobody without a grant would have got them.
+#[derive(Debug, Default)]
+pub(super) struct Dropped {
+    newest: Position,
+    topics: HashMap<Topic, Position>,
+    forgotten: Position,
+}
+
+impl Dropped {
+    /// Notes that the update at `position` is gone. Positions only grow.
+    pub(super) fn note(&mut self, position: Position, update: &Update) {
+        if update.is_private() {
+            return;
+        }
+        self.newest = position;
+        for topic in update.topics() {
+            self.topics.insert(topic.clone(), position);
+        }
+        if self.topics.len() > DROPPED_TOPICS {
+            self.forget_half();
+        }
+    }
+
+    /// Whether a subscriber who has had everything up to `after` missed something.
+    pub(super) fn missed(&self, after: Position, selectors: &Selectors, rights: &Rights) -> bool {
+        match rights {
+            Rights::Public => selectors.iter().any(|selector| self.newest_of(selector) > after),
+        }
+    }
+
+    fn newest_of(&self, selector: &Selector) -> Position {
+        match selector {
+            Selector::All => self.newest,
+            Selector::Exact(topic) => self.topics.get(topic).copied().unwrap_or(self.forgotten),
+        }
+    }
+
+    /// Half at a time, so that the work per update stays the same on average.
+    fn forget_half(&mut self) {
+        let mut positions: Vec<Position> = self.topics.values().copied().collect();
+        let middle = positions.len() / 2;
+        let (_, &mut limit, _) = positions.select_nth_unstable(middle);
+        self.topics.retain(|_, position| *position > limit);
+        self.forgotten = limit;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_sse::Event;
+
+    use super::*;
+
+    fn update(topic: &str) -> Update {
+        Update::new(topic, Event::new(""))
+    }
+
+    #[test]
+    fn a_topic_that_was_silent_missed_nothing() {
+        let mut dropped = Dropped::default();
+        dropped.note(Position(1), &update("quiet"));
+        for position in 2..100 {
+            dropped.note(Position(position), &update("loud"));
+        }
+        let missed = |after, topic: &str| {
+            dropped.missed(Position(after), &Selectors::topic(topic), &Rights::Public)
+        };
+        assert!(missed(0, "quiet"));
+        assert!(!missed(1, "quiet"));
+        assert!(missed(98, "loud"));
+        assert!(!missed(99, "loud"));
+        assert!(!missed(0, "never"));
+        assert!(dropped.missed(Position(98), &Selectors::all(), &Rights::Public));
+        assert!(!dropped.missed(Position(99), &Selectors::all(), &Rights::Public));
+    }
+
+    #[test]
+    fn a_private_update_is_missed_by_nobody_without_a_grant() {
+        let mut dropped = Dropped::default();
+        dropped.note(Position(1), &update("a").private());
+        assert!(!dropped.missed(Position::START, &Selectors::topic("a"), &Rights::Public));
+        assert!(!dropped.missed(Position::START, &Selectors::all(), &Rights::Public));
+    }
+
+    #[test]
+    fn a_gap_is_told_even_of_a_topic_among_too_many_to_remember() {
+        let mut dropped = Dropped::default();
+        let count = 3 * DROPPED_TOPICS as u64;
+        for position in 1..=count {
+            dropped.note(Position(position), &update(&format!("t{position}")));
+        }
+        assert!(dropped.topics.len() <= DROPPED_TOPICS);
+        for position in [1, count / 2, count] {
+            let selectors = Selectors::topic(format!("t{position}"));
+            assert!(dropped.missed(Position(position - 1), &selectors, &Rights::Public));
+        }
+        assert!(!dropped.missed(Position(count), &Selectors::topic("t1"), &Rights::Public));
+    }
+}

@@ -1,0 +1,73 @@
+//! Every bound in one place, each with its reason.
+
+use std::time::Duration;
+
+/// Topics of one update. Each costs a look-up per shard (the reference hub has the same).
+pub(crate) const TOPICS_MAX: usize = 1000;
+/// Selectors of one stream: each is an entry in a shard's index for as long as it is open.
+pub(crate) const SELECTORS_MAX: usize = 1000;
+/// Bytes of a topic or selector: room for any URL that proxies let through.
+pub(crate) const TOPIC_BYTES_MAX: usize = 4096;
+/// Bytes of a publisher's id. Clients send it back in a header, for which some servers and
+/// proxies allow no more than 8 KB in all.
+pub(crate) const ID_BYTES_MAX: usize = 1024;
+/// Bytes of an event's type.
+pub(crate) const TYPE_BYTES_MAX: usize = 1024;
+/// Updates of one NDJSON body, which are taken all or none.
+pub(crate) const BATCH_UPDATES_MAX: usize = 1000;
+/// Shortest reconnection time that a publisher may set: browsers obey zero, and then ask
+/// hundreds of times a second.
+pub(crate) const RETRY_MIN: Duration = Duration::from_millis(500);
+/// Longest reconnection time that a publisher may set.
+pub(crate) const RETRY_MAX: Duration = Duration::from_secs(3600);
+
+/// Sockets written to before publishes are let in again.
+pub(crate) const SLICE_SOCKETS: usize = 64;
+/// Bytes written before publishes are let in again: what a core copies in about a millisecond.
+pub(crate) const SLICE_BYTES: usize = 4 << 20;
+/// Updates that are routed before publishes and sockets are let in again.
+pub(crate) const ROUTE_UPDATES: usize = 256;
+/// Bytes of one piece of the window, so of the largest piece that is freed at once.
+pub(crate) const SEGMENT_BYTES: usize = 128 << 10;
+/// Bytes that a shard keeps in its window for subscribers whose sockets are full.
+pub(crate) const WINDOW_BYTES: usize = 8 << 20;
+/// Bytes that may wait to be offered to writable sockets, in each shard, before publishers
+/// have to wait for their acknowledgement.
+pub(crate) const UNOFFERED_BYTES: usize = 16 << 20;
+/// Ranges that a feed keeps for subscribers whose sockets are full. Past it they read the
+/// journal: a range costs 16 bytes in each of perhaps 10,000 feeds.
+pub(crate) const FEED_RANGES: usize = 64;
+/// Bytes of one batch that a replay reads, and of one hand-over to a body.
+pub(crate) const BATCH_BYTES: usize = 64 << 10;
+/// Updates that one read of the journal looks at before others get their turn.
+pub(crate) const SCAN_UPDATES: usize = 4096;
+/// Replays of one shard that read the journal at the same time.
+pub(crate) const REPLAYS_READING: usize = 32;
+/// A subscriber that takes nothing for so long is closed.
+pub(crate) const STALL_TIME: Duration = Duration::from_secs(300);
+/// How long a publish waits for slow shards before it is refused with 503.
+pub(crate) const PUBLISH_WAIT: Duration = Duration::from_secs(10);
+/// Commands that wait for a shard: new connections and bodies.
+pub(crate) const SHARD_INBOX: usize = 1024;
+/// Topics for which the journal remembers the newest update that it dropped.
+pub(crate) const DROPPED_TOPICS: usize = 65_536;
+
+/// What the kernel may hold for one socket of the direct lane (it doubles the value).
+pub(crate) const SOCKET_SEND_BYTES: usize = 64 << 10;
+/// Connections that wait to be accepted.
+pub(crate) const BACKLOG: i32 = 4096;
+/// Time for a request's head, and between two requests of one connection.
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);
+/// Bytes of a request's head.
+pub(crate) const HEAD_BYTES: usize = 64 << 10;
+/// Time for a request's body.
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
+/// Bytes that a subscriber may send on its open stream, for no purpose, before it is closed.
+pub(crate) const STREAM_INPUT_BYTES: usize = 64 << 10;
+/// The reconnection time that every stream starts with, and how much is added at random so
+/// that clients of a hub that went away don't come back at one moment.
+pub(crate) const RETRY: Duration = Duration::from_millis(3000);
+/// See [`RETRY`].
+pub(crate) const RETRY_JITTER: Duration = Duration::from_millis(1000);
+/// How long the end of a drain waits for requests that are under way.
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(5);

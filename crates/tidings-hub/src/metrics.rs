@@ -1,0 +1,232 @@
+//! What the hub counts, in Prometheus' terms. Nothing is labelled by topic, and nothing is
+//! counted per delivery: shards add up once per slice.
+
+use std::fmt::{self, Write as _};
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::journal::Journal;
+
+/// Label values are written as they stand in queries: lower case, words joined by `_`.
+macro_rules! label_values {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+                encoder.write_str(match self { $(Self::$variant => $text,)* })
+            }
+        }
+    };
+}
+
+label_values! {
+    /// How a stream reaches its subscriber.
+    Lane {
+        /// The socket itself.
+        Direct = "direct",
+        /// The body of a response that an HTTP library writes.
+        Body = "body",
+    }
+}
+
+label_values! {
+    /// Why a stream ended.
+    Reason {
+        /// The client closed it.
+        Client = "client",
+        /// The connection broke while something was written.
+        Broken = "broken",
+        /// The client took nothing for too long.
+        Stalled = "stalled",
+        /// The rest of a half-written event was no longer there.
+        Lost = "lost",
+        /// The journal could not be read.
+        Unreadable = "unreadable",
+        /// The hub is going.
+        Drain = "drain",
+    }
+}
+
+label_values! {
+    /// Why a publish was refused.
+    Refusal {
+        /// The request was wrong.
+        Invalid = "invalid",
+        /// The publisher may not.
+        Forbidden = "forbidden",
+        /// The body was too large.
+        TooLarge = "too_large",
+        /// The hub or its journal could not keep up, or the hub is going.
+        Unavailable = "unavailable",
+    }
+}
+
+label_values! {
+    /// Why a loss was told.
+    GapCause {
+        /// A returning subscriber asked for what is gone.
+        Resume = "resume",
+        /// A reader on an open stream fell so far behind.
+        Slow = "slow",
+        /// The journal began anew, or does not know the id.
+        Reset = "reset",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabel {
+    lane: Lane,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: Reason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabel {
+    reason: Refusal,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: GapCause,
+}
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    subscribers: Family<LaneLabel, Gauge>,
+    opened: Counter,
+    closed: Family<ReasonLabel, Counter>,
+    pub(crate) updates: Counter,
+    refused: Family<RefusalLabel, Counter>,
+    pub(crate) publish_ack: Histogram,
+    pub(crate) deliveries: Counter,
+    pub(crate) delivered_bytes: Counter,
+    pub(crate) delivery: Histogram,
+    pub(crate) replays: Gauge,
+    gaps: Family<CauseLabel, Counter>,
+    pub(crate) feeds: Gauge,
+    first_position: Gauge<u64, AtomicU64>,
+    last_position: Gauge<u64, AtomicU64>,
+    journal_bytes: Gauge<u64, AtomicU64>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        // 50 µs to 13 s.
+        let seconds = || Histogram::new(exponential_buckets(0.000_05, 3.5, 11));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("tidings"),
+            subscribers: Family::default(),
+            opened: Counter::default(),
+            closed: Family::default(),
+            updates: Counter::default(),
+            refused: Family::default(),
+            publish_ack: seconds(),
+            deliveries: Counter::default(),
+            delivered_bytes: Counter::default(),
+            delivery: seconds(),
+            replays: Gauge::default(),
+            gaps: Family::default(),
+            feeds: Gauge::default(),
+            first_position: Gauge::default(),
+            last_position: Gauge::default(),
+            journal_bytes: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        let registry = &mut self.registry;
+        registry.register("subscribers", "Open streams, by lane", self.subscribers.clone());
+        registry.register("streams_opened", "Streams that began", self.opened.clone());
+        registry.register("streams_closed", "Streams that ended, by reason", self.closed.clone());
+        registry.register("updates", "Updates taken from publishers", self.updates.clone());
+        registry.register(
+            "publish_refused",
+            "Publish requests that were refused, by reason",
+            self.refused.clone(),
+        );
+        registry.register_with_unit(
+            "publish_ack",
+            "Time from a publish request's body to its acknowledgement",
+            Unit::Seconds,
+            self.publish_ack.clone(),
+        );
+        registry.register("deliveries", "Events written to streams", self.deliveries.clone());
+        registry.register(
+            "delivered_bytes",
+            "Bytes written to streams",
+            self.delivered_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "delivery",
+            "Time from the journal to the sockets, observed once per slice of the fan-out",
+            Unit::Seconds,
+            self.delivery.clone(),
+        );
+        registry.register("replays", "Streams that are catching up", self.replays.clone());
+        registry.register("gaps", "Losses that subscribers were told of", self.gaps.clone());
+        registry.register("feeds", "Different streams, counted per shard", self.feeds.clone());
+        registry.register(
+            "journal_first_position",
+            "The oldest update that the journal has",
+            self.first_position.clone(),
+        );
+        registry.register(
+            "journal_last_position",
+            "The newest update that the journal has",
+            self.last_position.clone(),
+        );
+        registry.register(
+            "journal_bytes",
+            "What the journal's updates are counted as",
+            self.journal_bytes.clone(),
+        );
+        registry.register("build", "What is running", build);
+    }
+
+    pub(crate) fn stream_opened(&self, lane: Lane) {
+        self.opened.inc();
+        self.subscribers.get_or_create(&LaneLabel { lane }).inc();
+    }
+
+    pub(crate) fn stream_closed(&self, lane: Lane, reason: Reason) {
+        self.subscribers.get_or_create(&LaneLabel { lane }).dec();
+        self.closed.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(crate) fn publish_refused(&self, reason: Refusal) {
+        self.refused.get_or_create(&RefusalLabel { reason }).inc();
+    }
+
+    pub(crate) fn gap(&self, cause: GapCause, count: u64) {
+        self.gaps.get_or_create(&CauseLabel { cause }).inc_by(count);
+    }
+
+    /// All of it, in the text format of OpenMetrics.
+    pub(crate) fn encode(&self, journal: &dyn Journal) -> String {
+        let edges = journal.edges();
+        self.first_position.set(edges.first.number());
+        self.last_position.set(edges.last.position.number());
+        self.journal_bytes.set(edges.bytes);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("writing to a String never fails");
+        text
+    }
+}

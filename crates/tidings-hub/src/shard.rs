@@ -1,0 +1,382 @@
+//! One core's share of the subscribers: which of them want an update, and what each has had.
+//!
+//! A shard is a plain value that does no more than it is told; [`run`] gives it a thread, a
+//! clock and real sockets. It holds no queue per subscriber. A *live* subscriber follows its
+//! feed and has a cursor in the window; one that is *behind* has a place in the journal, and
+//! [`crate::replay`] brings it back.
+
+mod body;
+mod flush;
+pub(crate) mod run;
+mod socket;
+mod tcp;
+
+use std::collections::{HashMap, VecDeque};
+
+use slotmap::SlotMap;
+
+pub use body::StreamBody;
+pub(crate) use socket::{Chunk, Socket};
+
+use crate::feed::{Feed, FeedKey, Queued, Source, StreamOptions};
+use crate::journal::{HubId, Position, Record};
+use crate::limits::WINDOW_BYTES;
+use crate::replay::Behind;
+use crate::router::Router;
+use crate::update::Topic;
+use crate::window::{Offset, Place, Span, Window};
+use crate::wire;
+
+slotmap::new_key_type! {
+    /// A subscriber of one shard.
+    pub(crate) struct SubscriberKey;
+}
+
+/// Time as a shard counts it, in parts of the heartbeat's interval.
+pub(crate) type Tick = u32;
+
+#[derive(Debug)]
+pub(crate) struct Shard<S> {
+    pub(crate) window: Window,
+    pub(crate) feeds: SlotMap<FeedKey, Feed>,
+    pub(crate) subscribers: SlotMap<SubscriberKey, Subscriber<S>>,
+    /// The newest update that was routed.
+    pub(crate) routed: HubId,
+    pub(crate) now: Tick,
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) tally: Tally,
+    /// Who fell behind or broke since somebody last asked, for their tasks to be started or
+    /// ended.
+    pub(crate) fell_behind: Vec<SubscriberKey>,
+    pub(crate) broken: Vec<SubscriberKey>,
+    /// How many subscribers are behind.
+    pub(crate) behind: usize,
+    /// Kept for its memory only.
+    pub(crate) scratch: Vec<u8>,
+    by_source: HashMap<Source, FeedKey>,
+    router: Router,
+    /// Feeds that have something new, the one that has waited longest first.
+    queue: VecDeque<FeedKey>,
+    walk: Option<Walk>,
+    /// Spans of feeds in the queue that were not there before.
+    queued_spans: usize,
+}
+
+/// The walk over the subscribers of one feed that is under way.
+#[derive(Debug)]
+struct Walk {
+    feed: FeedKey,
+    queued: Queued,
+}
+
+/// What was done since somebody last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) deliveries: u64,
+    pub(crate) bytes: u64,
+    /// Gaps that had to be told to readers who were behind.
+    pub(crate) gaps: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Subscriber<S> {
+    pub(crate) socket: S,
+    pub(crate) feed: FeedKey,
+    /// Its index among the feed's subscribers.
+    index: usize,
+    /// A live subscriber has had all of its feed up to here.
+    pub(crate) cursor: Offset,
+    /// When something was last sent.
+    pub(crate) sent: Tick,
+    /// The newest position that it was told outside of events.
+    pub(crate) told: Position,
+    /// Set while it is not live.
+    pub(crate) behind: Option<Box<Behind>>,
+}
+
+impl<S: Socket> Shard<S> {
+    /// A shard that goes on after `routed`.
+    pub(crate) fn new(routed: HubId, heartbeat_ms: u64) -> Self {
+        Self {
+            window: Window::default(),
+            feeds: SlotMap::with_key(),
+            subscribers: SlotMap::with_key(),
+            routed,
+            now: 0,
+            heartbeat_ms,
+            tally: Tally::default(),
+            fell_behind: Vec::new(),
+            broken: Vec::new(),
+            behind: 0,
+            scratch: Vec::new(),
+            by_source: HashMap::new(),
+            router: Router::default(),
+            queue: VecDeque::new(),
+            walk: None,
+            queued_spans: 0,
+        }
+    }
+
+    /// Adds a subscriber who has had everything up to `start`. It joins its feed here and
+    /// now, at the window's end: what was routed before is the replay's, what is routed from
+    /// now on is the feed's. It begins behind; [`Shard::catch_up`] writes `opening` first.
+    pub(crate) fn join(
+        &mut self,
+        socket: S,
+        source: Source,
+        start: Position,
+        opening: Vec<u8>,
+    ) -> SubscriberKey {
+        let options = match &source {
+            Source::Updates { options, .. } => *options,
+            Source::Clock => StreamOptions::default(),
+        };
+        // The clock's events have no place in the journal, so they are only found here.
+        let offset = matches!(source, Source::Clock).then(|| self.window.end());
+        let feed = self.feed(source);
+        let behind = Behind::opening(opening, start, offset, options.notices);
+        let members = &mut self.feeds[feed];
+        let subscriber = Subscriber {
+            socket,
+            feed,
+            index: members.subscribers.len(),
+            cursor: 0,
+            sent: self.now,
+            told: start,
+            behind: Some(Box::new(behind)),
+        };
+        members.behind += 1;
+        self.behind += 1;
+        let key = self.subscribers.insert(subscriber);
+        members.subscribers.push(key);
+        key
+    }
+
+    fn feed(&mut self, source: Source) -> FeedKey {
+        if let Some(feed) = self.by_source.get(&source) {
+            return *feed;
+        }
+        let feed = self.feeds.insert(Feed::new(source.clone(), self.window.end()));
+        if let Source::Updates { selectors, .. } = &source {
+            self.router.join(feed, selectors);
+        }
+        self.by_source.insert(source, feed);
+        feed
+    }
+
+    /// Forgets a subscriber, and its feed with the last one. Gives the socket back.
+    pub(crate) fn leave(&mut self, key: SubscriberKey) -> Option<S> {
+        let gone = self.subscribers.remove(key)?;
+        let feed = &mut self.feeds[gone.feed];
+        let mut hole = gone.index;
+        // A walk must not pass over the one that fills the hole: what was walked stays
+        // before the walk, what was not stays after it.
+        if let Some(walked) = feed.walked.as_mut().filter(|walked| hole < **walked) {
+            *walked -= 1;
+            feed.subscribers.swap(hole, *walked);
+            self.subscribers
+                .get_mut(feed.subscribers[hole])
+                .into_iter()
+                .for_each(|moved| moved.index = hole);
+            hole = *walked;
+        }
+        feed.subscribers.swap_remove(hole);
+        if let Some(moved) = feed.subscribers.get(hole) {
+            self.subscribers[*moved].index = hole;
+        }
+        if gone.behind.is_some() {
+            feed.behind -= 1;
+            self.behind -= 1;
+        }
+        if feed.subscribers.is_empty() {
+            self.close_feed(gone.feed);
+        }
+        Some(gone.socket)
+    }
+
+    fn close_feed(&mut self, key: FeedKey) {
+        let Some(feed) = self.feeds.remove(key) else { return };
+        if let Source::Updates { selectors, .. } = &feed.source {
+            self.router.leave(key, selectors);
+        }
+        self.by_source.remove(&feed.source);
+        // Its key may still stand in the queue, where it is passed over.
+        self.queued_spans -= feed.queued.map_or(0, |queued| queued.spans);
+        if let Some(walk) = self.walk.take_if(|walk| walk.feed == key) {
+            self.queued_spans -= walk.queued.spans;
+        }
+    }
+
+    /// Notes an update in the feeds that want it. Its bytes are made once, and once more for
+    /// each set of topics that feeds show.
+    pub(crate) fn route(&mut self, record: &Record) {
+        self.routed = record.hub_id();
+        let since = self.window.end();
+        let mut encoded: Vec<(Vec<&Topic>, Span)> = Vec::new();
+        for key in self.router.route(record.update.topics()) {
+            let Some(feed) = self.feeds.get_mut(key) else { continue };
+            let Source::Updates { rights, .. } = &feed.source else { continue };
+            // The second time is for another topic of the same update.
+            if feed.newest == record.position || !rights.may_read(&record.update) {
+                continue;
+            }
+            feed.newest = record.position;
+            let shown = wire::shown(&feed.source, record);
+            let span = match encoded.iter().find(|(topics, _)| *topics == shown) {
+                Some((_, span)) => *span,
+                None => {
+                    let window = &mut self.window;
+                    let span =
+                        window.append(record.position, |out| wire::record(record, &shown, out));
+                    encoded.push((shown, span));
+                    span
+                }
+            };
+            let added = usize::from(feed.push(span));
+            self.queued_spans += added;
+            enqueue(&mut self.queue, key, feed, since, added);
+        }
+    }
+
+    /// Gives an event of the clock to those who watch it. It stands in no journal.
+    pub(crate) fn tick_clock(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let Some(key) = self.by_source.get(&Source::Clock).copied() else { return };
+        let feed = &mut self.feeds[key];
+        let span = self.window.append(self.routed.position, encode);
+        let added = usize::from(feed.push(span));
+        self.queued_spans += added;
+        enqueue(&mut self.queue, key, feed, span.start, added);
+    }
+
+    /// Whether anybody watches the clock.
+    pub(crate) fn has_clock(&self) -> bool {
+        self.by_source.contains_key(&Source::Clock)
+    }
+
+    /// Up to here, everything was offered to every subscriber whose socket is not full.
+    fn offered(&mut self) -> Offset {
+        if let Some(walk) = &self.walk {
+            return walk.queued.since;
+        }
+        while let Some(key) = self.queue.front() {
+            if let Some(queued) = self.feeds.get(*key).and_then(|feed| feed.queued) {
+                return queued.since;
+            }
+            self.queue.pop_front();
+        }
+        self.window.end()
+    }
+
+    /// What waits to be offered, in bytes. Publishers are slowed down by it.
+    pub(crate) fn unoffered(&mut self) -> u64 {
+        let waiting = self.window.end() - self.offered();
+        waiting + (self.queued_spans * size_of::<Span>()) as u64
+    }
+
+    /// Frees what the window need not keep: all that was offered, but for a budget that serves
+    /// subscribers who are only briefly behind.
+    fn trim(&mut self) {
+        let mut keep_from = self.offered();
+        if self.behind > 0 {
+            keep_from = keep_from.min(self.window.end().saturating_sub(WINDOW_BYTES as u64));
+        }
+        self.window.trim(keep_from);
+    }
+
+    /// Takes a live subscriber out of its feed's walk: it goes on from `from` by itself.
+    fn fall_behind(&mut self, key: SubscriberKey, from: Offset, own: Vec<u8>) {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return };
+        let feed = &mut self.feeds[subscriber.feed];
+        let notices = match &feed.source {
+            Source::Updates { options, .. } => options.notices,
+            Source::Clock => false,
+        };
+        let place = self.window.place(from, self.routed.position);
+        subscriber.behind = Some(Box::new(Behind::full(own, place, from, notices)));
+        subscriber.socket.set_full(true);
+        feed.behind += 1;
+        self.behind += 1;
+        self.fell_behind.push(key);
+    }
+
+    /// Where a live subscriber's next byte stands.
+    fn next_offset(&self, subscriber: &Subscriber<S>) -> Offset {
+        self.feeds[subscriber.feed]
+            .since(subscriber.cursor)
+            .and_then(|mut spans| spans.next())
+            .map_or(self.window.end(), |span| span.start)
+    }
+
+    /// Where a live subscriber stands in the journal.
+    pub(crate) fn place_of(&self, subscriber: &Subscriber<S>) -> Place {
+        self.window.place(self.next_offset(subscriber), self.routed.position)
+    }
+
+    /// Whether a subscriber gets updates, which have a place in the journal.
+    pub(crate) fn follows_journal(&self, key: SubscriberKey) -> bool {
+        self.subscribers
+            .get(key)
+            .is_some_and(|one| matches!(self.feeds[one.feed].source, Source::Updates { .. }))
+    }
+
+    /// Sends bytes that are this subscriber's alone, whole events or comments. Whoever is
+    /// behind gets none: they would stand in the middle of an event.
+    pub(crate) fn send_own(&mut self, key: SubscriberKey, bytes: &[u8]) {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return };
+        if subscriber.behind.is_some() {
+            return;
+        }
+        let written = match subscriber.socket.write(&Chunk::of(bytes)) {
+            Ok(written) => written,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+            Err(_) => return self.broken.push(key),
+        };
+        subscriber.sent = self.now;
+        self.tally.bytes += written as u64;
+        if written < bytes.len() {
+            let from = self.next_offset(&self.subscribers[key]);
+            self.fall_behind(key, from, bytes[written..].to_vec());
+        }
+    }
+
+    /// The live subscribers to whom nothing was sent for `ticks`.
+    pub(crate) fn silent_for(&self, ticks: Tick) -> Vec<SubscriberKey> {
+        self.subscribers
+            .iter()
+            .filter(|(_, one)| one.behind.is_none() && self.now.wrapping_sub(one.sent) >= ticks)
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    /// Whether a live subscriber wants notices, and knows no id newer than `half`.
+    pub(crate) fn needs_cursor(&self, key: SubscriberKey, half: Position) -> bool {
+        let Some(subscriber) = self.subscribers.get(key) else { return false };
+        let feed = &self.feeds[subscriber.feed];
+        let Source::Updates { options: StreamOptions { notices: true, .. }, .. } = &feed.source
+        else {
+            return false;
+        };
+        feed.newest.max(subscriber.told) < half
+    }
+}
+
+/// Puts a feed to which something was added into the queue, unless it is there already.
+/// `since` grows from call to call, so that the queue's front has waited longest.
+fn enqueue(
+    queue: &mut VecDeque<FeedKey>,
+    key: FeedKey,
+    feed: &mut Feed,
+    since: Offset,
+    spans: usize,
+) {
+    match &mut feed.queued {
+        Some(queued) => queued.spans += spans,
+        None => {
+            feed.queued = Some(Queued { since, spans });
+            queue.push_back(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

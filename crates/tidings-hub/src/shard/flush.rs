@@ -1,0 +1,172 @@
+//! The flusher's walk: each subscriber gets, in one write, all that lies between its cursor
+//! and its feed's end.
+
+use std::io::ErrorKind;
+
+use super::{Chunk, Shard, Socket, Walk};
+use crate::feed::Feed;
+use crate::limits::{SLICE_BYTES, SLICE_SOCKETS};
+use crate::window::{Offset, Pieces, Span, Window};
+
+/// Whether the walk is through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Everybody has been offered everything.
+    All,
+    /// Others are let in, then there is more to do.
+    Slice,
+}
+
+/// Pieces in one write. The kernel takes 1024.
+const PIECES_MAX: usize = 256;
+/// Subscribers that are looked at before others are let in, also when none needs a write.
+const SLICE_LOOKS: usize = 16 * SLICE_SOCKETS;
+
+impl<S: Socket> Shard<S> {
+    /// Writes to the next few sockets, across feeds.
+    pub(crate) fn flush_slice(&mut self) -> Flushed {
+        let mut slice = Slice::default();
+        while !slice.is_full() {
+            let Some(walk) = self.walk.take().or_else(|| self.begin_walk()) else {
+                self.trim();
+                return Flushed::All;
+            };
+            if self.walk_feed(&walk, &mut slice) {
+                self.end_walk(walk);
+            } else {
+                self.walk = Some(walk);
+            }
+        }
+        self.trim();
+        Flushed::Slice
+    }
+
+    fn begin_walk(&mut self) -> Option<Walk> {
+        while let Some(key) = self.queue.pop_front() {
+            // A feed that was closed, or walked already, is passed over.
+            let Some(feed) = self.feeds.get_mut(key) else { continue };
+            let Some(queued) = feed.queued.take() else { continue };
+            feed.walked = Some(0);
+            return Some(Walk { feed: key, queued });
+        }
+        None
+    }
+
+    fn end_walk(&mut self, walk: Walk) {
+        self.queued_spans -= walk.queued.spans;
+        let feed = &mut self.feeds[walk.feed];
+        feed.walked = None;
+        let offered = feed.queued.map_or(feed.end(), |queued| queued.since);
+        feed.settle(self.window.start(), offered);
+    }
+
+    /// Goes on with a walk. Says whether it is through.
+    fn walk_feed(&mut self, walk: &Walk, slice: &mut Slice) -> bool {
+        let feed = &self.feeds[walk.feed];
+        let mut index = feed.walked.unwrap_or(0);
+        // Most stand at the same place, so the same bytes serve one after the other.
+        let mut cached: Option<Pending<'_>> = None;
+        let mut stopped: Vec<(_, Offset)> = Vec::new();
+        while let Some(&key) = feed.subscribers.get(index) {
+            if slice.is_full() {
+                break;
+            }
+            index += 1;
+            slice.looks += 1;
+            let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
+            while subscriber.behind.is_none() && subscriber.cursor < feed.end() {
+                let pending = match &mut cached {
+                    Some(pending) if pending.from == subscriber.cursor => pending,
+                    cached => cached.insert(Pending::new(feed, &self.window, subscriber.cursor)),
+                };
+                slice.sockets += 1;
+                let written = match subscriber.socket.write(&pending.chunk) {
+                    Ok(written) => written,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                    Err(_) => {
+                        self.broken.push(key);
+                        break;
+                    }
+                };
+                slice.bytes += written;
+                subscriber.sent = self.now;
+                self.tally.bytes += written as u64;
+                if written < pending.chunk.len() {
+                    let stop = pending.offset_at(written);
+                    self.tally.deliveries += pending.events_before(&self.window, stop);
+                    stopped.push((key, stop));
+                    break;
+                }
+                self.tally.deliveries += pending.events;
+                subscriber.cursor = pending.to;
+            }
+        }
+        drop(cached);
+        let through = index >= feed.subscribers.len();
+        self.feeds[walk.feed].walked = Some(index);
+        for (key, offset) in stopped {
+            self.fall_behind(key, offset, Vec::new());
+        }
+        through
+    }
+}
+
+/// How much a slice has done.
+#[derive(Debug, Default)]
+struct Slice {
+    sockets: usize,
+    bytes: usize,
+    looks: usize,
+}
+
+impl Slice {
+    fn is_full(&self) -> bool {
+        self.sockets >= SLICE_SOCKETS || self.bytes >= SLICE_BYTES || self.looks >= SLICE_LOOKS
+    }
+}
+
+/// What a subscriber with this cursor has still to get, as far as one write takes it.
+struct Pending<'a> {
+    from: Offset,
+    to: Offset,
+    spans: smallvec::SmallVec<[Span; 4]>,
+    chunk: Chunk<'a>,
+    events: u64,
+}
+
+impl<'a> Pending<'a> {
+    fn new(feed: &Feed, window: &'a Window, from: Offset) -> Self {
+        let mut pieces = Pieces::new();
+        let mut spans = smallvec::SmallVec::new();
+        let mut events = 0;
+        let mut to = from;
+        for span in feed.since(from).into_iter().flatten() {
+            if pieces.len() >= PIECES_MAX {
+                break;
+            }
+            window.pieces(span, &mut pieces);
+            events += window.count(span) as u64;
+            spans.push(span);
+            to = span.end;
+        }
+        Self { from, to, spans, chunk: Chunk::new(pieces), events }
+    }
+
+    /// The place of the first byte that was not written.
+    fn offset_at(&self, mut written: usize) -> Offset {
+        for span in &self.spans {
+            let length = (span.end - span.start) as usize;
+            if written < length {
+                return span.start + written as u64;
+            }
+            written -= length;
+        }
+        self.to
+    }
+
+    /// How many events begin before `stop`: an event counts when its first byte is written.
+    fn events_before(&self, window: &Window, stop: Offset) -> u64 {
+        let begun = |span: &Span| window.count(Span { end: span.end.min(stop), ..*span });
+        self.spans.iter().take_while(|span| span.start < stop).map(begun).sum::<usize>() as u64
+    }
+}

@@ -1,0 +1,560 @@
+//! A shard's thread: its sockets, its clock, and the tasks that drive it.
+//!
+//! One flusher follows the journal's tail and writes to the sockets. Each connection has a
+//! small task that waits for the peer to hang up, and another one only while it is behind.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::task::{AbortHandle, LocalSet, spawn_local, yield_now};
+
+use super::body::{BodySocket, StreamBody, hand_over};
+use super::flush::Flushed;
+use super::tcp::TcpSocket;
+use super::{Chunk, Shard, Socket, SubscriberKey, Tick};
+use crate::feed::Source;
+use crate::journal::{Follower, Journal, Position, Record};
+use crate::limits::{
+    REPLAYS_READING, ROUTE_UPDATES, SHARD_INBOX, SLICE_SOCKETS, STALL_TIME, UNOFFERED_BYTES,
+};
+use crate::metrics::{GapCause, Lane, Metrics, Reason};
+use crate::notice::Notice;
+use crate::replay::{Missing, Step};
+use crate::wire;
+
+/// Ticks of a shard's clock in one interval of heartbeats. A stream is silent for seven to
+/// eight of them before it gets one, so never longer than the interval.
+const TICKS: u32 = 8;
+
+/// A stream that is about to be handed to a shard.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) source: Source,
+    /// The subscriber has had everything up to here.
+    pub(crate) start: Position,
+    /// What it gets first.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) permit: StreamPermit,
+}
+
+/// The right to be one of the hub's streams. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct StreamPermit(Arc<AtomicUsize>);
+
+impl StreamPermit {
+    /// One of at most `max` permits.
+    pub(crate) fn take(streams: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let more = |open: usize| (open < max).then_some(open + 1);
+        streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Self(Arc::clone(streams)))
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What a shard's thread is asked to do.
+pub(crate) enum Command {
+    /// Run this on the shard's thread.
+    Run(Box<dyn FnOnce(&Rc<Local>) + Send>),
+    /// Send a stream through a body.
+    Attach(Opening, BodySocket),
+    /// Say goodbye to every subscriber, then answer.
+    Drain { spread: Duration, done: oneshot::Sender<()> },
+    /// End the thread.
+    Stop,
+}
+
+/// The way to a shard from other threads.
+#[derive(Debug)]
+pub(crate) struct ShardHandle {
+    inbox: mpsc::Sender<Command>,
+    /// Streams and connections that it has.
+    load: Arc<AtomicUsize>,
+    follower: Arc<Follower>,
+    unoffered: Arc<AtomicU64>,
+    thread: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl ShardHandle {
+    /// Starts a shard's thread.
+    ///
+    /// # Errors
+    /// If the system has no thread or no event queue for it.
+    pub(crate) fn start(index: usize, setting: Setting) -> std::io::Result<Self> {
+        let (inbox, commands) = mpsc::channel(SHARD_INBOX);
+        let follower = setting.journal.follow();
+        let load = Arc::new(AtomicUsize::new(0));
+        let unoffered = Arc::new(AtomicU64::new(0));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let seed = Seed {
+            setting,
+            follower: Arc::clone(&follower),
+            load: Arc::clone(&load),
+            unoffered: Arc::clone(&unoffered),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || run(&runtime, seed, commands))?;
+        let thread = parking_lot::Mutex::new(Some(thread));
+        Ok(Self { inbox, load, follower, unoffered, thread })
+    }
+
+    pub(crate) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// What this shard has still to do, in bytes.
+    pub(crate) fn pressure(&self) -> u64 {
+        self.follower.waiting_bytes() + self.unoffered.load(Ordering::Acquire)
+    }
+
+    /// Sends a command, when there is room for it. False if the shard has ended.
+    pub(crate) async fn send(&self, command: Command) -> bool {
+        self.inbox.send(command).await.is_ok()
+    }
+
+    /// Opens a stream whose body somebody else drives. `None` if the shard has ended.
+    pub(crate) async fn attach(&self, opening: Opening) -> Option<StreamBody> {
+        let (socket, body) = hand_over();
+        self.send(Command::Attach(opening, socket)).await.then_some(body)
+    }
+
+    /// Waits for the thread's end.
+    pub(crate) fn join(&self) {
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a shard panicked");
+        }
+    }
+}
+
+/// What all shards of a hub share.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) heartbeat: Duration,
+    /// Notified when a shard that publishers had to wait for has caught up.
+    pub(crate) relief: Arc<Notify>,
+}
+
+struct Seed {
+    setting: Setting,
+    follower: Arc<Follower>,
+    load: Arc<AtomicUsize>,
+    unoffered: Arc<AtomicU64>,
+}
+
+/// A shard on its own thread.
+pub(crate) struct Local {
+    shard: RefCell<Shard<Line>>,
+    setting: Setting,
+    follower: Arc<Follower>,
+    load: Arc<AtomicUsize>,
+    unoffered: Arc<AtomicU64>,
+    /// Wakes the flusher for what is not in the journal.
+    poke: Notify,
+    /// Wakes those who wait for the shard to route what they have had.
+    routed: Notify,
+    reading: Semaphore,
+}
+
+fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiver<Command>) {
+    let tasks = LocalSet::new();
+    tasks.block_on(runtime, async move {
+        let heartbeat_ms = u64::try_from(seed.setting.heartbeat.as_millis()).unwrap_or(u64::MAX);
+        let local = Rc::new(Local {
+            shard: RefCell::new(Shard::new(seed.follower.begin(), heartbeat_ms)),
+            setting: seed.setting,
+            follower: seed.follower,
+            load: seed.load,
+            unoffered: seed.unoffered,
+            poke: Notify::new(),
+            routed: Notify::new(),
+            reading: Semaphore::new(REPLAYS_READING),
+        });
+        spawn_local(flush(Rc::clone(&local)));
+        spawn_local(beat(Rc::clone(&local)));
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Run(task) => task(&local),
+                Command::Attach(opening, socket) => local.attach(Connection::Body(socket), opening),
+                Command::Drain { spread, done } => {
+                    local.drain(spread).await;
+                    // Whoever asked may have stopped waiting.
+                    let _ = done.send(());
+                }
+                Command::Stop => break,
+            }
+        }
+    });
+}
+
+/// Follows the journal's tail and writes what it shows to the subscribers.
+async fn flush(local: Rc<Local>) {
+    let mut records = Vec::new();
+    loop {
+        tokio::select! {
+            () = local.follower.changed() => {}
+            () = local.poke.notified() => {}
+        }
+        // Publishes that are ready too join this round.
+        yield_now().await;
+        while local.flush_slice(&mut records) {
+            yield_now().await;
+        }
+    }
+}
+
+/// The shard's one clock: it sends heartbeats to the streams that are silent.
+async fn beat(local: Rc<Local>) {
+    let mut ticks = tokio::time::interval(local.setting.heartbeat / TICKS);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let silent = {
+            let mut shard = local.shard.borrow_mut();
+            shard.now = shard.now.wrapping_add(1);
+            shard.silent_for(TICKS - 1 as Tick)
+        };
+        if silent.is_empty() {
+            continue;
+        }
+        let half = local.setting.journal.edges().half;
+        for slice in silent.chunks(SLICE_SOCKETS) {
+            local.beat_slice(slice, half);
+            yield_now().await;
+        }
+    }
+}
+
+impl Local {
+    /// Hands a socket, fresh from its request's head, to the shard.
+    pub(crate) fn attach_tcp(self: &Rc<Self>, stream: TcpStream, opening: Opening) {
+        let patience = 3 * self.setting.heartbeat;
+        self.attach(Connection::Tcp(TcpSocket::new(stream, patience)), opening);
+    }
+
+    /// Notes that a connection has come, until the guard is dropped.
+    pub(crate) fn count_connection(&self) -> Load {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        Load(Arc::clone(&self.load))
+    }
+
+    /// Gives everybody who watches the clock this event.
+    pub(crate) fn tick_clock(&self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut shard = self.shard.borrow_mut();
+        if shard.has_clock() {
+            shard.tick_clock(encode);
+            self.poke.notify_one();
+        }
+    }
+
+    fn attach(self: &Rc<Self>, connection: Connection, opening: Opening) {
+        let lane = connection.lane();
+        self.setting.metrics.stream_opened(lane);
+        let line = Line {
+            connection,
+            watcher: None,
+            _permit: opening.permit,
+            _load: self.count_connection(),
+        };
+        let (key, step) = {
+            let mut shard = self.shard.borrow_mut();
+            let feeds = shard.feeds.len();
+            let key = shard.join(line, opening.source, opening.start, opening.bytes);
+            self.setting.metrics.feeds.inc_by((shard.feeds.len() - feeds) as i64);
+            (key, shard.catch_up(key))
+        };
+        match step {
+            Step::Live => {}
+            step => {
+                spawn_local(Rc::clone(self).replay(key, step));
+            }
+        }
+        let watcher = spawn_local(watch(Rc::clone(self), key)).abort_handle();
+        if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
+            subscriber.socket.watcher = Some(watcher);
+        }
+    }
+
+    fn remove(&self, key: SubscriberKey, reason: Reason) {
+        let mut shard = self.shard.borrow_mut();
+        let feeds = shard.feeds.len();
+        let Some(line) = shard.leave(key) else { return };
+        self.setting.metrics.feeds.dec_by((feeds - shard.feeds.len()) as i64);
+        self.setting.metrics.stream_closed(line.connection.lane(), reason);
+        tracing::debug!(lane = ?line.connection.lane(), ?reason, "stream closed");
+    }
+
+    /// One slice of the fan-out. Says whether there is more to do.
+    fn flush_slice(self: &Rc<Self>, records: &mut Vec<Arc<Record>>) -> bool {
+        let mut shard = self.shard.borrow_mut();
+        // What is not taken stays in the journal, and publishers wait for it.
+        if self.follower.is_behind() && shard.unoffered() < UNOFFERED_BYTES as u64 {
+            self.setting.journal.tail(self.follower.taken(), ROUTE_UPDATES, records);
+            for record in records.iter() {
+                shard.route(record);
+                self.follower.take(record);
+            }
+            self.routed.notify_waiters();
+        }
+        let flushed = shard.flush_slice();
+        let more = flushed == Flushed::Slice || self.follower.is_behind();
+        self.settle(shard);
+        if let Some(record) = records.last() {
+            let age = SystemTime::now().duration_since(record.time).unwrap_or_default();
+            self.setting.metrics.delivery.observe(age.as_secs_f64());
+            records.clear();
+        }
+        more
+    }
+
+    /// Does what the shard has left for others to do: starts replays, forgets broken
+    /// connections, adds up the counts, and lets publishers go on.
+    fn settle(self: &Rc<Self>, mut shard: std::cell::RefMut<'_, Shard<Line>>) {
+        let tally = std::mem::take(&mut shard.tally);
+        let metrics = &self.setting.metrics;
+        if tally.bytes > 0 {
+            metrics.deliveries.inc_by(tally.deliveries);
+            metrics.delivered_bytes.inc_by(tally.bytes);
+        }
+        if tally.gaps > 0 {
+            metrics.gap(GapCause::Slow, tally.gaps);
+        }
+        self.unoffered.store(shard.unoffered(), Ordering::Release);
+        let fell_behind = std::mem::take(&mut shard.fell_behind);
+        let broken = std::mem::take(&mut shard.broken);
+        drop(shard);
+        for key in fell_behind {
+            spawn_local(Rc::clone(self).replay(key, Step::Full));
+        }
+        for key in broken {
+            self.remove(key, Reason::Broken);
+        }
+        self.setting.relief.notify_waiters();
+    }
+
+    fn beat_slice(self: &Rc<Self>, slice: &[SubscriberKey], half: Position) {
+        let mut shard = self.shard.borrow_mut();
+        for key in slice {
+            if shard.needs_cursor(*key, half) {
+                let mut bytes = Vec::new();
+                let place = shard.subscribers.get(*key).map(|one| shard.place_of(one));
+                let routed = shard.routed;
+                // Only who has had everything can be told the newest id.
+                if place.is_some_and(|place| place.through == routed.position) {
+                    Notice::Cursor.encode(Some(&routed.to_event_id()), None, &mut bytes);
+                    shard.send_own(*key, &bytes);
+                    if let Some(subscriber) = shard.subscribers.get_mut(*key) {
+                        subscriber.told = routed.position;
+                    }
+                    continue;
+                }
+            }
+            shard.send_own(*key, wire::HEARTBEAT);
+        }
+        self.settle(shard);
+    }
+
+    /// Brings a subscriber back from behind, for as long as that takes.
+    async fn replay(self: Rc<Self>, key: SubscriberKey, mut step: Step) {
+        self.setting.metrics.replays.inc();
+        let ended = loop {
+            step = match step {
+                Step::Live | Step::Gone => break None,
+                Step::Lost => break Some(Reason::Lost),
+                Step::Full => {
+                    let room = poll_fn(|context| self.poll_writable(key, context));
+                    if tokio::time::timeout(STALL_TIME, room).await.is_err() {
+                        break Some(Reason::Stalled);
+                    }
+                    self.catch_up(key)
+                }
+                Step::Again => {
+                    yield_now().await;
+                    self.catch_up(key)
+                }
+                Step::Route => {
+                    // Registered before the check, so that no routing is missed in between.
+                    let routed = self.routed.notified();
+                    match self.catch_up(key) {
+                        Step::Route => {
+                            routed.await;
+                            self.catch_up(key)
+                        }
+                        step => step,
+                    }
+                }
+                Step::Read(missing) => match self.read(key, &missing).await {
+                    Some(step) => step,
+                    None => break Some(Reason::Unreadable),
+                },
+            };
+        };
+        self.setting.metrics.replays.dec();
+        if let Some(reason) = ended {
+            self.remove(key, reason);
+        }
+    }
+
+    fn catch_up(self: &Rc<Self>, key: SubscriberKey) -> Step {
+        let mut shard = self.shard.borrow_mut();
+        let step = shard.catch_up(key);
+        self.settle(shard);
+        step
+    }
+
+    async fn read(self: &Rc<Self>, key: SubscriberKey, missing: &Missing) -> Option<Step> {
+        let Missing { after, until, selectors, rights } = missing;
+        let _turn = self.reading.acquire().await.ok()?;
+        let batch = self.setting.journal.read(*after, *until, selectors, rights).await;
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "replay failed");
+                return None;
+            }
+        };
+        let mut shard = self.shard.borrow_mut();
+        let step = shard.deliver(key, &batch);
+        self.settle(shard);
+        Some(step)
+    }
+
+    fn poll_writable(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
+        match self.shard.borrow_mut().subscribers.get_mut(key) {
+            Some(subscriber) => subscriber.socket.connection.poll_writable(context),
+            None => Poll::Ready(()),
+        }
+    }
+
+    fn poll_gone(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
+        match self.shard.borrow_mut().subscribers.get_mut(key) {
+            Some(subscriber) => subscriber.socket.connection.poll_gone(context),
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Tells every live subscriber that the hub is going, each with its own time to come
+    /// back, and ends all streams. Who is behind comes back for the rest.
+    async fn drain(self: &Rc<Self>, spread: Duration) {
+        let mut records = Vec::new();
+        while self.flush_slice(&mut records) {
+            yield_now().await;
+        }
+        let keys: Vec<_> = self.shard.borrow().subscribers.keys().collect();
+        for slice in keys.chunks(SLICE_SOCKETS) {
+            for key in slice {
+                self.say_goodbye(*key, spread);
+            }
+            yield_now().await;
+        }
+    }
+
+    fn say_goodbye(&self, key: SubscriberKey, spread: Duration) {
+        let mut shard = self.shard.borrow_mut();
+        let Some(subscriber) = shard.subscribers.get(key) else { return };
+        let place = shard.place_of(subscriber);
+        let routed = shard.routed;
+        let retry = Duration::from_secs(1) + spread.mul_f64(fastrand::f64());
+        let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
+        let id = (place.through == routed.position && shard.follows_journal(key))
+            .then(|| routed.to_event_id());
+        let mut bytes = Vec::new();
+        Notice::Draining { retry_ms }.encode(id.as_ref(), Some(retry), &mut bytes);
+        shard.send_own(key, &bytes);
+        drop(shard);
+        self.remove(key, Reason::Drain);
+    }
+}
+
+/// Waits for the peer to hang up.
+async fn watch(local: Rc<Local>, key: SubscriberKey) {
+    poll_fn(|context| local.poll_gone(key, context)).await;
+    local.remove(key, Reason::Client);
+}
+
+/// A connection that a shard has, counted while this lives.
+#[derive(Debug)]
+pub(crate) struct Load(Arc<AtomicUsize>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A subscriber's connection, and what ends with it.
+#[derive(Debug)]
+struct Line {
+    connection: Connection,
+    watcher: Option<AbortHandle>,
+    _permit: StreamPermit,
+    _load: Load,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
+    }
+}
+
+impl Socket for Line {
+    fn write(&mut self, chunk: &Chunk<'_>) -> std::io::Result<usize> {
+        match &mut self.connection {
+            Connection::Tcp(socket) => socket.write(chunk),
+            Connection::Body(socket) => socket.write(chunk),
+        }
+    }
+
+    fn set_full(&mut self, full: bool) {
+        match &mut self.connection {
+            Connection::Tcp(socket) => socket.set_full(full),
+            Connection::Body(socket) => socket.set_full(full),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Connection {
+    Tcp(TcpSocket),
+    Body(BodySocket),
+}
+
+impl Connection {
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Tcp(_) => Lane::Direct,
+            Self::Body(_) => Lane::Body,
+        }
+    }
+
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(socket) => socket.poll_gone(context),
+            Self::Body(socket) => socket.poll_gone(context),
+        }
+    }
+
+    fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(socket) => socket.poll_writable(context),
+            Self::Body(socket) => socket.poll_writable(context),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What a stream may make a decoder hold.
+
+use core::fmt;
+
+/// How much a stream may make us hold, in bytes of decoded text, and what happens beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest line, without its line end. Default: 16 MiB.
+    pub line_bytes_max: usize,
+    /// The largest event: its data, with the line feeds between its lines, and its type
+    /// together. Default: 16 MiB.
+    pub event_bytes_max: usize,
+    /// The longest event id. Default: 16 MiB.
+    pub id_bytes_max: usize,
+    /// What happens to what is larger. Default: [`Excess::Discard`].
+    pub excess: Excess,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const DEFAULT_MAX: usize = 16 << 20;
+        Self {
+            line_bytes_max: DEFAULT_MAX,
+            event_bytes_max: DEFAULT_MAX,
+            id_bytes_max: DEFAULT_MAX,
+            excess: Excess::Discard,
+        }
+    }
+}
+
+/// What happens when a stream goes beyond its limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Excess {
+    /// The event is discarded as a whole, or the comment, and reading goes on with what comes
+    /// after it: [`Item::Discarded`](super::Item::Discarded).
+    #[default]
+    Discard,
+    /// Nothing more is read from this stream: [`Item::Failed`](super::Item::Failed).
+    Fail,
+}
+
+/// The limit that a stream broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// A line is longer than [`Limits::line_bytes_max`].
+    LineTooLong {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// An event is larger than [`Limits::event_bytes_max`].
+    EventTooLarge {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// An id is longer than [`Limits::id_bytes_max`].
+    IdTooLong {
+        /// The limit in bytes.
+        max: usize,
+    },
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LineTooLong { max } => write!(f, "a line has more than {max} bytes"),
+            Self::EventTooLarge { max } => write!(f, "an event has more than {max} bytes"),
+            Self::IdTooLong { max } => write!(f, "an event id has more than {max} bytes"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}

@@ -1,0 +1,84 @@
+//! Where a line ends.
+//!
+//! Most lines of most streams are short, and a call into a search made for long ones costs more
+//! than reading them. So the first bytes are looked at on the spot, in a way that compilers turn
+//! into a few wide instructions, and only what is longer is left to `memchr`.
+
+/// How far the search on the spot goes, in blocks, after the first word.
+const NEAR_BLOCKS: usize = 8;
+const BLOCK: usize = 2 * WORD;
+const WORD: usize = 16;
+
+/// The place of the first LF or CR.
+#[inline(always)]
+pub(super) fn find(bytes: &[u8]) -> Option<usize> {
+    let Some((first, mut rest)) = bytes.split_first_chunk::<WORD>() else {
+        return bytes.iter().position(|&byte| byte == b'\n' || byte == b'\r');
+    };
+    if let Some(found) = find_in_word(first) {
+        return Some(found);
+    }
+    for _ in 0..NEAR_BLOCKS {
+        let Some((block, after)) = rest.split_first_chunk::<BLOCK>() else { break };
+        if has_line_end(block) {
+            return find_in_block(block).map(|found| bytes.len() - rest.len() + found);
+        }
+        rest = after;
+    }
+    memchr::memchr2(b'\n', b'\r', rest).map(|found| bytes.len() - rest.len() + found)
+}
+
+/// Without a way out of the loops, and one loop for each byte, so that they become
+/// comparisons of many bytes at once.
+#[inline(always)]
+fn has_line_end(block: &[u8; BLOCK]) -> bool {
+    let has = |end| block.iter().fold(0, |found, &byte| found | u8::from(byte == end));
+    has(b'\n') | has(b'\r') != 0
+}
+
+#[inline(always)]
+fn find_in_block(block: &[u8; BLOCK]) -> Option<usize> {
+    let (words, _) = block.as_chunks();
+    words.iter().zip([0, WORD]).find_map(|(word, before)| Some(before + find_in_word(word)?))
+}
+
+#[inline(always)]
+fn find_in_word(word: &[u8; WORD]) -> Option<usize> {
+    let marks = mark_line_ends(u128::from_le_bytes(*word));
+    (marks != 0).then(|| marks.trailing_zeros() as usize / 8)
+}
+
+/// The high bit of the first byte that is an LF or CR, and of no byte below it.
+#[inline(always)]
+fn mark_line_ends(word: u128) -> u128 {
+    const ONES: u128 = u128::from_le_bytes([1; WORD]);
+    const HIGH_BITS: u128 = u128::from_le_bytes([0x80; WORD]);
+    // A byte that is zero borrows from its high bit. What it borrows from the bytes above it
+    // may mark them too, which does no harm: the first mark is always right.
+    let mark_zeros = |word: u128| word.wrapping_sub(ONES) & !word & HIGH_BITS;
+    mark_zeros(word ^ u128::from_le_bytes([b'\n'; WORD]))
+        | mark_zeros(word ^ u128::from_le_bytes([b'\r'; WORD]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_end_is_found_wherever_it_is_and_whatever_is_around_it() {
+        for filler in [b'a', 0, 0x09, 0x0b, 0x0c, 0x0e, 0x80, 0x8a, 0x8d, 0xff] {
+            for len in 0..400 {
+                let mut bytes = vec![filler; len];
+                assert_eq!(find(&bytes), None, "{filler} × {len}");
+                for end in [b'\n', b'\r'] {
+                    for at in (0..len).step_by(1 + len / 40) {
+                        bytes[at] = end;
+                        bytes[len - 1] = b'\n';
+                        assert_eq!(find(&bytes), Some(at), "{filler} × {len}, {end} at {at}");
+                        bytes.fill(filler);
+                    }
+                }
+            }
+        }
+    }
+}

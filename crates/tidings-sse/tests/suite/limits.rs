@@ -1,0 +1,176 @@
+use tidings_sse::decode::{Decoder, Excess, Limits, Lost};
+
+use crate::decoding::{Seen, check_with, comment, event, message, push, retry};
+
+const LINE: Limits = Limits {
+    line_bytes_max: 10,
+    event_bytes_max: 1000,
+    id_bytes_max: 1000,
+    excess: Excess::Discard,
+};
+const EVENT: Limits = Limits { line_bytes_max: 1000, event_bytes_max: 10, ..LINE };
+const ID: Limits = Limits { line_bytes_max: 1000, id_bytes_max: 3, ..LINE };
+
+fn failing(limits: Limits) -> Limits {
+    Limits { excess: Excess::Fail, ..limits }
+}
+
+fn discarded(error: &str, bytes: u64) -> Seen {
+    Seen::Discarded { lost: Lost::Event, error: error.to_owned(), bytes }
+}
+
+const LINE_ERROR: &str = "a line has more than 10 bytes";
+const EVENT_ERROR: &str = "an event has more than 10 bytes";
+const ID_ERROR: &str = "an event id has more than 3 bytes";
+
+#[test]
+fn the_limits_are_16_mib_unless_set() {
+    let limits = Limits::default();
+    for max in [limits.line_bytes_max, limits.event_bytes_max, limits.id_bytes_max] {
+        assert_eq!(max, 16 * 1024 * 1024);
+    }
+    assert_eq!(limits.excess, Excess::Discard);
+}
+
+#[test]
+fn a_line_at_the_limit_is_read_and_one_beyond_takes_its_event_along() {
+    check_with(LINE, &["data: 1234\n\n"], &[message("1234")]);
+    check_with(
+        LINE,
+        &["data: 12345\ndata: 6\n\ndata: a\n\n"],
+        &[discarded(LINE_ERROR, 12), message("a")],
+    );
+}
+
+#[test]
+fn the_line_end_does_not_count() {
+    check_with(LINE, &["data: 1234\r\n\r\n"], &[message("1234")]);
+}
+
+#[test]
+fn a_byte_order_mark_does_not_count() {
+    check_with(LINE, &["\u{feff}data: 1234\n\n"], &[message("1234")]);
+}
+
+#[test]
+fn an_id_that_could_be_read_counts_even_if_its_event_is_lost() {
+    check_with(
+        LINE,
+        &["id: 7\ndata: 12345\n\ndata: a\n\n"],
+        &[discarded(LINE_ERROR, 11), event("message", "a", None, "7")],
+    );
+    check_with(
+        LINE,
+        &["data: 12345\nid: 7\n\ndata: a\n\n"],
+        &[discarded(LINE_ERROR, 11), event("message", "a", None, "7")],
+    );
+}
+
+#[test]
+fn a_comment_beyond_the_limit_leaves_its_event_alone() {
+    check_with(
+        LINE,
+        &["data: a\n: 123456789\ndata: b\n\n"],
+        &[
+            Seen::Discarded { lost: Lost::Comment, error: LINE_ERROR.to_owned(), bytes: 11 },
+            message("a\nb"),
+        ],
+    );
+}
+
+#[test]
+fn what_comes_after_in_a_lost_event_is_read_but_its_unknown_fields_are_not_given_out() {
+    check_with(
+        LINE,
+        &["data: 12345\nretry: 5\ntopic: a\n: b\n\n"],
+        &[retry(5), comment(" b"), discarded(LINE_ERROR, 11)],
+    );
+}
+
+#[test]
+fn data_is_counted_with_the_line_feeds_between_and_the_type() {
+    check_with(EVENT, &["data: 1234\ndata: 56789\n\n"], &[message("1234\n56789")]);
+    check_with(EVENT, &["data: 1234\ndata: 567890\n\n"], &[discarded(EVENT_ERROR, 10)]);
+    check_with(EVENT, &["event: tt\ndata: 12345678\n\n"], &[event("tt", "12345678", None, "")]);
+    check_with(EVENT, &["event: tt\ndata: 123456789\n\n"], &[discarded(EVENT_ERROR, 11)]);
+    check_with(EVENT, &["data: 123456789\nevent: tt\n\n"], &[discarded(EVENT_ERROR, 11)]);
+}
+
+#[test]
+fn many_empty_data_lines_are_an_event_beyond_the_limit() {
+    let stream = "data\n".repeat(12) + "\n" + &"data\n".repeat(11) + "\n";
+    check_with(EVENT, &[&stream], &[discarded(EVENT_ERROR, 10), message("\n\n\n\n\n\n\n\n\n\n")]);
+}
+
+#[test]
+fn an_id_beyond_the_limit_takes_its_event_along_and_is_not_in_force() {
+    check_with(ID, &["id: 123\ndata: a\n\n"], &[event("message", "a", Some("123"), "123")]);
+    check_with(
+        ID,
+        &["id: 1\ndata: a\n\nid: 1234\ndata: b\n\ndata: c\n\n"],
+        &[
+            event("message", "a", Some("1"), "1"),
+            discarded(ID_ERROR, 5),
+            event("message", "c", None, "1"),
+        ],
+    );
+}
+
+#[test]
+fn a_byte_replaced_counts_as_what_replaces_it() {
+    let mut decoder = Decoder::new(LINE);
+    assert_eq!(push(&mut decoder, b"data:a\xff\n\n"), [message("a\u{fffd}")]);
+    let lost = push(&mut decoder, b"data:aaa\xff\n\n");
+    assert_eq!(lost, [discarded(LINE_ERROR, 11)]);
+}
+
+#[test]
+fn what_is_discarded_is_counted() {
+    let mut decoder = Decoder::new(LINE);
+    push(&mut decoder, b"data: 12345\ndata: 12345\n\n: 1234567890\ndata: a\n\ndata: 12345\n");
+    assert_eq!(decoder.discarded(), 2);
+    push(&mut decoder, b"\n");
+    assert_eq!(decoder.discarded(), 3);
+}
+
+#[test]
+fn an_event_that_is_lost_at_the_end_of_the_stream_is_not_counted() {
+    let mut decoder = Decoder::new(LINE);
+    assert_eq!(push(&mut decoder, b"data: 1234567"), []);
+    decoder.end_stream();
+    assert_eq!(push(&mut decoder, b"data: a\n\n"), [message("a")]);
+    assert_eq!(decoder.discarded(), 0);
+}
+
+#[test]
+fn a_decoder_told_to_fail_gives_nothing_more_of_the_stream() {
+    for (limits, stream, error) in [
+        (LINE, "data: 12345\n\ndata: a\n\n", LINE_ERROR),
+        (LINE, ": 123456789", LINE_ERROR),
+        (EVENT, "data: 12345\ndata: 67890\ndata: b\n\ndata: a\n\n", EVENT_ERROR),
+        (ID, "id: 1234\ndata: a\n\n", ID_ERROR),
+    ] {
+        check_with(failing(limits), &[stream], &[Seen::Failed(error.to_owned())]);
+    }
+}
+
+#[test]
+fn a_decoder_that_failed_reads_the_next_stream() {
+    let mut decoder = Decoder::new(failing(LINE));
+    push(&mut decoder, b"id: 7\n\ndata: 12345");
+    assert_eq!(push(&mut decoder, b"\n\ndata: a\n\n"), []);
+    decoder.end_stream();
+    assert_eq!(push(&mut decoder, b"data: b\n\n"), [event("message", "b", None, "7")]);
+}
+
+#[test]
+fn a_line_without_end_is_not_held() {
+    let mut decoder = Decoder::new(LINE);
+    for _ in 0..1000 {
+        assert_eq!(push(&mut decoder, &[b'x'; 100]), []);
+    }
+    assert_eq!(
+        push(&mut decoder, b"\n\ndata: a\n\n"),
+        [discarded(LINE_ERROR, 100_000), message("a")]
+    );
+}

@@ -1,0 +1,230 @@
+//! The command line. Every flag that a server needs can also be set as `TIDINGS_…`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Deliver events over HTTP: a hub that takes updates from publishers and hands them to every
+/// EventSource that asks, also to those who come back.
+///
+/// Without a command it runs the hub for development, on http://localhost:8081/.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Try it, each in a terminal of its own:
+  tidings
+  tidings subscribe https://example.com/books/1
+  tidings publish https://example.com/books/1 'hello'
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 events were lost,
+130 interrupted";
+
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// The hub that `publish` and `subscribe` talk to
+    #[arg(
+        long,
+        global = true,
+        env = "TIDINGS_HUB",
+        value_name = "URL",
+        default_value = "http://localhost:8081",
+        hide_env_values = true
+    )]
+    pub(crate) hub: String,
+    /// A token for the hub, sent as `Authorization: Bearer`
+    #[arg(long, global = true, env = "TIDINGS_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// A further header for each request; repeatable
+    #[arg(short = 'H', long = "header", global = true, value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// How long to wait for the hub's answer
+    #[arg(long, global = true, value_name = "TIME", default_value = "30s",
+          value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+    /// What the log looks like
+    #[arg(long, global = true, env = "TIDINGS_LOG_FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+    /// Log more; twice for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the hub
+    Serve(Box<ServeArgs>),
+    /// Publish an update to a hub
+    Publish(PublishArgs),
+    /// Subscribe to topics of a hub and print what arrives
+    Subscribe(SubscribeArgs),
+}
+
+impl Default for Command {
+    /// What `tidings` alone means: the same as `tidings serve` alone.
+    fn default() -> Self {
+        match Cli::parse_from(["tidings", "serve"]).command {
+            Some(command) => command,
+            None => Self::Serve(Box::default()),
+        }
+    }
+}
+
+/// Run the hub.
+///
+/// Without a configuration file, and as long as it listens on loopback only, it runs for
+/// development: everybody on this machine may publish and subscribe, and the demo clock ticks.
+/// On any other address nobody may do anything that is not opened by name.
+#[derive(Args, Debug, Default)]
+pub(crate) struct ServeArgs {
+    /// Where to listen, HOST:PORT; repeatable. `localhost` is both loopbacks, port 0 any free
+    /// one [default: localhost:8081]
+    #[arg(long, env = "TIDINGS_LISTEN", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub(crate) listen: Vec<String>,
+    /// Where /healthz, /readyz and /metrics are; without it they stand beside the rest, but
+    /// only while all of that is on loopback
+    #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "IP:PORT")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// Let the demo clock tick at /sse
+    #[arg(long, env = "TIDINGS_DEMO", value_parser = clap::builder::FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) demo: Option<bool>,
+    /// Where updates are remembered
+    #[arg(long, env = "TIDINGS_JOURNAL", value_enum)]
+    pub(crate) journal: Option<JournalKind>,
+    /// Everybody who reaches the hub may subscribe to public updates
+    #[arg(long, alias = "anonymous", env = "TIDINGS_ANONYMOUS_SUBSCRIBE",
+          value_parser = clap::builder::FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) anonymous_subscribe: Option<bool>,
+    /// Everybody who reaches the hub may publish
+    #[arg(long, env = "TIDINGS_ANONYMOUS_PUBLISH",
+          value_parser = clap::builder::FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) anonymous_publish: Option<bool>,
+    /// A website whose pages may read, as https://app.example.com, or `*`; repeatable
+    #[arg(long, env = "TIDINGS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) cors_origin: Vec<String>,
+    /// A website whose pages may publish, beside the hub's own; repeatable
+    #[arg(long, env = "TIDINGS_PUBLISH_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) publish_origin: Vec<String>,
+    /// How long a stream may be silent before it gets a comment [default: 15s]
+    #[arg(long, env = "TIDINGS_HEARTBEAT", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    pub(crate) heartbeat: Option<Duration>,
+    /// Threads that share the subscribers [default: one per core]
+    #[arg(long, env = "TIDINGS_SHARDS", value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) shards: Option<u16>,
+    /// A configuration file (TOML); flags go before it
+    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum JournalKind {
+    /// In memory: lost when the hub stops
+    Memory,
+}
+
+/// Publish an update to a hub.
+///
+/// Prints the id of the update on standard output.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidings publish https://example.com/books/1 'hello'
+  date | tidings publish https://example.com/clock -
+  tidings publish https://example.com/books/1 '{\"price\":12}' --type price --id 7")]
+pub(crate) struct PublishArgs {
+    /// What the update is about
+    pub(crate) topic: String,
+    /// The event's data; `-` reads it from standard input
+    #[arg(default_value = "")]
+    pub(crate) data: String,
+    /// A further topic of the same update; repeatable
+    #[arg(long = "also", value_name = "TOPIC")]
+    pub(crate) also: Vec<String>,
+    /// The event's type [default: message]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// The event's id [default: the hub makes one]
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Only for subscribers who were granted one of the topics
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// How long clients are to wait before they reconnect
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) retry: Option<Duration>,
+    /// Print the hub's answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Subscribe to topics of a hub and print what arrives.
+///
+/// Prints the data of each event on standard output, and what happens to the connection on
+/// standard error. When the connection is lost it comes back for what it missed.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidings subscribe https://example.com/books/1
+  tidings subscribe '*' --json
+  tidings subscribe https://example.com/books/1 --from earliest --count 10")]
+pub(crate) struct SubscribeArgs {
+    /// What to subscribe to; `*` is everything
+    #[arg(required = true)]
+    pub(crate) topics: Vec<String>,
+    /// Where to begin: `now`, `earliest`, or after the event with this id
+    #[arg(long, value_name = "ID", default_value = "now")]
+    pub(crate) from: String,
+    /// Only events of this type; repeatable
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_types: Vec<String>,
+    /// End after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End with the event whose data is this
+    #[arg(long, value_name = "DATA")]
+    pub(crate) until: Option<String>,
+    /// Print each event as a line of JSON: type, id, data and topics
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End with exit code 4 when events were lost
+    #[arg(long)]
+    pub(crate) fail_on_gap: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_serve() {
+        assert!(matches!(Command::default(), Command::Serve(_)));
+    }
+}

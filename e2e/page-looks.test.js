@@ -1,0 +1,158 @@
+// The page for everybody: without a mouse, in the dark, on a phone.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch } from "./chromium.js";
+import { HubPage } from "./hub-page.js";
+import { Hub } from "./hub.js";
+
+const TOPIC = "https://example.com/books/1";
+const TAB_STOPS_MAX = 60;
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+before(async () => {
+  browser = await launch();
+});
+after(() => browser.close());
+
+test("all of it works by keyboard alone", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, clock, topic, field, says } = bound(await HubPage.open(t, browser, hub.origin));
+
+  await tabTo(page, clock.openButton);
+  await page.keyboard.press("Enter");
+  await clock.reaches("open 1");
+  await tabTo(page, clock.closeButton);
+  await page.keyboard.press("Space");
+  await clock.reaches("closed 2");
+
+  await tabTo(page, topic.part.getByLabel("Topic to open"));
+  await page.keyboard.press("Enter");
+  await topic.reaches("open 1");
+
+  await tabTo(page, field("Data"));
+  await page.keyboard.press("ControlOrMeta+A");
+  await page.keyboard.type("typed");
+  await tabTo(page, page.getByRole("button", { name: "Publish", exact: true }));
+  await page.keyboard.press("Enter");
+  await says(/^Published/);
+  await topic.shows("typed");
+
+  await tabTo(page, page.getByRole("button", { name: "Copy the publish command" }));
+  await page.keyboard.press("Enter");
+  await page.getByText(/^(Copied\.|Selected: .*)$/).waitFor();
+});
+
+test("every control has a name, and every one in focus an outline", async (t) => {
+  const hub = await Hub.start(t);
+  const { page } = await HubPage.open(t, browser, hub.origin);
+  await page.locator("summary").click();
+  for (const control of await page.locator("button, input, select, textarea, summary, [tabindex='0']").all()) {
+    const snapshot = await control.ariaSnapshot();
+    assert.match(snapshot, /"[^"]+"|^- text: \S/, `no name: ${snapshot}`);
+  }
+
+  await page.locator("body").press("Tab");
+  for (let stop = 0; stop < 12; stop += 1) {
+    const outline = await page.evaluate(() => {
+      const style = getComputedStyle(document.activeElement ?? document.body);
+      return `${style.outlineStyle} ${style.outlineWidth}`;
+    });
+    assert.equal(outline, "solid 2px");
+    await page.keyboard.press("Tab");
+  }
+});
+
+for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+  for (const width of [360, 768, 1280]) {
+    test(`${colorScheme}, ${width} px wide: nothing sticks out, and all text can be read`, async (t) => {
+      const hub = await Hub.start(t);
+      const options = { colorScheme, viewport: { width, height: 800 }, reducedMotion: /** @type {const} */ ("reduce") };
+      const hubPage = await HubPage.open(t, browser, hub.origin, options);
+      const { page, topic } = hubPage;
+      await page.locator("summary").click();
+      await topic.openButton.click();
+      await topic.reaches("open 1");
+      const long = "unbroken".repeat(80);
+      await hub.publish({ topic: TOPIC, data: long, id: long });
+      await topic.shows(long);
+      await hubPage.field("Data").fill(long);
+      await hubPage.field("Type").fill("tidings");
+      await hubPage.pressPublish();
+      await hubPage.says(/^Not published/);
+
+      const wide = await page.evaluate(() =>
+        [...document.querySelectorAll("*")]
+          .filter((element) => element.getBoundingClientRect().right > innerWidth + 0.5)
+          .map((element) => element.outerHTML.slice(0, 100)),
+      );
+      assert.deepEqual(wide, []);
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
+      assert.deepEqual(await page.evaluate(faintTexts), []);
+
+      const background = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+      const [red = 0] = (background.match(/\d+/) ?? []).map(Number);
+      assert.ok(colorScheme === "dark" ? red < 64 : red > 192, background);
+    });
+  }
+}
+
+/**
+ * Runs in the page: texts whose contrast to what is behind them is below 4.5 to 1, which is
+ * what WCAG 2 asks for at level AA.
+ */
+function faintTexts() {
+  /** @param {string} color */
+  const parse = (color) => (color.match(/[\d.]+/g) ?? []).map(Number);
+  /** @param {number[]} rgb */
+  const luminance = ([red = 0, green = 0, blue = 0]) => {
+    const [r = 0, g = 0, b = 0] = [red, green, blue].map((value) => {
+      const part = value / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  /** @param {Element | null} element */
+  const behind = (element) => {
+    for (let box = element; box; box = box.parentElement) {
+      const color = parse(getComputedStyle(box).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const faint = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const element = node.parentElement;
+    if (!element || !node.textContent?.trim() || !element.checkVisibility()) continue;
+    const [one, two] = [luminance(parse(getComputedStyle(element).color)), luminance(behind(element))];
+    const contrast = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+    if (contrast < 4.5) faint.push(`${contrast.toFixed(1)}: ${node.textContent.trim().slice(0, 40)}`);
+  }
+  return faint;
+}
+
+/**
+ * @param {import("playwright-core").Page} page
+ * @param {import("playwright-core").Locator} target
+ */
+async function tabTo(page, target) {
+  for (let stop = 0; stop < TAB_STOPS_MAX; stop += 1) {
+    if (await target.evaluate((element) => element === document.activeElement)) return;
+    await page.keyboard.press("Tab");
+  }
+  assert.fail(`not reached by the Tab key: ${target}`);
+}
+
+/** @param {HubPage} hubPage */
+function bound(hubPage) {
+  const { page, clock, topic } = hubPage;
+  return {
+    page,
+    clock,
+    topic,
+    field: hubPage.field.bind(hubPage),
+    says: hubPage.says.bind(hubPage),
+  };
+}

@@ -1,0 +1,181 @@
+// What the page says and does when the hub goes, comes back, or refuses.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch } from "./chromium.js";
+import { HubPage } from "./hub-page.js";
+import { Hub } from "./hub.js";
+import { until } from "./until.js";
+
+const TOPIC = "https://example.com/books/1";
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+before(async () => {
+  browser = await launch();
+});
+after(() => browser.close());
+
+test("a hub that is gone is told in words, with the seconds to the next attempt", async (t) => {
+  const hub = await Hub.start(t);
+  const { topic, clock } = await HubPage.open(t, browser, hub.origin);
+  for (const part of [topic, clock]) {
+    await part.openButton.click();
+    await part.reaches("open 1");
+  }
+
+  await hub.kill();
+  const told = [topic, clock].map(async (part) => {
+    await part.says(/The connection was lost\. Trying again in [1-9]\d* s\./);
+    assert.equal(await part.state(), "connecting 0");
+    await part.says(/The hub can't be reached\. Trying again in [1-9]\d* s\./);
+    assert.equal(await part.state(), "connecting 0");
+  });
+  await Promise.all(told);
+  await topic.closeButton.click();
+  await topic.reaches("closed 2");
+  assert.equal(await topic.words(), "Closed by you.");
+});
+
+test("after a restart the page opens again, and tells of the reset", async (t) => {
+  const hub = await Hub.start(t);
+  const { topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+  await hub.publish({ topic: TOPIC, data: "before" });
+  await topic.shows("before");
+  const lastId = await topic.lastEventId();
+
+  await hub.kill();
+  await topic.says(/connection was lost/);
+  const next = await Hub.start(t, { listen: hub.listen });
+  await topic.reaches("open 1");
+  await topic.showsNotice("reset");
+  const meaning = await topic.part.locator(".notice", { hasText: "notice: reset" }).locator(".meaning").innerText();
+  assert.ok(meaning.includes(lastId), meaning);
+
+  await next.publish({ topic: TOPIC, data: "after" });
+  await topic.shows("after");
+  assert.deepEqual(await topic.data(), ["after", "before"]);
+  assert.equal(await next.subscribers(), 1);
+});
+
+test("open, pressed while the page waits, tries at once", async (t) => {
+  const hub = await Hub.start(t);
+  const { topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+  await hub.kill();
+  await topic.says(/connection was lost/);
+
+  await topic.openButton.click();
+  await topic.says(/The hub can't be reached/);
+  const next = await Hub.start(t, { listen: hub.listen });
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+  assert.equal(await next.subscribers(), 1);
+});
+
+test("a hub that drains says so before it goes", async (t) => {
+  const hub = await Hub.start(t);
+  const { topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+
+  await hub.stop();
+  await topic.showsNotice("draining");
+  await topic.says(/Trying again in \d+ s\./);
+});
+
+test("a refused stream is told in the hub's words, and not asked for again", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, topic } = await HubPage.open(t, browser, hub.origin);
+  let asked = 0;
+  await page.route("**/.well-known/mercure?*", (route) => {
+    asked += 1;
+    return route.fulfill({ status: 403, contentType: "text/plain", body: "the token allows no such topic" });
+  });
+
+  await topic.openButton.click();
+  await topic.reaches("closed 2");
+  await topic.says(/^The hub answered 403.*: the token allows no such topic\. It would be refused again/);
+  // The stream itself, and the one request that found out why.
+  assert.equal(asked, 2);
+});
+
+test("a topic that the hub can't take is told in the hub's words", async (t) => {
+  const hub = await Hub.start(t);
+  const { topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.part.getByLabel("Topic to open").fill(`https://example.com/${"x".repeat(10_000)}`);
+  await topic.openButton.click();
+  await topic.reaches("closed 2");
+  await topic.says(/^The hub answered 4\d\d/);
+});
+
+test("a hub that is busy is asked again when it says, from the last event id", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+  const id = await hub.publish({ topic: TOPIC, data: "before" });
+  await topic.shows("before");
+  await page.route("**/.well-known/mercure?*", (route) =>
+    route.fulfill({ status: 503, headers: { "Retry-After": "2" }, contentType: "text/plain", body: "too many" }),
+  );
+
+  await hub.kill();
+  const next = await Hub.start(t, { listen: hub.listen });
+  await topic.says(/The hub answered 503.*: too many\. Trying again in \d+ s\./);
+  const asked = page.waitForRequest((request) => request.url().includes("lastEventID="));
+  await page.unroute("**/.well-known/mercure?*");
+  assert.equal(new URL((await asked).url()).searchParams.get("lastEventID"), id);
+  await topic.reaches("open 1");
+  assert.equal(await next.subscribers(), 1);
+});
+
+test("where the browser gives up on a hub that is away, the page goes on trying", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, clock } = await HubPage.open(t, browser, hub.origin);
+  // As in Firefox, where a refused connection closes an EventSource for good: the stream is
+  // answered with what closes it, and the request that finds out why isn't answered at all.
+  let tries = 0;
+  await page.route("**/sse", (route) => {
+    if (route.request().resourceType() !== "eventsource") return route.abort("connectionrefused");
+    tries += 1;
+    return route.fulfill({ status: 500 });
+  });
+
+  await clock.openButton.click();
+  await clock.says(/The hub can't be reached\. Trying again in [12] s\./);
+  assert.equal(await clock.state(), "connecting 0");
+  await until("it tried again", () => tries >= 2);
+  await page.unroute("**/sse");
+  await clock.reaches("open 1");
+});
+
+test("an answer that is no event stream is told", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, clock } = await HubPage.open(t, browser, hub.origin);
+  await page.route("**/sse", (route) => route.fulfill({ status: 200, contentType: "text/html", body: "<p>A proxy's page." }));
+  await clock.openButton.click();
+  await clock.reaches("closed 2");
+  await clock.says(/no event stream but text\/html/);
+});
+
+test("a page that is left lets its stream go, and goes on from there when it is back", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.openButton.click();
+  await topic.reaches("open 1");
+  await hub.publish({ topic: TOPIC, data: "before" });
+  await topic.shows("before");
+
+  await page.goto(hub.url("/tidings/page/icon.svg"));
+  await until("no subscriber is left", async () => (await hub.subscribers()) === 0);
+  await hub.publish({ topic: TOPIC, data: "meanwhile" });
+  await page.goBack({ waitUntil: "commit" });
+
+  await topic.shows("meanwhile");
+  assert.deepEqual(await topic.data(), ["meanwhile", "before"]);
+  assert.equal(await hub.subscribers(), 1);
+});

@@ -1,0 +1,125 @@
+//! What was asked for, from the command line.
+
+use std::path::PathBuf;
+
+use crate::steps::{self, Step};
+
+pub(crate) const HELP: &str = "\
+Usage: cargo xtask COMMAND
+
+  test [STEP|GROUP]…   install what is missing, then run all steps, or only those named
+  test --list          the steps and their groups
+  setup                only install what the steps need
+  bench --bench-dir PATH [-- OPTIONS]
+                       build the release binary and run PATH/bench.py against it;
+                       OPTIONS go to bench.py, in place of a short default run
+  help                 this text
+
+Nothing is installed outside the target folder, e2e/node_modules and the like, but for Debian
+packages that are missing (apt-get, as root or through sudo).
+  CHROMIUM=PATH        the browser to test with, instead of chromium from the PATH
+  CARGO_TARGET_DIR     is respected";
+
+/// One command line, understood.
+#[derive(Debug)]
+pub(crate) enum Invocation {
+    Help,
+    List,
+    Setup,
+    /// The steps in the order they run in, whatever order they were named in.
+    Test(Vec<&'static Step>),
+    Bench {
+        bench_dir: PathBuf,
+        options: Vec<String>,
+    },
+}
+
+/// Reads the arguments after the program's name; the error says what was wrong with them.
+pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, String> {
+    let args: Vec<String> = args.collect();
+    let (command, rest) = match args.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => return Ok(Invocation::Help),
+    };
+    match command {
+        "help" | "--help" | "-h" => Ok(Invocation::Help),
+        "test" => test(rest),
+        "setup" => match rest.first() {
+            None => Ok(Invocation::Setup),
+            Some(extra) => Err(format!("setup takes no argument, not even {extra:?}")),
+        },
+        "bench" => bench(rest),
+        other => Err(format!("there is no command {other:?}")),
+    }
+}
+
+fn test(names: &[String]) -> Result<Invocation, String> {
+    if names.iter().any(|name| name == "--list") {
+        return Ok(Invocation::List);
+    }
+    if let Some(unknown) = names.iter().find(|name| !steps::ALL.iter().any(|step| step.is(name))) {
+        return Err(format!(
+            "there is no step or group {unknown:?}; cargo xtask test --list has them"
+        ));
+    }
+    let chosen = |step: &&Step| names.is_empty() || names.iter().any(|name| step.is(name));
+    Ok(Invocation::Test(steps::ALL.iter().filter(chosen).collect()))
+}
+
+fn bench(args: &[String]) -> Result<Invocation, String> {
+    let (own, options) = match args.iter().position(|arg| arg == "--") {
+        Some(at) => (&args[..at], &args[at + 1..]),
+        None => (args, &[][..]),
+    };
+    match own {
+        [flag, path] if flag == "--bench-dir" => {
+            Ok(Invocation::Bench { bench_dir: path.into(), options: options.to_vec() })
+        }
+        _ => Err("bench needs --bench-dir PATH, the folder of bench.py".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str) -> Result<Vec<&'static str>, String> {
+        match parse(line.split_whitespace().map(str::to_owned))? {
+            Invocation::Test(steps) => Ok(steps.iter().map(|step| step.name).collect()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn test_alone_means_every_step() {
+        assert_eq!(check("test").map(|steps| steps.len()), Ok(steps::ALL.len()));
+    }
+
+    #[test]
+    fn a_step_is_chosen_by_its_name_and_keeps_its_place_in_the_order() {
+        assert_eq!(check("test clippy format"), Ok(vec!["format", "clippy"]));
+    }
+
+    #[test]
+    fn a_group_stands_for_its_steps() {
+        let lint = check("test lint").unwrap();
+        assert!(lint.contains(&"clippy") && !lint.contains(&"unit"), "{lint:?}");
+    }
+
+    #[test]
+    fn an_unknown_step_is_named_in_the_error() {
+        assert!(check("test clipy").unwrap_err().contains("\"clipy\""));
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_for_the_benchmark() {
+        let args = ["bench", "--bench-dir", "/b", "--", "--repeat", "5"].map(str::to_owned);
+        match parse(args.into_iter()) {
+            Ok(Invocation::Bench { bench_dir, options }) => {
+                assert_eq!(bench_dir, PathBuf::from("/b"));
+                assert_eq!(options, ["--repeat", "5"]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The fan-out benchmark, whose load generator lives outside this workspace.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{self, cargo};
+use crate::workspace::Workspace;
+
+/// A run of about a minute: the hub beside the kernel's own price.
+const SHORT_RUN: [&str; 6] = [
+    "--servers",
+    "floor-epoll,tidings",
+    "--scenarios",
+    "fan1k-64,burst1k-64,idle10k",
+    "--repeat",
+    "3",
+];
+
+/// Builds the release binary and the load generator, and runs `bench.py` with `options`.
+///
+/// # Errors
+/// If `bench_dir` has no `bench.py`, or something does not build or run.
+pub(crate) fn run(workspace: &Workspace, bench_dir: &Path, options: &[String]) -> Result<()> {
+    let bench_dir = bench_dir.canonicalize().with_context(|| bench_dir.display().to_string())?;
+    if !bench_dir.join("bench.py").is_file() {
+        bail!("there is no bench.py in {}", bench_dir.display());
+    }
+    command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
+    // bench.py looks for the load generator in the target folder beside it.
+    command::run(
+        cargo().args(["build", "--release"]).current_dir(&bench_dir).env_remove("CARGO_TARGET_DIR"),
+    )?;
+
+    let results = workspace.target.join("bench");
+    std::fs::create_dir_all(&results).with_context(|| results.display().to_string())?;
+    let mut bench = command::command("python3");
+    bench
+        .arg(bench_dir.join("bench.py"))
+        .args(["--out".as_ref(), results.join("run.jsonl").as_os_str()]);
+    if options.is_empty() {
+        bench.args(SHORT_RUN);
+    } else {
+        bench.args(options);
+    }
+    command::run(bench.env("TIDINGS", workspace.target.join("release").join("tidings")))
+}

@@ -1,0 +1,132 @@
+//! Running other programs: shown before they start, with the program named when they fail.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::tally::Tally;
+
+/// A command that has nothing on its standard input.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The cargo that started us, in the state in which a developer's own call finds it.
+pub(crate) fn cargo() -> Command {
+    let mut command = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // `cargo run` describes the package it runs to that package. Passed on, these variables look
+    // to build scripts like a change, and dependencies would be built again and again.
+    for (name, _) in std::env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name_text.starts_with(own)) {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// Runs to the end, the output going where ours goes.
+///
+/// # Errors
+/// If the program can't be started, or its exit code is not zero.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    show(command);
+    let status = command.status().with_context(|| not_started(command))?;
+    check(command, status)
+}
+
+/// How long test runners have. Far above what they need, and a third of what CI has: a test that
+/// hangs is then named by the lines above, where CI would only say that it was cut off.
+const TESTS_TAKE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Lines read ahead of the one being printed.
+const LINES_AHEAD_MAX: usize = 64;
+
+/// Like [`run`], and counts what test runners say on their closing lines.
+///
+/// # Errors
+/// As for [`run`], and if the program takes longer than half an hour; what had been counted by
+/// then is in `tally`.
+pub(crate) fn run_counted(command: &mut Command, tally: &mut Tally) -> Result<()> {
+    show(command);
+    let deadline = Instant::now() + TESTS_TAKE_MAX;
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| not_started(command))?;
+    let stdout = child.stdout.take().with_context(|| not_started(command))?;
+    let (sender, lines) = sync_channel(LINES_AHEAD_MAX);
+    // Ends with the output, or with the receiver. Nobody waits for it after the time is up: what
+    // a killed runner has started may hold the other end of the pipe for ever.
+    thread::spawn(move || {
+        let mut lines = BufReader::new(stdout).split(b'\n');
+        while let Some(Ok(line)) = lines.next() {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                let line = String::from_utf8_lossy(&line);
+                println!("{line}");
+                tally.read_line(&line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                // It may have ended just now; then there is nothing left to kill.
+                let _ = child.kill();
+                let minutes = TESTS_TAKE_MAX.as_secs() / 60;
+                bail!("{} did not end within {minutes} minutes", words(command));
+            }
+        }
+    }
+    let status = child.wait().with_context(|| words(command))?;
+    check(command, status)
+}
+
+/// Runs to the end without a word, and returns the standard output.
+///
+/// # Errors
+/// As for [`run`], with the standard error in the text.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| not_started(command))?;
+    if !output.status.success() {
+        let told = String::from_utf8_lossy(&output.stderr);
+        bail!("{} ended with {}: {}", words(command), output.status, told.trim());
+    }
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("what {} printed is not UTF-8", words(command)))
+}
+
+/// Where a program is, as a shell would find it.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn show(command: &Command) {
+    println!("$ {}", words(command));
+}
+
+fn check(command: &Command, status: ExitStatus) -> Result<()> {
+    if status.success() { Ok(()) } else { bail!("{} ended with {status}", words(command)) }
+}
+
+fn not_started(command: &Command) -> String {
+    format!("{} can't be started", words(command))
+}
+
+/// The command as one would type it, the program without its folder.
+fn words(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    let words = std::iter::once(name).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}

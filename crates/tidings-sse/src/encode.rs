@@ -18,7 +18,7 @@ pub fn event(event: EventRef<'_>, out: &mut Vec<u8>) {
         field("event", event.event_type, out);
     }
     if let Some(time) = event.retry {
-        retry_field(time, out);
+        retry(time, out);
     }
     if let Some(id) = event.id {
         field("id", id, out);
@@ -38,9 +38,10 @@ pub fn comment(text: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends a reconnection time that belongs to no event. It takes effect at once.
+///
+/// No blank line follows: there is no event to end, and some clients take one for an event.
 pub fn retry(time: Duration, out: &mut Vec<u8>) {
-    retry_field(time, out);
-    out.push(b'\n');
+    writeln!(out, "retry: {}", time.as_millis()).expect("writing to a Vec never fails");
 }
 
 /// Appends a field of another name, once for each line of `value`. Clients ignore names that
@@ -55,10 +56,6 @@ pub fn extra_field(name: &'static str, value: &str, out: &mut Vec<u8>) {
         "{name:?} is no name of a field"
     );
     lines(value, |line| field(name, line, out));
-}
-
-fn retry_field(time: Duration, out: &mut Vec<u8>) {
-    writeln!(out, "retry: {}", time.as_millis()).expect("writing to a Vec never fails");
 }
 
 /// `line` has no line break.

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tidings_server::LastEventId;
 use tidings_sse::encode;
 
 use super::query::Pairs;
@@ -127,14 +128,10 @@ fn selectors(pairs: &Pairs) -> Result<Selectors, Refusal> {
 /// The cursor, and whether one was named at all. The header wins over the query, which an
 /// `EventSource` cannot change when it reconnects.
 fn cursor(pairs: &Pairs, headers: &HeaderMap) -> Result<(Cursor, bool), Refusal> {
-    let header = headers.get(LAST_EVENT_ID).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let header = LastEventId::of(headers);
     let coming = pairs.one("last_event_id")?;
     let deployed = pairs.one("lastEventID")?.filter(|id| !id.is_empty());
-    let asked = header
-        .as_deref()
-        .filter(|id| !id.is_empty())
-        .or(coming.filter(|id| !id.is_empty()))
-        .or(deployed);
+    let asked = header.as_deref().or(coming.filter(|id| !id.is_empty())).or(deployed);
     let cursor = match asked {
         None => Cursor::Now,
         Some("earliest") => Cursor::Earliest,
@@ -167,18 +164,8 @@ pub(super) fn come_back(method: &Method) -> Response {
 }
 
 fn head() -> Response {
-    const HEADERS: [(header::HeaderName, &str); 5] = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-cache, no-transform"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
-        (header::HeaderName::from_static("timing-allow-origin"), "*"),
-    ];
     let mut response = Body::new(OfNoLength).into_response();
-    let headers = response.headers_mut();
-    for (name, value) in HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    tidings_server::head::insert(response.headers_mut());
     response
 }
 

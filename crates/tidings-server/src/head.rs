@@ -1,0 +1,24 @@
+//! The head of a response that is an event stream.
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, header};
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
+
+/// Sets the headers of an event stream, which keep everybody on the way from holding events
+/// back: caches, compressing and buffering proxies, and browsers that guess types.
+pub fn insert(headers: &mut HeaderMap) {
+    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    set(CONTENT_TYPE, "text/event-stream");
+    // `no-transform` keeps proxies from compressing, which would collect events first.
+    set(CACHE_CONTROL, "no-cache, no-transform");
+    // nginx passes such a response on as it comes.
+    set(X_ACCEL_BUFFERING, "no");
+    // Without it a browser waits for a kilobyte before it believes the type.
+    set(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    // Pages of other origins may see over which protocol the stream came.
+    set(TIMING_ALLOW_ORIGIN, "*");
+    // The length is not known, whoever was to say so before.
+    headers.remove(header::CONTENT_LENGTH);
+}

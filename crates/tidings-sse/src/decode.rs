@@ -32,6 +32,8 @@ mod item;
 mod limits;
 mod line_end;
 mod lines;
+#[cfg(test)]
+mod tests;
 
 use core::ops::Range;
 use core::time::Duration;

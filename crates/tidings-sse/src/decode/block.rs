@@ -98,6 +98,11 @@ impl Block {
         self.event_type.take();
     }
 
+    #[cfg(test)]
+    pub(super) fn work(&self) -> usize {
+        self.data.work + self.event_type.work + self.id.work
+    }
+
     /// Checks the size that the event would have with `added` bytes more.
     #[inline]
     fn check_event(&self, size: usize, added: usize, limits: &Limits) -> Result<(), Discarded> {
@@ -115,6 +120,9 @@ pub(super) struct Slot {
     place: Place,
     /// The text if its place is `Kept`; otherwise only room for one.
     kept: String,
+    /// Bytes copied, for the tests that count work.
+    #[cfg(test)]
+    work: usize,
 }
 
 /// Where a slot's text is.
@@ -157,15 +165,24 @@ impl Slot {
         }
         self.keep(text);
         self.kept.push('\n');
-        self.kept.push_str(&text[range]);
+        self.copy(range, text);
     }
 
     pub(super) fn keep(&mut self, text: &str) {
         if let Place::Stream(range) = &self.place {
+            let range = range.clone();
             self.kept.clear();
-            self.kept.push_str(&text[range.clone()]);
+            self.copy(range, text);
             self.place = Place::Kept;
         }
+    }
+
+    fn copy(&mut self, range: Range<usize>, text: &str) {
+        #[cfg(test)]
+        {
+            self.work += range.len();
+        }
+        self.kept.push_str(&text[range]);
     }
 
     /// Unsets the slot. Its text can still be [`read`](Self::read) from the place that is

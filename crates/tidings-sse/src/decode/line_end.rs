@@ -6,8 +6,8 @@
 
 /// How far the search on the spot goes, in blocks, after the first word.
 const NEAR_BLOCKS: usize = 8;
-const BLOCK: usize = 2 * WORD;
-const WORD: usize = 16;
+const BLOCK: usize = 4 * WORD;
+const WORD: usize = 8;
 
 /// The place of the first LF or CR.
 #[inline(always)]
@@ -39,25 +39,28 @@ fn has_line_end(block: &[u8; BLOCK]) -> bool {
 #[inline(always)]
 fn find_in_block(block: &[u8; BLOCK]) -> Option<usize> {
     let (words, _) = block.as_chunks();
-    words.iter().zip([0, WORD]).find_map(|(word, before)| Some(before + find_in_word(word)?))
+    words
+        .iter()
+        .zip([0, WORD, 2 * WORD, 3 * WORD])
+        .find_map(|(word, before)| Some(before + find_in_word(word)?))
 }
 
 #[inline(always)]
 fn find_in_word(word: &[u8; WORD]) -> Option<usize> {
-    let marks = mark_line_ends(u128::from_le_bytes(*word));
+    let marks = mark_line_ends(u64::from_le_bytes(*word));
     (marks != 0).then(|| marks.trailing_zeros() as usize / 8)
 }
 
 /// The high bit of the first byte that is an LF or CR, and of no byte below it.
 #[inline(always)]
-fn mark_line_ends(word: u128) -> u128 {
-    const ONES: u128 = u128::from_le_bytes([1; WORD]);
-    const HIGH_BITS: u128 = u128::from_le_bytes([0x80; WORD]);
+fn mark_line_ends(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; WORD]);
+    const HIGH_BITS: u64 = u64::from_le_bytes([0x80; WORD]);
     // A byte that is zero borrows from its high bit. What it borrows from the bytes above it
     // may mark them too, which does no harm: the first mark is always right.
-    let mark_zeros = |word: u128| word.wrapping_sub(ONES) & !word & HIGH_BITS;
-    mark_zeros(word ^ u128::from_le_bytes([b'\n'; WORD]))
-        | mark_zeros(word ^ u128::from_le_bytes([b'\r'; WORD]))
+    let mark_zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH_BITS;
+    mark_zeros(word ^ u64::from_le_bytes([b'\n'; WORD]))
+        | mark_zeros(word ^ u64::from_le_bytes([b'\r'; WORD]))
 }
 
 #[cfg(test)]

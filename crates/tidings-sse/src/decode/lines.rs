@@ -122,6 +122,7 @@ impl Lines {
 
     #[cold]
     fn push_lossy(&mut self, bytes: &[u8]) {
+        self.count_work(bytes.len());
         for chunk in bytes.utf8_chunks() {
             self.text.push_str(chunk.valid());
             if !chunk.invalid().is_empty() {

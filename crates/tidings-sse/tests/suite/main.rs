@@ -1,10 +1,13 @@
 //! What `tidings-sse` does, seen from outside: bytes in, items out.
 
 mod decoding;
+mod reference;
 
+mod allocations;
 mod comments;
 mod conformance;
 mod events;
 mod ids;
 mod limits;
+mod properties;
 mod reconnection;

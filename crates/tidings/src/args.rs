@@ -117,7 +117,7 @@ pub(crate) struct ServeArgs {
           value_parser = clap::builder::FalseyValueParser::new(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) anonymous_publish: Option<bool>,
-    /// A website whose pages may read, as https://app.example.com, or `*`; repeatable
+    /// A website whose pages may read, as `https://app.example.com`, or `*`; repeatable
     #[arg(long, env = "TIDINGS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,
     /// A website whose pages may publish, beside the hub's own; repeatable

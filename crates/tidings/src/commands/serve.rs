@@ -23,7 +23,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     let config = Config::of(args)?;
     let streams_max = streams_max().context("the limit of open files cannot be read")?;
     let listeners = listeners(&config.listen)?;
-    let admin = config.admin_listen.map(|address| bind(address)).transpose()?;
+    let admin = config.admin_listen.map(bind).transpose()?;
     let is_local = listeners.iter().all(|(_, address)| address.ip().is_loopback());
     let mode = Mode::of(&config, is_local);
     let access = match mode {
@@ -218,7 +218,9 @@ fn greet(greeting: &Greeting<'_>) {
     if is_admin_on {
         eprintln!("  {admin}/metrics  /healthz  /readyz");
     }
-    for other in addresses.iter().skip(1) {
+    // `localhost` names both loopbacks.
+    let is_named = |other: &&SocketAddr| self::origin(other) != origin;
+    for other in addresses.iter().skip(1).filter(is_named) {
         eprintln!("  also on {}", self::origin(other));
     }
     eprintln!();
@@ -245,6 +247,7 @@ fn origin(address: &SocketAddr) -> String {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("http://localhost:{port}"),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("http://localhost:{port}"),
+        SocketAddr::V6(v6) if v6.ip().is_loopback() => format!("http://localhost:{port}"),
         _ => format!("http://{address}"),
     }
 }

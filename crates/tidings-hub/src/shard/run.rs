@@ -63,10 +63,13 @@ impl Drop for StreamPermit {
     }
 }
 
+/// Something to do on a shard's thread.
+type Task = Box<dyn FnOnce(&Rc<Local>) + Send>;
+
 /// What a shard's thread is asked to do.
 pub(crate) enum Command {
     /// Run this on the shard's thread.
-    Run(Box<dyn FnOnce(&Rc<Local>) + Send>),
+    Run(Task),
     /// Send a stream through a body.
     Attach(Opening, BodySocket),
     /// Say goodbye to every subscriber, then answer.

@@ -23,7 +23,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     let config = Config::of(args)?;
     let streams_max = streams_max().context("the limit of open files cannot be read")?;
     let listeners = listeners(&config.listen)?;
-    let admin = config.admin_listen.map(|address| bind(address)).transpose()?;
+    let admin = config.admin_listen.map(bind).transpose()?;
     let is_local = listeners.iter().all(|(_, address)| address.ip().is_loopback());
     let mode = Mode::of(&config, is_local);
     let access = match mode {

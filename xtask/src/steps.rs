@@ -105,6 +105,13 @@ pub(crate) const ALL: &[Step] = &[
         },
     },
     Step {
+        name: "benches",
+        group: "lint",
+        what: "the benchmarks, workspaces of their own, are formatted and free of warnings",
+        needs: &[],
+        run: benches,
+    },
+    Step {
         name: "unit",
         group: "rust",
         what: "the crates' own tests, with all features",
@@ -163,6 +170,18 @@ fn advisories(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
         return Ok(Outcome::Skipped(format!("no advisory database: {reason}")));
     }
     passed(run(command(&deny).args(["check", "advisories"])))
+}
+
+fn benches(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
+    for folder in &workspace.benches {
+        run(cargo().args(["fmt", "--check"]).current_dir(folder))?;
+        run(cargo()
+            .args(["clippy", "--locked", "--all-targets", "--", "-D", "warnings"])
+            .current_dir(folder)
+            // What they have in common with the workspace is there already.
+            .env("CARGO_TARGET_DIR", &workspace.target))?;
+    }
+    Ok(Outcome::Passed)
 }
 
 fn bare(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {

@@ -19,6 +19,8 @@ pub(crate) struct Workspace {
     pub(crate) with_features: Vec<String>,
     /// The folders right under the root that hold an npm package, in order of their names.
     pub(crate) npm_packages: Vec<NpmPackage>,
+    /// The folders under `benches` that are workspaces of their own.
+    pub(crate) benches: Vec<PathBuf>,
 }
 
 /// One folder with a `package.json`.
@@ -52,7 +54,8 @@ impl Workspace {
             .filter_map(|one| one["name"].as_str().map(str::to_owned))
             .collect();
         let npm_packages = npm_packages(&root)?;
-        Ok(Self { root, target, with_features, npm_packages })
+        let benches = folders_with(&root.join("benches"), "Cargo.toml")?;
+        Ok(Self { root, target, with_features, npm_packages, benches })
     }
 
     /// Where the programs are that we install.
@@ -68,12 +71,8 @@ fn folder(metadata: &Value, field: &str) -> Result<PathBuf> {
 
 fn npm_packages(root: &Path) -> Result<Vec<NpmPackage>> {
     let mut packages = Vec::new();
-    for entry in fs::read_dir(root).with_context(|| root.display().to_string())? {
-        let folder = entry.with_context(|| root.display().to_string())?.path();
+    for folder in folders_with(root, "package.json")? {
         let manifest = folder.join("package.json");
-        if !manifest.is_file() {
-            continue;
-        }
         let text = fs::read(&manifest).with_context(|| manifest.display().to_string())?;
         let json: Value =
             serde_json::from_slice(&text).with_context(|| manifest.display().to_string())?;
@@ -82,6 +81,21 @@ fn npm_packages(root: &Path) -> Result<Vec<NpmPackage>> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         packages.push(NpmPackage { name, folder, scripts });
     }
-    packages.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(packages)
+}
+
+/// The folders right under `parent` that have a file of that name, in order of their own names.
+fn folders_with(parent: &Path, file: &str) -> Result<Vec<PathBuf>> {
+    if !parent.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(parent).with_context(|| parent.display().to_string())? {
+        let folder = entry.with_context(|| parent.display().to_string())?.path();
+        if folder.join(file).is_file() {
+            folders.push(folder);
+        }
+    }
+    folders.sort();
+    Ok(folders)
 }

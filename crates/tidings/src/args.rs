@@ -1,5 +1,8 @@
 //! The command line. Every flag that a server needs can also be set as `TIDINGS_…`.
 
+// The comments on flags are their help texts, where an address stands as one types it.
+#![allow(rustdoc::bare_urls)]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -63,7 +63,7 @@ impl Drop for StreamPermit {
     }
 }
 
-/// Something that needs a shard's own thread.
+/// Something to do on a shard's thread.
 pub(crate) type Task = Box<dyn FnOnce(&Rc<Local>) + Send>;
 
 /// What a shard's thread is asked to do.

@@ -8,8 +8,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
+use serde_json::value::RawValue;
 use tidings_sse::{Event, EventId, EventType};
 
 use super::query::Pairs;
@@ -158,8 +159,8 @@ fn refuse(format: Format, count: usize, error: PublishError) -> Refusal {
 #[serde(deny_unknown_fields)]
 struct Sent {
     topics: Vec<String>,
-    #[serde(default)]
-    data: serde_json::Value,
+    #[serde(default, deserialize_with = "read_data")]
+    data: String,
     #[serde(default, rename = "type")]
     event_type: Option<String>,
     #[serde(default)]
@@ -171,14 +172,21 @@ struct Sent {
     private: bool,
 }
 
+/// A string's text, or the text of any other value as the publisher wrote it: reading it as a
+/// value would reorder its names and round its numbers.
+fn read_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get) {
+        None => Ok(String::new()),
+        Some(text) if text.starts_with('"') => {
+            serde_json::from_str(text).map_err(serde::de::Error::custom)
+        }
+        Some(text) => Ok(text.to_owned()),
+    }
+}
+
 impl Sent {
     fn into_update(self) -> Result<Update, String> {
-        let data = match self.data {
-            serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => text,
-            value => value.to_string(),
-        };
-        let mut event = Event::new(data);
+        let mut event = Event::new(self.data);
         // What a form leaves empty was not given.
         if let Some(text) = self.event_type.filter(|text| !text.is_empty()) {
             event = event.with_event_type(EventType::new(&text).map_err(|e| e.to_string())?);
@@ -213,7 +221,7 @@ fn read_form(body: &[u8]) -> Result<Update, Refusal> {
     let owned = |value: Option<&str>| value.map(str::to_owned);
     let sent = Sent {
         topics: pairs.all("topic").map(str::to_owned).collect(),
-        data: pairs.one("data")?.unwrap_or_default().into(),
+        data: pairs.one("data")?.unwrap_or_default().to_owned(),
         event_type: owned(pairs.one("type")?),
         id: owned(pairs.one("id")?),
         retry,

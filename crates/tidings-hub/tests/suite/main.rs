@@ -1,0 +1,11 @@
+//! The hub's public behaviour over HTTP, on real sockets. Each test runs on both lanes.
+
+mod client;
+mod server;
+
+mod publish;
+mod refusals;
+
+mod cursor;
+mod options;
+mod subscribe;

@@ -7,5 +7,9 @@ mod publish;
 mod refusals;
 
 mod cursor;
+mod drain;
+mod heartbeat;
+mod notices;
 mod options;
+mod resume;
 mod subscribe;

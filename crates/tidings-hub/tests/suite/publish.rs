@@ -212,15 +212,13 @@ fn the_longest_allowed_topic_id_and_type_are_taken() {
 
 #[test]
 fn a_body_of_the_allowed_size_arrives_whole() {
-    on_both_lanes(
-        || open().body_bytes_max(300_000),
-        async |server| {
-            let mut stream = server.subscribe("topic=a").await;
-            let data = "0123456789".repeat((300_000 - "topic=a&data=".len()) / 10);
-            server.publish(&format!("topic=a&data={data}")).await;
-            assert_eq!(stream.event().await.data, data);
-        },
-    );
+    let build = || open().body_bytes_max(300_000);
+    on_both_lanes(build, async |server| {
+        let mut stream = server.subscribe("topic=a").await;
+        let data = "0123456789".repeat((300_000 - "topic=a&data=".len()) / 10);
+        server.publish(&format!("topic=a&data={data}")).await;
+        assert_eq!(stream.event().await.data, data);
+    });
 }
 
 #[test]

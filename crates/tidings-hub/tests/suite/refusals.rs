@@ -216,16 +216,14 @@ fn one_bad_line_keeps_all_from_being_published_and_is_named() {
 
 #[test]
 fn a_body_over_the_limit_is_refused_with_the_limit() {
-    on_both_lanes(
-        || open().body_bytes_max(1000),
-        async |server| {
-            let at_limit = format!("topic=a&data={}", "x".repeat(1000 - "topic=a&data=".len()));
-            server.publish(&at_limit).await;
-            check(server, Request::form(&format!("{at_limit}x")), 413, &["1000"]).await;
-            let json = format!(r#"{{"topics":["a"],"data":"{}"}}"#, "x".repeat(1000));
-            check(server, Request::json(&json), 413, &["1000"]).await;
-        },
-    );
+    let build = || open().body_bytes_max(1000);
+    on_both_lanes(build, async |server| {
+        let at_limit = format!("topic=a&data={}", "x".repeat(1000 - "topic=a&data=".len()));
+        server.publish(&at_limit).await;
+        check(server, Request::form(&format!("{at_limit}x")), 413, &["1000"]).await;
+        let json = format!(r#"{{"topics":["a"],"data":"{}"}}"#, "x".repeat(1000));
+        check(server, Request::json(&json), 413, &["1000"]).await;
+    });
 }
 
 #[test]
@@ -286,18 +284,16 @@ fn a_hub_that_is_closed_takes_and_gives_nothing() {
 
 #[test]
 fn refusals_are_counted_by_reason() {
-    on_both_lanes(
-        || open().body_bytes_max(1000),
-        async |server| {
-            server.ask(Request::form("")).await;
-            server.ask(Request::publish("text/plain", "")).await;
-            server.ask(Request::form(&"x".repeat(1001))).await;
-            server.ask(Request::form("topic=a").header("origin", "https://evil.test")).await;
-            for (reason, count) in [("invalid", 2.0), ("too_large", 1.0), ("forbidden", 1.0)] {
-                let name = format!("tidings_publish_refused_total{{reason=\"{reason}\"}}");
-                assert_eq!(server.metric(&name).await, count, "{reason}");
-            }
-            assert_eq!(server.metric("tidings_updates_total").await, 0.0);
-        },
-    );
+    let build = || open().body_bytes_max(1000);
+    on_both_lanes(build, async |server| {
+        server.ask(Request::form("")).await;
+        server.ask(Request::publish("text/plain", "")).await;
+        server.ask(Request::form(&"x".repeat(1001))).await;
+        server.ask(Request::form("topic=a").header("origin", "https://evil.test")).await;
+        for (reason, count) in [("invalid", 2.0), ("too_large", 1.0), ("forbidden", 1.0)] {
+            let name = format!("tidings_publish_refused_total{{reason=\"{reason}\"}}");
+            assert_eq!(server.metric(&name).await, count, "{reason}");
+        }
+        assert_eq!(server.metric("tidings_updates_total").await, 0.0);
+    });
 }

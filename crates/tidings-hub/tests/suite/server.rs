@@ -135,6 +135,12 @@ impl Server {
         }
     }
 
+    /// Waits until the journal has dropped all before this position: it keeps what a shard
+    /// has still to take.
+    pub(crate) async fn journal_begins_at(&self, position: u32) {
+        self.metric_becomes("tidings_journal_first_position", position.into()).await;
+    }
+
     /// The label that metrics have for this lane.
     pub(crate) fn lane_label(&self) -> &'static str {
         match self.lane {

@@ -247,30 +247,28 @@ fn a_large_event_arrives_whole() {
 
 #[test]
 fn whoever_comes_when_the_hub_is_full_is_told_when_to_come_back() {
-    on_both_lanes(
-        || open().streams_max(2),
-        async |server| {
-            let first = server.subscribe("topic=a").await;
-            let mut second = server.open(Request::get("/sse")).await;
-            for path in [format!("{HUB}?topic=a"), "/sse".to_owned()] {
-                let mut third = server.open(Request::get(&path)).await;
-                assert_eq!(third.head.header("content-type"), Some("text/event-stream"));
-                assert_eq!(third.next().await, Seen::Comment);
-                let Seen::Retry(time) = third.next().await else { panic!("no retry") };
-                assert!(time >= Duration::from_secs(3));
-                assert_eq!(third.next().await, Seen::End);
-            }
-            assert_eq!(second.next().await, Seen::Comment);
-            drop(first);
-            server
-                .metric_becomes(
-                    &format!("tidings_subscribers{{lane=\"{}\"}}", server.lane_label()),
-                    1.0,
-                )
-                .await;
-            let mut third = server.subscribe("topic=a").await;
-            server.tell("a", "x").await;
-            assert_eq!(third.event().await.data, "x");
-        },
-    );
+    let build = || open().streams_max(2);
+    on_both_lanes(build, async |server| {
+        let first = server.subscribe("topic=a").await;
+        let mut second = server.open(Request::get("/sse")).await;
+        for path in [format!("{HUB}?topic=a"), "/sse".to_owned()] {
+            let mut third = server.open(Request::get(&path)).await;
+            assert_eq!(third.head.header("content-type"), Some("text/event-stream"));
+            assert_eq!(third.next().await, Seen::Comment);
+            let Seen::Retry(time) = third.next().await else { panic!("no retry") };
+            assert!(time >= Duration::from_secs(3));
+            assert_eq!(third.next().await, Seen::End);
+        }
+        assert_eq!(second.next().await, Seen::Comment);
+        drop(first);
+        server
+            .metric_becomes(
+                &format!("tidings_subscribers{{lane=\"{}\"}}", server.lane_label()),
+                1.0,
+            )
+            .await;
+        let mut third = server.subscribe("topic=a").await;
+        server.tell("a", "x").await;
+        assert_eq!(third.event().await.data, "x");
+    });
 }

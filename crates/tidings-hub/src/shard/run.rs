@@ -128,6 +128,12 @@ impl ShardHandle {
         self.inbox.send(command).await.is_ok()
     }
 
+    /// Sends the first command, for which there is room.
+    pub(crate) fn send_first(&self, command: Command) {
+        let sent = self.inbox.try_send(command);
+        debug_assert!(sent.is_ok(), "the inbox was not empty");
+    }
+
     /// Opens a stream whose body somebody else drives. `None` if the shard has ended.
     pub(crate) async fn attach(&self, opening: Opening) -> Option<StreamBody> {
         let (socket, body) = hand_over();

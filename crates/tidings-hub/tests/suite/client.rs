@@ -277,11 +277,6 @@ impl Connection {
         (size > 0).then_some(chunk)
     }
 
-    /// Whether the hub has closed the connection, with nothing more said.
-    pub(crate) async fn is_closed(&mut self) -> bool {
-        self.read.is_empty() && !self.more().await
-    }
-
     /// Reads a response's head, then the stream that follows it.
     pub(crate) async fn stream(mut self) -> Stream {
         let head = self.head().await;

@@ -6,10 +6,23 @@ mod server;
 mod publish;
 mod refusals;
 
+mod options;
+mod subscribe;
+
 mod cursor;
+mod notices;
+mod resume;
+
 mod drain;
 mod heartbeat;
-mod notices;
-mod options;
-mod resume;
-mod subscribe;
+
+mod cors;
+mod origin;
+
+mod clock;
+mod health;
+mod metrics;
+mod page;
+
+mod connection;
+mod injection;

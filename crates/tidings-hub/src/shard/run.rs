@@ -296,7 +296,9 @@ impl Local {
             let feeds = shard.feeds.len();
             let key = shard.join(line, opening.source, opening.start, opening.bytes);
             self.setting.metrics.feeds.inc_by((shard.feeds.len() - feeds) as i64);
-            (key, shard.catch_up(key))
+            let step = shard.catch_up(key);
+            self.settle(shard);
+            (key, step)
         };
         match step {
             Step::Live => self.say_goodbye(key),

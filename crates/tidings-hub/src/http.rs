@@ -21,6 +21,7 @@ use axum::middleware;
 use axum::routing::get;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+pub(crate) use clock::start as start_clock;
 pub(crate) use origin::is_local_origin;
 pub use serve::{listen, serve};
 

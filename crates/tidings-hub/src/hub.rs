@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::access::{Access, Rights};
 use crate::feed::{Source, StreamOptions};
+use crate::http::start_clock;
 use crate::journal::{AppendError, Journal, MemoryJournal, Position, ReadError, Retention};
 use crate::limits::{
     DRAIN_TIME, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
@@ -35,7 +36,6 @@ struct Inner {
     streams: Arc<AtomicUsize>,
     streams_max: usize,
     draining: AtomicBool,
-    clock: AtomicBool,
     requests: Arc<Requests>,
     access: Access,
     options: HttpOptions,
@@ -153,16 +153,18 @@ impl HubBuilder {
             heartbeat: self.heartbeat,
             relief: Arc::new(Notify::new()),
         };
-        let shards = (0..self.shards)
+        let shards: Vec<_> = (0..self.shards)
             .map(|index| ShardHandle::start(index, setting.clone()))
             .collect::<io::Result<_>>()?;
+        if self.options.demo {
+            shards.iter().for_each(start_clock);
+        }
         Ok(Hub(Arc::new(Inner {
             setting,
             shards,
             streams: Arc::new(AtomicUsize::new(0)),
             streams_max: self.streams_max,
             draining: AtomicBool::new(false),
-            clock: AtomicBool::new(false),
             requests: Arc::default(),
             access: self.access,
             options: self.options,
@@ -409,11 +411,6 @@ impl Hub {
 
     pub(crate) fn heartbeat(&self) -> Duration {
         self.0.setting.heartbeat
-    }
-
-    /// True the first time: the clock is to be started now, and not again.
-    pub(crate) fn claim_clock(&self) -> bool {
-        !self.0.clock.swap(true, Ordering::AcqRel)
     }
 
     pub(crate) fn access(&self) -> &Access {

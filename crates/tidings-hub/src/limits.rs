@@ -77,3 +77,5 @@ pub(crate) const RETRY: Duration = Duration::from_millis(3000);
 pub(crate) const RETRY_JITTER: Duration = Duration::from_millis(1000);
 /// How long the end of a drain waits for requests that are under way.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// How long a drain waits for subscribers that are behind to catch up.
+pub(crate) const CATCH_UP_TIME: Duration = Duration::from_secs(1);

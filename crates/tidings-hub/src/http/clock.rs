@@ -23,12 +23,12 @@ pub(super) async fn clock(State(hub): State<Hub>, method: Method) -> Response {
     }
 }
 
-/// Starts the clock of one shard.
-pub(crate) async fn start(shard: &ShardHandle) {
+/// Starts the clock of a shard that has just begun.
+pub(crate) fn start(shard: &ShardHandle) {
     let run = |local: &Rc<Local>| {
         tokio::task::spawn_local(tick(Rc::clone(local)));
     };
-    shard.send(Command::Run(Box::new(run))).await;
+    shard.send_first(Command::Run(Box::new(run)));
 }
 
 async fn tick(local: Rc<Local>) {

@@ -1,5 +1,6 @@
 //! Publishing: a form (Mercure, "publication"), a JSON object, or a line of JSON per update.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -8,8 +9,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
+use serde_json::value::RawValue;
 use tidings_sse::{Event, EventId, EventType};
 
 use super::query::Pairs;
@@ -114,9 +116,8 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Vec<EventId
     }
     let body = read_body(request.into_body(), hub.options().body_bytes_max).await?;
     let updates = format.updates(&body)?;
-    let count = updates.len();
     let begun = Instant::now();
-    let ids = hub.publish_all(updates).await.map_err(|error| refuse(format, count, error))?;
+    let ids = hub.publish_all(updates).await.map_err(|error| refuse(format, &body, error))?;
     hub.metrics().publish_ack.observe(begun.elapsed().as_secs_f64());
     Ok(ids)
 }
@@ -139,14 +140,15 @@ async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {
     }
 }
 
-fn refuse(format: Format, count: usize, error: PublishError) -> Refusal {
+fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
     let unavailable = |detail: String| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
             .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
     };
     match error {
-        PublishError::Invalid { index, cause } if format == Format::NdJson && count > 1 => {
-            Refusal::bad_request(format!("update {}: {cause}; nothing was published", index + 1))
+        PublishError::Invalid { index, cause } if format == Format::NdJson => {
+            let line = lines(body).nth(index).map_or(index, |(line, _)| line);
+            bad_line(line, cause)
         }
         PublishError::Invalid { cause, .. } => Refusal::bad_request(cause.to_string()),
         error => unavailable(error.to_string()),
@@ -158,8 +160,8 @@ fn refuse(format: Format, count: usize, error: PublishError) -> Refusal {
 #[serde(deny_unknown_fields)]
 struct Sent {
     topics: Vec<String>,
-    #[serde(default)]
-    data: serde_json::Value,
+    #[serde(default, deserialize_with = "read_data")]
+    data: String,
     #[serde(default, rename = "type")]
     event_type: Option<String>,
     #[serde(default)]
@@ -171,14 +173,21 @@ struct Sent {
     private: bool,
 }
 
+/// A string's text, or the text of any other value as the publisher wrote it: reading it as a
+/// value would reorder its names and round its numbers.
+fn read_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get) {
+        None => Ok(String::new()),
+        Some(text) if text.starts_with('"') => {
+            serde_json::from_str(text).map_err(serde::de::Error::custom)
+        }
+        Some(text) => Ok(text.to_owned()),
+    }
+}
+
 impl Sent {
     fn into_update(self) -> Result<Update, String> {
-        let data = match self.data {
-            serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => text,
-            value => value.to_string(),
-        };
-        let mut event = Event::new(data);
+        let mut event = Event::new(self.data);
         // What a form leaves empty was not given.
         if let Some(text) = self.event_type.filter(|text| !text.is_empty()) {
             event = event.with_event_type(EventType::new(&text).map_err(|e| e.to_string())?);
@@ -213,7 +222,7 @@ fn read_form(body: &[u8]) -> Result<Update, Refusal> {
     let owned = |value: Option<&str>| value.map(str::to_owned);
     let sent = Sent {
         topics: pairs.all("topic").map(str::to_owned).collect(),
-        data: pairs.one("data")?.unwrap_or_default().into(),
+        data: pairs.one("data")?.unwrap_or_default().to_owned(),
         event_type: owned(pairs.one("type")?),
         id: owned(pairs.one("id")?),
         retry,
@@ -230,16 +239,8 @@ fn read_json(bytes: &[u8]) -> Result<Update, String> {
 }
 
 fn read_ndjson(body: &[u8]) -> Result<Vec<Update>, Refusal> {
-    let is_blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
-    let updates = body
-        .split(|byte| *byte == b'\n')
-        .enumerate()
-        .filter(|(_, line)| !is_blank(line))
-        .map(|(index, line)| {
-            read_json(line).map_err(|error| {
-                Refusal::bad_request(format!("line {}: {error}; nothing was published", index + 1))
-            })
-        })
+    let updates = lines(body)
+        .map(|(line, text)| read_json(text).map_err(|error| bad_line(line, error)))
         .take(BATCH_UPDATES_MAX + 1)
         .collect::<Result<Vec<_>, _>>()?;
     match updates.len() {
@@ -249,4 +250,15 @@ fn read_ndjson(body: &[u8]) -> Result<Vec<Update>, Refusal> {
             "the body has more than {BATCH_UPDATES_MAX} updates; nothing was published"
         ))),
     }
+}
+
+/// The lines that are to be updates, each with its number in the body, counted from 1. Blank
+/// ones are none.
+fn lines(body: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let is_blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
+    (1..).zip(body.split(|byte| *byte == b'\n')).filter(move |(_, line)| !is_blank(line))
+}
+
+fn bad_line(line: usize, error: impl fmt::Display) -> Refusal {
+    Refusal::bad_request(format!("line {line}: {error}; nothing was published"))
 }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use super::{clock, connection, routes};
+use super::{connection, routes};
 use crate::hub::Hub;
 use crate::limits::{BACKLOG, SOCKET_SEND_BYTES};
 use crate::shard::run::{Command, Local};
@@ -53,11 +53,6 @@ pub async fn serve(listener: StdListener, hub: Hub, fallback: Router) -> io::Res
     socket.set_tcp_user_timeout(Some(3 * hub.heartbeat()))?;
     socket.set_tcp_nodelay(true)?;
     let router = routes(&hub).fallback_service(fallback);
-    if hub.options().demo && hub.claim_clock() {
-        for shard in hub.shards() {
-            clock::start(shard).await;
-        }
-    }
     // Dropped with this future, which ends the task; and dropped with the task, which ends
     // this future.
     let (end, ended) = oneshot::channel::<()>();

@@ -3,7 +3,7 @@
 //! One flusher follows the journal's tail and writes to the sockets. Each connection has a
 //! small task that waits for the peer to hang up, and another one only while it is behind.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use super::{Chunk, Shard, Socket, SubscriberKey, Tick};
 use crate::feed::Source;
 use crate::journal::{Follower, Journal, Position, Record};
 use crate::limits::{
-    REPLAYS_READING, ROUTE_UPDATES, SHARD_INBOX, SLICE_SOCKETS, STALL_TIME, UNOFFERED_BYTES,
+    CATCH_UP_TIME, REPLAYS_READING, ROUTE_UPDATES, SHARD_INBOX, SLICE_SOCKETS, STALL_TIME,
+    UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Lane, Metrics, Reason};
 use crate::notice::Notice;
@@ -127,6 +128,12 @@ impl ShardHandle {
         self.inbox.send(command).await.is_ok()
     }
 
+    /// Sends the first command, for which there is room.
+    pub(crate) fn send_first(&self, command: Command) {
+        let sent = self.inbox.try_send(command);
+        debug_assert!(sent.is_ok(), "the inbox was not empty");
+    }
+
     /// Opens a stream whose body somebody else drives. `None` if the shard has ended.
     pub(crate) async fn attach(&self, opening: Opening) -> Option<StreamBody> {
         let (socket, body) = hand_over();
@@ -172,6 +179,10 @@ pub(crate) struct Local {
     /// Wakes those who wait for the shard to route what they have had.
     routed: Notify,
     reading: Semaphore,
+    /// Set when the hub is going: the time over which its subscribers are to come back.
+    leaving: Cell<Option<Duration>>,
+    /// Told of each subscriber that left.
+    left: Notify,
 }
 
 fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiver<Command>) {
@@ -187,6 +198,8 @@ fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiv
             poke: Notify::new(),
             routed: Notify::new(),
             reading: Semaphore::new(REPLAYS_READING),
+            leaving: Cell::new(None),
+            left: Notify::new(),
         });
         spawn_local(flush(Rc::clone(&local)));
         spawn_local(beat(Rc::clone(&local)));
@@ -195,9 +208,12 @@ fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiv
                 Command::Run(task) => task(&local),
                 Command::Attach(opening, socket) => local.attach(Connection::Body(socket), opening),
                 Command::Drain { spread, done } => {
-                    local.drain(spread).await;
-                    // Whoever asked may have stopped waiting.
-                    let _ = done.send(());
+                    let local = Rc::clone(&local);
+                    spawn_local(async move {
+                        local.drain(spread).await;
+                        // Whoever asked may have stopped waiting.
+                        let _ = done.send(());
+                    });
                 }
                 Command::Stop => break,
             }
@@ -271,6 +287,7 @@ impl Local {
         let line = Line {
             connection,
             watcher: None,
+            told_goodbye: false,
             _permit: opening.permit,
             _load: self.count_connection(),
         };
@@ -282,7 +299,7 @@ impl Local {
             (key, shard.catch_up(key))
         };
         match step {
-            Step::Live => {}
+            Step::Live => self.say_goodbye(key),
             step => {
                 spawn_local(Rc::clone(self).replay(key, step));
             }
@@ -300,6 +317,7 @@ impl Local {
         self.setting.metrics.feeds.dec_by((feeds - shard.feeds.len()) as i64);
         self.setting.metrics.stream_closed(line.connection.lane(), reason);
         tracing::debug!(lane = ?line.connection.lane(), ?reason, "stream closed");
+        self.left.notify_one();
     }
 
     /// One slice of the fan-out. Says whether there is more to do.
@@ -377,7 +395,11 @@ impl Local {
         self.setting.metrics.replays.inc();
         let ended = loop {
             step = match step {
-                Step::Live | Step::Gone => break None,
+                Step::Live => {
+                    self.say_goodbye(key);
+                    break None;
+                }
+                Step::Gone => break None,
                 Step::Lost => break Some(Reason::Lost),
                 Step::Full => {
                     let room = poll_fn(|context| self.poll_writable(key, context));
@@ -451,37 +473,62 @@ impl Local {
         }
     }
 
-    /// Tells every live subscriber that the hub is going, each with its own time to come
-    /// back, and ends all streams. Who is behind comes back for the rest.
+    /// Tells every subscriber that the hub is going, each with its own time to come back, and
+    /// ends all streams. Who is behind is told when it has caught up; who has not caught up
+    /// after [`CATCH_UP_TIME`] comes back for the rest.
     async fn drain(self: &Rc<Self>, spread: Duration) {
         let mut records = Vec::new();
         while self.flush_slice(&mut records) {
             yield_now().await;
         }
-        let keys: Vec<_> = self.shard.borrow().subscribers.keys().collect();
-        for slice in keys.chunks(SLICE_SOCKETS) {
-            for key in slice {
-                self.say_goodbye(*key, spread);
-            }
+        self.leaving.set(Some(spread));
+        for slice in self.keys().chunks(SLICE_SOCKETS) {
+            slice.iter().for_each(|key| self.say_goodbye(*key));
             yield_now().await;
+        }
+        let all_left = async {
+            while !self.shard.borrow().subscribers.is_empty() {
+                self.left.notified().await;
+            }
+        };
+        if tokio::time::timeout(CATCH_UP_TIME, all_left).await.is_err() {
+            self.keys().iter().for_each(|key| self.remove(*key, Reason::Drain));
         }
     }
 
-    fn say_goodbye(&self, key: SubscriberKey, spread: Duration) {
-        let mut shard = self.shard.borrow_mut();
-        let Some(subscriber) = shard.subscribers.get(key) else { return };
-        let place = shard.place_of(subscriber);
-        let routed = shard.routed;
-        let retry = Duration::from_secs(1) + spread.mul_f64(fastrand::f64());
-        let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
-        let id = (place.through == routed.position && shard.follows_journal(key))
-            .then(|| routed.to_event_id());
-        let mut bytes = Vec::new();
-        Notice::Draining { retry_ms }.encode(id.as_ref(), Some(retry), &mut bytes);
-        shard.send_own(key, &bytes);
-        drop(shard);
-        self.remove(key, Reason::Drain);
+    fn keys(&self) -> Vec<SubscriberKey> {
+        self.shard.borrow().subscribers.keys().collect()
     }
+
+    /// If the hub is going, tells it to a live subscriber, and ends its stream as soon as the
+    /// socket has taken all of that.
+    fn say_goodbye(self: &Rc<Self>, key: SubscriberKey) {
+        let Some(spread) = self.leaving.get() else { return };
+        let mut shard = self.shard.borrow_mut();
+        let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
+        if subscriber.behind.is_none() && !subscriber.socket.told_goodbye {
+            subscriber.socket.told_goodbye = true;
+            let bytes = goodbye(&shard, key, spread);
+            shard.send_own(key, &bytes);
+        }
+        let is_live = shard.subscribers.get(key).is_some_and(|one| one.behind.is_none());
+        self.settle(shard);
+        if is_live {
+            self.remove(key, Reason::Drain);
+        }
+    }
+}
+
+/// The notice that the hub is going, for a live subscriber.
+fn goodbye(shard: &Shard<Line>, key: SubscriberKey, spread: Duration) -> Vec<u8> {
+    let retry = Duration::from_secs(1) + spread.mul_f64(fastrand::f64());
+    let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
+    let place = shard.subscribers.get(key).map(|one| shard.place_of(one));
+    let has_all = place.is_some_and(|place| place.through == shard.routed.position);
+    let id = (has_all && shard.follows_journal(key)).then(|| shard.routed.to_event_id());
+    let mut bytes = Vec::new();
+    Notice::Draining { retry_ms }.encode(id.as_ref(), Some(retry), &mut bytes);
+    bytes
 }
 
 /// Waits for the peer to hang up.
@@ -505,6 +552,7 @@ impl Drop for Load {
 struct Line {
     connection: Connection,
     watcher: Option<AbortHandle>,
+    told_goodbye: bool,
     _permit: StreamPermit,
     _load: Load,
 }

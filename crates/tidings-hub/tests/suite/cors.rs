@@ -1,0 +1,125 @@
+//! Which websites may read what the hub answers.
+
+use tidings_hub::{Access, HubBuilder};
+
+use crate::client::{HUB, Head, Request};
+use crate::server::{on_both_lanes, open};
+
+fn readable_from(origins: &[&str]) -> HubBuilder {
+    let access = Access {
+        anonymous_subscribe: true,
+        anonymous_publish: true,
+        cors_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
+        ..Access::default()
+    };
+    open().access(access)
+}
+
+/// As a browser asks before it sends such a request.
+fn preflight(origin: &str, method: &str, headers: &str) -> Request {
+    Request::new("OPTIONS", HUB)
+        .header("origin", origin)
+        .header("access-control-request-method", method)
+        .header("access-control-request-headers", headers)
+}
+
+fn check_preflight(head: &Head) {
+    assert_eq!(head.status, 200);
+    let headers = head.list("access-control-allow-headers");
+    for name in ["last-event-id", "authorization", "content-type", "idempotency-key"] {
+        assert!(headers.iter().any(|other| other == name), "{name} is not in {headers:?}");
+    }
+    let methods = head.list("access-control-allow-methods");
+    for name in ["get", "post"] {
+        assert!(methods.iter().any(|other| other == name), "{name} is not in {methods:?}");
+    }
+}
+
+#[test]
+fn a_listed_website_may_read_with_credentials() {
+    let build = || readable_from(&["https://app.test", "https://other.test"]);
+    on_both_lanes(build, async |server| {
+        for origin in ["https://app.test", "https://other.test"] {
+            let request = Request::get(&format!("{HUB}?topic=a")).header("origin", origin);
+            let head = server.open(request).await.head;
+            assert_eq!(head.header("access-control-allow-origin"), Some(origin));
+            assert_eq!(head.header("access-control-allow-credentials"), Some("true"));
+            let exposed = head.list("access-control-expose-headers");
+            for name in ["last-event-id", "mercure-last-event-id", "link"] {
+                assert!(exposed.iter().any(|other| other == name), "{name}: {exposed:?}");
+            }
+            assert!(head.list("vary").contains(&"origin".to_owned()), "{head:?}");
+            let answer = server.ask(preflight(origin, "POST", "content-type")).await;
+            check_preflight(&answer.head);
+            assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
+            assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+        }
+    });
+}
+
+#[test]
+fn an_unlisted_website_may_read_nothing() {
+    let build = || readable_from(&["https://app.test"]);
+    on_both_lanes(build, async |server| {
+        for origin in [
+            "https://evil.test",
+            "http://app.test",
+            "https://app.test:444",
+            "null",
+            "http://localhost",
+        ] {
+            let request = Request::get(&format!("{HUB}?topic=a")).header("origin", origin);
+            let head = server.open(request).await.head;
+            assert_eq!(head.header("access-control-allow-origin"), None, "{origin}");
+            let answer = server.ask(preflight(origin, "GET", "last-event-id")).await;
+            assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
+        }
+    });
+}
+
+#[test]
+fn a_star_lets_every_website_read_without_credentials() {
+    let build = || readable_from(&["*"]);
+    on_both_lanes(build, async |server| {
+        let request = Request::get(&format!("{HUB}?topic=a")).header("origin", "https://any.test");
+        let head = server.open(request).await.head;
+        assert_eq!(head.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(head.header("access-control-allow-credentials"), None);
+        let answer = server.ask(preflight("https://any.test", "GET", "last-event-id")).await;
+        check_preflight(&answer.head);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
+    });
+}
+
+#[test]
+fn a_hub_for_development_is_read_by_this_machines_websites_only() {
+    on_both_lanes(open, async |server| {
+        let allowed = async |origin: &str| {
+            let request = Request::get("/sse").header("origin", origin);
+            let head = server.open(request).await.head;
+            let answer = server.ask(preflight(origin, "GET", "last-event-id")).await;
+            let allowed = head.header("access-control-allow-origin").map(str::to_owned);
+            assert_eq!(answer.header("access-control-allow-origin"), allowed.as_deref());
+            allowed
+        };
+        for origin in ["http://localhost:5173", "http://127.0.0.1:3000", "http://[::1]:80"] {
+            assert_eq!(allowed(origin).await.as_deref(), Some(origin));
+        }
+        for origin in ["https://evil.test", "null", "http://localhost.evil.test", "http://10.0.0.1"]
+        {
+            assert_eq!(allowed(origin).await, None, "{origin}");
+        }
+    });
+}
+
+#[test]
+fn a_refusal_can_be_read_too() {
+    let build = || readable_from(&["https://app.test"]);
+    on_both_lanes(build, async |server| {
+        let request = Request::get(HUB).header("origin", "https://app.test");
+        let answer = server.ask(request).await;
+        assert_eq!(answer.status(), 400);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.test"));
+    });
+}

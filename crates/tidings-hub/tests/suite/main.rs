@@ -1,0 +1,28 @@
+//! The hub's public behaviour over HTTP, on real sockets. Each test runs on both lanes.
+
+mod client;
+mod server;
+
+mod publish;
+mod refusals;
+
+mod options;
+mod subscribe;
+
+mod cursor;
+mod notices;
+mod resume;
+
+mod drain;
+mod heartbeat;
+
+mod cors;
+mod origin;
+
+mod clock;
+mod health;
+mod metrics;
+mod page;
+
+mod connection;
+mod injection;

@@ -1,0 +1,131 @@
+//! What the hub counts is what has happened.
+
+use crate::client::{HUB, Request};
+use crate::server::{Server, on_both_lanes, open};
+
+fn subscribers(server: &Server) -> String {
+    format!("tidings_subscribers{{lane=\"{}\"}}", server.lane_label())
+}
+
+fn closed(reason: &str) -> String {
+    format!("tidings_streams_closed_total{{reason=\"{reason}\"}}")
+}
+
+#[test]
+fn the_metrics_are_in_the_format_of_open_metrics() {
+    on_both_lanes(open, async |server| {
+        let answer = server.get("/metrics").await;
+        let content_type = answer.header("content-type").unwrap();
+        assert!(content_type.starts_with("application/openmetrics-text"), "{content_type}");
+        assert!(answer.text().ends_with("# EOF\n"));
+        assert!(answer.text().contains("tidings_build_info{version=\""));
+        for line in answer.text().lines() {
+            assert!(line.starts_with("# ") || line.starts_with("tidings_"), "{line}");
+            assert!(!line.contains("topic"), "{line}");
+        }
+    });
+}
+
+#[test]
+fn streams_are_counted_as_they_come_and_go() {
+    on_both_lanes(open, async |server| {
+        let mut streams = Vec::new();
+        for _ in 0..7 {
+            streams.push(server.subscribe("topic=a").await);
+        }
+        streams.push(server.open(Request::get("/sse")).await);
+        server.metric_becomes(&subscribers(server), 8.0).await;
+        assert_eq!(server.metric("tidings_streams_opened_total").await, 8.0);
+        assert_eq!(server.hub.subscribers(), 8);
+        // Refused ones and mere heads are no streams.
+        server.get(HUB).await;
+        server.connect().await.ask(&Request::new("HEAD", &format!("{HUB}?topic=a"))).await;
+        assert_eq!(server.metric("tidings_streams_opened_total").await, 8.0);
+        streams.truncate(3);
+        server.metric_becomes(&subscribers(server), 3.0).await;
+        drop(streams);
+        // Nothing is published, and still they are forgotten at once.
+        server.metric_becomes(&subscribers(server), 0.0).await;
+        server.metric_becomes(&closed("client"), 8.0).await;
+        assert_eq!(server.metric("tidings_feeds").await, 0.0);
+        assert_eq!(server.hub.subscribers(), 0);
+    });
+}
+
+#[test]
+fn deliveries_and_their_bytes_are_those_that_arrived() {
+    on_both_lanes(open, async |server| {
+        let mut streams = Vec::new();
+        for n in 0..6 {
+            let query = ["topic=a", "topic=b&tidings=topics", "topic=*"][n % 3];
+            let mut stream = server.subscribe(query).await;
+            stream.next().await;
+            stream.next().await;
+            streams.push((stream, [10, 5, 15][n % 3]));
+        }
+        server.metric_becomes(&subscribers(server), 6.0).await;
+        let mut first = String::new();
+        for n in 0..10 {
+            let id = server.tell("a", &n.to_string()).await;
+            if n == 0 {
+                first = id;
+            }
+        }
+        for n in 0..5 {
+            server.tell("b", &format!("{n}\n{n}")).await;
+        }
+        server.publish("topic=a&private&data=secret").await;
+        server.tell("nobody", "x").await;
+        let (mut events, mut bytes) = (0, 0);
+        for (stream, count) in &mut streams {
+            let before = stream.raw.len();
+            *count += usize::from(*count == 15);
+            stream.data(*count).await;
+            events += *count;
+            bytes += stream.raw.len() - before;
+        }
+        assert_eq!(events, 2 * (10 + 5 + 16));
+        server.metric_becomes("tidings_deliveries_total", events as f64).await;
+        assert!(server.metric("tidings_delivered_bytes_total").await >= bytes as f64);
+        assert_eq!(server.metric("tidings_updates_total").await, 17.0);
+        assert_eq!(server.metric("tidings_journal_last_position").await, 17.0);
+        assert_eq!(server.metric("tidings_journal_first_position").await, 1.0);
+        assert!(server.metric("tidings_journal_bytes").await > 0.0);
+        // What is replayed is delivered too, and counted when it is.
+        let mut replayed = server.resume("topic=a", &first).await;
+        replayed.data(9).await;
+        server.metric_becomes("tidings_deliveries_total", (events + 9) as f64).await;
+        server.metric_becomes("tidings_replays", 0.0).await;
+    });
+}
+
+#[test]
+fn a_feed_is_shared_by_those_who_ask_for_the_same() {
+    let build = || open().shards(1);
+    on_both_lanes(build, async |server| {
+        let mut streams = Vec::new();
+        for query in [
+            "topic=a&topic=b",
+            "match=b&match_exact=a&topic=b",
+            "topic=a",
+            "topic=a&tidings=topics",
+            "topic=a&tidings=",
+        ] {
+            streams.push(server.subscribe(query).await);
+        }
+        server.metric_becomes("tidings_feeds", 3.0).await;
+        streams.truncate(2);
+        server.metric_becomes("tidings_feeds", 1.0).await;
+    });
+}
+
+#[test]
+fn acknowledgements_are_timed() {
+    on_both_lanes(open, async |server| {
+        for _ in 0..3 {
+            server.tell("a", "x").await;
+        }
+        server.ask(Request::form("")).await;
+        assert_eq!(server.metric("tidings_publish_ack_seconds_count").await, 3.0);
+    });
+}

@@ -1,0 +1,151 @@
+//! A hub on a port of its own, once on each lane.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tidings_hub::{Access, Hub, HubBuilder};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::client::{Answer, Connection, HUB, Request, Stream, encoded};
+
+/// Longest time that a test may take on one lane.
+const TEST_TIME: Duration = Duration::from_secs(60);
+
+/// How the hub is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// By [`tidings_hub::serve`].
+    Direct,
+    /// As a router in somebody's axum service.
+    Body,
+}
+
+/// A hub that is served.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) hub: Hub,
+    pub(crate) lane: Lane,
+    pub(crate) address: SocketAddr,
+}
+
+/// A hub for development, with clock and metrics, on two shards.
+pub(crate) fn open() -> HubBuilder {
+    Hub::builder().shards(2).access(Access::development()).demo(true).admin(true)
+}
+
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Runs `test` against a hub on the direct lane, then against another on the body lane.
+pub(crate) fn on_both_lanes(build: impl Fn() -> HubBuilder, test: impl AsyncFn(&Server)) {
+    for lane in [Lane::Direct, Lane::Body] {
+        // Shown where the test fails.
+        println!("on the lane {lane:?}:");
+        runtime().block_on(async {
+            let server = Server::start(lane, build()).await;
+            tokio::time::timeout(TEST_TIME, test(&server)).await.expect("the test ends in time");
+            server.hub.stop().await;
+        });
+    }
+}
+
+impl Server {
+    pub(crate) async fn start(lane: Lane, builder: HubBuilder) -> Self {
+        let hub = builder.build().expect("the system has threads");
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = tidings_hub::listen(any).expect("the system has a port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        match lane {
+            Lane::Direct => {
+                let serve = tidings_hub::serve(listener, hub.clone(), axum::Router::new());
+                tokio::spawn(async move { serve.await.expect("the listener can be used") });
+            }
+            Lane::Body => {
+                listener.set_nonblocking(true).expect("a socket of ours");
+                let listener = TcpListener::from_std(listener).expect("a socket of ours");
+                let router = hub.router();
+                tokio::spawn(async move { axum::serve(listener, router).await });
+            }
+        }
+        Self { hub, lane, address }
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::open(self.address).await
+    }
+
+    /// Asks on a connection of its own.
+    pub(crate) async fn ask(&self, request: Request) -> Answer {
+        self.connect().await.ask(&request).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(Request::get(path)).await
+    }
+
+    /// Publishes a form; gives its id.
+    pub(crate) async fn publish(&self, form: &str) -> String {
+        self.ask(Request::form(form)).await.id()
+    }
+
+    /// Publishes `data` about `topic`; gives its id.
+    pub(crate) async fn tell(&self, topic: &str, data: &str) -> String {
+        self.publish(&format!("topic={}&data={}", encoded(topic), encoded(data))).await
+    }
+
+    /// Opens a stream.
+    pub(crate) async fn open(&self, request: Request) -> Stream {
+        let mut connection = self.connect().await;
+        connection.send(&request).await;
+        let stream = connection.stream().await;
+        assert_eq!(stream.head.status, 200, "{request:?}");
+        stream
+    }
+
+    /// Opens a stream of what this query asks for.
+    pub(crate) async fn subscribe(&self, query: &str) -> Stream {
+        self.open(Request::get(&format!("{HUB}?{query}"))).await
+    }
+
+    /// Opens a stream of what this query asks for, that goes on after `id`.
+    pub(crate) async fn resume(&self, query: &str, id: impl AsRef<[u8]>) -> Stream {
+        self.open(Request::get(&format!("{HUB}?{query}")).header("last-event-id", id)).await
+    }
+
+    /// The value of a metric, 0 where it has not been counted yet.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let answer = self.get("/metrics").await;
+        let line =
+            answer.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Asks for a metric until it has this value.
+    pub(crate) async fn metric_becomes(&self, name: &str, value: f64) {
+        let mut last = f64::NAN;
+        let reached = async {
+            while last != value {
+                last = self.metric(name).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(10), reached).await.is_err() {
+            panic!("{name} stays at {last} and does not become {value}");
+        }
+    }
+
+    /// Waits until the journal has dropped all before this position: it keeps what a shard
+    /// has still to take.
+    pub(crate) async fn journal_begins_at(&self, position: u32) {
+        self.metric_becomes("tidings_journal_first_position", position.into()).await;
+    }
+
+    /// The label that metrics have for this lane.
+    pub(crate) fn lane_label(&self) -> &'static str {
+        match self.lane {
+            Lane::Direct => "direct",
+            Lane::Body => "body",
+        }
+    }
+}

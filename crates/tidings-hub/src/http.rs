@@ -22,7 +22,7 @@ use axum::routing::get;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub(crate) use clock::start as start_clock;
-pub(crate) use origin::is_local;
+pub(crate) use origin::is_local_origin;
 pub use serve::{listen, serve};
 
 use crate::hub::Hub;

@@ -18,6 +18,7 @@ use crate::limits::{
 };
 use crate::metrics::{GapCause, Metrics};
 use crate::notice::Notice;
+use crate::replay::Due;
 use crate::selector::Selectors;
 use crate::shard::StreamBody;
 use crate::shard::run::{Command, Opening, Setting, ShardHandle, StreamPermit};
@@ -309,14 +310,15 @@ impl Hub {
             },
         };
         let source = Source::Updates { selectors, rights, options };
-        Ok(Some(Granted { opening: Opening { source, start, bytes, permit }, cursor }))
+        let due = Due { after: start, until: edges.last.position };
+        Ok(Some(Granted { opening: Opening { source, due, bytes, permit }, cursor }))
     }
 
     /// Prepares a stream of the demo clock. `None` if no more streams can be had now.
     pub(crate) fn open_clock(&self) -> Option<Opening> {
         let permit = self.permit()?;
-        let start = Position::START;
-        Some(Opening { source: Source::Clock, start, bytes: opening_bytes(), permit })
+        let bytes = opening_bytes();
+        Some(Opening { source: Source::Clock, due: Due::NOTHING, bytes, permit })
     }
 
     fn permit(&self) -> Option<StreamPermit> {

@@ -18,6 +18,21 @@ use crate::shard::{Chunk, Shard, Socket, SubscriberKey};
 use crate::window::{Half, Offset, Pieces, Place, Span};
 use crate::wire;
 
+/// What of the journal a subscriber gets before it is live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    /// It has had everything up to here.
+    pub(crate) after: Position,
+    /// The newest update when it came. The shard may not have routed that yet, and what was
+    /// there before a subscriber came is not what it is told to be live.
+    pub(crate) until: Position,
+}
+
+impl Due {
+    /// Nothing: what comes is all that there is.
+    pub(crate) const NOTHING: Self = Self { after: Position::START, until: Position::START };
+}
+
 /// Where a subscriber stands that is not live.
 #[derive(Debug)]
 pub(crate) struct Behind {
@@ -25,6 +40,8 @@ pub(crate) struct Behind {
     own: Vec<u8>,
     own_written: usize,
     place: Place,
+    /// It is not live before the shard has routed this.
+    until: Position,
     /// The same place in the window, as long as the window has it.
     offset: Option<Offset>,
     /// Its socket is full, and was told so.
@@ -36,18 +53,14 @@ pub(crate) struct Behind {
 }
 
 impl Behind {
-    /// Somebody who just came, and has had everything up to `start`.
-    pub(crate) fn opening(
-        own: Vec<u8>,
-        start: Position,
-        offset: Option<Offset>,
-        notices: bool,
-    ) -> Self {
-        let place = Place { through: start, half: None };
+    /// Somebody who just came.
+    pub(crate) fn opening(own: Vec<u8>, due: Due, offset: Option<Offset>, notices: bool) -> Self {
+        let place = Place { through: due.after, half: None };
         Self {
             own,
             own_written: 0,
             place,
+            until: due.until,
             offset,
             full: false,
             announce: notices,
@@ -60,6 +73,7 @@ impl Behind {
         Self {
             own,
             own_written: 0,
+            until: place.through,
             place,
             offset: Some(offset),
             full: true,
@@ -255,7 +269,7 @@ impl<S: Socket> Shard<S> {
 
     fn rest(&self, feed: FeedKey, behind: &Behind) -> Rest {
         let routed = self.routed.position;
-        if behind.place.through > routed {
+        if behind.place.through.max(behind.until) > routed {
             return Rest::NotRouted;
         }
         let feed = &self.feeds[feed];

@@ -21,7 +21,7 @@ pub(crate) use socket::{Chunk, Socket};
 use crate::feed::{Feed, FeedKey, Queued, Source, StreamOptions};
 use crate::journal::{HubId, Position, Record};
 use crate::limits::WINDOW_BYTES;
-use crate::replay::Behind;
+use crate::replay::{Behind, Due};
 use crate::router::Router;
 use crate::update::Topic;
 use crate::window::{Offset, Place, Span, Window};
@@ -117,14 +117,14 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Adds a subscriber who has had everything up to `start`. It joins its feed here and
+    /// Adds a subscriber, to whom this much of the journal is due. It joins its feed here and
     /// now, at the window's end: what was routed before is the replay's, what is routed from
     /// now on is the feed's. It begins behind; [`Shard::catch_up`] writes `opening` first.
     pub(crate) fn join(
         &mut self,
         socket: S,
         source: Source,
-        start: Position,
+        due: Due,
         opening: Vec<u8>,
     ) -> SubscriberKey {
         let options = match &source {
@@ -134,7 +134,7 @@ impl<S: Socket> Shard<S> {
         // The clock's events have no place in the journal, so they are only found here.
         let offset = matches!(source, Source::Clock).then(|| self.window.end());
         let feed = self.feed(source);
-        let behind = Behind::opening(opening, start, offset, options.notices);
+        let behind = Behind::opening(opening, due, offset, options.notices);
         let members = &mut self.feeds[feed];
         let subscriber = Subscriber {
             socket,
@@ -142,7 +142,7 @@ impl<S: Socket> Shard<S> {
             index: members.subscribers.len(),
             cursor: 0,
             sent: self.now,
-            told: start,
+            told: due.after,
             behind: Some(Box::new(behind)),
         };
         members.behind += 1;

@@ -27,7 +27,7 @@ use crate::limits::{
 };
 use crate::metrics::{GapCause, Lane, Metrics, Reason};
 use crate::notice::Notice;
-use crate::replay::{Missing, Step};
+use crate::replay::{Due, Missing, Step};
 use crate::wire;
 
 /// Ticks of a shard's clock in one interval of heartbeats. A stream is silent for seven to
@@ -38,8 +38,7 @@ const TICKS: u32 = 8;
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) source: Source,
-    /// The subscriber has had everything up to here.
-    pub(crate) start: Position,
+    pub(crate) due: Due,
     /// What it gets first.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: StreamPermit,
@@ -294,7 +293,7 @@ impl Local {
         let (key, step) = {
             let mut shard = self.shard.borrow_mut();
             let feeds = shard.feeds.len();
-            let key = shard.join(line, opening.source, opening.start, opening.bytes);
+            let key = shard.join(line, opening.source, opening.due, opening.bytes);
             self.setting.metrics.feeds.inc_by((shard.feeds.len() - feeds) as i64);
             let step = shard.catch_up(key);
             self.settle(shard);

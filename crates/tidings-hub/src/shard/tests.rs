@@ -18,7 +18,7 @@ use crate::access::Rights;
 use crate::feed::{Source, StreamOptions};
 use crate::journal::{Follower, Journal, MemoryJournal, Pending, Position, Retention};
 use crate::notice::Notice;
-use crate::replay::Step;
+use crate::replay::{Due, Step};
 use crate::selector::{Selector, Selectors};
 use crate::update::Update;
 
@@ -155,8 +155,9 @@ impl World {
         let source =
             Source::Updates { selectors: selectors.clone(), rights: Rights::Public, options };
         let core = &mut self.shards[shard].0;
-        let key =
-            core.join(wire.clone(), source, Position::new(start), b":\nretry: 3000\n\n".to_vec());
+        let until = self.journal.edges().last.position;
+        let due = Due { after: Position::new(start), until };
+        let key = core.join(wire.clone(), source, due, b":\nretry: 3000\n\n".to_vec());
         let step = core.catch_up(key);
         self.readers.push(Reader { shard, key, wire, selectors, start, step, left: false });
         self.settle(shard);
@@ -514,10 +515,26 @@ fn the_clock_reaches_those_who_watch_it_and_no_selector() {
     let wire = Wire::default();
     wire.0.borrow_mut().room = 1000;
     let core = &mut world.shards[0].0;
-    let key = core.join(wire.clone(), Source::Clock, Position::START, b":\n".to_vec());
+    let key = core.join(wire.clone(), Source::Clock, Due::NOTHING, b":\n".to_vec());
     assert_eq!(core.catch_up(key), Step::Live);
     core.tick_clock(|out| out.extend_from_slice(b"data: tick\n\n"));
     deliver_all(&mut world);
     assert!(wire.0.borrow().written.ends_with(b":\ndata: tick\n\n"));
     assert_eq!(world.readers[all].wire.0.borrow().writes, 1);
+}
+
+#[test]
+fn what_was_there_before_a_subscriber_came_comes_before_it_is_told_to_be_live() {
+    let mut world = World::new(1, u64::MAX);
+    world.publish(&[0], 10, false);
+    world.publish(&[0], 10, false);
+    // The shard has routed none of the two.
+    let options = StreamOptions { notices: true, ..StreamOptions::default() };
+    world.join(0, Selectors::topic("a"), options, 0);
+    deliver_all(&mut world);
+    world.finish();
+    let wire = world.readers[0].wire.0.borrow();
+    let text = String::from_utf8_lossy(&wire.written);
+    let live = text.find("\"live\"").expect("it is told to be live");
+    assert!(text.find("data: 2:").is_some_and(|last| last < live), "{text}");
 }

@@ -106,6 +106,8 @@ pub(crate) struct Head {
     pub(crate) version: String,
     pub(crate) status: u16,
     headers: Vec<(String, Vec<u8>)>,
+    /// How many bytes it has.
+    pub(crate) length: usize,
 }
 
 impl Head {
@@ -126,7 +128,7 @@ impl Head {
                 (name.to_ascii_lowercase(), line[colon + 1..].trim_ascii().to_vec())
             })
             .collect();
-        Self { version, status, headers }
+        Self { version, status, headers, length: bytes.len() }
     }
 
     /// The value of a header that stands there once; `None` if it does not stand there.

@@ -1,7 +1,9 @@
 //! What the hub counts is what has happened.
 
+use std::time::Duration;
+
 use crate::client::{HUB, Request};
-use crate::server::{Server, on_both_lanes, open};
+use crate::server::{Lane, Server, on_both_lanes, open};
 
 fn subscribers(server: &Server) -> String {
     format!("tidings_subscribers{{lane=\"{}\"}}", server.lane_label())
@@ -127,5 +129,19 @@ fn acknowledgements_are_timed() {
         }
         server.ask(Request::form("")).await;
         assert_eq!(server.metric("tidings_publish_ack_seconds_count").await, 3.0);
+    });
+}
+
+#[test]
+fn what_a_stream_begins_with_is_counted_when_it_is_written() {
+    let build = || open().shards(1).heartbeat(Duration::from_secs(3600));
+    on_both_lanes(build, async |server| {
+        server.tell("a", "x").await;
+        let mut stream = server.subscribe("topic=a&tidings=notices").await;
+        stream.event().await.notice("live");
+        let head = if server.lane == Lane::Direct { stream.head.length } else { 0 };
+        let bytes = (head + stream.raw.len()) as f64;
+        server.metric_becomes("tidings_delivered_bytes_total", bytes).await;
+        assert_eq!(server.metric("tidings_deliveries_total").await, 0.0);
     });
 }

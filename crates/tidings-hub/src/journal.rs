@@ -115,7 +115,8 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     fn append(&self, updates: Vec<Update>) -> Pending<'_, Result<Vec<EventId>, AppendError>>;
 
     /// The place of the update with this id; of several with a publisher's id, the earliest.
-    /// An id of an update that `rights` do not let read counts as unknown.
+    /// A publisher's id of an update that `rights` do not let read counts as unknown; the
+    /// hub's own ids are places, and known whatever stands there.
     fn find<'a>(
         &'a self,
         id: &'a str,

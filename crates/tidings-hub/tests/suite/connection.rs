@@ -69,12 +69,12 @@ fn a_client_that_closes_is_forgotten_at_once_though_nothing_is_published() {
             assert_eq!(stream.next().await, Seen::Comment);
             assert_eq!(server.hub.subscribers(), 1);
             drop(stream);
-            let name = format!("tidings_subscribers{{lane=\"{}\"}}", server.lane_label());
-            server.metric_becomes(&name, 0.0).await;
-            assert_eq!(server.hub.subscribers(), 0);
+            server.streams_become(0).await;
         }
         let closed = "tidings_streams_closed_total{reason=\"client\"}";
         assert_eq!(server.metric(closed).await, 20.0);
+        let open = format!("tidings_subscribers{{lane=\"{}\"}}", server.lane_label());
+        assert_eq!(server.metric(&open).await, 0.0);
     });
 }
 
@@ -91,5 +91,20 @@ fn a_stopped_hub_ends_its_streams() {
         for stream in &mut streams {
             assert!(stream.rest().await.is_empty());
         }
+    });
+}
+
+#[test]
+fn a_publisher_that_waits_for_leave_to_send_its_body_gets_it() {
+    on_both_lanes(open, async |server| {
+        let mut connection = server.connect().await;
+        let head = format!(
+            "POST {HUB} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 13\r\n\
+             expect: 100-continue\r\ncontent-type: application/x-www-form-urlencoded\r\n\r\n"
+        );
+        connection.write(head.as_bytes()).await;
+        assert_eq!(connection.head().await.status, 100);
+        connection.write(b"topic=a&id=u7").await;
+        assert_eq!(connection.answer(Body::Whole).await.id(), "u7");
     });
 }

@@ -308,6 +308,18 @@ fn the_id_of_an_update_that_may_not_be_read_is_unknown() {
 }
 
 #[test]
+fn an_id_that_the_hub_gave_is_a_place_whatever_stands_there() {
+    on_both_lanes(open, async |server| {
+        // A quiet stream's notices have such ids, so they say nothing of what they name.
+        let private = server.publish("topic=a&data=1&private=on").await;
+        server.tell("a", "2").await;
+        let mut stream = server.resume("topic=a", &private).await;
+        assert_eq!(stream.cursor().as_ref(), Some(&private));
+        assert_eq!(stream.data(1).await, ["2"]);
+    });
+}
+
+#[test]
 fn an_id_of_another_topic_is_a_place_for_this_one() {
     on_both_lanes(open, async |server| {
         server.tell("a", "1").await;

@@ -124,15 +124,12 @@ impl Server {
 
     /// Asks for a metric until it has this value.
     pub(crate) async fn metric_becomes(&self, name: &str, value: f64) {
-        let mut last = f64::NAN;
-        let reached = async {
-            while last != value {
-                last = self.metric(name).await;
-            }
-        };
-        if tokio::time::timeout(Duration::from_secs(10), reached).await.is_err() {
-            panic!("{name} stays at {last} and does not become {value}");
-        }
+        becomes(name, value, async || self.metric(name).await).await;
+    }
+
+    /// Waits until the hub has so many streams.
+    pub(crate) async fn streams_become(&self, count: usize) {
+        becomes("the number of streams", count, async || self.hub.subscribers()).await;
     }
 
     /// Waits until the journal has dropped all before this position: it keeps what a shard
@@ -147,5 +144,22 @@ impl Server {
             Lane::Direct => "direct",
             Lane::Body => "body",
         }
+    }
+}
+
+/// Asks until the answer is `value`.
+pub(crate) async fn becomes<T>(what: &str, value: T, ask: impl AsyncFn() -> T)
+where
+    T: Copy + PartialEq + std::fmt::Debug,
+{
+    let mut last = None;
+    let reached = async {
+        while last != Some(value) {
+            tokio::task::yield_now().await;
+            last = Some(ask().await);
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(10), reached).await.is_err() {
+        panic!("{what}: {last:?} does not become {value:?}");
     }
 }

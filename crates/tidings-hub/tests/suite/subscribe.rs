@@ -261,12 +261,7 @@ fn whoever_comes_when_the_hub_is_full_is_told_when_to_come_back() {
         }
         assert_eq!(second.next().await, Seen::Comment);
         drop(first);
-        server
-            .metric_becomes(
-                &format!("tidings_subscribers{{lane=\"{}\"}}", server.lane_label()),
-                1.0,
-            )
-            .await;
+        server.streams_become(1).await;
         let mut third = server.subscribe("topic=a").await;
         server.tell("a", "x").await;
         assert_eq!(third.event().await.data, "x");

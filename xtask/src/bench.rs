@@ -34,10 +34,13 @@ pub(crate) fn run(workspace: &Workspace, bench_dir: &Path, options: &[String]) -
 
     let results = workspace.target.join("bench");
     std::fs::create_dir_all(&results).with_context(|| results.display().to_string())?;
+    // bench.py appends, and would take its medians over earlier runs too.
+    let results = results.join("run.jsonl");
+    if results.exists() {
+        std::fs::remove_file(&results).with_context(|| results.display().to_string())?;
+    }
     let mut bench = command::command("python3");
-    bench
-        .arg(bench_dir.join("bench.py"))
-        .args(["--out".as_ref(), results.join("run.jsonl").as_os_str()]);
+    bench.arg(bench_dir.join("bench.py")).arg("--out").arg(&results);
     if options.is_empty() {
         bench.args(SHORT_RUN);
     } else {

@@ -187,6 +187,15 @@ pub(crate) enum Cursor {
 /// The id that stands for the place before everything that the journal has.
 pub(crate) const EARLIEST: &str = "earliest";
 
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Now | Self::Earliest => EARLIEST,
+            Self::After(id) => id,
+        })
+    }
+}
+
 /// A stream that can be opened.
 #[derive(Debug)]
 pub(crate) struct Granted {

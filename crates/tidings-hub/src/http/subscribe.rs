@@ -20,6 +20,7 @@ use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
 use crate::access::Rights;
 use crate::feed::StreamOptions;
 use crate::hub::{Cursor, Hub, retry};
+use crate::limits::ID_BYTES_MAX;
 use crate::selector::{Selector, Selectors};
 use crate::shard::run::Opening;
 use crate::wire;
@@ -54,14 +55,18 @@ pub(super) async fn subscribe(
             .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
     }
     let Asked { selectors, options, cursor, .. } = asked;
-    let answers_cursor = asked.named_cursor;
+    let named = asked.named_cursor;
+    // A stream that only says when to come back loses nothing: it goes on from where it was.
+    let unmoved = cursor.to_string();
     let granted = hub.open(selectors, Rights::Public, options, cursor).await.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "a stream was not opened");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     })?;
-    let Some(granted) = granted else { return Ok(come_back(&method)) };
-    let mut response = stream(&method, granted.opening);
-    if answers_cursor && let Ok(value) = HeaderValue::from_bytes(granted.cursor.as_bytes()) {
+    let (mut response, cursor) = match granted {
+        Some(granted) => (stream(&method, granted.opening), granted.cursor),
+        None => (come_back(&method), unmoved),
+    };
+    if named && let Ok(value) = HeaderValue::from_bytes(cursor.as_bytes()) {
         response.headers_mut().insert(LAST_EVENT_ID, value.clone());
         response.headers_mut().insert(MERCURE_LAST_EVENT_ID, value);
     }
@@ -135,7 +140,8 @@ fn cursor(pairs: &Pairs, headers: &HeaderMap) -> Result<(Cursor, bool), Refusal>
     let cursor = match asked {
         None => Cursor::Now,
         Some("earliest") => Cursor::Earliest,
-        Some(id) => Cursor::After(id.to_owned()),
+        // A longer one is nobody's, and is not to be repeated at length in a notice.
+        Some(id) => Cursor::After(id.chars().take(ID_BYTES_MAX + 1).collect()),
     };
     // In 1.0 an empty one counts as sent, in 0.x it does not.
     Ok((cursor, asked.is_some() || coming.is_some()))

@@ -174,7 +174,9 @@ fn a_strange_last_event_id_is_never_an_error() {
             let mut stream = server.resume("topic=a", asked).await;
             assert_eq!(stream.cursor().as_deref(), Some("earliest"));
             let notice = stream.event().await.notice("reset");
-            assert_eq!(notice["asked"], *String::from_utf8_lossy(asked));
+            // What is longer than any id is not repeated at length.
+            let asked: String = String::from_utf8_lossy(asked).chars().take(1025).collect();
+            assert_eq!(notice["asked"], asked);
             only_live(server, &mut stream).await;
         }
     });

@@ -1,6 +1,6 @@
 //! Who may read what, and who may use the hub at all.
 
-use crate::http::is_local_origin;
+use crate::http::is_local;
 use crate::update::Update;
 
 /// What a subscriber may read beside what everybody may.
@@ -60,6 +60,6 @@ impl Access {
     }
 
     fn allows(&self, listed: &[String], origin: &str) -> bool {
-        listed.iter().any(|one| one == origin) || (self.local_only && is_local_origin(origin))
+        listed.iter().any(|one| one == origin) || (self.local_only && is_local(origin))
     }
 }

@@ -21,7 +21,7 @@ use axum::middleware;
 use axum::routing::get;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-pub(crate) use origin::is_local_origin;
+pub(crate) use origin::is_local;
 pub use serve::{listen, serve};
 
 use crate::hub::Hub;

@@ -37,9 +37,8 @@ pub(crate) const SEGMENT_BYTES: usize = bound(128 << 10, 500);
 /// Bytes that a shard keeps in its window for subscribers whose sockets are full.
 pub(crate) const WINDOW_BYTES: usize = bound(8 << 20, 3000);
 /// Bytes that may wait to be offered to writable sockets, in each shard, before publishers
-/// have to wait for their acknowledgement. It bounds how late a live reader gets an event: at
-/// 100 bytes an update and ten readers each, this is 100,000 deliveries.
-pub(crate) const UNOFFERED_BYTES: usize = 1 << 20;
+/// have to wait for their acknowledgement.
+pub(crate) const UNOFFERED_BYTES: usize = 16 << 20;
 /// Ranges that a feed keeps for subscribers whose sockets are full. Past it they read the
 /// journal: a range costs 16 bytes in each of perhaps 10,000 feeds.
 pub(crate) const FEED_RANGES: usize = bound(64, 4);
@@ -60,6 +59,8 @@ pub(crate) const DROPPED_TOPICS: usize = 65_536;
 
 /// What the kernel may hold for one socket of the direct lane (it doubles the value).
 pub(crate) const SOCKET_SEND_BYTES: usize = 64 << 10;
+/// How long a stream may be silent, unless the hub was built otherwise.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Connections that wait to be accepted.
 pub(crate) const BACKLOG: i32 = 4096;
 /// Time for a request's head, and between two requests of one connection.

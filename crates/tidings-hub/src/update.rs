@@ -197,28 +197,14 @@ const HUB_PATH: &str = "/.well-known/mercure";
 /// Whether `topic`, read as a URL reference against the hub's own URL, lies under the hub's
 /// path, on whatever host: such topics are the hub's to publish.
 fn in_hub_namespace(topic: &str) -> bool {
-    !is_plainly_outside(topic) && resolves_under_hub(topic)
-}
-
-fn resolves_under_hub(topic: &str) -> bool {
+    // Only what resolves against the hub can get there without the word in it: short relative
+    // references such as `?a`, or names with percent-encoded letters.
     static BASE: std::sync::LazyLock<Url> = std::sync::LazyLock::new(|| {
         Url::parse("https://hub.invalid/.well-known/mercure").expect("the literal is a URL")
     });
     let Ok(url) = BASE.join(topic) else { return false };
     let path = decode_unreserved(url.path());
     path == HUB_PATH || path.strip_prefix(HUB_PATH).is_some_and(|rest| rest.starts_with('/'))
-}
-
-/// Recognises most topics without parsing them as URLs, which costs more than all else that is
-/// done with an update. A URL gets under the hub's path only with the path's last word in it,
-/// perhaps percent-encoded; or as a reference that keeps the hub's own path, as `?a`, `#a` and
-/// nothing at all do. Schemes without `//` are left to the parser: `https:?a` is such a
-/// reference too.
-fn is_plainly_outside(topic: &str) -> bool {
-    let has_path =
-        topic.starts_with("https://") || topic.starts_with("http://") || !topic.contains(':');
-    let keeps_path = topic.trim_start().is_empty() || topic.trim_start().starts_with(['?', '#']);
-    has_path && !keeps_path && !topic.contains("mercure") && !topic.contains('%')
 }
 
 /// Decodes the percent-encoded unreserved characters, which mean the same as themselves
@@ -331,8 +317,6 @@ impl std::error::Error for InvalidUpdate {}
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn topic(text: &str) -> Result<(), InvalidUpdate> {
@@ -354,32 +338,11 @@ mod tests {
             "?a",
             "#a",
             "",
-            " ?a",
-            "https:?a",
-            "https:",
-            "\\.well-known\\mercure",
         ] {
             assert!(
                 matches!(topic(text), Err(InvalidUpdate::TopicIsTheHubs { .. })),
                 "{text:?} was taken"
             );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_plainly_outside_is_outside(
-            parts in proptest::collection::vec(
-                prop_oneof![
-                    Just("/"), Just("\\"), Just("."), Just(".."), Just(".well-known"), Just("mercure"),
-                    Just("%6Dercure"), Just("https:"), Just("http://"), Just("HTTPS://a.test"),
-                    Just("urn:"), Just("//"), Just("?"), Just("#"), Just(" "), Just("a"), Just("@"),
-                ],
-                0..8,
-            ),
-        ) {
-            let topic = parts.concat();
-            prop_assert!(!is_plainly_outside(&topic) || !resolves_under_hub(&topic), "{}", topic);
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -19,7 +20,7 @@ pub(crate) const TIDINGS: &str = env!("CARGO_BIN_EXE_tidings");
 pub(crate) struct Hub {
     child: Child,
     pub(crate) address: SocketAddr,
-    log: Receiver<String>,
+    log: Mutex<Receiver<String>>,
 }
 
 impl Hub {
@@ -46,6 +47,14 @@ impl Hub {
         Self::with(&flags)
     }
 
+    /// A hub that may open so many files.
+    pub(crate) fn with_descriptors(count: usize) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {count}; exec \"$0\" serve --listen 127.0.0.1:0");
+        command.args(["-c", &script, TIDINGS]);
+        Self::run(command)
+    }
+
     fn run(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -61,7 +70,8 @@ impl Hub {
                 let _ = lines.try_send(line);
             }
         });
-        let mut hub = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log };
+        let mut hub =
+            Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: Mutex::new(log) };
         let line = hub.wait_for_log("http://127.0.0.1:");
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
         hub.address = address.expect("an address").parse().expect("an address");
@@ -72,8 +82,8 @@ impl Hub {
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
         let mut seen = String::new();
-        while let Ok(line) = self.log.recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
+        let log = self.log.lock().expect("nobody panics with it");
+        while let Ok(line) = log.recv_timeout(until.saturating_duration_since(Instant::now())) {
             if line.contains(text) {
                 return line;
             }
@@ -121,15 +131,13 @@ impl Hub {
         self.publisher().publish(&[(topic, data)]).remove(0)
     }
 
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics(self.get("/metrics").text())
+    }
+
     /// The sum of a metric over all its labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let text = self.get("/metrics").text();
-        let value = |line: &str| {
-            let (key, value) = line.rsplit_once(' ')?;
-            let is_it = key.split('{').next() == Some(name);
-            is_it.then(|| value.parse::<f64>().expect("a number") as u64)
-        };
-        text.lines().filter_map(value).sum()
+        self.metrics().sum(name)
     }
 
     /// Waits until the metric is `value`.
@@ -155,6 +163,10 @@ impl Hub {
         signal(self.pid(), name);
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+
     /// Waits for the process to end by itself.
     pub(crate) fn exit(&mut self) -> ExitStatus {
         exit(&mut self.child)
@@ -164,10 +176,27 @@ impl Hub {
 impl Drop for Hub {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.log.try_iter().take(100).for_each(|line| eprintln!("hub: {line}"));
+            for line in self.log.get_mut().into_iter().flat_map(|log| log.try_iter()).take(100) {
+                eprintln!("hub: {line}");
+            }
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// All metrics at one moment.
+pub(crate) struct Metrics(String);
+
+impl Metrics {
+    /// The sum of a metric over all its labels.
+    pub(crate) fn sum(&self, name: &str) -> u64 {
+        let value = |line: &str| {
+            let (key, value) = line.rsplit_once(' ')?;
+            let is_it = key == name || key.split('{').next() == Some(name);
+            is_it.then(|| value.parse::<f64>().expect("a number") as u64)
+        };
+        self.0.lines().filter_map(value).sum()
     }
 }
 

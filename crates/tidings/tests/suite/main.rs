@@ -6,5 +6,10 @@ mod wire;
 
 mod bad_requests;
 mod client_commands;
+mod comings_and_goings;
+mod descriptors;
+mod overload;
+mod retention;
+mod stalled_readers;
 mod stopping;
 mod usage;

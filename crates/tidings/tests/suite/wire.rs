@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 use tidings_sse::{Decoder, Item, Limits};
@@ -62,6 +62,28 @@ impl Connection {
         SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).expect("an open socket");
     }
 
+    /// Says that nothing more will be sent.
+    pub(crate) fn end_sending(&self) {
+        self.socket.shutdown(Shutdown::Write).expect("an open socket");
+    }
+
+    /// Reads exactly `bytes.len()` bytes.
+    pub(crate) fn read_exact(&mut self, bytes: &mut [u8]) {
+        let buffered = self.buffer.len().min(bytes.len());
+        let (first, rest) = bytes.split_at_mut(buffered);
+        first.copy_from_slice(&self.buffer[..buffered]);
+        self.buffer.drain(..buffered);
+        self.socket.read_exact(rest).expect("the stream goes on");
+    }
+
+    /// Whether there is nothing to be read now, and the connection is open.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.socket.set_nonblocking(true).expect("an open socket");
+        let read = self.socket.peek(&mut [0]);
+        self.socket.set_nonblocking(false).expect("an open socket");
+        self.buffer.is_empty() && read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Reads some bytes into the buffer. False at the end, however it came.
     fn fill(&mut self) -> bool {
         let mut bytes = [0; 16 << 10];
@@ -92,7 +114,10 @@ impl Connection {
 
     /// Reads to the end.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
-        while self.fill() {}
+        let until = Instant::now() + PATIENCE;
+        while self.fill() {
+            assert!(Instant::now() < until, "the connection goes on and on");
+        }
         std::mem::take(&mut self.buffer)
     }
 
@@ -160,6 +185,7 @@ impl Response {
 /// An event stream, decoded.
 pub(crate) struct Stream {
     connection: Connection,
+    head: Response,
     decoder: Decoder,
     events: VecDeque<Event>,
     /// The reconnection time that is in force.
@@ -189,12 +215,28 @@ impl Stream {
         assert_eq!(head.status, 200, "{head:?}");
         assert_eq!(head.header("content-type"), Some("text/event-stream"));
         let decoder = Decoder::new(Limits::default());
-        Self { connection, decoder, events: VecDeque::new(), retry: None }
+        Self { connection, head, decoder, events: VecDeque::new(), retry: None }
     }
 
     /// The next event.
     pub(crate) fn event(&mut self) -> Event {
         self.next().expect("the stream goes on")
+    }
+}
+
+impl Stream {
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    /// What the cursor headers of the response said.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        self.head.header("last-event-id")
+    }
+
+    /// The data of the next `count` events.
+    pub(crate) fn data(&mut self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.event().data).collect()
     }
 }
 

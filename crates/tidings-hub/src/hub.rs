@@ -14,7 +14,7 @@ use crate::feed::{Source, StreamOptions};
 use crate::http::start_clock;
 use crate::journal::{AppendError, Journal, MemoryJournal, Position, ReadError, Retention};
 use crate::limits::{
-    DRAIN_TIME, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
+    DRAIN_TIME, HEARTBEAT, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Metrics};
 use crate::notice::Notice;
@@ -211,7 +211,7 @@ impl Hub {
         HubBuilder {
             journal: None,
             shards: cores,
-            heartbeat: Duration::from_secs(15),
+            heartbeat: HEARTBEAT,
             streams_max: usize::MAX,
             access: Access::default(),
             options: HttpOptions { demo: false, admin: false, body_bytes_max: 1 << 20 },

@@ -60,6 +60,8 @@ pub(crate) const DROPPED_TOPICS: usize = 65_536;
 
 /// What the kernel may hold for one socket of the direct lane (it doubles the value).
 pub(crate) const SOCKET_SEND_BYTES: usize = 64 << 10;
+/// How long a stream may be silent, unless the hub was built otherwise.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Connections that wait to be accepted.
 pub(crate) const BACKLOG: i32 = 4096;
 /// Time for a request's head, and between two requests of one connection.

@@ -151,3 +151,70 @@ impl Write for Io {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream as StdStream;
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::http::routes;
+    use crate::limits::BODY_TIME;
+    use crate::{Access, Hub};
+
+    /// Sends `request`, then one byte every seven seconds if `trickle`, and checks after what
+    /// time the connection is over, and what the answer began with.
+    async fn check(request: &str, trickle: bool, time: Duration, answer: &str) {
+        let hub = Hub::builder().shards(1).access(Access::development()).build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let begun = Instant::now();
+        let dribble = async {
+            while trickle {
+                sleep(Duration::from_secs(7)).await;
+                client.write_all(b"x").unwrap();
+            }
+            pending::<()>().await;
+        };
+        tokio::select! {
+            taken = requests(stream, Arc::new(routes(&hub))) => assert!(taken.is_none()),
+            () = dribble => {}
+        }
+        assert_eq!(begun.elapsed().as_secs(), time.as_secs(), "{request:?}");
+        let mut answered = Vec::new();
+        // What was not read on the other side makes it a reset, after the answer.
+        let _ = client.read_to_end(&mut answered);
+        let answered = String::from_utf8(answered).unwrap();
+        assert!(answered.starts_with(answer), "{request:?}: {answered}");
+        assert_eq!(answered.is_empty(), answer.is_empty(), "{request:?}: {answered}");
+        hub.stop().await;
+    }
+
+    const HALF_A_HEAD: &str = "GET /healthz HTTP/1.1\r\nhost: local";
+    const HALF_A_BODY: &str = "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n\
+                               content-type: application/json\r\ncontent-length: 500\r\n\r\n{";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_come_ends_the_connection() {
+        check("", false, HEAD_TIME, "").await;
+        check(HALF_A_HEAD, false, HEAD_TIME, "").await;
+        check(HALF_A_HEAD, true, HEAD_TIME, "").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_further_request_ends() {
+        check("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", false, HEAD_TIME, "HTTP/1.1 200").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_answered_and_ends_the_connection() {
+        check(HALF_A_BODY, false, BODY_TIME, "HTTP/1.1 408").await;
+        check(HALF_A_BODY, true, BODY_TIME, "HTTP/1.1 408").await;
+    }
+}

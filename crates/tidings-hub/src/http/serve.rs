@@ -14,7 +14,7 @@ use tokio::task::spawn_local;
 
 use super::{connection, routes};
 use crate::hub::Hub;
-use crate::limits::{BACKLOG, SOCKET_SEND_BYTES};
+use crate::limits::{BACKLOG, HEARTBEAT, SOCKET_SEND_BYTES};
 use crate::shard::run::{Command, Local};
 
 /// Pause after the system had no descriptor, or no memory, for a connection. Those that wait
@@ -33,6 +33,8 @@ pub fn listen(address: SocketAddr) -> io::Result<StdListener> {
     }
     // Connections of an earlier hub that are not quite gone don't hold the port.
     socket.set_reuse_address(true)?;
+    // Before anybody can connect: clients that wait for a hub to come back are faster than it.
+    bound_kernel(SockRef::from(&socket), HEARTBEAT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -47,11 +49,8 @@ pub fn listen(address: SocketAddr) -> io::Result<StdListener> {
 /// If the listener cannot be used.
 pub async fn serve(listener: StdListener, hub: Hub, fallback: Router) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let socket = SockRef::from(&listener);
-    // Accepted sockets inherit all three, which saves as many calls for each of them.
-    socket.set_send_buffer_size(SOCKET_SEND_BYTES)?;
-    socket.set_tcp_user_timeout(Some(3 * hub.heartbeat()))?;
-    socket.set_tcp_nodelay(true)?;
+    // Somebody else may have made the listener.
+    bound_kernel(SockRef::from(&listener), hub.heartbeat())?;
     let router = routes(&hub).fallback_service(fallback);
     // Dropped with this future, which ends the task; and dropped with the task, which ends
     // this future.
@@ -72,6 +71,14 @@ pub async fn serve(listener: StdListener, hub: Hub, fallback: Router) -> io::Res
     let _ = stopped.await;
     drop(end);
     Ok(())
+}
+
+/// Bounds what the kernel holds for each connection, and for how long. Accepted sockets inherit
+/// all of it from their listener, which saves as many calls for each of them.
+fn bound_kernel(socket: SockRef<'_>, heartbeat: Duration) -> io::Result<()> {
+    socket.set_send_buffer_size(SOCKET_SEND_BYTES)?;
+    socket.set_tcp_user_timeout(Some(3 * heartbeat))?;
+    socket.set_tcp_nodelay(true)
 }
 
 async fn accept(local: Rc<Local>, listener: StdListener, hub: Hub, router: Router) {
@@ -119,4 +126,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_connects_before_the_hub_serves_is_bounded_too() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let _client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&accepted);
+        // The kernel counts its own overhead, for which it doubles the value.
+        assert_eq!(socket.send_buffer_size().unwrap(), 2 * SOCKET_SEND_BYTES);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(3 * HEARTBEAT));
+        assert!(socket.tcp_nodelay().unwrap());
+    }
 }

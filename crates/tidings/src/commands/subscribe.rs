@@ -10,7 +10,7 @@ use tidings_sse::{DecodedEvent, Decoder, EventId, Item, Limits};
 
 use super::hub_client::{HubClient, refusal};
 use crate::args::{Global, SubscribeArgs};
-use crate::outcome::Outcome;
+use crate::outcome::{Ended, Outcome};
 
 /// Until a stream says otherwise.
 const RETRY: Duration = Duration::from_secs(3);
@@ -52,7 +52,8 @@ impl Subscription {
 
     async fn follow(mut self, hub: &HubClient, global: &Global) -> anyhow::Result<Outcome> {
         if self.args.from != "now" {
-            let from = EventId::new(&self.args.from).context("--from is no id")?;
+            let from = EventId::new(&self.args.from)
+                .map_err(|error| Ended::usage(format!("--from: {error}")))?;
             self.decoder.set_last_event_id(&from);
         }
         let mut failures = 0;

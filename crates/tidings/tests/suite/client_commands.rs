@@ -1,0 +1,199 @@
+//! `tidings publish` and `tidings subscribe` against a hub.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::hub::{Finished, Hub, TIDINGS, finish, signal, tidings};
+
+fn start(hub: &str, arguments: &[&str]) -> Child {
+    Command::new(TIDINGS)
+        .args(arguments)
+        .args(["--hub", hub])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts")
+}
+
+fn run(hub: &Hub, arguments: &[&str]) -> Finished {
+    finish(start(&hub.url(), arguments))
+}
+
+/// Starts `tidings subscribe` and waits until its stream is open.
+fn subscribe(hub: &Hub, arguments: &[&str]) -> Child {
+    let before = hub.metric("tidings_subscribers");
+    let child = start(&hub.url(), &[&["subscribe"], arguments].concat());
+    hub.wait_for_metric("tidings_subscribers", before + 1);
+    child
+}
+
+#[test]
+fn publish_prints_the_id_and_subscribe_the_data() {
+    let hub = Hub::start();
+    let subscriber = subscribe(&hub, &["https://a.test/1", "--count", "2"]);
+    let published = run(&hub, &["publish", "https://a.test/1", "hello"]);
+    assert_eq!(published.code, Some(0), "{}", published.error);
+    assert!(published.out.starts_with("tidings:") && published.out.lines().count() == 1);
+    assert_eq!(published.error, "");
+    let as_json = run(&hub, &["publish", "https://a.test/1", "two\nlines", "--id", "7", "--json"]);
+    assert_eq!(as_json.out, "{\"id\":\"7\"}\n");
+    let subscribed = finish(subscriber);
+    assert_eq!((subscribed.code, subscribed.out.as_str()), (Some(0), "hello\ntwo\nlines\n"));
+}
+
+#[test]
+fn publish_reads_standard_input_and_takes_off_the_last_line_break() {
+    let hub = Hub::start();
+    let mut stream = hub.subscribe("a");
+    let mut child = start(&hub.url(), &["publish", "a", "-"]);
+    child.stdin.take().expect("piped").write_all("one\ntwö\n".as_bytes()).expect("it reads");
+    assert_eq!(finish(child).code, Some(0));
+    assert_eq!(stream.event().data, "one\ntwö");
+    let mut child = start(&hub.url(), &["publish", "a", "-"]);
+    child.stdin.take().expect("piped").write_all(b"\xff").expect("it reads");
+    let failed = finish(child);
+    assert_eq!(failed.code, Some(1));
+    assert!(failed.error.contains("no UTF-8 text"), "{}", failed.error);
+}
+
+#[test]
+fn subscribe_ends_with_the_event_that_was_asked_for() {
+    let hub = Hub::start();
+    let subscriber = subscribe(&hub, &["*", "--json", "--type", "price", "--until", "end"]);
+    run(&hub, &["publish", "a", "1", "--type", "price", "--id", "7"]);
+    run(&hub, &["publish", "a", "not shown"]);
+    run(&hub, &["publish", "b", "end", "--also", "c", "--type", "price", "--id", "8"]);
+    let subscribed = finish(subscriber);
+    assert_eq!(subscribed.code, Some(0), "{}", subscribed.error);
+    let lines: Vec<serde_json::Value> =
+        subscribed.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let event = |id: &str, data: &str, topics: &[&str]| serde_json::json!({ "type": "price", "id": id, "data": data, "topics": topics });
+    assert_eq!(lines, [event("7", "1", &["a"]), event("8", "end", &["b", "c"])]);
+}
+
+#[test]
+fn subscribe_begins_where_it_is_told_to() {
+    let hub = Hub::start();
+    let ids = hub.publisher().publish(&[("a", "1"), ("a", "2"), ("a", "3")]);
+    let from =
+        |id: &str, count: &str| run(&hub, &["subscribe", "a", "--from", id, "--count", count]);
+    assert_eq!(from("earliest", "3").out, "1\n2\n3\n");
+    assert_eq!(from(&ids[0], "2").out, "2\n3\n");
+    let broken = from("no\nid", "1");
+    assert_eq!(broken.code, Some(2), "{}", broken.error);
+    assert!(broken.error.contains("--from"), "{}", broken.error);
+}
+
+#[test]
+fn subscribe_says_that_events_were_lost_and_fails_on_request() {
+    let hub = Hub::that_keeps(2, &[]);
+    let ids = hub.publisher().publish(&[("a", "1"), ("a", "2"), ("a", "3"), ("a", "4")]);
+    // It drops nothing that a shard has still to take.
+    hub.wait_for_metric("tidings_journal_first_position", 3);
+    let all = ["subscribe", "a", "--from", &ids[0], "--count", "2"];
+    let told = run(&hub, &all);
+    assert_eq!((told.code, told.out.as_str()), (Some(0), "3\n4\n"));
+    assert!(told.error.contains(&format!("goes on from {}", ids[2])), "{}", told.error);
+    let failed = run(&hub, &[&all[..], &["--fail-on-gap"]].concat());
+    assert_eq!((failed.code, failed.out.as_str()), (Some(4), ""), "{}", failed.error);
+    let unknown = ["subscribe", "a", "--from", "nobody-knows-it", "--fail-on-gap"];
+    assert_eq!(run(&hub, &unknown).code, Some(4));
+}
+
+#[test]
+fn subscribe_that_is_interrupted_says_so_by_its_exit_code() {
+    let hub = Hub::start();
+    let subscriber = subscribe(&hub, &["a"]);
+    signal(subscriber.id(), "INT");
+    assert_eq!(finish(subscriber).code, Some(130));
+    hub.wait_for_metric("tidings_subscribers", 0);
+}
+
+#[test]
+fn where_no_hub_is_the_commands_fail_and_say_so() {
+    // Nobody listens where somebody listened a moment ago.
+    let address =
+        TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a port");
+    let hub = format!("http://{address}");
+    let published = tidings(&["publish", "a", "1", "--hub", &hub]);
+    assert_eq!(published.code, Some(1));
+    assert!(published.error.contains("no answer from"), "{}", published.error);
+    let subscribed = tidings(&["subscribe", "a", "--hub", &hub]);
+    assert_eq!(subscribed.code, Some(1));
+    assert!(subscribed.error.contains("is it running?"), "{}", subscribed.error);
+}
+
+#[test]
+fn what_the_hub_refuses_ends_the_commands_with_its_words() {
+    let hub = Hub::start();
+    let refused = run(&hub, &["publish", "a", "1", "--type", "tidings"]);
+    assert_eq!(refused.code, Some(3), "{}", refused.error);
+    assert!(refused.error.contains("400") && refused.error.contains("tidings"));
+    let long = "x".repeat(5000);
+    assert_eq!(run(&hub, &["subscribe", &long]).code, Some(3));
+    let elsewhere = format!("{}/no/such/path", hub.url());
+    let lost = tidings(&["publish", "a", "1", "--hub", &elsewhere]);
+    assert_eq!(lost.code, Some(3), "{}", lost.error);
+}
+
+/// One address for whichever hub is there now.
+struct Relay {
+    address: SocketAddr,
+    target: Arc<Mutex<SocketAddr>>,
+}
+
+impl Relay {
+    fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let target = Arc::new(Mutex::new(target));
+        let current = Arc::clone(&target);
+        // Both threads of a connection end with it; this one ends with the test's process.
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let target = *current.lock().expect("nobody panics with it");
+                let Ok(hub) = TcpStream::connect(target) else { continue };
+                for (mut from, mut to) in [
+                    (
+                        client.try_clone().expect("descriptors"),
+                        hub.try_clone().expect("descriptors"),
+                    ),
+                    (hub, client),
+                ] {
+                    thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(std::net::Shutdown::Both);
+                    });
+                }
+            }
+        });
+        Self { address, target }
+    }
+}
+
+#[test]
+fn subscribe_survives_a_restart_of_the_hub() {
+    let first = Hub::start();
+    let relay = Relay::to(first.address);
+    let mut subscriber =
+        start(&format!("http://{}", relay.address), &["subscribe", "a", "--count", "2"]);
+    first.wait_for_metric("tidings_subscribers", 1);
+    // The shortest time to come back that a publisher may set.
+    run(&first, &["publish", "a", "1", "--retry", "1ms"]);
+    let mut lines = BufReader::new(subscriber.stdout.take().expect("piped")).lines();
+    assert_eq!(lines.next().expect("a line").expect("text"), "1");
+    let second = Hub::start();
+    *relay.target.lock().expect("nobody panics with it") = second.address;
+    drop(first);
+    second.wait_for_metric("tidings_subscribers", 1);
+    run(&second, &["publish", "a", "2"]);
+    assert_eq!(lines.next().expect("a line").expect("text"), "2");
+    let ended = finish(subscriber);
+    assert_eq!(ended.code, Some(0));
+    // The new hub's journal is another one, and the subscriber learns it.
+    assert!(ended.error.contains("events may be lost"), "{}", ended.error);
+}

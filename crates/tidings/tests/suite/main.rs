@@ -1,0 +1,15 @@
+//! The command as it is run: the real process, its sockets, signals and exit codes, and what
+//! it does when others misbehave.
+
+mod hub;
+mod wire;
+
+mod bad_requests;
+mod client_commands;
+mod comings_and_goings;
+mod descriptors;
+mod overload;
+mod retention;
+mod stalled_readers;
+mod stopping;
+mod usage;

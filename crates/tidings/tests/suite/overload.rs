@@ -1,0 +1,83 @@
+//! Publishers that are faster than the hub can offer their events to the sockets.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::hub::{Hub, body};
+use crate::wire::Stream;
+
+const SUBSCRIBERS: usize = 1000;
+/// Few enough that all of them fit into a socket whose owner reads nothing meanwhile: no
+/// socket is ever full.
+const EVENTS_EACH: usize = 40;
+const EVENT_BYTES: usize = 1000;
+const PUBLISHERS: usize = 8;
+/// What the hub lets wait before publishers have to, and a request that each of them may have
+/// under way.
+const WAITING_MAX: usize = (16 << 20) / EVENT_BYTES + PUBLISHERS * SUBSCRIBERS;
+
+#[test]
+fn publishers_are_slowed_down_and_no_reader_with_an_empty_socket_is_turned_into_a_replay() {
+    let hub = Hub::with(&["--shards", "1", "--heartbeat", "1h"]);
+    let topics: Vec<_> = (0..SUBSCRIBERS).map(|number| number.to_string()).collect();
+    let streams: Vec<_> = topics
+        .iter()
+        .map(|topic| {
+            let mut stream = hub.subscribe_with(&format!("topic={topic}&tidings=notices"), "");
+            assert_eq!(stream.event().notice()["kind"], "live");
+            stream
+        })
+        .collect();
+    // Each of them an event for every subscriber.
+    let filler = "x".repeat(EVENT_BYTES - 4);
+    let bodies: Vec<_> = (0..EVENTS_EACH)
+        .map(|number| {
+            let data = format!("{number:03} {filler}");
+            body(&topics.iter().map(|topic| (topic.as_str(), data.as_str())).collect::<Vec<_>>())
+        })
+        .collect();
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut most_waiting = 0;
+            while !is_done.load(Ordering::Acquire) {
+                let metrics = hub.metrics();
+                assert_eq!(metrics.sum("tidings_replays"), 0, "nobody is behind");
+                let waiting =
+                    metrics.sum("tidings_updates_total") - metrics.sum("tidings_deliveries_total");
+                most_waiting = most_waiting.max(waiting);
+            }
+            most_waiting
+        });
+        let publishing: Vec<_> = (0..PUBLISHERS)
+            .map(|publisher| {
+                let (hub, bodies) = (&hub, &bodies);
+                scope.spawn(move || {
+                    let mut connection = hub.publisher();
+                    for body in bodies.iter().skip(publisher).step_by(PUBLISHERS) {
+                        assert_eq!(connection.publish_body(body).len(), SUBSCRIBERS);
+                    }
+                })
+            })
+            .collect();
+        publishing.into_iter().for_each(|one| one.join().expect("the publisher is served"));
+        is_done.store(true, Ordering::Release);
+        let most_waiting = watching.join().expect("nobody is behind");
+        assert!(most_waiting <= WAITING_MAX as u64, "{most_waiting} updates waited");
+    });
+    for mut stream in streams {
+        all_have_come(&mut stream);
+    }
+    assert_eq!(hub.metric("tidings_gaps_total"), 0);
+}
+
+/// Checks that each event has come, once, and nothing else.
+fn all_have_come(stream: &mut Stream) {
+    let mut had = [false; EVENTS_EACH];
+    for _ in 0..EVENTS_EACH {
+        let event = stream.event();
+        assert_eq!(event.event_type, "message", "{event:?}");
+        let number: usize = event.data[..3].parse().expect("a number");
+        assert!(!std::mem::replace(&mut had[number], true), "{number} came twice");
+    }
+}

@@ -176,11 +176,13 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let begun = Instant::now();
         let dribble = async {
-            while trickle {
+            if !trickle {
+                pending::<()>().await;
+            }
+            loop {
                 sleep(Duration::from_secs(7)).await;
                 client.write_all(b"x").unwrap();
             }
-            pending::<()>().await;
         };
         tokio::select! {
             taken = requests(stream, Arc::new(routes(&hub))) => assert!(taken.is_none()),

@@ -1,6 +1,8 @@
 //! What subscribers with the same selectors, rights and options receive: a list of spans of
 //! the window, and no bytes of its own.
 
+use std::time::Instant;
+
 use smallvec::SmallVec;
 
 use crate::access::Rights;
@@ -60,6 +62,8 @@ pub(crate) struct Queued {
     pub(crate) since: Offset,
     /// Spans that were added since, which take memory until they are offered.
     pub(crate) spans: usize,
+    /// Since this moment.
+    pub(crate) at: Instant,
 }
 
 impl Feed {
@@ -76,6 +80,11 @@ impl Feed {
             queued: None,
             walked: None,
         }
+    }
+
+    /// Whether what comes has a place in the journal.
+    pub(crate) fn follows_journal(&self) -> bool {
+        matches!(self.source, Source::Updates { .. })
     }
 
     /// Where the newest event ends; nothing lies behind it.
@@ -105,6 +114,14 @@ impl Feed {
         let first = self.spans.partition_point(|span| span.end <= offset);
         let clip = move |span: &Span| Span { start: span.start.max(offset), end: span.end };
         Some(self.spans[first..].iter().map(clip))
+    }
+
+    /// Leaves out an update: what came up to `position` is no longer here, and the feed goes
+    /// on at the window's end.
+    pub(crate) fn skip(&mut self, position: Position, window_end: Offset) {
+        self.spans.clear();
+        self.complete_from = window_end;
+        self.begun = position;
     }
 
     /// Forgets spans that nobody needs any more: those before `window_start`, and of those

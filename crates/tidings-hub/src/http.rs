@@ -64,13 +64,10 @@ fn routes(hub: &Hub) -> Router {
                 .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, OPTIONS") }),
         );
     }
-    let streams = streams
-        .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(app.clone(), origin::guard))
-        .layer(cors(hub));
+    let streams = streams.layer(DefaultBodyLimit::disable()).layer(cors(hub));
     let router = streams.merge(page::routes());
     let router = if options.admin { router.merge(health::routes()) } else { router };
-    router.with_state(app)
+    router.layer(middleware::from_fn_with_state(app.clone(), origin::guard)).with_state(app)
 }
 
 /// What operators ask: health, readiness, metrics.

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidings_sse::{EventId, encode};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::access::{Access, Rights};
 use crate::feed::{Source, StreamOptions};
 use crate::http::start_clock;
 use crate::journal::{AppendError, Journal, MemoryJournal, Position, ReadError, Retention};
 use crate::limits::{
-    DRAIN_TIME, HEARTBEAT, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
+    APPENDING_BYTES, DRAIN_TIME, HEARTBEAT, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX,
+    RETRY_MIN, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Metrics};
 use crate::notice::Notice;
@@ -37,6 +38,9 @@ struct Inner {
     streams: Arc<AtomicUsize>,
     streams_max: usize,
     draining: AtomicBool,
+    /// A byte of an update that waits for the journal's acknowledgement takes one permit, so
+    /// that a slow journal is not handed all that comes. Fair: who came first goes first.
+    appending: Semaphore,
     requests: Arc<Requests>,
     access: Access,
     options: HttpOptions,
@@ -145,7 +149,7 @@ impl HubBuilder {
     ///
     /// # Errors
     /// If the system has no threads or event queues for the shards.
-    pub fn build(self) -> io::Result<Hub> {
+    pub async fn build(self) -> io::Result<Hub> {
         let journal =
             self.journal.unwrap_or_else(|| Arc::new(MemoryJournal::new(Retention::default())));
         let setting = Setting {
@@ -166,6 +170,7 @@ impl HubBuilder {
             streams: Arc::new(AtomicUsize::new(0)),
             streams_max: self.streams_max,
             draining: AtomicBool::new(false),
+            appending: Semaphore::new(APPENDING_BYTES),
             requests: Arc::default(),
             access: self.access,
             options: self.options,
@@ -243,7 +248,14 @@ impl Hub {
             return Ok(Vec::new());
         }
         let updates: Vec<_> = updates.into_iter().map(|one| one.with_bounded_retry()).collect();
-        self.wait_for_shards().await?;
+        let weight = updates.iter().map(Update::weight).sum::<u64>().min(APPENDING_BYTES as u64);
+        let admitted = async {
+            let room = self.0.appending.acquire_many(weight as u32).await;
+            self.wait_for_shards().await;
+            room
+        };
+        let admitted = tokio::time::timeout(PUBLISH_WAIT, admitted).await;
+        let _room = admitted.map_err(|_| PublishError::Overloaded)?;
         if self.is_draining() {
             return Err(PublishError::Draining);
         }
@@ -255,18 +267,20 @@ impl Hub {
 
     /// An overloaded hub slows its publishers down: they wait while any shard has too much
     /// that it could not yet offer to sockets that would take it.
-    async fn wait_for_shards(&self) -> Result<(), PublishError> {
-        let relieved = async {
-            loop {
-                let relief = self.0.setting.relief.notified();
-                let pressure = self.0.shards.iter().map(ShardHandle::pressure).max();
-                if pressure.unwrap_or(0) <= UNOFFERED_BYTES as u64 {
-                    break;
-                }
-                relief.await;
+    async fn wait_for_shards(&self) {
+        loop {
+            let relief = self.0.setting.relief.notified();
+            let pressure = self.0.shards.iter().map(ShardHandle::pressure).max();
+            if pressure.unwrap_or(0) <= UNOFFERED_BYTES as u64 {
+                break;
             }
-        };
-        tokio::time::timeout(PUBLISH_WAIT, relieved).await.map_err(|_| PublishError::Overloaded)
+            relief.await;
+        }
+    }
+
+    /// Whether all of the hub's threads run.
+    pub fn is_healthy(&self) -> bool {
+        self.0.shards.iter().all(ShardHandle::is_running)
     }
 
     /// Prepares a stream of updates. `None` if no more streams can be had now.

@@ -66,7 +66,8 @@ impl fmt::Display for Position {
 pub struct Record {
     /// Where it stands.
     pub position: Position,
-    /// When the journal took it.
+    /// When the journal took it. The id's check is taken from it, so a journal that outlives
+    /// the process has to keep it to the nanosecond.
     pub time: SystemTime,
     /// What was published.
     pub update: Update,
@@ -95,12 +96,7 @@ impl Record {
     /// What the record is counted as where memory or disk is bounded by bytes: its texts, and
     /// an allowance for what surrounds them.
     pub fn weight(&self) -> u64 {
-        const AROUND: usize = 256;
-        let event = self.update.event();
-        let topics: usize =
-            self.update.topics().iter().map(|topic| topic.as_str().len() + 16).sum();
-        (AROUND + event.data().len() + event.event_type().len() + self.id.as_str().len() + topics)
-            as u64
+        self.update.weight()
     }
 }
 
@@ -110,8 +106,8 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The ordered record of updates.
 pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Appends all of `updates` in their order, or none of them, and says which ids they have.
-    /// The future ends when they are as safe as this journal promises; from then on, and not
-    /// before, the tail shows them. Dropping the future does not undo the append.
+    /// The future ends when they are as safe as this journal promises, and the tail shows them
+    /// no earlier than that. Dropping the future does not undo the append.
     fn append(&self, updates: Vec<Update>) -> Pending<'_, Result<Vec<EventId>, AppendError>>;
 
     /// The place of the update with this id; of several with a publisher's id, the earliest.
@@ -146,9 +142,9 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
 
     /// Appends to `records` what the tail has after `after`, at most `count` records. Never
     /// waits.
-    fn tail(&self, after: Position, count: usize, records: &mut Vec<Arc<Record>>);
+    fn tail(&self, after: Position, count: usize, records: &mut Vec<Arc<Record>>) -> Tail;
 
-    /// Where the journal begins and ends now.
+    /// Where the journal begins and ends now. Never waits.
     fn edges(&self) -> Edges;
 }
 
@@ -203,6 +199,11 @@ impl Follower {
         self.taken.store(record.position.0, Ordering::Release);
     }
 
+    /// Says that there is nothing to be taken up to `position`.
+    pub fn pass(&self, position: Position) {
+        self.taken.store(position.0, Ordering::Release);
+    }
+
     /// The journal's word that the tail now ends at `position`, `bytes` more than before.
     pub fn show(&self, position: Position, bytes: u64) {
         self.shown_bytes.fetch_add(bytes, Ordering::AcqRel);
@@ -219,12 +220,25 @@ impl Follower {
     }
 }
 
+/// What the tail said to who follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// The records are all that there is up to here.
+    Through(Position),
+    /// What came after the asked position is gone up to this one, before it was followed. Who
+    /// wanted some of it is told so by a read.
+    Gone(HubId),
+    /// The journal began anew and now ends here. All that was known of it is void.
+    Anew(HubId),
+}
+
 /// A part of the journal, seen by one kind of subscriber.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// All that the subscriber gets of the updates up to `through`, in order.
+    /// All that the subscriber gets of the updates up to `through`, in order, and none that
+    /// came before [`Missed::resume`].
     pub records: Vec<Arc<Record>>,
-    /// How far the batch reaches.
+    /// How far the batch reaches: further than what was asked for begins.
     pub through: Position,
     /// What the subscriber would have got before the first record, but is gone.
     pub missed: Option<Missed>,
@@ -235,7 +249,8 @@ pub struct Batch {
 pub struct Missed {
     /// The oldest update that is still there; the newest that is gone, if there is none.
     pub oldest: HubId,
-    /// The newest update that is gone, after which a stream goes on.
+    /// The place after which a stream goes on: nothing between it and the batch's first record
+    /// is left, and nothing before it has still to be read.
     pub resume: HubId,
 }
 

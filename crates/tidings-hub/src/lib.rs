@@ -26,7 +26,7 @@ pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};
 pub use journal::{
     AppendError, Batch, Edges, Epoch, Follower, HubId, Journal, MemoryJournal, Missed, Pending,
-    Position, ReadError, Record, Retention,
+    Position, ReadError, Record, Retention, Tail,
 };
 pub use selector::{InvalidSelectors, Selector, Selectors};
 pub use shard::StreamBody;

@@ -34,6 +34,12 @@ pub(crate) const SLICE_BYTES: usize = bound(4 << 20, 4000);
 pub(crate) const ROUTE_UPDATES: usize = 256;
 /// Bytes of one piece of the window, so of the largest piece that is freed at once.
 pub(crate) const SEGMENT_BYTES: usize = bound(128 << 10, 500);
+/// Bytes that one update may take in the window, in all the forms in which streams show it.
+pub(crate) const FORMS_BYTES: usize = bound(1 << 20, 1500);
+/// Feeds that are reached by routing before publishes and sockets are let in again.
+pub(crate) const ROUTE_FEEDS: usize = 1024;
+/// Bytes of updates that wait for the journal's acknowledgement at one time.
+pub(crate) const APPENDING_BYTES: usize = 8 << 20;
 /// Bytes that a shard keeps in its window for subscribers whose sockets are full.
 pub(crate) const WINDOW_BYTES: usize = bound(8 << 20, 3000);
 /// Bytes that may wait to be offered to writable sockets, in each shard, before publishers

@@ -82,6 +82,11 @@ impl Behind {
         }
     }
 
+    /// The window does not have all that comes next: it has to be read.
+    pub(crate) fn leave_window(&mut self) {
+        self.offset = None;
+    }
+
     /// What is left of its own bytes.
     fn own(&self) -> &[u8] {
         &self.own[self.own_written..]
@@ -175,7 +180,11 @@ impl<S: Socket> Shard<S> {
     /// go: it is read again when there is room, so that nothing is held for who stalls.
     pub(crate) fn deliver(&mut self, key: SubscriberKey, batch: &Batch) -> Step {
         let Some((feed, behind)) = self.behind_of(key) else { return Step::Gone };
-        let place = behind.place;
+        let mut place = behind.place;
+        if batch.through <= place.through && batch.records.is_empty() {
+            // A journal that makes no progress would keep us here for ever.
+            return Step::Lost;
+        }
         // The window may have moved on, but the journal's word on this part stays true.
         if let Some(half) = place.half {
             match batch.records.first() {
@@ -192,11 +201,18 @@ impl<S: Socket> Shard<S> {
                 &mut own,
             );
             self.tally.gaps += 1;
-            if let Some(behind) = self.behind_mut(key) {
-                behind.set_own(own);
-                behind.place.through = missed.resume.position;
+            let Some(behind) = self.behind_mut(key) else { return Step::Gone };
+            behind.set_own(own);
+            behind.place.through = place.through.max(missed.resume.position);
+            place = behind.place;
+            match self.write_own(key) {
+                Write::All(_) => {}
+                Write::Part => {
+                    self.note_full(key, &Step::Full);
+                    return Step::Full;
+                }
+                Write::Broken => return Step::Gone,
             }
-            return Step::Again;
         }
         let step = self.write_batch(key, feed, place, batch);
         self.note_full(key, &step);
@@ -258,7 +274,8 @@ impl<S: Socket> Shard<S> {
         }
         self.scratch = out;
         if step == Step::Again {
-            place.through = batch.through;
+            // What is gone may reach further than what was asked for.
+            place.through = place.through.max(batch.through);
         }
         if let Some(behind) = self.behind_mut(key) {
             behind.place = place;

@@ -20,10 +20,13 @@ impl Selector {
     /// Reads a selector as a client writes it.
     ///
     /// # Errors
-    /// If it is longer than 4096 bytes or has a control or format character.
+    /// If it is empty, is longer than 4096 bytes or has a control or format character.
     pub fn new(text: &str) -> Result<Self, InvalidSelectors> {
         if text == "*" {
             return Ok(Self::All);
+        }
+        if text.is_empty() {
+            return Err(InvalidSelectors::Empty);
         }
         if text.len() > TOPIC_BYTES_MAX {
             return Err(InvalidSelectors::TooLong { bytes: text.len() });
@@ -100,6 +103,8 @@ impl Selectors {
 pub enum InvalidSelectors {
     /// There is none.
     None,
+    /// One is empty, which no topic can be.
+    Empty,
     /// More than a stream may have.
     TooMany {
         /// How many.
@@ -118,6 +123,7 @@ impl fmt::Display for InvalidSelectors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("a stream needs at least one topic"),
+            Self::Empty => f.write_str("a selector is empty, and no topic can be"),
             Self::TooMany { count } => {
                 write!(f, "the stream asks for {count} topics; at most {SELECTORS_MAX} are allowed")
             }

@@ -12,6 +12,7 @@ mod socket;
 mod tcp;
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
 use slotmap::SlotMap;
 
@@ -20,7 +21,7 @@ pub(crate) use socket::{Chunk, Socket};
 
 use crate::feed::{Feed, FeedKey, Queued, Source, StreamOptions};
 use crate::journal::{HubId, Position, Record};
-use crate::limits::WINDOW_BYTES;
+use crate::limits::{FORMS_BYTES, WINDOW_BYTES};
 use crate::replay::{Behind, Due};
 use crate::router::Router;
 use crate::update::Topic;
@@ -76,6 +77,8 @@ pub(crate) struct Tally {
     pub(crate) bytes: u64,
     /// Gaps that had to be told to readers who were behind.
     pub(crate) gaps: u64,
+    /// When the first of those updates came of which the last delivery is now made.
+    pub(crate) delivered_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -208,12 +211,14 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Notes an update in the feeds that want it. Its bytes are made once, and once more for
-    /// each set of topics that feeds show.
-    pub(crate) fn route(&mut self, record: &Record) {
-        self.routed = record.hub_id();
+    /// Notes an update in the feeds that want it, and says in how many. Its bytes are made
+    /// once, and once more for each set of topics that feeds show; where that would take too
+    /// much, a feed leaves the update out, and its subscribers read it from the journal.
+    pub(crate) fn route(&mut self, record: &Record, now: Instant) -> usize {
         let since = self.window.end();
-        let mut encoded: Vec<(Vec<&Topic>, Span)> = Vec::new();
+        let mut encoded: HashMap<Vec<&Topic>, Span> = HashMap::new();
+        let mut left_out = Vec::new();
+        let mut reached = 0;
         for key in self.router.route(record.update.topics()) {
             let Some(feed) = self.feeds.get_mut(key) else { continue };
             let Source::Updates { rights, .. } = &feed.source else { continue };
@@ -222,31 +227,67 @@ impl<S: Socket> Shard<S> {
                 continue;
             }
             feed.newest = record.position;
+            reached += 1;
             let shown = wire::shown(&feed.source, record);
-            let span = match encoded.iter().find(|(topics, _)| *topics == shown) {
-                Some((_, span)) => *span,
+            let span = match encoded.get(&shown) {
+                Some(span) => *span,
+                None if self.window.end() - since > FORMS_BYTES as u64 => {
+                    left_out.push(key);
+                    continue;
+                }
                 None => {
                     let window = &mut self.window;
                     let span =
                         window.append(record.position, |out| wire::record(record, &shown, out));
-                    encoded.push((shown, span));
+                    encoded.insert(shown, span);
                     span
                 }
             };
             let added = usize::from(feed.push(span));
             self.queued_spans += added;
-            enqueue(&mut self.queue, key, feed, since, added);
+            enqueue(&mut self.queue, key, feed, Queued { since, spans: added, at: now });
         }
+        for key in left_out {
+            self.leave_out(key, record.position);
+        }
+        self.routed = record.hub_id();
+        reached
+    }
+
+    /// Goes on after `end`, without what came before it: it is gone before this shard could
+    /// follow it. Everybody reads the journal, which tells each who missed something.
+    pub(crate) fn skip_to(&mut self, end: HubId) {
+        let follows = |(_, feed): &(FeedKey, &Feed)| feed.follows_journal();
+        let feeds: Vec<_> = self.feeds.iter().filter(follows).map(|(key, _)| key).collect();
+        for key in feeds {
+            self.leave_out(key, end.position);
+        }
+        self.routed = end;
+    }
+
+    /// Leaves an update out of a feed: its live subscribers go on from where they are by
+    /// themselves.
+    fn leave_out(&mut self, key: FeedKey, position: Position) {
+        for subscriber in self.feeds[key].subscribers.clone() {
+            let live = self.subscribers.get(subscriber).filter(|one| one.behind.is_none());
+            if let Some(from) = live.map(|one| self.next_offset(one)) {
+                self.fall_behind(subscriber, from, Vec::new());
+                let behind = self.subscribers[subscriber].behind.as_mut();
+                behind.into_iter().for_each(|behind| behind.leave_window());
+            }
+        }
+        let end = self.window.end();
+        self.feeds[key].skip(position, end);
     }
 
     /// Gives an event of the clock to those who watch it. It stands in no journal.
-    pub(crate) fn tick_clock(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn tick_clock(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
         let Some(key) = self.by_source.get(&Source::Clock).copied() else { return };
         let feed = &mut self.feeds[key];
         let span = self.window.append(self.routed.position, encode);
         let added = usize::from(feed.push(span));
         self.queued_spans += added;
-        enqueue(&mut self.queue, key, feed, span.start, added);
+        enqueue(&mut self.queue, key, feed, Queued { since: span.start, spans: added, at: now });
     }
 
     /// Whether anybody watches the clock.
@@ -362,18 +403,12 @@ impl<S: Socket> Shard<S> {
 }
 
 /// Puts a feed to which something was added into the queue, unless it is there already.
-/// `since` grows from call to call, so that the queue's front has waited longest.
-fn enqueue(
-    queue: &mut VecDeque<FeedKey>,
-    key: FeedKey,
-    feed: &mut Feed,
-    since: Offset,
-    spans: usize,
-) {
+/// What is added later begins later, so that the queue's front has waited longest.
+fn enqueue(queue: &mut VecDeque<FeedKey>, key: FeedKey, feed: &mut Feed, added: Queued) {
     match &mut feed.queued {
-        Some(queued) => queued.spans += spans,
+        Some(queued) => queued.spans += added.spans,
         None => {
-            feed.queued = Some(Queued { since, spans });
+            feed.queued = Some(added);
             queue.push_back(key);
         }
     }

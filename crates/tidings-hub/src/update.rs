@@ -112,6 +112,16 @@ impl Update {
         self.private
     }
 
+    /// What the update is counted as where memory or disk is bounded by bytes: its texts, and
+    /// an allowance for what surrounds them.
+    pub(crate) fn weight(&self) -> u64 {
+        const AROUND: usize = 288;
+        let event = &self.event;
+        let id = event.id().map_or(0, |id| id.as_str().len());
+        let topics: usize = self.topics.iter().map(|topic| topic.as_str().len() + 16).sum();
+        (AROUND + event.data().len() + event.event_type().len() + id + topics) as u64
+    }
+
     /// Checks what every publisher has to keep to, whichever way the update came.
     ///
     /// # Errors

@@ -90,8 +90,8 @@ impl Default for Command {
 
 /// Run the hub.
 ///
-/// Without a configuration file, and as long as it listens on loopback only, it runs for
-/// development: everybody on this machine may publish and subscribe, and the demo clock ticks.
+/// Without a configuration file or --anonymous-…, and as long as it listens on loopback only,
+/// it runs for development: everybody on this machine may publish and subscribe, and the demo clock ticks.
 /// On any other address nobody may do anything that is not opened by name.
 #[derive(Args, Debug, Default)]
 pub(crate) struct ServeArgs {

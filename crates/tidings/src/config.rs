@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use tidings_hub::{Access, Retention};
@@ -106,8 +106,11 @@ impl Config {
     /// # Errors
     /// If the file cannot be read, or anything in it makes no sense.
     pub(crate) fn of(args: ServeArgs) -> anyhow::Result<Self> {
-        let file = args.config.as_deref().map(File::read).transpose()?;
-        let is_configured = file.is_some();
+        let file = args.config.as_deref().map(File::read).transpose();
+        let file = file.map_err(|error| Ended::usage(format!("{error:#}")))?;
+        // Who says what is open, or is not, wants no more than that open.
+        let says_access = args.anonymous_publish.or(args.anonymous_subscribe).is_some();
+        let is_configured = file.is_some() || says_access;
         let file = file.unwrap_or_default();
         let JournalKind::Memory = args.journal.or(file.journal.kind).unwrap_or(JournalKind::Memory);
         let or = |flags: Vec<String>, file: Option<Vec<String>>| {
@@ -122,8 +125,8 @@ impl Config {
                 .anonymous_subscribe
                 .or(file.access.anonymous_subscribe)
                 .unwrap_or(false),
-            publish_origins: origins(or(args.publish_origin, file.access.publish_origins))?,
-            cors_origins: origins(or(args.cors_origin, file.access.cors_origins))?,
+            publish_origins: publish_origins(or(args.publish_origin, file.access.publish_origins))?,
+            cors_origins: cors_origins(or(args.cors_origin, file.access.cors_origins))?,
             local_only: false,
         };
         let mut listen = or(args.listen, file.listen);
@@ -165,11 +168,34 @@ fn retention(rules: &[RetentionFile]) -> anyhow::Result<Retention> {
             bytes: rule.bytes.map_or(default.bytes, |size| size.as_u64()),
             age: rule.age.map_or(default.age, |time| time.0),
         }),
-        _ => bail!("the memory journal keeps one [[journal.retention]] rule, for topics = \"*\""),
+        _ => Err(Ended::usage(
+            "the memory journal keeps one [[journal.retention]] rule, for topics = \"*\"",
+        )),
     }
 }
 
-fn origins(origins: Vec<String>) -> anyhow::Result<Vec<String>> {
+/// Origins whose pages may publish: each is named.
+fn publish_origins(origins: Vec<String>) -> anyhow::Result<Vec<String>> {
+    if origins.iter().any(|origin| origin == "*") {
+        return Err(Ended::usage(
+            "\"*\" would let every website publish through its visitors; name the origins",
+        ));
+    }
+    checked(origins)
+}
+
+/// Origins whose pages may read: each is named, or `*` is all of them.
+fn cors_origins(origins: Vec<String>) -> anyhow::Result<Vec<String>> {
+    if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
+        return Err(Ended::usage(
+            "\"*\" lets all websites read, without credentials; other origins beside it would \
+             change nothing",
+        ));
+    }
+    checked(origins)
+}
+
+fn checked(origins: Vec<String>) -> anyhow::Result<Vec<String>> {
     for origin in &origins {
         let is_origin = origin.split_once("://").is_some_and(|(scheme, rest)| {
             matches!(scheme, "http" | "https") && !rest.is_empty() && !rest.contains('/')

@@ -13,9 +13,17 @@ use crate::hub::Hub;
 pub(super) fn routes() -> Router<App> {
     let only_get = || async { Refusal::method_not_allowed("GET, HEAD") };
     Router::new()
-        .route("/healthz", get(async || "ok\n").fallback(only_get))
+        .route("/healthz", get(healthy).fallback(only_get))
         .route("/readyz", get(ready).fallback(only_get))
         .route("/metrics", get(metrics).fallback(only_get))
+}
+
+async fn healthy(State(hub): State<Hub>) -> (StatusCode, &'static str) {
+    if hub.is_healthy() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "a thread of the hub has failed\n")
+    }
 }
 
 async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {

@@ -29,7 +29,13 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         if request.method() == Method::POST {
             app.hub.metrics().publish_refused(RefusalReason::Forbidden);
         }
-        return refusal.into_response();
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let speaks_json = content_type.is_some_and(|value| {
+            [&b"application/json"[..], b"application/x-ndjson"]
+                .iter()
+                .any(|json| value.as_bytes().starts_with(json))
+        });
+        return if speaks_json { refusal.into_problem() } else { refusal.into_response() };
     }
     let _under_way = app.hub.count_request();
     next.run(request).await
@@ -49,7 +55,7 @@ fn check(
     {
         return forbidden(format!(
             "this hub runs for development and answers to localhost only, not to {host:?}; \
-             start it with --anonymous-subscribe or --anonymous-publish to serve other names"
+             a configuration, or one of --anonymous-subscribe and --anonymous-publish, ends that"
         ));
     }
     if *method != Method::POST {

@@ -1,6 +1,7 @@
 //! What the journal no longer has, remembered just well enough to tell who missed something.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
 use super::Position;
 use crate::access::Rights;
@@ -10,15 +11,17 @@ use crate::update::{Topic, Update};
 
 /// For each topic the newest update about it that was dropped.
 ///
-/// It answers exactly for the topics it knows. It knows at most [`DROPPED_TOPICS`]; of the
-/// others it knows one position that none of them is newer than, so that a silent topic among
-/// very many may be told of a gap that did not concern it, but a real gap is never missed.
+/// It answers exactly for the topics it knows, by a hash of their names, which may be long. It
+/// knows at most [`DROPPED_TOPICS`]; of the others it knows one position that none of them is
+/// newer than. So a silent topic among very many, or one whose hash is that of another, may be
+/// told of a gap that did not concern it, but a real gap is never missed.
 ///
 /// Private updates are not counted: nobody without a grant would have got them.
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
     newest: Position,
-    topics: HashMap<Topic, Position>,
+    topics: HashMap<u64, Position>,
+    hashes: RandomState,
     forgotten: Position,
 }
 
@@ -30,7 +33,7 @@ impl Dropped {
         }
         self.newest = position;
         for topic in update.topics() {
-            self.topics.insert(topic.clone(), position);
+            self.topics.insert(self.hash(topic), position);
         }
         if self.topics.len() > DROPPED_TOPICS {
             self.forget_half();
@@ -47,8 +50,14 @@ impl Dropped {
     fn newest_of(&self, selector: &Selector) -> Position {
         match selector {
             Selector::All => self.newest,
-            Selector::Exact(topic) => self.topics.get(topic).copied().unwrap_or(self.forgotten),
+            Selector::Exact(topic) => {
+                self.topics.get(&self.hash(topic)).copied().unwrap_or(self.forgotten)
+            }
         }
+    }
+
+    fn hash(&self, topic: &Topic) -> u64 {
+        self.hashes.hash_one(topic.as_str())
     }
 
     /// Half at a time, so that the work per update stays the same on average.

@@ -30,6 +30,17 @@ impl Epoch {
     pub fn random() -> Self {
         Self(fastrand::u32(..) >> (32 - 5 * EPOCH_CHARACTERS))
     }
+
+    /// The epoch with this number, as a journal that outlives the process has kept it. Only
+    /// the lower 30 bits count.
+    pub const fn new(number: u32) -> Self {
+        Self(number & ((1 << (5 * EPOCH_CHARACTERS)) - 1))
+    }
+
+    /// The epoch's number, below 2^30.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// An id that the hub gave to a position.

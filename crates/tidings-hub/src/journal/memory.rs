@@ -11,7 +11,7 @@ use tidings_sse::EventId;
 use super::dropped::Dropped;
 use super::{
     AppendError, Batch, Edges, Epoch, Follower, HubId, Journal, Missed, Pending, Position,
-    ReadError, Record,
+    ReadError, Record, Tail,
 };
 use crate::access::Rights;
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
@@ -248,7 +248,7 @@ impl Journal for MemoryJournal {
                 break;
             }
             if rights.may_read(&record.update) && selectors.match_any(record.update.topics()) {
-                bytes += record.update.event().data().len();
+                bytes += record.weight() as usize;
                 batch.records.push(Arc::clone(record));
             }
         }
@@ -262,9 +262,12 @@ impl Journal for MemoryJournal {
         follower
     }
 
-    fn tail(&self, after: Position, count: usize, records: &mut Vec<Arc<Record>>) {
+    fn tail(&self, after: Position, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
         let ring = self.ring.lock();
+        let before = records.len();
         records.extend(ring.after(after).take(count).cloned());
+        // What a follower has not taken is not dropped, so nothing is ever gone here.
+        Tail::Through(records[before..].last().map_or(after, |record| record.position))
     }
 
     fn edges(&self) -> Edges {

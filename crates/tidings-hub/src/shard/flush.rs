@@ -54,6 +54,8 @@ impl<S: Socket> Shard<S> {
 
     fn end_walk(&mut self, walk: Walk) {
         self.queued_spans -= walk.queued.spans;
+        let since = self.tally.delivered_since.map_or(walk.queued.at, |at| at.min(walk.queued.at));
+        self.tally.delivered_since = Some(since);
         let feed = &mut self.feeds[walk.feed];
         feed.walked = None;
         let offered = feed.queued.map_or(feed.end(), |queued| queued.since);

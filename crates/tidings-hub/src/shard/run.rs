@@ -9,21 +9,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, LocalSet, spawn_local, yield_now};
+use tokio::task::{AbortHandle, JoinSet, LocalSet, spawn_local, yield_now};
 
 use super::body::{BodySocket, StreamBody, hand_over};
 use super::flush::Flushed;
 use super::tcp::TcpSocket;
 use super::{Chunk, Shard, Socket, SubscriberKey, Tick};
 use crate::feed::Source;
-use crate::journal::{Follower, Journal, Position, Record};
+use crate::journal::{Follower, Journal, Position, Record, Tail};
 use crate::limits::{
-    CATCH_UP_TIME, REPLAYS_READING, ROUTE_UPDATES, SHARD_INBOX, SLICE_SOCKETS, STALL_TIME,
-    UNOFFERED_BYTES,
+    CATCH_UP_TIME, REPLAYS_READING, ROUTE_FEEDS, ROUTE_UPDATES, SHARD_INBOX, SLICE_SOCKETS,
+    STALL_TIME, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Lane, Metrics, Reason};
 use crate::notice::Notice;
@@ -113,6 +113,11 @@ impl ShardHandle {
         Ok(Self { inbox, load, follower, unoffered, thread })
     }
 
+    /// Whether its thread still takes commands.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.inbox.is_closed()
+    }
+
     pub(crate) fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
     }
@@ -200,9 +205,20 @@ fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiv
             leaving: Cell::new(None),
             left: Notify::new(),
         });
-        spawn_local(flush(Rc::clone(&local)));
-        spawn_local(beat(Rc::clone(&local)));
-        while let Some(command) = commands.recv().await {
+        let mut driving = JoinSet::new();
+        driving.spawn_local(flush(Rc::clone(&local)));
+        driving.spawn_local(beat(Rc::clone(&local)));
+        loop {
+            let command = tokio::select! {
+                command = commands.recv() => command,
+                // Neither ends by itself. Without them nothing is delivered any more, so the
+                // shard ends too, and says so by its closed inbox.
+                Some(ended) = driving.join_next() => {
+                    tracing::error!(?ended, "a shard has failed");
+                    break;
+                }
+            };
+            let Some(command) = command else { break };
             match command {
                 Command::Run(task) => task(&local),
                 Command::Attach(opening, socket) => local.attach(Connection::Body(socket), opening),
@@ -275,7 +291,7 @@ impl Local {
     pub(crate) fn tick_clock(&self, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut shard = self.shard.borrow_mut();
         if shard.has_clock() {
-            shard.tick_clock(encode);
+            shard.tick_clock(Instant::now(), encode);
             self.poke.notify_one();
         }
     }
@@ -286,6 +302,7 @@ impl Local {
         let line = Line {
             connection,
             watcher: None,
+            replay: None,
             told_goodbye: false,
             _permit: opening.permit,
             _load: self.count_connection(),
@@ -301,9 +318,7 @@ impl Local {
         };
         match step {
             Step::Live => self.say_goodbye(key),
-            step => {
-                spawn_local(Rc::clone(self).replay(key, step));
-            }
+            step => self.start_replay(key, step),
         }
         let watcher = spawn_local(watch(Rc::clone(self), key)).abort_handle();
         if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
@@ -326,22 +341,48 @@ impl Local {
         let mut shard = self.shard.borrow_mut();
         // What is not taken stays in the journal, and publishers wait for it.
         if self.follower.is_behind() && shard.unoffered() < UNOFFERED_BYTES as u64 {
-            self.setting.journal.tail(self.follower.taken(), ROUTE_UPDATES, records);
-            for record in records.iter() {
-                shard.route(record);
-                self.follower.take(record);
-            }
+            self.follow_tail(&mut shard, records);
             self.routed.notify_waiters();
         }
         let flushed = shard.flush_slice();
         let more = flushed == Flushed::Slice || self.follower.is_behind();
         self.settle(shard);
-        if let Some(record) = records.last() {
-            let age = SystemTime::now().duration_since(record.time).unwrap_or_default();
-            self.setting.metrics.delivery.observe(age.as_secs_f64());
-            records.clear();
-        }
         more
+    }
+
+    /// Routes what the journal's tail shows, as much as one turn allows.
+    fn follow_tail(&self, shard: &mut Shard<Line>, records: &mut Vec<Arc<Record>>) {
+        let taken = self.follower.taken();
+        let told = self.setting.journal.tail(taken, ROUTE_UPDATES, records);
+        match told {
+            Tail::Through(through) => {
+                let now = Instant::now();
+                let mut reached = 0;
+                let mut rest = records.drain(..);
+                for record in rest.by_ref() {
+                    reached += shard.route(&record, now);
+                    self.follower.take(&record);
+                    if reached >= ROUTE_FEEDS || shard.unoffered() >= UNOFFERED_BYTES as u64 {
+                        break;
+                    }
+                }
+                if rest.next().is_none() && through > self.follower.taken() {
+                    self.follower.pass(through);
+                }
+            }
+            Tail::Gone(end) => {
+                tracing::warn!(%taken, through = %end.position, "updates were gone before they were followed");
+                shard.skip_to(end);
+                self.follower.pass(end.position);
+            }
+            Tail::Anew(end) => {
+                tracing::warn!(%end, "the journal began anew: every stream ends and comes back");
+                shard.routed = end;
+                self.follower.pass(end.position);
+                // They come back with ids of the old journal, and are told of the reset.
+                shard.broken = shard.subscribers.keys().collect();
+            }
+        }
     }
 
     /// Does what the shard has left for others to do: starts replays, forgets broken
@@ -353,6 +394,9 @@ impl Local {
             metrics.deliveries.inc_by(tally.deliveries);
             metrics.delivered_bytes.inc_by(tally.bytes);
         }
+        if let Some(since) = tally.delivered_since {
+            metrics.delivery.observe(since.elapsed().as_secs_f64());
+        }
         if tally.gaps > 0 {
             metrics.gap(GapCause::Slow, tally.gaps);
         }
@@ -361,7 +405,7 @@ impl Local {
         let broken = std::mem::take(&mut shard.broken);
         drop(shard);
         for key in fell_behind {
-            spawn_local(Rc::clone(self).replay(key, Step::Full));
+            self.start_replay(key, Step::Full);
         }
         for key in broken {
             self.remove(key, Reason::Broken);
@@ -391,9 +435,18 @@ impl Local {
         self.settle(shard);
     }
 
+    /// Starts a task that brings a subscriber back from behind, and ends with it.
+    fn start_replay(self: &Rc<Self>, key: SubscriberKey, step: Step) {
+        let replay = spawn_local(Rc::clone(self).replay(key, step)).abort_handle();
+        match self.shard.borrow_mut().subscribers.get_mut(key) {
+            Some(subscriber) => subscriber.socket.replay = Some(replay),
+            None => replay.abort(),
+        }
+    }
+
     /// Brings a subscriber back from behind, for as long as that takes.
     async fn replay(self: Rc<Self>, key: SubscriberKey, mut step: Step) {
-        self.setting.metrics.replays.inc();
+        let _counted = Replaying::new(&self.setting.metrics);
         let ended = loop {
             step = match step {
                 Step::Live => {
@@ -430,7 +483,6 @@ impl Local {
                 },
             };
         };
-        self.setting.metrics.replays.dec();
         if let Some(reason) = ended {
             self.remove(key, reason);
         }
@@ -538,6 +590,22 @@ async fn watch(local: Rc<Local>, key: SubscriberKey) {
     local.remove(key, Reason::Client);
 }
 
+/// A replay that is under way, counted while this lives.
+struct Replaying(Arc<Metrics>);
+
+impl Replaying {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.replays.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Replaying {
+    fn drop(&mut self) {
+        self.0.replays.dec();
+    }
+}
+
 /// A connection that a shard has, counted while this lives.
 #[derive(Debug)]
 pub(crate) struct Load(Arc<AtomicUsize>);
@@ -553,6 +621,8 @@ impl Drop for Load {
 struct Line {
     connection: Connection,
     watcher: Option<AbortHandle>,
+    /// The task that brings it back, while it is behind.
+    replay: Option<AbortHandle>,
     told_goodbye: bool,
     _permit: StreamPermit,
     _load: Load,
@@ -560,8 +630,8 @@ struct Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if let Some(watcher) = &self.watcher {
-            watcher.abort();
+        for task in [&self.watcher, &self.replay].into_iter().flatten() {
+            task.abort();
         }
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use tidings_sse::{Decoder, Event, Item, Limits};
@@ -16,7 +16,7 @@ use super::flush::Flushed;
 use super::{Chunk, Shard, Socket, SubscriberKey};
 use crate::access::Rights;
 use crate::feed::{Source, StreamOptions};
-use crate::journal::{Follower, Journal, MemoryJournal, Pending, Position, Retention};
+use crate::journal::{Batch, Follower, Journal, MemoryJournal, Pending, Position, Retention};
 use crate::notice::Notice;
 use crate::replay::{Due, Step};
 use crate::selector::{Selector, Selectors};
@@ -72,6 +72,8 @@ struct Reader {
     selectors: Selectors,
     start: u64,
     step: Step,
+    /// Read for it, and not delivered yet: others act in between.
+    batch: Option<Batch>,
     left: bool,
 }
 
@@ -122,7 +124,7 @@ impl World {
         let mut records = Vec::new();
         self.journal.tail(follower.taken(), count, &mut records);
         for record in records {
-            shard.route(&record);
+            shard.route(&record, Instant::now());
             follower.take(&record);
         }
     }
@@ -159,7 +161,8 @@ impl World {
         let due = Due { after: Position::new(start), until };
         let key = core.join(wire.clone(), source, due, b":\nretry: 3000\n\n".to_vec());
         let step = core.catch_up(key);
-        self.readers.push(Reader { shard, key, wire, selectors, start, step, left: false });
+        let batch = None;
+        self.readers.push(Reader { shard, key, wire, selectors, start, step, batch, left: false });
         self.settle(shard);
     }
 
@@ -180,14 +183,18 @@ impl World {
             }
             Step::Full if reader.wire.0.borrow().room == 0 => return,
             Step::Full | Step::Again | Step::Route => core.catch_up(key),
-            Step::Read(missing) => {
+            Step::Read(missing) if reader.batch.is_none() => {
                 let read = self.journal.read(
                     missing.after,
                     missing.until,
                     &missing.selectors,
                     &missing.rights,
                 );
-                let batch = now(read).unwrap();
+                reader.batch = Some(now(read).unwrap());
+                return;
+            }
+            Step::Read(_) => {
+                let batch = reader.batch.take().expect("it was read before");
                 core.deliver(key, &batch)
             }
         };
@@ -517,7 +524,7 @@ fn the_clock_reaches_those_who_watch_it_and_no_selector() {
     let core = &mut world.shards[0].0;
     let key = core.join(wire.clone(), Source::Clock, Due::NOTHING, b":\n".to_vec());
     assert_eq!(core.catch_up(key), Step::Live);
-    core.tick_clock(|out| out.extend_from_slice(b"data: tick\n\n"));
+    core.tick_clock(Instant::now(), |out| out.extend_from_slice(b"data: tick\n\n"));
     deliver_all(&mut world);
     assert!(wire.0.borrow().written.ends_with(b":\ndata: tick\n\n"));
     assert_eq!(world.readers[all].wire.0.borrow().writes, 1);

@@ -53,7 +53,7 @@ pub(crate) fn on_both_lanes(build: impl Fn() -> HubBuilder, test: impl AsyncFn(&
 
 impl Server {
     pub(crate) async fn start(lane: Lane, builder: HubBuilder) -> Self {
-        let hub = builder.build().expect("the system has threads");
+        let hub = builder.build().await.expect("the system has threads");
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = tidings_hub::listen(any).expect("the system has a port");
         let address = listener.local_addr().expect("a bound socket has an address");

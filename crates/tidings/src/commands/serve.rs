@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::http::StatusCode;
 use tidings_hub::{Access, Hub, MemoryJournal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -22,9 +23,15 @@ const DRAIN_SPREAD: Duration = Duration::from_secs(5);
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     let config = Config::of(args)?;
     let streams_max = streams_max().context("the limit of open files cannot be read")?;
+    if streams_max == 0 {
+        anyhow::bail!(
+            "the system allows this process no more than {DESCRIPTORS_RESERVED} open files, which \
+             leaves none for streams; raise the limit (ulimit -n)"
+        );
+    }
     let listeners = listeners(&config.listen)?;
     let admin = config.admin_listen.map(bind).transpose()?;
-    let is_local = listeners.iter().all(|(_, address)| address.ip().is_loopback());
+    let is_local = listeners.iter().chain(&admin).all(|(_, address)| address.ip().is_loopback());
     let mode = Mode::of(&config, is_local);
     let access = match mode {
         Mode::Development => Access {
@@ -46,14 +53,14 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     if let Some(shards) = config.shards {
         builder = builder.shards(shards);
     }
-    let hub = builder.build().context("the hub's threads cannot be started")?;
+    let hub = builder.build().await.context("the hub's threads cannot be started")?;
 
     // Signals that come from here on find somebody who listens for them.
     let mut stop = Stop::listen().context("signals cannot be listened for")?;
     let mut serving = JoinSet::new();
     let addresses: Vec<_> = listeners.iter().map(|(_, address)| *address).collect();
     for (listener, _) in listeners {
-        serving.spawn(tidings_hub::serve(listener, hub.clone(), Router::new()));
+        serving.spawn(tidings_hub::serve(listener, hub.clone(), elsewhere()));
     }
     let admin_address = admin.as_ref().map(|(_, address)| *address);
     if let Some((listener, _)) = admin {
@@ -93,6 +100,12 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// What the hub answers where it has nothing.
+fn elsewhere() -> Router {
+    const WORDS: &str = "there is nothing here; publish and subscribe at /.well-known/mercure\n";
+    Router::new().fallback(async || (StatusCode::NOT_FOUND, WORDS))
 }
 
 /// Whether anything was configured.

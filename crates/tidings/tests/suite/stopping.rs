@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::hub::Hub;
+use crate::hub::{Hub, eventually};
 use crate::wire::{Connection, Stream};
 
 /// How long the end of a hub may take: what its requests are given, and some more.
@@ -56,14 +56,13 @@ fn while_it_drains_who_comes_is_told_to_come_back_and_the_last_request_is_answer
     let mut hub = Hub::with(&["--shards", "1"]);
     let mut publisher = half_a_publish(&hub);
     hub.signal("TERM");
-    hub.wait_for_log("draining");
+    eventually("the hub drains", || hub.get("/readyz").status == 503);
     let mut late = hub.connect();
     late.ask_for_stream("topic=a", "");
     let mut late = Stream::of(late);
     assert_eq!(late.next(), None);
     assert!(late.retry >= Some(Duration::from_secs(1)), "{:?}", late.retry);
     assert_eq!(hub.get("/healthz").status, 200);
-    assert_eq!(hub.get("/readyz").status, 503);
     publisher.send(b"&data=1");
     // Nobody could get it any more, so it is not taken.
     assert_eq!(publisher.response().status, 503);

@@ -180,22 +180,18 @@ mod over_reqwest {
     }
 
     #[cfg(feature = "rustls")]
-    fn is_about_trust(error: &reqwest::Error) -> bool {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        while let Some(error) = cause {
-            // An I/O error does not name what it wraps as its source, but that one's source.
-            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>())
-            {
-                return true;
-            }
-            cause = error.source();
+    fn is_about_trust(error: &(dyn std::error::Error + 'static)) -> bool {
+        if error.is::<rustls::Error>() {
+            return true;
         }
-        false
+        // An I/O error names as its source not what it wraps, but that one's source.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        wrapped.is_some_and(|wrapped| is_about_trust(wrapped))
+            || error.source().is_some_and(is_about_trust)
     }
 
     #[cfg(not(feature = "rustls"))]
-    fn is_about_trust(_: &reqwest::Error) -> bool {
+    fn is_about_trust(_: &(dyn std::error::Error + 'static)) -> bool {
         false
     }
 }

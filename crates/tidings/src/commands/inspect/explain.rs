@@ -70,11 +70,15 @@ impl Explainer {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() && !self.has_enough() {
-            if std::mem::take(&mut self.after_cr) && rest[0] == b'\n' {
-                self.ends.crlf = true;
-                self.decoder.push(b"\n");
-                rest = &rest[1..];
-                continue;
+            if std::mem::take(&mut self.after_cr) {
+                if rest[0] == b'\n' {
+                    self.ends.crlf = true;
+                    self.decoder.push(b"\n");
+                    self.take_items();
+                    rest = &rest[1..];
+                    continue;
+                }
+                self.ends.cr = true;
             }
             let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
             let taken = end.map_or(rest.len(), |end| end + 1);
@@ -88,11 +92,8 @@ impl Explainer {
             };
             match rest[end] {
                 b'\n' => self.ends.lf = true,
-                _ => {
-                    self.after_cr = true;
-                    // It may yet be the first half of a CRLF.
-                    self.ends.cr |= rest.get(taken).is_some_and(|next| *next != b'\n');
-                }
+                // Whether it is half of a CRLF is known with the next byte.
+                _ => self.after_cr = true,
             }
             self.end_line();
             self.decoder.push(&rest[..taken]);
@@ -112,6 +113,7 @@ impl Explainer {
 
     /// The stream has ended: what is left over, and what it was in all.
     pub(super) fn finish(&mut self) {
+        self.ends.cr |= self.after_cr;
         if self.line_bytes > 0 {
             let shown = shown(&self.line);
             self.number += 1;

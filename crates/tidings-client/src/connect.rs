@@ -231,12 +231,11 @@ impl fmt::Display for ConnectError {
 }
 
 impl StdError for ConnectError {
+    // The text of a transport's error has its causes in it already.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Prepare(cause) => Some(cause.as_ref()),
             Self::Request(cause) => Some(cause),
-            // Its text is ours already, so the cause is its cause.
-            Self::Transport(error) => error.source().and_then(StdError::source),
             _ => None,
         }
     }

@@ -207,7 +207,8 @@ impl StdError for LossError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Connect(error) => error.source(),
-            Self::Stream(error) => error.source(),
+            // Its text has its causes in it already.
+            Self::Stream(_) => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The client against servers: real sockets on loopback, and a simulated network.
 #![cfg(feature = "reqwest")]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails")]
 
 mod blocking;
 mod bytes;

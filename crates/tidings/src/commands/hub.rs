@@ -36,8 +36,9 @@ pub(crate) fn refused(who: &str, refusal: &Refusal) -> anyhow::Error {
         let start = &refusal.body[..refusal.body.len().min(WORDS_BYTES_MAX)];
         String::from_utf8_lossy(start).trim().to_owned()
     });
+    let what = if who == "hub" { "hub" } else { "event stream" };
     let words = match (words.as_str(), status) {
-        ("", StatusCode::NOT_FOUND) => format!("there is no {who} at this URL"),
+        ("", StatusCode::NOT_FOUND) => format!("there is no {what} at this URL"),
         ("", _) => "it gave no reason".to_owned(),
         _ => words,
     };

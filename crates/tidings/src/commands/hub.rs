@@ -13,17 +13,24 @@ pub(crate) fn url(text: &str) -> anyhow::Result<Url> {
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let mut url = Url::parse(&with_scheme)
         .map_err(|error| Ended::usage(format!("{text:?} is no URL of a hub: {error}")))?;
-    match url.scheme() {
-        "http" => {}
-        "https" if cfg!(feature = "tls") => {}
-        other => {
-            return Err(Ended::usage(format!("{text:?}: this build does not speak {other}")));
-        }
-    }
+    check_scheme(&url)?;
     if url.path() == "/" {
         url.set_path("/.well-known/mercure");
     }
     Ok(url)
+}
+
+/// # Errors
+/// If the URL is not for what this build speaks.
+pub(crate) fn check_scheme(url: &Url) -> anyhow::Result<()> {
+    let known = if cfg!(feature = "tls") { "http and https" } else { "http" };
+    match url.scheme() {
+        "http" => Ok(()),
+        "https" if cfg!(feature = "tls") => Ok(()),
+        other => {
+            Err(Ended::usage(format!("\"{other}:\": this build speaks {known} only, not {other}")))
+        }
+    }
 }
 
 /// Turns a refusal into an error with the own words of `who` refused.

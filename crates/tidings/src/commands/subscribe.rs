@@ -1,6 +1,5 @@
 //! `tidings subscribe`: what arrives on a hub's topics, also after the connection was lost.
 
-use anyhow::Context as _;
 use tidings_client::reconnect::Policy;
 use tidings_client::{EventId, EventSource};
 
@@ -8,7 +7,7 @@ use super::follow::{Follow, Form};
 use super::output::Output;
 use super::{headers, hub};
 use crate::args::{Global, SubscribeArgs};
-use crate::outcome::Outcome;
+use crate::outcome::{Ended, Outcome};
 
 /// Connections that are tried one after another, without an event in between, before it is
 /// taken that the hub won't come back.
@@ -28,7 +27,9 @@ pub(crate) async fn run(args: SubscribeArgs, global: &Global) -> anyhow::Result<
         .policy(policy)
         .answer_within(global.timeout);
     if args.from != "now" {
-        source = source.last_event_id(EventId::new(&args.from).context("--from is no id")?);
+        let from = EventId::new(&args.from);
+        let from = from.map_err(|error| Ended::usage(format!("--from is no id: {error}")))?;
+        source = source.last_event_id(from);
     }
     url.set_query(None);
     let follow = Follow {

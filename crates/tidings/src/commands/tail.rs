@@ -9,9 +9,9 @@ use tidings_client::reconnect::{Mode, Policy};
 use tidings_client::{EventId, EventSource};
 
 use super::follow::{Follow, Form};
-use super::headers;
 use super::output::Output;
 use super::resume::Resume;
+use super::{headers, hub};
 use crate::args::{Global, TailArgs};
 use crate::outcome::{Ended, Outcome};
 
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: TailArgs, global: &Global) -> anyhow::Result<Outco
     };
     let kept = resume.as_ref().map(|resume| resume.last_event_id().to_owned());
     if let Some(id) = kept.or(args.from).filter(|id| !id.is_empty()) {
-        source = source.last_event_id(EventId::new(&id).context("where to begin is no id")?);
+        source = source.last_event_id(event_id(&id)?);
     }
     let follow = Follow {
         who: "server",
@@ -84,15 +84,16 @@ pub(crate) fn url(text: &str) -> anyhow::Result<Url> {
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&with_scheme)
         .map_err(|error| Ended::usage(format!("{text:?} is no URL: {error}")))?;
-    match url.scheme() {
-        "http" => Ok(url),
-        "https" if cfg!(feature = "tls") => Ok(url),
-        other => Err(Ended::usage(format!("{text:?}: this build does not speak {other}"))),
-    }
+    hub::check_scheme(&url)?;
+    Ok(url)
 }
 
 fn shown(url: &Url) -> String {
     format!("{}://{}", url.scheme(), url.authority().rsplit('@').next().unwrap_or_default())
+}
+
+fn event_id(text: &str) -> anyhow::Result<EventId> {
+    EventId::new(text).map_err(|error| Ended::usage(error.to_string()))
 }
 
 fn body(text: &str) -> anyhow::Result<Vec<u8>> {

@@ -400,11 +400,10 @@ impl Subscription {
     }
 
     /// The next event; `None` after the end that the stream was to have. Everything else is
-    /// passed over.
+    /// passed over, also a hub's notice that events were lost: see [`next`](Self::next).
     ///
     /// # Errors
-    /// If the stream came to another end, or the hub says that events were lost does not count
-    /// as one: use [`next`](Self::next) to see its notices.
+    /// If the stream came to another end.
     ///
     /// # Cancel safety
     /// As [`next`](Self::next).

@@ -27,6 +27,9 @@ pub(crate) fn check_scheme(url: &Url) -> anyhow::Result<()> {
     match url.scheme() {
         "http" => Ok(()),
         "https" if cfg!(feature = "tls") => Ok(()),
+        "https" => Err(Ended::usage(
+            "\"https:\": this build speaks http only; build it with `--features tls`",
+        )),
         other => {
             Err(Ended::usage(format!("\"{other}:\": this build speaks {known} only, not {other}")))
         }

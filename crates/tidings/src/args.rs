@@ -49,7 +49,7 @@ pub(crate) struct Global {
     /// A further header for each request; repeatable
     #[arg(short = 'H', long = "header", global = true, value_name = "NAME: VALUE")]
     pub(crate) headers: Vec<String>,
-    /// How long to wait for the hub's answer
+    /// How long to wait for an answer
     #[arg(long, global = true, value_name = "TIME", default_value = "30s",
           value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
@@ -76,6 +76,10 @@ pub(crate) enum Command {
     Publish(PublishArgs),
     /// Subscribe to topics of a hub and print what arrives
     Subscribe(SubscribeArgs),
+    /// Read any event stream, across lost connections
+    Tail(TailArgs),
+    /// Explain an event stream line by line
+    Inspect(InspectArgs),
 }
 
 impl Default for Command {
@@ -213,6 +217,94 @@ pub(crate) struct SubscribeArgs {
     /// End with exit code 4 when events were lost
     #[arg(long)]
     pub(crate) fail_on_gap: bool,
+}
+
+/// Read any event stream, across lost connections.
+///
+/// Prints each event on standard output, and what happens to the connection on standard error.
+/// A lost connection is made anew, and goes on after the last event's id.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidings tail https://stream.wikimedia.org/v2/stream/recentchange --data-only --count 10
+  tidings tail https://example.com/prices -H 'X-Api-Key: …' --json --resume-file prices.resume
+  tidings tail https://api.example.com/v1/chat/completions --post @question.json --until '[DONE]'
+
+With --resume-file the id of each event is kept once the event has been written. Where standard
+output is a file, an event that was half written at a kill is completed, and none comes twice.
+Where it is a pipe, the one event that was being handed over may come again; with --ack none does
+that the reader has acknowledged.")]
+pub(crate) struct TailArgs {
+    /// Where the stream is
+    pub(crate) url: String,
+    /// Print each event as a line of JSON: type, id and data
+    #[arg(long, conflicts_with = "data_only")]
+    pub(crate) json: bool,
+    /// Print only the data of each event
+    #[arg(long)]
+    pub(crate) data_only: bool,
+    /// Only events of this type; repeatable
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_types: Vec<String>,
+    /// Begin after the event with this id
+    #[arg(long, value_name = "ID", conflicts_with = "resume_file")]
+    pub(crate) from: Option<String>,
+    /// Send this as a POST, once and never again; `-` reads it from standard input, `@FILE` from
+    /// a file
+    #[arg(long, value_name = "BODY")]
+    pub(crate) post: Option<String>,
+    /// End with the event whose data is this; an answer to --post that ends before it has failed
+    #[arg(long, value_name = "DATA")]
+    pub(crate) until: Option<String>,
+    /// End after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Keep the place in the stream in this file, and go on from it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume_file: Option<PathBuf>,
+    /// Keep as the place only what the reader acknowledges: each line on standard input is the
+    /// id of an event that it is done with, or empty for the next one
+    #[arg(long, requires = "resume_file")]
+    pub(crate) ack: bool,
+    /// How long to wait before coming back, until the server says otherwise
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub(crate) retry: Duration,
+    /// Give up when no connection has brought anything for this long [default: never]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) give_up_after: Option<Duration>,
+    /// Try again also when the first attempt finds no server
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long the stream may bring nothing at all before the connection counts as lost
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    pub(crate) silence: Duration,
+    /// End with exit code 4 when events were lost
+    #[arg(long)]
+    pub(crate) fail_on_gap: bool,
+}
+
+/// Explain an event stream line by line.
+///
+/// Says what each line means to a client, and warns of what clients stumble over.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidings inspect answer.txt
+  tidings inspect https://example.com/prices --for 10s
+  curl -N https://example.com/prices | tidings inspect -")]
+pub(crate) struct InspectArgs {
+    /// A file, the URL of a stream, or `-` for standard input
+    #[arg(default_value = "-", value_name = "FILE|URL|-")]
+    pub(crate) source: String,
+    /// End after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End after so long
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) time: Option<Duration>,
+    /// Read cases (JSON, as in `conformance/decode.json`) and print what each decodes to
+    #[arg(long)]
+    pub(crate) conformance: bool,
 }
 
 #[cfg(test)]

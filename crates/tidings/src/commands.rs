@@ -1,6 +1,13 @@
-//! One file per command.
+//! One file per command, and what they share.
 
-mod hub_client;
+mod follow;
+mod headers;
+mod hub;
+mod output;
+mod resume;
+
+pub(crate) mod inspect;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod subscribe;
+pub(crate) mod tail;

@@ -1,4 +1,4 @@
-//! The command: `tidings serve`, `publish`, `subscribe`.
+//! The command: `tidings serve`, `publish`, `subscribe`, `tail`, `inspect`.
 
 mod args;
 mod commands;
@@ -28,6 +28,8 @@ fn main() -> std::process::ExitCode {
             Command::Serve(args) => commands::serve::run(*args).await,
             Command::Publish(args) => commands::publish::run(args, &cli.global).await,
             Command::Subscribe(args) => commands::subscribe::run(args, &cli.global).await,
+            Command::Tail(args) => commands::tail::run(args, &cli.global).await,
+            Command::Inspect(args) => commands::inspect::run(args, &cli.global).await,
         }
     });
     match done {

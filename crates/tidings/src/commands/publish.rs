@@ -1,42 +1,54 @@
 //! `tidings publish`: one update to a hub.
 
 use std::io::Read as _;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde_json::json;
+use tidings_client::transport::ReqwestTransport;
+use tidings_client::{Event, PublishError, Publisher, Update};
 
-use super::hub_client::{HubClient, refusal};
+use super::{headers, hub};
 use crate::args::{Global, PublishArgs};
-use crate::outcome::Outcome;
+use crate::outcome::{Ended, Outcome};
 
 pub(crate) async fn run(args: PublishArgs, global: &Global) -> anyhow::Result<Outcome> {
-    let hub = HubClient::new(global)?;
+    let url = hub::url(&global.hub)?;
+    let headers = headers::read_with_token(global)?;
     let data = if args.data == "-" { read_input()? } else { args.data };
-    let mut topics = vec![args.topic];
-    topics.extend(args.also);
-    let mut update = json!({ "topics": topics, "data": data, "private": args.private });
-    let retry = args.retry.map(|retry| u64::try_from(retry.as_millis())).transpose()?;
-    let optional = [
-        ("type", args.event_type.map(Into::into)),
-        ("id", args.id.map(Into::into)),
-        ("retry", retry.map(Into::into)),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            update[name] = value;
+    let mut event = Event::new(data);
+    if let Some(event_type) = args.event_type.filter(|text| !text.is_empty()) {
+        event = event.with_type(&event_type).map_err(|error| Ended::usage(error.to_string()))?;
+    }
+    if let Some(id) = args.id.filter(|text| !text.is_empty()) {
+        event = event.with_id(&id).map_err(|error| Ended::usage(error.to_string()))?;
+    }
+    if let Some(retry) = args.retry {
+        event = event.with_retry(retry);
+    }
+    let mut update = Update::new(args.topic, event);
+    for topic in args.also {
+        update = update.also_about(topic);
+    }
+    if args.private {
+        update = update.private();
+    }
+    let transport = ReqwestTransport::new().context("the HTTP client cannot be made")?;
+    let publisher = Publisher::new(url.clone(), Arc::new(transport))
+        .headers(headers)
+        .answer_within(global.timeout);
+    let id = match publisher.publish(&update).await {
+        Ok(id) => id,
+        Err(PublishError::Refused(refusal)) => return Err(hub::refused("hub", &refusal)),
+        Err(PublishError::NotSent(error)) => {
+            return Err(anyhow::Error::new(error).context(format!("no answer from {url}")));
         }
-    }
-    let request = hub.client.post(hub.url.clone()).timeout(global.timeout).json(&update);
-    let response = request.send().await.with_context(|| format!("no answer from {}", hub.url))?;
-    if !response.status().is_success() {
-        return Err(refusal(response, global.timeout).await);
-    }
-    let answer: serde_json::Value =
-        response.json().await.context("the hub's answer is not what a hub answers")?;
+        Err(error) => return Err(error.into()),
+    };
     if args.json {
-        println!("{answer}");
+        println!("{}", json!({ "id": id.as_str() }));
     } else {
-        println!("{}", answer["id"].as_str().unwrap_or_default());
+        println!("{id}");
     }
     Ok(Outcome::Done)
 }

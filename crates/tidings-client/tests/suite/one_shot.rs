@@ -1,0 +1,208 @@
+//! One request, one stream: the answers of language models.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tidings_client::{CloseReason, ConnectError, EventSource, Incoming, end};
+
+use crate::server::{Exchange, Server, closed, event, next};
+
+/// What comes of a POST that is answered like this: the data, and the end.
+async fn check(
+    source: impl FnOnce(EventSource) -> EventSource,
+    serve: impl AsyncFnOnce(Exchange),
+) -> (Vec<String>, CloseReason) {
+    let server = Server::start().await;
+    let mut stream = source(EventSource::post(server.url("/"))).open();
+    let read = async {
+        let mut seen = Vec::new();
+        loop {
+            match next(&mut stream).await {
+                Incoming::Event(event) => seen.push(event.into_data()),
+                Incoming::Closed(reason) => break (seen, reason),
+                Incoming::Lost(lost) => panic!("{lost}"),
+                _ => {}
+            }
+        }
+    };
+    let (read, ()) = tokio::join!(read, async { serve(server.next().await).await });
+    assert!(server.is_left_alone(Duration::from_millis(50)).await, "it was sent twice");
+    read
+}
+
+async fn stream(exchange: Exchange, body: &str) {
+    exchange.answer("200 OK", &["content-type: text/event-stream"], body).await;
+}
+
+#[tokio::test]
+async fn the_request_carries_its_body() {
+    let source = |source: EventSource| source.bearer("secret").json(&json!({ "stream": true }));
+    let (seen, reason) = check(source, async |exchange| {
+        assert_eq!(exchange.method, "POST");
+        assert_eq!(exchange.header("content-type").unwrap(), "application/json");
+        assert_eq!(exchange.header("authorization").unwrap(), "Bearer secret");
+        assert_eq!(exchange.body, b"{\"stream\":true}");
+        stream(exchange, "data: a\n\n").await;
+    })
+    .await;
+    assert_eq!(seen, ["a"]);
+    assert!(matches!(reason, CloseReason::Ended) && reason.is_success());
+}
+
+#[tokio::test]
+async fn an_answer_is_complete_with_the_event_that_says_so() {
+    let ends: [(fn(&tidings_client::ReceivedEvent) -> bool, &str); 3] = [
+        (end::openai_chat, "data: {}\n\ndata: [DONE]\n\n"),
+        (end::openai_responses, "data: {}\n\nevent: response.completed\ndata: {}\n\n"),
+        (end::anthropic, "data: {}\n\nevent: message_stop\ndata: {}\n\n"),
+    ];
+    for (is_end, body) in ends {
+        // What comes after the end is nobody's.
+        let body = format!("{body}data: more\n\n");
+        let source = |source: EventSource| source.ends_with(is_end);
+        let (seen, reason) = check(source, async |exchange| stream(exchange, &body).await).await;
+        assert_eq!(seen.len(), 2);
+        assert!(matches!(reason, CloseReason::Complete), "{reason:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_early_is_truncated() {
+    let source = |source: EventSource| source.ends_with(end::any);
+    let (seen, reason) =
+        check(source, async |exchange| stream(exchange, "data: {}\n\n").await).await;
+    assert_eq!(seen, ["{}"]);
+    assert!(matches!(reason, CloseReason::Truncated { cause: None }) && !reason.is_success());
+}
+
+#[tokio::test]
+async fn half_an_event_at_the_end_is_truncated_also_where_no_end_is_known() {
+    let (seen, reason) =
+        check(|source| source, async |exchange| stream(exchange, "data: a\n\ndata: [DO").await)
+            .await;
+    assert_eq!(seen, ["a"]);
+    assert!(matches!(reason, CloseReason::Truncated { cause: None }), "{reason:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_truncated_and_says_why() {
+    let (seen, reason) = check(
+        |source| source,
+        async |mut exchange| {
+            let headers = ["content-type: text/event-stream", "transfer-encoding: chunked"];
+            exchange.head("200 OK", &headers).await;
+            exchange.send("9\r\ndata: a\n\n\r\n").await;
+        },
+    )
+    .await;
+    assert_eq!(seen, ["a"]);
+    assert!(matches!(reason, CloseReason::Truncated { cause: Some(_) }), "{reason:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_error_with_its_json_and_is_not_tried_again() {
+    let (_, reason) = check(
+        |source| source,
+        async |exchange| {
+            let headers = ["content-type: application/json", "retry-after: 20"];
+            exchange
+                .answer("429 Too Many Requests", &headers, "{\"error\":{\"type\":\"rate\"}}")
+                .await;
+        },
+    )
+    .await;
+    let CloseReason::Failed(error) = reason else { panic!("{reason:?}") };
+    let refusal = error.refusal().unwrap();
+    assert_eq!(refusal.retry_after, Some(Duration::from_secs(20)));
+    assert_eq!(refusal.json().unwrap()["error"]["type"], "rate");
+}
+
+#[tokio::test]
+async fn an_answer_in_json_is_an_outcome_of_its_own() {
+    for content_type in ["application/json; charset=utf-8", "application/problem+json"] {
+        let header = format!("content-type: {content_type}");
+        let (_, reason) = check(
+            |source| source,
+            async |exchange| exchange.answer("200 OK", &[&header], "{\"a\":1}").await,
+        )
+        .await;
+        let CloseReason::Json(answer) = reason else { panic!("{reason:?}") };
+        assert_eq!(&*answer.body, b"{\"a\":1}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_after_the_200_is_seen_where_it_is_named() {
+    let body = "data: a\n\nevent: error\ndata: {\"type\":\"overloaded_error\"}\n\n";
+    let source = |source: EventSource| source.fails_with(end::error).ends_with(end::any);
+    let (seen, reason) = check(source, async |exchange| stream(exchange, body).await).await;
+    assert_eq!(seen, ["a"]);
+    let CloseReason::ErrorEvent(event) = reason else { panic!("{reason:?}") };
+    let error: serde_json::Value = event.json().unwrap();
+    assert_eq!(error["type"], "overloaded_error");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_not_tried_again() {
+    let nobody = Server::start().await.url("/");
+    let reason = closed(&mut EventSource::post(nobody).open()).await;
+    assert!(matches!(reason, CloseReason::Failed(ConnectError::Transport(_))), "{reason:?}");
+}
+
+#[tokio::test]
+async fn it_is_sent_again_with_its_body_where_that_is_asked_for() {
+    let server = Server::start().await;
+    let mut stream = EventSource::post(server.url("/"))
+        .body("what is asked")
+        .reconnect(true)
+        .reconnection_time(Duration::from_millis(1))
+        .open();
+    for asked in [None, Some("7")] {
+        let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
+        assert_eq!(exchange.body, b"what is asked");
+        assert_eq!(exchange.header("last-event-id").as_deref(), asked);
+        exchange.send("id: 7\ndata: a\n\n").await;
+        event(&mut stream).await;
+        drop(exchange);
+        crate::server::lost(&mut stream).await;
+    }
+}
+
+#[tokio::test]
+async fn events_alone_can_be_read_with_a_question_mark() {
+    let server = Server::start().await;
+    let mut answer = EventSource::post(server.url("/")).ends_with(end::openai_chat).open();
+    let read = async {
+        let mut seen = Vec::new();
+        while let Some(event) = answer.next_event().await? {
+            seen.push(event.into_data());
+        }
+        Ok::<_, CloseReason>(seen)
+    };
+    let serve = async { stream(server.next().await, ": hi\n\ndata: a\n\ndata: [DONE]\n\n").await };
+    let (seen, ()) = tokio::join!(read, serve);
+    assert_eq!(seen.unwrap(), ["a", "[DONE]"]);
+    assert!(answer.next_event().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_request_that_is_made_already_is_sent_as_it_is() {
+    let server = Server::start().await;
+    let request = reqwest::Client::new()
+        .post(server.url("/x"))
+        .header("x-mine", "1")
+        .header("accept", "application/json, text/event-stream")
+        .body("b")
+        .build()
+        .unwrap();
+    let mut answer = EventSource::from_request(request).open();
+    let serve = async {
+        let exchange = server.next().await;
+        assert_eq!((exchange.path.as_str(), exchange.body.as_slice()), ("/x", b"b".as_slice()));
+        assert_eq!(exchange.header("accept").unwrap(), "application/json, text/event-stream");
+        assert_eq!(exchange.headers.iter().filter(|(name, _)| name == "accept").count(), 1);
+        stream(exchange, "data: a\n\n").await;
+    };
+    let (event, ()) = tokio::join!(event(&mut answer), serve);
+    assert_eq!(event.data(), "a");
+}

@@ -1,0 +1,98 @@
+//! Where redirects lead, and what goes along.
+
+use std::time::Duration;
+
+use tidings_client::{CloseReason, ConnectError, Incoming, RedirectError};
+
+use crate::server::{Server, closed, eager, event, lost, next};
+
+#[tokio::test]
+async fn every_kind_is_followed_and_the_next_connection_asks_the_first_url_again() {
+    for status in ["301 x", "302 x", "303 x", "307 x", "308 x"] {
+        let server = Server::start().await;
+        let mut stream = eager(server.url("/first")).header("x-mine", "1").open();
+        for _ in 0..2 {
+            let serve = async {
+                let exchange = server.next().await;
+                assert_eq!(exchange.path, "/first");
+                exchange.answer(status, &["location: second"], "").await;
+                let exchange = server.open().await;
+                assert_eq!(exchange.path, "/second");
+                assert_eq!(exchange.header("x-mine").as_deref(), Some("1"));
+                exchange
+            };
+            let (mut exchange, incoming) = tokio::join!(serve, next(&mut stream));
+            let Incoming::Open(opened) = incoming else { panic!("{incoming:?}") };
+            assert_eq!((opened.url.path(), opened.redirects), ("/second", 1));
+            exchange.send("data: a\n\n").await;
+            event(&mut stream).await;
+            drop(exchange);
+            lost(&mut stream).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_origin_does_not_see_the_callers_headers_and_nor_does_the_way_back() {
+    let (ours, theirs) = (Server::start().await, Server::start().await);
+    let mut stream = eager(ours.url("/"))
+        .header("x-api-key", "secret")
+        .bearer("secret")
+        .header("x-listed", "1")
+        .keep_on_redirect("x-listed".parse().unwrap())
+        .last_event_id(tidings_client::EventId::new("7").unwrap())
+        .open();
+    let serve = async {
+        let exchange = ours.next().await;
+        assert!(exchange.header("x-api-key").is_some());
+        exchange.answer("307 x", &[&format!("location: {}", theirs.url("/"))], "").await;
+        let exchange = theirs.next().await;
+        let bare = |exchange: &crate::server::Exchange| {
+            assert_eq!(exchange.header("x-api-key"), None);
+            assert_eq!(exchange.header("authorization"), None);
+            assert_eq!(exchange.header("x-listed").as_deref(), Some("1"));
+            assert_eq!(exchange.header("last-event-id").as_deref(), Some("7"));
+        };
+        bare(&exchange);
+        exchange.answer("307 x", &[&format!("location: {}", ours.url("/"))], "").await;
+        let exchange = ours.open().await;
+        bare(&exchange);
+        drop(exchange);
+        // The next connection begins anew.
+        assert!(ours.next().await.header("x-api-key").is_some());
+    };
+    let read = async {
+        assert!(matches!(next(&mut stream).await, Incoming::Open(_)));
+        lost(&mut stream).await;
+        lost(&mut stream).await;
+    };
+    tokio::join!(serve, read);
+}
+
+#[tokio::test]
+async fn a_circle_is_left_after_twenty_hops() {
+    let server = Server::start().await;
+    let mut stream = eager(server.url("/")).open();
+    let serve = async {
+        for _ in 0..=tidings_client::REDIRECTS_MAX {
+            server.next().await.answer("302 x", &["location: /"], "").await;
+        }
+    };
+    let (reason, ()) = tokio::join!(closed(&mut stream), serve);
+    let CloseReason::Failed(ConnectError::Redirect(error)) = reason else { panic!("{reason:?}") };
+    assert_eq!(error, RedirectError::TooMany);
+    assert!(server.is_left_alone(Duration::from_millis(50)).await);
+}
+
+#[tokio::test]
+async fn a_redirect_to_nowhere_is_the_end() {
+    for headers in [&[][..], &["location:"], &["location: ftp://a.test/"]] {
+        let server = Server::start().await;
+        let mut stream = eager(server.url("/")).open();
+        let serve = async { server.next().await.answer("301 x", headers, "").await };
+        let (reason, ()) = tokio::join!(closed(&mut stream), serve);
+        let is_said = matches!(reason, CloseReason::Failed(ConnectError::Redirect(_)));
+        assert!(is_said, "{reason:?}");
+        assert!(server.is_left_alone(Duration::from_millis(50)).await);
+    }
+}

@@ -1,0 +1,109 @@
+//! `tidings tail`: any event stream, across lost connections.
+
+use std::io::Read as _;
+
+use anyhow::Context as _;
+use reqwest::Url;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use tidings_client::reconnect::{Mode, Policy};
+use tidings_client::{EventId, EventSource};
+
+use super::follow::{Follow, Form};
+use super::output::Output;
+use super::resume::Resume;
+use super::{headers, hub};
+use crate::args::{Global, TailArgs};
+use crate::outcome::{Ended, Outcome};
+
+pub(crate) async fn run(args: TailArgs, global: &Global) -> anyhow::Result<Outcome> {
+    let url = url(&args.url)?;
+    let mut headers = headers::read(global)?;
+    let mut policy = Policy::default();
+    policy.retry_first = args.wait;
+    policy.reconnection_time = args.retry;
+    policy.budget = args.give_up_after;
+    policy.silence_max = Some(args.silence).filter(|time| !time.is_zero());
+    let mut source = match &args.post {
+        None => EventSource::get(&url),
+        Some(post) => {
+            let body = body(post)?;
+            if !headers.contains_key(CONTENT_TYPE)
+                && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok()
+            {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+            policy.mode = Mode::Once;
+            let source = EventSource::post(&url).body(body);
+            match args.until.clone() {
+                Some(until) => source.ends_with(move |event| event.data() == until),
+                None => source,
+            }
+        }
+    };
+    source = source.headers(headers).policy(policy);
+    if args.post.is_none() {
+        source = source.answer_within(global.timeout);
+    }
+    let mut output = Output::new(match (args.json, args.data_only) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Data,
+        _ => Form::Stream,
+    });
+    let resume = match args.resume_file {
+        None => None,
+        Some(path) => {
+            let mut resume = Resume::open(path, url.as_str())?;
+            if args.ack {
+                resume.wait_for_words().context("acknowledgements can't be read")?;
+            } else {
+                output.watch(resume.output()).context("standard output can't be read")?;
+            }
+            Some(resume)
+        }
+    };
+    let kept = resume.as_ref().map(|resume| resume.last_event_id().to_owned());
+    if let Some(id) = kept.or(args.from).filter(|id| !id.is_empty()) {
+        source = source.last_event_id(event_id(&id)?);
+    }
+    let follow = Follow {
+        who: "server",
+        nobody: format!("no server answers at {}", shown(&url)),
+        event_types: args.event_types,
+        count: args.count,
+        until: args.until,
+        fail_on_gap: args.fail_on_gap,
+        output,
+        resume,
+        tells_opening: true,
+    };
+    follow.run(source.open()).await
+}
+
+/// The URL of a stream, without a scheme too.
+pub(crate) fn url(text: &str) -> anyhow::Result<Url> {
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = Url::parse(&with_scheme)
+        .map_err(|error| Ended::usage(format!("{text:?} is no URL: {error}")))?;
+    hub::check_scheme(&url)?;
+    Ok(url)
+}
+
+fn shown(url: &Url) -> String {
+    format!("{}://{}", url.scheme(), url.authority().rsplit('@').next().unwrap_or_default())
+}
+
+fn event_id(text: &str) -> anyhow::Result<EventId> {
+    EventId::new(text).map_err(|error| Ended::usage(error.to_string()))
+}
+
+fn body(text: &str) -> anyhow::Result<Vec<u8>> {
+    if text == "-" {
+        let mut body = Vec::new();
+        std::io::stdin().read_to_end(&mut body).context("standard input can't be read")?;
+        return Ok(body);
+    }
+    match text.strip_prefix('@') {
+        Some(path) => std::fs::read(path).with_context(|| format!("{path} can't be read")),
+        None => Ok(text.as_bytes().to_vec()),
+    }
+}

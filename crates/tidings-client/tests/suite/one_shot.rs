@@ -51,7 +51,8 @@ async fn the_request_carries_its_body() {
 
 #[tokio::test]
 async fn an_answer_is_complete_with_the_event_that_says_so() {
-    let ends: [(fn(&tidings_client::ReceivedEvent) -> bool, &str); 3] = [
+    type IsLast = fn(&tidings_client::ReceivedEvent) -> bool;
+    let ends: [(IsLast, &str); 3] = [
         (end::openai_chat, "data: {}\n\ndata: [DONE]\n\n"),
         (end::openai_responses, "data: {}\n\nevent: response.completed\ndata: {}\n\n"),
         (end::anthropic, "data: {}\n\nevent: message_stop\ndata: {}\n\n"),

@@ -26,10 +26,8 @@ pub(crate) use origin::is_local_origin;
 pub use serve::{listen, serve};
 
 use crate::hub::Hub;
+use crate::update::HUB_PATH;
 use refusal::Refusal;
-
-/// Where the hub's own protocol, Mercure, lives (its specification demands this path).
-pub(crate) const HUB_PATH: &str = "/.well-known/mercure";
 
 /// The id after which a stream goes on, in the words of Mercure 1.0; 0.x says `Last-Event-ID`.
 const MERCURE_LAST_EVENT_ID: HeaderName = HeaderName::from_static("mercure-last-event-id");

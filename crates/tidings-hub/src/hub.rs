@@ -454,14 +454,14 @@ impl Hub {
 /// What every stream begins with: a comment, so that its head is flushed wherever a proxy
 /// waits for a first byte, and a reconnection time, at random so that the clients of a hub
 /// that went away do not all come back at one moment.
-fn opening_bytes() -> Vec<u8> {
+pub(crate) fn opening_bytes() -> Vec<u8> {
     let mut bytes = wire::HEARTBEAT.to_vec();
     encode::retry(retry(), &mut bytes);
     bytes
 }
 
 /// A reconnection time of the hub's own.
-pub(crate) fn retry() -> Duration {
+fn retry() -> Duration {
     RETRY + RETRY_JITTER.mul_f64(fastrand::f64())
 }
 

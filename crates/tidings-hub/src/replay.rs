@@ -366,10 +366,7 @@ impl<S: Socket> Shard<S> {
             subscriber.sent = self.now;
             at = span.start + written as u64;
             self.tally.deliveries += self.window.count(Span { end: at, ..span }) as u64;
-            if at < span.end {
-                break;
-            }
-            if total >= SLICE_BYTES {
+            if at < span.end || total >= SLICE_BYTES {
                 break;
             }
         }

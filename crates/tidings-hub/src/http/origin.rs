@@ -8,10 +8,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::IntoResponse;
 use axum::response::Response;
 
 use super::App;
+use super::publish::Format;
 use super::refusal::Refusal;
 use crate::access::Access;
 use crate::metrics::Refusal as RefusalReason;
@@ -29,13 +29,7 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         if request.method() == Method::POST {
             app.hub.metrics().publish_refused(RefusalReason::Forbidden);
         }
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        let speaks_json = content_type.is_some_and(|value| {
-            [&b"application/json"[..], b"application/x-ndjson"]
-                .iter()
-                .any(|json| value.as_bytes().starts_with(json))
-        });
-        return if speaks_json { refusal.into_problem() } else { refusal.into_response() };
+        return Format::of(&request).unwrap_or(Format::Form).refuse(refusal);
     }
     let _under_way = app.hub.count_request();
     next.run(request).await

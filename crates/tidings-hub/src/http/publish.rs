@@ -23,7 +23,7 @@ use crate::update::Update;
 
 /// How a publisher speaks, and so how it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Form,
     Json,
     NdJson,
@@ -33,7 +33,7 @@ impl Format {
     const NAMES: &str = "application/x-www-form-urlencoded, application/json, application/x-ndjson";
 
     /// Parameters of the content type are ignored; the charset of all three is UTF-8.
-    fn of(request: &Request) -> Result<Self, Refusal> {
+    pub(super) fn of(request: &Request) -> Result<Self, Refusal> {
         let given = request.headers().get(header::CONTENT_TYPE);
         let given = given.map_or("none", |value| value.to_str().unwrap_or("one that is no text"));
         let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -74,7 +74,7 @@ impl Format {
         (headers, body).into_response()
     }
 
-    fn refuse(self, refusal: Refusal) -> Response {
+    pub(super) fn refuse(self, refusal: Refusal) -> Response {
         match self {
             Self::Form => refusal.into_response(),
             Self::Json | Self::NdJson => refusal.into_problem(),

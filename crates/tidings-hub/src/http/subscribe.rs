@@ -12,18 +12,16 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tidings_server::LastEventId;
-use tidings_sse::encode;
 
 use super::query::Pairs;
 use super::refusal::Refusal;
 use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
 use crate::access::Rights;
 use crate::feed::StreamOptions;
-use crate::hub::{Cursor, Hub, retry};
+use crate::hub::{Cursor, Hub, opening_bytes};
 use crate::limits::ID_BYTES_MAX;
 use crate::selector::{Selector, Selectors};
 use crate::shard::run::Opening;
-use crate::wire;
 
 /// What a response carries that is to be a stream, until its lane takes it out.
 #[derive(Clone, Debug)]
@@ -163,9 +161,7 @@ pub(super) fn come_back(method: &Method) -> Response {
     let mut response = head();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     if *method != Method::HEAD {
-        let mut bytes = wire::HEARTBEAT.to_vec();
-        encode::retry(retry(), &mut bytes);
-        *response.body_mut() = Body::from(bytes);
+        *response.body_mut() = Body::from(opening_bytes());
     }
     response
 }

@@ -235,7 +235,7 @@ output is a file, an event that was half written at a kill is completed, and non
 Where it is a pipe, the one event that was being handed over may come again; with --ack none does
 that the reader has acknowledged.")]
 pub(crate) struct TailArgs {
-    /// Where the stream is
+    /// Where the stream is; https needs a build with `--features tls`
     pub(crate) url: String,
     /// Print each event as a line of JSON: type, id and data
     #[arg(long, conflicts_with = "data_only")]
@@ -246,8 +246,8 @@ pub(crate) struct TailArgs {
     /// Only events of this type; repeatable
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) event_types: Vec<String>,
-    /// Begin after the event with this id
-    #[arg(long, value_name = "ID", conflicts_with = "resume_file")]
+    /// Begin after the event with this id; with --resume-file, where that has no place yet
+    #[arg(long, value_name = "ID")]
     pub(crate) from: Option<String>,
     /// Send this as a POST, once and never again; `-` reads it from standard input, `@FILE` from
     /// a file

@@ -72,10 +72,13 @@ async fn an_end_and_a_break_are_told_apart_and_both_come_back() {
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
     exchange.send("data: a\n\n").await;
     event(&mut stream).await;
+    exchange.send("id: 2\ndata: half").await;
     exchange.reset();
     let lost = lost(&mut stream).await;
     assert_eq!(lost.loss, Loss::Broken);
     assert!(lost.error.is_some());
+    let (exchange, _) = tokio::join!(server.open(), next(&mut stream));
+    assert_eq!(exchange.header("last-event-id"), None);
 }
 
 #[tokio::test]

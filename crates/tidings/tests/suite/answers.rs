@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Answers {
     pub(crate) fn of(answers: &[String]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (sender, requests) = channel();
+        let (sender, requests) = sync_channel(answers.len());
         let answers = answers.to_vec();
         thread::spawn(move || {
             for answer in answers {

@@ -7,6 +7,8 @@
 
 mod body;
 mod flush;
+mod handle;
+mod line;
 pub(crate) mod run;
 mod socket;
 mod tcp;

@@ -333,7 +333,8 @@ impl Hub {
             },
         };
         let source = Source::Updates { selectors, rights, options };
-        let due = Due { after: start, until: edges.last.position };
+        let epoch = Some(edges.last.epoch);
+        let due = Due { after: start, until: edges.last.position, epoch };
         Ok(Some(Granted { opening: Opening { source, due, bytes, permit }, cursor }))
     }
 

@@ -139,7 +139,10 @@ impl<S: Socket> Shard<S> {
         // The clock's events have no place in the journal, so they are only found here.
         let offset = matches!(source, Source::Clock).then(|| self.window.end());
         let feed = self.feed(source);
-        let behind = Behind::opening(opening, due, offset, options.notices);
+        let mut behind = Behind::opening(opening, due, offset, options.notices);
+        if due.epoch.is_some_and(|epoch| epoch != self.routed.epoch) {
+            behind.lose();
+        }
         let members = &mut self.feeds[feed];
         let subscriber = Subscriber {
             socket,
@@ -265,6 +268,14 @@ impl<S: Socket> Shard<S> {
             self.leave_out(key, end.position);
         }
         self.routed = end;
+    }
+
+    /// Goes on after `end` of a journal that began anew. Every subscriber is to be closed: they
+    /// come back with ids of the old one, and are told of the reset.
+    pub(crate) fn begin_anew(&mut self, end: HubId) {
+        self.window.begin_anew();
+        self.routed = end;
+        self.broken = self.subscribers.keys().collect();
     }
 
     /// Leaves an update out of a feed: its live subscribers go on from where they are by

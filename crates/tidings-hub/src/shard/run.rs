@@ -227,9 +227,8 @@ impl Local {
 
     /// Routes what the journal's tail shows, as much as one turn allows.
     fn follow_tail(&self, shard: &mut Shard<Line>, records: &mut Vec<Arc<Record>>) {
-        let taken = self.follower.taken();
-        let told = self.setting.journal.tail(taken, ROUTE_UPDATES, records);
-        match told {
+        let routed = shard.routed;
+        match self.setting.journal.tail(routed, ROUTE_UPDATES, records) {
             Tail::Through(through) => {
                 let now = Instant::now();
                 let mut reached = 0;
@@ -245,17 +244,18 @@ impl Local {
                     self.follower.pass(through);
                 }
             }
+            // What was routed is offered first.
+            Tail::Gone(_) | Tail::Anew(_) if shard.unoffered() > 0 => {}
             Tail::Gone(end) => {
-                tracing::warn!(%taken, through = %end.position, "updates were gone before they were followed");
+                let (after, through) = (routed.position, end.position);
+                tracing::warn!(%after, %through, "updates were gone before they were followed");
                 shard.skip_to(end);
                 self.follower.pass(end.position);
             }
             Tail::Anew(end) => {
                 tracing::warn!(%end, "the journal began anew: every stream ends and comes back");
-                shard.routed = end;
+                shard.begin_anew(end);
                 self.follower.pass(end.position);
-                // They come back with ids of the old journal, and are told of the reset.
-                shard.broken = shard.subscribers.keys().collect();
             }
         }
     }

@@ -37,7 +37,7 @@ pub(crate) const SEGMENT_BYTES: usize = bound(128 << 10, 500);
 /// Bytes that one update may take in the window, in all the forms in which streams show it.
 pub(crate) const FORMS_BYTES: usize = bound(1 << 20, 1500);
 /// Feeds that are reached by routing before publishes and sockets are let in again.
-pub(crate) const ROUTE_FEEDS: usize = 1024;
+pub(crate) const ROUTE_FEEDS: usize = bound(1024, 8);
 /// Bytes of updates that wait for the journal's acknowledgement at one time.
 pub(crate) const APPENDING_BYTES: usize = 8 << 20;
 /// Bytes that a shard keeps in its window for subscribers whose sockets are full.

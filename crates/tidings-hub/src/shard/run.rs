@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -68,19 +68,7 @@ pub(super) fn run(
 ) {
     let tasks = LocalSet::new();
     tasks.block_on(runtime, async move {
-        let heartbeat_ms = u64::try_from(seed.setting.heartbeat.as_millis()).unwrap_or(u64::MAX);
-        let local = Rc::new(Local {
-            shard: RefCell::new(Shard::new(seed.follower.begin(), heartbeat_ms)),
-            setting: seed.setting,
-            follower: seed.follower,
-            load: seed.load,
-            unoffered: seed.unoffered,
-            poke: Notify::new(),
-            routed: Notify::new(),
-            reading: Semaphore::new(REPLAYS_READING),
-            leaving: Cell::new(None),
-            left: Notify::new(),
-        });
+        let local = Rc::new(Local::new(seed));
         let mut driving = JoinSet::new();
         driving.spawn_local(flush(Rc::clone(&local)));
         driving.spawn_local(beat(Rc::clone(&local)));
@@ -151,6 +139,22 @@ async fn beat(local: Rc<Local>) {
 }
 
 impl Local {
+    fn new(seed: Seed) -> Self {
+        let heartbeat_ms = u64::try_from(seed.setting.heartbeat.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            shard: RefCell::new(Shard::new(seed.follower.begin(), heartbeat_ms)),
+            setting: seed.setting,
+            follower: seed.follower,
+            load: seed.load,
+            unoffered: seed.unoffered,
+            poke: Notify::new(),
+            routed: Notify::new(),
+            reading: Semaphore::new(REPLAYS_READING),
+            leaving: Cell::new(None),
+            left: Notify::new(),
+        }
+    }
+
     /// Hands a socket, fresh from its request's head, to the shard.
     pub(crate) fn attach_tcp(self: &Rc<Self>, stream: TcpStream, opening: Opening) {
         let patience = 3 * self.setting.heartbeat;
@@ -230,11 +234,12 @@ impl Local {
         let routed = shard.routed;
         match self.setting.journal.tail(routed, ROUTE_UPDATES, records) {
             Tail::Through(through) => {
-                let now = Instant::now();
+                let (now, clock) = (Instant::now(), SystemTime::now());
                 let mut reached = 0;
                 let mut rest = records.drain(..);
                 for record in rest.by_ref() {
-                    reached += shard.route(&record, now);
+                    let waited = clock.duration_since(record.time).unwrap_or_default();
+                    reached += shard.route(&record, now.checked_sub(waited).unwrap_or(now));
                     self.follower.take(&record);
                     if reached >= ROUTE_FEEDS || shard.unoffered() >= UNOFFERED_BYTES as u64 {
                         break;
@@ -480,3 +485,6 @@ impl Drop for Replaying {
         self.0.replays.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,10 +101,10 @@ impl HubBuilder {
     }
 
     /// How long a stream may be silent before it gets a comment. By default 15 s; at least
-    /// 8 ms.
+    /// 8 ms, at most an hour.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.heartbeat = interval.max(Duration::from_millis(8));
+        self.heartbeat = interval.clamp(Duration::from_millis(8), Duration::from_secs(3600));
         self
     }
 

@@ -74,6 +74,8 @@ pub(crate) const BACKLOG: i32 = 4096;
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);
 /// Bytes of a request's head.
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
+/// Fields of a request's head: what hyper has room for without allocating.
+pub(crate) const HEAD_FIELDS: usize = 100;
 /// Time for a request's body.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
 /// Bytes that a subscriber may send on its open stream, for no purpose, before it is closed.

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
@@ -117,7 +118,13 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Vec<EventId
         )
         .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
     }
-    let body = read_body(request.into_body(), hub.options().body_bytes_max).await?;
+    let max = hub.options().body_bytes_max;
+    // Who waits for leave to send a body that is too large is told before it does.
+    let waits = request.headers().contains_key(header::EXPECT);
+    if waits && request.body().size_hint().lower() > max as u64 {
+        return Err(too_large(max));
+    }
+    let body = read_body(request.into_body(), max).await?;
     let updates = format.updates(&body)?;
     let begun = Instant::now();
     let ids = hub.publish_all(updates).await.map_err(|error| refuse(format, &body, error))?;
@@ -135,10 +142,7 @@ async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {
     let whole = tokio::time::timeout(BODY_TIME, Limited::new(body, max).collect());
     match whole.await.map_err(too_slow)? {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body has more than {max} bytes, which is what this hub allows"),
-        )),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(max)),
         Err(error) => {
             // The innermost cause says what it was.
             let mut cause: &dyn std::error::Error = error.as_ref();
@@ -148,6 +152,13 @@ async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {
             Err(Refusal::bad_request(format!("the body could not be read: {cause}")))
         }
     }
+}
+
+fn too_large(max: usize) -> Refusal {
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body has more than {max} bytes, which is what this hub allows"),
+    )
 }
 
 fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {

@@ -403,8 +403,12 @@ impl<S: Socket> Shard<S> {
             .collect()
     }
 
-    /// Whether a live subscriber wants notices, and knows no id newer than `half`.
+    /// Whether a live subscriber wants notices and knows no id newer than `half`, and there is
+    /// one to tell.
     pub(crate) fn needs_cursor(&self, key: SubscriberKey, half: Position) -> bool {
+        if self.routed.position < half {
+            return false;
+        }
         let Some(subscriber) = self.subscribers.get(key) else { return false };
         let feed = &self.feeds[subscriber.feed];
         let Source::Updates { options: StreamOptions { notices: true, .. }, .. } = &feed.source

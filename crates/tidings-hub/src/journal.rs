@@ -183,10 +183,15 @@ impl Follower {
         Position(self.taken.load(Ordering::Acquire))
     }
 
-    /// Whether the tail ends elsewhere than where this follower is: it shows more than was
-    /// taken, or it began anew.
+    /// Whether the tail shows more than was taken.
     pub fn is_behind(&self) -> bool {
-        self.shown.load(Ordering::Acquire) != self.taken.load(Ordering::Acquire)
+        self.shown.load(Ordering::Acquire) > self.taken.load(Ordering::Acquire)
+    }
+
+    /// Whether the tail ends where this follower is. Where it does not, and shows no more than
+    /// was taken, the journal may have begun anew.
+    pub fn is_at_end(&self) -> bool {
+        self.shown.load(Ordering::Acquire) == self.taken.load(Ordering::Acquire)
     }
 
     /// What the tail shows and was not taken, as records are counted.

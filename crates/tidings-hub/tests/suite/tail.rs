@@ -10,7 +10,7 @@ use tidings_hub::{
 };
 use tidings_sse::EventId;
 
-use crate::client::Seen;
+use crate::client::{Request, Seen};
 use crate::server::{Lane, Server, open, runtime};
 
 /// A journal in memory that shows its tail only when it is told to, and meanwhile drops what
@@ -244,11 +244,10 @@ fn the_clock_ends_with_the_journal_and_begins_again() {
     on_a_remote(100, async |server, journal| {
         server.tell("a", "1").await;
         journal.show();
-        let mut clock = server.open(crate::client::Request::get("/sse")).await;
-        clock.event().await;
+        let mut clock = server.open(Request::get("/sse")).await;
         journal.begin_anew(keeping(100));
         while clock.next().await != Seen::End {}
-        let mut clock = server.open(crate::client::Request::get("/sse")).await;
+        let mut clock = server.open(Request::get("/sse")).await;
         clock.event().await;
     });
 }

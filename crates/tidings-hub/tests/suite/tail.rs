@@ -1,9 +1,10 @@
 //! A journal whose tail is followed from afar: updates may be gone before they were followed,
 //! and it may begin anew.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
+use parking_lot::Mutex;
 use tidings_hub::{
     AppendError, Batch, Edges, Follower, HubId, Journal, MemoryJournal, Missed, Pending, Position,
     ReadError, Record, Retention, Rights, Selectors, Tail, Update,
@@ -45,12 +46,12 @@ impl Remote {
     }
 
     fn journal(&self) -> Arc<MemoryJournal> {
-        Arc::clone(&self.0.lock().unwrap().journal)
+        Arc::clone(&self.0.lock().journal)
     }
 
     /// Shows the tail to all who follow.
     fn show(&self) {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock();
         let bytes = std::mem::take(&mut state.hidden);
         let end = state.journal.edges().last.position;
         for follower in state.followers.iter().filter_map(Weak::upgrade) {
@@ -60,7 +61,7 @@ impl Remote {
 
     /// Puts another journal in the place of this one.
     fn begin_anew(&self, journal: Arc<MemoryJournal>) {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock();
         state.journal = journal;
         state.hidden = 0;
         drop(state);
@@ -70,7 +71,7 @@ impl Remote {
 
 impl Journal for Remote {
     fn append(&self, updates: Vec<Update>) -> Pending<'_, Result<Vec<EventId>, AppendError>> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock();
         // Its texts are what counts here.
         state.hidden += updates.iter().map(|one| one.event().data().len() as u64).sum::<u64>();
         let journal = Arc::clone(&state.journal);
@@ -108,7 +109,7 @@ impl Journal for Remote {
     }
 
     fn follow(&self) -> Arc<Follower> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock();
         let follower = Arc::new(Follower::at(state.journal.edges().last));
         state.followers.push(Arc::downgrade(&follower));
         follower
@@ -116,7 +117,8 @@ impl Journal for Remote {
 
     fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
         let journal = self.journal();
-        let gone = now(journal.missed(after.position, &Selectors::all(), &Rights::Public)).unwrap();
+        let gone = now(journal.missed(after.position, &Selectors::all(), &Rights::Public))
+            .expect("memory can be read");
         match gone.filter(|_| after.epoch == journal.edges().last.epoch) {
             Some(missed) => Tail::Gone(missed.resume),
             None => journal.tail(after, count, records),

@@ -209,7 +209,7 @@ impl<S: Socket> Shard<S> {
             }
         } else if let Some(missed) = &batch.missed {
             let mut own = Vec::new();
-            // Nobody asked for a cursor here: it was this reader who fell so far behind.
+            // Nobody asked for a cursor here: this reader fell so far behind, or its shard did.
             Notice::Gap { asked: None, oldest: missed.oldest.to_string() }.encode(
                 Some(&missed.resume.to_event_id()),
                 None,

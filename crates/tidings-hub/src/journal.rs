@@ -11,7 +11,7 @@ mod memory;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use tidings_sse::EventId;
@@ -157,6 +157,7 @@ pub struct Follower {
     shown_bytes: AtomicU64,
     taken: AtomicU64,
     taken_bytes: AtomicU64,
+    news: AtomicBool,
     changed: Notify,
 }
 
@@ -169,6 +170,7 @@ impl Follower {
             shown_bytes: AtomicU64::new(0),
             taken: AtomicU64::new(end.position.0),
             taken_bytes: AtomicU64::new(0),
+            news: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -188,10 +190,15 @@ impl Follower {
         self.shown.load(Ordering::Acquire) > self.taken.load(Ordering::Acquire)
     }
 
-    /// Whether the tail ends where this follower is. Where it does not, and shows no more than
-    /// was taken, the journal may have begun anew.
-    pub fn is_at_end(&self) -> bool {
-        self.shown.load(Ordering::Acquire) == self.taken.load(Ordering::Acquire)
+    /// Whether the tail is to be asked: it shows more than was taken, or the journal has said
+    /// something since the last [`Follower::hear`], as that it began anew.
+    pub fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire) || self.is_behind()
+    }
+
+    /// Says that the tail is about to be asked.
+    pub fn hear(&self) {
+        self.news.store(false, Ordering::Release);
     }
 
     /// What the tail shows and was not taken, as records are counted.
@@ -221,6 +228,7 @@ impl Follower {
     pub fn show(&self, position: Position, bytes: u64) {
         self.shown_bytes.fetch_add(bytes, Ordering::AcqRel);
         self.shown.store(position.0, Ordering::Release);
+        self.news.store(true, Ordering::Release);
         self.changed.notify_one();
     }
 

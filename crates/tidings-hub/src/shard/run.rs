@@ -219,20 +219,21 @@ impl Local {
     fn flush_slice(self: &Rc<Self>, records: &mut Vec<Arc<Record>>) -> bool {
         let mut shard = self.shard.borrow_mut();
         // What is not taken stays in the journal, and publishers wait for it.
-        let mut asks_again = false;
-        if !self.follower.is_at_end() && shard.unoffered() < UNOFFERED_BYTES as u64 {
-            asks_again = self.follow_tail(&mut shard, records);
+        if self.follower.has_news() && shard.unoffered() < UNOFFERED_BYTES as u64 {
+            self.follow_tail(&mut shard, records);
             self.routed.notify_waiters();
         }
         let flushed = shard.flush_slice();
-        let more = flushed == Flushed::Slice || self.follower.is_behind() || asks_again;
+        let more = flushed == Flushed::Slice || self.follower.has_news();
         self.settle(shard);
         more
     }
 
-    /// Routes what the journal's tail shows, as much as one turn allows. Says whether it has to
-    /// be asked again, even if it shows no more than was taken.
-    fn follow_tail(&self, shard: &mut Shard<Line>, records: &mut Vec<Arc<Record>>) -> bool {
+    /// Routes what the journal's tail shows, as much as one turn allows.
+    fn follow_tail(&self, shard: &mut Shard<Line>, records: &mut Vec<Arc<Record>>) {
+        if shard.unoffered() == 0 {
+            self.follower.hear();
+        }
         let routed = shard.routed;
         match self.setting.journal.tail(routed, ROUTE_UPDATES, records) {
             Tail::Through(through) => {
@@ -251,8 +252,8 @@ impl Local {
                     self.follower.pass(through);
                 }
             }
-            // What was routed is offered first.
-            Tail::Gone(_) | Tail::Anew(_) if shard.unoffered() > 0 => return true,
+            // What was routed is offered first; then the tail is asked again.
+            Tail::Gone(_) | Tail::Anew(_) if shard.unoffered() > 0 => {}
             Tail::Gone(end) => {
                 let (after, through) = (routed.position, end.position);
                 tracing::warn!(%after, %through, "updates were gone before they were followed");
@@ -265,7 +266,6 @@ impl Local {
                 self.follower.pass(end.position);
             }
         }
-        false
     }
 
     /// Does what the shard has left for others to do: starts replays, forgets broken

@@ -22,6 +22,9 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
+/// How many shards there may be.
+pub(crate) const SHARDS: std::ops::RangeInclusive<i64> = 1..=1024;
+
 const EXAMPLES: &str = "\
 Try it, each in a terminal of its own:
   tidings
@@ -130,13 +133,13 @@ pub(crate) struct ServeArgs {
     /// A website whose pages may publish, beside the hub's own; repeatable
     #[arg(long, env = "TIDINGS_PUBLISH_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) publish_origin: Vec<String>,
-    /// How long a stream may be silent before it gets a comment [default: 15s]
+    /// How long a stream may be silent before it gets a comment, 1s to 1h [default: 15s]
     #[arg(long, env = "TIDINGS_HEARTBEAT", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub(crate) heartbeat: Option<Duration>,
     /// Threads that share the subscribers [default: one per core]
     #[arg(long, env = "TIDINGS_SHARDS", value_name = "N",
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
+          value_parser = clap::value_parser!(u16).range(SHARDS))]
     pub(crate) shards: Option<u16>,
     /// A configuration file (TOML); flags go before it
     #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]

@@ -117,7 +117,8 @@ for (const [name, { start, lives }] of Object.entries(sources)) {
       if (life === lives) break;
       await source.restart(10);
       count += 10;
-      await until("what came meanwhile", () => lines(reader.output).length === count);
+      // A server that took long to come back has made its client wait longer, up to 30 s.
+      await until("what came meanwhile", () => lines(reader.output).length === count, 60_000);
     }
     const seen = lines(reader.output);
     assert.deepEqual(seen.map(({ id }) => Number(id)), numbers(count));

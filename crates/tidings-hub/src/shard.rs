@@ -8,6 +8,7 @@
 mod body;
 mod flush;
 pub(crate) mod run;
+pub(crate) mod service_stream;
 mod socket;
 mod tcp;
 

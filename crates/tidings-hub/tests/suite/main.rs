@@ -26,3 +26,5 @@ mod page;
 
 mod connection;
 mod injection;
+
+mod embedding;

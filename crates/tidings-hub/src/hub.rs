@@ -71,6 +71,7 @@ impl Drop for RequestGuard {
 /// What the hub answers over HTTP beside its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HttpOptions {
+    pub(crate) page: bool,
     pub(crate) demo: bool,
     pub(crate) admin: bool,
     pub(crate) body_bytes_max: usize,
@@ -134,6 +135,13 @@ impl HubBuilder {
     #[must_use]
     pub fn authorize(mut self, authorize: impl Authorize) -> Self {
         self.authorizer = Authorizer(Some(Arc::new(authorize)));
+        self
+    }
+
+    /// Whether the page for trying things out stands at `/`. By default it does not.
+    #[must_use]
+    pub fn page(mut self, page: bool) -> Self {
+        self.options.page = page;
         self
     }
 
@@ -235,7 +243,12 @@ impl Hub {
             streams_max: usize::MAX,
             access: Access::default(),
             authorizer: Authorizer::default(),
-            options: HttpOptions { demo: false, admin: false, body_bytes_max: 1 << 20 },
+            options: HttpOptions {
+                page: false,
+                demo: false,
+                admin: false,
+                body_bytes_max: 1 << 20,
+            },
         }
     }
 

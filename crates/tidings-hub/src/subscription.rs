@@ -52,9 +52,8 @@ pub struct Subscription {
 impl Subscription {
     pub(crate) fn new(body: StreamBody) -> Self {
         // Whatever was published came in one piece already, so there is nothing to guard against.
-        let mut limits = Limits::default();
-        limits.line_bytes_max = usize::MAX;
-        limits.event_bytes_max = usize::MAX;
+        let limits =
+            Limits { line_bytes_max: usize::MAX, event_bytes_max: usize::MAX, ..Limits::default() };
         Self { body: Box::pin(body), decoder: Decoder::new(limits) }
     }
 

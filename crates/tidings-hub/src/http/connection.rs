@@ -205,7 +205,8 @@ mod tests {
     /// Sends `request`, then one byte every seven seconds if `trickle`, and checks after what
     /// time the connection is over, and what the answer began with.
     async fn check(request: &str, trickle: bool, time: Duration, answer: &str) {
-        let hub = Hub::builder().shards(1).access(Access::development()).build().await.unwrap();
+        let builder = Hub::builder().shards(1).access(Access::development()).page(true);
+        let hub = builder.build().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(request.as_bytes()).unwrap();

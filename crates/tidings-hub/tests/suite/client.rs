@@ -436,6 +436,18 @@ impl Stream {
         data
     }
 
+    /// The data of all events until one of this type.
+    pub(crate) async fn until_type(&mut self, event_type: &str) -> Vec<String> {
+        let mut data = Vec::new();
+        loop {
+            let event = self.event().await;
+            if event.event_type == event_type {
+                return data;
+            }
+            data.push(event.data);
+        }
+    }
+
     /// All events until the end.
     pub(crate) async fn rest(&mut self) -> Vec<Event> {
         let mut events = Vec::new();

@@ -28,3 +28,4 @@ mod connection;
 mod injection;
 
 mod embedding;
+mod examples;

@@ -32,8 +32,18 @@ pub(crate) struct Response {
 
 /// Asks for a path, with more lines of the head.
 pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> Response {
+    ask("GET", address, path, headers).await
+}
+
+/// Posts nothing.
+#[cfg(all(feature = "axum", feature = "json"))]
+pub(crate) async fn post(address: SocketAddr, path: &str) -> Response {
+    ask("POST", address, path, "content-length: 0\r\n").await
+}
+
+async fn ask(method: &str, address: SocketAddr, path: &str, headers: &str) -> Response {
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut response = Response {
         socket,

@@ -12,5 +12,7 @@ mod faults;
 mod head;
 mod silence;
 
+#[cfg(all(feature = "axum", feature = "json"))]
+mod examples;
 #[cfg(feature = "axum")]
 mod extractor;

@@ -33,7 +33,7 @@
 //!
 //! # Features
 //! - `axum` (default): [`EventStream`] is a response of axum 0.8, [`LastEventId`] an extractor.
-//! - `json` (default): [`json`], an event of what serde can serialize.
+//! - `json` (default): [`json()`], an event of what serde can serialize.
 
 mod response;
 

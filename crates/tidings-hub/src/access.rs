@@ -1,5 +1,10 @@
 //! Who may read what, and who may use the hub at all.
 
+mod authorize;
+
+pub(crate) use authorize::Authorizer;
+pub use authorize::{Authorize, Authorizing, Permissions};
+
 use crate::http::is_local_origin;
 use crate::update::Update;
 

@@ -28,6 +28,7 @@ pub(crate) enum Source {
 
 /// How a subscriber wants its stream, beside what is in it (`tidings=` in the query).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct StreamOptions {
     /// Each event carries the topics that this subscriber's own selectors match.
     pub topics: bool,

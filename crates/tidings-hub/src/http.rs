@@ -64,7 +64,7 @@ fn routes(hub: &Hub) -> Router {
         );
     }
     let streams = streams.layer(DefaultBodyLimit::disable()).layer(cors(hub));
-    let router = streams.merge(page::routes());
+    let router = if options.page { streams.merge(page::routes()) } else { streams };
     let router = if options.admin { router.merge(health::routes()) } else { router };
     router.layer(middleware::from_fn_with_state(app.clone(), origin::guard)).with_state(app)
 }
@@ -99,7 +99,7 @@ fn cors(hub: &Hub) -> CorsLayer {
 }
 
 impl Hub {
-    /// The hub as a router for an axum service of your own: the Mercure path, the page, and
+    /// The hub as a router for an axum service of your own: the Mercure path, and
     /// what else the hub was built with. Streams go out as bodies of responses.
     pub fn router(&self) -> Router {
         let hub = self.clone();

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::request::Parts;
 use tidings_sse::{EventId, encode};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::access::{Access, Rights};
+use crate::access::{Access, Authorize, Authorizer, Permissions, Rights};
 use crate::feed::{Source, StreamOptions};
 use crate::http::start_clock;
 use crate::journal::{AppendError, Journal, MemoryJournal, Position, ReadError, Retention};
 use crate::limits::{
-    APPENDING_BYTES, DRAIN_TIME, HEARTBEAT, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX,
-    RETRY_MIN, UNOFFERED_BYTES,
+    APPENDING_BYTES, AUTHORIZE_TIME, DRAIN_TIME, HEARTBEAT, PUBLISH_WAIT, RETRY, RETRY_JITTER,
+    RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Metrics};
 use crate::notice::Notice;
@@ -23,6 +24,7 @@ use crate::replay::Due;
 use crate::selector::Selectors;
 use crate::shard::StreamBody;
 use crate::shard::run::{Command, Opening, Setting, ShardHandle, StreamPermit};
+use crate::subscription::{Since, SubscribeError, Subscription};
 use crate::update::{InvalidUpdate, Update};
 use crate::wire;
 
@@ -45,6 +47,7 @@ struct Inner {
     turn: Semaphore,
     requests: Arc<Requests>,
     access: Access,
+    authorizer: Authorizer,
     options: HttpOptions,
 }
 
@@ -70,6 +73,7 @@ impl Drop for RequestGuard {
 /// What the hub answers over HTTP beside its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HttpOptions {
+    pub(crate) page: bool,
     pub(crate) demo: bool,
     pub(crate) admin: bool,
     pub(crate) body_bytes_max: usize,
@@ -83,6 +87,7 @@ pub struct HubBuilder {
     heartbeat: Duration,
     streams_max: usize,
     access: Access,
+    authorizer: Authorizer,
     options: HttpOptions,
 }
 
@@ -122,6 +127,23 @@ impl HubBuilder {
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// Says of each request over HTTP what it may do, in place of [`Access::anonymous_publish`]
+    /// and [`Access::anonymous_subscribe`]. Which websites may send requests at all remains
+    /// what [`Access`] says: a login that browsers send by themselves, as a cookie, would
+    /// otherwise let any website publish.
+    #[must_use]
+    pub fn authorize(mut self, authorize: impl Authorize) -> Self {
+        self.authorizer = Authorizer(Some(Arc::new(authorize)));
+        self
+    }
+
+    /// Whether the page for trying things out stands at `/`. By default it does not.
+    #[must_use]
+    pub fn page(mut self, page: bool) -> Self {
+        self.options.page = page;
         self
     }
 
@@ -176,6 +198,7 @@ impl HubBuilder {
             turn: Semaphore::new(1),
             requests: Arc::default(),
             access: self.access,
+            authorizer: self.authorizer,
             options: self.options,
         })))
     }
@@ -222,7 +245,13 @@ impl Hub {
             heartbeat: HEARTBEAT,
             streams_max: usize::MAX,
             access: Access::default(),
-            options: HttpOptions { demo: false, admin: false, body_bytes_max: 1 << 20 },
+            authorizer: Authorizer::default(),
+            options: HttpOptions {
+                page: false,
+                demo: false,
+                admin: false,
+                body_bytes_max: 1 << 20,
+            },
         }
     }
 
@@ -266,6 +295,25 @@ impl Hub {
         let ids = self.journal().append(updates).await.map_err(PublishError::Journal)?;
         self.metrics().updates.inc_by(count);
         Ok(ids)
+    }
+
+    /// Subscribes within the process, to public updates.
+    ///
+    /// # Errors
+    /// See [`SubscribeError`].
+    pub async fn subscribe(
+        &self,
+        selectors: Selectors,
+        since: Since,
+    ) -> Result<Subscription, SubscribeError> {
+        let options = StreamOptions::default();
+        let opened = self.open(selectors, Rights::Public, options, since.into()).await;
+        let refused =
+            || if self.is_draining() { SubscribeError::Draining } else { SubscribeError::Full };
+        let granted = opened.map_err(SubscribeError::Journal)?.ok_or_else(refused)?;
+        // A shard ends only with the hub.
+        let body = self.attach(granted.opening).await.ok_or(SubscribeError::Draining)?;
+        Ok(Subscription::new(body))
     }
 
     /// An overloaded hub slows its publishers down: they wait while any shard has too much
@@ -453,6 +501,21 @@ impl Hub {
 
     pub(crate) fn access(&self) -> &Access {
         &self.0.access
+    }
+
+    /// What a request over HTTP may do; `None` if nobody said so in time.
+    pub(crate) async fn permissions(&self, request: &Parts) -> Option<Permissions> {
+        match &self.0.authorizer.0 {
+            None => Some(Permissions::anonymous(&self.0.access)),
+            Some(authorizer) => {
+                tokio::time::timeout(AUTHORIZE_TIME, authorizer.authorize(request)).await.ok()
+            }
+        }
+    }
+
+    /// Whether the service around the hub says what requests may do.
+    pub(crate) fn has_authorizer(&self) -> bool {
+        self.0.authorizer.0.is_some()
     }
 
     pub(crate) fn options(&self) -> &HttpOptions {

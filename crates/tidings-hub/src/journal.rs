@@ -243,6 +243,7 @@ impl Follower {
 
 /// What the tail said to who follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Tail {
     /// The records are all that there is up to here.
     Through(Position),

@@ -1,4 +1,62 @@
 //! An event hub as a library: many publishers, many subscribers, and a journal that remembers.
+//!
+//! ```
+//! use tidings_hub::{Hub, Selectors, Since, Update};
+//! use tidings_sse::Event;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let hub = Hub::builder().build().await?;
+//!
+//! let prices = Selectors::topic("https://example.com/prices");
+//! let mut subscription = hub.subscribe(prices.clone(), Since::Now).await?;
+//!
+//! let update = Update::new("https://example.com/prices", Event::new("19.5"));
+//! let id = hub.publish(update).await?;
+//!
+//! let event = subscription.next().await.expect("the hub is there");
+//! assert_eq!((event.data(), event.id()), ("19.5", Some(&id)));
+//!
+//! // Who goes on after an id gets what came since.
+//! hub.publish(Update::new("https://example.com/prices", Event::new("20.0"))).await?;
+//! let mut later = hub.subscribe(prices, Since::After(id)).await?;
+//! assert_eq!(later.next().await.expect("the hub is there").data(), "20.0");
+//! hub.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Over HTTP
+//!
+//! [`Hub::router`] is an axum router for a service that you serve yourself. [`serve`] serves the
+//! hub, and your own router behind it, with the *direct lane*: over HTTP/1 an event stream has
+//! its socket to itself, which takes a tenth of the memory. That holds for the hub's streams and
+//! for each `tidings_server::EventStream` that a handler of yours returns.
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use tidings_hub::{Access, Hub};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let hub = Hub::builder().access(Access::development()).build().await?;
+//! let app = Router::new().route("/hello", get(async || "hello"));
+//! let listener = tidings_hub::listen(([127, 0, 0, 1], 8081).into())?;
+//! tokio::select! {
+//!     served = tidings_hub::serve(listener, hub.clone(), app) => served?,
+//!     _ = tokio::signal::ctrl_c() => {
+//!         // Each subscriber comes back at its own moment within three seconds.
+//!         hub.drain(std::time::Duration::from_secs(3)).await;
+//!         hub.idle().await;
+//!     }
+//! }
+//! hub.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What requests may do says [`Access`], or a callback of yours: [`HubBuilder::authorize`].
+//! What the hub answers is described in `docs/interfaces.md` of its repository.
 
 mod limits;
 
@@ -19,8 +77,9 @@ mod wire;
 mod http;
 mod hub;
 mod metrics;
+mod subscription;
 
-pub use access::{Access, Rights};
+pub use access::{Access, Authorize, Authorizing, Permissions, Rights};
 pub use feed::StreamOptions;
 pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};
@@ -30,4 +89,5 @@ pub use journal::{
 };
 pub use selector::{InvalidSelectors, Selector, Selectors};
 pub use shard::StreamBody;
+pub use subscription::{Since, SubscribeError, Subscription};
 pub use update::{InvalidUpdate, Topic, Update};

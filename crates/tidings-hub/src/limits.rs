@@ -59,6 +59,8 @@ pub(crate) const REPLAYS_READING: usize = 32;
 pub(crate) const STALL_TIME: Duration = Duration::from_secs(300);
 /// How long a publish waits for slow shards before it is refused with 503.
 pub(crate) const PUBLISH_WAIT: Duration = Duration::from_secs(10);
+/// How long a request waits for the word of the service around the hub on what it may do.
+pub(crate) const AUTHORIZE_TIME: Duration = Duration::from_secs(10);
 /// Commands that wait for a shard: new connections and bodies.
 pub(crate) const SHARD_INBOX: usize = 1024;
 /// Topics for which the journal remembers the newest update that it dropped.

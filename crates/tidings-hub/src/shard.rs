@@ -10,6 +10,7 @@ mod flush;
 mod handle;
 mod line;
 pub(crate) mod run;
+pub(crate) mod service_stream;
 mod socket;
 mod tcp;
 

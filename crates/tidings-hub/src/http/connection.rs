@@ -1,10 +1,10 @@
-//! One HTTP/1 connection: hyper reads its requests, until one of them asks for a stream. Then
-//! the socket is taken out of hyper and becomes that stream, and nothing else any more.
+//! One HTTP/1 connection: hyper reads its requests, until one of them asks for a stream, of the
+//! hub or of the service around it. Then the socket is taken out of hyper and becomes that
+//! stream, and nothing else any more.
 
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::io;
-use std::io::Write as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,12 +13,13 @@ use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode, Version};
+use axum::http::{HeaderName, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tidings_server::EventBody;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tower_service::Service;
@@ -27,6 +28,13 @@ use super::bad_head;
 use super::subscribe::Stream;
 use crate::limits::{HEAD_BYTES, HEAD_TIME};
 use crate::shard::run::{Local, Opening};
+use crate::shard::service_stream::{Framing, ServiceStream};
+
+/// What a connection becomes.
+enum Taken {
+    Hub(Opening),
+    Service(ServiceStream),
+}
 
 /// Serves a connection on its shard's thread.
 pub(super) fn start(local: &Rc<Local>, stream: TcpStream, router: &Arc<Router>) {
@@ -35,26 +43,30 @@ pub(super) fn start(local: &Rc<Local>, stream: TcpStream, router: &Arc<Router>) 
     spawn_local(async move {
         let stream = Box::pin(requests(stream, router)).await;
         drop(load);
-        if let Some((stream, opening)) = stream {
-            // A task of its own follows, far smaller than this one.
-            local.attach_tcp(stream, opening);
+        // A task of its own follows, far smaller than this one.
+        match stream {
+            Some((stream, Taken::Hub(opening))) => local.attach_tcp(stream, opening),
+            Some((stream, Taken::Service(taken))) => local.attach_service_stream(stream, taken),
+            None => {}
         }
     });
 }
 
 /// Answers requests. Gives the socket back if one of them asked for a stream.
-async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, Opening)> {
-    let taken: RefCell<Option<Opening>> = RefCell::default();
+async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, Taken)> {
+    let taken: RefCell<Option<Taken>> = RefCell::default();
     let flushed = Rc::new(Cell::new(true));
     let bad_head = Rc::new(Cell::new(None));
     let service = service_fn(|request: Request<Incoming>| {
-        let version = request.version();
+        let (method, version) = (request.method().clone(), request.version());
         let mut router = Router::clone(&router);
         let taken = &taken;
         Box::pin(async move {
             let mut response = router.call(request.map(Body::new)).await?;
-            let Some(opening) = Stream::take(&mut response) else { return Ok(response) };
-            *taken.borrow_mut() = Some(with_head(opening, version, &response));
+            match take(&method, version, &mut response) {
+                Some(stream) => *taken.borrow_mut() = Some(stream),
+                None => return Ok(response),
+            }
             // Nothing is answered through hyper: what it sees of this request ends here.
             pending::<Result<Response<Body>, std::convert::Infallible>>().await
         })
@@ -86,28 +98,52 @@ async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, 
         Box::pin(bad_head::refuse(stream, status)).await;
         return None;
     }
-    let opening = taken.borrow_mut().take()?;
-    Some((connection.into_parts().io.stream.into_inner(), opening))
+    let taken = taken.borrow_mut().take()?;
+    Some((connection.into_parts().io.stream.into_inner(), taken))
 }
 
-/// Puts the response's head before the first bytes of the stream.
-fn with_head(mut opening: Opening, version: Version, response: &Response<Body>) -> Opening {
-    let mut head = Vec::with_capacity(512 + opening.bytes.len());
+/// Takes the stream out of a response, if there is one.
+fn take(method: &Method, version: Version, response: &mut Response<Body>) -> Option<Taken> {
+    if let Some(mut opening) = Stream::take(response) {
+        // The body has no length and so ends with the connection (RFC 9112 6.3), whatever is
+        // said here; but this is what event-stream servers have always said, and clients wait
+        // for.
+        let connection = if version == Version::HTTP_10 { "close" } else { "keep-alive" };
+        let mut bytes = head(response, &[(header::CONNECTION, connection)]);
+        bytes.append(&mut opening.bytes);
+        opening.bytes = bytes;
+        return Some(Taken::Hub(opening));
+    }
+    let encoded = response.headers().contains_key(header::CONTENT_ENCODING);
+    if *method == Method::HEAD || response.status() != StatusCode::OK || encoded {
+        // Such a response has no body, or not the one that was made.
+        return None;
+    }
+    let body = EventBody::take(response.extensions_mut())?;
+    let (framing, framed) = if version == Version::HTTP_10 {
+        (Framing::Close, None)
+    } else {
+        (Framing::Chunked, Some((header::TRANSFER_ENCODING, "chunked")))
+    };
+    let close = [(header::CONNECTION, "close")];
+    let more: Vec<_> = close.into_iter().chain(framed).collect();
+    Some(Taken::Service(ServiceStream { head: head(response, &more), framing, body }))
+}
+
+/// A stream's head, with more lines than the response has.
+fn head(response: &Response<Body>, more: &[(HeaderName, &str)]) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
     let date = httpdate::fmt_http_date(SystemTime::now());
-    write!(head, "HTTP/1.1 200 OK\r\ndate: {date}\r\n").expect("writing to a Vec never fails");
-    for (name, value) in response.headers() {
+    head.extend_from_slice(format!("HTTP/1.1 200 OK\r\ndate: {date}\r\n").as_bytes());
+    let own = response.headers().iter().map(|(name, value)| (name, value.as_bytes()));
+    for (name, value) in own.chain(more.iter().map(|(name, value)| (name, value.as_bytes()))) {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(value);
         head.extend_from_slice(b"\r\n");
     }
-    // The body has no length and so ends with the connection (RFC 9112 6.3), whatever is said
-    // here; but this is what event-stream servers have always said, and clients wait for.
-    let connection = if version == Version::HTTP_10 { "close" } else { "keep-alive" };
-    write!(head, "connection: {connection}\r\n\r\n").expect("writing to a Vec never fails");
-    head.append(&mut opening.bytes);
-    opening.bytes = head;
-    opening
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
 /// The socket under hyper, which remembers whether hyper still has something to write, and
@@ -194,7 +230,8 @@ mod tests {
     /// Sends `request`, then one byte every seven seconds if `trickle`, and checks after what
     /// time the connection is over, and what the answer began with.
     async fn check(request: &str, trickle: bool, time: Duration, answer: &str) {
-        let hub = Hub::builder().shards(1).access(Access::development()).build().await.unwrap();
+        let builder = Hub::builder().shards(1).access(Access::development()).page(true);
+        let hub = builder.build().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(request.as_bytes()).unwrap();

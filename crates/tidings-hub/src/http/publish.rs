@@ -111,7 +111,12 @@ pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Respons
 }
 
 async fn take(hub: &Hub, format: Format, request: Request) -> Result<Vec<EventId>, Refusal> {
-    if !hub.access().anonymous_publish {
+    let (parts, body) = request.into_parts();
+    let permissions = hub.permissions(&parts).await.ok_or_else(undecided)?;
+    if !permissions.may_publish_at_all() {
+        if hub.has_authorizer() {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "this request may not publish"));
+        }
         return Err(Refusal::new(
             StatusCode::UNAUTHORIZED,
             "this hub allows no anonymous publishers; --anonymous-publish opens it",
@@ -120,16 +125,28 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Vec<EventId
     }
     let max = hub.options().body_bytes_max;
     // Who waits for leave to send a body that is too large is told before it does.
-    let waits = request.headers().contains_key(header::EXPECT);
-    if waits && request.body().size_hint().lower() > max as u64 {
+    let waits = parts.headers.contains_key(header::EXPECT);
+    if waits && body.size_hint().lower() > max as u64 {
         return Err(too_large(max));
     }
-    let body = read_body(request.into_body(), max).await?;
+    let body = read_body(body, max).await?;
     let updates = format.updates(&body)?;
+    if let Some(update) = updates.iter().find(|update| !permissions.may_publish(update)) {
+        let topics = update.topics();
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            format!("this request may not publish about all of {topics:?}; nothing was published"),
+        ));
+    }
     let begun = Instant::now();
     let ids = hub.publish_all(updates).await.map_err(|error| refuse(format, &body, error))?;
     hub.metrics().publish_ack.observe(begun.elapsed().as_secs_f64());
     Ok(ids)
+}
+
+fn undecided() -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "nobody said in time what this request may do")
+        .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tidings_server::LastEventId;
 use super::query::Pairs;
 use super::refusal::Refusal;
 use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
-use crate::access::Rights;
+use crate::access::Permissions;
 use crate::feed::StreamOptions;
 use crate::hub::{Cursor, Hub, opening_bytes};
 use crate::limits::ID_BYTES_MAX;
@@ -35,15 +36,17 @@ impl Stream {
 }
 
 /// Opens a stream (Mercure, "subscription").
-pub(super) async fn subscribe(
-    State(hub): State<Hub>,
-    method: Method,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let pairs = Pairs::read(query.unwrap_or_default().as_bytes())?;
-    let asked = Asked::read(&pairs, &headers)?;
-    if asked.authorized || !hub.access().anonymous_subscribe {
+pub(super) async fn subscribe(State(hub): State<Hub>, parts: Parts) -> Result<Response, Refusal> {
+    let method = parts.method.clone();
+    let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
+    let asked = Asked::read(&pairs, &parts.headers)?;
+    let permissions = hub.permissions(&parts).await;
+    let undecided = permissions.is_none();
+    let rights = permissions.and_then(Permissions::rights);
+    if hub.has_authorizer() && rights.is_none() && !undecided {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "this request may not subscribe"));
+    }
+    if !hub.has_authorizer() && (asked.authorized || rights.is_none()) {
         let detail = if asked.authorized {
             "the stream option \"authorized\" needs a token, and none came"
         } else {
@@ -56,11 +59,17 @@ pub(super) async fn subscribe(
     let named = asked.named_cursor;
     // A stream that only says when to come back loses nothing: it goes on from where it was.
     let unmoved = cursor.to_string();
-    let opened = hub.open(selectors, Rights::Public, options, cursor).await;
-    let granted = opened.unwrap_or_else(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "a stream was not opened");
-        None
-    });
+    let granted = match rights {
+        Some(rights) => {
+            hub.open(selectors, rights, options, cursor).await.unwrap_or_else(|error| {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "a stream was not opened");
+                None
+            })
+        }
+        // Undecided: who is told to come back loses nothing.
+        None => None,
+    };
     let (mut response, cursor) = match granted {
         Some(granted) => (stream(&method, granted.opening), granted.cursor),
         None => (come_back(&method), unmoved),

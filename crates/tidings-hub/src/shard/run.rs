@@ -56,6 +56,8 @@ pub(crate) struct Local {
     reading: Semaphore,
     /// Set when the hub is going: the time over which its subscribers are to come back.
     leaving: Cell<Option<Duration>>,
+    /// Told when it is set.
+    going: Notify,
     /// Told of each subscriber that left.
     left: Notify,
 }
@@ -151,14 +153,27 @@ impl Local {
             routed: Notify::new(),
             reading: Semaphore::new(REPLAYS_READING),
             leaving: Cell::new(None),
+            going: Notify::new(),
             left: Notify::new(),
         }
     }
 
     /// Hands a socket, fresh from its request's head, to the shard.
     pub(crate) fn attach_tcp(self: &Rc<Self>, stream: TcpStream, opening: Opening) {
-        let patience = 3 * self.setting.heartbeat;
-        self.attach(Connection::Tcp(TcpSocket::new(stream, patience)), opening);
+        self.attach(Connection::Tcp(TcpSocket::new(stream, self.patience())), opening);
+    }
+
+    /// How long the kernel waits for a peer's acknowledgement before it gives up.
+    pub(super) fn patience(&self) -> Duration {
+        3 * self.setting.heartbeat
+    }
+
+    /// Waits until the hub is going.
+    pub(super) async fn going(&self) {
+        let going = self.going.notified();
+        if self.leaving.get().is_none() {
+            going.await;
+        }
     }
 
     /// Notes that a connection has come, until the guard is dropped.
@@ -418,6 +433,7 @@ impl Local {
             yield_now().await;
         }
         self.leaving.set(Some(spread));
+        self.going.notify_waiters();
         for slice in self.keys().chunks(SLICE_SOCKETS) {
             slice.iter().for_each(|key| self.say_goodbye(*key));
             yield_now().await;

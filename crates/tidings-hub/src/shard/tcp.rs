@@ -49,12 +49,28 @@ impl TcpSocket {
     }
 }
 
-impl Socket for TcpSocket {
-    fn write(&mut self, chunk: &Chunk<'_>) -> io::Result<usize> {
-        match chunk.pieces().as_slice() {
+impl TcpSocket {
+    /// Takes as many of the bytes as it can, without waiting.
+    ///
+    /// # Errors
+    /// As [`Socket::write`].
+    pub(super) fn write_pieces(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match pieces {
             [piece] => self.stream.try_write(piece),
             pieces => self.stream.try_write_vectored(pieces),
         }
+    }
+
+    /// Whether closing it resets the connection, upon which the peer gets an error and no end.
+    pub(super) fn reset_on_close(&self, reset: bool) {
+        // Only a socket that is broken already refuses.
+        let _ = SockRef::from(&self.stream).set_linger(reset.then_some(Duration::ZERO));
+    }
+}
+
+impl Socket for TcpSocket {
+    fn write(&mut self, chunk: &Chunk<'_>) -> io::Result<usize> {
+        self.write_pieces(chunk.pieces())
     }
 
     fn set_full(&mut self, full: bool) {

@@ -228,6 +228,20 @@ impl Connection {
         read > 0
     }
 
+    /// Reads until these bytes have come, and takes none.
+    pub(crate) async fn until(&mut self, bytes: &[u8]) {
+        while !self.read.windows(bytes.len()).any(|window| window == bytes) {
+            assert!(self.more().await, "the connection ended before {bytes:?}");
+        }
+    }
+
+    /// All that is left as text, and whether the connection was reset then.
+    pub(crate) async fn rest(&mut self) -> (String, bool) {
+        let read = self.socket.read_to_end(&mut self.read);
+        let read = tokio::time::timeout(PATIENCE, read).await.expect("the connection ends");
+        (String::from_utf8(std::mem::take(&mut self.read)).expect("text"), read.is_err())
+    }
+
     async fn take(&mut self, count: usize) -> Vec<u8> {
         while self.read.len() < count {
             assert!(self.more().await, "the connection ended inside a response");
@@ -420,6 +434,18 @@ impl Stream {
             data.push(self.event().await.data);
         }
         data
+    }
+
+    /// The data of all events until one of this type.
+    pub(crate) async fn until_type(&mut self, event_type: &str) -> Vec<String> {
+        let mut data = Vec::new();
+        loop {
+            let event = self.event().await;
+            if event.event_type == event_type {
+                return data;
+            }
+            data.push(event.data);
+        }
     }
 
     /// All events until the end.

@@ -27,3 +27,6 @@ mod page;
 
 mod connection;
 mod injection;
+
+mod embedding;
+mod examples;

@@ -31,7 +31,7 @@ pub(crate) struct Server {
 
 /// A hub for development, with clock and metrics, on two shards.
 pub(crate) fn open() -> HubBuilder {
-    Hub::builder().shards(2).access(Access::development()).demo(true).admin(true)
+    Hub::builder().shards(2).access(Access::development()).page(true).demo(true).admin(true)
 }
 
 pub(crate) fn runtime() -> Runtime {

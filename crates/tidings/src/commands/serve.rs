@@ -47,6 +47,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         .heartbeat(config.heartbeat)
         .streams_max(streams_max)
         .body_bytes_max(config.body_bytes_max)
+        .page(true)
         .demo(demo)
         .admin(admin.is_none() && is_local)
         .access(access.clone());

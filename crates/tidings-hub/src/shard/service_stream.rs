@@ -1,0 +1,150 @@
+//! The direct lane for an event stream of the service that the hub lives in: its body is polled
+//! here, and written to the socket with nothing in between.
+//!
+//! It follows no feed and has no place in the journal. It ends with its body: over HTTP/1.1 the
+//! last chunk says that it is whole, over HTTP/1.0 a reset says that it is not.
+
+use std::future::poll_fn;
+use std::io::{ErrorKind, IoSlice, Write as _};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http_body::Body as _;
+use tidings_server::EventBody;
+use tokio::net::TcpStream;
+use tokio::task::{spawn_local, yield_now};
+
+use super::Socket as _;
+use super::run::Local;
+use super::tcp::TcpSocket;
+use crate::limits::STALL_TIME;
+
+/// A piece of so many bytes was not the last that was ready.
+const FULL_PIECE_BYTES: usize = 16 << 10;
+
+/// How the end of a body is told (RFC 9112 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Each piece says its length, and the last one has none.
+    Chunked,
+    /// The connection's end is the body's.
+    Close,
+}
+
+/// What a connection is to become that asked for such a stream.
+#[derive(Debug)]
+pub(crate) struct ServiceStream {
+    pub(crate) head: Vec<u8>,
+    pub(crate) framing: Framing,
+    pub(crate) body: EventBody,
+}
+
+/// The stream ends before its body does: the peer has gone, or took nothing for too long, or
+/// the body failed.
+struct Cut;
+
+impl Local {
+    /// Hands a socket, fresh from its request's head, to such a stream.
+    pub(crate) fn attach_service_stream(self: &Rc<Self>, socket: TcpStream, stream: ServiceStream) {
+        let local = Rc::clone(self);
+        spawn_local(async move {
+            let _load = local.count_connection();
+            let socket = TcpSocket::new(socket, local.patience());
+            let writer = Writer { socket, framing: stream.framing };
+            tokio::select! {
+                biased;
+                // Who asked comes back, or knows that this was not all.
+                () = local.going() => {}
+                _ = writer.run(stream.head, stream.body) => {}
+            }
+        });
+    }
+}
+
+struct Writer {
+    socket: TcpSocket,
+    framing: Framing,
+}
+
+impl Writer {
+    async fn run(mut self, head: Vec<u8>, mut body: EventBody) -> Result<(), Cut> {
+        if self.framing == Framing::Close {
+            // Until the body has ended, an end of the connection is to be seen as a cut,
+            // whatever brings it about.
+            self.socket.reset_on_close(true);
+        }
+        self.write(&[&head]).await?;
+        drop(head);
+        let mut size = Vec::with_capacity(10);
+        while let Some(bytes) = self.next(&mut body).await? {
+            match self.framing {
+                Framing::Chunked => {
+                    size.clear();
+                    write!(size, "{:x}\r\n", bytes.len()).expect("writing to a Vec never fails");
+                    self.write(&[&size, &bytes, b"\r\n"]).await?;
+                }
+                Framing::Close => self.write(&[&bytes]).await?,
+            }
+            // A source that always has more, and a peer that takes it all, are not alone here.
+            if bytes.len() >= FULL_PIECE_BYTES {
+                yield_now().await;
+            }
+        }
+        match self.framing {
+            Framing::Chunked => self.write(&[b"0\r\n\r\n"]).await?,
+            Framing::Close => self.socket.reset_on_close(false),
+        }
+        Ok(())
+    }
+
+    /// The body's next piece, for as long as the peer is there.
+    async fn next(&mut self, body: &mut EventBody) -> Result<Option<Bytes>, Cut> {
+        poll_fn(|context| {
+            if self.socket.poll_gone(context).is_ready() {
+                return Poll::Ready(Err(Cut));
+            }
+            Pin::new(&mut *body).poll_frame(context).map(|frame| match frame {
+                None => Ok(None),
+                // The body has logged why.
+                Some(Err(_)) => Err(Cut),
+                Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+            })
+        })
+        .await
+    }
+
+    async fn write(&mut self, pieces: &[&[u8]]) -> Result<(), Cut> {
+        let mut slices: [IoSlice<'_>; 3] = [IoSlice::new(&[]); 3];
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            *slice = IoSlice::new(piece);
+        }
+        let mut rest = &mut slices[..pieces.len()];
+        while !rest.is_empty() {
+            match self.socket.write_pieces(rest) {
+                Ok(0) => return Err(Cut),
+                Ok(bytes) => IoSlice::advance_slices(&mut rest, bytes),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.room().await?,
+                Err(_) => return Err(Cut),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the socket to take something again.
+    async fn room(&mut self) -> Result<(), Cut> {
+        self.socket.set_full(true);
+        let socket = &mut self.socket;
+        let room = poll_fn(|context| {
+            if socket.poll_gone(context).is_ready() {
+                return Poll::Ready(Err(Cut));
+            }
+            socket.poll_writable(context).map(Ok)
+        });
+        // On the heap, since few streams are ever here and all would carry the timer's size.
+        let room = Box::pin(tokio::time::timeout(STALL_TIME, room)).await;
+        self.socket.set_full(false);
+        room.unwrap_or(Err(Cut))
+    }
+}

@@ -1,0 +1,12 @@
+//! Events whose data is JSON.
+
+use serde::Serialize;
+use tidings_sse::Event;
+
+/// An event whose data is `value` as JSON, in one line.
+///
+/// # Errors
+/// If `value` cannot be JSON, as a map whose keys are no strings.
+pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Event, serde_json::Error> {
+    serde_json::to_string(value).map(Event::new)
+}

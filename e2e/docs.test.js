@@ -1,0 +1,221 @@
+// The snippets of docs/publish-from.md and docs/server.md, taken from there and run for real.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Command } from "./command.js";
+import { Hub } from "./hub.js";
+import { until } from "./until.js";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const TOPIC = "https://example.com/books/1";
+/** Maven may have to fetch all of Spring first. */
+const MAVEN_MS_MAX = 15 * 60_000;
+
+/**
+ * The snippet that a document marks for running under this name.
+ *
+ * @param {string} document
+ * @param {string} name
+ */
+function snippet(document, name) {
+  const text = readFileSync(join(ROOT, "docs", document), "utf8");
+  const [, after] = text.split(`<!-- run: ${name} -->\n`);
+  const code = after?.match(/^```\w+\n([^]*?)^```$/m)?.[1];
+  assert.ok(code, `docs/${document} marks nothing as ${name}`);
+  return code;
+}
+
+/**
+ * A folder that goes when the test ends.
+ *
+ * @param {import("node:test").TestContext} test
+ * @param {string} parent
+ */
+function folder(test, parent = tmpdir()) {
+  mkdirSync(parent, { recursive: true });
+  const made = mkdtempSync(join(parent, "tidings-docs-"));
+  test.after(() => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
+
+/** @param {string} program */
+function has(program) {
+  return (process.env.PATH ?? "").split(delimiter).some((path) => existsSync(join(path, program)));
+}
+
+/**
+ * Runs a program to its end.
+ *
+ * @param {string} program
+ * @param {string[]} args
+ * @param {import("node:child_process").SpawnSyncOptions} options
+ */
+function run(program, args, options) {
+  const ended = spawnSync(program, args, { encoding: "utf8", timeout: 120_000, ...options });
+  assert.equal(ended.status, 0, `${program} ${args.join(" ")}: ${ended.error ?? ""}${ended.stdout}${ended.stderr}`);
+  return String(ended.stdout).trim();
+}
+
+/**
+ * What the hub has about the topic: the first event's data and id.
+ *
+ * @param {Hub} hub
+ */
+async function published(hub) {
+  const query = new URLSearchParams({ topic: TOPIC, lastEventID: "earliest" });
+  const response = await fetch(`${hub.mercure}?${query}`, { signal: AbortSignal.timeout(20_000) });
+  let text = "";
+  assert.ok(response.body);
+  for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+    text += piece;
+    const event = text.match(/^id: (.*)\ndata: (.*)\n\n/m);
+    if (event) return { id: event[1], data: event[2] };
+  }
+  throw new Error(`the stream ended with ${text}`);
+}
+
+const cargo = join(ROOT, "target", "debug", "examples", "publish");
+
+/** @type {{ name: string, from: string, needs?: string, file: string, command: (file: string) => [string, string[]] }[]} */
+const PUBLISHERS = [
+  { name: "sh", from: "curl", needs: "curl", file: "publish.sh", command: (file) => ["sh", ["-eu", file]] },
+  { name: "python", from: "Python", file: "publish.py", command: (file) => [process.env.PYTHON ?? "python3", [file]] },
+  { name: "php", from: "PHP", needs: "php", file: "publish.php", command: (file) => ["php", [file]] },
+  { name: "go", from: "Go", needs: "go", file: "main.go", command: (file) => ["go", ["run", file]] },
+  { name: "rust", from: "Rust", file: "publish.rs", command: () => [cargo, []] },
+];
+
+for (const { name, from, needs, file, command } of PUBLISHERS) {
+  const skip = needs !== undefined && !has(needs) && `there is no ${needs} here`;
+  test(`the snippet in ${from} publishes`, { skip }, async (test) => {
+    const hub = await Hub.start(test);
+    const code = snippet("publish-from.md", name);
+    const path = join(folder(test), file);
+    writeFileSync(path, code);
+    if (name === "rust") {
+      // The example is the snippet with a first comment, so that cargo builds it.
+      const example = readFileSync(join(ROOT, "crates/tidings-client/examples/publish.rs"), "utf8");
+      assert.ok(example.endsWith(code), "crates/tidings-client/examples/publish.rs is no longer the snippet");
+      run("cargo", ["build", "--quiet", "--locked", "--package", "tidings-client", "--example", "publish"], {
+        cwd: ROOT,
+        timeout: MAVEN_MS_MAX,
+      });
+    }
+    const [program, args] = command(path);
+    const id = run(program, args, { env: { ...process.env, HUB: hub.mercure } });
+    assert.deepEqual(await published(hub), { id, data: `{"from":"${from}"}` });
+  });
+}
+
+/**
+ * Starts a snippet for Express, and gives its URL.
+ *
+ * @param {import("node:test").TestContext} test
+ * @param {string} code
+ * @param {string} [hub]
+ */
+async function express(test, code, hub = "") {
+  // Below the folder in which its imports are found.
+  const path = join(folder(test, fileURLToPath(new URL("node_modules/.docs", import.meta.url))), "server.mjs");
+  writeFileSync(path, code);
+  const server = new Command(test, "env", [`HUB=${hub}`, "PORT=0", process.execPath, path]);
+  await server.prints("\n");
+  return server.output.trim();
+}
+
+/**
+ * Posts a book to a service that publishes it.
+ *
+ * @param {Hub} hub
+ * @param {string} url
+ */
+async function saveBook(hub, url) {
+  const body = JSON.stringify({ from: "a form" });
+  const headers = { "Content-Type": "application/json" };
+  const saved = await fetch(`${url}/books/1`, { method: "POST", headers, body });
+  assert.equal(saved.status, 200);
+  assert.deepEqual(await published(hub), { id: await saved.text(), data: body });
+}
+
+/**
+ * Reads two ticks of a clock.
+ *
+ * @param {string} url
+ */
+async function twoTicks(url) {
+  const response = await fetch(`${url}/clock`, { signal: AbortSignal.timeout(20_000) });
+  assert.match(response.headers.get("content-type") ?? "", /^text\/event-stream/);
+  let text = "";
+  assert.ok(response.body);
+  for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+    text += piece;
+    if ((text.match(/^data: ?\{"utc":"\d\d:\d\d:\d\d"\}\n\n/gm) ?? []).length >= 2) return;
+  }
+  assert.fail(`the clock ended with ${text}`);
+}
+
+test("the snippet for Express publishes", async (test) => {
+  const hub = await Hub.start(test);
+  await saveBook(hub, await express(test, snippet("publish-from.md", "express"), hub.mercure));
+});
+
+test("the clock in Express ticks", async (test) => {
+  await twoTicks(await express(test, snippet("server.md", "express-clock")));
+});
+
+const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <parent>
+    <groupId>org.springframework.boot</groupId>
+    <artifactId>spring-boot-starter-parent</artifactId>
+    <version>3.5.0</version>
+  </parent>
+  <groupId>com.example</groupId>
+  <artifactId>events</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.springframework.boot</groupId>
+      <artifactId>spring-boot-starter-web</artifactId>
+    </dependency>
+  </dependencies>
+</project>
+`;
+
+const APPLICATION = `package com.example;
+
+@org.springframework.boot.autoconfigure.SpringBootApplication
+public class Application {
+    public static void main(String[] arguments) {
+        org.springframework.boot.SpringApplication.run(Application.class, arguments);
+    }
+}
+`;
+
+const noMaven = !(has("mvn") && has("java")) && "there is no Maven here";
+
+test("the snippets for Spring publish and tick", { skip: noMaven }, async (test) => {
+  const hub = await Hub.start(test);
+  const project = folder(test);
+  const sources = join(project, "src/main/java/com/example");
+  mkdirSync(sources, { recursive: true });
+  writeFileSync(join(project, "pom.xml"), POM);
+  writeFileSync(join(sources, "Application.java"), APPLICATION);
+  const files = { "BookController.java": "publish-from.md", "ClockController.java": "server.md" };
+  for (const [file, document] of Object.entries(files)) {
+    writeFileSync(join(sources, file), snippet(document, `spring ${file}`));
+  }
+  const classpath = ["dependency:build-classpath", "-Dmdep.outputFile=classpath.txt"];
+  run("mvn", ["-q", "-B", "compile", ...classpath], { cwd: project, timeout: MAVEN_MS_MAX });
+  const classes = `target/classes${delimiter}${readFileSync(join(project, "classpath.txt"), "utf8").trim()}`;
+  const java = ["-cp", classes, "com.example.Application", "--server.port=0", "--server.address=127.0.0.1"];
+  const server = new Command(test, "env", ["-C", project, `HUB=${hub.mercure}`, "java", ...java]);
+  const port = await until("Spring says its port", () => server.output.match(/started on port (\d+)/)?.[1], 120_000);
+  await saveBook(hub, `http://127.0.0.1:${port}`);
+  await twoTicks(`http://127.0.0.1:${port}`);
+});

@@ -111,9 +111,16 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "TIDINGS_DEMO", value_parser = clap::builder::FalseyValueParser::new(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) demo: Option<bool>,
-    /// Where updates are remembered
+    /// Where updates are remembered [default: disk]
     #[arg(long, env = "TIDINGS_JOURNAL", value_enum)]
     pub(crate) journal: Option<JournalKind>,
+    /// The folder of the journal on disk [default: $STATE_DIRECTORY, else tidings in
+    /// $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, env = "TIDINGS_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// When the journal on disk is synced [default: always]
+    #[arg(long, env = "TIDINGS_SYNC", value_enum)]
+    pub(crate) sync: Option<Sync>,
     /// Everybody who reaches the hub may subscribe to public updates
     #[arg(long, alias = "anonymous", env = "TIDINGS_ANONYMOUS_SUBSCRIBE",
           value_parser = clap::builder::FalseyValueParser::new(),
@@ -146,8 +153,21 @@ pub(crate) struct ServeArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum JournalKind {
+    /// On disk: what was acknowledged outlives restarts and crashes
+    Disk,
     /// In memory: lost when the hub stops
     Memory,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Sync {
+    /// Before each acknowledgement: it outlives a power cut
+    #[default]
+    Always,
+    /// Every second: a power cut may take the last of what was acknowledged, a crash of the
+    /// hub takes nothing
+    Interval,
 }
 
 /// Publish an update to a hub.
@@ -199,8 +219,9 @@ pub(crate) struct SubscribeArgs {
     /// What to subscribe to; `*` is everything
     #[arg(required = true)]
     pub(crate) topics: Vec<String>,
-    /// Where to begin: `now`, `earliest`, or after the event with this id
-    #[arg(long, value_name = "ID", default_value = "now")]
+    /// Where to begin: `now`, `earliest`, after the event with this id, at a time
+    /// (2026-01-31T12:00:00Z), so long ago (10m), or with the `last` event of each topic
+    #[arg(long, value_name = "PLACE", default_value = "now")]
     pub(crate) from: String,
     /// Only events of this type; repeatable
     #[arg(long = "type", value_name = "TYPE")]

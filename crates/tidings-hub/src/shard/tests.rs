@@ -115,7 +115,7 @@ impl World {
             update = update.about(TOPICS[*topic]);
         }
         let update = if private { update.private() } else { update };
-        now(self.journal.append(vec![update])).unwrap();
+        now(self.journal.append(vec![update], None)).unwrap();
         self.published.push(Published { topics: topics.to_vec(), private });
     }
 
@@ -158,7 +158,7 @@ impl World {
             Source::Updates { selectors: selectors.clone(), rights: Rights::Public, options };
         let core = &mut self.shards[shard].0;
         let until = self.journal.edges().last.position;
-        let due = Due { after: Position::new(start), until };
+        let due = Due { after: Position::new(start), until, ..Due::NOTHING };
         let key = core.join(wire.clone(), source, due, b":\nretry: 3000\n\n".to_vec());
         let step = core.catch_up(key);
         let batch = None;

@@ -19,6 +19,8 @@ mod heartbeat;
 mod cors;
 mod origin;
 
+mod power_cut;
+
 mod clock;
 mod health;
 mod metrics;

@@ -13,7 +13,8 @@ use crate::access::{Access, Rights};
 use crate::feed::{Source, StreamOptions};
 use crate::http::start_clock;
 use crate::journal::{
-    AppendError, Appended, Before, IdempotencyKey, Journal, MemoryJournal, Position, ReadError, Retention,
+    AppendError, Appended, Before, IdempotencyKey, Journal, MemoryJournal, Position, ReadError,
+    Retention,
 };
 use crate::limits::{
     APPENDING_BYTES, DRAIN_TIME, HEARTBEAT, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX,
@@ -354,8 +355,11 @@ impl Hub {
                     Some(missed) => {
                         self.metrics().gap(GapCause::Resume, 1);
                         due.told = missed.newest;
-                        let goes_on =
-                            if missed.resume.position > place.position { missed.resume } else { place };
+                        let goes_on = if missed.resume.position > place.position {
+                            missed.resume
+                        } else {
+                            place
+                        };
                         due.after = goes_on.position;
                         let oldest = missed.oldest.to_string();
                         tell(Notice::Gap { asked: Some(asked), oldest }, &goes_on.to_event_id());

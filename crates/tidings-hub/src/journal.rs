@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use tidings_sse::EventId;
 use tokio::sync::Notify;
 
-pub use disk::{DiskJournal, DiskOptions, OpenError, Promise};
+pub use disk::{DiskJournal, DiskOptions, JournalFile, OpenError, Promise, Summary};
 pub use id::{Epoch, HubId};
 pub use memory::MemoryJournal;
 pub use once::{Appended, IdempotencyKey, InvalidKey};

@@ -26,8 +26,8 @@ pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};
 pub use journal::{
     AppendError, Appended, Batch, Before, DiskJournal, DiskOptions, Edges, Epoch, Follower, HubId,
-    IdempotencyKey, InvalidKey, Journal, Keep, MemoryJournal, Missed, OpenError, Pending, Position,
-    Promise, ReadError, Record, Retention, RetentionRule, Tail,
+    IdempotencyKey, InvalidKey, Journal, JournalFile, Keep, MemoryJournal, Missed, OpenError,
+    Pending, Position, Promise, ReadError, Record, Retention, RetentionRule, Summary, Tail,
 };
 pub use selector::{InvalidSelectors, Selector, Selectors};
 pub use shard::StreamBody;

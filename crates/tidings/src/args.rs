@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Explain an event stream line by line
     Inspect(InspectArgs),
+    /// Look at the journal on disk, check, export, copy or trim it
+    Journal(JournalArgs),
 }
 
 impl Default for Command {
@@ -159,7 +161,9 @@ pub(crate) enum JournalKind {
     Memory,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Sync {
     /// Before each acknowledgement: it outlives a power cut
@@ -168,6 +172,66 @@ pub(crate) enum Sync {
     /// Every second: a power cut may take the last of what was acknowledged, a crash of the
     /// hub takes nothing
     Interval,
+}
+
+/// Look at the journal on disk, check, export, copy or trim it.
+///
+/// All but `trim` may be done while a hub uses the journal.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidings journal show
+  tidings journal export --from 2026-01-31T12:00:00Z > updates.ndjson
+  tidings journal backup /backup/tidings-today
+  tidings journal trim --age 7d")]
+pub(crate) struct JournalArgs {
+    /// The folder of the journal [default: the same as that of `serve`]
+    #[arg(long, global = true, env = "TIDINGS_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: JournalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Say what the journal holds
+    Show {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at everything, and say what is wrong; exit code 1 if anything is
+    Check,
+    /// Print all updates, a line of JSON each, as `application/x-ndjson` publishes them
+    Export {
+        /// Begin after this id of the hub's own, or at a time (2026-01-31T12:00:00Z)
+        #[arg(long, value_name = "PLACE")]
+        from: Option<String>,
+        /// With each update's place and time, which no hub takes when they are published
+        #[arg(long)]
+        details: bool,
+    },
+    /// Write a copy, as of one moment, that a hub can use
+    Backup {
+        /// The folder for it
+        to: PathBuf,
+    },
+    /// Drop what is beyond these bounds, and make the file smaller. No hub may run on it
+    Trim(TrimArgs),
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub(crate) struct TrimArgs {
+    /// Keep so many updates
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Keep so many bytes, each update counted with an allowance
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) bytes: Option<bytesize::ByteSize>,
+    /// Keep what is no older
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) age: Option<Duration>,
 }
 
 /// Publish an update to a hub.

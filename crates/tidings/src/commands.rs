@@ -7,6 +7,7 @@ mod output;
 mod resume;
 
 pub(crate) mod inspect;
+pub(crate) mod journal;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod subscribe;

@@ -151,9 +151,8 @@ pub(crate) fn data_dir(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(named) = named {
         return Ok(named.to_owned());
     }
-    let variable = |name: &str| {
-        std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
-    };
+    let variable =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     // systemd names it for a service; of several the first is meant.
     let state = std::env::var("STATE_DIRECTORY").ok();
     let state = state.and_then(|paths| paths.split(':').next().map(PathBuf::from));

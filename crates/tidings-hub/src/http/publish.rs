@@ -46,10 +46,7 @@ impl Format {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 format!("the content type is {given:?}; allowed are: {}", Self::NAMES),
             )
-            .with(
-                HeaderName::from_static("accept-post"),
-                HeaderValue::from_static(Self::NAMES),
-            )),
+            .with(HeaderName::from_static("accept-post"), HeaderValue::from_static(Self::NAMES))),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod clock;
 mod file;
+mod inspect;
 mod query;
 mod readers;
 mod record;
@@ -23,6 +24,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub use file::OpenError;
+pub use inspect::{JournalFile, Summary};
 
 use self::clock::Clock;
 use self::file::{Folder, Identity, position, take};
@@ -38,6 +40,7 @@ use super::{
     ReadError, Record, Retention, RetentionRule, Tail,
 };
 use crate::access::Rights;
+use crate::limits::TRIM_INTERVAL;
 use crate::selector::Selectors;
 use crate::update::Update;
 
@@ -59,12 +62,7 @@ pub struct DiskOptions {
 
 impl Default for DiskOptions {
     fn default() -> Self {
-        Self {
-            promise: Promise::default(),
-            retention: Vec::new(),
-            vfs: None,
-            now: SystemTime::now,
-        }
+        Self { promise: Promise::default(), retention: Vec::new(), vfs: None, now: SystemTime::now }
     }
 }
 
@@ -107,8 +105,8 @@ impl DiskJournal {
         let bounds = Retention { bytes: 1 << 30, ..Retention::default() };
         rules.push(RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds });
         let classes = Classes::load(&mut connection, &identity, rules).map_err(failed)?;
-        let (state, clock) = restore(&connection, &identity, &classes, (options.now)())
-            .map_err(failed)?;
+        let (state, clock) =
+            restore(&connection, &identity, &classes, (options.now)()).map_err(failed)?;
         let keys = connection
             .query_row("SELECT count(*) FROM keys", [], |row| row.get::<_, i64>(0))
             .map_err(failed)?;
@@ -135,6 +133,26 @@ impl DiskJournal {
         Ok(Self { identity, shared, readers, writer: Mutex::new(Some(writer)) })
     }
 
+    /// Waits until all that has to go by the rules of retention has gone, and tells from time
+    /// to time how many updates are left at most.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub async fn trimmed(&self, mut progress: impl FnMut(u64)) -> Result<(), AppendError> {
+        let looks = || self.shared.state.lock().looks;
+        let begun = looks();
+        // The look that is under way may have begun before.
+        while looks() < begun + 2 {
+            if self.shared.is_closed() {
+                return Err(AppendError::Unavailable("its writer has ended".into()));
+            }
+            let edges = self.edges();
+            progress(edges.last.position.number() + 1 - edges.first.number());
+            tokio::time::sleep(TRIM_INTERVAL / 4).await;
+        }
+        Ok(())
+    }
+
     /// Asks the readers for updates in (`after`, `until`].
     async fn read_disk(
         &self,
@@ -154,9 +172,8 @@ impl DiskJournal {
                 let part = query::part(connection, &identity, (after, until), interest, which)?;
                 let missed = with_id(connection, &identity, after, missed)?;
                 // What is gone may reach further than what was asked for.
-                let through = missed.map_or(part.through, |missed| {
-                    part.through.max(missed.resume.position)
-                });
+                let through =
+                    missed.map_or(part.through, |missed| part.through.max(missed.resume.position));
                 Ok(Batch { records: part.records, through, missed })
             })
         };
@@ -199,11 +216,7 @@ fn with_id(
 }
 
 /// The hub's id of a place.
-fn id_at(
-    connection: &Connection,
-    identity: &Identity,
-    at: Position,
-) -> rusqlite::Result<HubId> {
+fn id_at(connection: &Connection, identity: &Identity, at: Position) -> rusqlite::Result<HubId> {
     if at == Position::START {
         return Ok(HubId::start(identity.epoch));
     }
@@ -218,9 +231,8 @@ fn restore(
     classes: &Classes,
     now: SystemTime,
 ) -> rusqlite::Result<(State, Clock)> {
-    let place = |name| -> rusqlite::Result<Position> {
-        Ok(position(take(connection, name)?.unwrap_or(0)))
-    };
+    let place =
+        |name| -> rusqlite::Result<Position> { Ok(position(take(connection, name)?.unwrap_or(0))) };
     let mut dropped = Dropped::new(identity.keys);
     let topics = connection
         .prepare("SELECT topic, position FROM dropped")?
@@ -236,7 +248,8 @@ fn restore(
     let mut last = noted.unwrap_or(HubId::start(identity.epoch));
     let mut time = record::time(take(connection, "trimmed_time")?.unwrap_or(0));
     let mut age = take::<i64>(connection, "trimmed_age")?.unwrap_or(0);
-    let newest = format!("SELECT {}, age FROM updates ORDER BY position DESC LIMIT 1", record::COLUMNS);
+    let newest =
+        format!("SELECT {}, age FROM updates ORDER BY position DESC LIMIT 1", record::COLUMNS);
     let mut newest = connection.prepare(&newest)?;
     let mut rows = newest.query([])?;
     if let Some(row) = rows.next()? {
@@ -300,9 +313,10 @@ impl Journal for DiskJournal {
                 return ready(None);
             }
             let (id, rights) = (id.to_owned(), rights.clone());
-            return Box::pin(self.readers.run(move |connection| {
-                query::find(connection, &identity, &id, &rights)
-            }));
+            return Box::pin(
+                self.readers
+                    .run(move |connection| query::find(connection, &identity, &id, &rights)),
+            );
         };
         let at = hub_id.position;
         {
@@ -336,9 +350,7 @@ impl Journal for DiskJournal {
             return Box::pin(std::future::ready(Ok(missed)));
         }
         let identity = self.identity;
-        Box::pin(self.readers.run(move |connection| {
-            with_id(connection, &identity, after, missed)
-        }))
+        Box::pin(self.readers.run(move |connection| with_id(connection, &identity, after, missed)))
     }
 
     fn read<'a>(

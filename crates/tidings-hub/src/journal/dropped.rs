@@ -150,7 +150,9 @@ mod tests {
     fn a_private_update_is_missed_by_nobody_without_a_grant() {
         let mut dropped = Dropped::new(Keys::random());
         dropped.note(Position(1), &update("a").private());
-        assert!(!dropped.missed(Position::START, &Selectors::topic("a"), &Rights::Public).is_some());
+        assert!(
+            !dropped.missed(Position::START, &Selectors::topic("a"), &Rights::Public).is_some()
+        );
         assert!(!dropped.missed(Position::START, &Selectors::all(), &Rights::Public).is_some());
     }
 
@@ -166,6 +168,8 @@ mod tests {
             let selectors = Selectors::topic(format!("t{position}"));
             assert!(dropped.missed(Position(position - 1), &selectors, &Rights::Public).is_some());
         }
-        assert!(dropped.missed(Position(count), &Selectors::topic("t1"), &Rights::Public).is_none());
+        assert!(
+            dropped.missed(Position(count), &Selectors::topic("t1"), &Rights::Public).is_none()
+        );
     }
 }

@@ -12,6 +12,7 @@ mod subscribe;
 mod cursor;
 mod notices;
 mod resume;
+mod starts;
 
 mod drain;
 mod heartbeat;

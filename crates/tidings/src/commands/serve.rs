@@ -114,7 +114,9 @@ fn unopened(error: OpenError) -> anyhow::Error {
         OpenError::InUse { .. } => {
             "stop it first; --data-dir names another folder, --journal memory needs none"
         }
-        OpenError::Unusable { .. } => "--data-dir names another folder, --journal memory needs none",
+        OpenError::Unusable { .. } => {
+            "--data-dir names another folder, --journal memory needs none"
+        }
         OpenError::Foreign { .. } => "--data-dir names another folder",
         OpenError::Format { .. } => "run that version, or name another folder with --data-dir",
         OpenError::Corrupt { .. } => {

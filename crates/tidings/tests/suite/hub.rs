@@ -53,12 +53,14 @@ impl Hub {
     /// A hub that may open so many files.
     pub(crate) fn with_descriptors(count: usize) -> Self {
         let mut command = Command::new("sh");
-        let script = format!("ulimit -n {count}; exec \"$0\" serve --listen 127.0.0.1:0 --journal memory");
+        let script =
+            format!("ulimit -n {count}; exec \"$0\" serve --listen 127.0.0.1:0 --journal memory");
         command.args(["-c", &script, TIDINGS]);
         Self::run(command)
     }
 
-    fn run(mut command: Command) -> Self {
+    /// A hub that this command starts.
+    pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,6 +1,7 @@
 //! The command as it is run: the real process, its sockets, signals and exit codes, and what
 //! it does when others misbehave.
 
+mod checker;
 mod hub;
 mod wire;
 
@@ -8,6 +9,7 @@ mod bad_requests;
 mod client_commands;
 mod comings_and_goings;
 mod descriptors;
+mod durability;
 mod overload;
 mod retention;
 mod stalled_readers;

@@ -15,7 +15,7 @@ use super::super::{Epoch, HubId, Position};
 const APPLICATION: i32 = 0x5464_6773;
 /// The layout that this version reads and writes.
 pub(super) const FORMAT: i32 = 1;
-const DATABASE: &str = "journal.db";
+pub(super) const DATABASE: &str = "journal.db";
 const LOCK: &str = "journal.lock";
 
 /// `docs/journal.md` says what each column means.
@@ -148,7 +148,7 @@ impl Folder {
 }
 
 /// What the journal remembers may be private: only its own user reads it.
-fn make_private(path: &Path) -> io::Result<()> {
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -292,9 +292,7 @@ impl OpenError {
         let path = path.to_owned();
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::Foreign { path },
-            Some(ErrorCode::DatabaseCorrupt) => {
-                Self::Corrupt { path, detail: error.to_string() }
-            }
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, detail: error.to_string() },
             _ if matches!(
                 error,
                 rusqlite::Error::QueryReturnedNoRows

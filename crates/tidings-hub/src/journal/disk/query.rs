@@ -170,11 +170,7 @@ fn is_last(
 }
 
 /// Whether the index has an entry for `key` after `at`.
-pub(super) fn has_newer(
-    connection: &Connection,
-    key: u64,
-    at: Position,
-) -> rusqlite::Result<bool> {
+pub(super) fn has_newer(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM topics WHERE topic = ?1 AND position > ?2 LIMIT 1")?
         .exists([key.cast_signed(), number(at)])
@@ -187,15 +183,13 @@ pub(super) fn find(
     id: &str,
     rights: &Rights,
 ) -> rusqlite::Result<Option<Position>> {
-    let mut statement = connection
-        .prepare_cached("SELECT position FROM ids WHERE id = ?1 ORDER BY position")?;
+    let mut statement =
+        connection.prepare_cached("SELECT position FROM ids WHERE id = ?1 ORDER BY position")?;
     let mut rows = statement.query([identity.keys.id(id).cast_signed()])?;
     while let Some(row) = rows.next()? {
         let at = position(row.get(0)?);
         let record = record::at(connection, identity, at)?;
-        let is_it = |record: &Record| {
-            rights.may_read(&record.update) && record.id().as_str() == id
-        };
+        let is_it = |record: &Record| rights.may_read(&record.update) && record.id().as_str() == id;
         if record.as_ref().is_some_and(is_it) {
             return Ok(Some(at));
         }

@@ -52,12 +52,9 @@ pub(super) fn insert(
         entry.execute(params![key.cast_signed(), number(record.position)])?;
     }
     if let Some(id) = event.id() {
-        connection
-            .prepare_cached("INSERT INTO ids (id, position) VALUES (?1, ?2)")?
-            .execute(params![
-                identity.keys.id(id.as_str()).cast_signed(),
-                number(record.position)
-            ])?;
+        connection.prepare_cached("INSERT INTO ids (id, position) VALUES (?1, ?2)")?.execute(
+            params![identity.keys.id(id.as_str()).cast_signed(), number(record.position)],
+        )?;
     }
     Ok(())
 }
@@ -124,8 +121,8 @@ pub(super) fn at(
     identity: &Identity,
     position: Position,
 ) -> rusqlite::Result<Option<Record>> {
-    let mut statement = connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM updates WHERE position = ?1"))?;
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM updates WHERE position = ?1"))?;
     let mut rows = statement.query([number(position)])?;
     rows.next()?.map(|row| read(identity, row)).transpose()
 }

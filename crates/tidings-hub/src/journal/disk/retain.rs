@@ -84,9 +84,8 @@ impl Classes {
 
     /// Reads the counts, if they are of the same rules.
     fn read(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
-        let mut statement = connection.prepare(
-            "SELECT rule, count, bytes, oldest, replaced FROM classes ORDER BY class",
-        )?;
+        let mut statement = connection
+            .prepare("SELECT rule, count, bytes, oldest, replaced FROM classes ORDER BY class")?;
         let mut rows = statement.query([])?;
         for class in &mut self.classes {
             let Some(row) = rows.next()? else { return Ok(false) };
@@ -107,10 +106,11 @@ impl Classes {
             *class = Class::new(class.rule.clone());
         }
         self.saved = Position::START;
-        let mut statement = connection
-            .prepare(&format!("SELECT {}, class FROM updates ORDER BY position", record::COLUMNS))?;
-        let mut update =
-            connection.prepare("UPDATE updates SET class = ?2 WHERE position = ?1")?;
+        let mut statement = connection.prepare(&format!(
+            "SELECT {}, class FROM updates ORDER BY position",
+            record::COLUMNS
+        ))?;
+        let mut update = connection.prepare("UPDATE updates SET class = ?2 WHERE position = ?1")?;
         let mut moved = 0_u64;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {

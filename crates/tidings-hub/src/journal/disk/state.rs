@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) dropped_time: SystemTime,
     pub(super) half: Position,
     pub(super) bytes: u64,
+    /// How often the writer has seen that nothing has to go.
+    pub(super) looks: u64,
 }
 
 impl State {
@@ -43,6 +45,7 @@ impl State {
             dropped_time: SystemTime::UNIX_EPOCH,
             half: Position::START,
             bytes: 0,
+            looks: 0,
         }
     }
 

@@ -124,8 +124,7 @@ fn what_was_acknowledged_is_there_after_a_restart_with_the_same_ids() {
     assert_eq!(journal.edges().last, last);
     assert_eq!(journal.edges().first, Position::new(1));
     let (all, lost) = read(&journal, 0, &Selectors::all());
-    let expected: Vec<_> =
-        (1..40).map(|n| n.to_string()).chain(["own".to_owned()]).collect();
+    let expected: Vec<_> = (1..40).map(|n| n.to_string()).chain(["own".to_owned()]).collect();
     assert_eq!((all, lost), (expected.clone(), false));
     let a: Vec<_> = expected
         .iter()
@@ -321,7 +320,10 @@ fn the_place_of_a_time_is_found() {
             let place = before.place.position.number();
             assert!(place == n as u64 || place + 1 == n as u64, "{n}: {place}");
             assert_eq!(before.gone_after, before.place.position);
-            assert_eq!(block(journal.find(&before.place.to_string(), &Rights::Public)).unwrap(), Some(before.place.position));
+            assert_eq!(
+                block(journal.find(&before.place.to_string(), &Rights::Public)).unwrap(),
+                Some(before.place.position)
+            );
         }
     }
 }
@@ -441,6 +443,10 @@ fn losses_among_too_many_topics_are_told_after_a_restart_too() {
     let journal = open(&folder, rules());
     for n in [0, count / 2, count - 2] {
         let topic = topics(&[&format!("t{n}")]);
-        assert!(block(journal.missed(Position::new(n as u64), &topic, &Rights::Public)).unwrap().is_some());
+        assert!(
+            block(journal.missed(Position::new(n as u64), &topic, &Rights::Public))
+                .unwrap()
+                .is_some()
+        );
     }
 }

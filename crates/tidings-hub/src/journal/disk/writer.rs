@@ -75,6 +75,10 @@ impl Shared {
         Ok(())
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue.lock().closed
+    }
+
     pub(super) fn close(&self) {
         self.queue.lock().closed = true;
         self.changed.notify_all();
@@ -159,6 +163,9 @@ impl Writer {
             if is_time {
                 next_look = Instant::now() + TRIM_INTERVAL;
                 self.look();
+                if !is_any_left && !self.is_failing {
+                    self.shared.state.lock().looks += 1;
+                }
             }
             is_any_left = self.trim((2 * updates).max(TRIM_UPDATES));
             if self.last.position.number() - saved >= SAVE_UPDATES {
@@ -223,7 +230,10 @@ impl Writer {
         self.checkpoint();
     }
 
-    fn write(&mut self, requests: Vec<(Vec<Update>, Option<IdempotencyKey>)>) -> rusqlite::Result<Group> {
+    fn write(
+        &mut self,
+        requests: Vec<(Vec<Update>, Option<IdempotencyKey>)>,
+    ) -> rusqlite::Result<Group> {
         let mut group = Group { records: Vec::new(), answers: Vec::new() };
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let age = self.clock.age();
@@ -266,9 +276,7 @@ impl Writer {
         let found = self
             .connection
             .prepare_cached("SELECT fingerprint, ids FROM keys WHERE key = ?1")?
-            .query_row([key.as_str()], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-            })
+            .query_row([key.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
             .optional()?;
         Ok(match found {
             None => Known::New,
@@ -314,16 +322,20 @@ impl Writer {
         let since = record::milliseconds(age.saturating_sub(KEYS_TIME));
         let old = self
             .connection
-            .prepare_cached("DELETE FROM keys WHERE key IN (
-                 SELECT key FROM keys WHERE age < ?1 ORDER BY age LIMIT ?2)")?
+            .prepare_cached(
+                "DELETE FROM keys WHERE key IN (
+                 SELECT key FROM keys WHERE age < ?1 ORDER BY age LIMIT ?2)",
+            )?
             .execute(params![since, TRIM_UPDATES as i64])?;
         let surplus = (self.keys - old).saturating_sub(KEYS_MAX);
         let surplus = match surplus {
             0 => 0,
             _ => self
                 .connection
-                .prepare_cached("DELETE FROM keys WHERE key IN (
-                     SELECT key FROM keys ORDER BY age LIMIT ?1)")?
+                .prepare_cached(
+                    "DELETE FROM keys WHERE key IN (
+                     SELECT key FROM keys ORDER BY age LIMIT ?1)",
+                )?
                 .execute([surplus as i64])?,
         };
         self.keys -= old + surplus;

@@ -35,7 +35,7 @@ export class Hub {
     if (!existsSync(binary)) {
       throw new Error(`there is no hub at ${binary}: run \`cargo build\`, or name one in TIDINGS`);
     }
-    const child = spawn(binary, ["serve", "--listen", listen, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(binary, ["serve", "--journal", "memory", "--listen", listen, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
     const hub = new Hub(child, await announced(child));
     test.after(() => hub.kill());
     return hub;

@@ -86,7 +86,12 @@ fn cors(hub: &Hub) -> CorsLayer {
             LAST_EVENT_ID,
             HeaderName::from_static("idempotency-key"),
         ])
-        .expose_headers([LAST_EVENT_ID, MERCURE_LAST_EVENT_ID, header::LINK])
+        .expose_headers([
+            LAST_EVENT_ID,
+            MERCURE_LAST_EVENT_ID,
+            header::LINK,
+            HeaderName::from_static("idempotent-replayed"),
+        ])
         .max_age(Duration::from_secs(600));
     if any {
         // Whoever may read may read from everywhere, but no website with its visitors'

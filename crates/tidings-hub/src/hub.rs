@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 use tidings_sse::{EventId, encode};
@@ -13,14 +13,17 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use crate::access::{Access, Authorize, Authorizer, Permissions, Rights};
 use crate::feed::{Source, StreamOptions};
 use crate::http::start_clock;
-use crate::journal::{AppendError, Journal, MemoryJournal, Position, ReadError, Retention};
+use crate::journal::{
+    AppendError, Appended, Before, IdempotencyKey, Journal, MemoryJournal, Position, ReadError,
+    Retention,
+};
 use crate::limits::{
     APPENDING_BYTES, AUTHORIZE_TIME, DRAIN_TIME, HEARTBEAT, PUBLISH_WAIT, RETRY, RETRY_JITTER,
     RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Metrics};
 use crate::notice::Notice;
-use crate::replay::Due;
+use crate::replay::{Due, Which};
 use crate::selector::Selectors;
 use crate::shard::StreamBody;
 use crate::shard::run::{Command, Opening, Setting, ShardHandle, StreamPermit};
@@ -213,16 +216,23 @@ pub(crate) enum Cursor {
     Earliest,
     /// Everything up to the update with this id.
     After(String),
+    /// Everything before a time, which was written like this.
+    Since(SystemTime, String),
+    /// All but the newest update about each topic.
+    Last,
 }
 
 /// The id that stands for the place before everything that the journal has.
 pub(crate) const EARLIEST: &str = "earliest";
+/// The id of which a stream begins with the newest update about each topic.
+pub(crate) const LAST: &str = "tidings:last";
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Now | Self::Earliest => EARLIEST,
-            Self::After(id) => id,
+            Self::After(id) | Self::Since(_, id) => id,
+            Self::Last => LAST,
         })
     }
 }
@@ -273,11 +283,25 @@ impl Hub {
     /// # Errors
     /// See [`PublishError`]; nothing was published then.
     pub async fn publish_all(&self, updates: Vec<Update>) -> Result<Vec<EventId>, PublishError> {
+        Ok(self.publish_once(updates, None).await?.ids)
+    }
+
+    /// Publishes several updates, unless that was done before under the same key within the
+    /// last 24 hours: so a publisher that got no answer may try again. The journal on disk
+    /// remembers keys across restarts. Of more than 100,000 keys the oldest are forgotten.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; nothing was published then.
+    pub async fn publish_once(
+        &self,
+        updates: Vec<Update>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Appended, PublishError> {
         for (index, update) in updates.iter().enumerate() {
             update.check().map_err(|cause| PublishError::Invalid { index, cause })?;
         }
         if updates.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Appended { ids: Vec::new(), repeated: false });
         }
         let updates: Vec<_> = updates.into_iter().map(|one| one.with_bounded_retry()).collect();
         let weight = updates.iter().map(Update::weight).sum::<u64>().min(APPENDING_BYTES as u64);
@@ -292,9 +316,11 @@ impl Hub {
             return Err(PublishError::Draining);
         }
         let count = updates.len() as u64;
-        let ids = self.journal().append(updates).await.map_err(PublishError::Journal)?;
-        self.metrics().updates.inc_by(count);
-        Ok(ids)
+        let appended = self.journal().append(updates, key).await.map_err(PublishError::Journal)?;
+        if !appended.repeated {
+            self.metrics().updates.inc_by(count);
+        }
+        Ok(appended)
     }
 
     /// Subscribes within the process, to public updates.
@@ -363,38 +389,78 @@ impl Hub {
         };
         let journal = self.journal();
         let edges = journal.edges();
-        let (start, cursor) = match cursor {
-            Cursor::Now if edges.last.position == Position::START => {
-                (Position::START, EARLIEST.to_owned())
+        let mut due =
+            Due { until: edges.last.position, epoch: Some(edges.last.epoch), ..Due::NOTHING };
+        let cursor = match cursor {
+            Cursor::Now => {
+                due.after = edges.last.position;
+                match edges.last.position {
+                    Position::START => EARLIEST.to_owned(),
+                    _ => edges.last.to_string(),
+                }
             }
-            Cursor::Now => (edges.last.position, edges.last.to_string()),
-            Cursor::Earliest => (edges.first.previous(), EARLIEST.to_owned()),
+            Cursor::Earliest => {
+                due.after = edges.first.previous();
+                due.told = edges.gone;
+                EARLIEST.to_owned()
+            }
+            Cursor::Last => {
+                due.which = Which::Last;
+                due.told = edges.gone;
+                LAST.to_owned()
+            }
+            Cursor::Since(time, asked) => {
+                let Before { place, gone_after } = journal.before(time).await?;
+                due.after = place.position;
+                match journal.missed(gone_after, &selectors, &rights).await? {
+                    Some(missed) => {
+                        self.metrics().gap(GapCause::Resume, 1);
+                        due.told = missed.newest;
+                        let goes_on = if missed.resume.position > place.position {
+                            missed.resume
+                        } else {
+                            place
+                        };
+                        due.after = goes_on.position;
+                        let oldest = missed.oldest.to_string();
+                        tell(Notice::Gap { asked: Some(asked), oldest }, &goes_on.to_event_id());
+                        EARLIEST.to_owned()
+                    }
+                    None => {
+                        due.told = edges.gone;
+                        tell(Notice::Resumed { asked: asked.clone() }, &place.to_event_id());
+                        asked
+                    }
+                }
+            }
             Cursor::After(asked) => match journal.find(&asked, &rights).await? {
                 None => {
                     self.metrics().gap(GapCause::Reset, 1);
                     tell(Notice::Reset { asked }, &edges.last.to_event_id());
-                    (edges.last.position, EARLIEST.to_owned())
+                    due.after = edges.last.position;
+                    EARLIEST.to_owned()
                 }
                 Some(found) => match journal.missed(found, &selectors, &rights).await? {
                     Some(missed) => {
                         self.metrics().gap(GapCause::Resume, 1);
+                        due.after = missed.resume.position;
+                        due.told = missed.newest;
                         let oldest = missed.oldest.to_string();
                         let notice = Notice::Gap { asked: Some(asked), oldest };
                         tell(notice, &missed.resume.to_event_id());
-                        (missed.resume.position, EARLIEST.to_owned())
+                        EARLIEST.to_owned()
                     }
                     None => {
                         if let Ok(id) = EventId::new(&asked) {
                             tell(Notice::Resumed { asked: asked.clone() }, &id);
                         }
-                        (found, asked)
+                        due.after = found;
+                        asked
                     }
                 },
             },
         };
         let source = Source::Updates { selectors, rights, options };
-        let epoch = Some(edges.last.epoch);
-        let due = Due { after: start, until: edges.last.position, epoch };
         Ok(Some(Granted { opening: Opening { source, due, bytes, permit }, cursor }))
     }
 

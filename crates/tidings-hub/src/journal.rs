@@ -4,23 +4,29 @@
 //! update only when that update is as safe as its publisher was promised, so nobody ever
 //! receives what a crash could still take back.
 
+mod disk;
 mod dropped;
 mod id;
+mod keys;
 mod memory;
+mod once;
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tidings_sse::EventId;
 use tokio::sync::Notify;
 
+pub use disk::{DiskJournal, DiskOptions, JournalFile, OpenError, Promise, Summary};
 pub use id::{Epoch, HubId};
-pub use memory::{MemoryJournal, Retention};
+pub use memory::MemoryJournal;
+pub use once::{Appended, IdempotencyKey, InvalidKey};
 
 use crate::access::Rights;
+use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
 use crate::selector::Selectors;
 use crate::update::Update;
 
@@ -100,6 +106,49 @@ impl Record {
     }
 }
 
+/// How much is kept: an update is dropped as soon as it breaks any of the bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Updates at most.
+    pub count: u64,
+    /// Bytes at most, each update counted with an allowance for what surrounds its texts.
+    pub bytes: u64,
+    /// Time at most.
+    pub age: Duration,
+}
+
+impl Default for Retention {
+    /// 1 million updates, 64 MiB, 24 hours.
+    fn default() -> Self {
+        Self { count: 1_000_000, bytes: 64 << 20, age: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// Which of the updates within the bounds are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// All.
+    #[default]
+    All,
+    /// For each topic the newest, public and private ones apart. What a newer one replaces is
+    /// no loss.
+    Last,
+    /// None: they are delivered live, and nobody is told when some were missed.
+    None,
+}
+
+/// How the updates about some topics are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionRule {
+    /// It holds for updates about any topic that these select, and that no earlier rule holds
+    /// for.
+    pub topics: Selectors,
+    /// Which of them are kept.
+    pub keep: Keep,
+    /// And how much.
+    pub bounds: Retention,
+}
+
 /// What a journal's function returns: a future that may be sent to another thread.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -108,7 +157,16 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Appends all of `updates` in their order, or none of them, and says which ids they have.
     /// The future ends when they are as safe as this journal promises, and the tail shows them
     /// no earlier than that. Dropping the future does not undo the append.
-    fn append(&self, updates: Vec<Update>) -> Pending<'_, Result<Vec<EventId>, AppendError>>;
+    ///
+    /// Under a key that is remembered nothing is appended: the ids are those of the first time.
+    fn append(
+        &self,
+        updates: Vec<Update>,
+        key: Option<IdempotencyKey>,
+    ) -> Pending<'_, Result<Appended, AppendError>>;
+
+    /// The place after which the updates of `time` and later stand, as far as they are there.
+    fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>>;
 
     /// The place of the update with this id; of several with a publisher's id, the earliest.
     /// A publisher's id of an update that `rights` do not let read counts as unknown; the
@@ -130,6 +188,17 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Reads what such a subscriber gets of the updates after `after` and up to `until`, as
     /// much as fits a batch.
     fn read<'a>(
+        &'a self,
+        after: Position,
+        until: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Batch, ReadError>>;
+
+    /// As [`Journal::read`], but only updates that are the newest about one of the topics that
+    /// the subscriber selected, public and private ones apart. What a newer update replaces
+    /// meanwhile is passed over, also where that one is newer than `until`. Tells no losses.
+    fn read_last<'a>(
         &'a self,
         after: Position,
         until: Position,
@@ -267,6 +336,33 @@ pub struct Batch {
     pub missed: Option<Missed>,
 }
 
+impl Batch {
+    /// Those of `records`, which are all that come next, that are `wanted`: up to `until`, and
+    /// as many as fit.
+    fn of<'a>(
+        records: impl Iterator<Item = &'a Arc<Record>>,
+        until: Position,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Self {
+        let mut batch = Self { records: Vec::new(), through: until, missed: None };
+        let mut bytes = 0;
+        for (scanned, record) in records.enumerate() {
+            if record.position > until {
+                break;
+            }
+            if scanned == SCAN_UPDATES || bytes >= BATCH_BYTES {
+                batch.through = record.position.previous();
+                break;
+            }
+            if wanted(record) {
+                bytes += record.weight() as usize;
+                batch.records.push(Arc::clone(record));
+            }
+        }
+        batch
+    }
+}
+
 /// Updates that a subscriber would have got are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missed {
@@ -275,6 +371,19 @@ pub struct Missed {
     /// The place after which a stream goes on: nothing between it and the batch's first record
     /// is left, and nothing before it has still to be read.
     pub resume: HubId,
+    /// The newest of what is gone. Where topics are kept differently, that may be newer than
+    /// much that is still there.
+    pub newest: Position,
+}
+
+/// Where the updates since a time stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// They stand after this.
+    pub place: HubId,
+    /// Some that are gone may have been of that time or later: whether a subscriber missed any
+    /// is known by what is gone after this.
+    pub gone_after: Position,
 }
 
 /// Where the journal begins and ends.
@@ -284,6 +393,8 @@ pub struct Edges {
     pub first: Position,
     /// The newest update.
     pub last: HubId,
+    /// The newest update that is gone.
+    pub gone: Position,
     /// A client whose last id is older than this should be told a newer one: half of the time,
     /// the bytes or the updates that the journal keeps have come since.
     pub half: Position,
@@ -297,12 +408,19 @@ pub struct Edges {
 pub enum AppendError {
     /// The storage fails; trying again later may help.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    /// The key stands for something else that was published.
+    KeyReused,
 }
 
 impl fmt::Display for AppendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(_) => f.write_str("the journal cannot take updates now"),
+            Self::Unavailable(cause) => {
+                write!(f, "the journal cannot take updates now: {cause}")
+            }
+            Self::KeyReused => {
+                f.write_str("the idempotency key was used before, for something else")
+            }
         }
     }
 }
@@ -311,6 +429,7 @@ impl std::error::Error for AppendError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unavailable(cause) => Some(cause.as_ref()),
+            Self::KeyReused => None,
         }
     }
 }

@@ -84,8 +84,9 @@ pub use feed::StreamOptions;
 pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};
 pub use journal::{
-    AppendError, Batch, Edges, Epoch, Follower, HubId, Journal, MemoryJournal, Missed, Pending,
-    Position, ReadError, Record, Retention, Tail,
+    AppendError, Appended, Batch, Before, DiskJournal, DiskOptions, Edges, Epoch, Follower, HubId,
+    IdempotencyKey, InvalidKey, Journal, JournalFile, Keep, MemoryJournal, Missed, OpenError,
+    Pending, Position, Promise, ReadError, Record, Retention, RetentionRule, Summary, Tail,
 };
 pub use selector::{InvalidSelectors, Selector, Selectors};
 pub use shard::StreamBody;

@@ -64,7 +64,29 @@ pub(crate) const AUTHORIZE_TIME: Duration = Duration::from_secs(10);
 /// Commands that wait for a shard: new connections and bodies.
 pub(crate) const SHARD_INBOX: usize = 1024;
 /// Topics for which the journal remembers the newest update that it dropped.
-pub(crate) const DROPPED_TOPICS: usize = 65_536;
+pub(crate) const DROPPED_TOPICS: usize = bound(65_536, 500);
+
+/// Bytes of the newest updates that the journal on disk also has in memory, so that who was
+/// away for a moment is served without it.
+pub(crate) const RECENT_BYTES: u64 = 16 << 20;
+/// Requests that wait for the journal's writer. The hub bounds their bytes before that.
+pub(crate) const APPENDS_WAITING: usize = 32_768;
+/// Updates of one group that the journal syncs at once.
+pub(crate) const GROUP_UPDATES: usize = bound(4096, 8);
+/// Threads that read the journal on disk.
+pub(crate) const JOURNAL_READERS: usize = 4;
+/// Reads that wait for one of them; who comes then waits for room.
+pub(crate) const READS_WAITING: usize = 64;
+/// Updates that are trimmed at once, between two groups: about a millisecond's work.
+pub(crate) const TRIM_UPDATES: usize = bound(256, 4);
+/// How often the journal looks for updates that are too old.
+pub(crate) const TRIM_INTERVAL: Duration = Duration::from_millis(250);
+/// How long an idempotency key is remembered.
+pub(crate) const KEYS_TIME: Duration = Duration::from_secs(24 * 3600);
+/// Idempotency keys that are remembered; past it the oldest go.
+pub(crate) const KEYS_MAX: usize = bound(100_000, 16);
+/// Bytes of an idempotency key.
+pub(crate) const KEY_BYTES_MAX: usize = 255;
 
 /// What the kernel may hold for one socket of the direct lane (it doubles the value).
 pub(crate) const SOCKET_SEND_BYTES: usize = 64 << 10;

@@ -26,14 +26,30 @@ pub(crate) struct Due {
     /// The newest update when it came. The shard may not have routed that yet, and what was
     /// there before a subscriber came is not what it is told to be live.
     pub(crate) until: Position,
+    /// It knows what is gone up to here, or does not ask for it.
+    pub(crate) told: Position,
+    pub(crate) which: Which,
     /// In which journal these positions are; none for who gets nothing from it.
     pub(crate) epoch: Option<Epoch>,
 }
 
+/// Which of the updates up to [`Due::until`] are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    /// The newest about each topic.
+    Last,
+}
+
 impl Due {
     /// Nothing: what comes is all that there is.
-    pub(crate) const NOTHING: Self =
-        Self { after: Position::START, until: Position::START, epoch: None };
+    pub(crate) const NOTHING: Self = Self {
+        after: Position::START,
+        until: Position::START,
+        told: Position::START,
+        which: Which::All,
+        epoch: None,
+    };
 }
 
 /// Where a subscriber stands that is not live.
@@ -45,6 +61,10 @@ pub(crate) struct Behind {
     place: Place,
     /// It is not live before the shard has routed this.
     until: Position,
+    /// Up to here it gets only the newest update about each topic.
+    last_until: Position,
+    /// It was told what is gone up to here.
+    told: Position,
     /// The same place in the window, as long as the window has it.
     offset: Option<Offset>,
     /// Its socket is full, and was told so.
@@ -66,6 +86,11 @@ impl Behind {
             own_written: 0,
             place,
             until: due.until,
+            last_until: match due.which {
+                Which::All => Position::START,
+                Which::Last => due.until,
+            },
+            told: due.told,
             offset,
             full: false,
             announce: notices,
@@ -80,6 +105,8 @@ impl Behind {
             own,
             own_written: 0,
             until: place.through,
+            last_until: Position::START,
+            told: Position::START,
             place,
             offset: Some(offset),
             full: true,
@@ -139,6 +166,7 @@ pub(crate) struct Missing {
     pub(crate) until: Position,
     pub(crate) selectors: Selectors,
     pub(crate) rights: Rights,
+    pub(crate) which: Which,
 }
 
 /// What is left for somebody who is behind.
@@ -207,7 +235,7 @@ impl<S: Socket> Shard<S> {
                 None if batch.through < half.position => {}
                 _ => return Step::Lost,
             }
-        } else if let Some(missed) = &batch.missed {
+        } else if let Some(missed) = batch.missed.filter(|missed| missed.newest > behind.told) {
             let mut own = Vec::new();
             // Nobody asked for a cursor here: this reader fell so far behind, or its shard did.
             Notice::Gap { asked: None, oldest: missed.oldest.to_string() }.encode(
@@ -218,6 +246,7 @@ impl<S: Socket> Shard<S> {
             self.tally.gaps += 1;
             let Some(behind) = self.behind_mut(key) else { return Step::Gone };
             behind.set_own(own);
+            behind.told = missed.newest;
             behind.place.through = place.through.max(missed.resume.position);
             place = behind.place;
             match self.write_own(key) {
@@ -306,6 +335,9 @@ impl<S: Socket> Shard<S> {
         }
         if behind.place.through.max(behind.until) > routed {
             return Rest::NotRouted;
+        }
+        if behind.place.through < behind.last_until {
+            return Rest::Journal;
         }
         let feed = &self.feeds[feed];
         let in_window =
@@ -419,12 +451,21 @@ impl<S: Socket> Shard<S> {
     fn missing(&self, key: SubscriberKey) -> Step {
         let Some((feed, behind)) = self.behind_of(key) else { return Step::Gone };
         match &self.feeds[feed].source {
-            Source::Updates { selectors, rights, .. } => Step::Read(Missing {
-                after: behind.place.through,
-                until: self.routed.position,
-                selectors: selectors.clone(),
-                rights: rights.clone(),
-            }),
+            Source::Updates { selectors, rights, .. } => {
+                let through = behind.place.through;
+                let (until, which) = if through < behind.last_until {
+                    (behind.last_until, Which::Last)
+                } else {
+                    (self.routed.position, Which::All)
+                };
+                Step::Read(Missing {
+                    after: through,
+                    until,
+                    selectors: selectors.clone(),
+                    rights: rights.clone(),
+                    which,
+                })
+            }
             Source::Clock => Step::Lost,
         }
     }

@@ -61,6 +61,12 @@ impl Update {
         Self { topics: vec![topic.into()], event, private: false }
     }
 
+    /// An update as a journal has kept it. The topics are at least one, each once.
+    pub(crate) fn of_parts(topics: Vec<Topic>, event: Event, private: bool) -> Self {
+        debug_assert!(!topics.is_empty());
+        Self { topics, event, private }
+    }
+
     /// The same update, also about another topic.
     #[must_use]
     pub fn about(mut self, topic: impl Into<Topic>) -> Self {

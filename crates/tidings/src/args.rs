@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Explain an event stream line by line
     Inspect(InspectArgs),
+    /// Look at the journal on disk, check, export, copy or trim it
+    Journal(JournalArgs),
 }
 
 impl Default for Command {
@@ -114,9 +116,16 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "TIDINGS_DEMO", value_parser = clap::builder::FalseyValueParser::new(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) demo: Option<bool>,
-    /// Where updates are remembered
+    /// Where updates are remembered [default: disk]
     #[arg(long, env = "TIDINGS_JOURNAL", value_enum)]
     pub(crate) journal: Option<JournalKind>,
+    /// The folder of the journal on disk [default: $STATE_DIRECTORY, else tidings in
+    /// $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, env = "TIDINGS_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// When the journal on disk is synced [default: always]
+    #[arg(long, env = "TIDINGS_SYNC", value_enum)]
+    pub(crate) sync: Option<Sync>,
     /// Everybody who reaches the hub may subscribe to public updates
     #[arg(long, alias = "anonymous", env = "TIDINGS_ANONYMOUS_SUBSCRIBE",
           value_parser = clap::builder::FalseyValueParser::new(),
@@ -149,8 +158,83 @@ pub(crate) struct ServeArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum JournalKind {
+    /// On disk: what was acknowledged outlives restarts and crashes
+    Disk,
     /// In memory: lost when the hub stops
     Memory,
+}
+
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Sync {
+    /// Before each acknowledgement: it outlives a power cut
+    #[default]
+    Always,
+    /// Every second: a power cut may take the last of what was acknowledged, a crash of the
+    /// hub takes nothing
+    Interval,
+}
+
+/// Look at the journal on disk, check, export, copy or trim it.
+///
+/// All but `trim` may be done while a hub uses the journal.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidings journal show
+  tidings journal export --from 2026-01-31T12:00:00Z > updates.ndjson
+  tidings journal backup /backup/tidings-today
+  tidings journal trim --age 7d")]
+pub(crate) struct JournalArgs {
+    /// The folder of the journal [default: the same as that of `serve`]
+    #[arg(long, global = true, env = "TIDINGS_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: JournalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Say what the journal holds
+    Show {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at everything, and say what is wrong; exit code 1 if anything is
+    Check,
+    /// Print all updates, a line of JSON each, as `application/x-ndjson` publishes them
+    Export {
+        /// Begin after this id of the hub's own, or at a time (2026-01-31T12:00:00Z)
+        #[arg(long, value_name = "PLACE")]
+        from: Option<String>,
+        /// With each update's place and time, which no hub takes when they are published
+        #[arg(long)]
+        details: bool,
+    },
+    /// Write a copy, as of one moment, that a hub can use
+    Backup {
+        /// The folder for it
+        to: PathBuf,
+    },
+    /// Drop what is beyond these bounds, and make the file smaller. No hub may run on it
+    Trim(TrimArgs),
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub(crate) struct TrimArgs {
+    /// Keep so many updates
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Keep so many bytes, each update counted with an allowance
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) bytes: Option<bytesize::ByteSize>,
+    /// Keep what is no older
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) age: Option<Duration>,
 }
 
 /// Publish an update to a hub.
@@ -202,8 +286,9 @@ pub(crate) struct SubscribeArgs {
     /// What to subscribe to; `*` is everything
     #[arg(required = true)]
     pub(crate) topics: Vec<String>,
-    /// Where to begin: `now`, `earliest`, or after the event with this id
-    #[arg(long, value_name = "ID", default_value = "now")]
+    /// Where to begin: `now`, `earliest`, after the event with this id, at a time
+    /// (2026-01-31T12:00:00Z), so long ago (10m), or with the `last` event of each topic
+    #[arg(long, value_name = "PLACE", default_value = "now")]
     pub(crate) from: String,
     /// Only events of this type; repeatable
     #[arg(long = "type", value_name = "TYPE")]

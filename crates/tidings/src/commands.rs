@@ -10,6 +10,7 @@ mod resume;
 const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 pub(crate) mod inspect;
+pub(crate) mod journal;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod subscribe;

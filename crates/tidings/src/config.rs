@@ -5,15 +5,17 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
-use tidings_hub::{Access, Retention};
+use tidings_hub::{
+    Access, DiskOptions, Keep, Promise, Retention, RetentionRule, Selector, Selectors,
+};
 
-use crate::args::{JournalKind, SHARDS, ServeArgs};
+use crate::args::{JournalKind, SHARDS, ServeArgs, Sync};
 use crate::outcome::Ended;
 
 /// A configuration file, in the words of the flags. What is not there is left to the flags
@@ -35,6 +37,9 @@ struct File {
 #[serde(default)]
 struct JournalFile {
     kind: Option<JournalKind>,
+    dir: Option<PathBuf>,
+    sync: Option<Sync>,
+    sync_interval: Option<Time>,
     retention: Vec<RetentionFile>,
 }
 
@@ -45,6 +50,17 @@ struct RetentionFile {
     age: Option<Time>,
     bytes: Option<ByteSize>,
     count: Option<u64>,
+    keep: Option<KeepFile>,
+}
+
+/// Which of the updates within the bounds are kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum KeepFile {
+    #[default]
+    All,
+    Last,
+    None,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -94,12 +110,73 @@ pub(crate) struct Config {
     pub(crate) admin_listen: Option<SocketAddr>,
     pub(crate) demo: Option<bool>,
     pub(crate) shards: Option<usize>,
-    pub(crate) retention: Retention,
+    pub(crate) journal: JournalConfig,
     pub(crate) access: Access,
     /// Something was configured, so nothing is open that was not opened by name.
     pub(crate) is_configured: bool,
     pub(crate) heartbeat: Duration,
     pub(crate) body_bytes_max: usize,
+}
+
+/// Where updates are remembered, and how many.
+#[derive(Debug)]
+pub(crate) enum JournalConfig {
+    Memory(Retention),
+    Disk { folder: PathBuf, options: DiskOptions },
+}
+
+impl JournalConfig {
+    fn of(args: &ServeArgs, file: &JournalFile) -> anyhow::Result<Self> {
+        match args.journal.or(file.kind).unwrap_or(JournalKind::Disk) {
+            JournalKind::Memory => {
+                if args.data_dir.is_some() && args.journal.is_some() {
+                    return Err(Ended::usage("the memory journal has no --data-dir"));
+                }
+                memory_retention(&file.retention).map(Self::Memory)
+            }
+            JournalKind::Disk => Ok(Self::Disk {
+                folder: data_dir(args.data_dir.as_deref().or(file.dir.as_deref()))?,
+                options: DiskOptions {
+                    promise: promise(args.sync.or(file.sync), file.sync_interval)?,
+                    retention: disk_retention(&file.retention)?,
+                    ..DiskOptions::default()
+                },
+            }),
+        }
+    }
+}
+
+/// The folder that was named, or the one that the system has for what programs keep.
+pub(crate) fn data_dir(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let variable =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    // systemd names it for a service; of several the first is meant.
+    let state = std::env::var("STATE_DIRECTORY").ok();
+    let state = state.and_then(|paths| paths.split(':').next().map(PathBuf::from));
+    state
+        .filter(|path| path.is_absolute())
+        .or_else(|| variable("XDG_STATE_HOME").map(|path| path.join("tidings")))
+        .or_else(|| variable("HOME").map(|path| path.join(".local/state/tidings")))
+        .ok_or_else(|| {
+            Ended::usage(
+                "there is no home folder to keep the journal in; name a folder with --data-dir, \
+                 or use --journal memory",
+            )
+        })
+}
+
+fn promise(sync: Option<Sync>, interval: Option<Time>) -> anyhow::Result<Promise> {
+    let interval = interval.map_or(Duration::from_secs(1), |time| time.0);
+    if interval < Duration::from_millis(10) {
+        return Err(Ended::usage("the journal's sync_interval has to be at least 10ms"));
+    }
+    Ok(match sync.unwrap_or_default() {
+        Sync::Always => Promise::Always,
+        Sync::Interval => Promise::Interval(interval),
+    })
 }
 
 impl Config {
@@ -112,7 +189,7 @@ impl Config {
         let says_access = args.anonymous_publish.or(args.anonymous_subscribe).is_some();
         let is_configured = file.is_some() || says_access;
         let file = file.unwrap_or_default();
-        let JournalKind::Memory = args.journal.or(file.journal.kind).unwrap_or(JournalKind::Memory);
+        let journal = JournalConfig::of(&args, &file.journal)?;
         let or = |flags: Vec<String>, file: Option<Vec<String>>| {
             if flags.is_empty() { file.unwrap_or_default() } else { flags }
         };
@@ -152,7 +229,7 @@ impl Config {
             admin_listen: args.admin_listen.or(file.admin_listen),
             demo: args.demo.or(file.demo),
             shards: shards.map(usize::from),
-            retention: retention(&file.journal.retention)?,
+            journal,
             access,
             is_configured,
             heartbeat,
@@ -163,18 +240,46 @@ impl Config {
     }
 }
 
-fn retention(rules: &[RetentionFile]) -> anyhow::Result<Retention> {
+fn memory_retention(rules: &[RetentionFile]) -> anyhow::Result<Retention> {
     let default = Retention::default();
     match rules {
         [] => Ok(default),
-        [rule] if rule.topics.as_deref().unwrap_or("*") == "*" => Ok(Retention {
-            count: rule.count.unwrap_or(default.count),
-            bytes: rule.bytes.map_or(default.bytes, |size| size.as_u64()),
-            age: rule.age.map_or(default.age, |time| time.0),
-        }),
+        [rule]
+            if rule.topics.as_deref().unwrap_or("*") == "*"
+                && rule.keep.unwrap_or_default() == KeepFile::All =>
+        {
+            Ok(rule.bounds(default))
+        }
         _ => Err(Ended::usage(
-            "the memory journal keeps one [[journal.retention]] rule, for topics = \"*\"",
+            "the memory journal keeps one [[journal.retention]] rule, for topics = \"*\" and \
+             with keep = \"all\"",
         )),
+    }
+}
+
+fn disk_retention(rules: &[RetentionFile]) -> anyhow::Result<Vec<RetentionRule>> {
+    let default = Retention { bytes: 1 << 30, ..Retention::default() };
+    let rule = |rule: &RetentionFile| {
+        let topics = Selector::new(rule.topics.as_deref().unwrap_or("*"))
+            .and_then(|selector| Selectors::new([selector]))
+            .map_err(|error| Ended::usage(format!("journal.retention.topics: {error}")))?;
+        let keep = match rule.keep.unwrap_or_default() {
+            KeepFile::All => Keep::All,
+            KeepFile::Last => Keep::Last,
+            KeepFile::None => Keep::None,
+        };
+        Ok(RetentionRule { topics, keep, bounds: rule.bounds(default) })
+    };
+    rules.iter().map(rule).collect()
+}
+
+impl RetentionFile {
+    fn bounds(&self, default: Retention) -> Retention {
+        Retention {
+            count: self.count.unwrap_or(default.count),
+            bytes: self.bytes.map_or(default.bytes, |size| size.as_u64()),
+            age: self.age.map_or(default.age, |time| time.0),
+        }
     }
 }
 
@@ -241,11 +346,15 @@ impl File {
             shards: Some(1),
             journal: JournalFile {
                 kind: Some(JournalKind::Memory),
+                dir: Some(PathBuf::new()),
+                sync: Some(Sync::Always),
+                sync_interval: Some(Time(Duration::ZERO)),
                 retention: vec![RetentionFile {
                     topics: Some(String::new()),
                     age: Some(Time(Duration::ZERO)),
                     bytes: Some(ByteSize::b(0)),
                     count: Some(0),
+                    keep: Some(KeepFile::All),
                 }],
             },
             access: AccessFile {
@@ -375,12 +484,13 @@ mod tests {
         let file = File::parse(
             "listen = [\"localhost:1\"]\nadmin_listen = \"127.0.0.1:9081\"\ndemo = true\n\
              [journal]\nkind = \"memory\"\n\
-             [[journal.retention]]\ntopics = \"*\"\nage = \"24h\"\nbytes = \"1GiB\"\ncount = 1_000_000\n\
+             dir = \"/var/lib/tidings\"\nsync = \"interval\"\nsync_interval = \"2s\"\n\
+             [[journal.retention]]\ntopics = \"*\"\nage = \"24h\"\nbytes = \"1GiB\"\ncount = 1_000_000\nkeep = \"all\"\n\
              [access]\nanonymous_subscribe = true\npublish_origins = [\"https://a.test\"]\n\
              [streams]\nheartbeat = \"15s\"\n[limits]\nbody = \"1MiB\"\n",
         )
         .unwrap();
-        let kept = retention(&file.journal.retention).unwrap();
+        let kept = memory_retention(&file.journal.retention).unwrap();
         assert_eq!(kept.bytes, 1 << 30);
         assert_eq!(kept.age, Duration::from_secs(24 * 3600));
         assert_eq!(file.limits.body.map(|size| size.as_u64()), Some(1 << 20));

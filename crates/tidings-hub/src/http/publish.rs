@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::Body as _;
@@ -18,6 +18,7 @@ use tidings_sse::{Event, EventId, EventType};
 use super::query::Pairs;
 use super::refusal::Refusal;
 use crate::hub::{Hub, PublishError};
+use crate::journal::{AppendError, Appended, IdempotencyKey};
 use crate::limits::{BATCH_UPDATES_MAX, BODY_TIME};
 use crate::metrics::Refusal as Reason;
 use crate::update::Update;
@@ -49,10 +50,7 @@ impl Format {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 format!("the content type is {given:?}; allowed are: {}", Self::NAMES),
             )
-            .with(
-                header::HeaderName::from_static("accept-post"),
-                HeaderValue::from_static(Self::NAMES),
-            )),
+            .with(HeaderName::from_static("accept-post"), HeaderValue::from_static(Self::NAMES))),
         }
     }
 
@@ -95,7 +93,14 @@ pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Respons
     };
     let format = format.unwrap_or(Format::Form);
     match answer {
-        Ok(ids) => format.answer(&ids),
+        Ok(appended) => {
+            let mut answer = format.answer(&appended.ids);
+            if appended.repeated {
+                let name = HeaderName::from_static("idempotent-replayed");
+                answer.headers_mut().insert(name, HeaderValue::from_static("true"));
+            }
+            answer
+        }
         Err(refusal) => {
             let reason = match refusal.status() {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Reason::Forbidden,
@@ -110,7 +115,7 @@ pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Respons
     }
 }
 
-async fn take(hub: &Hub, format: Format, request: Request) -> Result<Vec<EventId>, Refusal> {
+async fn take(hub: &Hub, format: Format, request: Request) -> Result<Appended, Refusal> {
     let (parts, body) = request.into_parts();
     let permissions = hub.permissions(&parts).await.ok_or_else(undecided)?;
     if !permissions.may_publish_at_all() {
@@ -129,6 +134,7 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Vec<EventId
     if waits && body.size_hint().lower() > max as u64 {
         return Err(too_large(max));
     }
+    let key = idempotency_key(&parts.headers)?;
     let body = read_body(body, max).await?;
     let updates = format.updates(&body)?;
     if let Some(update) = updates.iter().find(|update| !permissions.may_publish(update)) {
@@ -138,10 +144,29 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Vec<EventId
             format!("this request may not publish about all of {topics:?}; nothing was published"),
         ));
     }
+    let key = key.map(|key| IdempotencyKey::new(&key, &body)).transpose();
+    let key = key.map_err(|error| Refusal::bad_request(error.to_string()))?;
     let begun = Instant::now();
-    let ids = hub.publish_all(updates).await.map_err(|error| refuse(format, &body, error))?;
+    let appended =
+        hub.publish_once(updates, key).await.map_err(|error| refuse(format, &body, error))?;
     hub.metrics().publish_ack.observe(begun.elapsed().as_secs_f64());
-    Ok(ids)
+    Ok(appended)
+}
+
+/// The key under which a publish is taken once. The draft has it as a string in quotation
+/// marks; most senders leave them out.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::bad_request("the header Idempotency-Key is given more than once"));
+    }
+    let text = value.to_str().map_err(|_| {
+        Refusal::bad_request("the header Idempotency-Key has something else than printable ASCII")
+    })?;
+    let text = text.trim();
+    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    Ok(Some(bare.to_owned()))
 }
 
 fn undecided() -> Refusal {
@@ -187,6 +212,9 @@ fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
         PublishError::Invalid { index, cause } if format == Format::NdJson => {
             let line = lines(body).nth(index).map_or(index, |(line, _)| line);
             bad_line(line, cause)
+        }
+        PublishError::Journal(AppendError::KeyReused) => {
+            Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
         }
         PublishError::Invalid { cause, .. } => Refusal::bad_request(cause.to_string()),
         error => unavailable(error.to_string()),

@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use chrono::DateTime;
 use parking_lot::Mutex;
 use tidings_server::LastEventId;
 
@@ -19,10 +20,13 @@ use super::refusal::Refusal;
 use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
 use crate::access::Permissions;
 use crate::feed::StreamOptions;
-use crate::hub::{Cursor, Hub, opening_bytes};
+use crate::hub::{Cursor, EARLIEST, Hub, LAST, opening_bytes};
 use crate::limits::ID_BYTES_MAX;
 use crate::selector::{Selector, Selectors};
 use crate::shard::run::Opening;
+
+/// What an id begins with that names a time.
+const SINCE: &str = "tidings:since:";
 
 /// What a response carries that is to be a stream, until its lane takes it out.
 #[derive(Clone, Debug)]
@@ -147,7 +151,17 @@ fn cursor(pairs: &Pairs, headers: &HeaderMap) -> Result<(Cursor, bool), Refusal>
     let asked = header.as_deref().or(coming.filter(|id| !id.is_empty())).or(deployed);
     let cursor = match asked {
         None => Cursor::Now,
-        Some("earliest") => Cursor::Earliest,
+        Some(EARLIEST) => Cursor::Earliest,
+        Some(LAST) => Cursor::Last,
+        Some(id) if id.starts_with(SINCE) => {
+            let text = id.strip_prefix(SINCE).unwrap_or_default();
+            let time = DateTime::parse_from_rfc3339(text).map_err(|_| {
+                Refusal::bad_request(format!(
+                    "{text:?} is no time; write it as in {SINCE}2026-01-31T12:00:00Z (RFC 3339)"
+                ))
+            })?;
+            Cursor::Since(time.into(), id.to_owned())
+        }
         // A longer one is nobody's, and is not to be repeated at length in a notice.
         Some(id) => Cursor::After(id.chars().take(ID_BYTES_MAX + 1).collect()),
     };

@@ -59,6 +59,12 @@ impl HubId {
         Self { epoch, position: Position::START, check: 0 }
     }
 
+    /// The id of a place whose update is gone: there is nothing that its check would be held
+    /// against.
+    pub(super) fn of_gone(epoch: Epoch, position: Position) -> Self {
+        Self { epoch, position, check: 0 }
+    }
+
     pub(super) fn of_record(
         epoch: Epoch,
         position: Position,

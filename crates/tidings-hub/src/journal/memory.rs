@@ -2,39 +2,22 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tidings_sse::EventId;
 
 use super::dropped::Dropped;
+use super::keys::Keys;
+use super::once::{Appended, IdempotencyKey, Known, Remembered};
 use super::{
-    AppendError, Batch, Edges, Epoch, Follower, HubId, Journal, Missed, Pending, Position,
-    ReadError, Record, Tail,
+    AppendError, Batch, Before, Edges, Epoch, Follower, HubId, Journal, Missed, Pending, Position,
+    ReadError, Record, Retention, Tail,
 };
 use crate::access::Rights;
-use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
 use crate::selector::Selectors;
 use crate::update::Update;
-
-/// How much a journal keeps: an update is dropped as soon as it breaks any of the bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Updates at most.
-    pub count: u64,
-    /// Bytes at most, each update counted with an allowance of 256 bytes.
-    pub bytes: u64,
-    /// Time at most.
-    pub age: Duration,
-}
-
-impl Default for Retention {
-    /// 1 million updates, 64 MiB, 24 hours.
-    fn default() -> Self {
-        Self { count: 1_000_000, bytes: 64 << 20, age: Duration::from_secs(24 * 3600) }
-    }
-}
 
 /// The journal in memory.
 #[derive(Debug)]
@@ -49,9 +32,14 @@ struct Ring {
     /// Positions without a hole, the newest last.
     kept: VecDeque<Kept>,
     last: HubId,
-    /// The id of the newest record that is gone.
+    /// The id of the newest record that is gone, and when it came.
     last_dropped: HubId,
+    last_dropped_time: SystemTime,
     dropped: Dropped,
+    keys: Keys,
+    /// For each topic the newest record that is kept, public and private ones apart.
+    newest: HashMap<u64, Position>,
+    remembered: Remembered,
     /// Where the updates with publishers' own ids are, each list in order.
     ids: HashMap<EventId, SmallVec<[Position; 1]>>,
     bytes_ever: u64,
@@ -71,11 +59,16 @@ impl MemoryJournal {
     /// An empty journal of a new epoch.
     pub fn new(retention: Retention) -> Self {
         let epoch = Epoch::random();
+        let keys = Keys::random();
         let ring = Ring {
             kept: VecDeque::new(),
             last: HubId::start(epoch),
             last_dropped: HubId::start(epoch),
-            dropped: Dropped::default(),
+            last_dropped_time: SystemTime::UNIX_EPOCH,
+            dropped: Dropped::new(keys),
+            keys,
+            newest: HashMap::new(),
+            remembered: Remembered::default(),
             ids: HashMap::new(),
             bytes_ever: 0,
             followers: Vec::new(),
@@ -107,6 +100,10 @@ impl Ring {
         let record = Arc::new(Record::new(epoch, position, SystemTime::now(), update));
         if let Some(id) = record.update.event().id() {
             self.ids.entry(id.clone()).or_default().push(position);
+        }
+        for topic in record.update.topics() {
+            let key = self.keys.topic(topic.as_str(), record.update.is_private());
+            self.newest.insert(key, position);
         }
         self.last = record.hub_id();
         self.bytes_ever += record.weight();
@@ -146,6 +143,13 @@ impl Ring {
 
     fn forget(&mut self, record: &Record) {
         self.last_dropped = record.hub_id();
+        self.last_dropped_time = record.time.max(self.last_dropped_time);
+        for topic in record.update.topics() {
+            let key = self.keys.topic(topic.as_str(), record.update.is_private());
+            if self.newest.get(&key) == Some(&record.position) {
+                self.newest.remove(&key);
+            }
+        }
         self.dropped.note(record.position, &record.update);
         if let Some(id) = record.update.event().id()
             && let Some(positions) = self.ids.get_mut(id)
@@ -178,9 +182,18 @@ impl Ring {
     }
 
     fn missed(&self, after: Position, selectors: &Selectors, rights: &Rights) -> Option<Missed> {
-        self.dropped.missed(after, selectors, rights).then(|| Missed {
+        self.dropped.missed(after, selectors, rights).map(|newest| Missed {
             oldest: self.kept.front().map_or(self.last_dropped, |kept| kept.record.hub_id()),
             resume: self.last_dropped,
+            newest,
+        })
+    }
+
+    /// Whether a record is the newest about one of its topics that `selectors` select.
+    fn is_last(&self, record: &Record, selectors: &Selectors) -> bool {
+        record.update.topics().iter().any(|topic| {
+            let key = self.keys.topic(topic.as_str(), record.update.is_private());
+            selectors.matches(topic) && self.newest.get(&key) == Some(&record.position)
         })
     }
 
@@ -196,15 +209,52 @@ impl Ring {
 }
 
 impl Journal for MemoryJournal {
-    fn append(&self, updates: Vec<Update>) -> Pending<'_, Result<Vec<EventId>, AppendError>> {
+    fn append(
+        &self,
+        updates: Vec<Update>,
+        key: Option<IdempotencyKey>,
+    ) -> Pending<'_, Result<Appended, AppendError>> {
         let mut ring = self.ring.lock();
+        if let Some(key) = &key {
+            ring.remembered.expire();
+            match ring.remembered.look_up(key) {
+                Known::New => {}
+                Known::Same(ids) => {
+                    let appended = Appended { ids, repeated: true };
+                    return Box::pin(std::future::ready(Ok(appended)));
+                }
+                Known::Other => {
+                    return Box::pin(std::future::ready(Err(AppendError::KeyReused)));
+                }
+            }
+        }
         let before = ring.bytes_ever;
-        let ids = updates.into_iter().map(|update| ring.push(self.epoch, update)).collect();
+        let ids: Vec<EventId> =
+            updates.into_iter().map(|update| ring.push(self.epoch, update)).collect();
+        if let Some(key) = key {
+            ring.remembered.insert(key, ids.clone());
+        }
         ring.trim(&self.retention);
         for follower in ring.followers.iter().filter_map(Weak::upgrade) {
             follower.show(ring.last.position, ring.bytes_ever - before);
         }
-        Box::pin(std::future::ready(Ok(ids)))
+        Box::pin(std::future::ready(Ok(Appended::new(ids))))
+    }
+
+    fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
+        let mut ring = self.ring.lock();
+        ring.trim(&self.retention);
+        let earlier = ring.kept.iter().position(|kept| kept.record.time >= time);
+        let earlier = earlier.unwrap_or(ring.kept.len()) as u64;
+        let position = Position(ring.last_dropped.position.number() + earlier);
+        let all_there = earlier > 0 || ring.last_dropped_time < time;
+        let gone_after = if all_there { position } else { Position::START };
+        let gone = || match position {
+            Position::START => HubId::start(self.epoch),
+            position => HubId::of_gone(self.epoch, position),
+        };
+        let place = ring.at(position).map_or_else(gone, |record| record.hub_id());
+        Box::pin(std::future::ready(Ok(Before { place, gone_after })))
     }
 
     fn find<'a>(
@@ -237,21 +287,25 @@ impl Journal for MemoryJournal {
         let mut ring = self.ring.lock();
         ring.trim(&self.retention);
         let missed = ring.missed(after, selectors, rights);
-        let mut batch = Batch { records: Vec::new(), through: until, missed };
-        let mut bytes = 0;
-        for (scanned, record) in ring.after(after).enumerate() {
-            if record.position > until {
-                break;
-            }
-            if scanned == SCAN_UPDATES || bytes >= BATCH_BYTES {
-                batch.through = record.position.previous();
-                break;
-            }
-            if rights.may_read(&record.update) && selectors.match_any(record.update.topics()) {
-                bytes += record.weight() as usize;
-                batch.records.push(Arc::clone(record));
-            }
-        }
+        let mut batch = Batch::of(ring.after(after), until, |record| {
+            rights.may_read(&record.update) && selectors.match_any(record.update.topics())
+        });
+        batch.missed = missed;
+        Box::pin(std::future::ready(Ok(batch)))
+    }
+
+    fn read_last<'a>(
+        &'a self,
+        after: Position,
+        until: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Batch, ReadError>> {
+        let mut ring = self.ring.lock();
+        ring.trim(&self.retention);
+        let batch = Batch::of(ring.after(after), until, |record| {
+            rights.may_read(&record.update) && ring.is_last(record, selectors)
+        });
         Box::pin(std::future::ready(Ok(batch)))
     }
 
@@ -279,11 +333,9 @@ impl Journal for MemoryJournal {
         Edges {
             first: ring.first(),
             last: ring.last,
+            gone: ring.dropped.newest(),
             half: ring.half(&self.retention),
             bytes: ring.bytes(),
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

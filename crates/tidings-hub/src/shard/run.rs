@@ -27,7 +27,7 @@ use crate::limits::{
 };
 use crate::metrics::{GapCause, Metrics, Reason};
 use crate::notice::Notice;
-use crate::replay::{Missing, Step};
+use crate::replay::{Missing, Step, Which};
 use crate::wire;
 
 /// Ticks of a shard's clock in one interval of heartbeats. A stream is silent for seven to
@@ -394,9 +394,13 @@ impl Local {
     }
 
     async fn read(self: &Rc<Self>, key: SubscriberKey, missing: &Missing) -> Option<Step> {
-        let Missing { after, until, selectors, rights } = missing;
+        let Missing { after, until, selectors, rights, which } = missing;
         let _turn = self.reading.acquire().await.ok()?;
-        let batch = self.setting.journal.read(*after, *until, selectors, rights).await;
+        let journal = &self.setting.journal;
+        let batch = match which {
+            Which::All => journal.read(*after, *until, selectors, rights).await,
+            Which::Last => journal.read_last(*after, *until, selectors, rights).await,
+        };
         let batch = match batch {
             Ok(batch) => batch,
             Err(error) => {

@@ -116,7 +116,7 @@ impl World {
             update = update.about(TOPICS[*topic]);
         }
         let update = if private { update.private() } else { update };
-        now(self.journal.append(vec![update])).unwrap();
+        now(self.journal.append(vec![update], None)).unwrap();
         self.published.push(Published { topics: topics.to_vec(), private });
     }
 
@@ -159,8 +159,12 @@ impl World {
             Source::Updates { selectors: selectors.clone(), rights: Rights::Public, options };
         let core = &mut self.shards[shard].0;
         let last = self.journal.edges().last;
-        let due =
-            Due { after: Position::new(start), until: last.position, epoch: Some(last.epoch) };
+        let due = Due {
+            after: Position::new(start),
+            until: last.position,
+            epoch: Some(last.epoch),
+            ..Due::NOTHING
+        };
         let key = core.join(wire.clone(), source, due, b":\nretry: 3000\n\n".to_vec());
         let step = core.catch_up(key);
         let batch = None;
@@ -561,8 +565,12 @@ fn a_place_in_a_journal_that_is_no_more_is_never_taken_for_one_in_another() {
         rights: Rights::Public,
         options: StreamOptions::default(),
     };
-    let due =
-        Due { after: elsewhere.position, until: elsewhere.position, epoch: Some(elsewhere.epoch) };
+    let due = Due {
+        after: elsewhere.position,
+        until: elsewhere.position,
+        epoch: Some(elsewhere.epoch),
+        ..Due::NOTHING
+    };
     let core = &mut world.shards[0].0;
     let key = core.join(wire.clone(), source, due, b":\nretry: 3000\n\n".to_vec());
     assert_eq!(core.catch_up(key), Step::Lost);

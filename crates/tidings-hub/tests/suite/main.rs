@@ -12,6 +12,7 @@ mod subscribe;
 mod cursor;
 mod notices;
 mod resume;
+mod starts;
 mod tail;
 
 mod drain;
@@ -19,6 +20,8 @@ mod heartbeat;
 
 mod cors;
 mod origin;
+
+mod power_cut;
 
 mod clock;
 mod health;

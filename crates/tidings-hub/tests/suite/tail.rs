@@ -3,13 +3,14 @@
 
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tidings_hub::{
-    AppendError, Batch, Edges, Follower, HubId, Journal, MemoryJournal, Missed, Pending, Position,
-    ReadError, Record, Retention, Rights, Selectors, Tail, Update,
+    AppendError, Appended, Batch, Before, Edges, Follower, HubId, IdempotencyKey, Journal,
+    MemoryJournal, Missed, Pending, Position, ReadError, Record, Retention, Rights, Selectors,
+    Tail, Update,
 };
-use tidings_sse::EventId;
 
 use crate::client::{Request, Seen};
 use crate::server::{Lane, Server, TEST_TIME, open, runtime};
@@ -70,12 +71,21 @@ impl Remote {
 }
 
 impl Journal for Remote {
-    fn append(&self, updates: Vec<Update>) -> Pending<'_, Result<Vec<EventId>, AppendError>> {
+    fn append(
+        &self,
+        updates: Vec<Update>,
+        key: Option<IdempotencyKey>,
+    ) -> Pending<'_, Result<Appended, AppendError>> {
         let mut state = self.0.lock();
         // Its texts are what counts here.
         state.hidden += updates.iter().map(|one| one.event().data().len() as u64).sum::<u64>();
         let journal = Arc::clone(&state.journal);
-        Box::pin(async move { journal.append(updates).await })
+        Box::pin(async move { journal.append(updates, key).await })
+    }
+
+    fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
+        let journal = self.journal();
+        Box::pin(async move { journal.before(time).await })
     }
 
     fn find<'a>(
@@ -106,6 +116,17 @@ impl Journal for Remote {
     ) -> Pending<'a, Result<Batch, ReadError>> {
         let journal = self.journal();
         Box::pin(async move { journal.read(after, until, selectors, rights).await })
+    }
+
+    fn read_last<'a>(
+        &'a self,
+        after: Position,
+        until: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Batch, ReadError>> {
+        let journal = self.journal();
+        Box::pin(async move { journal.read_last(after, until, selectors, rights).await })
     }
 
     fn follow(&self) -> Arc<Follower> {
@@ -220,7 +241,7 @@ fn who_followed_a_journal_that_began_anew_comes_back_to_a_reset() {
             let new = keeping(100);
             for _ in 0..updates {
                 let foreign = Update::new("a", tidings_sse::Event::new("of another journal"));
-                now(new.append(vec![foreign])).unwrap();
+                now(new.append(vec![foreign], None)).unwrap();
             }
             journal.begin_anew(new);
             assert_eq!(stream.rest().await, [], "the stream went on");

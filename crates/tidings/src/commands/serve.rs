@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::http::StatusCode;
-use tidings_hub::{Access, Hub, MemoryJournal};
+use tidings_hub::{Access, DiskJournal, Hub, MemoryJournal, OpenError, Promise};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::args::ServeArgs;
-use crate::config::Config;
+use crate::config::{Config, JournalConfig};
 use crate::outcome::{Ended, Outcome};
 
 /// Descriptors that no stream may use: for publishers, probes, refusals and files.
@@ -42,8 +42,14 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         Mode::Configured => config.access.clone(),
     };
     let demo = config.demo.unwrap_or(mode == Mode::Development);
-    let mut builder = Hub::builder()
-        .journal(MemoryJournal::new(config.retention))
+    let builder = match &config.journal {
+        JournalConfig::Memory(retention) => Hub::builder().journal(MemoryJournal::new(*retention)),
+        JournalConfig::Disk { folder, options } => {
+            let journal = DiskJournal::open(folder, options.clone());
+            Hub::builder().journal(journal.map_err(unopened)?)
+        }
+    };
+    let mut builder = builder
         .heartbeat(config.heartbeat)
         .streams_max(streams_max)
         .body_bytes_max(config.body_bytes_max)
@@ -101,6 +107,25 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// What to do about a journal that cannot be opened.
+fn unopened(error: OpenError) -> anyhow::Error {
+    let hint = match &error {
+        OpenError::InUse { .. } => {
+            "stop it first; --data-dir names another folder, --journal memory needs none"
+        }
+        OpenError::Unusable { .. } => {
+            "--data-dir names another folder, --journal memory needs none"
+        }
+        OpenError::Foreign { .. } => "--data-dir names another folder",
+        OpenError::Format { .. } => "run that version, or name another folder with --data-dir",
+        OpenError::Corrupt { .. } => {
+            "`tidings journal check` says more; move the folder away to begin anew"
+        }
+        _ => "is the disk full?",
+    };
+    anyhow::anyhow!("{error}; {hint}")
 }
 
 /// What the hub answers where it has nothing.
@@ -249,10 +274,19 @@ fn greet(greeting: &Greeting<'_>) {
             eprintln!("Open to publish: {}.", who(access.anonymous_publish));
         }
     }
-    eprintln!(
-        "The journal is in memory, {}, and ends with the hub.\n",
-        bytesize::ByteSize::b(config.retention.bytes)
-    );
+    match &config.journal {
+        JournalConfig::Memory(retention) => eprintln!(
+            "The journal is in memory, {}, and ends with the hub.\n",
+            bytesize::ByteSize::b(retention.bytes)
+        ),
+        JournalConfig::Disk { folder, options } => {
+            let synced = match options.promise {
+                Promise::Always => "before each acknowledgement".to_owned(),
+                Promise::Interval(time) => format!("every {}", humantime::format_duration(time)),
+            };
+            eprintln!("The journal is in {}, synced {synced}.\n", folder.display());
+        }
+    }
 }
 
 /// The origin of a hub on this address, in a form that a browser opens.

@@ -33,6 +33,9 @@ impl Hub {
     pub(crate) fn with(flags: &[&str]) -> Self {
         let mut command = Command::new(TIDINGS);
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
+        if !flags.contains(&"--data-dir") {
+            command.env("TIDINGS_JOURNAL", "memory");
+        }
         Self::run(command)
     }
 
@@ -50,12 +53,14 @@ impl Hub {
     /// A hub that may open so many files.
     pub(crate) fn with_descriptors(count: usize) -> Self {
         let mut command = Command::new("sh");
-        let script = format!("ulimit -n {count}; exec \"$0\" serve --listen 127.0.0.1:0");
+        let script =
+            format!("ulimit -n {count}; exec \"$0\" serve --listen 127.0.0.1:0 --journal memory");
         command.args(["-c", &script, TIDINGS]);
         Self::run(command)
     }
 
-    fn run(mut command: Command) -> Self {
+    /// A hub that this command starts.
+    pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -298,6 +303,7 @@ pub(crate) fn exit(child: &mut Child) -> ExitStatus {
 pub(crate) fn tidings(arguments: &[&str]) -> Finished {
     let child = Command::new(TIDINGS)
         .args(arguments)
+        .env("TIDINGS_JOURNAL", "memory")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

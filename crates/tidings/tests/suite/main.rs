@@ -2,6 +2,7 @@
 //! it does when others misbehave.
 
 mod answers;
+mod checker;
 mod hub;
 mod wire;
 
@@ -9,6 +10,7 @@ mod bad_requests;
 mod client_commands;
 mod comings_and_goings;
 mod descriptors;
+mod durability;
 mod inspect;
 mod overload;
 mod retention;

@@ -53,7 +53,7 @@ async fn routing_stops_after_many_feeds_and_lets_others_in() {
         let mut updates = vec![update("all")];
         updates.extend((0..ROUTE_FEEDS / 2).map(|n| update(&n.to_string())));
         updates.push(update("all"));
-        journal.append(updates).await.unwrap();
+        journal.append(updates, None).await.unwrap();
         let mut records = Vec::new();
         let mut turn = || {
             let more = local.flush_slice(&mut records);

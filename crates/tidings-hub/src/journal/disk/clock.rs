@@ -1,0 +1,57 @@
+//! Two clocks that no step of the system's clock disturbs.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// Times of updates, which never fall, and the journal's own clock, by which they age.
+///
+/// While the process runs, ages follow a clock that nobody sets; over a stop they follow the
+/// system's, and no further back than it was.
+#[derive(Debug)]
+pub(super) struct Clock {
+    time: SystemTime,
+    base: Duration,
+    started: Instant,
+}
+
+impl Clock {
+    /// Goes on from the newest update's time and age.
+    pub(super) fn after(time: SystemTime, age: Duration, now: SystemTime) -> Self {
+        let stopped = now.duration_since(time).unwrap_or_default();
+        Self { time, base: age + stopped, started: Instant::now() }
+    }
+
+    /// The time of an update that comes now.
+    pub(super) fn time(&mut self, now: SystemTime) -> SystemTime {
+        self.time = self.time.max(now);
+        self.time
+    }
+
+    /// How old the journal is.
+    pub(super) fn age(&self) -> Duration {
+        self.base + self.started.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_clock_that_is_set_back_or_forward_ages_nothing() {
+        let start = SystemTime::UNIX_EPOCH + 10 * HOUR;
+        let mut clock = Clock::after(start, HOUR, start);
+        assert_eq!(clock.time(start + HOUR), start + HOUR);
+        assert_eq!(clock.time(start - HOUR), start + HOUR);
+        assert!(clock.age() < HOUR + HOUR / 2);
+    }
+
+    #[test]
+    fn over_a_stop_the_system_s_clock_counts_but_never_backwards() {
+        let start = SystemTime::UNIX_EPOCH + 10 * HOUR;
+        let aged = |now| Clock::after(start, HOUR, now).age();
+        assert!(aged(start + HOUR) >= 2 * HOUR);
+        assert!(aged(start - HOUR) >= HOUR && aged(start - HOUR) < 2 * HOUR);
+    }
+}

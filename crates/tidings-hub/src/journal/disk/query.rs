@@ -1,0 +1,223 @@
+//! What is read from the journal's file.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::super::{Position, Record};
+use super::file::{Identity, number, position};
+use super::record;
+use crate::access::Rights;
+use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
+use crate::selector::{Selector, Selectors};
+
+/// Updates, and how far the look at the file went.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) records: Vec<Arc<Record>>,
+    pub(super) through: Position,
+}
+
+impl Part {
+    /// Takes a record, and says whether there is room for another.
+    fn take(&mut self, record: Record, bytes: &mut usize) -> bool {
+        *bytes += record.weight() as usize;
+        self.records.push(Arc::new(record));
+        *bytes < BATCH_BYTES
+    }
+}
+
+/// Which of the updates that a subscriber selects it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    /// Those that are the newest about a selected topic.
+    Last,
+}
+
+/// The updates in (`after`, `until`] that such a subscriber gets, as many as fit a batch.
+pub(super) fn part(
+    connection: &Connection,
+    identity: &Identity,
+    (after, until): (Position, Position),
+    (selectors, rights): (&Selectors, &Rights),
+    which: Which,
+) -> rusqlite::Result<Part> {
+    let wanted = |record: &Record| -> rusqlite::Result<bool> {
+        Ok(rights.may_read(&record.update)
+            && selectors.match_any(record.update.topics())
+            && (which == Which::All || is_last(connection, identity, record, selectors)?))
+    };
+    match exact_keys(identity, selectors, rights) {
+        Some(keys) => indexed(connection, identity, (after, until), &keys, which, wanted),
+        None => scanned(connection, identity, (after, until), wanted),
+    }
+}
+
+/// The index's keys of all that is selected, if topics are all that is.
+fn exact_keys(identity: &Identity, selectors: &Selectors, rights: &Rights) -> Option<Vec<i64>> {
+    let kinds: &[bool] = match rights {
+        Rights::Public => &[false],
+    };
+    let mut keys = Vec::new();
+    for selector in selectors.iter() {
+        let Selector::Exact(topic) = selector else { return None };
+        let key = |private: &bool| identity.keys.topic(topic.as_str(), *private).cast_signed();
+        keys.extend(kinds.iter().map(key));
+    }
+    Some(keys)
+}
+
+fn scanned(
+    connection: &Connection,
+    identity: &Identity,
+    (after, until): (Position, Position),
+    wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<Part> {
+    let mut part = Part { records: Vec::new(), through: until };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {} FROM updates WHERE position > ?1 AND position <= ?2 ORDER BY position",
+        record::COLUMNS
+    ))?;
+    let mut rows = statement.query([number(after), number(until)])?;
+    let mut bytes = 0;
+    let mut scanned = 0;
+    while let Some(row) = rows.next()? {
+        let record = record::read(identity, row)?;
+        let at = record.position;
+        scanned += 1;
+        let room = !wanted(&record)? || part.take(record, &mut bytes);
+        if !room || scanned == SCAN_UPDATES {
+            part.through = at;
+            break;
+        }
+    }
+    Ok(part)
+}
+
+/// By the index of topics, so that what is not selected costs nothing.
+fn indexed(
+    connection: &Connection,
+    identity: &Identity,
+    (after, until): (Position, Position),
+    keys: &[i64],
+    which: Which,
+    wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<Part> {
+    let mut part = Part { records: Vec::new(), through: until };
+    // Of very many topics each gives a few, of few topics each gives many.
+    let each = (SCAN_UPDATES / keys.len()).max(4);
+    let mut positions = Vec::new();
+    let mut entries = connection.prepare_cached(match which {
+        Which::All => {
+            "SELECT position FROM topics
+             WHERE topic = ?1 AND position > ?2 AND position <= ?3 ORDER BY position LIMIT ?4"
+        }
+        // The newest entry alone, and that only where it is not newer than `until`.
+        Which::Last => {
+            "SELECT position FROM (
+                 SELECT position FROM topics WHERE topic = ?1 ORDER BY position DESC LIMIT 1)
+             WHERE position > ?2 AND position <= ?3 LIMIT ?4"
+        }
+    })?;
+    for key in keys {
+        let bounds = params![key, number(after), number(part.through), each as i64];
+        let found: Vec<i64> =
+            entries.query_map(bounds, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        if found.len() == each
+            && which == Which::All
+            && let Some(last) = found.last()
+        {
+            // There may be more of this topic: the batch ends here.
+            part.through = position(*last);
+        }
+        positions.extend(found);
+    }
+    positions.sort_unstable();
+    positions.dedup();
+    let mut bytes = 0;
+    for (index, at) in positions.iter().enumerate() {
+        let at = position(*at);
+        if at > part.through {
+            break;
+        }
+        let Some(record) = record::at(connection, identity, at)? else { continue };
+        let room = !wanted(&record)? || part.take(record, &mut bytes);
+        let is_last = index + 1 == positions.len();
+        if !is_last && (!room || index + 1 == SCAN_UPDATES) {
+            part.through = at;
+            break;
+        }
+    }
+    Ok(part)
+}
+
+/// Whether a record is the newest of its kind, public or private, about a selected topic.
+fn is_last(
+    connection: &Connection,
+    identity: &Identity,
+    record: &Record,
+    selectors: &Selectors,
+) -> rusqlite::Result<bool> {
+    for topic in record.update.topics().iter().filter(|topic| selectors.matches(topic)) {
+        let key = identity.keys.topic(topic.as_str(), record.update.is_private());
+        if !has_newer(connection, key, record.position)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the index has an entry for `key` after `at`.
+pub(super) fn has_newer(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM topics WHERE topic = ?1 AND position > ?2 LIMIT 1")?
+        .exists([key.cast_signed(), number(at)])
+}
+
+/// The earliest update with a publisher's id that `rights` let read.
+pub(super) fn find(
+    connection: &Connection,
+    identity: &Identity,
+    id: &str,
+    rights: &Rights,
+) -> rusqlite::Result<Option<Position>> {
+    let mut statement =
+        connection.prepare_cached("SELECT position FROM ids WHERE id = ?1 ORDER BY position")?;
+    let mut rows = statement.query([identity.keys.id(id).cast_signed()])?;
+    while let Some(row) = rows.next()? {
+        let at = position(row.get(0)?);
+        let record = record::at(connection, identity, at)?;
+        let is_it = |record: &Record| rights.may_read(&record.update) && record.id().as_str() == id;
+        if record.as_ref().is_some_and(is_it) {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// The oldest update that came at `time` or later: times never fall along the positions.
+pub(super) fn since(
+    connection: &Connection,
+    time: SystemTime,
+    (first, last): (Position, Position),
+) -> rusqlite::Result<Option<Position>> {
+    let wanted = record::nanoseconds(time);
+    let mut from_here = connection.prepare_cached(
+        "SELECT position, time FROM updates WHERE position >= ?1 ORDER BY position LIMIT 1",
+    )?;
+    let (mut low, mut high) = (number(first), number(last) + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found = from_here
+            .query_row([middle], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+            .optional()?;
+        match found {
+            Some((at, time)) if time < wanted => low = at + 1,
+            _ => high = middle,
+        }
+    }
+    let found = from_here.query_row([low], |row| row.get(0)).optional()?;
+    Ok(found.map(position))
+}

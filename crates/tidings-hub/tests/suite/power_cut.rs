@@ -1,0 +1,243 @@
+//! Power cuts: whatever was acknowledged is there when the power is back, in its order; whatever
+//! was not is there whole or not at all.
+
+mod disk;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tidings_hub::{
+    Appended, DiskJournal, DiskOptions, IdempotencyKey, Journal, Keep, Position, Promise,
+    Retention, RetentionRule, Rights, Selectors, Update,
+};
+use tidings_sse::Event;
+use tokio::runtime::Runtime;
+
+use crate::server::runtime;
+
+/// Publishes between two cuts, at most.
+const PUBLISHES: usize = 12;
+/// After so many lives the disk is wiped, so that each can be read whole.
+const LIVES: usize = 40;
+
+/// One publish: its updates' data, and the key it was sent under.
+#[derive(Clone, Debug)]
+struct Sent {
+    data: Vec<String>,
+    key: Option<String>,
+}
+
+struct World {
+    runtime: Runtime,
+    folder: TempDir,
+    keeps: Option<u64>,
+    promise: Promise,
+    /// What was acknowledged, in the order of the journal.
+    acknowledged: Vec<(u64, Vec<String>, Vec<String>)>,
+    /// What got no answer.
+    unanswered: Vec<Sent>,
+    number: usize,
+}
+
+impl World {
+    fn open(&self) -> DiskJournal {
+        let bounds = |count| Retention { count, bytes: u64::MAX, age: Duration::MAX };
+        let rule = |count| RetentionRule {
+            topics: Selectors::all(),
+            keep: Keep::All,
+            bounds: bounds(count),
+        };
+        let options = DiskOptions {
+            retention: vec![rule(self.keeps.unwrap_or(u64::MAX))],
+            promise: self.promise,
+            vfs: Some(disk::NAME.to_owned()),
+            ..DiskOptions::default()
+        };
+        DiskJournal::open(self.folder.path(), options).expect("it opens after every cut")
+    }
+
+    fn append(&self, journal: &DiskJournal, sent: &Sent) -> Option<Appended> {
+        let update = |data: &String| {
+            let topic = ["a", "b", "c"][data.len() % 3];
+            let padding = "x".repeat(data.len() * 97 % 3000);
+            Update::new(topic, Event::new(format!("{data} {padding}"))).about("all")
+        };
+        let updates = sent.data.iter().map(update).collect();
+        let key = sent
+            .key
+            .as_ref()
+            .map(|key| IdempotencyKey::new(key, sent.data.join(",").as_bytes()).expect("a key"));
+        self.runtime.block_on(journal.append(updates, key)).ok()
+    }
+
+    fn publish(&mut self, journal: &DiskJournal) {
+        let count = if fastrand::u8(..4) == 0 { fastrand::usize(2..9) } else { 1 };
+        let data = (0..count).map(|n| format!("{}.{n}.{count}", self.number)).collect();
+        self.number += 1;
+        let key = fastrand::bool().then(|| format!("key{}", self.number));
+        let sent = Sent { data, key };
+        match self.append(journal, &sent) {
+            Some(appended) => self.acknowledge(&sent, &appended),
+            None => self.unanswered.push(sent),
+        }
+    }
+
+    fn acknowledge(&mut self, sent: &Sent, appended: &Appended) {
+        let ids: Vec<_> = appended.ids.iter().map(ToString::to_string).collect();
+        let position = ids[0].split('.').nth(1).expect("an id").parse().expect("a position");
+        self.acknowledged.push((position, sent.data.clone(), ids));
+        self.acknowledged.sort();
+    }
+
+    /// Everything that the journal has, and whether it tells of a loss.
+    fn read(&self, journal: &DiskJournal) -> (Vec<(u64, String)>, bool) {
+        let until = journal.edges().last.position;
+        let mut at = Position::START;
+        let (mut all, mut lost) = (Vec::new(), false);
+        while at < until {
+            let read = journal.read(at, until, &ALL, &Rights::Public);
+            let batch = self.runtime.block_on(read).expect("it can be read");
+            lost |= batch.missed.is_some();
+            for record in &batch.records {
+                let data = record.update.event().data();
+                let number = data.split(' ').next().expect("a number").to_owned();
+                all.push((record.position.number(), number));
+            }
+            assert!(batch.through > at);
+            at = batch.through;
+        }
+        (all, lost)
+    }
+
+    fn check(&mut self, journal: &DiskJournal, shown: &[(u64, String)]) {
+        if let Some(keeps) = self.keeps {
+            // A cut may take back what was trimmed; it is done again in the background.
+            let until = Instant::now() + Duration::from_secs(60);
+            let kept =
+                || journal.edges().last.position.number() + 1 - journal.edges().first.number();
+            while kept() > keeps {
+                assert!(Instant::now() < until, "it is never trimmed");
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        }
+        let (all, lost) = self.read(journal);
+        let first = journal.edges().first.number();
+        assert!(all.iter().map(|(position, _)| *position).eq(first..first + all.len() as u64));
+        assert_eq!(lost, first > 1);
+        let there: HashSet<_> = all.iter().cloned().collect();
+        for (position, data) in shown {
+            assert!(
+                *position < first || there.contains(&(*position, data.clone())),
+                "shown and lost"
+            );
+        }
+        for (position, data, ids) in &self.acknowledged {
+            for ((position, data), id) in (*position..).zip(data).zip(ids) {
+                let is_there = there.contains(&(position, data.clone()));
+                assert!(is_there || position < first, "{data} was acknowledged and is lost");
+                let found = journal.find(id, &Rights::Public);
+                let found = self.runtime.block_on(found).expect("it can be read");
+                assert_eq!(found, Some(Position::new(position)));
+            }
+        }
+        // Nothing twice, nothing invented, no batch in part.
+        let mut numbers = HashSet::new();
+        assert!(all.iter().all(|(_, data)| numbers.insert(data)), "something is there twice");
+        for sent in &self.unanswered {
+            let count = sent.data.iter().filter(|data| numbers.contains(data)).count();
+            assert!(count == 0 || count == sent.data.len() || first > 1, "a batch in part");
+        }
+        let known = self.acknowledged.iter().map(|(_, data, _)| data.len()).sum::<usize>()
+            + self.unanswered.iter().map(|sent| sent.data.len()).sum::<usize>();
+        assert!(all.len() <= known, "something was invented");
+    }
+
+    /// Sends again, under its key, what got no answer: it is there once.
+    fn send_again(&mut self, journal: &DiskJournal) {
+        for sent in std::mem::take(&mut self.unanswered) {
+            let appended = sent.key.is_some().then(|| self.append(journal, &sent)).flatten();
+            match appended {
+                Some(appended) => self.acknowledge(&sent, &appended),
+                None => self.unanswered.push(sent),
+            }
+        }
+    }
+}
+
+static ALL: std::sync::LazyLock<Selectors> = std::sync::LazyLock::new(Selectors::all);
+
+fn cuts(count: usize, keeps: Option<u64>, promise: Promise) {
+    disk::register();
+    let seed = fastrand::u64(..);
+    fastrand::seed(seed);
+    println!("seed {seed}");
+    let mut done = 0;
+    while done < count {
+        disk::wipe();
+        let mut world = World {
+            runtime: runtime(),
+            folder: tempfile::tempdir().expect("a folder"),
+            keeps,
+            promise,
+            acknowledged: Vec::new(),
+            unanswered: Vec::new(),
+            number: 0,
+        };
+        let mut journal = world.open();
+        for _ in 0..LIVES {
+            let follower = journal.follow();
+            disk::cut_after(fastrand::u64(..80));
+            for _ in 0..PUBLISHES {
+                world.publish(&journal);
+                if disk::is_cut() {
+                    break;
+                }
+            }
+            let mut records = Vec::new();
+            journal.tail(follower.begin(), usize::MAX, &mut records);
+            let shown: Vec<_> = records
+                .iter()
+                .map(|record| {
+                    let data = record.update.event().data();
+                    (record.position.number(), data.split(' ').next().unwrap().to_owned())
+                })
+                .collect();
+            // Nobody syncs anything after the cut, also not on the way out.
+            disk::cut_after(0);
+            drop(journal);
+            disk::restore();
+            done += 1;
+            journal = world.open();
+            world.check(&journal, &shown);
+            world.send_again(&journal);
+        }
+    }
+}
+
+/// How many cuts in all: soak runs ask for more than fits every run of the tests.
+fn count() -> usize {
+    std::env::var("TIDINGS_POWER_CUTS").map_or(200, |count| count.parse().expect("a number"))
+}
+
+#[test]
+fn what_was_acknowledged_survives_every_power_cut() {
+    let _alone = disk::alone();
+    cuts(count() / 2, None, Promise::Always);
+    cuts(count() / 2, Some(7), Promise::Always);
+}
+
+#[test]
+fn a_disk_that_forgets_is_noticed() {
+    // The same check, against a journal that promises less: it has to find the losses.
+    let _alone = disk::alone();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let promise = Promise::Interval(Duration::from_secs(3600));
+    let caught = std::panic::catch_unwind(|| cuts(120, None, promise));
+    std::panic::set_hook(hook);
+    let panic = caught.expect_err("power cuts take what was not synced");
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    let words = owned.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+    assert!(words.contains("lost") || words.contains("left"), "{words}");
+}

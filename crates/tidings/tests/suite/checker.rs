@@ -1,0 +1,325 @@
+//! Counts every event: several publishers, many subscribers that drop and resume, and what may
+//! happen to the hub meanwhile. At the end every acknowledged event has come to everybody who
+//! asked for it, once, in the journal's order, and nothing that nobody published.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a run may take at most, and a single answer.
+const RUN_TIME: Duration = Duration::from_secs(1200);
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// What is published and who listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) publishers: usize,
+    pub(crate) subscribers: usize,
+    /// Whether losses may be told, because the journal keeps less than is published. Then what
+    /// was told to be gone need not have come.
+    pub(crate) may_lose: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { publishers: 4, subscribers: 12, may_lose: false }
+    }
+}
+
+/// A run that is under way.
+pub(crate) struct Checker {
+    plan: Plan,
+    address: SocketAddr,
+    is_over: AtomicBool,
+    begun: Instant,
+    acknowledged: Mutex<Vec<(u64, String)>>,
+    refused: AtomicUsize,
+    /// Sent, and perhaps published, but never acknowledged.
+    unanswered: Mutex<HashSet<String>>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) acknowledged: usize,
+    pub(crate) delivered: usize,
+    pub(crate) connections: usize,
+    /// Publishes that were refused and tried again.
+    pub(crate) refused: usize,
+    pub(crate) gaps: usize,
+}
+
+/// What a subscriber has had.
+#[derive(Debug, Default)]
+struct Had {
+    topics: Vec<usize>,
+    events: Vec<(u64, String)>,
+    /// Before the event at this index a loss was told.
+    gaps: HashSet<usize>,
+    connections: usize,
+}
+
+impl Checker {
+    /// Runs everything against the hub at `address` for as long as `disturb` takes, and counts.
+    /// Whatever happens to the hub, it has to be there at the end.
+    pub(crate) fn run(plan: Plan, address: SocketAddr, disturb: impl FnOnce(&Self)) -> Counted {
+        let checker = Self {
+            plan,
+            address,
+            is_over: AtomicBool::new(false),
+            begun: Instant::now(),
+            acknowledged: Mutex::default(),
+            refused: AtomicUsize::new(0),
+            unanswered: Mutex::default(),
+        };
+        let had: Vec<Had> = thread::scope(|scope| {
+            let checker = &checker;
+            let subscribers: Vec<_> = (0..plan.subscribers)
+                .map(|index| scope.spawn(move || checker.subscribe(index)))
+                .collect();
+            let publishers: Vec<_> = (0..plan.publishers)
+                .map(|index| scope.spawn(move || checker.publish(index)))
+                .collect();
+            disturb(checker);
+            checker.is_over.store(true, Ordering::Release);
+            for publisher in publishers {
+                publisher.join().expect("a publisher gets through in the end");
+            }
+            checker.publish_until_taken("end", "end");
+            subscribers.into_iter().map(|one| one.join().expect("a subscriber ends")).collect()
+        });
+        checker.count(&had)
+    }
+
+    /// How many events were acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.acknowledged.lock().expect("nobody panics with it").len()
+    }
+
+    /// Publishes that were refused so far.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Acquire)
+    }
+
+    fn is_late(&self) -> bool {
+        self.begun.elapsed() > RUN_TIME
+    }
+
+    fn publish(&self, index: usize) {
+        let mut number = 0;
+        while !self.is_over.load(Ordering::Acquire) {
+            let data = format!("{index}.{number}");
+            number += 1;
+            if index == 0 {
+                // This one never tries again: it cannot know.
+                match self.post(&topic(index), &data, false) {
+                    Some(id) => self.acknowledge(&id, data),
+                    None => drop(self.unanswered.lock().expect("no panic").insert(data)),
+                }
+            } else {
+                self.publish_until_taken(&topic(index), &data);
+            }
+        }
+    }
+
+    /// Under a key, so that it is published once however often it is sent.
+    fn publish_until_taken(&self, topic: &str, data: &str) {
+        loop {
+            if let Some(id) = self.post(topic, data, true) {
+                return self.acknowledge(&id, data.to_owned());
+            }
+            assert!(!self.is_late(), "{data} is never taken");
+            thread::park_timeout(Duration::from_millis(fastrand::u64(1..30)));
+        }
+    }
+
+    fn acknowledge(&self, id: &str, data: String) {
+        self.acknowledged.lock().expect("no panic").push((position(id), data));
+    }
+
+    /// The id, if the hub took it.
+    fn post(&self, topic: &str, data: &str, with_key: bool) -> Option<String> {
+        let body = format!("topic={topic}&data={data}");
+        let key = if with_key { format!("idempotency-key: {data}\r\n") } else { String::new() };
+        let exchange = || -> io::Result<String> {
+            let mut socket = self.connect()?;
+            write!(
+                socket,
+                "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                 content-type: application/x-www-form-urlencoded\r\n{key}content-length: {}\r\n\r\n{body}",
+                body.len()
+            )?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = exchange().ok()?;
+        let (head, id) = answer.split_once("\r\n\r\n")?;
+        if head.starts_with("HTTP/1.1 200") && id.starts_with("tidings:") {
+            return Some(id.to_owned());
+        }
+        if head.starts_with("HTTP/1.1 503") {
+            self.refused.fetch_add(1, Ordering::AcqRel);
+        } else {
+            // An answer that was cut off is none; anything else would be a bug of this test.
+            assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        None
+    }
+
+    fn connect(&self) -> io::Result<TcpStream> {
+        let socket = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?;
+        socket.set_read_timeout(Some(ANSWER_TIME))?;
+        Ok(socket)
+    }
+
+    fn subscribe(&self, index: usize) -> Had {
+        let all = 0..self.plan.publishers;
+        let topics: Vec<_> = match index % 3 {
+            0 => all.collect(),
+            1 => all.filter(|one| one % 2 == index / 3 % 2).collect(),
+            _ => vec![index / 3 % self.plan.publishers],
+        };
+        let query = match index % 3 {
+            0 => "topic=*".to_owned(),
+            _ => topics.iter().fold("topic=end".to_owned(), |query, one| {
+                format!("{query}&topic={}", topic(*one))
+            }),
+        };
+        let mut had = Had { topics, ..Had::default() };
+        let mut cursor = "earliest".to_owned();
+        loop {
+            assert!(!self.is_late(), "subscriber {index} never sees the end");
+            // A few events, or a few dozens, or all that come.
+            let count = [3, 30, 300, usize::MAX][fastrand::usize(..4)];
+            match self.follow(&query, &mut cursor, count, &mut had) {
+                Ok(true) => return had,
+                Ok(false) => {}
+                Err(_) => thread::park_timeout(Duration::from_millis(fastrand::u64(1..50))),
+            }
+        }
+    }
+
+    /// Reads a stream for `count` events; says whether the last of all was among them.
+    fn follow(
+        &self,
+        query: &str,
+        cursor: &mut String,
+        count: usize,
+        had: &mut Had,
+    ) -> io::Result<bool> {
+        let mut socket = self.connect()?;
+        write!(
+            socket,
+            "GET /.well-known/mercure?{query} HTTP/1.1\r\nhost: localhost\r\nlast-event-id: {cursor}\r\n\r\n"
+        )?;
+        let mut lines = BufReader::new(socket);
+        let mut line = String::new();
+        let mut next = |lines: &mut BufReader<TcpStream>| -> io::Result<String> {
+            line.clear();
+            match lines.read_line(&mut line)? {
+                // What the end has cut off is not there.
+                _ if !line.ends_with('\n') => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
+            }
+        };
+        while !next(&mut lines)?.is_empty() {}
+        had.connections += 1;
+        let (mut id, mut data, mut kind) = (String::new(), None, String::new());
+        let mut seen = 0;
+        while seen < count {
+            let line = next(&mut lines)?;
+            if let Some(value) = line.strip_prefix("id: ") {
+                value.clone_into(&mut id);
+            } else if let Some(value) = line.strip_prefix("data: ") {
+                data = Some(value.to_owned());
+            } else if let Some(value) = line.strip_prefix("event: ") {
+                value.clone_into(&mut kind);
+            }
+            let is_end = line.is_empty();
+            let Some(data) = data.take_if(|_| is_end) else { continue };
+            if !id.is_empty() {
+                id.clone_into(cursor);
+            }
+            if std::mem::take(&mut kind) == "tidings" {
+                assert!(!data.contains("reset"), "the hub has forgotten: {data}");
+                if data.contains("\"gap\"") {
+                    assert!(self.plan.may_lose, "a loss was told: {data}");
+                    had.gaps.insert(had.events.len());
+                }
+                continue;
+            }
+            seen += 1;
+            let is_last = data == "end";
+            had.events.push((position(&id), data));
+            if is_last {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn count(&self, had: &[Had]) -> Counted {
+        let mut acknowledged = self.acknowledged.lock().expect("no panic").clone();
+        acknowledged.sort();
+        let unanswered = self.unanswered.lock().expect("no panic");
+        // What anybody saw where: it is the same for all.
+        let mut journal: HashMap<u64, String> = acknowledged.iter().cloned().collect();
+        assert_eq!(journal.len(), acknowledged.len(), "two events have the same place");
+        for (position, data) in had.iter().flat_map(|one| &one.events) {
+            let known = journal.entry(*position).or_insert_with(|| {
+                assert!(unanswered.contains(data), "{data} at {position} was never published");
+                data.clone()
+            });
+            assert_eq!(known, data, "two see different events at {position}");
+        }
+        let mut order: Vec<_> = journal.into_iter().collect();
+        order.sort();
+        let mut names = HashSet::new();
+        assert!(order.iter().all(|(_, data)| names.insert(data)), "something was published twice");
+        for (index, one) in had.iter().enumerate() {
+            let wanted = |data: &String| {
+                data == "end"
+                    || data.split('.').next().is_some_and(|publisher| {
+                        one.topics.iter().any(|topic| topic.to_string() == publisher)
+                    })
+            };
+            let expected: Vec<_> = order.iter().filter(|(_, data)| wanted(data)).collect();
+            let mut at = 0;
+            for (number, event) in one.events.iter().enumerate() {
+                if one.gaps.contains(&number) {
+                    let skipped = expected[at..].iter().position(|next| *next == event);
+                    at += skipped.unwrap_or_else(|| panic!("{event:?} came out of order"));
+                }
+                assert_eq!(
+                    expected.get(at),
+                    Some(&event),
+                    "subscriber {index}: lost, doubled or out of order"
+                );
+                at += 1;
+            }
+            assert_eq!(at, expected.len(), "subscriber {index} did not get all");
+        }
+        let counted = Counted {
+            acknowledged: acknowledged.len(),
+            delivered: had.iter().map(|one| one.events.len()).sum(),
+            connections: had.iter().map(|one| one.connections).sum(),
+            refused: self.refused(),
+            gaps: had.iter().map(|one| one.gaps.len()).sum(),
+        };
+        println!("{counted:?}");
+        counted
+    }
+}
+
+fn topic(publisher: usize) -> String {
+    format!("https://checker.test/{publisher}")
+}
+
+fn position(id: &str) -> u64 {
+    id.split('.').nth(1).and_then(|number| number.parse().ok()).expect("an id of the hub's")
+}

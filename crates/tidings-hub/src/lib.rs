@@ -28,6 +28,6 @@ pub use journal::{
     AppendError, Batch, Edges, Epoch, Follower, HubId, Journal, MemoryJournal, Missed, Pending,
     Position, ReadError, Record, Retention, Tail,
 };
-pub use selector::{InvalidSelectors, Selector, Selectors};
+pub use selector::{Base, InvalidSelectors, Pattern, Selector, Selectors, Template};
 pub use shard::StreamBody;
 pub use update::{InvalidUpdate, Topic, Update};

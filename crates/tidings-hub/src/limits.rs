@@ -11,6 +11,16 @@ const fn bound(real: usize, in_tests: usize) -> usize {
 pub(crate) const TOPICS_MAX: usize = 1000;
 /// Selectors of one stream: each is an entry in a shard's index for as long as it is open.
 pub(crate) const SELECTORS_MAX: usize = 1000;
+/// Templates and URL patterns of one stream, and so of what has to be tried for each update.
+pub(crate) const PATTERNS_MAX: usize = 100;
+/// Variables of one URI template; what it compiles to grows with their square.
+pub(crate) const TEMPLATE_VARIABLES_MAX: usize = 32;
+/// Bytes that a template or pattern may compile to.
+pub(crate) const PATTERN_BYTES: usize = 256 << 10;
+/// Topics for which each shard remembers which patterns match.
+pub(crate) const REMEMBERED_TOPICS: usize = bound(4096, 4);
+/// Feeds that are remembered with them, in all: 2 MiB in each shard.
+pub(crate) const REMEMBERED_FEEDS: usize = bound(256 << 10, 16);
 /// Bytes of a topic or selector: room for any URL that proxies let through.
 pub(crate) const TOPIC_BYTES_MAX: usize = 4096;
 /// Bytes of a publisher's id. Clients send it back in a header, for which some servers and

@@ -49,7 +49,8 @@ impl Dropped {
 
     fn newest_of(&self, selector: &Selector) -> Position {
         match selector {
-            Selector::All => self.newest,
+            // Which of the topics that are known by their hashes match cannot be told.
+            Selector::All | Selector::Template(_) | Selector::Pattern(_) => self.newest,
             Selector::Exact(topic) => {
                 self.topics.get(&self.hash(topic)).copied().unwrap_or(self.forgotten)
             }

@@ -3,6 +3,7 @@
 
 mod clock;
 mod connection;
+mod credentials;
 mod health;
 mod origin;
 mod page;
@@ -77,15 +78,22 @@ fn cors(hub: &Hub) -> CorsLayer {
     let access = hub.access().clone();
     let any = access.cors_origins.iter().any(|origin| origin == "*");
     let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::CACHE_CONTROL,
+            header::IF_NONE_MATCH,
             LAST_EVENT_ID,
             HeaderName::from_static("idempotency-key"),
         ])
-        .expose_headers([LAST_EVENT_ID, MERCURE_LAST_EVENT_ID, header::LINK])
+        .expose_headers([
+            LAST_EVENT_ID,
+            MERCURE_LAST_EVENT_ID,
+            header::LINK,
+            header::ETAG,
+            header::WWW_AUTHENTICATE,
+        ])
         .max_age(Duration::from_secs(600));
     if any {
         // Whoever may read may read from everywhere, but no website with its visitors'

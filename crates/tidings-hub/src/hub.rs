@@ -9,7 +9,8 @@ use std::time::Duration;
 use tidings_sse::{EventId, encode};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::access::{Access, Rights};
+use crate::access::gate::Gate;
+use crate::access::{Access, Dialect, Rights};
 use crate::feed::{Source, StreamOptions};
 use crate::http::start_clock;
 use crate::journal::{AppendError, Journal, MemoryJournal, Position, ReadError, Retention};
@@ -42,7 +43,7 @@ struct Inner {
     /// that a slow journal is not handed all that comes. Fair: who came first goes first.
     appending: Semaphore,
     requests: Arc<Requests>,
-    access: Access,
+    gate: Gate,
     options: HttpOptions,
 }
 
@@ -172,7 +173,7 @@ impl HubBuilder {
             draining: AtomicBool::new(false),
             appending: Semaphore::new(APPENDING_BYTES),
             requests: Arc::default(),
-            access: self.access,
+            gate: Gate::new(self.access)?,
             options: self.options,
         })))
     }
@@ -334,14 +335,14 @@ impl Hub {
         };
         let source = Source::Updates { selectors, rights, options };
         let due = Due { after: start, until: edges.last.position };
-        Ok(Some(Granted { opening: Opening { source, due, bytes, permit }, cursor }))
+        Ok(Some(Granted { opening: Opening { source, due, bytes, permit, grants: None }, cursor }))
     }
 
     /// Prepares a stream of the demo clock. `None` if no more streams can be had now.
     pub(crate) fn open_clock(&self) -> Option<Opening> {
         let permit = self.permit()?;
         let bytes = opening_bytes();
-        Some(Opening { source: Source::Clock, due: Due::NOTHING, bytes, permit })
+        Some(Opening { source: Source::Clock, due: Due::NOTHING, bytes, permit, grants: None })
     }
 
     fn permit(&self) -> Option<StreamPermit> {
@@ -439,7 +440,17 @@ impl Hub {
     }
 
     pub(crate) fn access(&self) -> &Access {
-        &self.0.access
+        self.0.gate.access()
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    /// Whether the hub says of itself whose tokens it takes: those of Mercure 1.0.
+    pub(crate) fn has_metadata(&self) -> bool {
+        let access = self.access();
+        access.dialects.has(Dialect::Coming) && !access.tokens.audience.is_empty()
     }
 
     pub(crate) fn options(&self) -> &HttpOptions {

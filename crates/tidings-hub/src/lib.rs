@@ -20,7 +20,10 @@ mod http;
 mod hub;
 mod metrics;
 
-pub use access::{Access, Rights};
+pub use access::{
+    Access, Algorithm, Dialect, Dialects, InvalidKey, InvalidKeySetUrl, Issuer, IssuerKeys, Key,
+    KeySetUrl, Rights, SigningKey, TokenError, Tokens,
+};
 pub use feed::StreamOptions;
 pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};

@@ -11,6 +11,34 @@ const fn bound(real: usize, in_tests: usize) -> usize {
 pub(crate) const TOPICS_MAX: usize = 1000;
 /// Selectors of one stream: each is an entry in a shard's index for as long as it is open.
 pub(crate) const SELECTORS_MAX: usize = 1000;
+/// Selectors that a token may grant, for publishing and for subscribing each.
+pub(crate) const GRANTS_MAX: usize = 1000;
+/// Bytes of a token: what fits into a request's head.
+pub(crate) const TOKEN_BYTES_MAX: usize = 64 << 10;
+/// How much earlier than its `nbf` a token is taken: clocks differ.
+pub(crate) const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
+/// Verified tokens that are remembered, for publishers, and for how long: so long may a key go
+/// on counting that its issuer has withdrawn.
+pub(crate) const TOKENS_KEPT: usize = bound(1024, 8);
+/// See [`TOKENS_KEPT`].
+pub(crate) const TOKENS_KEPT_FOR: Duration = Duration::from_secs(60);
+/// Signatures of public-key cryptography that are verified at the same time.
+pub(crate) const VERIFYING: usize = 8;
+/// Tokens that are known to be revoked. Past it those that never expire are forgotten, the
+/// oldest first.
+pub(crate) const REVOKED_MAX: usize = bound(100_000, 8);
+/// How long a fetched set of keys is taken for new.
+pub(crate) const KEY_SET_AGE: Duration = Duration::from_secs(300);
+/// How long it is used while a newer one cannot be had.
+pub(crate) const KEY_SET_STALE: Duration = Duration::from_secs(3600);
+/// Shortest time between two attempts to fetch a set of keys, whatever tokens ask for.
+pub(crate) const KEY_SET_PAUSE: Duration = Duration::from_secs(10);
+/// Longest time that fetching may take.
+pub(crate) const KEY_SET_TIME: Duration = Duration::from_secs(5);
+/// Bytes of a set of keys.
+pub(crate) const KEY_SET_BYTES: usize = 256 << 10;
+/// Keys of a set: each may have to be tried for a token without a key's name.
+pub(crate) const KEY_SET_KEYS: usize = 32;
 /// Templates and URL patterns of one stream, and so of what has to be tried for each update.
 pub(crate) const PATTERNS_MAX: usize = 100;
 /// Variables of one URI template; what it compiles to grows with their square.
@@ -73,6 +101,9 @@ pub(crate) const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 pub(crate) const SHARD_INBOX: usize = 1024;
 /// Topics for which the journal remembers the newest update that it dropped.
 pub(crate) const DROPPED_TOPICS: usize = 65_536;
+/// Different sets of topics for which it remembers the newest private update that it dropped.
+/// Whoever comes back with a grant is held against all that are newer.
+pub(crate) const DROPPED_PRIVATE: usize = 8192;
 
 /// What the kernel may hold for one socket of the direct lane (it doubles the value).
 pub(crate) const SOCKET_SEND_BYTES: usize = 64 << 10;

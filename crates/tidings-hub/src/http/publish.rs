@@ -14,8 +14,11 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tidings_sse::{Event, EventId, EventType};
 
+use super::credentials::{Asking, Carrier, Visitor};
+use super::origin;
 use super::query::Pairs;
 use super::refusal::Refusal;
+use crate::access::{Dialect, Role};
 use crate::hub::{Hub, PublishError};
 use crate::limits::{BATCH_UPDATES_MAX, BODY_TIME};
 use crate::metrics::Refusal as Reason;
@@ -100,26 +103,67 @@ pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Respons
                 _ => Reason::Invalid,
             };
             hub.metrics().publish_refused(reason);
-            tracing::debug!(status = refusal.status().as_u16(), ?reason, "publish refused");
+            let status = refusal.status().as_u16();
+            tracing::debug!(status, ?reason, detail = refusal.detail(), "publish refused");
             format.refuse(refusal)
         }
     }
 }
 
 async fn take(hub: &Hub, format: Format, request: Request) -> Result<Vec<EventId>, Refusal> {
-    if !hub.access().anonymous_publish {
-        return Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "this hub allows no anonymous publishers; --anonymous-publish opens it",
-        )
-        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+    let (parts, body) = request.into_parts();
+    let query = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
+    let asking = Asking { hub, headers: &parts.headers, uri: &parts.uri, query: &query };
+    let visitor = asking.visitor(Role::Publish).await?;
+    check_cookie(&asking, &visitor)?;
+    if visitor.grants.publish.is_none() {
+        return Err(if visitor.grants.is_anonymous() {
+            let detail = "this hub allows no anonymous publishers, and no token came; \
+                          --anonymous-publish opens it";
+            asking.unauthorized(None, detail)
+        } else {
+            asking.forbidden("the token does not let its holder publish")
+        });
     }
-    let body = read_body(request.into_body(), hub.options().body_bytes_max).await?;
+    let body = read_body(body, hub.options().body_bytes_max).await?;
     let updates = format.updates(&body)?;
+    check_grants(&asking, &visitor, &updates, format, &body)?;
     let begun = Instant::now();
     let ids = hub.publish_all(updates).await.map_err(|error| refuse(format, &body, error))?;
     hub.metrics().publish_ack.observe(begun.elapsed().as_secs_f64());
     Ok(ids)
+}
+
+/// A browser sends cookies whoever makes it do so: a cookie counts only where it is known who did.
+pub(super) fn check_cookie(asking: &Asking<'_>, visitor: &Visitor) -> Result<(), Refusal> {
+    let Carrier::Cookie(dialect) = visitor.carrier else { return Ok(()) };
+    let checked = origin::check_cookie(asking.hub.access(), asking.host(), asking.headers);
+    checked.map_err(|detail| match dialect {
+        Dialect::Coming => Refusal::bad_request(detail),
+        Dialect::Deployed => Refusal::new(StatusCode::FORBIDDEN, detail),
+    })
+}
+
+/// Every topic of every update has to be granted. What no publisher may send is said first.
+fn check_grants(
+    asking: &Asking<'_>,
+    visitor: &Visitor,
+    updates: &[Update],
+    format: Format,
+    body: &[u8],
+) -> Result<(), Refusal> {
+    for (index, update) in updates.iter().enumerate() {
+        if visitor.grants.may_publish(update.topics()) {
+            continue;
+        }
+        let invalid = |cause| refuse(format, body, PublishError::Invalid { index, cause });
+        update.check().map_err(invalid)?;
+        return Err(asking.forbidden(format!(
+            "the token does not grant publishing to every topic of {}",
+            if updates.len() == 1 { "the update" } else { "every update; nothing was published" }
+        )));
+    }
+    Ok(())
 }
 
 async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::Position;
 use crate::access::Rights;
-use crate::limits::DROPPED_TOPICS;
+use crate::limits::{DROPPED_PRIVATE, DROPPED_TOPICS};
 use crate::selector::{Selector, Selectors};
 use crate::update::{Topic, Update};
 
@@ -16,35 +16,64 @@ use crate::update::{Topic, Update};
 /// newer than. So a silent topic among very many, or one whose hash is that of another, may be
 /// told of a gap that did not concern it, but a real gap is never missed.
 ///
-/// Private updates are not counted: nobody without a grant would have got them.
+/// Private updates stand apart, with their topics, since who would have got one hangs on all
+/// of them: nobody is told of a private update that was not granted. Of more than
+/// [`DROPPED_PRIVATE`] different sets of topics, those whose last update is oldest are forgotten;
+/// then whoever has any grant may be told of a gap that did not concern it.
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
     newest: Position,
     topics: HashMap<u64, Position>,
     hashes: RandomState,
     forgotten: Position,
+    private: HashMap<Box<[Topic]>, Position>,
+    private_newest: Position,
+    private_forgotten: Position,
 }
 
 impl Dropped {
     /// Notes that the update at `position` is gone. Positions only grow.
     pub(super) fn note(&mut self, position: Position, update: &Update) {
         if update.is_private() {
-            return;
+            return self.note_private(position, update.topics());
         }
         self.newest = position;
         for topic in update.topics() {
             self.topics.insert(self.hash(topic), position);
         }
         if self.topics.len() > DROPPED_TOPICS {
-            self.forget_half();
+            self.forgotten = forget_half(&mut self.topics);
+        }
+    }
+
+    fn note_private(&mut self, position: Position, topics: &[Topic]) {
+        self.private_newest = position;
+        match self.private.get_mut(topics) {
+            Some(known) => *known = position,
+            None => {
+                self.private.insert(topics.into(), position);
+            }
+        }
+        if self.private.len() > DROPPED_PRIVATE {
+            self.private_forgotten = forget_half(&mut self.private);
         }
     }
 
     /// Whether a subscriber who has had everything up to `after` missed something.
     pub(super) fn missed(&self, after: Position, selectors: &Selectors, rights: &Rights) -> bool {
-        match rights {
-            Rights::Public => selectors.iter().any(|selector| self.newest_of(selector) > after),
-        }
+        selectors.iter().any(|selector| self.newest_of(selector) > after)
+            || match rights {
+                Rights::Public => false,
+                Rights::Granted(granted) => {
+                    self.private_newest > after && self.missed_private(after, selectors, granted)
+                }
+            }
+    }
+
+    fn missed_private(&self, after: Position, selectors: &Selectors, granted: &Selectors) -> bool {
+        let concerns = |topics: &[Topic]| selectors.match_any(topics) && granted.match_any(topics);
+        self.private_forgotten > after
+            || self.private.iter().any(|(topics, newest)| *newest > after && concerns(topics))
     }
 
     fn newest_of(&self, selector: &Selector) -> Position {
@@ -60,15 +89,16 @@ impl Dropped {
     fn hash(&self, topic: &Topic) -> u64 {
         self.hashes.hash_one(topic.as_str())
     }
+}
 
-    /// Half at a time, so that the work per update stays the same on average.
-    fn forget_half(&mut self) {
-        let mut positions: Vec<Position> = self.topics.values().copied().collect();
-        let middle = positions.len() / 2;
-        let (_, &mut limit, _) = positions.select_nth_unstable(middle);
-        self.topics.retain(|_, position| *position > limit);
-        self.forgotten = limit;
-    }
+/// Forgets the older half, and says up to where. Half at a time, so that the work per update
+/// stays the same on average.
+fn forget_half<K>(newest: &mut HashMap<K, Position>) -> Position {
+    let mut positions: Vec<Position> = newest.values().copied().collect();
+    let middle = positions.len() / 2;
+    let (_, &mut limit, _) = positions.select_nth_unstable(middle);
+    newest.retain(|_, position| *position > limit);
+    limit
 }
 
 #[cfg(test)]
@@ -106,6 +136,25 @@ mod tests {
         dropped.note(Position(1), &update("a").private());
         assert!(!dropped.missed(Position::START, &Selectors::topic("a"), &Rights::Public));
         assert!(!dropped.missed(Position::START, &Selectors::all(), &Rights::Public));
+    }
+
+    #[test]
+    fn a_private_update_is_missed_by_who_selects_it_and_was_granted_it() {
+        let mut dropped = Dropped::default();
+        dropped.note(Position(1), &update("a").about("b").private());
+        dropped.note(Position(2), &update("c").private());
+        let missed = |selected: &str, granted: &str| {
+            let rights = Rights::Granted(Selectors::topic(granted));
+            dropped.missed(Position::START, &Selectors::topic(selected), &rights)
+        };
+        assert!(missed("a", "a"));
+        // What is asked for and what is granted may be two topics of one update.
+        assert!(missed("a", "b"));
+        assert!(!missed("a", "c"));
+        assert!(!missed("d", "a"));
+        let all = Rights::Granted(Selectors::all());
+        assert!(dropped.missed(Position(1), &Selectors::all(), &all));
+        assert!(!dropped.missed(Position(2), &Selectors::all(), &all));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::body::{BodySocket, StreamBody, hand_over};
 use super::flush::Flushed;
 use super::tcp::TcpSocket;
 use super::{Chunk, Shard, Socket, SubscriberKey, Tick};
+use crate::access::Grants;
 use crate::feed::Source;
 use crate::journal::{Follower, Journal, Position, Record, Tail};
 use crate::limits::{
@@ -42,6 +43,8 @@ pub(crate) struct Opening {
     /// What it gets first.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: StreamPermit,
+    /// What its subscriber may do; `None` for who needs no leave.
+    pub(crate) grants: Option<Arc<Grants>>,
 }
 
 /// The right to be one of the hub's streams. Given back when dropped.

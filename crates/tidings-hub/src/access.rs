@@ -17,9 +17,9 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 use url::Url;
 
+pub(crate) use claims::DETAIL_TYPE;
 pub use key::{Algorithm, InvalidKey, Key, SigningKey};
 pub use key_set::{InvalidKeySetUrl, KeySetUrl};
-pub(crate) use claims::DETAIL_TYPE;
 pub(crate) use revoked::Revoked;
 pub use token::{TokenError, sign};
 
@@ -99,7 +99,9 @@ impl Grants {
 
     /// Whether every one of these topics may be published to.
     pub(crate) fn may_publish(&self, topics: &[Topic]) -> bool {
-        self.publish.as_ref().is_some_and(|granted| topics.iter().all(|topic| granted.matches(topic)))
+        self.publish
+            .as_ref()
+            .is_some_and(|granted| topics.iter().all(|topic| granted.matches(topic)))
     }
 
     /// What those who watch subscriptions are told of this one.
@@ -219,7 +221,9 @@ impl Tokens {
     /// Whether there is any key, so that some token could be good.
     pub fn has_keys(&self) -> bool {
         let own = |issuer: &Issuer| !matches!(issuer.keys, IssuerKeys::Shared);
-        self.publisher_key.is_some() || self.subscriber_key.is_some() || self.issuers.iter().any(own)
+        self.publisher_key.is_some()
+            || self.subscriber_key.is_some()
+            || self.issuers.iter().any(own)
     }
 }
 

@@ -33,4 +33,4 @@ pub use journal::{
 };
 pub use selector::{Base, InvalidSelectors, Pattern, Selector, Selectors, Template};
 pub use shard::StreamBody;
-pub use update::{InvalidUpdate, Topic, Update};
+pub use update::{HUB_PATH, InvalidUpdate, Topic, Update};

@@ -203,7 +203,7 @@ pub(crate) fn check_characters(what: &'static str, text: &str) -> Result<(), Inv
 
 /// Where the hub's own protocol, Mercure, lives (its specification demands this path), and under
 /// which the hub has topics of its own (Mercure 1.0, "publication").
-pub(crate) const HUB_PATH: &str = "/.well-known/mercure";
+pub const HUB_PATH: &str = "/.well-known/mercure";
 
 /// Whether `topic`, read as a URL reference against the hub's own URL, lies under the hub's
 /// path, on whatever host: such topics are the hub's to publish.

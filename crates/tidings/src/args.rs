@@ -94,7 +94,7 @@ impl Default for Command {
 
 /// Run the hub.
 ///
-/// Without a configuration file or --anonymous-…, and as long as it listens on loopback only,
+/// Without a configuration file, a key or --anonymous-…, and as long as it listens on loopback only,
 /// it runs for development: everybody on this machine may publish and subscribe, and the demo clock ticks.
 /// On any other address nobody may do anything that is not opened by name.
 #[derive(Args, Debug, Default)]
@@ -124,6 +124,57 @@ pub(crate) struct ServeArgs {
           value_parser = clap::builder::FalseyValueParser::new(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) anonymous_publish: Option<bool>,
+    /// Verifies publishers' tokens: a secret (HS256), or a public key in PEM. Others on this
+    /// machine can read flags; prefer the file or the environment
+    #[arg(long, env = "TIDINGS_PUBLISHER_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) publisher_key: Option<String>,
+    /// The same, in a file
+    #[arg(long, env = "TIDINGS_PUBLISHER_KEY_FILE", value_name = "FILE")]
+    pub(crate) publisher_key_file: Option<PathBuf>,
+    /// The one algorithm that publishers' tokens are signed with [default: the key's own; HS256
+    /// for a secret]
+    #[arg(long, env = "TIDINGS_PUBLISHER_ALGORITHM", value_name = "NAME")]
+    pub(crate) publisher_algorithm: Option<String>,
+    /// Verifies subscribers' tokens; as --publisher-key
+    #[arg(long, env = "TIDINGS_SUBSCRIBER_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) subscriber_key: Option<String>,
+    /// The same, in a file
+    #[arg(long, env = "TIDINGS_SUBSCRIBER_KEY_FILE", value_name = "FILE")]
+    pub(crate) subscriber_key_file: Option<PathBuf>,
+    /// The one algorithm that subscribers' tokens are signed with
+    #[arg(long, env = "TIDINGS_SUBSCRIBER_ALGORITHM", value_name = "NAME")]
+    pub(crate) subscriber_algorithm: Option<String>,
+    /// Whose tokens of Mercure 1.0 are taken (their `iss`); repeatable
+    #[arg(long, env = "TIDINGS_ISSUER", value_name = "ISSUER", value_delimiter = ',')]
+    pub(crate) issuer: Vec<String>,
+    /// The hub's own name, of which tokens of Mercure 1.0 have to be for one (their `aud`), as a
+    /// rule the URL that clients use; repeatable
+    #[arg(long, env = "TIDINGS_AUDIENCE", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) audience: Vec<String>,
+    /// Where the one --issuer publishes its keys (JWKS)
+    #[arg(long, env = "TIDINGS_JWKS_URL", value_name = "URL")]
+    pub(crate) jwks_url: Option<String>,
+    /// The keys may come over http, and from an address inside a network
+    #[arg(long, env = "TIDINGS_JWKS_ALLOW_INTERNAL",
+          value_parser = clap::builder::FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) jwks_allow_internal: Option<bool>,
+    /// Which dialects of Mercure are spoken [default: all]
+    #[arg(long, env = "TIDINGS_DIALECT", value_enum)]
+    pub(crate) dialect: Option<DialectChoice>,
+    /// A token may stand in the query (`authorization`, Mercure 0.x), where logs and histories
+    /// keep it
+    #[arg(long, env = "TIDINGS_QUERY_TOKENS",
+          value_parser = clap::builder::FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) query_tokens: Option<bool>,
+    /// The cookie that carries tokens of Mercure 0.x [default: mercureAuthorization]
+    #[arg(long, env = "TIDINGS_COOKIE_NAME", value_name = "NAME")]
+    pub(crate) cookie_name: Option<String>,
+    /// Where the hub is reached from outside, which relative URL patterns are resolved against
+    /// [default: the --audience, if it is a URL]
+    #[arg(long, env = "TIDINGS_HUB_URL", value_name = "URL")]
+    pub(crate) hub_url: Option<String>,
     /// A website whose pages may read, as `https://app.example.com`, or `*`; repeatable
     #[arg(long, env = "TIDINGS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,
@@ -148,6 +199,21 @@ pub(crate) struct ServeArgs {
 pub(crate) enum JournalKind {
     /// In memory: lost when the hub stops
     Memory,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
+pub(crate) enum DialectChoice {
+    /// Both at once
+    #[serde(rename = "all")]
+    All,
+    /// The dialect that is deployed
+    #[value(name = "0.x")]
+    #[serde(rename = "0.x")]
+    Deployed,
+    /// The coming one
+    #[value(name = "1.0")]
+    #[serde(rename = "1.0")]
+    Coming,
 }
 
 /// Publish an update to a hub.

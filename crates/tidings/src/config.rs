@@ -1,6 +1,8 @@
 //! The configuration of `tidings serve`: flags and environment, before the file, before the
 //! defaults.
 
+mod access;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -15,6 +17,7 @@ use tidings_hub::{Access, Retention};
 
 use crate::args::{JournalKind, ServeArgs};
 use crate::outcome::Ended;
+use access::AccessFile;
 
 /// A configuration file, in the words of the flags. What is not there is left to the flags
 /// and the defaults.
@@ -45,15 +48,6 @@ struct RetentionFile {
     age: Option<Time>,
     bytes: Option<ByteSize>,
     count: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-struct AccessFile {
-    anonymous_publish: Option<bool>,
-    anonymous_subscribe: Option<bool>,
-    publish_origins: Option<Vec<String>>,
-    cors_origins: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -108,27 +102,13 @@ impl Config {
     pub(crate) fn of(args: ServeArgs) -> anyhow::Result<Self> {
         let file = args.config.as_deref().map(File::read).transpose();
         let file = file.map_err(|error| Ended::usage(format!("{error:#}")))?;
-        // Who says what is open, or is not, wants no more than that open.
-        let says_access = args.anonymous_publish.or(args.anonymous_subscribe).is_some();
-        let is_configured = file.is_some() || says_access;
+        let is_configured = file.is_some() || access::is_said(&args);
         let file = file.unwrap_or_default();
         let JournalKind::Memory = args.journal.or(file.journal.kind).unwrap_or(JournalKind::Memory);
         let or = |flags: Vec<String>, file: Option<Vec<String>>| {
             if flags.is_empty() { file.unwrap_or_default() } else { flags }
         };
-        let access = Access {
-            anonymous_publish: args
-                .anonymous_publish
-                .or(file.access.anonymous_publish)
-                .unwrap_or(false),
-            anonymous_subscribe: args
-                .anonymous_subscribe
-                .or(file.access.anonymous_subscribe)
-                .unwrap_or(false),
-            publish_origins: publish_origins(or(args.publish_origin, file.access.publish_origins))?,
-            cors_origins: cors_origins(or(args.cors_origin, file.access.cors_origins))?,
-            local_only: false,
-        };
+        let access = access::read(&args, file.access)?;
         let mut listen = or(args.listen, file.listen);
         if listen.is_empty() {
             listen.push("localhost:8081".to_owned());
@@ -174,41 +154,6 @@ fn retention(rules: &[RetentionFile]) -> anyhow::Result<Retention> {
     }
 }
 
-/// Origins whose pages may publish: each is named.
-fn publish_origins(origins: Vec<String>) -> anyhow::Result<Vec<String>> {
-    if origins.iter().any(|origin| origin == "*") {
-        return Err(Ended::usage(
-            "\"*\" would let every website publish through its visitors; name the origins",
-        ));
-    }
-    checked(origins)
-}
-
-/// Origins whose pages may read: each is named, or `*` is all of them.
-fn cors_origins(origins: Vec<String>) -> anyhow::Result<Vec<String>> {
-    if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
-        return Err(Ended::usage(
-            "\"*\" lets all websites read, without credentials; other origins beside it would \
-             change nothing",
-        ));
-    }
-    checked(origins)
-}
-
-fn checked(origins: Vec<String>) -> anyhow::Result<Vec<String>> {
-    for origin in &origins {
-        let is_origin = origin.split_once("://").is_some_and(|(scheme, rest)| {
-            matches!(scheme, "http" | "https") && !rest.is_empty() && !rest.contains('/')
-        });
-        if !is_origin && origin != "*" {
-            return Err(Ended::usage(format!(
-                "{origin:?} is no origin; write it as https://app.example.com, without a path"
-            )));
-        }
-    }
-    Ok(origins)
-}
-
 impl File {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
@@ -244,12 +189,7 @@ impl File {
                     count: Some(0),
                 }],
             },
-            access: AccessFile {
-                anonymous_publish: Some(true),
-                anonymous_subscribe: Some(true),
-                publish_origins: Some(Vec::new()),
-                cors_origins: Some(Vec::new()),
-            },
+            access: AccessFile::every(),
             streams: StreamsFile { heartbeat: Some(Time(Duration::ZERO)) },
             limits: LimitsFile { body: Some(ByteSize::b(0)) },
         };

@@ -197,7 +197,9 @@ impl Detail {
 /// Refuses too many before any of them is compiled.
 fn check_count(count: usize) -> Result<(), String> {
     if count > GRANTS_MAX {
-        return Err(format!("the token grants {count} selectors; at most {GRANTS_MAX} are allowed"));
+        return Err(format!(
+            "the token grants {count} selectors; at most {GRANTS_MAX} are allowed"
+        ));
     }
     Ok(())
 }

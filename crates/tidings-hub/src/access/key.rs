@@ -110,8 +110,7 @@ impl Key {
             };
             (key, curve)
         } else {
-            let key =
-                jwt::DecodingKey::from_ed_pem(bytes).map_err(|_| InvalidKey::Unreadable)?;
+            let key = jwt::DecodingKey::from_ed_pem(bytes).map_err(|_| InvalidKey::Unreadable)?;
             (key, jwt::Algorithm::EdDSA)
         };
         Self::fitting(decoding, Algorithm(fitting), algorithm, None)
@@ -187,8 +186,7 @@ impl Key {
     /// Whether `signature`, in base64url, is this key's for `message`.
     pub(crate) fn verifies(&self, message: &str, signature: &str) -> bool {
         let Verifying { algorithm, decoding, .. } = self.0.as_ref();
-        jwt::crypto::verify(signature, message.as_bytes(), decoding, algorithm.0)
-            .unwrap_or(false)
+        jwt::crypto::verify(signature, message.as_bytes(), decoding, algorithm.0).unwrap_or(false)
     }
 }
 

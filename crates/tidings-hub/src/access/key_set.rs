@@ -77,9 +77,7 @@ impl fmt::Display for InvalidKeySetUrl {
                 "a key set that comes over http could be anybody's; inside a network of your own \
                  --jwks-allow-internal allows it"
             }
-            Self::Internal => {
-                "the address is inside a network; --jwks-allow-internal allows that"
-            }
+            Self::Internal => "the address is inside a network; --jwks-allow-internal allows that",
         })
     }
 }
@@ -163,7 +161,11 @@ impl KeySet {
                 *self.known.write() = Some(Known { keys: keys.into(), since: Instant::now() });
             }
             Err(error) => {
-                tracing::warn!(url, error = &error as &dyn std::error::Error, "an issuer's keys cannot be had");
+                tracing::warn!(
+                    url,
+                    error = &error as &dyn std::error::Error,
+                    "an issuer's keys cannot be had"
+                );
             }
         }
     }
@@ -254,7 +256,9 @@ impl reqwest::dns::Resolve for Resolver {
             let allowed: Vec<SocketAddr> =
                 found.filter(|address| allow_internal || !is_internal(address.ip())).collect();
             if allowed.is_empty() {
-                return Err("the name points inside a network; --jwks-allow-internal allows that".into());
+                return Err(
+                    "the name points inside a network; --jwks-allow-internal allows that".into()
+                );
             }
             Ok(Box::new(allowed.into_iter()) as reqwest::dns::Addrs)
         })
@@ -313,14 +317,33 @@ mod tests {
     #[test]
     fn addresses_inside_a_network_are_recognised_in_every_disguise() {
         for address in [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
-            "224.0.0.1", "255.255.255.255", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "fd12::1",
-            "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::a00:1", "2002:a00:1::", "ff02::1",
-            "2001:db8::1", "::10.0.0.1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a00:1",
+            "2002:a00:1::",
+            "ff02::1",
+            "2001:db8::1",
+            "::10.0.0.1",
         ] {
             assert!(is_internal(address.parse().unwrap()), "{address}");
         }
-        for address in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8"] {
+        for address in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8"]
+        {
             assert!(!is_internal(address.parse().unwrap()), "{address}");
         }
     }

@@ -94,7 +94,9 @@ impl Unverified {
             return Err(TokenError::Expired { ago });
         }
         if let Some(begins) = not_before.filter(|begins| *begins > now + NOT_BEFORE_LEEWAY) {
-            return Err(TokenError::NotYet { wait: begins.duration_since(now).unwrap_or_default() });
+            return Err(TokenError::NotYet {
+                wait: begins.duration_since(now).unwrap_or_default(),
+            });
         }
         if self.dialect == Dialect::Deployed {
             return Ok(expires);
@@ -162,11 +164,16 @@ fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {
 ///
 /// # Errors
 /// If the key cannot sign.
-pub fn sign(claims: &Map<String, Value>, token_type: &str, key: &SigningKey) -> Result<String, InvalidKey> {
+pub fn sign(
+    claims: &Map<String, Value>,
+    token_type: &str,
+    key: &SigningKey,
+) -> Result<String, InvalidKey> {
     let header = serde_json::json!({ "alg": key.algorithm().to_string(), "typ": token_type });
     let encode = |value: &[u8]| URL_SAFE_NO_PAD.encode(value);
     let claims = Value::Object(claims.clone()).to_string();
-    let message = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.as_bytes()));
+    let message =
+        format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.as_bytes()));
     let signature = key.sign(&message)?;
     Ok(format!("{message}.{signature}"))
 }

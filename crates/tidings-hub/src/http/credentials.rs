@@ -121,11 +121,7 @@ impl Asking<'_> {
     }
 
     /// A token is needed, and none, or no good one, came.
-    pub(super) fn unauthorized(
-        &self,
-        error: Option<&str>,
-        detail: impl Into<String>,
-    ) -> Refusal {
+    pub(super) fn unauthorized(&self, error: Option<&str>, detail: impl Into<String>) -> Refusal {
         self.challenged(StatusCode::UNAUTHORIZED, error, detail)
     }
 
@@ -193,7 +189,10 @@ mod tests {
     #[test]
     fn a_cookie_is_found_by_its_whole_name() {
         let mut headers = HeaderMap::new();
-        headers.append("cookie", "a=1; xmercureAuthorization=no; mercureAuthorization=yes".parse().unwrap());
+        headers.append(
+            "cookie",
+            "a=1; xmercureAuthorization=no; mercureAuthorization=yes".parse().unwrap(),
+        );
         headers.append("cookie", "mercureAuthorization=second; empty=".parse().unwrap());
         assert_eq!(cookie(&headers, COOKIE_DEPLOYED), Some("yes"));
         assert_eq!(cookie(&headers, "empty"), None);

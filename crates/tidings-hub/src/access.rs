@@ -3,12 +3,13 @@
 //! Whoever comes gets [`Grants`]: those of a token, or those that everybody has. What decides is
 //! the [`gate::Gate`]; what is asked for and what is granted meet in [`Rights`].
 
-mod claims;
+pub(crate) mod claims;
 pub(crate) mod gate;
 mod key;
 mod key_set;
 mod revoked;
 mod token;
+mod tool;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ pub(crate) use claims::DETAIL_TYPE;
 pub use key::{Algorithm, InvalidKey, Key, SigningKey};
 pub use key_set::{InvalidKeySetUrl, KeySetUrl};
 pub(crate) use revoked::Revoked;
-pub use token::{TokenError, sign};
+pub use token::TokenError;
+pub use tool::{TokenReport, TokenUse, inspect_token, sign_token, token_time};
 
 use crate::http::is_local_origin;
 use crate::selector::Selectors;
@@ -79,7 +81,7 @@ pub(crate) struct Grants {
     /// Topics that may be published to.
     pub(crate) publish: Option<Selectors>,
     pub(crate) subscribe: Rights,
-    payloads: claims::Payloads,
+    pub(crate) payloads: claims::Payloads,
     /// When all of it ends.
     pub(crate) expires: Option<SystemTime>,
     /// The token that grants it; `None` for what everybody may.

@@ -12,6 +12,7 @@ mod query;
 mod refusal;
 mod serve;
 mod subscribe;
+mod subscriptions;
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::{HeaderName, Method, header};
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{any, get};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub(crate) use clock::start as start_clock;
@@ -56,6 +57,16 @@ fn routes(hub: &Hub) -> Router {
             .post(publish::publish)
             .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, POST, OPTIONS") }),
     );
+    let subscriptions = || {
+        get(subscriptions::list)
+            .delete(subscriptions::revoke_subscription)
+            .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, DELETE, OPTIONS") })
+    };
+    streams = streams
+        .route(&format!("{HUB_PATH}/subscriptions"), subscriptions())
+        .route(&format!("{HUB_PATH}/subscriptions/{{*rest}}"), subscriptions())
+        .route(&format!("{HUB_PATH}/tokens/{{*rest}}"), any(subscriptions::revoke_token))
+        .route(credentials::METADATA_PATH, get(subscriptions::metadata));
     if options.demo {
         streams = streams.route(
             "/sse",

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidings_sse::{EventId, encode};
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::spawn_local;
 
 use crate::access::gate::Gate;
 use crate::access::{Access, Dialect, Rights};
@@ -20,10 +22,11 @@ use crate::limits::{
 };
 use crate::metrics::{GapCause, Metrics};
 use crate::notice::Notice;
+use crate::presence::{Ending, Presence};
 use crate::replay::Due;
 use crate::selector::Selectors;
 use crate::shard::StreamBody;
-use crate::shard::run::{Command, Opening, Setting, ShardHandle, StreamPermit};
+use crate::shard::run::{Command, Local, Opening, Setting, ShardHandle, StreamPermit};
 use crate::update::{InvalidUpdate, Update};
 use crate::wire;
 
@@ -44,6 +47,7 @@ struct Inner {
     appending: Semaphore,
     requests: Arc<Requests>,
     gate: Gate,
+    presence: Arc<Presence>,
     options: HttpOptions,
 }
 
@@ -82,6 +86,7 @@ pub struct HubBuilder {
     heartbeat: Duration,
     streams_max: usize,
     access: Access,
+    presence_events: bool,
     options: HttpOptions,
 }
 
@@ -124,6 +129,14 @@ impl HubBuilder {
         self
     }
 
+    /// Whether comings and goings of subscribers are told, as private updates about the
+    /// subscriptions' paths (Mercure, "active subscriptions"). By default they are not.
+    #[must_use]
+    pub fn presence_events(mut self, told: bool) -> Self {
+        self.presence_events = told;
+        self
+    }
+
     /// Whether the demo clock ticks at `/sse`. By default it does not.
     #[must_use]
     pub fn demo(mut self, demo: bool) -> Self {
@@ -153,7 +166,14 @@ impl HubBuilder {
     pub async fn build(self) -> io::Result<Hub> {
         let journal =
             self.journal.unwrap_or_else(|| Arc::new(MemoryJournal::new(Retention::default())));
+        let gate = Gate::new(self.access)?;
+        let has_tokens = gate.access().tokens.has_keys();
+        let dialects = gate.access().dialects;
+        // Who has no token can neither ask who is subscribed nor end it.
+        let presence = Presence::new(dialects, gate.revoked(), self.presence_events);
+        let presence = Arc::new(presence);
         let setting = Setting {
+            presence: has_tokens.then(|| Arc::clone(&presence)),
             journal,
             metrics: Arc::new(Metrics::new()),
             heartbeat: self.heartbeat,
@@ -165,6 +185,9 @@ impl HubBuilder {
         if self.options.demo {
             shards.iter().for_each(start_clock);
         }
+        if self.presence_events {
+            start_presence(&shards[0], Arc::clone(&presence), Arc::clone(&setting.journal));
+        }
         Ok(Hub(Arc::new(Inner {
             setting,
             shards,
@@ -173,7 +196,8 @@ impl HubBuilder {
             draining: AtomicBool::new(false),
             appending: Semaphore::new(APPENDING_BYTES),
             requests: Arc::default(),
-            gate: Gate::new(self.access)?,
+            gate,
+            presence,
             options: self.options,
         })))
     }
@@ -220,6 +244,7 @@ impl Hub {
             heartbeat: HEARTBEAT,
             streams_max: usize::MAX,
             access: Access::default(),
+            presence_events: false,
             options: HttpOptions { demo: false, admin: false, body_bytes_max: 1 << 20 },
         }
     }
@@ -447,6 +472,21 @@ impl Hub {
         &self.0.gate
     }
 
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.0.presence
+    }
+
+    /// Ends streams by whose leave nobody is here any more.
+    pub(crate) async fn end_streams(&self, ending: &[Ending]) {
+        for (index, shard) in self.0.shards.iter().enumerate() {
+            let of_shard = ending.iter().filter(|one| one.shard == index);
+            let keys: Vec<_> = of_shard.map(|one| one.key).collect();
+            if !keys.is_empty() {
+                shard.send(Command::Revoke(keys)).await;
+            }
+        }
+    }
+
     /// Whether the hub says of itself whose tokens it takes: those of Mercure 1.0.
     pub(crate) fn has_metadata(&self) -> bool {
         let access = self.access();
@@ -460,6 +500,14 @@ impl Hub {
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.setting.metrics
     }
+}
+
+/// Starts to tell who comes and goes, on the thread of a shard that has just begun.
+fn start_presence(shard: &ShardHandle, presence: Arc<Presence>, journal: Arc<dyn Journal>) {
+    let run = move |_: &Rc<Local>| {
+        spawn_local(async move { presence.publish(journal.as_ref()).await });
+    };
+    shard.send_first(Command::Run(Box::new(run)));
 }
 
 /// What every stream begins with: a comment, so that its head is flushed wherever a proxy

@@ -10,6 +10,7 @@ mod journal;
 
 mod feed;
 mod notice;
+mod presence;
 mod replay;
 mod router;
 mod shard;
@@ -22,7 +23,8 @@ mod metrics;
 
 pub use access::{
     Access, Algorithm, Dialect, Dialects, InvalidKey, InvalidKeySetUrl, Issuer, IssuerKeys, Key,
-    KeySetUrl, Rights, SigningKey, TokenError, Tokens,
+    KeySetUrl, Rights, SigningKey, TokenError, TokenReport, TokenUse, Tokens, inspect_token,
+    sign_token, token_time,
 };
 pub use feed::StreamOptions;
 pub use http::{admin_router, listen, serve};

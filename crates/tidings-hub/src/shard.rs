@@ -6,6 +6,7 @@
 //! [`crate::replay`] brings it back.
 
 mod body;
+mod deadlines;
 mod flush;
 pub(crate) mod run;
 mod socket;

@@ -53,12 +53,13 @@ pub struct Update {
     topics: Vec<Topic>,
     event: Event,
     private: bool,
+    presence: bool,
 }
 
 impl Update {
     /// A public update about `topic`. Whether the hub takes it is decided when it is published.
     pub fn new(topic: impl Into<Topic>, event: Event) -> Self {
-        Self { topics: vec![topic.into()], event, private: false }
+        Self { topics: vec![topic.into()], event, private: false, presence: false }
     }
 
     /// The same update, also about another topic.
@@ -90,6 +91,14 @@ impl Update {
         self
     }
 
+    /// The same update, as one of those by which the hub tells who subscribes. Journals keep
+    /// them apart, so that comings and goings push nothing out.
+    #[must_use]
+    pub(crate) fn of_presence(mut self) -> Self {
+        self.presence = true;
+        self
+    }
+
     /// The same update, whose event carries this reconnection time.
     #[must_use]
     pub(crate) fn with_retry(mut self, retry: Duration) -> Self {
@@ -110,6 +119,11 @@ impl Update {
     /// Whether only subscribers with a grant may read it.
     pub fn is_private(&self) -> bool {
         self.private
+    }
+
+    /// Whether the hub tells by it who subscribes.
+    pub fn is_presence(&self) -> bool {
+        self.presence
     }
 
     /// What the update is counted as where memory or disk is bounded by bytes: its texts, and

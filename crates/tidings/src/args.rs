@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Explain an event stream line by line
     Inspect(InspectArgs),
+    /// Make a token for a hub, or explain one
+    Token(Box<TokenArgs>),
 }
 
 impl Default for Command {
@@ -124,6 +126,36 @@ pub(crate) struct ServeArgs {
           value_parser = clap::builder::FalseyValueParser::new(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) anonymous_publish: Option<bool>,
+    /// Who may do what
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    /// A website whose pages may read, as `https://app.example.com`, or `*`; repeatable
+    #[arg(long, env = "TIDINGS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) cors_origin: Vec<String>,
+    /// A website whose pages may publish, beside the hub's own; repeatable
+    #[arg(long, env = "TIDINGS_PUBLISH_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) publish_origin: Vec<String>,
+    /// Tell holders of tokens who comes and goes (Mercure's subscription events)
+    #[arg(long, env = "TIDINGS_PRESENCE_EVENTS",
+          value_parser = clap::builder::FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) presence_events: Option<bool>,
+    /// How long a stream may be silent before it gets a comment [default: 15s]
+    #[arg(long, env = "TIDINGS_HEARTBEAT", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    pub(crate) heartbeat: Option<Duration>,
+    /// Threads that share the subscribers [default: one per core]
+    #[arg(long, env = "TIDINGS_SHARDS", value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) shards: Option<u16>,
+    /// A configuration file (TOML); flags go before it
+    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Which tokens a hub takes.
+#[derive(Args, Debug, Default)]
+pub(crate) struct AccessArgs {
     /// Verifies publishers' tokens: a secret (HS256), or a public key in PEM. Others on this
     /// machine can read flags; prefer the file or the environment
     #[arg(long, env = "TIDINGS_PUBLISHER_KEY", hide_env_values = true, value_name = "KEY")]
@@ -175,23 +207,6 @@ pub(crate) struct ServeArgs {
     /// [default: the --audience, if it is a URL]
     #[arg(long, env = "TIDINGS_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
-    /// A website whose pages may read, as `https://app.example.com`, or `*`; repeatable
-    #[arg(long, env = "TIDINGS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
-    pub(crate) cors_origin: Vec<String>,
-    /// A website whose pages may publish, beside the hub's own; repeatable
-    #[arg(long, env = "TIDINGS_PUBLISH_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
-    pub(crate) publish_origin: Vec<String>,
-    /// How long a stream may be silent before it gets a comment [default: 15s]
-    #[arg(long, env = "TIDINGS_HEARTBEAT", value_name = "TIME",
-          value_parser = humantime::parse_duration)]
-    pub(crate) heartbeat: Option<Duration>,
-    /// Threads that share the subscribers [default: one per core]
-    #[arg(long, env = "TIDINGS_SHARDS", value_name = "N",
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) shards: Option<u16>,
-    /// A configuration file (TOML); flags go before it
-    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
@@ -371,6 +386,94 @@ pub(crate) struct InspectArgs {
     /// Read cases (JSON, as in `conformance/decode.json`) and print what each decodes to
     #[arg(long)]
     pub(crate) conformance: bool,
+}
+
+/// Make a token for a hub, or explain one.
+///
+/// Prints the token on standard output. It lets its holder publish and subscribe to what is named
+/// and to nothing else; `*` is everything.
+#[derive(Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  tidings token --publish '*' --key-file publisher.key
+  tidings token --subscribe 'https://example.com/books/{id}' --payload '{\"user\":5}' --expires 1h
+  tidings token --dialect 1.0 --subscribe 'urlpattern:https://example.com/books/:id' \\
+      --issuer https://example.com --audience https://hub.example.com/.well-known/mercure
+  tidings token inspect TOKEN --publisher-key-file publisher.key
+
+The key is a secret of at least 32 bytes (HS256), or a private key in PEM. A selector is a topic or a
+URI template in 0.x, and a topic in 1.0, where urlpattern: before it makes it a URL pattern."
+)]
+pub(crate) struct TokenArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<TokenCommand>,
+    /// What may be published to; repeatable
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) publish: Vec<String>,
+    /// What may be read of private updates; repeatable
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) subscribe: Vec<String>,
+    /// What others who may see who subscribes are told of the holder, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub(crate) payload: Option<String>,
+    /// How long the token is good, from now on; `never` makes one of 0.x that always is
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub(crate) expires: String,
+    /// Which dialect of Mercure the token is in
+    #[arg(long, value_enum, default_value = "0.x")]
+    pub(crate) dialect: TokenDialect,
+    /// Who issues it (`iss`); 1.0 needs one
+    #[arg(long, value_name = "ISSUER")]
+    pub(crate) issuer: Option<String>,
+    /// Which hub it is for (`aud`); 1.0 needs one; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) audience: Vec<String>,
+    /// Whose it is (`sub`)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: Option<String>,
+    /// The token's own id (`jti`), by which it can be revoked [default: drawn at random]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// The key to sign with. Others on this machine can read flags; prefer the file or the
+    /// environment
+    #[arg(long, env = "TIDINGS_SIGNING_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// The same, in a file
+    #[arg(long, env = "TIDINGS_SIGNING_KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The algorithm to sign with [default: the key's own; HS256 for a secret]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) algorithm: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Say what a token holds, and whether and why a hub would refuse it
+    Inspect(TokenInspectArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokenInspectArgs {
+    /// The token; `-` reads it from standard input
+    pub(crate) token: String,
+    /// The hub that is to take it, by the flags that it is started with
+    #[command(flatten)]
+    pub(crate) hub: AccessArgs,
+    /// The hub's configuration file
+    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenDialect {
+    /// The dialect that is deployed
+    #[value(name = "0.x")]
+    Deployed,
+    /// The coming one
+    #[value(name = "1.0")]
+    Coming,
 }
 
 #[cfg(test)]

@@ -11,3 +11,4 @@ pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod subscribe;
 pub(crate) mod tail;
+pub(crate) mod token;

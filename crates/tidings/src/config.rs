@@ -30,6 +30,7 @@ struct File {
     shards: Option<u16>,
     journal: JournalFile,
     access: AccessFile,
+    presence: PresenceFile,
     streams: StreamsFile,
     limits: LimitsFile,
 }
@@ -48,6 +49,12 @@ struct RetentionFile {
     age: Option<Time>,
     bytes: Option<ByteSize>,
     count: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct PresenceFile {
+    events: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -92,6 +99,7 @@ pub(crate) struct Config {
     pub(crate) access: Access,
     /// Something was configured, so nothing is open that was not opened by name.
     pub(crate) is_configured: bool,
+    pub(crate) presence_events: bool,
     pub(crate) heartbeat: Duration,
     pub(crate) body_bytes_max: usize,
 }
@@ -109,6 +117,13 @@ impl Config {
             if flags.is_empty() { file.unwrap_or_default() } else { flags }
         };
         let access = access::read(&args, file.access)?;
+        if args.presence_events.or(file.presence.events) == Some(true) && !access.tokens.has_keys()
+        {
+            return Err(Ended::usage(
+                "--presence-events tells holders of tokens who comes and goes, but there is no key \
+                 for tokens; add --subscriber-key, or leave it out",
+            ));
+        }
         let mut listen = or(args.listen, file.listen);
         if listen.is_empty() {
             listen.push("localhost:8081".to_owned());
@@ -130,12 +145,23 @@ impl Config {
             shards: args.shards.or(file.shards).map(usize::from),
             retention: retention(&file.journal.retention)?,
             access,
+            presence_events: args.presence_events.or(file.presence.events).unwrap_or(false),
             is_configured,
             heartbeat,
             body_bytes_max: usize::try_from(
                 file.limits.body.map_or(1 << 20, |size| size.as_u64()),
             )?,
         })
+    }
+}
+
+impl Config {
+    /// Whom a hub would let in that is started so. Unlike a hub that is to run, it may be one
+    /// that some could not use at all.
+    pub(crate) fn access_to_inspect(args: ServeArgs) -> anyhow::Result<Access> {
+        let file = args.config.as_deref().map(File::read).transpose();
+        let file = file.map_err(|error| Ended::usage(format!("{error:#}")))?.unwrap_or_default();
+        access::read_parts(&args, file.access)
     }
 }
 
@@ -190,6 +216,7 @@ impl File {
                 }],
             },
             access: AccessFile::every(),
+            presence: PresenceFile { events: Some(true) },
             streams: StreamsFile { heartbeat: Some(Time(Duration::ZERO)) },
             limits: LimitsFile { body: Some(ByteSize::b(0)) },
         };

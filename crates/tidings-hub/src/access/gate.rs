@@ -29,7 +29,7 @@ pub(crate) struct Gate {
     key_sets: HashMap<String, Arc<KeySet>>,
     verified: Mutex<Verified>,
     verifying: Semaphore,
-    pub(crate) revoked: Revoked,
+    revoked: Arc<Revoked>,
 }
 
 impl Gate {
@@ -51,12 +51,16 @@ impl Gate {
             key_sets,
             verified: Mutex::default(),
             verifying: Semaphore::new(VERIFYING),
-            revoked: Revoked::default(),
+            revoked: Arc::default(),
         })
     }
 
     pub(crate) fn access(&self) -> &Access {
         &self.access
+    }
+
+    pub(crate) fn revoked(&self) -> Arc<Revoked> {
+        Arc::clone(&self.revoked)
     }
 
     /// What whoever presents this token may do here; without one, what everybody may.

@@ -164,7 +164,7 @@ fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {
 ///
 /// # Errors
 /// If the key cannot sign.
-pub fn sign(
+pub(crate) fn sign(
     claims: &Map<String, Value>,
     token_type: &str,
     key: &SigningKey,

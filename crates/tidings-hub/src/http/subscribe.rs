@@ -20,7 +20,7 @@ use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
 use crate::access::{Dialect, Role};
 use crate::feed::StreamOptions;
 use crate::hub::{Cursor, Hub, opening_bytes};
-use crate::limits::{ID_BYTES_MAX, SELECTORS_MAX};
+use crate::limits::{ID_BYTES_MAX, PUBLISH_WAIT, SELECTORS_MAX};
 use crate::notice::Notice;
 use crate::selector::{InvalidSelectors, Selector, Selectors};
 use crate::shard::run::Opening;
@@ -69,6 +69,9 @@ pub(super) async fn subscribe(
     // A stream that only says when to come back loses nothing: it goes on from where it was.
     let unmoved = cursor.to_string();
     let rights = visitor.grants.subscribe.clone();
+    if tokio::time::timeout(PUBLISH_WAIT, hub.presence().room()).await.is_err() {
+        return Ok(come_back(&method));
+    }
     let opened = hub.open(selectors, rights, options, cursor).await;
     let granted = opened.unwrap_or_else(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "a stream was not opened");

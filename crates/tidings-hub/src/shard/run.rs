@@ -9,13 +9,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, LocalSet, spawn_local, yield_now};
+use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use super::body::{BodySocket, StreamBody, hand_over};
+use super::deadlines::{AGAIN, Deadline, Deadlines, Due};
 use super::flush::Flushed;
 use super::tcp::TcpSocket;
 use super::{Chunk, Shard, Socket, SubscriberKey, Tick};
@@ -28,7 +30,9 @@ use crate::limits::{
 };
 use crate::metrics::{GapCause, Lane, Metrics, Reason};
 use crate::notice::Notice;
-use crate::replay::{Due, Missing, Step};
+use crate::presence::{Membership, Presence};
+use crate::replay::{Due as Owed, Missing, Step};
+use crate::selector::Selectors;
 use crate::wire;
 
 /// Ticks of a shard's clock in one interval of heartbeats. A stream is silent for seven to
@@ -39,7 +43,7 @@ const TICKS: u32 = 8;
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) source: Source,
-    pub(crate) due: Due,
+    pub(crate) due: Owed,
     /// What it gets first.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: StreamPermit,
@@ -75,6 +79,8 @@ pub(crate) enum Command {
     Run(Task),
     /// Send a stream through a body.
     Attach(Opening, BodySocket),
+    /// End the streams of these subscribers: what let them in is revoked.
+    Revoke(Vec<SubscriberKey>),
     /// Say goodbye to every subscriber, then answer.
     Drain { spread: Duration, done: oneshot::Sender<()> },
     /// End the thread.
@@ -104,6 +110,7 @@ impl ShardHandle {
         let unoffered = Arc::new(AtomicU64::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let seed = Seed {
+            index,
             setting,
             follower: Arc::clone(&follower),
             load: Arc::clone(&load),
@@ -165,9 +172,12 @@ pub(crate) struct Setting {
     pub(crate) heartbeat: Duration,
     /// Notified when a shard that publishers had to wait for has caught up.
     pub(crate) relief: Arc<Notify>,
+    /// Who is subscribed, where anybody may ask.
+    pub(crate) presence: Option<Arc<Presence>>,
 }
 
 struct Seed {
+    index: usize,
     setting: Setting,
     follower: Arc<Follower>,
     load: Arc<AtomicUsize>,
@@ -177,6 +187,7 @@ struct Seed {
 /// A shard on its own thread.
 pub(crate) struct Local {
     shard: RefCell<Shard<Line>>,
+    index: usize,
     setting: Setting,
     follower: Arc<Follower>,
     load: Arc<AtomicUsize>,
@@ -190,6 +201,9 @@ pub(crate) struct Local {
     leaving: Cell<Option<Duration>>,
     /// Told of each subscriber that left.
     left: Notify,
+    deadlines: RefCell<Deadlines>,
+    /// Told when something is due earlier than anything was before.
+    sooner: Notify,
 }
 
 fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiver<Command>) {
@@ -198,6 +212,7 @@ fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiv
         let heartbeat_ms = u64::try_from(seed.setting.heartbeat.as_millis()).unwrap_or(u64::MAX);
         let local = Rc::new(Local {
             shard: RefCell::new(Shard::new(seed.follower.begin(), heartbeat_ms)),
+            index: seed.index,
             setting: seed.setting,
             follower: seed.follower,
             load: seed.load,
@@ -207,10 +222,13 @@ fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiv
             reading: Semaphore::new(REPLAYS_READING),
             leaving: Cell::new(None),
             left: Notify::new(),
+            deadlines: RefCell::default(),
+            sooner: Notify::new(),
         });
         let mut driving = JoinSet::new();
         driving.spawn_local(flush(Rc::clone(&local)));
         driving.spawn_local(beat(Rc::clone(&local)));
+        driving.spawn_local(keep_deadlines(Rc::clone(&local)));
         loop {
             let command = tokio::select! {
                 command = commands.recv() => command,
@@ -225,6 +243,7 @@ fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiv
             match command {
                 Command::Run(task) => task(&local),
                 Command::Attach(opening, socket) => local.attach(Connection::Body(socket), opening),
+                Command::Revoke(keys) => keys.iter().for_each(|key| local.revoke(*key)),
                 Command::Drain { spread, done } => {
                     let local = Rc::clone(&local);
                     spawn_local(async move {
@@ -277,6 +296,26 @@ async fn beat(local: Rc<Local>) {
     }
 }
 
+/// Ends the streams whose tokens expire, each in its time.
+async fn keep_deadlines(local: Rc<Local>) {
+    loop {
+        let next = local.deadlines.borrow().next();
+        let due = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = local.sooner.notified() => continue,
+        }
+        let taken = local.deadlines.borrow_mut().take(TokioInstant::now(), SLICE_SOCKETS);
+        taken.into_iter().for_each(|(key, due)| local.meet_deadline(key, due));
+        yield_now().await;
+    }
+}
+
 impl Local {
     /// Hands a socket, fresh from its request's head, to the shard.
     pub(crate) fn attach_tcp(self: &Rc<Self>, stream: TcpStream, opening: Opening) {
@@ -302,18 +341,24 @@ impl Local {
     fn attach(self: &Rc<Self>, connection: Connection, opening: Opening) {
         let lane = connection.lane();
         self.setting.metrics.stream_opened(lane);
+        let Opening { source, due, bytes, permit, grants } = opening;
+        let selectors = match &source {
+            Source::Updates { selectors, .. } => Some(selectors.clone()),
+            Source::Clock => None,
+        };
         let line = Line {
             connection,
             watcher: None,
             replay: None,
             told_goodbye: false,
-            _permit: opening.permit,
+            leave: None,
+            _permit: permit,
             _load: self.count_connection(),
         };
         let (key, step) = {
             let mut shard = self.shard.borrow_mut();
             let feeds = shard.feeds.len();
-            let key = shard.join(line, opening.source, opening.due, opening.bytes);
+            let key = shard.join(line, source, due, bytes);
             self.setting.metrics.feeds.inc_by((shard.feeds.len() - feeds) as i64);
             let step = shard.catch_up(key);
             self.settle(shard);
@@ -327,12 +372,103 @@ impl Local {
         if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
             subscriber.socket.watcher = Some(watcher);
         }
+        if let Some((selectors, grants)) = selectors.zip(grants) {
+            self.admit(key, selectors, grants);
+        }
+    }
+
+    /// Notes by whose leave a subscriber is here: it is on the list of who subscribes, and its
+    /// stream ends when its token does.
+    fn admit(self: &Rc<Self>, key: SubscriberKey, selectors: Selectors, grants: Arc<Grants>) {
+        let end = grants.expires.map(|expires| {
+            let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+            // As good as never; no clock counts further.
+            TokioInstant::now() + left.min(Duration::from_secs(10 * 365 * 24 * 3600))
+        });
+        let joined = match &self.setting.presence {
+            Some(presence) => match presence.join(self.index, key, selectors, grants) {
+                Some(membership) => Some(membership),
+                None => return self.revoke(key),
+            },
+            None => None,
+        };
+        if end.is_none() && joined.is_none() {
+            return;
+        }
+        let deadline = end.map(|end| Deadlines::first(TokioInstant::now(), end));
+        let leave = Box::new(Leave { end, deadline, _membership: joined });
+        match self.shard.borrow_mut().subscribers.get_mut(key) {
+            Some(subscriber) => subscriber.socket.leave = Some(leave),
+            // It is gone already, and with the box so is its place on the list.
+            None => return,
+        }
+        if let Some(deadline) = deadline {
+            self.await_deadline(key, deadline);
+        }
+    }
+
+    fn await_deadline(&self, key: SubscriberKey, deadline: Deadline) {
+        let mut deadlines = self.deadlines.borrow_mut();
+        if deadlines.next().is_none_or(|next| deadline.0 < next) {
+            self.sooner.notify_one();
+        }
+        deadlines.add(key, deadline);
+    }
+
+    fn meet_deadline(self: &Rc<Self>, key: SubscriberKey, due: Due) {
+        let next = {
+            let mut shard = self.shard.borrow_mut();
+            let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
+            let is_live = subscriber.behind.is_none();
+            let Some(leave) = subscriber.socket.leave.as_mut() else { return };
+            let Some(end) = leave.end else { return };
+            leave.deadline = None;
+            match due {
+                Due::End => None,
+                Due::Warning => {
+                    let now = TokioInstant::now();
+                    let next = if is_live || now + AGAIN >= end {
+                        (end, Due::End)
+                    } else {
+                        (now + AGAIN, Due::Warning)
+                    };
+                    leave.deadline = Some(next);
+                    if is_live {
+                        let left = end.saturating_duration_since(now).as_millis();
+                        let in_ms = u64::try_from(left).unwrap_or(u64::MAX);
+                        let bytes = notice(&shard, key, &Notice::Expiring { in_ms }, None);
+                        shard.send_own(key, &bytes);
+                    }
+                    Some(next)
+                }
+            }
+        };
+        match next {
+            Some(next) => self.await_deadline(key, next),
+            None => self.remove(key, Reason::Expired),
+        }
+        self.settle(self.shard.borrow_mut());
+    }
+
+    /// Ends a stream by whose leave nobody is here any more. Who is behind is not told: it
+    /// would stand in the middle of an event.
+    fn revoke(self: &Rc<Self>, key: SubscriberKey) {
+        let mut shard = self.shard.borrow_mut();
+        if shard.subscribers.contains_key(key) {
+            let bytes = notice(&shard, key, &Notice::Revoked, None);
+            shard.send_own(key, &bytes);
+        }
+        self.settle(shard);
+        self.remove(key, Reason::Revoked);
     }
 
     fn remove(&self, key: SubscriberKey, reason: Reason) {
         let mut shard = self.shard.borrow_mut();
         let feeds = shard.feeds.len();
         let Some(line) = shard.leave(key) else { return };
+        if let Some(deadline) = line.leave.as_ref().and_then(|leave| leave.deadline) {
+            self.deadlines.borrow_mut().remove(key, deadline);
+        }
         self.setting.metrics.feeds.dec_by((feeds - shard.feeds.len()) as i64);
         self.setting.metrics.stream_closed(line.connection.lane(), reason);
         tracing::debug!(lane = ?line.connection.lane(), ?reason, "stream closed");
@@ -579,11 +715,21 @@ impl Local {
 fn goodbye(shard: &Shard<Line>, key: SubscriberKey, spread: Duration) -> Vec<u8> {
     let retry = Duration::from_secs(1) + spread.mul_f64(fastrand::f64());
     let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
+    notice(shard, key, &Notice::Draining { retry_ms }, Some(retry))
+}
+
+/// A notice to a live subscriber, with the id from which its stream goes on.
+fn notice(
+    shard: &Shard<Line>,
+    key: SubscriberKey,
+    notice: &Notice,
+    retry: Option<Duration>,
+) -> Vec<u8> {
     let place = shard.subscribers.get(key).map(|one| shard.place_of(one));
     let has_all = place.is_some_and(|place| place.through == shard.routed.position);
     let id = (has_all && shard.follows_journal(key)).then(|| shard.routed.to_event_id());
     let mut bytes = Vec::new();
-    Notice::Draining { retry_ms }.encode(id.as_ref(), Some(retry), &mut bytes);
+    notice.encode(id.as_ref(), retry, &mut bytes);
     bytes
 }
 
@@ -627,8 +773,18 @@ struct Line {
     /// The task that brings it back, while it is behind.
     replay: Option<AbortHandle>,
     told_goodbye: bool,
+    leave: Option<Box<Leave>>,
     _permit: StreamPermit,
     _load: Load,
+}
+
+/// By whose leave a subscriber is here, and for how long.
+#[derive(Debug)]
+struct Leave {
+    end: Option<TokioInstant>,
+    /// What it is awaited for.
+    deadline: Option<Deadline>,
+    _membership: Option<Membership>,
 }
 
 impl Drop for Line {

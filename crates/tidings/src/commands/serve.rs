@@ -48,6 +48,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         .streams_max(streams_max)
         .body_bytes_max(config.body_bytes_max)
         .demo(demo)
+        .presence_events(config.presence_events)
         .admin(admin.is_none() && is_local)
         .access(access.clone());
     if let Some(shards) = config.shards {

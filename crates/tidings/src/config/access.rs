@@ -97,24 +97,32 @@ enum OneOrMore {
 /// everything.
 pub(super) fn is_said(args: &ServeArgs) -> bool {
     args.anonymous_publish.or(args.anonymous_subscribe).is_some()
-        || args.publisher_key.is_some()
-        || args.publisher_key_file.is_some()
-        || args.subscriber_key.is_some()
-        || args.subscriber_key_file.is_some()
-        || args.jwks_url.is_some()
-        || !args.issuer.is_empty()
-        || !args.audience.is_empty()
+        || args.access.publisher_key.is_some()
+        || args.access.publisher_key_file.is_some()
+        || args.access.subscriber_key.is_some()
+        || args.access.subscriber_key_file.is_some()
+        || args.access.jwks_url.is_some()
+        || !args.access.issuer.is_empty()
+        || !args.access.audience.is_empty()
         || Role::ALL.iter().any(|role| role.mercure_key().is_some())
 }
 
 /// # Errors
 /// If anything makes no sense, by itself or together.
 pub(super) fn read(args: &ServeArgs, file: AccessFile) -> anyhow::Result<Access> {
+    let access = read_parts(args, file)?;
+    check(&access)?;
+    Ok(access)
+}
+
+/// # Errors
+/// If any part makes no sense by itself.
+pub(super) fn read_parts(args: &ServeArgs, file: AccessFile) -> anyhow::Result<Access> {
     let publisher_key = Role::Publisher.key(
         Given {
-            key: args.publisher_key.as_deref(),
-            file: args.publisher_key_file.as_deref(),
-            algorithm: args.publisher_algorithm.as_deref(),
+            key: args.access.publisher_key.as_deref(),
+            file: args.access.publisher_key_file.as_deref(),
+            algorithm: args.access.publisher_algorithm.as_deref(),
         },
         Given {
             key: file.publisher_key.as_deref(),
@@ -124,9 +132,9 @@ pub(super) fn read(args: &ServeArgs, file: AccessFile) -> anyhow::Result<Access>
     )?;
     let subscriber_key = Role::Subscriber.key(
         Given {
-            key: args.subscriber_key.as_deref(),
-            file: args.subscriber_key_file.as_deref(),
-            algorithm: args.subscriber_algorithm.as_deref(),
+            key: args.access.subscriber_key.as_deref(),
+            file: args.access.subscriber_key_file.as_deref(),
+            algorithm: args.access.subscriber_algorithm.as_deref(),
         },
         Given {
             key: file.subscriber_key.as_deref(),
@@ -135,12 +143,12 @@ pub(super) fn read(args: &ServeArgs, file: AccessFile) -> anyhow::Result<Access>
         },
     )?;
     let audience = match file.audience {
-        _ if !args.audience.is_empty() => args.audience.clone(),
+        _ if !args.access.audience.is_empty() => args.access.audience.clone(),
         None => Vec::new(),
         Some(OneOrMore::One(one)) => vec![one],
         Some(OneOrMore::More(several)) => several,
     };
-    let hub_url = match args.hub_url.clone().or(file.hub_url) {
+    let hub_url = match args.access.hub_url.clone().or(file.hub_url) {
         Some(text) => Some(hub_url(&text).ok_or_else(|| {
             Ended::usage(format!(
                 "--hub-url is {text:?}; it has to be an http or https URL, like https://example.com"
@@ -151,7 +159,7 @@ pub(super) fn read(args: &ServeArgs, file: AccessFile) -> anyhow::Result<Access>
     let or = |flags: &[String], file: Option<Vec<String>>| {
         if flags.is_empty() { file.unwrap_or_default() } else { flags.to_vec() }
     };
-    let access = Access {
+    Ok(Access {
         anonymous_publish: args.anonymous_publish.or(file.anonymous_publish).unwrap_or(false),
         anonymous_subscribe: args.anonymous_subscribe.or(file.anonymous_subscribe).unwrap_or(false),
         tokens: Tokens {
@@ -159,10 +167,10 @@ pub(super) fn read(args: &ServeArgs, file: AccessFile) -> anyhow::Result<Access>
             subscriber_key,
             issuers: issuers(args, file.issuers)?,
             audience,
-            cookie: cookie(args.cookie_name.clone().or(file.cookie_name))?,
-            in_query: args.query_tokens.or(file.query_tokens).unwrap_or(false),
+            cookie: cookie(args.access.cookie_name.clone().or(file.cookie_name))?,
+            in_query: args.access.query_tokens.or(file.query_tokens).unwrap_or(false),
         },
-        dialects: match args.dialect.or(file.dialect).unwrap_or(DialectChoice::All) {
+        dialects: match args.access.dialect.or(file.dialect).unwrap_or(DialectChoice::All) {
             DialectChoice::All => Dialects::All,
             DialectChoice::Deployed => Dialects::Only(Dialect::Deployed),
             DialectChoice::Coming => Dialects::Only(Dialect::Coming),
@@ -171,9 +179,7 @@ pub(super) fn read(args: &ServeArgs, file: AccessFile) -> anyhow::Result<Access>
         publish_origins: publish_origins(or(&args.publish_origin, file.publish_origins))?,
         cors_origins: cors_origins(or(&args.cors_origin, file.cors_origins))?,
         local_only: false,
-    };
-    check(&access)?;
-    Ok(access)
+    })
 }
 
 /// What of a key is said in one place.
@@ -258,9 +264,13 @@ fn issuers(args: &ServeArgs, file: Option<Vec<IssuerFile>>) -> anyhow::Result<Ve
             .map(IssuerKeys::Url)
             .map_err(|error| Ended::usage(format!("the key set {url:?}: {error}")))
     };
-    if !args.issuer.is_empty() || args.jwks_url.is_some() {
-        let keys = args.jwks_url.as_deref().map(|url| from_url(url, args.jwks_allow_internal));
-        return match (args.issuer.as_slice(), keys.transpose()?) {
+    if !args.access.issuer.is_empty() || args.access.jwks_url.is_some() {
+        let keys = args
+            .access
+            .jwks_url
+            .as_deref()
+            .map(|url| from_url(url, args.access.jwks_allow_internal));
+        return match (args.access.issuer.as_slice(), keys.transpose()?) {
             ([name], Some(keys)) => Ok(vec![Issuer { name: name.clone(), keys }]),
             (_, Some(_)) => Err(Ended::usage(
                 "--jwks-url has the keys of one issuer, so it needs one --issuer; for several, \

@@ -44,9 +44,9 @@ pub(crate) const KEY_SET_AGE: Duration = Duration::from_secs(300);
 /// How long it is used while a newer one cannot be had.
 pub(crate) const KEY_SET_STALE: Duration = Duration::from_secs(3600);
 /// Shortest time between two attempts to fetch a set of keys, whatever tokens ask for.
-pub(crate) const KEY_SET_PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const KEY_SET_PAUSE: Duration = Duration::from_millis(bound(10_000, 100) as u64);
 /// Longest time that fetching may take.
-pub(crate) const KEY_SET_TIME: Duration = Duration::from_secs(5);
+pub(crate) const KEY_SET_TIME: Duration = Duration::from_millis(bound(5000, 500) as u64);
 /// Bytes of a set of keys.
 pub(crate) const KEY_SET_BYTES: usize = 256 << 10;
 /// Keys of a set: each may have to be tried for a token without a key's name.

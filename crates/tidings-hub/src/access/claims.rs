@@ -1,6 +1,7 @@
 //! What tokens say in either dialect of Mercure, as grants.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Dialect, Rights};
@@ -91,10 +92,10 @@ fn deployed(claims: &Map<String, Value>) -> Result<Granted, String> {
         payload: Option<Value>,
     }
     let claim = claims.get(NAMESPACED_CLAIM).or_else(|| claims.get(CLAIM));
-    let claim = match claim {
+    let claim: Claim = match claim {
         None | Some(Value::Null) => return Ok(Granted::default()),
         // What the parser says would repeat what the token has there.
-        Some(claim) => Claim::deserialize(claim).map_err(|_| {
+        Some(claim) => object(claim).map_err(|()| {
             "the claim \"mercure\" is not as it has to be: an object, in which \"publish\" and \
              \"subscribe\" are lists of strings"
         })?,
@@ -160,7 +161,7 @@ impl Detail {
         #[derive(Deserialize)]
         struct Sent {
             actions: Vec<String>,
-            topics: Vec<Matcher>,
+            topics: Vec<Value>,
             payload: Option<Map<String, Value>>,
         }
         #[derive(Deserialize)]
@@ -168,21 +169,24 @@ impl Detail {
             r#match: String,
             match_type: Option<String>,
         }
-        let sent = Sent::deserialize(detail).map_err(|_| {
-            "a detail of Mercure is not as it has to be: \"actions\" a list of strings, \"topics\" \
-             a list of objects with \"match\" and perhaps \"match_type\", \"payload\" an object"
-        })?;
+        const SHAPE: &str = "a detail of Mercure is not as it has to be: \"actions\" a list of \
+             strings, \"topics\" a list of objects with \"match\" and perhaps \"match_type\", \
+             \"payload\" an object";
+        let sent: Sent = object(detail).map_err(|()| SHAPE)?;
         if sent.topics.is_empty() {
             return Err("a detail of Mercure has no topics".to_owned());
         }
         check_count(sent.topics.len())?;
-        let read = |matcher: &Matcher| match matcher.match_type.as_deref() {
-            // `*` is everything, whatever the type, but the type has to be one.
-            None | Some("exact") => Selector::new(&matcher.r#match).map_err(in_details),
-            Some("urlpattern") => Selector::pattern(&matcher.r#match, base).map_err(in_details),
-            Some(other) => Err(format!(
-                "a detail of Mercure has the match_type {other:.40?}; known are: exact, urlpattern"
-            )),
+        let read = |matcher: &Value| {
+            let matcher: Matcher = object(matcher).map_err(|()| SHAPE)?;
+            match matcher.match_type.as_deref() {
+                // `*` is everything, whatever the type, but the type has to be one.
+                None | Some("exact") => Selector::new(&matcher.r#match).map_err(in_details),
+                Some("urlpattern") => Selector::pattern(&matcher.r#match, base).map_err(in_details),
+                Some(other) => Err(format!(
+                    "a detail of Mercure has the match_type {other:.40?}; known are: exact, urlpattern"
+                )),
+            }
         };
         let has = |action: &str| sent.actions.iter().any(|other| other == action);
         Ok(Self {
@@ -192,6 +196,11 @@ impl Detail {
             payload: sent.payload.map(Value::Object),
         })
     }
+}
+
+/// Reads an object, where the parser would take a list of its members' values too.
+fn object<T: DeserializeOwned>(value: &Value) -> Result<T, ()> {
+    if value.is_object() { T::deserialize(value).map_err(drop) } else { Err(()) }
 }
 
 /// Refuses too many before any of them is compiled.

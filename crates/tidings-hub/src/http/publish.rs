@@ -277,6 +277,10 @@ fn read_form(body: &[u8]) -> Result<Update, Refusal> {
 }
 
 fn read_json(bytes: &[u8]) -> Result<Update, String> {
+    // A list of an object's values would be read as that object.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err("the body is no update in JSON: it has to be an object".to_owned());
+    }
     let sent: Sent = serde_json::from_slice(bytes)
         .map_err(|error| format!("the body is no update in JSON: {error}"))?;
     sent.into_update()

@@ -355,16 +355,19 @@ impl Local {
             _permit: permit,
             _load: self.count_connection(),
         };
-        let (key, step) = {
+        let key = {
             let mut shard = self.shard.borrow_mut();
             let feeds = shard.feeds.len();
             let key = shard.join(line, source, due, bytes);
             self.setting.metrics.feeds.inc_by((shard.feeds.len() - feeds) as i64);
-            let step = shard.catch_up(key);
-            self.settle(shard);
-            (key, step)
+            key
         };
-        match step {
+        // Before it is written to: whoever has the head of its stream is on the list.
+        let admitted = match selectors.zip(grants) {
+            Some((selectors, grants)) => self.admit(key, selectors, grants),
+            None => Ok(()),
+        };
+        match self.catch_up(key) {
             Step::Live => self.say_goodbye(key),
             step => self.start_replay(key, step),
         }
@@ -372,39 +375,43 @@ impl Local {
         if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
             subscriber.socket.watcher = Some(watcher);
         }
-        if let Some((selectors, grants)) = selectors.zip(grants) {
-            self.admit(key, selectors, grants);
+        if let Err(Barred) = admitted {
+            self.revoke(key);
         }
     }
 
     /// Notes by whose leave a subscriber is here: it is on the list of who subscribes, and its
     /// stream ends when its token does.
-    fn admit(self: &Rc<Self>, key: SubscriberKey, selectors: Selectors, grants: Arc<Grants>) {
+    fn admit(
+        &self,
+        key: SubscriberKey,
+        selectors: Selectors,
+        grants: Arc<Grants>,
+    ) -> Result<(), Barred> {
+        let now = TokioInstant::now();
         let end = grants.expires.map(|expires| {
             let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
             // As good as never; no clock counts further.
-            TokioInstant::now() + left.min(Duration::from_secs(10 * 365 * 24 * 3600))
+            now + left.min(Duration::from_secs(10 * 365 * 24 * 3600))
         });
-        let joined = match &self.setting.presence {
-            Some(presence) => match presence.join(self.index, key, selectors, grants) {
-                Some(membership) => Some(membership),
-                None => return self.revoke(key),
-            },
+        let presence = self.setting.presence.as_ref();
+        let joined = match presence.map(|one| one.join(self.index, key, selectors, grants)) {
+            Some(None) => return Err(Barred),
+            Some(membership) => membership,
             None => None,
         };
         if end.is_none() && joined.is_none() {
-            return;
+            return Ok(());
         }
-        let deadline = end.map(|end| Deadlines::first(TokioInstant::now(), end));
+        let deadline = end.map(|end| Deadlines::first(now, end));
         let leave = Box::new(Leave { end, deadline, _membership: joined });
-        match self.shard.borrow_mut().subscribers.get_mut(key) {
-            Some(subscriber) => subscriber.socket.leave = Some(leave),
-            // It is gone already, and with the box so is its place on the list.
-            None => return,
+        if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
+            subscriber.socket.leave = Some(leave);
         }
         if let Some(deadline) = deadline {
             self.await_deadline(key, deadline);
         }
+        Ok(())
     }
 
     fn await_deadline(&self, key: SubscriberKey, deadline: Deadline) {
@@ -777,6 +784,9 @@ struct Line {
     _permit: StreamPermit,
     _load: Load,
 }
+
+/// A subscriber's token was revoked while it came.
+struct Barred;
 
 /// By whose leave a subscriber is here, and for how long.
 #[derive(Debug)]

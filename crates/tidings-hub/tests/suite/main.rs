@@ -1,7 +1,9 @@
 //! The hub's public behaviour over HTTP, on real sockets. Each test runs on both lanes.
 
 mod client;
+mod keys;
 mod server;
+mod token;
 
 mod publish;
 mod refusals;
@@ -18,6 +20,13 @@ mod heartbeat;
 
 mod cors;
 mod origin;
+
+mod private;
+mod tokens;
+
+mod ending;
+mod presence;
+mod selectors;
 
 mod clock;
 mod health;

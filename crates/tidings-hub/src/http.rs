@@ -4,6 +4,7 @@
 mod bad_head;
 mod clock;
 mod connection;
+mod credentials;
 mod health;
 mod origin;
 mod page;
@@ -12,6 +13,7 @@ mod query;
 mod refusal;
 mod serve;
 mod subscribe;
+mod subscriptions;
 
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::{HeaderName, Method, header};
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{any, get};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub(crate) use clock::start as start_clock;
@@ -56,6 +58,16 @@ fn routes(hub: &Hub) -> Router {
             .post(publish::publish)
             .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, POST, OPTIONS") }),
     );
+    let subscriptions = || {
+        get(subscriptions::list)
+            .delete(subscriptions::revoke_subscription)
+            .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, DELETE, OPTIONS") })
+    };
+    streams = streams
+        .route(&format!("{HUB_PATH}/subscriptions"), subscriptions())
+        .route(&format!("{HUB_PATH}/subscriptions/{{*rest}}"), subscriptions())
+        .route(&format!("{HUB_PATH}/tokens/{{*rest}}"), any(subscriptions::revoke_token))
+        .route(credentials::METADATA_PATH, get(subscriptions::metadata));
     if options.demo {
         streams = streams.route(
             "/sse",
@@ -78,11 +90,12 @@ fn cors(hub: &Hub) -> CorsLayer {
     let access = hub.access().clone();
     let any = access.cors_origins.iter().any(|origin| origin == "*");
     let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::CACHE_CONTROL,
+            header::IF_NONE_MATCH,
             LAST_EVENT_ID,
             HeaderName::from_static("idempotency-key"),
         ])
@@ -90,6 +103,8 @@ fn cors(hub: &Hub) -> CorsLayer {
             LAST_EVENT_ID,
             MERCURE_LAST_EVENT_ID,
             header::LINK,
+            header::ETAG,
+            header::WWW_AUTHENTICATE,
             HeaderName::from_static("idempotent-replayed"),
         ])
         .max_age(Duration::from_secs(600));

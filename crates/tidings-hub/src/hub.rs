@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,8 +10,10 @@ use std::time::{Duration, SystemTime};
 use http::request::Parts;
 use tidings_sse::{EventId, encode};
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::spawn_local;
 
-use crate::access::{Access, Authorize, Authorizer, Permissions, Rights};
+use crate::access::gate::Gate;
+use crate::access::{Access, Authorize, Authorizer, Dialect, Permissions, Rights};
 use crate::feed::{Source, StreamOptions};
 use crate::http::start_clock;
 use crate::journal::{
@@ -23,10 +26,11 @@ use crate::limits::{
 };
 use crate::metrics::{GapCause, Metrics};
 use crate::notice::Notice;
+use crate::presence::{Ending, Presence};
 use crate::replay::{Due, Which};
 use crate::selector::Selectors;
 use crate::shard::StreamBody;
-use crate::shard::run::{Command, Opening, Setting, ShardHandle, StreamPermit};
+use crate::shard::run::{Command, Local, Opening, Setting, ShardHandle, StreamPermit};
 use crate::subscription::{Since, SubscribeError, Subscription};
 use crate::update::{InvalidUpdate, Update};
 use crate::wire;
@@ -49,7 +53,8 @@ struct Inner {
     /// The one permit is the turn to wait for the shards. Fair, as `appending`.
     turn: Semaphore,
     requests: Arc<Requests>,
-    access: Access,
+    gate: Gate,
+    presence: Arc<Presence>,
     authorizer: Authorizer,
     options: HttpOptions,
 }
@@ -90,6 +95,7 @@ pub struct HubBuilder {
     heartbeat: Duration,
     streams_max: usize,
     access: Access,
+    presence_events: bool,
     authorizer: Authorizer,
     options: HttpOptions,
 }
@@ -130,6 +136,14 @@ impl HubBuilder {
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// Whether comings and goings of subscribers are told, as private updates about the
+    /// subscriptions' paths (Mercure, "active subscriptions"). By default they are not.
+    #[must_use]
+    pub fn presence_events(mut self, told: bool) -> Self {
+        self.presence_events = told;
         self
     }
 
@@ -179,7 +193,14 @@ impl HubBuilder {
     pub async fn build(self) -> io::Result<Hub> {
         let journal =
             self.journal.unwrap_or_else(|| Arc::new(MemoryJournal::new(Retention::default())));
+        let gate = Gate::new(self.access)?;
+        let has_tokens = gate.access().tokens.has_keys();
+        let dialects = gate.access().dialects;
+        // Who has no token can neither ask who is subscribed nor end it.
+        let presence = Presence::new(dialects, gate.revoked(), self.presence_events);
+        let presence = Arc::new(presence);
         let setting = Setting {
+            presence: has_tokens.then(|| Arc::clone(&presence)),
             journal,
             metrics: Arc::new(Metrics::new()),
             heartbeat: self.heartbeat,
@@ -191,6 +212,9 @@ impl HubBuilder {
         if self.options.demo {
             shards.iter().for_each(start_clock);
         }
+        if self.presence_events {
+            start_presence(&shards[0], Arc::clone(&presence), Arc::clone(&setting.journal));
+        }
         Ok(Hub(Arc::new(Inner {
             setting,
             shards,
@@ -200,7 +224,8 @@ impl HubBuilder {
             appending: Semaphore::new(APPENDING_BYTES),
             turn: Semaphore::new(1),
             requests: Arc::default(),
-            access: self.access,
+            gate,
+            presence,
             authorizer: self.authorizer,
             options: self.options,
         })))
@@ -255,6 +280,7 @@ impl Hub {
             heartbeat: HEARTBEAT,
             streams_max: usize::MAX,
             access: Access::default(),
+            presence_events: false,
             authorizer: Authorizer::default(),
             options: HttpOptions {
                 page: false,
@@ -461,14 +487,14 @@ impl Hub {
             },
         };
         let source = Source::Updates { selectors, rights, options };
-        Ok(Some(Granted { opening: Opening { source, due, bytes, permit }, cursor }))
+        Ok(Some(Granted { opening: Opening { source, due, bytes, permit, grants: None }, cursor }))
     }
 
     /// Prepares a stream of the demo clock. `None` if no more streams can be had now.
     pub(crate) fn open_clock(&self) -> Option<Opening> {
         let permit = self.permit()?;
         let bytes = opening_bytes();
-        Some(Opening { source: Source::Clock, due: Due::NOTHING, bytes, permit })
+        Some(Opening { source: Source::Clock, due: Due::NOTHING, bytes, permit, grants: None })
     }
 
     fn permit(&self) -> Option<StreamPermit> {
@@ -566,20 +592,40 @@ impl Hub {
     }
 
     pub(crate) fn access(&self) -> &Access {
-        &self.0.access
+        self.0.gate.access()
     }
 
-    /// What a request over HTTP may do; `None` if nobody said so in time.
-    pub(crate) async fn permissions(&self, request: &Parts) -> Option<Permissions> {
-        match &self.0.authorizer.0 {
-            None => Some(Permissions::anonymous(&self.0.access)),
-            Some(authorizer) => {
-                tokio::time::timeout(AUTHORIZE_TIME, authorizer.authorize(request)).await.ok()
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.0.presence
+    }
+
+    /// Ends streams by whose leave nobody is here any more.
+    pub(crate) async fn end_streams(&self, ending: &[Ending]) {
+        for (index, shard) in self.0.shards.iter().enumerate() {
+            let of_shard = ending.iter().filter(|one| one.shard == index);
+            let keys: Vec<_> = of_shard.map(|one| one.key).collect();
+            if !keys.is_empty() {
+                shard.send(Command::Revoke(keys)).await;
             }
         }
     }
 
-    /// Whether the service around the hub says what requests may do.
+    /// Whether the hub says of itself whose tokens it takes: those of Mercure 1.0.
+    pub(crate) fn has_metadata(&self) -> bool {
+        let access = self.access();
+        access.dialects.has(Dialect::Coming) && !access.tokens.audience.is_empty()
+    }
+
+    /// What a request over HTTP may do, as the service says; `None` if it did not in time.
+    pub(crate) async fn permissions(&self, request: &Parts) -> Option<Permissions> {
+        let authorizer = self.0.authorizer.0.as_ref()?;
+        tokio::time::timeout(AUTHORIZE_TIME, authorizer.authorize(request)).await.ok()
+    }
+
     pub(crate) fn has_authorizer(&self) -> bool {
         self.0.authorizer.0.is_some()
     }
@@ -591,6 +637,14 @@ impl Hub {
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.setting.metrics
     }
+}
+
+/// Starts to tell who comes and goes, on the thread of a shard that has just begun.
+fn start_presence(shard: &ShardHandle, presence: Arc<Presence>, journal: Arc<dyn Journal>) {
+    let run = move |_: &Rc<Local>| {
+        spawn_local(async move { presence.publish(journal.as_ref()).await });
+    };
+    shard.send_first(Command::Run(Box::new(run)));
 }
 
 /// What every stream begins with: a comment, so that its head is flushed wherever a proxy

@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 pub use disk::{DiskJournal, DiskOptions, JournalFile, OpenError, Promise, Summary};
 pub use id::{Epoch, HubId};
 pub use memory::MemoryJournal;
-pub use once::{Appended, IdempotencyKey, InvalidKey};
+pub use once::{Appended, IdempotencyKey, InvalidIdempotencyKey};
 
 use crate::access::Rights;
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};

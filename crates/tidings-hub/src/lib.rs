@@ -68,6 +68,7 @@ mod journal;
 
 mod feed;
 mod notice;
+mod presence;
 mod replay;
 mod router;
 mod shard;
@@ -79,16 +80,21 @@ mod hub;
 mod metrics;
 mod subscription;
 
-pub use access::{Access, Authorize, Authorizing, Permissions, Rights};
+pub use access::{
+    Access, Algorithm, Authorize, Authorizing, Dialect, Dialects, InvalidKey, InvalidKeySetUrl,
+    Issuer, IssuerKeys, Key, KeySetUrl, Permissions, Rights, SigningKey, TokenError, TokenReport,
+    TokenUse, Tokens, inspect_token, sign_token, token_time,
+};
 pub use feed::StreamOptions;
 pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};
 pub use journal::{
     AppendError, Appended, Batch, Before, DiskJournal, DiskOptions, Edges, Epoch, Follower, HubId,
-    IdempotencyKey, InvalidKey, Journal, JournalFile, Keep, MemoryJournal, Missed, OpenError,
-    Pending, Position, Promise, ReadError, Record, Retention, RetentionRule, Summary, Tail,
+    IdempotencyKey, InvalidIdempotencyKey, Journal, JournalFile, Keep, MemoryJournal, Missed,
+    OpenError, Pending, Position, Promise, ReadError, Record, Retention, RetentionRule, Summary,
+    Tail,
 };
-pub use selector::{InvalidSelectors, Selector, Selectors};
+pub use selector::{Base, InvalidSelectors, Pattern, Selector, Selectors, Template};
 pub use shard::StreamBody;
 pub use subscription::{Since, SubscribeError, Subscription};
-pub use update::{InvalidUpdate, Topic, Update};
+pub use update::{HUB_PATH, InvalidUpdate, Topic, Update};

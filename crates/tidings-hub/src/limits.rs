@@ -11,6 +11,56 @@ const fn bound(real: usize, in_tests: usize) -> usize {
 pub(crate) const TOPICS_MAX: usize = 1000;
 /// Selectors of one stream: each is an entry in a shard's index for as long as it is open.
 pub(crate) const SELECTORS_MAX: usize = 1000;
+/// Selectors that a token may grant, for publishing and for subscribing each.
+pub(crate) const GRANTS_MAX: usize = 1000;
+/// Bytes of a token: what fits into a request's head.
+pub(crate) const TOKEN_BYTES_MAX: usize = 64 << 10;
+/// How much earlier than its `nbf` a token is taken: clocks differ.
+pub(crate) const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
+/// Verified tokens that are remembered, for publishers, and for how long: so long may a key go
+/// on counting that its issuer has withdrawn.
+pub(crate) const TOKENS_KEPT: usize = bound(1024, 8);
+/// See [`TOKENS_KEPT`].
+pub(crate) const TOKENS_KEPT_FOR: Duration = Duration::from_secs(60);
+/// Signatures of public-key cryptography that are verified at the same time.
+pub(crate) const VERIFYING: usize = 8;
+/// Tokens that are known to be revoked. Past it those that never expire are forgotten, the
+/// oldest first.
+pub(crate) const REVOKED_MAX: usize = bound(100_000, 8);
+/// How long before its token expires a subscriber is told so.
+pub(crate) const EXPIRING_NOTICE: Duration = Duration::from_secs(30);
+/// Comings and goings that wait to be told before newcomers have to wait.
+pub(crate) const PRESENCE_PENDING: usize = bound(16_384, 8);
+/// How many of them are told at once.
+pub(crate) const PRESENCE_BATCH: usize = 256;
+/// How long it takes until what could not be appended is tried again, at first.
+pub(crate) const PRESENCE_PAUSE: Duration = Duration::from_millis(500);
+/// Updates about who subscribes that a journal keeps, beside all others.
+pub(crate) const PRESENCE_COUNT: usize = bound(10_000, 20);
+/// How long it keeps them.
+pub(crate) const PRESENCE_AGE: Duration = Duration::from_secs(300);
+/// How long a fetched set of keys is taken for new.
+pub(crate) const KEY_SET_AGE: Duration = Duration::from_secs(300);
+/// How long it is used while a newer one cannot be had.
+pub(crate) const KEY_SET_STALE: Duration = Duration::from_secs(3600);
+/// Shortest time between two attempts to fetch a set of keys, whatever tokens ask for.
+pub(crate) const KEY_SET_PAUSE: Duration = Duration::from_millis(bound(10_000, 100) as u64);
+/// Longest time that fetching may take.
+pub(crate) const KEY_SET_TIME: Duration = Duration::from_millis(bound(5000, 500) as u64);
+/// Bytes of a set of keys.
+pub(crate) const KEY_SET_BYTES: usize = 256 << 10;
+/// Keys of a set: each may have to be tried for a token without a key's name.
+pub(crate) const KEY_SET_KEYS: usize = 32;
+/// Templates and URL patterns of one stream, and so of what has to be tried for each update.
+pub(crate) const PATTERNS_MAX: usize = 100;
+/// Variables of one URI template; what it compiles to grows with their square.
+pub(crate) const TEMPLATE_VARIABLES_MAX: usize = 32;
+/// Bytes that a template or pattern may compile to.
+pub(crate) const PATTERN_BYTES: usize = 256 << 10;
+/// Topics for which each shard remembers which patterns match.
+pub(crate) const REMEMBERED_TOPICS: usize = bound(4096, 4);
+/// Feeds that are remembered with them, in all: 2 MiB in each shard.
+pub(crate) const REMEMBERED_FEEDS: usize = bound(256 << 10, 16);
 /// Bytes of a topic or selector: room for any URL that proxies let through.
 pub(crate) const TOPIC_BYTES_MAX: usize = 4096;
 /// Bytes of a publisher's id. Clients send it back in a header, for which some servers and
@@ -65,6 +115,9 @@ pub(crate) const AUTHORIZE_TIME: Duration = Duration::from_secs(10);
 pub(crate) const SHARD_INBOX: usize = 1024;
 /// Topics for which the journal remembers the newest update that it dropped.
 pub(crate) const DROPPED_TOPICS: usize = bound(65_536, 500);
+/// Different sets of topics for which it remembers the newest private update that it dropped.
+/// Whoever comes back with a grant is held against all that are newer.
+pub(crate) const DROPPED_PRIVATE: usize = 8192;
 
 /// Bytes of the newest updates that the journal on disk also has in memory, so that who was
 /// away for a moment is served without it.

@@ -54,6 +54,10 @@ label_values! {
         Unreadable = "unreadable",
         /// The hub is going.
         Drain = "drain",
+        /// The subscriber's token expired.
+        Expired = "expired",
+        /// The subscriber's token was revoked.
+        Revoked = "revoked",
     }
 }
 

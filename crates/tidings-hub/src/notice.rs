@@ -19,6 +19,12 @@ pub(crate) enum Notice {
     },
     /// The journal began anew, lost its tail, or doesn't know the id.
     Reset { asked: String },
+    /// The token ends in so many milliseconds, and the stream with it.
+    Expiring { in_ms: u64 },
+    /// The token was revoked: the stream ends.
+    Revoked,
+    /// No token came, so what follows is public only.
+    Anonymous,
     /// The hub is going; come back after the time.
     Draining { retry_ms: u64 },
     /// What follows is live.
@@ -35,7 +41,7 @@ impl Notice {
     /// Whether it goes also to subscribers who did not ask for notices: those who lose
     /// something, or are about to lose the stream, have to know.
     pub(crate) fn is_for_all(&self) -> bool {
-        matches!(self, Self::Gap { .. } | Self::Reset { .. } | Self::Draining { .. })
+        !matches!(self, Self::Live { .. } | Self::Cursor | Self::Resumed { .. } | Self::Slow { .. })
     }
 
     /// Appends the notice, with the id from which the stream goes on.

@@ -1,5 +1,7 @@
 //! Which feeds want an update.
 
+mod patterns;
+
 use std::collections::HashMap;
 
 use indexmap::IndexSet;
@@ -7,22 +9,30 @@ use indexmap::IndexSet;
 use crate::feed::FeedKey;
 use crate::selector::{Selector, Selectors};
 use crate::update::Topic;
+use patterns::Patterns;
 
 /// The feeds of one shard by what they select. Joining and leaving cost in proportion to a
-/// feed's own selectors, and routing in proportion to the feeds that are found.
+/// feed's own selectors, and routing in proportion to the feeds that are found and to the
+/// patterns whose literal beginning the topics share.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     exact: HashMap<Topic, IndexSet<FeedKey>>,
     all: IndexSet<FeedKey>,
+    patterns: Patterns,
 }
 
 impl Router {
     pub(crate) fn join(&mut self, feed: FeedKey, selectors: &Selectors) {
         for selector in selectors.iter() {
             match selector {
-                Selector::All => self.all.insert(feed),
-                Selector::Exact(topic) => self.exact.entry(topic.clone()).or_default().insert(feed),
-            };
+                Selector::All => {
+                    self.all.insert(feed);
+                }
+                Selector::Exact(topic) => {
+                    self.exact.entry(topic.clone()).or_default().insert(feed);
+                }
+                Selector::Template(_) | Selector::Pattern(_) => self.patterns.join(feed, selector),
+            }
         }
     }
 
@@ -40,15 +50,20 @@ impl Router {
                         }
                     }
                 }
+                Selector::Template(_) | Selector::Pattern(_) => self.patterns.leave(feed, selector),
             }
         }
     }
 
     /// The feeds that want an update about `topics`. One that wants it for several reasons is
     /// named several times.
-    pub(crate) fn route(&self, topics: &[Topic]) -> impl Iterator<Item = FeedKey> {
+    pub(crate) fn route(&mut self, topics: &[Topic]) -> impl Iterator<Item = FeedKey> {
+        let mut matched = Vec::new();
+        if !self.patterns.is_empty() {
+            topics.iter().for_each(|topic| self.patterns.find(topic, &mut matched));
+        }
         let exact = topics.iter().filter_map(|topic| self.exact.get(topic)).flatten();
-        self.all.iter().chain(exact).copied()
+        self.all.iter().chain(exact).copied().chain(matched)
     }
 }
 
@@ -61,21 +76,26 @@ mod tests {
     #[test]
     fn a_feed_is_found_by_each_of_its_selectors_until_it_leaves() {
         let mut keys: SlotMap<FeedKey, ()> = SlotMap::with_key();
-        let (both, all) = (keys.insert(()), keys.insert(()));
+        let (both, all, books) = (keys.insert(()), keys.insert(()), keys.insert(()));
         let mut router = Router::default();
         let selectors =
             Selectors::new([Selector::Exact("a".into()), Selector::Exact("b".into())]).unwrap();
         router.join(both, &selectors);
         router.join(all, &Selectors::all());
-        let route = |router: &Router, topics: &[&str]| {
+        let template = Selectors::new([Selector::template("books/{id}").unwrap()]).unwrap();
+        router.join(books, &template);
+        let route = |router: &mut Router, topics: &[&str]| {
             let topics: Vec<_> = topics.iter().map(|topic| Topic::from(*topic)).collect();
             router.route(&topics).collect::<Vec<_>>()
         };
-        assert_eq!(route(&router, &["a"]), [all, both]);
-        assert_eq!(route(&router, &["a", "b"]), [all, both, both]);
-        assert_eq!(route(&router, &["c"]), [all]);
+        assert_eq!(route(&mut router, &["a"]), [all, both]);
+        assert_eq!(route(&mut router, &["a", "b"]), [all, both, both]);
+        assert_eq!(route(&mut router, &["c"]), [all]);
+        assert_eq!(route(&mut router, &["c", "books/1"]), [all, books]);
         router.leave(both, &selectors);
-        assert_eq!(route(&router, &["a"]), [all]);
+        router.leave(books, &template);
+        assert_eq!(route(&mut router, &["a", "books/1"]), [all]);
         assert!(router.exact.is_empty());
+        assert!(router.patterns.is_empty());
     }
 }

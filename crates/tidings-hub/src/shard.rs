@@ -6,8 +6,10 @@
 //! [`crate::replay`] brings it back.
 
 mod body;
+mod deadlines;
 mod flush;
 mod handle;
+mod leave;
 mod line;
 pub(crate) mod run;
 pub(crate) mod service_stream;

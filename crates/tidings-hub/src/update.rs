@@ -53,18 +53,19 @@ pub struct Update {
     topics: Vec<Topic>,
     event: Event,
     private: bool,
+    presence: bool,
 }
 
 impl Update {
     /// A public update about `topic`. Whether the hub takes it is decided when it is published.
     pub fn new(topic: impl Into<Topic>, event: Event) -> Self {
-        Self { topics: vec![topic.into()], event, private: false }
+        Self { topics: vec![topic.into()], event, private: false, presence: false }
     }
 
     /// An update as a journal has kept it. The topics are at least one, each once.
     pub(crate) fn of_parts(topics: Vec<Topic>, event: Event, private: bool) -> Self {
         debug_assert!(!topics.is_empty());
-        Self { topics, event, private }
+        Self { topics, event, private, presence: false }
     }
 
     /// The same update, also about another topic.
@@ -96,6 +97,14 @@ impl Update {
         self
     }
 
+    /// The same update, as one of those by which the hub tells who subscribes. Journals keep
+    /// them apart, so that comings and goings push nothing out.
+    #[must_use]
+    pub(crate) fn of_presence(mut self) -> Self {
+        self.presence = true;
+        self
+    }
+
     /// The same update, whose event carries this reconnection time.
     #[must_use]
     pub(crate) fn with_retry(mut self, retry: Duration) -> Self {
@@ -116,6 +125,11 @@ impl Update {
     /// Whether only subscribers with a grant may read it.
     pub fn is_private(&self) -> bool {
         self.private
+    }
+
+    /// Whether the hub tells by it who subscribes.
+    pub fn is_presence(&self) -> bool {
+        self.presence
     }
 
     /// What the update is counted as where memory or disk is bounded by bytes: its texts, and
@@ -212,7 +226,7 @@ pub(crate) fn check_characters(what: &'static str, text: &str) -> Result<(), Inv
 
 /// Where the hub's own protocol, Mercure, lives (its specification demands this path), and under
 /// which the hub has topics of its own (Mercure 1.0, "publication").
-pub(crate) const HUB_PATH: &str = "/.well-known/mercure";
+pub const HUB_PATH: &str = "/.well-known/mercure";
 
 /// Whether `topic`, read as a URL reference against the hub's own URL, lies under the hub's
 /// path, on whatever host: such topics are the hub's to publish.

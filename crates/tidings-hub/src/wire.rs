@@ -11,11 +11,16 @@ use crate::update::Topic;
 pub(crate) const HEARTBEAT: &[u8] = b":\n";
 
 /// Which of the record's topics a stream from `source` shows. Topics that the subscriber did
-/// not ask for stay hidden: they could betray who else gets the update.
+/// not ask for, or of a private update was not granted, stay hidden: they could betray who else
+/// gets the update.
 pub(crate) fn shown<'a>(source: &Source, record: &'a Record) -> Vec<&'a Topic> {
     match source {
-        Source::Updates { selectors, options: StreamOptions { topics: true, .. }, .. } => {
-            record.update.topics().iter().filter(|topic| selectors.matches(topic)).collect()
+        Source::Updates { selectors, rights, options: StreamOptions { topics: true, .. } } => {
+            let update = &record.update;
+            let is_shown = |topic: &&Topic| {
+                selectors.matches(topic) && (!update.is_private() || rights.grant(topic))
+            };
+            update.topics().iter().filter(is_shown).collect()
         }
         _ => Vec::new(),
     }

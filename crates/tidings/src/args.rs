@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Look at the journal on disk, check, export, copy or trim it
     Journal(JournalArgs),
+    /// Make a token for a hub, or explain one
+    Token(Box<TokenArgs>),
 }
 
 impl Default for Command {
@@ -99,7 +101,7 @@ impl Default for Command {
 
 /// Run the hub.
 ///
-/// Without a configuration file or --anonymous-…, and as long as it listens on loopback only,
+/// Without a configuration file, a key or --anonymous-…, and as long as it listens on loopback only,
 /// it runs for development: everybody on this machine may publish and subscribe, and the demo clock ticks.
 /// On any other address nobody may do anything that is not opened by name.
 #[derive(Args, Debug, Default)]
@@ -136,12 +138,20 @@ pub(crate) struct ServeArgs {
           value_parser = clap::builder::FalseyValueParser::new(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) anonymous_publish: Option<bool>,
+    /// Who may do what
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// A website whose pages may read, as `https://app.example.com`, or `*`; repeatable
     #[arg(long, env = "TIDINGS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origin: Vec<String>,
     /// A website whose pages may publish, beside the hub's own; repeatable
     #[arg(long, env = "TIDINGS_PUBLISH_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) publish_origin: Vec<String>,
+    /// Tell holders of tokens who comes and goes (Mercure's subscription events)
+    #[arg(long, env = "TIDINGS_PRESENCE_EVENTS",
+          value_parser = clap::builder::FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) presence_events: Option<bool>,
     /// How long a stream may be silent before it gets a comment, 1s to 1h [default: 15s]
     #[arg(long, env = "TIDINGS_HEARTBEAT", value_name = "TIME",
           value_parser = humantime::parse_duration)]
@@ -153,6 +163,62 @@ pub(crate) struct ServeArgs {
     /// A configuration file (TOML); flags go before it
     #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Which tokens a hub takes.
+#[derive(Args, Debug, Default)]
+pub(crate) struct AccessArgs {
+    /// Verifies publishers' tokens: a secret (HS256), or a public key in PEM. Others on this
+    /// machine can read flags; prefer the file or the environment
+    #[arg(long, env = "TIDINGS_PUBLISHER_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) publisher_key: Option<String>,
+    /// The same, in a file
+    #[arg(long, env = "TIDINGS_PUBLISHER_KEY_FILE", value_name = "FILE")]
+    pub(crate) publisher_key_file: Option<PathBuf>,
+    /// The one algorithm that publishers' tokens are signed with [default: the key's own; HS256
+    /// for a secret]
+    #[arg(long, env = "TIDINGS_PUBLISHER_ALGORITHM", value_name = "NAME")]
+    pub(crate) publisher_algorithm: Option<String>,
+    /// Verifies subscribers' tokens; as --publisher-key
+    #[arg(long, env = "TIDINGS_SUBSCRIBER_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) subscriber_key: Option<String>,
+    /// The same, in a file
+    #[arg(long, env = "TIDINGS_SUBSCRIBER_KEY_FILE", value_name = "FILE")]
+    pub(crate) subscriber_key_file: Option<PathBuf>,
+    /// The one algorithm that subscribers' tokens are signed with
+    #[arg(long, env = "TIDINGS_SUBSCRIBER_ALGORITHM", value_name = "NAME")]
+    pub(crate) subscriber_algorithm: Option<String>,
+    /// Whose tokens of Mercure 1.0 are taken (their `iss`); repeatable
+    #[arg(long, env = "TIDINGS_ISSUER", value_name = "ISSUER", value_delimiter = ',')]
+    pub(crate) issuer: Vec<String>,
+    /// The hub's own name, of which tokens of Mercure 1.0 have to be for one (their `aud`), as a
+    /// rule the URL that clients use; repeatable
+    #[arg(long, env = "TIDINGS_AUDIENCE", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) audience: Vec<String>,
+    /// Where the one --issuer publishes its keys (JWKS)
+    #[arg(long, env = "TIDINGS_JWKS_URL", value_name = "URL")]
+    pub(crate) jwks_url: Option<String>,
+    /// The keys may come over http, and from an address inside a network
+    #[arg(long, env = "TIDINGS_JWKS_ALLOW_INTERNAL",
+          value_parser = clap::builder::FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) jwks_allow_internal: Option<bool>,
+    /// Which dialects of Mercure are spoken [default: all]
+    #[arg(long, env = "TIDINGS_DIALECT", value_enum)]
+    pub(crate) dialect: Option<DialectChoice>,
+    /// A token may stand in the query (`authorization`, Mercure 0.x), where logs and histories
+    /// keep it
+    #[arg(long, env = "TIDINGS_QUERY_TOKENS",
+          value_parser = clap::builder::FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) query_tokens: Option<bool>,
+    /// The cookie that carries tokens of Mercure 0.x [default: mercureAuthorization]
+    #[arg(long, env = "TIDINGS_COOKIE_NAME", value_name = "NAME")]
+    pub(crate) cookie_name: Option<String>,
+    /// Where the hub is reached from outside, which relative URL patterns are resolved against
+    /// [default: the --audience, if it is a URL]
+    #[arg(long, env = "TIDINGS_HUB_URL", value_name = "URL")]
+    pub(crate) hub_url: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
@@ -235,6 +301,21 @@ pub(crate) struct TrimArgs {
     /// Keep what is no older
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) age: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
+pub(crate) enum DialectChoice {
+    /// Both at once
+    #[serde(rename = "all")]
+    All,
+    /// The dialect that is deployed
+    #[value(name = "0.x")]
+    #[serde(rename = "0.x")]
+    Deployed,
+    /// The coming one
+    #[value(name = "1.0")]
+    #[serde(rename = "1.0")]
+    Coming,
 }
 
 /// Publish an update to a hub.
@@ -393,6 +474,94 @@ pub(crate) struct InspectArgs {
     /// Read cases (JSON, as in `conformance/decode.json`) and print what each decodes to
     #[arg(long)]
     pub(crate) conformance: bool,
+}
+
+/// Make a token for a hub, or explain one.
+///
+/// Prints the token on standard output. It lets its holder publish and subscribe to what is named
+/// and to nothing else; `*` is everything.
+#[derive(Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  tidings token --publish '*' --key-file publisher.key
+  tidings token --subscribe 'https://example.com/books/{id}' --payload '{\"user\":5}' --expires 1h
+  tidings token --dialect 1.0 --subscribe 'urlpattern:https://example.com/books/:id' \\
+      --issuer https://example.com --audience https://hub.example.com/.well-known/mercure
+  tidings token inspect TOKEN --publisher-key-file publisher.key
+
+The key is a secret of at least 32 bytes (HS256), or a private key in PEM. A selector is a topic or a
+URI template in 0.x, and a topic in 1.0, where urlpattern: before it makes it a URL pattern."
+)]
+pub(crate) struct TokenArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<TokenCommand>,
+    /// What may be published to; repeatable
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) publish: Vec<String>,
+    /// What may be read of private updates; repeatable
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) subscribe: Vec<String>,
+    /// What others who may see who subscribes are told of the holder, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub(crate) payload: Option<String>,
+    /// How long the token is good, from now on; `never` makes one of 0.x that always is
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub(crate) expires: String,
+    /// Which dialect of Mercure the token is in
+    #[arg(long, value_enum, default_value = "0.x")]
+    pub(crate) dialect: TokenDialect,
+    /// Who issues it (`iss`); 1.0 needs one
+    #[arg(long, value_name = "ISSUER")]
+    pub(crate) issuer: Option<String>,
+    /// Which hub it is for (`aud`); 1.0 needs one; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) audience: Vec<String>,
+    /// Whose it is (`sub`)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: Option<String>,
+    /// The token's own id (`jti`), by which it can be revoked [default: drawn at random]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// The key to sign with. Others on this machine can read flags; prefer the file or the
+    /// environment
+    #[arg(long, env = "TIDINGS_SIGNING_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// The same, in a file
+    #[arg(long, env = "TIDINGS_SIGNING_KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The algorithm to sign with [default: the key's own; HS256 for a secret]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) algorithm: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Say what a token holds, and whether and why a hub would refuse it
+    Inspect(TokenInspectArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokenInspectArgs {
+    /// The token; `-` reads it from standard input
+    pub(crate) token: String,
+    /// The hub that is to take it, by the flags that it is started with
+    #[command(flatten)]
+    pub(crate) hub: AccessArgs,
+    /// The hub's configuration file
+    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenDialect {
+    /// The dialect that is deployed
+    #[value(name = "0.x")]
+    Deployed,
+    /// The coming one
+    #[value(name = "1.0")]
+    Coming,
 }
 
 #[cfg(test)]

@@ -15,3 +15,4 @@ pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod subscribe;
 pub(crate) mod tail;
+pub(crate) mod token;

@@ -1,6 +1,8 @@
 //! The configuration of `tidings serve`: flags and environment, before the file, before the
 //! defaults.
 
+mod access;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -17,6 +19,7 @@ use tidings_hub::{
 
 use crate::args::{JournalKind, SHARDS, ServeArgs, Sync};
 use crate::outcome::Ended;
+use access::AccessFile;
 
 /// A configuration file, in the words of the flags. What is not there is left to the flags
 /// and the defaults.
@@ -29,6 +32,7 @@ struct File {
     shards: Option<u16>,
     journal: JournalFile,
     access: AccessFile,
+    presence: PresenceFile,
     streams: StreamsFile,
     limits: LimitsFile,
 }
@@ -65,11 +69,8 @@ enum KeepFile {
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
-struct AccessFile {
-    anonymous_publish: Option<bool>,
-    anonymous_subscribe: Option<bool>,
-    publish_origins: Option<Vec<String>>,
-    cors_origins: Option<Vec<String>>,
+struct PresenceFile {
+    events: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -114,6 +115,7 @@ pub(crate) struct Config {
     pub(crate) access: Access,
     /// Something was configured, so nothing is open that was not opened by name.
     pub(crate) is_configured: bool,
+    pub(crate) presence_events: bool,
     pub(crate) heartbeat: Duration,
     pub(crate) body_bytes_max: usize,
 }
@@ -185,27 +187,20 @@ impl Config {
     pub(crate) fn of(args: ServeArgs) -> anyhow::Result<Self> {
         let file = args.config.as_deref().map(File::read).transpose();
         let file = file.map_err(|error| Ended::usage(format!("{error:#}")))?;
-        // Who says what is open, or is not, wants no more than that open.
-        let says_access = args.anonymous_publish.or(args.anonymous_subscribe).is_some();
-        let is_configured = file.is_some() || says_access;
+        let is_configured = file.is_some() || access::is_said(&args);
         let file = file.unwrap_or_default();
         let journal = JournalConfig::of(&args, &file.journal)?;
         let or = |flags: Vec<String>, file: Option<Vec<String>>| {
             if flags.is_empty() { file.unwrap_or_default() } else { flags }
         };
-        let access = Access {
-            anonymous_publish: args
-                .anonymous_publish
-                .or(file.access.anonymous_publish)
-                .unwrap_or(false),
-            anonymous_subscribe: args
-                .anonymous_subscribe
-                .or(file.access.anonymous_subscribe)
-                .unwrap_or(false),
-            publish_origins: publish_origins(or(args.publish_origin, file.access.publish_origins))?,
-            cors_origins: cors_origins(or(args.cors_origin, file.access.cors_origins))?,
-            local_only: false,
-        };
+        let access = access::read(&args, file.access)?;
+        if args.presence_events.or(file.presence.events) == Some(true) && !access.tokens.has_keys()
+        {
+            return Err(Ended::usage(
+                "--presence-events tells holders of tokens who comes and goes, but there is no key \
+                 for tokens; add --subscriber-key, or leave it out",
+            ));
+        }
         let mut listen = or(args.listen, file.listen);
         if listen.is_empty() {
             listen.push("localhost:8081".to_owned());
@@ -231,12 +226,23 @@ impl Config {
             shards: shards.map(usize::from),
             journal,
             access,
+            presence_events: args.presence_events.or(file.presence.events).unwrap_or(false),
             is_configured,
             heartbeat,
             body_bytes_max: usize::try_from(
                 file.limits.body.map_or(1 << 20, |size| size.as_u64()),
             )?,
         })
+    }
+}
+
+impl Config {
+    /// Whom a hub would let in that is started so. Unlike a hub that is to run, it may be one
+    /// that some could not use at all.
+    pub(crate) fn access_to_inspect(args: ServeArgs) -> anyhow::Result<Access> {
+        let file = args.config.as_deref().map(File::read).transpose();
+        let file = file.map_err(|error| Ended::usage(format!("{error:#}")))?.unwrap_or_default();
+        access::read_parts(&args, file.access)
     }
 }
 
@@ -260,7 +266,7 @@ fn memory_retention(rules: &[RetentionFile]) -> anyhow::Result<Retention> {
 fn disk_retention(rules: &[RetentionFile]) -> anyhow::Result<Vec<RetentionRule>> {
     let default = Retention { bytes: 1 << 30, ..Retention::default() };
     let rule = |rule: &RetentionFile| {
-        let topics = Selector::new(rule.topics.as_deref().unwrap_or("*"))
+        let topics = Selector::template(rule.topics.as_deref().unwrap_or("*"))
             .and_then(|selector| Selectors::new([selector]))
             .map_err(|error| Ended::usage(format!("journal.retention.topics: {error}")))?;
         let keep = match rule.keep.unwrap_or_default() {
@@ -281,41 +287,6 @@ impl RetentionFile {
             age: self.age.map_or(default.age, |time| time.0),
         }
     }
-}
-
-/// Origins whose pages may publish: each is named.
-fn publish_origins(origins: Vec<String>) -> anyhow::Result<Vec<String>> {
-    if origins.iter().any(|origin| origin == "*") {
-        return Err(Ended::usage(
-            "\"*\" would let every website publish through its visitors; name the origins",
-        ));
-    }
-    checked(origins)
-}
-
-/// Origins whose pages may read: each is named, or `*` is all of them.
-fn cors_origins(origins: Vec<String>) -> anyhow::Result<Vec<String>> {
-    if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
-        return Err(Ended::usage(
-            "\"*\" lets all websites read, without credentials; other origins beside it would \
-             change nothing",
-        ));
-    }
-    checked(origins)
-}
-
-fn checked(origins: Vec<String>) -> anyhow::Result<Vec<String>> {
-    for origin in &origins {
-        let is_origin = origin.split_once("://").is_some_and(|(scheme, rest)| {
-            matches!(scheme, "http" | "https") && !rest.is_empty() && !rest.contains('/')
-        });
-        if !is_origin && origin != "*" {
-            return Err(Ended::usage(format!(
-                "{origin:?} is no origin; write it as https://app.example.com, without a path"
-            )));
-        }
-    }
-    Ok(origins)
 }
 
 impl File {
@@ -357,12 +328,8 @@ impl File {
                     keep: Some(KeepFile::All),
                 }],
             },
-            access: AccessFile {
-                anonymous_publish: Some(true),
-                anonymous_subscribe: Some(true),
-                publish_origins: Some(Vec::new()),
-                cors_origins: Some(Vec::new()),
-            },
+            access: AccessFile::every(),
+            presence: PresenceFile { events: Some(true) },
             streams: StreamsFile { heartbeat: Some(Time(Duration::ZERO)) },
             limits: LimitsFile { body: Some(ByteSize::b(0)) },
         };

@@ -1,4 +1,4 @@
-//! The command: `tidings serve`, `publish`, `subscribe`, `tail`, `inspect`, `journal`.
+//! The command: `tidings serve`, `publish`, `subscribe`, `tail`, `inspect`, `journal`, `token`.
 
 mod args;
 mod commands;
@@ -31,6 +31,7 @@ fn main() -> std::process::ExitCode {
             Command::Tail(args) => commands::tail::run(args, &cli.global).await,
             Command::Inspect(args) => commands::inspect::run(args, &cli.global).await,
             Command::Journal(args) => commands::journal::run(args).await,
+            Command::Token(args) => commands::token::run(*args).await,
         }
     });
     match done {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::{Access, Rights};
+use super::{Grants, Rights};
 use crate::selector::Selectors;
-use crate::update::Update;
 
 /// Says what a request may do with the hub.
 ///
@@ -80,25 +79,18 @@ impl Permissions {
         self
     }
 
-    /// What is open to everybody.
-    pub(crate) fn anonymous(access: &Access) -> Self {
+    pub(crate) fn may_subscribe(&self) -> bool {
+        self.subscribe.is_some()
+    }
+}
+
+impl From<Permissions> for Grants {
+    fn from(permissions: Permissions) -> Self {
         Self {
-            publish: access.anonymous_publish.then(Selectors::all),
-            subscribe: access.anonymous_subscribe.then_some(Rights::Public),
+            publish: permissions.publish,
+            subscribe: permissions.subscribe.unwrap_or_default(),
+            ..Self::default()
         }
-    }
-
-    pub(crate) fn may_publish_at_all(&self) -> bool {
-        self.publish.is_some()
-    }
-
-    pub(crate) fn may_publish(&self, update: &Update) -> bool {
-        let allowed = self.publish.as_ref();
-        allowed.is_some_and(|topics| update.topics().iter().all(|topic| topics.matches(topic)))
-    }
-
-    pub(crate) fn rights(self) -> Option<Rights> {
-        self.subscribe
     }
 }
 

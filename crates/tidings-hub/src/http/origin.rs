@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -19,11 +19,7 @@ use crate::metrics::Refusal as RefusalReason;
 /// Refuses what a foreign website sends.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let access = app.hub.access();
-    let host = request
-        .uri()
-        .authority()
-        .map(|authority| authority.as_str())
-        .or_else(|| request.headers().get(header::HOST)?.to_str().ok());
+    let host = host(request.uri(), request.headers());
     let refused = check(access, request.method(), host, request.headers());
     if let Err(refusal) = refused {
         if request.method() == Method::POST {
@@ -33,6 +29,41 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
     }
     let _under_way = app.hub.count_request();
     next.run(request).await
+}
+
+/// What the request calls the hub's host, perhaps with a port.
+pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let authority = uri.authority().map(|authority| authority.as_str());
+    authority.or_else(|| headers.get(header::HOST)?.to_str().ok())
+}
+
+/// Whether a cookie may stand for who sends this: only where the browser says which website
+/// made it do so, and that one may publish (Mercure, "authorization": `Origin`, else `Referer`).
+/// An `Origin` was checked by [`guard`] already.
+pub(super) fn check_cookie(
+    access: &Access,
+    host: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<(), String> {
+    if headers.contains_key(header::ORIGIN) {
+        return Ok(());
+    }
+    let Some(referer) = headers.get(header::REFERER) else {
+        return Err("a request with a cookie needs the header Origin or Referer; who is no \
+                    browser sends its token in the header Authorization"
+            .to_owned());
+    };
+    let url = referer.to_str().ok().and_then(|text| url::Url::parse(text).ok());
+    let origin = url.map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+    if is_same(&origin, host) || access.may_publish_from(&origin) {
+        return Ok(());
+    }
+    Err(format!("websites of {origin:?} may not publish here; --publish-origin allows an origin"))
+}
+
+fn is_same(origin: &str, host: Option<&str>) -> bool {
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    host.zip(authority).is_some_and(|(host, authority)| authority.eq_ignore_ascii_case(host))
 }
 
 fn check(
@@ -52,17 +83,12 @@ fn check(
              a configuration, or one of --anonymous-subscribe and --anonymous-publish, ends that"
         ));
     }
-    if *method != Method::POST {
+    if !matches!(*method, Method::POST | Method::DELETE) {
         return Ok(());
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = origin.to_str().unwrap_or("null");
-        let same = host.is_some_and(|host| {
-            origin
-                .split_once("://")
-                .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
-        });
-        if same || access.may_publish_from(origin) {
+        if is_same(origin, host) || access.may_publish_from(origin) {
             return Ok(());
         }
         return forbidden(format!(

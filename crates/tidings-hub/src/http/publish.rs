@@ -15,8 +15,11 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tidings_sse::{Event, EventId, EventType};
 
+use super::credentials::{Asking, Carrier, Visitor};
+use super::origin;
 use super::query::Pairs;
 use super::refusal::Refusal;
+use crate::access::{Dialect, Role};
 use crate::hub::{Hub, PublishError};
 use crate::journal::{AppendError, Appended, IdempotencyKey};
 use crate::limits::{BATCH_UPDATES_MAX, BODY_TIME};
@@ -109,7 +112,8 @@ pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Respons
                 _ => Reason::Invalid,
             };
             hub.metrics().publish_refused(reason);
-            tracing::debug!(status = refusal.status().as_u16(), ?reason, "publish refused");
+            let status = refusal.status().as_u16();
+            tracing::debug!(status, ?reason, detail = refusal.detail(), "publish refused");
             format.refuse(refusal)
         }
     }
@@ -117,16 +121,20 @@ pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Respons
 
 async fn take(hub: &Hub, format: Format, request: Request) -> Result<Appended, Refusal> {
     let (parts, body) = request.into_parts();
-    let permissions = hub.permissions(&parts).await.ok_or_else(undecided)?;
-    if !permissions.may_publish_at_all() {
-        if hub.has_authorizer() {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "this request may not publish"));
-        }
-        return Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "this hub allows no anonymous publishers; --anonymous-publish opens it",
-        )
-        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+    let query = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
+    let asking = Asking { hub, parts: &parts, query: &query };
+    let visitor = asking.visitor(Role::Publish).await?;
+    check_cookie(&asking, &visitor)?;
+    if visitor.grants.publish.is_none() {
+        return Err(if visitor.carrier == Carrier::Service {
+            Refusal::new(StatusCode::FORBIDDEN, "this request may not publish")
+        } else if visitor.grants.is_anonymous() {
+            let detail = "this hub allows no anonymous publishers, and no token came; \
+                          --anonymous-publish opens it";
+            asking.unauthorized(None, detail)
+        } else {
+            asking.forbidden("the token does not let its holder publish")
+        });
     }
     let max = hub.options().body_bytes_max;
     // Who waits for leave to send a body that is too large is told before it does.
@@ -137,13 +145,7 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Appended, R
     let key = idempotency_key(&parts.headers)?;
     let body = read_body(body, max).await?;
     let updates = format.updates(&body)?;
-    if let Some(update) = updates.iter().find(|update| !permissions.may_publish(update)) {
-        let topics = update.topics();
-        return Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            format!("this request may not publish about all of {topics:?}; nothing was published"),
-        ));
-    }
+    check_grants(&asking, &visitor, &updates, format, &body)?;
     let key = key.map(|key| IdempotencyKey::new(&key, &body)).transpose();
     let key = key.map_err(|error| Refusal::bad_request(error.to_string()))?;
     let begun = Instant::now();
@@ -169,9 +171,44 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     Ok(Some(bare.to_owned()))
 }
 
-fn undecided() -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "nobody said in time what this request may do")
-        .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+/// A browser sends cookies whoever makes it do so: a cookie counts only where it is known who did.
+pub(super) fn check_cookie(asking: &Asking<'_>, visitor: &Visitor) -> Result<(), Refusal> {
+    let Carrier::Cookie(dialect) = visitor.carrier else { return Ok(()) };
+    let checked = origin::check_cookie(asking.hub.access(), asking.host(), &asking.parts.headers);
+    checked.map_err(|detail| match dialect {
+        Dialect::Coming => Refusal::bad_request(detail),
+        Dialect::Deployed => Refusal::new(StatusCode::FORBIDDEN, detail),
+    })
+}
+
+/// Every topic of every update has to be granted. What no publisher may send is said first.
+fn check_grants(
+    asking: &Asking<'_>,
+    visitor: &Visitor,
+    updates: &[Update],
+    format: Format,
+    body: &[u8],
+) -> Result<(), Refusal> {
+    for (index, update) in updates.iter().enumerate() {
+        if visitor.grants.may_publish(update.topics()) {
+            continue;
+        }
+        let invalid = |cause| refuse(format, body, PublishError::Invalid { index, cause });
+        update.check().map_err(invalid)?;
+        let what = match updates {
+            [_] => "the update",
+            _ => "every update; nothing was published",
+        };
+        return Err(match visitor.carrier {
+            Carrier::Service => Refusal::new(
+                StatusCode::FORBIDDEN,
+                format!("this request may not publish to every topic of {what}"),
+            ),
+            _ => asking
+                .forbidden(format!("the token does not grant publishing to every topic of {what}")),
+        });
+    }
+    Ok(())
 }
 
 async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {

@@ -39,6 +39,10 @@ impl Refusal {
         self.status
     }
 
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// As problem details.
     pub(super) fn into_problem(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");

@@ -15,14 +15,16 @@ use chrono::DateTime;
 use parking_lot::Mutex;
 use tidings_server::LastEventId;
 
+use super::credentials::{Asking, Carrier};
 use super::query::Pairs;
 use super::refusal::Refusal;
 use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
-use crate::access::Permissions;
+use crate::access::{Dialect, Role};
 use crate::feed::StreamOptions;
 use crate::hub::{Cursor, EARLIEST, Hub, LAST, opening_bytes};
-use crate::limits::ID_BYTES_MAX;
-use crate::selector::{Selector, Selectors};
+use crate::limits::{ID_BYTES_MAX, PUBLISH_WAIT, SELECTORS_MAX};
+use crate::notice::Notice;
+use crate::selector::{InvalidSelectors, Selector, Selectors};
 use crate::shard::run::Opening;
 
 /// What an id begins with that names a time.
@@ -43,44 +45,68 @@ impl Stream {
 pub(super) async fn subscribe(State(hub): State<Hub>, parts: Parts) -> Result<Response, Refusal> {
     let method = parts.method.clone();
     let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
-    let asked = Asked::read(&pairs, &parts.headers)?;
-    let permissions = hub.permissions(&parts).await;
-    let undecided = permissions.is_none();
-    let rights = permissions.and_then(Permissions::rights);
-    if hub.has_authorizer() && rights.is_none() && !undecided {
+    let asking = Asking { hub: &hub, parts: &parts, query: &pairs };
+    let visitor = match asking.visitor(Role::Subscribe).await {
+        // What is not to be had now is worth coming back for, and a browser's `EventSource`
+        // would take any other answer for the end.
+        Err(refusal) if refusal.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            return Ok(come_back(&method));
+        }
+        visitor => visitor?,
+    };
+    let is_anonymous = visitor.grants.is_anonymous();
+    let by_service = visitor.carrier == Carrier::Service;
+    if by_service && !visitor.may_subscribe {
         return Err(Refusal::new(StatusCode::FORBIDDEN, "this request may not subscribe"));
     }
-    if !hub.has_authorizer() && (asked.authorized || rights.is_none()) {
-        let detail = if asked.authorized {
-            "the stream option \"authorized\" needs a token, and none came"
-        } else {
-            "this hub allows no anonymous subscribers; --anonymous-subscribe opens it"
-        };
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, detail)
-            .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+    if !visitor.may_subscribe {
+        let detail = "this hub allows no anonymous subscribers, and no token came; \
+                      --anonymous-subscribe opens it";
+        return Err(asking.unauthorized(None, detail));
+    }
+    let asked = Asked::read(&asking)?;
+    if is_anonymous && asked.authorized && !by_service {
+        let detail = "the stream option \"authorized\" needs a token, and none came";
+        return Err(asking.unauthorized(None, detail));
     }
     let Asked { selectors, options, cursor, .. } = asked;
     let named = asked.named_cursor;
     // A stream that only says when to come back loses nothing: it goes on from where it was.
     let unmoved = cursor.to_string();
-    let granted = match rights {
-        Some(rights) => {
-            hub.open(selectors, rights, options, cursor).await.unwrap_or_else(|error| {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "a stream was not opened");
-                None
-            })
-        }
-        // Undecided: who is told to come back loses nothing.
-        None => None,
-    };
+    let rights = visitor.grants.subscribe.clone();
+    if tokio::time::timeout(PUBLISH_WAIT, hub.presence().room()).await.is_err() {
+        return Ok(come_back(&method));
+    }
+    let opened = hub.open(selectors, rights, options, cursor).await;
+    let granted = opened.unwrap_or_else(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "a stream was not opened");
+        None
+    });
     let (mut response, cursor) = match granted {
-        Some(granted) => (stream(&method, granted.opening), granted.cursor),
+        Some(mut granted) => {
+            if is_anonymous && named && hub.access().tokens.has_keys() {
+                // Whoever comes back without the token that it had would see private events
+                // stop, and not know why.
+                Notice::Anonymous.encode(None, None, &mut granted.opening.bytes);
+            }
+            granted.opening.grants = Some(visitor.grants);
+            (stream(&method, granted.opening), granted.cursor)
+        }
         None => (come_back(&method), unmoved),
     };
     if named && let Ok(value) = HeaderValue::from_bytes(cursor.as_bytes()) {
-        response.headers_mut().insert(LAST_EVENT_ID, value.clone());
-        response.headers_mut().insert(MERCURE_LAST_EVENT_ID, value);
+        let headers = response.headers_mut();
+        if hub.access().dialects.has(Dialect::Deployed) {
+            headers.insert(LAST_EVENT_ID, value.clone());
+        }
+        if hub.access().dialects.has(Dialect::Coming) {
+            headers.insert(MERCURE_LAST_EVENT_ID, value);
+        }
+    }
+    if visitor.carrier == Carrier::Query {
+        // The URL is a secret, and what it names is one person's.
+        let private = HeaderValue::from_static("private, no-cache, no-transform");
+        response.headers_mut().insert(header::CACHE_CONTROL, private);
     }
     Ok(response)
 }
@@ -96,10 +122,10 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(pairs: &Pairs, headers: &HeaderMap) -> Result<Self, Refusal> {
+    fn read(asking: &Asking<'_>) -> Result<Self, Refusal> {
         let mut options = StreamOptions::default();
         let mut authorized = false;
-        for word in pairs.all("tidings").flat_map(|value| value.split(',')) {
+        for word in asking.query.all("tidings").flat_map(|value| value.split(',')) {
             match word.trim() {
                 "topics" => options.topics = true,
                 "notices" => options.notices = true,
@@ -112,26 +138,44 @@ impl Asked {
                 }
             }
         }
-        let (cursor, named_cursor) = cursor(pairs, headers)?;
-        Ok(Self { selectors: selectors(pairs)?, options, authorized, cursor, named_cursor })
+        let (cursor, named_cursor) = cursor(asking.query, &asking.parts.headers)?;
+        Ok(Self { selectors: selectors(asking)?, options, authorized, cursor, named_cursor })
     }
 }
 
-/// The selectors: `topic` in the words of Mercure 0.x, `match` and `match_exact` in those of
-/// 1.0, which demands that all other names of that beginning are refused.
-fn selectors(pairs: &Pairs) -> Result<Selectors, Refusal> {
+/// The selectors: `topic` in the words of Mercure 0.x; `match`, `match_exact` and
+/// `match_urlpattern` in those of 1.0, which demands that all other names of that beginning are
+/// refused. A stream may use the words of both.
+fn selectors(asking: &Asking<'_>) -> Result<Selectors, Refusal> {
+    let dialects = asking.hub.access().dialects;
+    let coming = dialects.has(Dialect::Coming);
+    let refused = |error: InvalidSelectors| Refusal::bad_request(error.to_string());
     let mut selectors = Vec::new();
-    for (name, value) in pairs.iter() {
-        match name {
-            "topic" | "match" | "match_exact" => selectors.push(
-                Selector::new(value).map_err(|error| Refusal::bad_request(error.to_string()))?,
-            ),
-            _ if name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("match")) => {
+    for (name, value) in asking.query.iter() {
+        let selector = match name {
+            "topic" if dialects.has(Dialect::Deployed) => Selector::template(value),
+            "topic" => {
+                return Err(Refusal::bad_request(
+                    "\"topic\" is a word of Mercure 0.x, which this hub does not speak; use match, \
+                     match_exact or match_urlpattern",
+                ));
+            }
+            "match" | "match_exact" if coming => Selector::new(value),
+            "match_urlpattern" if coming => {
+                Selector::pattern(value, &asking.hub.gate().base_for(asking.host()))
+            }
+            _ if coming && is_like_match(name) => {
                 return Err(Refusal::bad_request(format!(
-                    "{name:?} is no way to match topics here; known are: match, match_exact"
+                    "{name:?} is no way to match topics here; known are: match, match_exact, \
+                     match_urlpattern"
                 )));
             }
-            _ => {}
+            _ => continue,
+        };
+        selectors.push(selector.map_err(refused)?);
+        // Refused before all of them are compiled.
+        if selectors.len() > SELECTORS_MAX {
+            return Err(refused(InvalidSelectors::TooMany { count: selectors.len() }));
         }
     }
     if selectors.is_empty() {
@@ -139,7 +183,11 @@ fn selectors(pairs: &Pairs) -> Result<Selectors, Refusal> {
             "a stream needs at least one topic, as in ?topic=https%3A%2F%2Fexample.com%2Fbooks%2F1",
         ));
     }
-    Selectors::new(selectors).map_err(|error| Refusal::bad_request(error.to_string()))
+    Selectors::new(selectors).map_err(refused)
+}
+
+fn is_like_match(name: &str) -> bool {
+    name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("match"))
 }
 
 /// The cursor, and whether one was named at all. The header wins over the query, which an

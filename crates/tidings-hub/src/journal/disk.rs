@@ -33,14 +33,14 @@ use self::readers::Readers;
 use self::retain::Classes;
 use self::state::State;
 use self::writer::{Request, Shared, Writer};
-use super::dropped::Dropped;
+use super::dropped::{Dropped, Lost};
 use super::once::{Appended, IdempotencyKey};
 use super::{
     AppendError, Batch, Before, Edges, Follower, HubId, Journal, Keep, Missed, Pending, Position,
     ReadError, Record, Retention, RetentionRule, Tail,
 };
 use crate::access::Rights;
-use crate::limits::TRIM_INTERVAL;
+use crate::limits::{PRESENCE_AGE, PRESENCE_COUNT, TRIM_INTERVAL};
 use crate::selector::Selectors;
 use crate::update::Update;
 
@@ -103,7 +103,13 @@ impl DiskJournal {
         let identity = Identity::read(&connection).map_err(failed)?;
         let mut rules = options.retention;
         let bounds = Retention { bytes: 1 << 30, ..Retention::default() };
-        rules.push(RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds });
+        let all = |bounds| RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
+        rules.push(all(bounds));
+        rules.push(all(Retention {
+            count: PRESENCE_COUNT as u64,
+            age: PRESENCE_AGE,
+            ..Retention::default()
+        }));
         let classes = Classes::load(&mut connection, &identity, rules).map_err(failed)?;
         let (state, clock) =
             restore(&connection, &identity, &classes, (options.now)()).map_err(failed)?;
@@ -234,14 +240,17 @@ fn restore(
     let place =
         |name| -> rusqlite::Result<Position> { Ok(position(take(connection, name)?.unwrap_or(0))) };
     let mut dropped = Dropped::new(identity.keys);
-    let topics = connection
+    let public = connection
         .prepare("SELECT topic, position FROM dropped")?
         .query_map([], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), position(row.get(1)?))))?
         .collect::<rusqlite::Result<Vec<_>>>()?;
+    let private = connection
+        .prepare("SELECT topics, position FROM dropped_private")?
+        .query_map([], |row| Ok((record::topics(row, 0)?.into(), position(row.get(1)?))))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
     dropped.restore(
-        [place("dropped_public")?, place("dropped_private")?],
-        place("dropped_forgotten")?,
-        topics,
+        Lost::restored(place("dropped_public")?, place("dropped_forgotten")?, public),
+        Lost::restored(place("dropped_private")?, place("dropped_private_forgotten")?, private),
     );
     let noted: Option<String> = take(connection, "last")?;
     let noted = noted.and_then(|id| id.parse::<HubId>().ok());

@@ -5,59 +5,100 @@ use std::collections::HashMap;
 use super::Position;
 use super::keys::Keys;
 use crate::access::Rights;
-use crate::limits::DROPPED_TOPICS;
+use crate::limits::{DROPPED_PRIVATE, DROPPED_TOPICS};
 use crate::selector::{Selector, Selectors};
-use crate::update::Update;
+use crate::update::{Topic, Update};
 
-/// For each topic the newest update about it that was dropped, public and private ones apart.
+/// For each topic the newest public update about it that was dropped.
 ///
 /// It answers exactly for the topics it knows, by a hash of their names, which may be long. It
 /// knows at most [`DROPPED_TOPICS`]; of the others it knows one position that none of them is
 /// newer than. So a silent topic among very many, or one whose hash is that of another, may be
 /// told of a gap that did not concern it, but a real gap is never missed.
+///
+/// Private updates stand apart, with their topics, since who would have got one hangs on all
+/// of them: nobody is told of a private update that was not granted. Of more than
+/// [`DROPPED_PRIVATE`] different sets of topics, those whose last update is oldest are forgotten;
+/// then whoever has any grant may be told of a gap that did not concern it.
 #[derive(Debug)]
 pub(super) struct Dropped {
     keys: Keys,
-    /// Of public and of private updates.
-    newest: [Position; 2],
-    topics: HashMap<u64, Position>,
+    public: Lost<u64>,
+    private: Lost<Box<[Topic]>>,
+}
+
+/// The updates of one kind that are gone: for each name, or set of names, the newest.
+#[derive(Debug)]
+pub(super) struct Lost<K> {
+    /// The newest of all.
+    newest: Position,
+    /// Of those that are not known, none is newer than this.
     forgotten: Position,
+    known: HashMap<K, Position>,
+}
+
+impl<K: std::hash::Hash + Eq> Lost<K> {
+    fn nothing() -> Self {
+        Self { newest: Position::START, forgotten: Position::START, known: HashMap::new() }
+    }
+
+    /// What an earlier process has noted.
+    pub(super) fn restored(
+        newest: Position,
+        forgotten: Position,
+        known: impl IntoIterator<Item = (K, Position)>,
+    ) -> Self {
+        Self { newest, forgotten, known: known.into_iter().collect() }
+    }
+
+    fn note(&mut self, name: K, position: Position) {
+        self.newest = position.max(self.newest);
+        let known = self.known.entry(name).or_default();
+        *known = position.max(*known);
+    }
+
+    /// Forgets the older half where there are more than `max`: half at a time, so that the work
+    /// per update stays the same on average.
+    fn bound(&mut self, max: usize) {
+        if self.known.len() <= max {
+            return;
+        }
+        let mut positions: Vec<Position> = self.known.values().copied().collect();
+        let middle = positions.len() / 2;
+        let (_, &mut limit, _) = positions.select_nth_unstable(middle);
+        self.known.retain(|_, position| *position > limit);
+        self.forgotten = limit.max(self.forgotten);
+    }
 }
 
 impl Dropped {
     /// Nothing was dropped yet.
     pub(super) fn new(keys: Keys) -> Self {
-        Self {
-            keys,
-            newest: [Position::START; 2],
-            topics: HashMap::new(),
-            forgotten: Position::START,
-        }
+        Self { keys, public: Lost::nothing(), private: Lost::nothing() }
     }
 
-    /// Takes up what an earlier process has noted: for each topic the newest that was dropped.
-    pub(super) fn restore(
-        &mut self,
-        newest: [Position; 2],
-        forgotten: Position,
-        topics: impl IntoIterator<Item = (u64, Position)>,
-    ) {
-        self.newest = newest;
-        self.forgotten = forgotten;
-        self.topics.extend(topics);
+    /// Goes on with what an earlier process has noted.
+    pub(super) fn restore(&mut self, public: Lost<u64>, private: Lost<Box<[Topic]>>) {
+        self.public = public;
+        self.private = private;
         self.bound();
     }
 
     /// Notes that the update at `position` is gone.
     pub(super) fn note(&mut self, position: Position, update: &Update) {
-        let newest = &mut self.newest[usize::from(update.is_private())];
-        *newest = position.max(*newest);
-        for topic in update.topics() {
-            let known = self.topics.entry(self.keys.topic(topic.as_str(), update.is_private()));
-            let known = known.or_default();
-            *known = position.max(*known);
+        if update.is_private() {
+            self.private.note(update.topics().into(), position);
+        } else {
+            for topic in update.topics() {
+                self.public.note(self.keys.topic(topic.as_str(), false), position);
+            }
         }
         self.bound();
+    }
+
+    fn bound(&mut self) {
+        self.public.bound(DROPPED_TOPICS);
+        self.private.bound(DROPPED_PRIVATE);
     }
 
     /// The newest update that is gone and that a subscriber who has had everything up to
@@ -71,49 +112,55 @@ impl Dropped {
         if self.newest() <= after {
             return None;
         }
-        let of = |private| selectors.iter().map(move |one| self.newest_of(one, private)).max();
-        let newest = match rights {
-            Rights::Public => of(false),
+        let public = selectors.iter().map(|one| self.newest_public(one)).max();
+        let private = match rights {
+            Rights::Public => None,
+            Rights::Granted(granted) => self.newest_private(after, selectors, granted),
         };
-        newest.filter(|newest| *newest > after)
+        public.max(private).filter(|newest| *newest > after)
     }
 
-    /// The newest update of all that is gone.
-    pub(super) fn newest(&self) -> Position {
-        self.newest[0].max(self.newest[1])
-    }
-
-    pub(super) fn newest_of_kinds(&self) -> [Position; 2] {
-        self.newest
-    }
-
-    /// Of topics that are not known, none was dropped that is newer than this.
-    pub(super) fn forgotten(&self) -> Position {
-        self.forgotten
-    }
-
-    fn newest_of(&self, selector: &Selector, private: bool) -> Position {
-        let newest = self.newest[usize::from(private)];
+    fn newest_public(&self, selector: &Selector) -> Position {
+        let Lost { newest, forgotten, known } = &self.public;
         match selector {
-            Selector::All => newest,
+            // Which of the topics that are known by their hashes match cannot be told.
+            Selector::All | Selector::Template(_) | Selector::Pattern(_) => *newest,
             Selector::Exact(topic) => {
-                let known = self.topics.get(&self.keys.topic(topic.as_str(), private));
-                known.copied().unwrap_or(self.forgotten.min(newest))
+                let known = known.get(&self.keys.topic(topic.as_str(), false));
+                known.copied().unwrap_or((*forgotten).min(*newest))
             }
         }
     }
 
-    /// Forgets half of the topics where there are too many: so that the work per update stays
-    /// the same on average.
-    fn bound(&mut self) {
-        if self.topics.len() <= DROPPED_TOPICS {
-            return;
+    fn newest_private(
+        &self,
+        after: Position,
+        selectors: &Selectors,
+        granted: &Selectors,
+    ) -> Option<Position> {
+        let Lost { newest, forgotten, known } = &self.private;
+        if *newest <= after {
+            return None;
         }
-        let mut positions: Vec<Position> = self.topics.values().copied().collect();
-        let middle = positions.len() / 2;
-        let (_, &mut limit, _) = positions.select_nth_unstable(middle);
-        self.topics.retain(|_, position| *position > limit);
-        self.forgotten = limit.max(self.forgotten);
+        let concerns = |topics: &[Topic]| selectors.match_any(topics) && granted.match_any(topics);
+        let known = known.iter().filter(|(topics, newest)| **newest > after && concerns(topics));
+        known.map(|(_, newest)| *newest).max().max(Some((*forgotten).min(*newest)))
+    }
+
+    /// The newest update of all that is gone.
+    pub(super) fn newest(&self) -> Position {
+        self.public.newest.max(self.private.newest)
+    }
+
+    /// The newest update that is gone, of public and of private ones.
+    pub(super) fn newest_of_kinds(&self) -> [Position; 2] {
+        [self.public.newest, self.private.newest]
+    }
+
+    /// Of topics, and of sets of topics, that are not known, none was dropped that is newer
+    /// than this.
+    pub(super) fn forgotten_of_kinds(&self) -> [Position; 2] {
+        [self.public.forgotten, self.private.forgotten]
     }
 }
 
@@ -157,13 +204,32 @@ mod tests {
     }
 
     #[test]
+    fn a_private_update_is_missed_by_who_selects_it_and_was_granted_it() {
+        let mut dropped = Dropped::new(Keys::random());
+        dropped.note(Position(1), &update("a").about("b").private());
+        dropped.note(Position(2), &update("c").private());
+        let missed = |selected: &str, granted: &str| {
+            let rights = Rights::Granted(Selectors::topic(granted));
+            dropped.missed(Position::START, &Selectors::topic(selected), &rights).is_some()
+        };
+        assert!(missed("a", "a"));
+        // What is asked for and what is granted may be two topics of one update.
+        assert!(missed("a", "b"));
+        assert!(!missed("a", "c"));
+        assert!(!missed("d", "a"));
+        let all = Rights::Granted(Selectors::all());
+        assert!(dropped.missed(Position(1), &Selectors::all(), &all).is_some());
+        assert!(!dropped.missed(Position(2), &Selectors::all(), &all).is_some());
+    }
+
+    #[test]
     fn a_gap_is_told_even_of_a_topic_among_too_many_to_remember() {
         let mut dropped = Dropped::new(Keys::random());
         let count = 3 * DROPPED_TOPICS as u64;
         for position in 1..=count {
             dropped.note(Position(position), &update(&format!("t{position}")));
         }
-        assert!(dropped.topics.len() <= DROPPED_TOPICS);
+        assert!(dropped.public.known.len() <= DROPPED_TOPICS);
         for position in [1, count / 2, count] {
             let selectors = Selectors::topic(format!("t{position}"));
             assert!(dropped.missed(Position(position - 1), &selectors, &Rights::Public).is_some());

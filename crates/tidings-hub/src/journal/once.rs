@@ -23,12 +23,12 @@ impl IdempotencyKey {
     ///
     /// # Errors
     /// If the key is empty, is longer than 255 bytes or has anything but printable ASCII.
-    pub fn new(key: &str, content: &[u8]) -> Result<Self, InvalidKey> {
+    pub fn new(key: &str, content: &[u8]) -> Result<Self, InvalidIdempotencyKey> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(InvalidKey::Length { bytes: key.len() });
+            return Err(InvalidIdempotencyKey::Length { bytes: key.len() });
         }
         if !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return Err(InvalidKey::Character);
+            return Err(InvalidIdempotencyKey::Character);
         }
         let mut hasher = SipHasher24::new();
         hasher.write(content);
@@ -47,7 +47,7 @@ impl IdempotencyKey {
 /// Why a text is no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum InvalidKey {
+pub enum InvalidIdempotencyKey {
     /// It is empty or too long.
     Length {
         /// How long it is.
@@ -57,7 +57,7 @@ pub enum InvalidKey {
     Character,
 }
 
-impl fmt::Display for InvalidKey {
+impl fmt::Display for InvalidIdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Length { bytes } => write!(
@@ -71,7 +71,7 @@ impl fmt::Display for InvalidKey {
     }
 }
 
-impl std::error::Error for InvalidKey {}
+impl std::error::Error for InvalidIdempotencyKey {}
 
 /// What became of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]

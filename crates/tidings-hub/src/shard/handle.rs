@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::SubscriberKey;
 use super::body::{BodySocket, StreamBody, hand_over};
 use super::run::{Local, Seed, run};
+use crate::access::Grants;
 use crate::feed::Source;
 use crate::journal::{Follower, Journal};
 use crate::limits::SHARD_INBOX;
 use crate::metrics::Metrics;
+use crate::presence::Presence;
 use crate::replay::Due;
 
 /// A stream that is about to be handed to a shard.
@@ -23,6 +26,8 @@ pub(crate) struct Opening {
     /// What it gets first.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: StreamPermit,
+    /// What its subscriber may do; `None` for who needs no leave.
+    pub(crate) grants: Option<Arc<Grants>>,
 }
 
 /// The right to be one of the hub's streams. Given back when dropped.
@@ -53,6 +58,8 @@ pub(crate) enum Command {
     Run(Task),
     /// Send a stream through a body.
     Attach(Opening, BodySocket),
+    /// End the streams of these subscribers: what let them in is revoked.
+    Revoke(Vec<SubscriberKey>),
     /// Say goodbye to every subscriber, then answer.
     Drain { spread: Duration, done: oneshot::Sender<()> },
     /// End the thread.
@@ -82,6 +89,7 @@ impl ShardHandle {
         let unoffered = Arc::new(AtomicU64::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let seed = Seed {
+            index,
             setting,
             follower: Arc::clone(&follower),
             load: Arc::clone(&load),
@@ -143,4 +151,6 @@ pub(crate) struct Setting {
     pub(crate) heartbeat: Duration,
     /// Notified when a shard that publishers had to wait for has caught up.
     pub(crate) relief: Arc<Notify>,
+    /// Who is subscribed, where anybody may ask.
+    pub(crate) presence: Option<Arc<Presence>>,
 }

@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 
 use super::body::BodySocket;
 use super::handle::StreamPermit;
+use super::leave::Leave;
 use super::tcp::TcpSocket;
 use super::{Chunk, Socket};
 use crate::metrics::Lane;
@@ -20,6 +21,8 @@ pub(super) struct Line {
     /// The task that brings it back, while it is behind.
     pub(super) replay: Option<AbortHandle>,
     pub(super) told_goodbye: bool,
+    /// By whose leave it is here, where it needs one.
+    pub(super) leave: Option<Box<Leave>>,
     pub(super) _permit: StreamPermit,
     pub(super) _load: Load,
 }

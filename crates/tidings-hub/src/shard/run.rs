@@ -15,11 +15,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
 
+use super::deadlines::Deadlines;
 use super::flush::Flushed;
 pub(crate) use super::handle::{Command, Opening, Setting, ShardHandle, StreamPermit};
+use super::leave::{Barred, keep_deadlines};
 use super::line::{Connection, Line, Load};
 use super::tcp::TcpSocket;
 use super::{Shard, SubscriberKey, Tick};
+use crate::feed::Source;
 use crate::journal::{Follower, Position, Record, Tail};
 use crate::limits::{
     CATCH_UP_TIME, REPLAYS_READING, ROUTE_FEEDS, ROUTE_UPDATES, SLICE_SOCKETS, STALL_TIME,
@@ -36,6 +39,7 @@ const TICKS: u32 = 8;
 
 /// What a shard's thread begins with, and shares with its handle.
 pub(super) struct Seed {
+    pub(super) index: usize,
     pub(super) setting: Setting,
     pub(super) follower: Arc<Follower>,
     pub(super) load: Arc<AtomicUsize>,
@@ -44,8 +48,9 @@ pub(super) struct Seed {
 
 /// A shard on its own thread.
 pub(crate) struct Local {
-    shard: RefCell<Shard<Line>>,
-    setting: Setting,
+    pub(super) shard: RefCell<Shard<Line>>,
+    pub(super) index: usize,
+    pub(super) setting: Setting,
     follower: Arc<Follower>,
     load: Arc<AtomicUsize>,
     unoffered: Arc<AtomicU64>,
@@ -60,6 +65,9 @@ pub(crate) struct Local {
     going: Notify,
     /// Told of each subscriber that left.
     left: Notify,
+    pub(super) deadlines: RefCell<Deadlines>,
+    /// Told when something is due earlier than anything was before.
+    pub(super) sooner: Notify,
 }
 
 /// Drives a shard until it is told to stop.
@@ -74,6 +82,7 @@ pub(super) fn run(
         let mut driving = JoinSet::new();
         driving.spawn_local(flush(Rc::clone(&local)));
         driving.spawn_local(beat(Rc::clone(&local)));
+        driving.spawn_local(keep_deadlines(Rc::clone(&local)));
         loop {
             let command = tokio::select! {
                 command = commands.recv() => command,
@@ -88,6 +97,7 @@ pub(super) fn run(
             match command {
                 Command::Run(task) => task(&local),
                 Command::Attach(opening, socket) => local.attach(Connection::Body(socket), opening),
+                Command::Revoke(keys) => keys.iter().for_each(|key| local.revoke(*key)),
                 Command::Drain { spread, done } => {
                     let local = Rc::clone(&local);
                     spawn_local(async move {
@@ -145,6 +155,7 @@ impl Local {
         let heartbeat_ms = u64::try_from(seed.setting.heartbeat.as_millis()).unwrap_or(u64::MAX);
         Self {
             shard: RefCell::new(Shard::new(seed.follower.begin(), heartbeat_ms)),
+            index: seed.index,
             setting: seed.setting,
             follower: seed.follower,
             load: seed.load,
@@ -155,6 +166,8 @@ impl Local {
             leaving: Cell::new(None),
             going: Notify::new(),
             left: Notify::new(),
+            deadlines: RefCell::default(),
+            sooner: Notify::new(),
         }
     }
 
@@ -193,24 +206,33 @@ impl Local {
     fn attach(self: &Rc<Self>, connection: Connection, opening: Opening) {
         let lane = connection.lane();
         self.setting.metrics.stream_opened(lane);
+        let Opening { source, due, bytes, permit, grants } = opening;
+        let selectors = match &source {
+            Source::Updates { selectors, .. } => Some(selectors.clone()),
+            Source::Clock => None,
+        };
         let line = Line {
             connection,
             watcher: None,
             replay: None,
             told_goodbye: false,
-            _permit: opening.permit,
+            leave: None,
+            _permit: permit,
             _load: self.count_connection(),
         };
-        let (key, step) = {
+        let key = {
             let mut shard = self.shard.borrow_mut();
             let feeds = shard.feeds.len();
-            let key = shard.join(line, opening.source, opening.due, opening.bytes);
+            let key = shard.join(line, source, due, bytes);
             self.setting.metrics.feeds.inc_by((shard.feeds.len() - feeds) as i64);
-            let step = shard.catch_up(key);
-            self.settle(shard);
-            (key, step)
+            key
         };
-        match step {
+        // Before it is written to: whoever has the head of its stream is on the list.
+        let admitted = match selectors.zip(grants) {
+            Some((selectors, grants)) => self.admit(key, selectors, grants),
+            None => Ok(()),
+        };
+        match self.catch_up(key) {
             Step::Live => self.say_goodbye(key),
             step => self.start_replay(key, step),
         }
@@ -218,12 +240,18 @@ impl Local {
         if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
             subscriber.socket.watcher = Some(watcher);
         }
+        if let Err(Barred) = admitted {
+            self.revoke(key);
+        }
     }
 
-    fn remove(&self, key: SubscriberKey, reason: Reason) {
+    pub(super) fn remove(&self, key: SubscriberKey, reason: Reason) {
         let mut shard = self.shard.borrow_mut();
         let feeds = shard.feeds.len();
         let Some(line) = shard.leave(key) else { return };
+        if let Some(deadline) = line.leave.as_ref().and_then(|leave| leave.deadline) {
+            self.deadlines.borrow_mut().remove(key, deadline);
+        }
         self.setting.metrics.feeds.dec_by((feeds - shard.feeds.len()) as i64);
         self.setting.metrics.stream_closed(line.connection.lane(), reason);
         tracing::debug!(lane = ?line.connection.lane(), ?reason, "stream closed");
@@ -285,7 +313,7 @@ impl Local {
 
     /// Does what the shard has left for others to do: starts replays, forgets broken
     /// connections, adds up the counts, and lets publishers go on.
-    fn settle(self: &Rc<Self>, mut shard: std::cell::RefMut<'_, Shard<Line>>) {
+    pub(super) fn settle(self: &Rc<Self>, mut shard: std::cell::RefMut<'_, Shard<Line>>) {
         let tally = std::mem::take(&mut shard.tally);
         let metrics = &self.setting.metrics;
         if tally.bytes > 0 {
@@ -479,11 +507,21 @@ impl Local {
 fn goodbye(shard: &Shard<Line>, key: SubscriberKey, spread: Duration) -> Vec<u8> {
     let retry = Duration::from_secs(1) + spread.mul_f64(fastrand::f64());
     let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
+    notice(shard, key, &Notice::Draining { retry_ms }, Some(retry))
+}
+
+/// A notice to a live subscriber, with the id from which its stream goes on.
+pub(super) fn notice(
+    shard: &Shard<Line>,
+    key: SubscriberKey,
+    notice: &Notice,
+    retry: Option<Duration>,
+) -> Vec<u8> {
     let place = shard.subscribers.get(key).map(|one| shard.place_of(one));
     let has_all = place.is_some_and(|place| place.through == shard.routed.position);
     let id = (has_all && shard.follows_journal(key)).then(|| shard.routed.to_event_id());
     let mut bytes = Vec::new();
-    Notice::Draining { retry_ms }.encode(id.as_ref(), Some(retry), &mut bytes);
+    notice.encode(id.as_ref(), retry, &mut bytes);
     bytes
 }
 

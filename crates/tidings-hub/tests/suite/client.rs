@@ -210,6 +210,21 @@ impl Connection {
         self.write(&bytes).await;
     }
 
+    /// Writes as much as the hub reads.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.socket.write_all(bytes).await
+    }
+
+    /// The head of an answer; `None` if the connection ends without one.
+    pub(crate) async fn try_head(&mut self) -> Option<Head> {
+        while !self.read.windows(4).any(|end| end == b"\r\n\r\n") {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.head().await)
+    }
+
     pub(crate) async fn ask(&mut self, request: &Request) -> Answer {
         self.send(request).await;
         self.answer(if request.line.starts_with("HEAD") { Body::None } else { Body::Whole }).await
@@ -269,7 +284,7 @@ impl Connection {
         let length = head.header("content-length").map(|length| length.parse().expect("a number"));
         match (body, length) {
             (Body::None, _) | (_, Some(0)) => {}
-            (Body::Whole, _) if head.status == 304 => {}
+            (Body::Whole, _) if matches!(head.status, 204 | 304) => {}
             (Body::Whole, Some(length)) => bytes = self.take(length).await,
             (Body::Whole, None) if chunked => {
                 while let Some(chunk) = self.chunk().await {

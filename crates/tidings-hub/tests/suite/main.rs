@@ -1,7 +1,9 @@
 //! The hub's public behaviour over HTTP, on real sockets. Each test runs on both lanes.
 
 mod client;
+mod keys;
 mod server;
+mod token;
 
 mod publish;
 mod refusals;
@@ -22,6 +24,12 @@ mod cors;
 mod origin;
 
 mod power_cut;
+mod private;
+mod tokens;
+
+mod ending;
+mod presence;
+mod selectors;
 
 mod clock;
 mod health;

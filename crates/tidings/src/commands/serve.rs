@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::http::StatusCode;
-use tidings_hub::{Access, DiskJournal, Hub, MemoryJournal, OpenError, Promise};
+use tidings_hub::{
+    Access, Dialect, DiskJournal, Hub, IssuerKeys, MemoryJournal, OpenError, Promise, Tokens,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -55,6 +57,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         .body_bytes_max(config.body_bytes_max)
         .page(true)
         .demo(demo)
+        .presence_events(config.presence_events)
         .admin(admin.is_none() && is_local)
         .access(access.clone());
     if let Some(shards) = config.shards {
@@ -269,9 +272,36 @@ fn greet(greeting: &Greeting<'_>) {
              subscribe; other websites may not. A configuration or another address closes it."
         ),
         Mode::Configured => {
-            let who = |open| if open { "everybody who reaches it" } else { "nobody" };
-            eprintln!("Open to subscribe: {}.", who(access.anonymous_subscribe));
-            eprintln!("Open to publish: {}.", who(access.anonymous_publish));
+            let own = access
+                .tokens
+                .issuers
+                .iter()
+                .any(|issuer| !matches!(issuer.keys, IssuerKeys::Shared));
+            let who = |everybody: bool, has_key: bool, adds: &str| match (everybody, has_key || own)
+            {
+                (true, true) => format!("everybody who reaches it; {adds} whoever has a token"),
+                (true, false) => "everybody who reaches it".to_owned(),
+                (false, true) => "whoever has a token".to_owned(),
+                (false, false) => "nobody".to_owned(),
+            };
+            let Tokens { publisher_key, subscriber_key, .. } = &access.tokens;
+            let subscribe =
+                who(access.anonymous_subscribe, subscriber_key.is_some(), "private updates:");
+            eprintln!("Open to subscribe: {subscribe}.");
+            eprintln!(
+                "Open to publish: {}.",
+                who(access.anonymous_publish, publisher_key.is_some(), "also")
+            );
+            if access.tokens.has_keys() {
+                let speaks_coming =
+                    access.dialects.has(Dialect::Coming) && !access.tokens.audience.is_empty();
+                let dialects = match (access.dialects.has(Dialect::Deployed), speaks_coming) {
+                    (true, true) => "0.x and 1.0",
+                    (true, false) => "0.x; those of 1.0 need --issuer and --audience",
+                    (false, _) => "1.0",
+                };
+                eprintln!("Tokens taken: of Mercure {dialects}.");
+            }
         }
     }
     match &config.journal {

@@ -53,6 +53,8 @@ pub(super) const LAYOUT: &str = "
     ) STRICT;
     CREATE TABLE dropped (topic INTEGER PRIMARY KEY, position INTEGER NOT NULL) STRICT;
     CREATE INDEX dropped_position ON dropped (position);
+    CREATE TABLE dropped_private (topics TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT;
+    CREATE INDEX dropped_private_position ON dropped_private (position);
     CREATE TABLE keys (
         key TEXT PRIMARY KEY,
         fingerprint INTEGER NOT NULL,

@@ -59,6 +59,7 @@ pub(super) fn part(
 fn exact_keys(identity: &Identity, selectors: &Selectors, rights: &Rights) -> Option<Vec<i64>> {
     let kinds: &[bool] = match rights {
         Rights::Public => &[false],
+        Rights::Granted(_) => &[false, true],
     };
     let mut keys = Vec::new();
     for selector in selectors.iter() {

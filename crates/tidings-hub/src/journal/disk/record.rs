@@ -23,11 +23,6 @@ pub(super) fn insert(
     let update = &record.update;
     let event = update.event();
     let event_type = Some(event.event_type()).filter(|name| *name != "message");
-    let topics = match update.topics() {
-        [only] => only.as_str().to_owned(),
-        // No topic has a line break.
-        topics => topics.iter().map(Topic::as_str).collect::<Vec<_>>().join("\n"),
-    };
     connection
         .prepare_cached(
             "INSERT INTO updates (position, time, age, class, private, topics, type, id, retry, data)
@@ -38,8 +33,8 @@ pub(super) fn insert(
             nanoseconds(record.time),
             milliseconds(age),
             class as i64,
-            update.is_private(),
-            topics,
+            kind(update),
+            text(update.topics()),
             event_type,
             event.id().map(EventId::as_str),
             event.retry().map(milliseconds),
@@ -100,7 +95,29 @@ fn read_update(row: &Row<'_>) -> rusqlite::Result<Update> {
     if let Some(retry) = row.get::<_, Option<i64>>(6)? {
         event = event.with_retry(Duration::from_millis(retry.cast_unsigned()));
     }
-    Ok(Update::of_parts(topics(row, 3)?, event, row.get(2)?))
+    let kind: i64 = row.get(2)?;
+    let update = Update::of_parts(topics(row, 3)?, event, kind != PUBLIC);
+    Ok(if kind == PRESENCE { update.of_presence() } else { update })
+}
+
+/// What stands in the column `private`.
+const PUBLIC: i64 = 0;
+const PRIVATE: i64 = 1;
+/// Private too: the hub tells who subscribes.
+const PRESENCE: i64 = 2;
+
+fn kind(update: &Update) -> i64 {
+    match update.is_private() {
+        false => PUBLIC,
+        true if update.is_presence() => PRESENCE,
+        true => PRIVATE,
+    }
+}
+
+/// Topics as one text.
+pub(super) fn text(topics: &[Topic]) -> String {
+    // No topic has a line break.
+    topics.iter().map(Topic::as_str).collect::<Vec<_>>().join("\n")
 }
 
 /// Reads the topics of a row.

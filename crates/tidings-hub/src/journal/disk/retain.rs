@@ -172,10 +172,15 @@ impl Classes {
         put(connection, "classes_through", number(self.saved))
     }
 
-    /// The class of an update: the first whose rule holds for it. The last rule holds for all.
+    /// The class of an update: the first whose rule holds for it. The last is that of updates
+    /// that tell who subscribes, whatever the rules; the one before holds for all others.
     pub(super) fn of(&self, update: &Update) -> usize {
+        let presence = self.classes.len() - 1;
+        if update.is_presence() {
+            return presence;
+        }
         let holds = |class: &Class| class.rule.topics.match_any(update.topics());
-        self.classes.iter().position(holds).unwrap_or(self.classes.len() - 1)
+        self.classes[..presence].iter().position(holds).unwrap_or(presence - 1)
     }
 
     /// Counts an update that was inserted.

@@ -411,28 +411,40 @@ impl Writer {
     fn note(&self, gone: &[Gone]) -> rusqlite::Result<()> {
         let (mut newest, forgotten, mut time) = {
             let state = self.shared.state.lock();
-            (state.dropped.newest_of_kinds(), state.dropped.forgotten(), state.dropped_time)
+            let dropped = &state.dropped;
+            (dropped.newest_of_kinds(), dropped.forgotten_of_kinds(), state.dropped_time)
         };
-        let mut insert = self.connection.prepare_cached(
+        let mut public = self.connection.prepare_cached(
             "INSERT INTO dropped (topic, position) VALUES (?1, ?2)
              ON CONFLICT (topic) DO UPDATE SET position = max(position, excluded.position)",
         )?;
+        let mut private = self.connection.prepare_cached(
+            "INSERT INTO dropped_private (topics, position) VALUES (?1, ?2)
+             ON CONFLICT (topics) DO UPDATE SET position = max(position, excluded.position)",
+        )?;
         for Gone { record, .. } in gone.iter().filter(|one| one.is_loss) {
-            let private = record.update.is_private();
-            let newest = &mut newest[usize::from(private)];
+            let update = &record.update;
+            let newest = &mut newest[usize::from(update.is_private())];
             *newest = record.position.max(*newest);
             time = record.time.max(time);
-            for topic in record.update.topics() {
-                let key = self.identity.keys.topic(topic.as_str(), private);
-                insert.execute([key.cast_signed(), number(record.position)])?;
+            if update.is_private() {
+                private.execute(params![record::text(update.topics()), number(record.position)])?;
+                continue;
+            }
+            for topic in update.topics() {
+                let key = self.identity.keys.topic(topic.as_str(), false);
+                public.execute([key.cast_signed(), number(record.position)])?;
             }
         }
-        self.connection
-            .prepare_cached("DELETE FROM dropped WHERE position <= ?1")?
-            .execute([number(forgotten)])?;
+        for (table, forgotten) in ["dropped", "dropped_private"].into_iter().zip(forgotten) {
+            self.connection
+                .prepare_cached(&format!("DELETE FROM {table} WHERE position <= ?1"))?
+                .execute([number(forgotten)])?;
+        }
         put(&self.connection, "dropped_public", number(newest[0]))?;
         put(&self.connection, "dropped_private", number(newest[1]))?;
-        put(&self.connection, "dropped_forgotten", number(forgotten))?;
+        put(&self.connection, "dropped_forgotten", number(forgotten[0]))?;
+        put(&self.connection, "dropped_private_forgotten", number(forgotten[1]))?;
         put(&self.connection, "dropped_time", record::nanoseconds(time))
     }
 

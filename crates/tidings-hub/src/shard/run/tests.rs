@@ -15,8 +15,10 @@ fn local(journal: &Arc<MemoryJournal>) -> Rc<Local> {
         metrics: Arc::new(Metrics::new()),
         heartbeat: Duration::from_secs(15),
         relief: Arc::new(Notify::new()),
+        presence: None,
     };
     Rc::new(Local::new(Seed {
+        index: 0,
         setting,
         follower: journal.follow(),
         load: Arc::default(),
@@ -34,7 +36,8 @@ fn subscribe(local: &Rc<Local>, topics: [&str; 2]) -> StreamBody {
     };
     let (socket, body) = hand_over();
     let permit = StreamPermit::take(&Arc::default(), 1).unwrap();
-    let opening = Opening { source, due: Due::NOTHING, bytes: b":\n".to_vec(), permit };
+    let opening =
+        Opening { source, due: Due::NOTHING, bytes: b":\n".to_vec(), permit, grants: None };
     local.attach(Connection::Body(socket), opening);
     body
 }

@@ -1,0 +1,402 @@
+//! The keys that tokens are signed and verified with. Each is for one algorithm.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jsonwebtoken as jwt;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+
+/// Bits that an RSA key must have (RFC 7518 3.3).
+const RSA_BITS_MIN: usize = 2048;
+
+/// An algorithm for signatures of tokens (RFC 7518 3.1, RFC 8037): HS, RS, PS with 256, 384 and
+/// 512; ES with 256 and 384; EdDSA. There is no `none`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Algorithm(jwt::Algorithm);
+
+impl Algorithm {
+    /// HMAC with SHA-256, what a secret is for unless something else is said.
+    pub const HS256: Self = Self(jwt::Algorithm::HS256);
+
+    fn secret_bytes_min(self) -> usize {
+        match self.0 {
+            jwt::Algorithm::HS384 => 48,
+            jwt::Algorithm::HS512 => 64,
+            _ => 32,
+        }
+    }
+
+    fn is_hmac(self) -> bool {
+        self.0.family() == jwt::AlgorithmFamily::Hmac
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = InvalidKey;
+
+    fn from_str(name: &str) -> Result<Self, InvalidKey> {
+        name.parse().map(Self).map_err(|_| InvalidKey::UnknownAlgorithm { name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A key that tokens are verified with, and the one algorithm that it is for. Cheap to clone.
+#[derive(Clone)]
+pub struct Key(Arc<Verifying>);
+
+struct Verifying {
+    algorithm: Algorithm,
+    decoding: jwt::DecodingKey,
+    /// What tokens call it (`kid`), where it came with a name.
+    name: Option<String>,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("algorithm", &self.0.algorithm).finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    /// Reads a key as it is configured: a public key in PEM, or else a secret, of which one line
+    /// break at the end is no part. Without an `algorithm` a secret is for HS256, an RSA key for
+    /// RS256, an elliptic one for the algorithm of its curve.
+    ///
+    /// # Errors
+    /// If the key does not fit the algorithm, has fewer bits than it asks for, or is a private
+    /// key.
+    pub fn read(text: &str, algorithm: Option<Algorithm>) -> Result<Self, InvalidKey> {
+        if is_pem(text) {
+            return Self::read_pem(text, algorithm);
+        }
+        let text = without_line_break(text);
+        if text.trim_start().starts_with('{') {
+            return Err(InvalidKey::IsJson);
+        }
+        let algorithm = algorithm.unwrap_or(Algorithm::HS256);
+        check_secret(text.as_bytes(), algorithm)?;
+        let decoding = jwt::DecodingKey::from_secret(text.as_bytes());
+        Ok(Self(Arc::new(Verifying { algorithm, decoding, name: None })))
+    }
+
+    fn read_pem(text: &str, algorithm: Option<Algorithm>) -> Result<Self, InvalidKey> {
+        if text.contains("PRIVATE KEY") {
+            return Err(InvalidKey::IsPrivate);
+        }
+        // A certificate says more than which key is meant, and none of it would be checked.
+        if !text.contains("PUBLIC KEY") {
+            return Err(InvalidKey::Unreadable);
+        }
+        let bytes = text.as_bytes();
+        let (decoding, fitting) = if let Ok(key) = jwt::DecodingKey::from_rsa_pem(bytes) {
+            (key, jwt::Algorithm::RS256)
+        } else if let Ok(key) = jwt::DecodingKey::from_ec_pem(bytes) {
+            let curve = match key.try_get_as_bytes().map(<[u8]>::len) {
+                Ok(65) => jwt::Algorithm::ES256,
+                Ok(97) => jwt::Algorithm::ES384,
+                _ => return Err(InvalidKey::Unreadable),
+            };
+            (key, curve)
+        } else {
+            let key = jwt::DecodingKey::from_ed_pem(bytes).map_err(|_| InvalidKey::Unreadable)?;
+            (key, jwt::Algorithm::EdDSA)
+        };
+        Self::fitting(decoding, Algorithm(fitting), algorithm, None)
+    }
+
+    /// Reads one of a set of keys (RFC 7517). Only public keys are taken, for signatures.
+    pub(crate) fn of_jwk(jwk: &Jwk) -> Result<Self, InvalidKey> {
+        let common = &jwk.common;
+        if !matches!(&common.public_key_use, None | Some(PublicKeyUse::Signature)) {
+            return Err(InvalidKey::NotForSignatures);
+        }
+        let fitting = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => jwt::Algorithm::RS256,
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+                jwt::Algorithm::ES256
+            }
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => {
+                jwt::Algorithm::ES384
+            }
+            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+                jwt::Algorithm::EdDSA
+            }
+            // A secret that anybody can fetch is none.
+            _ => return Err(InvalidKey::Unreadable),
+        };
+        let named = common.key_algorithm.as_ref().map(KeyAlgorithm::to_string);
+        let named = named.as_deref().map(str::parse).transpose()?;
+        let decoding = jwt::DecodingKey::from_jwk(jwk).map_err(|_| InvalidKey::Unreadable)?;
+        Self::fitting(decoding, Algorithm(fitting), named, common.key_id.clone())
+    }
+
+    fn fitting(
+        decoding: jwt::DecodingKey,
+        fitting: Algorithm,
+        asked: Option<Algorithm>,
+        name: Option<String>,
+    ) -> Result<Self, InvalidKey> {
+        let algorithm = asked.unwrap_or(fitting);
+        // A curve has one algorithm; an RSA key may be for any of its family.
+        let fits = algorithm == fitting
+            || (algorithm.0.family() == fitting.0.family()
+                && fitting.0.family() == jwt::AlgorithmFamily::Rsa);
+        if !fits {
+            return Err(InvalidKey::DoesNotFit { algorithm, fitting });
+        }
+        if fitting.0.family() == jwt::AlgorithmFamily::Rsa {
+            let bits = rsa_bits(&decoding).ok_or(InvalidKey::Unreadable)?;
+            if bits < RSA_BITS_MIN {
+                return Err(InvalidKey::TooShort { algorithm, bits, bits_min: RSA_BITS_MIN });
+            }
+        }
+        // A key that the library cannot use would make every token's signature a wrong one.
+        match jwt::crypto::verify("", b"", &decoding, algorithm.0) {
+            Ok(_) => Ok(Self(Arc::new(Verifying { algorithm, decoding, name }))),
+            Err(_) => Err(InvalidKey::Unreadable),
+        }
+    }
+
+    /// The algorithm that the key is for.
+    pub fn algorithm(&self) -> Algorithm {
+        self.0.algorithm
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// Whether verifying takes so long that a thread with subscribers should not do it.
+    pub(crate) fn is_slow(&self) -> bool {
+        !self.0.algorithm.is_hmac()
+    }
+
+    /// Whether `signature`, in base64url, is this key's for `message`.
+    pub(crate) fn verifies(&self, message: &str, signature: &str) -> bool {
+        let Verifying { algorithm, decoding, .. } = self.0.as_ref();
+        jwt::crypto::verify(signature, message.as_bytes(), decoding, algorithm.0).unwrap_or(false)
+    }
+}
+
+/// A key that tokens are signed with.
+#[derive(Clone)]
+pub struct SigningKey {
+    algorithm: Algorithm,
+    encoding: jwt::EncodingKey,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+impl SigningKey {
+    /// Reads a private key in PEM (PKCS#8; PKCS#1 for RSA), or else a secret, as [`Key::read`]
+    /// does.
+    ///
+    /// # Errors
+    /// If the key does not fit the algorithm, or has fewer bits than it asks for.
+    pub fn read(text: &str, algorithm: Option<Algorithm>) -> Result<Self, InvalidKey> {
+        if !is_pem(text) {
+            let text = without_line_break(text);
+            if text.trim_start().starts_with('{') {
+                return Err(InvalidKey::IsJson);
+            }
+            let algorithm = algorithm.unwrap_or(Algorithm::HS256);
+            check_secret(text.as_bytes(), algorithm)?;
+            let encoding = jwt::EncodingKey::from_secret(text.as_bytes());
+            return Ok(Self { algorithm, encoding });
+        }
+        if !text.contains("PRIVATE KEY") {
+            return Err(InvalidKey::IsPublic);
+        }
+        let bytes = text.as_bytes();
+        let read = jwt::EncodingKey::from_rsa_pem(bytes)
+            .or_else(|_| jwt::EncodingKey::from_ec_pem(bytes))
+            .or_else(|_| jwt::EncodingKey::from_ed_pem(bytes));
+        let encoding = read.map_err(|_| InvalidKey::Unreadable)?;
+        // Which curve an elliptic key is on shows by what it can sign.
+        let candidates = match (algorithm, encoding.family()) {
+            (Some(algorithm), _) => vec![algorithm.0],
+            (None, jwt::AlgorithmFamily::Rsa) => vec![jwt::Algorithm::RS256],
+            (None, family) => family.algorithms().to_vec(),
+        };
+        let signs = |algorithm: &jwt::Algorithm| {
+            algorithm.family() == encoding.family()
+                && jwt::crypto::sign(b"", &encoding, *algorithm).is_ok()
+        };
+        match candidates.into_iter().find(signs) {
+            Some(algorithm) => Ok(Self { algorithm: Algorithm(algorithm), encoding }),
+            None => Err(match algorithm {
+                Some(algorithm) => InvalidKey::CannotSign { algorithm },
+                None => InvalidKey::Unreadable,
+            }),
+        }
+    }
+
+    /// The algorithm that the key is for.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The signature of `message`, in base64url.
+    pub(crate) fn sign(&self, message: &str) -> Result<String, InvalidKey> {
+        jwt::crypto::sign(message.as_bytes(), &self.encoding, self.algorithm.0)
+            .map_err(|_| InvalidKey::CannotSign { algorithm: self.algorithm })
+    }
+}
+
+fn is_pem(text: &str) -> bool {
+    text.contains("-----BEGIN")
+}
+
+/// Files end with a line break that nobody means.
+fn without_line_break(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
+}
+
+fn check_secret(secret: &[u8], algorithm: Algorithm) -> Result<(), InvalidKey> {
+    if !algorithm.is_hmac() {
+        return Err(InvalidKey::NeedsPem { algorithm });
+    }
+    let bytes_min = algorithm.secret_bytes_min();
+    if secret.len() < bytes_min {
+        let bits = 8 * secret.len();
+        return Err(InvalidKey::TooShort { algorithm, bits, bits_min: 8 * bytes_min });
+    }
+    Ok(())
+}
+
+fn rsa_bits(key: &jwt::DecodingKey) -> Option<usize> {
+    let modulus = match key.kind() {
+        jwt::DecodingKeyKind::RsaModulusExponent { n, .. } => n.as_slice(),
+        jwt::DecodingKeyKind::SecretOrDer(der) => first_integer(der)?,
+    };
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let first = modulus.get(zeros)?;
+    Some(8 * (modulus.len() - zeros) - first.leading_zeros() as usize)
+}
+
+/// The modulus is the first integer of an RSAPublicKey (RFC 8017, appendix A.1.1).
+fn first_integer(der: &[u8]) -> Option<&[u8]> {
+    const SEQUENCE: u8 = 0x30;
+    const INTEGER: u8 = 0x02;
+    let inside = der_value(der, SEQUENCE)?;
+    der_value(inside, INTEGER)
+}
+
+fn der_value(der: &[u8], tag: u8) -> Option<&[u8]> {
+    let (first, rest) = der.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    if *first != tag {
+        return None;
+    }
+    if *length < 0x80 {
+        return rest.get(..usize::from(*length));
+    }
+    let count = usize::from(length & 0x7f);
+    if count > 3 {
+        return None;
+    }
+    let bytes = rest.get(..count)?;
+    let length = bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    rest.get(count..count + length)
+}
+
+/// Why something is no key. The key itself is never in the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidKey {
+    /// No algorithm has this name.
+    UnknownAlgorithm {
+        /// The name.
+        name: String,
+    },
+    /// The key is for another algorithm.
+    DoesNotFit {
+        /// What was asked for.
+        algorithm: Algorithm,
+        /// What the key is for.
+        fitting: Algorithm,
+    },
+    /// The algorithm needs a key in PEM, and this is none.
+    NeedsPem {
+        /// The algorithm.
+        algorithm: Algorithm,
+    },
+    /// The key has fewer bits than its algorithm asks for.
+    TooShort {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// How many it has.
+        bits: usize,
+        /// How many it has to have.
+        bits_min: usize,
+    },
+    /// A private key, which the hub has no use for.
+    IsPrivate,
+    /// A public key, which cannot sign.
+    IsPublic,
+    /// A key in JSON.
+    IsJson,
+    /// A key that is meant for encryption.
+    NotForSignatures,
+    /// The key cannot sign with this algorithm.
+    CannotSign {
+        /// The algorithm.
+        algorithm: Algorithm,
+    },
+    /// It is no key of a kind that is known here.
+    Unreadable,
+}
+
+impl fmt::Display for InvalidKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownAlgorithm { name } => write!(
+                f,
+                "{name:?} is no algorithm; known are: HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA"
+            ),
+            Self::DoesNotFit { algorithm, fitting } => {
+                write!(f, "the key is one for {fitting}, not for {algorithm}")
+            }
+            Self::NeedsPem { algorithm } => {
+                write!(f, "{algorithm} needs a key in PEM, which begins with -----BEGIN")
+            }
+            Self::TooShort { algorithm, bits, bits_min } => write!(
+                f,
+                "the key has {bits} bits; {algorithm} needs at least {bits_min}, so that it cannot be guessed"
+            ),
+            Self::IsPrivate => f.write_str(
+                "the key is a private one; the hub needs only the public one (openssl pkey -pubout)",
+            ),
+            Self::IsPublic => f.write_str("the key is a public one, which cannot sign"),
+            Self::IsJson => f.write_str(
+                "the key is JSON; a key is PEM or a secret here, and key sets are fetched (--jwks-url)",
+            ),
+            Self::NotForSignatures => f.write_str("the key is not for signatures"),
+            Self::CannotSign { algorithm } => {
+                write!(f, "the key cannot sign with {algorithm}")
+            }
+            Self::Unreadable => f.write_str(
+                "the key is none that is known here: RSA, P-256, P-384 or Ed25519, in PEM or as a JWK",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for InvalidKey {}

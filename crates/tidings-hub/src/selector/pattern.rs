@@ -1,0 +1,312 @@
+//! URL patterns (the WHATWG standard), the language of Mercure 1.0.
+//!
+//! Parts of a pattern that are more than a literal or one wildcard become regular expressions
+//! of the `regex` crate: linear in the topic whatever the pattern, and bounded in size.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use regex::RegexBuilder;
+use url::Url;
+use urlpattern::parser::RegexSyntax;
+use urlpattern::regexp::RegExp;
+use urlpattern::{UrlPattern, UrlPatternInit, UrlPatternMatchInput, UrlPatternOptions};
+
+use super::InvalidSelectors;
+use super::intern::Interner;
+use crate::limits::PATTERN_BYTES;
+use crate::update::{HUB_PATH, Topic};
+
+static KNOWN: LazyLock<Interner<(Topic, Base), Compiled>> = LazyLock::new(Interner::default);
+
+/// The hub's own URL, against which relative patterns and relative topics are resolved
+/// (Mercure 1.0, "urlpattern").
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Base(Arc<Url>);
+
+impl Base {
+    /// The hub that stands at `url`.
+    pub fn new(url: Url) -> Self {
+        Self(Arc::new(url))
+    }
+
+    /// The hub under this authority, as a request's `Host` names it. `None` if it names none.
+    pub(crate) fn of_host(scheme: &str, host: &str) -> Option<Self> {
+        let url = Url::parse(&format!("{scheme}://{host}{HUB_PATH}")).ok()?;
+        (url.path() == HUB_PATH && url.query().is_none()).then(|| Self::new(url))
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl Default for Base {
+    /// A host that no topic can name: relative patterns match relative topics only.
+    fn default() -> Self {
+        static NOBODY: LazyLock<Base> = LazyLock::new(|| {
+            let url = Url::parse("https://hub.invalid/.well-known/mercure");
+            Base::new(url.expect("the literal is a URL"))
+        });
+        NOBODY.clone()
+    }
+}
+
+/// A valid URL pattern, compiled. Equal ones share what they compile to.
+#[derive(Clone, Debug)]
+pub struct Pattern(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    text: Topic,
+    base: Base,
+    /// What the place of every URL that matches begins with.
+    prefix: String,
+    pattern: UrlPattern<Expression>,
+}
+
+impl Pattern {
+    /// # Errors
+    /// If `text` is no URL pattern, or compiles to more than allowed.
+    pub(super) fn read(text: &str, base: &Base) -> Result<Self, InvalidSelectors> {
+        let key = (Topic::from(text), base.clone());
+        if let Some(known) = KNOWN.get(&key) {
+            return Ok(Self(known));
+        }
+        // What the compiler says of it is not repeated: it quotes expressions that nobody wrote.
+        let refused = |_| InvalidSelectors::NoPattern { bytes_max: PATTERN_BYTES };
+        let init =
+            UrlPatternInit::parse_constructor_string::<Expression>(text, Some(base.url().clone()))
+                .map_err(refused)?;
+        let pattern = UrlPattern::parse(init, UrlPatternOptions::default()).map_err(refused)?;
+        let prefix = prefix(&pattern);
+        let compiled = Compiled { text: key.0.clone(), base: base.clone(), prefix, pattern };
+        Ok(Self(KNOWN.add(key, compiled)))
+    }
+
+    /// The pattern as it was written.
+    pub fn text(&self) -> &Topic {
+        &self.0.text
+    }
+
+    /// What it, and topics, are resolved against.
+    pub(crate) fn base(&self) -> &Base {
+        &self.0.base
+    }
+
+    /// What the [`Location::place`] of every topic that matches begins with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.0.prefix
+    }
+
+    pub(crate) fn matches(&self, topic: &Location) -> bool {
+        topic.place.starts_with(&self.0.prefix)
+            && self.0.pattern.test(UrlPatternMatchInput::Url(topic.url.clone())).unwrap_or(false)
+    }
+}
+
+/// A topic as a URL.
+#[derive(Debug)]
+pub(crate) struct Location {
+    url: Url,
+    /// Scheme, host, port and path: what patterns are found by.
+    pub(crate) place: String,
+}
+
+impl Location {
+    /// The URL that `topic` is, seen from the hub; `None` if it is none, and then no pattern
+    /// matches it.
+    pub(crate) fn of(topic: &str, base: &Base) -> Option<Self> {
+        let url = base.url().join(topic).ok()?;
+        let port = url.port().map(|port| port.to_string()).unwrap_or_default();
+        let host = url.host_str().unwrap_or_default();
+        let place = format!("{}://{host}:{port}{}", url.scheme(), url.path());
+        Some(Self { url, place })
+    }
+}
+
+/// The literal beginning of a pattern, as far as all of scheme, host and port are literal.
+fn prefix(pattern: &UrlPattern<Expression>) -> String {
+    let special = |c: char| "*+?:{}()\\".contains(c);
+    let (scheme, host, port) = (pattern.protocol(), pattern.hostname(), pattern.port());
+    if [scheme, host, port].iter().any(|part| part.contains(special)) {
+        return String::new();
+    }
+    let path = pattern.pathname();
+    let literal = match path.find(special) {
+        None => path,
+        // A slash before a group is the group's, and not there where the group is optional.
+        Some(at) => path[..at].strip_suffix('/').unwrap_or(&path[..at]),
+    };
+    format!("{scheme}://{host}:{port}{literal}")
+}
+
+/// One regular expression of a pattern. Most are never needed: a literal and a single wildcard
+/// are matched without.
+#[derive(Debug)]
+struct Expression {
+    source: String,
+    regex: OnceLock<Option<regex::Regex>>,
+}
+
+impl Expression {
+    fn regex(&self) -> Option<&regex::Regex> {
+        let compile = || {
+            RegexBuilder::new(&self.source)
+                .size_limit(PATTERN_BYTES)
+                .dfa_size_limit(PATTERN_BYTES)
+                .build()
+                .ok()
+        };
+        self.regex.get_or_init(compile).as_ref()
+    }
+
+    /// Whether it is what a literal or a single wildcard is turned into.
+    fn is_simple(&self) -> bool {
+        const WILDCARDS: [&str; 4] = ["(.*)", "([^/]+?)", "([^\\/]+?)", "(.+?)"];
+        let literal = WILDCARDS
+            .iter()
+            .find_map(|wildcard| self.source.split_once(wildcard))
+            .map(|(before, after)| [before, after])
+            .unwrap_or([self.source.as_str(), ""]);
+        literal.iter().all(|part| !part.contains(['(', ')', '*', '{', '|', '+', '?']))
+    }
+}
+
+impl RegExp for Expression {
+    fn syntax() -> RegexSyntax {
+        RegexSyntax::Rust
+    }
+
+    fn parse(pattern: &str, _flags: &str, _force_eval: bool) -> Result<Self, ()> {
+        let expression = Self { source: pattern.to_owned(), regex: OnceLock::new() };
+        // A bad one is to be refused when it comes, not found out later.
+        if !expression.is_simple() && expression.regex().is_none() {
+            return Err(());
+        }
+        Ok(expression)
+    }
+
+    fn matches<'a>(&self, text: &'a str) -> Option<Vec<Option<&'a str>>> {
+        let captures = self.regex()?.captures(text)?;
+        Some(captures.iter().skip(1).map(|group| group.map(|found| found.as_str())).collect())
+    }
+
+    fn pattern_string(&self) -> &str {
+        &self.source
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.text.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pattern: &str, matching: &[&str], others: &[&str]) {
+        let base = Base::of_host("https", "h.test").unwrap();
+        let pattern = Pattern::read(pattern, &base).unwrap();
+        let matches =
+            |topic: &str| Location::of(topic, &base).is_some_and(|topic| pattern.matches(&topic));
+        for topic in matching {
+            assert!(matches(topic), "{pattern} does not match {topic:?}");
+        }
+        for topic in others {
+            assert!(!matches(topic), "{pattern} matches {topic:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_matched_in_any_case_and_the_path_is_not() {
+        check(
+            "https://a.test/books/:id",
+            &[
+                "https://A.test/books/7",
+                "https://a.test/books/7",
+                "https://u:p@a.test/books/7",
+                "https://a.test:443/books/7?q#f",
+            ],
+            &[
+                "https://a.test/Books/7",
+                "https://a.test/books/7/8",
+                "https://a.test/books/",
+                "https://b.test/books/7",
+                "http://[",
+            ],
+        );
+    }
+
+    #[test]
+    fn relative_patterns_and_topics_are_resolved_against_the_hub() {
+        check(
+            "/books/:id",
+            &["/books/7", "https://h.test/books/7", "../books/7"],
+            &["https://a.test/books/7", "http://[", "books/7", "http://h.test/books/7"],
+        );
+        check("https://h.test/books/:id", &["/books/7"], &["//a.test/books/7"]);
+    }
+
+    #[test]
+    fn groups_modifiers_and_expressions_are_matched() {
+        check(
+            "https://a.test/books/:id?",
+            &["https://a.test/books", "https://a.test/books/1"],
+            &["https://a.test/books/1/2"],
+        );
+        check("https://a.test/:a/:b", &["https://a.test/1/2"], &["https://a.test/1"]);
+        check(
+            "https://a.test/{books/}?*",
+            &["https://a.test/", "https://a.test/books/9"],
+            &["https://b.test/"],
+        );
+        check("https://a.test/(\\d+)", &["https://a.test/12"], &["https://a.test/x"]);
+        check(
+            "https://*.a.test/*",
+            &["https://x.a.test/y", "https://x.y.a.test/"],
+            &["https://a.test/"],
+        );
+        check("https://a.test/x?q=*", &["https://a.test/x?q=1"], &["https://a.test/x?r=1"]);
+        check("urn:uuid\\:*", &["urn:uuid:1"], &["urn:isbn:1"]);
+    }
+
+    #[test]
+    fn what_is_no_pattern_or_a_hostile_one_is_refused() {
+        for pattern in [
+            "https://a.test/(",
+            "https://a.test/([)",
+            "https://a.test/(?=x)",
+            "https://a.test/((?:a{1000}){1000})",
+            "https://a.test/:a:a",
+            "https://a.test/{",
+            "https://[/",
+        ] {
+            let read = Pattern::read(pattern, &Base::default());
+            assert!(matches!(read, Err(InvalidSelectors::NoPattern { .. })), "{pattern}: {read:?}");
+        }
+        let long = format!("https://a.test{}", "/:a(\\w{50})".repeat(300).replace(":a", ""));
+        assert!(Pattern::read(&long, &Base::default()).is_err());
+    }
+
+    #[test]
+    fn the_prefix_is_what_all_that_match_begin_with() {
+        let prefix =
+            |text: &str| Pattern::read(text, &Base::default()).unwrap().prefix().to_owned();
+        assert_eq!(prefix("https://a.test/books/:id"), "https://a.test:/books");
+        assert_eq!(prefix("https://a.test:8443/b/x"), "https://a.test:8443/b/x");
+        assert_eq!(prefix("https://*.test/books"), "");
+        assert_eq!(prefix("/a/*"), "https://hub.invalid:/a");
+        assert_eq!(prefix("https://a.test/b{c}?"), "https://a.test:/b");
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_no_base() {
+        for host in ["", "a/b", "a?b", "a b", "[", "a#b"] {
+            assert_eq!(Base::of_host("http", host), None, "{host:?}");
+        }
+        assert!(Base::of_host("http", "localhost:8081").is_some());
+    }
+}

@@ -1,0 +1,94 @@
+//! When streams have to end by themselves: their tokens expire. One timer for all of a shard's.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::SubscriberKey;
+use crate::limits::EXPIRING_NOTICE;
+
+/// What is due to a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    /// The word that its stream is about to end.
+    Warning,
+    /// The end.
+    End,
+}
+
+/// When something is due, and what.
+pub(super) type Deadline = (Instant, Due);
+
+/// What is due to a shard's subscribers, the earliest first.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines(BTreeSet<(Instant, SubscriberKey, Due)>);
+
+impl Deadlines {
+    /// The first thing that is due to a stream that ends at `end`.
+    pub(super) fn first(now: Instant, end: Instant) -> Deadline {
+        let warning = end.checked_sub(EXPIRING_NOTICE).unwrap_or(now);
+        (warning.max(now), Due::Warning)
+    }
+
+    pub(super) fn add(&mut self, key: SubscriberKey, deadline: Deadline) {
+        self.0.insert((deadline.0, key, deadline.1));
+    }
+
+    pub(super) fn remove(&mut self, key: SubscriberKey, deadline: Deadline) {
+        self.0.remove(&(deadline.0, key, deadline.1));
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.first().map(|(at, ..)| *at)
+    }
+
+    /// Takes at most `count` of what is due by `now`.
+    pub(super) fn take(&mut self, now: Instant, count: usize) -> Vec<(SubscriberKey, Due)> {
+        let mut taken = Vec::new();
+        while taken.len() < count
+            && let Some((at, key, due)) = self.0.first().copied()
+            && at <= now
+        {
+            self.0.pop_first();
+            taken.push((key, due));
+        }
+        taken
+    }
+}
+
+/// Somebody who is behind cannot be told in the middle of an event; it is tried again so soon.
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    #[test]
+    fn what_is_due_first_is_taken_first_and_no_more_than_asked_for() {
+        let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
+        let (a, b, c) = (keys.insert(()), keys.insert(()), keys.insert(()));
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let mut deadlines = Deadlines::default();
+        deadlines.add(a, (at(2), Due::End));
+        deadlines.add(b, (at(1), Due::Warning));
+        deadlines.add(c, (at(1), Due::End));
+        deadlines.remove(c, (at(1), Due::End));
+        assert_eq!(deadlines.next(), Some(at(1)));
+        assert_eq!(deadlines.take(now, 9), []);
+        assert_eq!(deadlines.take(at(5), 1), [(b, Due::Warning)]);
+        assert_eq!(deadlines.take(at(5), 9), [(a, Due::End)]);
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn the_warning_comes_before_the_end_or_at_once() {
+        let now = Instant::now();
+        let end = now + Duration::from_secs(3600);
+        assert_eq!(Deadlines::first(now, end), (end - EXPIRING_NOTICE, Due::Warning));
+        assert_eq!(Deadlines::first(now, now + Duration::from_secs(1)), (now, Due::Warning));
+    }
+}

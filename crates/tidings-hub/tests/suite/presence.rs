@@ -1,0 +1,320 @@
+//! Who is subscribed, as the hub lists it and as it tells it.
+
+use serde_json::{Value, json};
+use tidings_hub::HubBuilder;
+
+use crate::client::{Answer, HUB, Request, Stream, encoded};
+use crate::server::{Server, on_both_lanes};
+use crate::token::{SUBSCRIBER_SECRET, claims, coming, deployed, detail, subscriber, with_keys};
+
+fn told() -> HubBuilder {
+    with_keys().presence_events(true)
+}
+
+fn new_token(topics: Value) -> String {
+    coming(&claims("subscribe", topics), SUBSCRIBER_SECRET)
+}
+
+async fn open(server: &Server, query: &str, token: &str) -> Stream {
+    server.open(Request::get(&format!("{HUB}?{query}")).bearer(token)).await
+}
+
+async fn list(server: &Server, path: &str, token: &str) -> Answer {
+    server.ask(Request::get(&format!("{HUB}/subscriptions{path}")).bearer(token)).await
+}
+
+/// A subscription's selector, as a document has it.
+fn selector(document: &Value) -> &str {
+    document.get("topic").or(document.get("match")).and_then(Value::as_str).expect("a selector")
+}
+
+#[test]
+fn the_list_has_both_shapes() {
+    on_both_lanes(with_keys, async |server| {
+        let token = deployed(
+            &json!({ "mercure": { "subscribe": ["a"], "payload": { "user": 5 } } }),
+            SUBSCRIBER_SECRET,
+        );
+        let _one = open(server, &format!("topic=a&topic={}", encoded("b/{x}")), &token).await;
+        let pattern = encoded("https://a.test/books/:id");
+        let _other = server.subscribe(&format!("match_urlpattern={pattern}&match=c")).await;
+        server.streams_become(2).await;
+
+        let old = list(server, "", &subscriber(&["*"])).await;
+        assert_eq!(old.header("content-type"), Some("application/ld+json"));
+        assert_eq!(old.header("link"), None);
+        let old = old.json();
+        assert_eq!(old["@context"], "https://mercure.rocks/");
+        assert_eq!(old["id"], format!("{HUB}/subscriptions"));
+        assert_eq!(old["type"], "Subscriptions");
+        assert_eq!(old["lastEventID"], "earliest");
+        let members = old["subscriptions"].as_array().expect("a list");
+        assert_eq!(members.iter().map(selector).collect::<Vec<_>>(), ["a", "c", "b/{x}"]);
+        let first = &members[0];
+        let id = first["subscriber"].as_str().expect("an id");
+        assert!(id.starts_with("urn:uuid:"), "{id}");
+        let expected = json!({
+            "id": format!("{HUB}/subscriptions/a/{}", id.replace(':', "%3A")),
+            "type": "Subscription", "topic": "a", "subscriber": id, "active": true,
+            "payload": { "user": 5 },
+        });
+        assert_eq!(first, &expected);
+        // One subscriber has one id, whatever it subscribes to.
+        assert_eq!(members[2]["subscriber"], first["subscriber"]);
+        assert_eq!(members[1].get("payload"), None);
+
+        let new = list(server, "", &new_token(json!([{ "match": "*" }]))).await;
+        assert_eq!(new.header("content-type"), Some("application/json"));
+        let link = new.header("link").expect("a cursor");
+        assert!(
+            link.starts_with(
+                "<https://h.test/.well-known/mercure>; rel=\"mercure\"; last-event-id=\"earliest\""
+            ),
+            "{link}"
+        );
+        let new = new.json();
+        assert_eq!(new["type"], "subscriptions");
+        assert_eq!(new.get("@context"), None);
+        let members = new["subscriptions"].as_array().expect("a list");
+        let kinds: Vec<_> =
+            members.iter().map(|one| (one["match_type"].clone(), selector(one))).collect();
+        let expected = [("exact", "a"), ("exact", "c"), ("urlpattern", "https://a.test/books/:id")];
+        assert_eq!(kinds, expected.map(|(kind, text)| (json!(kind), text)));
+        let id = members[2]["subscriber"].as_str().expect("an id").replace(':', "%3A");
+        let pattern = "https%3A%2F%2Fa.test%2Fbooks%2F%3Aid";
+        assert_eq!(members[2]["id"], format!("{HUB}/subscriptions/urlpattern/{pattern}/{id}"));
+    });
+}
+
+#[test]
+fn every_path_names_what_it_says() {
+    on_both_lanes(with_keys, async |server| {
+        let topic = "https://a.test/x y?z=%2F+é";
+        let query = format!("topic={}&match_urlpattern={}", encoded(topic), encoded("/p/:x"));
+        let stream = server.subscribe(&query).await;
+        let _other = server.subscribe("topic=other").await;
+        server.streams_become(2).await;
+        let (old, new) = (subscriber(&["*"]), new_token(json!([{ "match": "*" }])));
+        let all = list(server, "", &old).await.json();
+        let id = all["subscriptions"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|one| one["topic"] == topic);
+        let id = id.expect("it is there")["subscriber"].as_str().expect("an id").to_owned();
+        let of = async |path: &str, token: &str| {
+            let answer = list(server, path, token).await;
+            assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+            let document = answer.json();
+            document["subscriptions"].as_array().map_or(vec![document.clone()], Clone::clone)
+        };
+        let name = encoded(topic);
+        for token in [&old, &new] {
+            let found = of(&format!("/{name}"), token).await;
+            assert_eq!(found.iter().map(|one| &one["topic"]).collect::<Vec<_>>(), [topic]);
+            let found = of(&format!("/{name}/{}", encoded(&id)), token).await;
+            assert_eq!(
+                (&found[0]["topic"], &found[0]["lastEventID"]),
+                (&json!(topic), &json!("earliest"))
+            );
+            let found = of(&format!("/exact/{name}"), token).await;
+            assert_eq!(found.iter().map(|one| &one["match"]).collect::<Vec<_>>(), [topic]);
+            let found = of(&format!("/exact/{name}/{id}"), token).await;
+            assert_eq!(found[0]["match"], topic);
+            let found = of(&format!("/urlpattern/{}", encoded("/p/:x")), token).await;
+            assert_eq!(found.len(), 1);
+            assert_eq!(of("/nobody", token).await.len(), 0);
+        }
+        for path in [
+            "/other/urn%3Auuid%3A1".to_owned(),
+            format!("/other/{id}"),
+            format!("/exact/other/{id}"),
+            format!("/regex/other/{id}"),
+            "/a/b/c/d".to_owned(),
+            format!("/urlpattern/{name}/{id}"),
+        ] {
+            assert_eq!(list(server, &path, &old).await.status(), 404, "{path}");
+        }
+        drop(stream);
+        server.streams_become(1).await;
+        assert_eq!(list(server, &format!("/{name}/{id}"), &old).await.status(), 404);
+    });
+}
+
+#[test]
+fn the_presence_of_others_is_told_to_those_only_who_were_granted_it() {
+    on_both_lanes(with_keys, async |server| {
+        let _there = server.subscribe("topic=a").await;
+        let path = format!("{HUB}/subscriptions");
+        assert_eq!(server.get(&path).await.status(), 401);
+        let every = format!("{path}{{/topic}}{{/subscriber}}");
+        let pattern = json!([{ "match": "/.well-known/mercure/subscriptions{/*}?", "match_type": "urlpattern" }]);
+        for (token, expected) in [
+            (subscriber(&["a"]), 403),
+            (subscriber(&["/.well-known/{x}"]), 403),
+            (subscriber(&[]), 403),
+            (subscriber(&["*"]), 200),
+            (subscriber(&[path.as_str()]), 200),
+            (subscriber(&["https://h.test/.well-known/mercure/subscriptions"]), 200),
+            (subscriber(&["https://evil.test/.well-known/mercure/subscriptions"]), 403),
+            (subscriber(&[every.as_str()]), 200),
+            (new_token(json!([{ "match": "a" }])), 403),
+            (new_token(pattern), 200),
+        ] {
+            let evil = Request::get(&path).bearer(&token).header("host", "evil.test");
+            for request in [Request::get(&path).bearer(&token), evil] {
+                let answer = server.ask(request).await;
+                assert_eq!(answer.status(), expected, "{}", answer.text());
+                assert_eq!(expected == 200, answer.text().contains("urn:uuid:"));
+            }
+        }
+        let answer = list(server, "/b", &subscriber(&[path.as_str()])).await;
+        assert_eq!(answer.status(), 403);
+    });
+}
+
+#[test]
+fn comings_and_goings_are_told_in_both_shapes() {
+    on_both_lanes(told, async |server| {
+        let mut old = open(
+            server,
+            &format!("topic={}", encoded("/.well-known/mercure/subscriptions/{t}/{s}")),
+            &subscriber(&["*"]),
+        )
+        .await;
+        let pattern = encoded("/.well-known/mercure/subscriptions/:type/:topic/:subscriber");
+        let everything = new_token(json!([{ "match": "*" }]));
+        let mut new = open(server, &format!("match_urlpattern={pattern}"), &everything).await;
+        let mut public = open(server, "topic=*", &subscriber(&["a"])).await;
+        let mut claims = claims("subscribe", json!([{ "match": "b" }]));
+        claims["authorization_details"] = json!([
+            detail("subscribe", json!([{ "match": "b" }])),
+            detail("subscribe", json!([{ "match": "*" }])),
+        ]);
+        claims["authorization_details"][1]["payload"] = json!({ "team": "x" });
+        let token = coming(&claims, SUBSCRIBER_SECRET);
+        let about_a = async |stream: &mut Stream, name: &str| loop {
+            let event = stream.event().await;
+            let document: Value = serde_json::from_str(&event.data).expect("JSON");
+            if document[name] == "a" {
+                return (event, document);
+            }
+        };
+        let there = open(server, "match=a&match=b", &token).await;
+        let (event, document) = about_a(&mut old, "topic").await;
+        assert_eq!(event.event_type, "message");
+        assert_eq!(document["@context"], "https://mercure.rocks/");
+        assert_eq!(
+            (&document["active"], &document["payload"]),
+            (&json!(true), &json!({ "team": "x" }))
+        );
+        let (event, document) = about_a(&mut new, "match").await;
+        assert_eq!(event.event_type, "mercure");
+        assert_eq!(document["type"], "subscription");
+        assert_eq!(
+            (&document["active"], &document["payload"]),
+            (&json!(true), &json!({ "team": "x" }))
+        );
+        // The first detail that grants it decides, also where it says nothing.
+        let all = list(server, "/exact/b", &everything).await.json();
+        assert_eq!(all["subscriptions"][0].get("payload"), None);
+        let id = document["id"].clone();
+        drop(there);
+        let (_, document) = about_a(&mut new, "match").await;
+        assert_eq!((&document["active"], &document["id"]), (&json!(false), &id));
+        let (_, document) = about_a(&mut old, "topic").await;
+        assert_eq!(document["active"], false);
+        // They are private, and `*` alone does not show them.
+        let form = Request::form("topic=a&data=end").bearer(&crate::token::publisher(&["*"]));
+        server.ask(form).await.id();
+        assert_eq!(public.event().await.data, "end");
+    });
+}
+
+#[test]
+fn nobody_is_told_unless_it_is_asked_for() {
+    on_both_lanes(with_keys, async |server| {
+        drop(server.subscribe("topic=a").await);
+        server.streams_become(0).await;
+        assert_eq!(server.metric("tidings_journal_last_position").await, 0.0);
+    });
+}
+
+#[test]
+fn a_list_that_has_not_changed_is_not_sent_again() {
+    for build in [told as fn() -> HubBuilder, with_keys] {
+        on_both_lanes(build, async |server| {
+            let token = subscriber(&["*"]);
+            let mut tags = Vec::new();
+            for _ in 0..2 {
+                let answer = list(server, "", &token).await;
+                let tag = answer.header("etag").expect("a tag").to_owned();
+                assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");
+                let again = Request::get(&format!("{HUB}/subscriptions"))
+                    .bearer(&token)
+                    .header("if-none-match", &tag);
+                let again = server.ask(again).await;
+                assert_eq!((again.status(), again.body.len()), (304, 0));
+                assert_eq!(again.header("etag"), Some(tag.as_str()));
+                tags.push(tag);
+                // Told of in due time, if at all.
+                drop(server.subscribe("topic=a").await);
+                server.streams_become(0).await;
+                if answer.json()["lastEventID"] != "earliest" || tags.len() == 1 {
+                    continue;
+                }
+            }
+            if server.metric("tidings_journal_last_position").await == 0.0 {
+                assert_ne!(tags[0], tags[1]);
+            }
+        });
+    }
+}
+
+#[test]
+fn after_many_joins_and_leaves_the_list_is_right_and_each_was_told_once() {
+    on_both_lanes(told, async |server| {
+        let everything = subscriber(&["*"]);
+        let watched = format!("topic={}", encoded("/.well-known/mercure/subscriptions/{t}/{s}"));
+        let mut watch = open(server, &watched, &everything).await;
+        let mut open_streams = Vec::new();
+        let mut told = std::collections::HashMap::new();
+        for round in 0..10 {
+            for _ in 0..30 {
+                open_streams.push(server.subscribe("topic=churn").await);
+            }
+            let keep = if round == 9 { 7 } else { 3 };
+            open_streams.truncate(keep);
+            server.streams_become(keep + 1).await;
+        }
+        let members = list(server, "/churn", &everything).await.json();
+        let members = members["subscriptions"].as_array().expect("a list");
+        assert_eq!(members.len(), 7);
+        let joins = 300;
+        let mut left = 0;
+        while left < joins - 7 || told.len() < joins {
+            let document: Value = serde_json::from_str(&watch.event().await.data).expect("JSON");
+            if document["topic"] != "churn" {
+                continue;
+            }
+            let id = document["subscriber"].as_str().expect("an id").to_owned();
+            let active = document["active"].as_bool().expect("a boolean");
+            let before = told.insert(id, active);
+            assert_eq!(
+                before,
+                if active { None } else { Some(true) },
+                "told twice, or out of order"
+            );
+            left += usize::from(!active);
+        }
+        let mut there: Vec<_> =
+            told.into_iter().filter(|(_, active)| *active).map(|(id, _)| id).collect();
+        let mut listed: Vec<_> = members
+            .iter()
+            .map(|one| one["subscriber"].as_str().expect("an id").to_owned())
+            .collect();
+        there.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(there, listed);
+    });
+}

@@ -1,0 +1,515 @@
+//! Which tokens let whom do what, and what is answered where they do not.
+
+use serde_json::{Value, json};
+use tidings_hub::{Access, Dialect, Dialects, Issuer, IssuerKeys, Key, Tokens};
+
+use crate::client::{Answer, HUB, Request};
+use crate::server::{Server, on_both_lanes, open};
+use crate::token::{
+    AUDIENCE, ISSUER, PUBLISHER_SECRET, SUBSCRIBER_SECRET, access, claims, coming, deployed,
+    detail, now, publisher, signed, subscriber, with_keys,
+};
+
+const METADATA: &str =
+    "resource_metadata=\"https://h.test/.well-known/oauth-protected-resource/.well-known/mercure\"";
+
+fn stream(topic: &str) -> Request {
+    Request::get(&format!("{HUB}?topic={topic}"))
+}
+
+fn form() -> Request {
+    Request::form("topic=a&data=x")
+}
+
+/// The request is refused with this status and challenge; nothing is published.
+async fn refused(server: &Server, request: Request, status: u16, error: Option<&str>) -> Answer {
+    let shown = format!("{request:?}");
+    let answer = server.ask(request).await;
+    assert_eq!(answer.status(), status, "{shown}\n{}", answer.text());
+    let challenge = match error {
+        None => format!("Bearer {METADATA}"),
+        Some(error) => format!("Bearer error=\"{error}\", {METADATA}"),
+    };
+    assert_eq!(answer.header("www-authenticate"), Some(challenge.as_str()), "{shown}");
+    assert!(answer.text().trim().len() > 20, "{shown}: {}", answer.text());
+    assert_eq!(server.metric("tidings_journal_last_position").await, 0.0, "{shown}");
+    answer
+}
+
+#[test]
+fn a_token_is_taken_from_every_place_where_it_may_stand() {
+    let build = || {
+        let mut access = access();
+        access.anonymous_subscribe = false;
+        access.tokens.in_query = true;
+        open().access(access)
+    };
+    on_both_lanes(build, async |server| {
+        let old = subscriber(&["a"]);
+        let new = coming(&claims("subscribe", json!([{ "match": "a" }])), SUBSCRIBER_SECRET);
+        for request in [
+            stream("a").bearer(&old),
+            stream("a").bearer(&new),
+            stream("a").header("authorization", format!("bEARER  {old}")),
+            stream("a").header("cookie", format!("x=1; mercureAuthorization={old}; y=2")),
+            stream("a").header("cookie", format!("__Secure-mercure_access_token={new}")),
+            stream("a").header(
+                "cookie",
+                format!("mercureAuthorization=bad; __Secure-mercure_access_token={new}"),
+            ),
+            // What comes first counts, and the rest is not looked at.
+            stream("a").bearer(&old).header("cookie", "mercureAuthorization=bad"),
+        ] {
+            let head = server.open(request).await.head;
+            assert_eq!(head.header("cache-control"), Some("no-cache, no-transform"));
+        }
+        let head = server.open(stream(&format!("a&authorization={old}"))).await.head;
+        assert_eq!(head.header("cache-control"), Some("private, no-cache, no-transform"));
+        refused(server, stream("a"), 401, None).await;
+        refused(
+            server,
+            stream("a").bearer("bad").header("cookie", format!("mercureAuthorization={old}")),
+            401,
+            Some("invalid_token"),
+        )
+        .await;
+    });
+}
+
+#[test]
+fn a_token_in_the_query_is_refused_unless_it_is_allowed() {
+    on_both_lanes(with_keys, async |server| {
+        let request = stream(&format!("a&authorization={}", subscriber(&["a"])));
+        let answer = refused(server, request, 401, Some("invalid_request")).await;
+        assert!(answer.text().contains("--query-tokens"), "{}", answer.text());
+    });
+}
+
+#[test]
+fn the_cookie_of_0_x_may_have_another_name() {
+    let build = || {
+        let mut access = access();
+        access.tokens.cookie = Some("mine".to_owned());
+        access.anonymous_subscribe = false;
+        open().access(access)
+    };
+    on_both_lanes(build, async |server| {
+        let token = subscriber(&["a"]);
+        server.open(stream("a").header("cookie", format!("mine={token}"))).await;
+        let other = stream("a").header("cookie", format!("mercureAuthorization={token}"));
+        refused(server, other, 401, None).await;
+    });
+}
+
+#[test]
+fn what_is_no_presentation_of_a_token_is_refused() {
+    on_both_lanes(with_keys, async |server| {
+        let token = subscriber(&["a"]);
+        for value in ["", "Bearer", "Bearer ", "Basic dTpw", "token", &format!("Bearer {token} x")]
+        {
+            let words = Request::get(&format!("{HUB}?match=a")).header("authorization", value);
+            refused(server, words, 400, Some("invalid_request")).await;
+            refused(server, form().header("authorization", value), 400, Some("invalid_request"))
+                .await;
+            let old = stream("a").header("authorization", value);
+            refused(server, old, 401, Some("invalid_request")).await;
+        }
+        let twice = Request::get(&format!("{HUB}?match=a")).bearer(&token).bearer(&token);
+        refused(server, twice, 400, Some("invalid_request")).await;
+    });
+}
+
+#[test]
+fn whoever_has_no_token_is_asked_for_one_and_whoever_has_the_wrong_one_is_told_so() {
+    on_both_lanes(with_keys, async |server| {
+        refused(server, form(), 401, None).await;
+        refused(server, stream("a&tidings=authorized"), 401, None).await;
+        refused(server, form().bearer(&publisher(&["b"])), 403, Some("insufficient_scope")).await;
+        refused(server, form().bearer(&publisher(&[])), 403, Some("insufficient_scope")).await;
+        // Each of an update's topics has to be granted.
+        let both = Request::form("topic=a&topic=b&data=x").bearer(&publisher(&["a"]));
+        refused(server, both, 403, Some("insufficient_scope")).await;
+        let lines = Request::ndjson("{\"topics\":[\"a\"]}\n{\"topics\":[\"b\"]}")
+            .bearer(&publisher(&["a"]));
+        let answer = refused(server, lines, 403, Some("insufficient_scope")).await;
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        // A subscriber's token is none of a publisher's.
+        refused(server, form().bearer(&subscriber(&["a"])), 401, Some("invalid_token")).await;
+        let claims = json!({ "mercure": { "subscribe": ["a"] } });
+        let token = deployed(&claims, PUBLISHER_SECRET);
+        refused(server, form().bearer(&token), 403, Some("insufficient_scope")).await;
+        refused(server, stream("a").bearer(&token), 401, Some("invalid_token")).await;
+        // What nobody may publish is said even to who may not publish at all.
+        let star = Request::form("topic=*").bearer(&publisher(&["b"]));
+        assert_eq!(server.ask(star).await.status(), 400);
+    });
+}
+
+#[test]
+fn grants_to_publish_are_topics_templates_patterns_or_all() {
+    on_both_lanes(with_keys, async |server| {
+        let new = |topics: Value| coming(&claims("publish", topics), PUBLISHER_SECRET);
+        for token in [
+            publisher(&["*"]),
+            publisher(&["x", "https://a.test/books/7"]),
+            publisher(&["https://a.test/{kind}/{id}"]),
+            new(json!([{ "match": "*" }])),
+            new(json!([{ "match": "https://a.test/books/7" }])),
+            new(json!([{ "match": "https://a.test/books/:id", "match_type": "urlpattern" }])),
+            deployed(
+                &json!({ "https://mercure.rocks/": { "publish": ["*"] }, "mercure": {} }),
+                PUBLISHER_SECRET,
+            ),
+        ] {
+            let request = Request::form("topic=https://a.test/books/7&data=x").bearer(&token);
+            server.ask(request).await.id();
+        }
+    });
+}
+
+/// Tokens of 0.x and 1.0 that subscribers may not use, each with a word of why.
+fn bad_tokens() -> Vec<(String, &'static str)> {
+    let header = json!({ "alg": "HS256", "typ": "JWT" });
+    let old = json!({ "mercure": { "subscribe": ["*"] } });
+    let new = claims("subscribe", json!([{ "match": "*" }]));
+    let secret = SUBSCRIBER_SECRET.as_bytes();
+    let with = |claims: &Value, name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        claims
+    };
+    let without = |name: &str| {
+        let mut claims = new.clone();
+        claims.as_object_mut().expect("claims").remove(name);
+        coming(&claims, SUBSCRIBER_SECRET)
+    };
+    let old_with = |name: &str, value: Value| deployed(&with(&old, name, value), SUBSCRIBER_SECRET);
+    let new_with = |name: &str, value: Value| coming(&with(&new, name, value), SUBSCRIBER_SECRET);
+    let typed = |header: Value, claims: &Value| signed(&header, claims, secret);
+    let good = deployed(&old, SUBSCRIBER_SECRET);
+    let (message, signature) = good.rsplit_once('.').expect("a token");
+    let (head, body) = message.split_once('.').expect("a token");
+    let detailed = |detail: Value| new_with("authorization_details", json!([detail]));
+    let topics = |topics: Value| detailed(detail("subscribe", topics));
+    let many: Vec<_> = (0..10_000).map(|at| format!("t{at}")).collect();
+    let some: Vec<_> = (0..1001).map(|at| format!("t{at}")).collect();
+    let hostile = ["{a:9999}".to_owned(), "{a}".repeat(40)];
+    let mut tokens = vec![
+        ("x".to_owned(), "three parts"),
+        ("..".to_owned(), "header"),
+        (format!("{good}.x"), "three parts"),
+        (format!("{head}.{body}."), "signature"),
+        (format!("{head}.{body}"), "three parts"),
+        (format!("{message}.{signature}A"), "signature"),
+        (format!("{head}.!!.{signature}"), "claims"),
+        // Algorithms that no key is for, and no algorithm at all.
+        (typed(json!({ "alg": "none" }), &old), "none"),
+        (typed(json!({ "alg": "None" }), &old), "None"),
+        (typed(json!({ "alg": "" }), &old), "signed with"),
+        (typed(json!({ "alg": "HS384" }), &old), "HS384"),
+        (typed(json!({ "alg": "RS256" }), &old), "RS256"),
+        (typed(json!({ "alg": "EdDSA" }), &old), "EdDSA"),
+        (typed(json!({ "alg": 7 }), &old), "algorithm"),
+        (typed(json!({ "typ": "JWT" }), &old), "algorithm"),
+        (typed(json!(["HS256"]), &old), "header"),
+        (typed(header.clone(), &json!([])), "claims"),
+        (typed(json!({ "alg": "HS256", "crit": ["exp"] }), &old), "crit"),
+        // Keys that the token brings itself.
+        (
+            signed(
+                &json!({ "alg": "HS256", "jwk": { "kty": "oct", "k": "AAAA" } }),
+                &old,
+                &[0, 0, 0],
+            ),
+            "signature",
+        ),
+        (
+            signed(&json!({ "alg": "HS256", "jku": "https://evil.test/jwks" }), &old, b"evil"),
+            "signature",
+        ),
+        (signed(&json!({ "alg": "HS256", "kid": "../../dev/null" }), &old, b""), "signature"),
+        (signed(&header, &old, PUBLISHER_SECRET.as_bytes()), "signature"),
+        // Times.
+        (old_with("exp", json!(now() - 1)), "expired"),
+        (old_with("exp", json!(0)), "expired"),
+        (old_with("exp", json!(-1)), "exp"),
+        (old_with("exp", json!("9999999999")), "exp"),
+        (old_with("exp", json!(null)), "exp"),
+        (old_with("nbf", json!(now() + 60)), "nbf"),
+        (old_with("nbf", json!("0")), "nbf"),
+        (new_with("exp", json!(now() - 1)), "expired"),
+        (new_with("nbf", json!(now() + 60)), "nbf"),
+        (without("exp"), "exp"),
+        // Whose, and for whom.
+        (without("iss"), "iss"),
+        (without("aud"), "aud"),
+        (new_with("iss", json!("https://other.test")), "iss"),
+        (new_with("iss", json!([ISSUER])), "iss"),
+        (new_with("aud", json!("https://other.test")), "aud"),
+        (new_with("aud", json!([])), "aud"),
+        (new_with("aud", json!(["https://h.test/"])), "aud"),
+        (new_with("aud", json!({})), "aud"),
+        (typed(json!({ "alg": "HS256", "typ": "JWT" }), &new), "at+jwt"),
+        (typed(json!({ "alg": "HS256" }), &new), "at+jwt"),
+        // Grants that are not as they have to be.
+        (old_with("mercure", json!({ "subscribe": "a" })), "mercure"),
+        (old_with("mercure", json!({ "subscribe": [1] })), "mercure"),
+        (old_with("mercure", json!([])), "mercure"),
+        (old_with("mercure", json!({ "subscribe": ["a\nb"] })), "U+000A"),
+        (old_with("mercure", json!({ "subscribe": [""] })), "empty"),
+        (old_with("mercure", json!({ "subscribe": ["x".repeat(4097)] })), "4096"),
+        (old_with("mercure", json!({ "publish": some })), "1000"),
+        (old_with("mercure", json!({ "subscribe": some })), "1000"),
+        (new_with("authorization_details", json!({})), "authorization_details"),
+        (new_with("authorization_details", json!([{}])), "type"),
+        (topics(json!(["a"])), "topics"),
+        (topics(json!([])), "topics"),
+        (topics(json!([{ "match": "a", "match_type": "regex" }])), "regex"),
+        (topics(json!([{ "match": "*", "match_type": "template" }])), "template"),
+        (topics(json!([{ "match_type": "exact" }])), "match"),
+        (topics(json!([{ "match": "a", "match_type": 1 }])), "match_type"),
+        (topics(json!([{ "match": "(", "match_type": "urlpattern" }])), "256 KiB"),
+        (topics(json!([{ "match": "a\u{200b}" }])), "U+200B"),
+        (
+            detailed(
+                json!({ "type": "https://mercure.rocks/authorization-detail", "topics": [{ "match": "a" }] }),
+            ),
+            "actions",
+        ),
+        (
+            detailed(
+                json!({ "type": "https://mercure.rocks/authorization-detail", "actions": ["subscribe", 1], "topics": [{ "match": "a" }] }),
+            ),
+            "actions",
+        ),
+        (
+            detailed(
+                json!({ "type": "https://mercure.rocks/authorization-detail", "actions": ["subscribe"] }),
+            ),
+            "topics",
+        ),
+    ];
+    // A good detail does not make up for a bad one.
+    let mixed =
+        json!([detail("subscribe", json!([{ "match": "*" }])), detail("publish", json!([{}]))]);
+    tokens.push((new_with("authorization_details", mixed), "topics"));
+    let pattern = "https://a.test/((?:a{1000}){1000})";
+    tokens.push((topics(json!([{ "match": pattern, "match_type": "urlpattern" }])), "256 KiB"));
+    for template in hostile {
+        tokens.push((old_with("mercure", json!({ "subscribe": [template] })), "allowed"));
+    }
+    // Larger than any head may be where it stands in one.
+    tokens.push((old_with("mercure", json!({ "subscribe": &many[..4000] })), "1000"));
+    tokens
+}
+
+#[test]
+fn a_bad_token_is_refused_also_where_none_is_needed() {
+    on_both_lanes(with_keys, async |server| {
+        for (token, word) in bad_tokens() {
+            let answer =
+                refused(server, stream("a").bearer(&token), 401, Some("invalid_token")).await;
+            assert!(answer.text().contains(word), "{word:?} is not said: {}", answer.text());
+            // Nothing of the token comes back.
+            for part in token.split('.').filter(|part| part.len() > 8) {
+                assert!(!answer.text().contains(part), "{}", answer.text());
+            }
+            let cookie = format!("mercureAuthorization={token}");
+            let answer = server.ask(stream("a").header("cookie", cookie)).await;
+            assert_eq!(answer.status(), 401, "{}", answer.text());
+        }
+        assert_eq!(server.hub.subscribers(), 0);
+    });
+}
+
+#[test]
+fn a_token_of_a_megabyte_is_refused_and_costs_its_sender_the_connection() {
+    on_both_lanes(with_keys, async |server| {
+        let token = subscriber(&["x".repeat(1 << 20).as_str()]);
+        let mut connection = server.connect().await;
+        // The hub may close while this is written.
+        let request = stream("a").bearer(&token).bytes(server.address);
+        let _ = connection.try_write(&request).await;
+        let head = connection.try_head().await;
+        assert!(head.is_none_or(|head| head.status == 431), "a megabyte was taken");
+        server.subscribe("topic=a").await;
+    });
+}
+
+#[test]
+fn unknown_actions_and_foreign_details_grant_nothing_and_are_no_error() {
+    on_both_lanes(with_keys, async |server| {
+        let mut claims = claims("read", json!([{ "match": "*" }]));
+        claims["authorization_details"]
+            .as_array_mut()
+            .expect("a list")
+            .push(json!({ "type": "other", "actions": 7 }));
+        let token = coming(&claims, PUBLISHER_SECRET);
+        refused(server, form().bearer(&token), 403, Some("insufficient_scope")).await;
+        // The type of an access token may be written in full, and in any case.
+        let header = json!({ "alg": "HS256", "typ": "Application/AT+JWT" });
+        let token = signed(&header, &claims, SUBSCRIBER_SECRET.as_bytes());
+        server.open(stream("a").bearer(&token)).await;
+        let mut several = claims.clone();
+        several["aud"] = json!(["x", AUDIENCE]);
+        server.open(stream("a").bearer(&coming(&several, SUBSCRIBER_SECRET))).await;
+    });
+}
+
+#[test]
+fn a_hub_of_one_dialect_takes_no_token_of_the_other() {
+    for (only, taken, refused_token) in [
+        (
+            Dialect::Deployed,
+            subscriber(&["a"]),
+            coming(&claims("subscribe", json!([{ "match": "a" }])), SUBSCRIBER_SECRET),
+        ),
+        (
+            Dialect::Coming,
+            coming(&claims("subscribe", json!([{ "match": "a" }])), SUBSCRIBER_SECRET),
+            subscriber(&["a"]),
+        ),
+    ] {
+        let build = || open().access(Access { dialects: Dialects::Only(only), ..access() });
+        on_both_lanes(build, async |server| {
+            let query = if only == Dialect::Deployed { "topic=a" } else { "match=a" };
+            let request = || {
+                Request::get(&format!("{HUB}?{query}&lastEventID=earliest&last_event_id=earliest"))
+            };
+            let head = server.open(request().bearer(&taken)).await.head;
+            assert_eq!(head.header("last-event-id").is_some(), only == Dialect::Deployed);
+            assert_eq!(head.header("mercure-last-event-id").is_some(), only == Dialect::Coming);
+            let answer = server.ask(request().bearer(&refused_token)).await;
+            assert_eq!(answer.status(), 401);
+            assert!(answer.text().contains("--dialect"), "{}", answer.text());
+        });
+    }
+}
+
+#[test]
+fn a_hub_without_an_audience_takes_tokens_of_0_x_only() {
+    let build = || {
+        let mut access = access();
+        access.tokens.audience.clear();
+        access.hub_url = None;
+        open().access(access)
+    };
+    on_both_lanes(build, async |server| {
+        let token = coming(&claims("subscribe", json!([{ "match": "a" }])), SUBSCRIBER_SECRET);
+        let answer = server.ask(stream("a").bearer(&token)).await;
+        assert_eq!(answer.status(), 401);
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+        server.open(stream("a").bearer(&subscriber(&["a"]))).await;
+        assert_eq!(
+            server.get("/.well-known/oauth-protected-resource/.well-known/mercure").await.status(),
+            404
+        );
+    });
+}
+
+#[test]
+fn each_issuer_has_its_own_keys_and_nobody_elses() {
+    const OTHER: &str = "the secret of another issuer, as long";
+    let build = || {
+        let mut access = access();
+        let key = Key::read(OTHER, None).expect("a long secret");
+        access
+            .tokens
+            .issuers
+            .push(Issuer { name: "other".to_owned(), keys: IssuerKeys::These(vec![key]) });
+        open().access(access)
+    };
+    on_both_lanes(build, async |server| {
+        let from = |issuer: &str, secret: &str| {
+            let mut claims = claims("subscribe", json!([{ "match": "a" }]));
+            claims["iss"] = issuer.into();
+            coming(&claims, secret)
+        };
+        server.open(stream("a").bearer(&from("other", OTHER))).await;
+        for (issuer, secret) in [("other", SUBSCRIBER_SECRET), (ISSUER, OTHER)] {
+            refused(server, stream("a").bearer(&from(issuer, secret)), 401, Some("invalid_token"))
+                .await;
+        }
+    });
+}
+
+#[test]
+fn a_hub_says_of_itself_whose_tokens_it_takes() {
+    on_both_lanes(with_keys, async |server| {
+        let path = "/.well-known/oauth-protected-resource/.well-known/mercure";
+        let answer = server.get(path).await;
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let metadata = answer.json();
+        assert_eq!(metadata["resource"], AUDIENCE);
+        assert_eq!(metadata["authorization_servers"], json!([ISSUER]));
+        assert_eq!(metadata["bearer_methods_supported"], json!(["header"]));
+        assert_eq!(metadata["mercure_matcher_types_supported"], json!(["exact", "urlpattern"]));
+    });
+}
+
+#[test]
+fn a_cookie_lets_nobody_publish_from_elsewhere() {
+    let build = || {
+        open().access(Access { publish_origins: vec!["https://app.test".to_owned()], ..access() })
+    };
+    on_both_lanes(build, async |server| {
+        let own = format!("http://{}", server.address);
+        let old = format!("mercureAuthorization={}", publisher(&["*"]));
+        let new = coming(&claims("publish", json!([{ "match": "*" }])), PUBLISHER_SECRET);
+        let new = format!("__Secure-mercure_access_token={new}");
+        let ask = async |cookie: &str, name: &str, value: &str| {
+            let mut request = form().header("cookie", cookie);
+            if !name.is_empty() {
+                request = request.header(name, value);
+            }
+            server.ask(request).await.status()
+        };
+        for (cookie, without) in [(&old, 403), (&new, 400)] {
+            assert_eq!(ask(cookie, "", "").await, without);
+            assert_eq!(ask(cookie, "referer", "https://evil.test/page").await, without);
+            assert_eq!(ask(cookie, "referer", "junk").await, without);
+            assert_eq!(ask(cookie, "origin", "https://evil.test").await, 403);
+            assert_eq!(ask(cookie, "origin", "null").await, 403);
+            assert_eq!(server.metric("tidings_updates_total").await % 4.0, 0.0);
+            for origin in ["https://app.test", &own] {
+                assert_eq!(ask(cookie, "origin", origin).await, 200);
+                assert_eq!(ask(cookie, "referer", &format!("{origin}/page?x")).await, 200);
+            }
+        }
+        // A header is not sent by browsers of themselves.
+        let request = form().bearer(&publisher(&["*"]));
+        assert_eq!(server.ask(request).await.status(), 200);
+    });
+}
+
+#[test]
+fn signatures_of_public_keys_are_verified() {
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+    for (algorithm, public, private) in crate::keys::PAIRS {
+        let build = || {
+            let key = Key::read(public, None).expect("a public key");
+            let tokens = Tokens { subscriber_key: Some(key), ..Tokens::default() };
+            open().access(Access { tokens, ..Access::default() })
+        };
+        let key = match algorithm {
+            Algorithm::RS256 | Algorithm::PS256 => EncodingKey::from_rsa_pem(private.as_bytes()),
+            Algorithm::EdDSA => EncodingKey::from_ed_pem(private.as_bytes()),
+            _ => EncodingKey::from_ec_pem(private.as_bytes()),
+        };
+        let key = key.expect("a private key");
+        let claims = json!({ "mercure": { "subscribe": ["a"] } });
+        let good = encode(&Header::new(*algorithm), &claims, &key).expect("it signs");
+        on_both_lanes(build, async |server| {
+            server.open(stream("a").bearer(&good)).await;
+            // The public key, which everybody has, is no secret: taken for one, anybody could sign.
+            for text in [*public, public.trim_end()] {
+                for name in ["HS256", "RS256", "ES256", "EdDSA"] {
+                    let header = json!({ "alg": name });
+                    let token = signed(&header, &claims, text.as_bytes());
+                    let answer = server.ask(stream("a").bearer(&token)).await;
+                    assert_eq!(answer.status(), 401, "{algorithm:?} as {name}");
+                }
+            }
+        });
+    }
+}

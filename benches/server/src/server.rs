@@ -87,7 +87,7 @@ async fn go(State(numbers): State<Numbers>) {
         Source::AtHand => send(0),
         Source::Broadcast(together) => {
             tokio::spawn(async move {
-                let mut pause = tokio::time::interval(Duration::from_millis(20));
+                let mut pause = tokio::time::interval(Duration::from_millis(10));
                 for number in 0..scenario.events {
                     if number % together == 0 {
                         pause.tick().await;

@@ -203,6 +203,21 @@ fn install_cargo_deny(workspace: &Workspace) -> Result<()> {
         .arg(workspace.tools()))
 }
 
+/// The program that compares a crate's interface with that of an earlier version, compiled where
+/// it is missing.
+///
+/// # Errors
+/// If it does not compile.
+pub(crate) fn cargo_semver_checks(workspace: &Workspace) -> Result<PathBuf> {
+    let program = workspace.tools().join("bin").join("cargo-semver-checks");
+    if !program.is_file() {
+        run(cargo()
+            .args(["install", "cargo-semver-checks", "--locked", "--root"])
+            .arg(workspace.tools()))?;
+    }
+    Ok(program)
+}
+
 fn check_node() -> Result<()> {
     let version = output(command("node").arg("--version"))?;
     let major = version.trim_start_matches('v').split('.').next().unwrap_or_default();

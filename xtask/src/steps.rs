@@ -112,6 +112,24 @@ pub(crate) const ALL: &[Step] = &[
         run: benches,
     },
     Step {
+        name: "publish",
+        group: "lint",
+        what: "each library crate could be published: it packages, and builds from its package",
+        needs: &[],
+        run: |_, _| {
+            passed(run(cargo()
+                .args(["publish", "--dry-run", "--locked", "--allow-dirty", "--quiet"])
+                .args(LIBRARIES.iter().flat_map(|name| ["--package", name]))))
+        },
+    },
+    Step {
+        name: "semver",
+        group: "lint",
+        what: "the library crates break nobody who keeps to their last release's version",
+        needs: &[Need::Git],
+        run: semver,
+    },
+    Step {
         name: "unit",
         group: "rust",
         what: "the crates' own tests, with all features",
@@ -170,6 +188,21 @@ fn advisories(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
         return Ok(Outcome::Skipped(format!("no advisory database: {reason}")));
     }
     passed(run(command(&deny).args(["check", "advisories"])))
+}
+
+/// What others build on.
+const LIBRARIES: [&str; 4] = ["tidings-sse", "tidings-server", "tidings-client", "tidings-hub"];
+
+/// Compares with the last release, by its tag. The tool is compiled only once there is one.
+fn semver(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
+    let tags = output(command("git").args(["tag", "--list", "v*", "--sort=-version:refname"]))?;
+    let Some(tag) = tags.lines().next() else {
+        return Ok(Outcome::Skipped("nothing was released yet".to_owned()));
+    };
+    let tool = setup::cargo_semver_checks(workspace)?;
+    passed(run(command(tool)
+        .args(["semver-checks", "check-release", "--baseline-rev", tag])
+        .args(LIBRARIES.iter().flat_map(|name| ["--package", name]))))
 }
 
 fn benches(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Source};
 use crate::server::Kind;
 
 /// The kernel counts CPU time in these.
@@ -59,18 +59,18 @@ async fn read_all(kind: Kind, scenario: &'static Scenario) -> Result<Measured> {
             }
         });
     }
-    let stream_bytes = (resident_bytes(process)? - before) / scenario.streams as f64;
-    if all == 0 {
+    let (user_before, cpu_before) = cpu_ticks(process)?;
+    open(address, "/go").await?;
+    done.notified().await;
+    let (user, cpu) = cpu_ticks(process)?;
+    if matches!(scenario.source, Source::Once) {
+        let stream_bytes = (resident_bytes(process)? - before) / scenario.streams as f64;
         return Ok(Measured {
             user_micros: None,
             cpu_micros: None,
             stream_bytes: Some(stream_bytes),
         });
     }
-    let (user_before, cpu_before) = cpu_ticks(process)?;
-    open(address, "/go").await?;
-    done.notified().await;
-    let (user, cpu) = cpu_ticks(process)?;
     let each = |ticks: f64| Some(ticks * TICK_MICROS / all as f64);
     Ok(Measured {
         user_micros: each(user - user_before),

@@ -1,5 +1,5 @@
-//! `cargo run --release -- [ROUNDS]`: a table of what an event and a stream cost, for each way
-//! to answer with an event stream.
+//! `cargo run --release -- [ROUNDS] [WORD]`: a table, of the scenarios with WORD in their name, of
+//! what an event and a stream cost, for each way to answer with an event stream.
 //!
 //! Each server is a process of its own with one thread for its streams, on core 0 where there
 //! is `taskset`; this process reads. The servers take turns within each round, so that what
@@ -26,14 +26,18 @@ async fn main() -> Result<()> {
             let scenario = arguments.next().and_then(|name| scenario::named(&name));
             server::serve(kind, scenario.context("a scenario")?).await
         }
-        rounds => compare(rounds.and_then(|text| text.parse().ok()).unwrap_or(3)).await,
+        rounds => {
+            let rounds = rounds.and_then(|text| text.parse().ok()).unwrap_or(3);
+            compare(rounds, &arguments.next().unwrap_or_default()).await
+        }
     }
 }
 
-async fn compare(rounds: usize) -> Result<()> {
+async fn compare(rounds: usize, word: &str) -> Result<()> {
     let mut all: BTreeMap<(usize, usize), Vec<Measured>> = BTreeMap::new();
     for _ in 0..rounds {
-        for (row, scenario) in SCENARIOS.iter().enumerate() {
+        let asked = SCENARIOS.iter().enumerate().filter(|(_, one)| one.name.contains(word));
+        for (row, scenario) in asked {
             for (column, kind) in KINDS.iter().enumerate() {
                 let measured = measure(*kind, scenario).await?;
                 all.entry((row, column)).or_default().push(measured);
@@ -50,7 +54,8 @@ async fn compare(rounds: usize) -> Result<()> {
     for (what, value) in table {
         for (row, scenario) in SCENARIOS.iter().enumerate() {
             let median = |column: usize| {
-                let mut values: Vec<f64> = all[&(row, column)].iter().filter_map(value).collect();
+                let measured = all.get(&(row, column)).into_iter().flatten();
+                let mut values: Vec<f64> = measured.filter_map(value).collect();
                 values.sort_by(f64::total_cmp);
                 values.get(values.len() / 2).copied()
             };

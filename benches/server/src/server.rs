@@ -54,7 +54,7 @@ impl Numbers {
         let broadcast = BroadcastStream::new(self.sender.subscribe())
             .map(|number| number.expect("the channel holds all"));
         match self.scenario.source {
-            Source::Broadcast(_) | Source::None => broadcast.boxed(),
+            Source::Broadcast(_) | Source::Once => broadcast.boxed(),
             // Not before all streams are there.
             Source::AtHand => broadcast
                 .take(1)
@@ -83,11 +83,10 @@ async fn go(State(numbers): State<Numbers>) {
     // In vain, if nobody is there.
     let send = move |number| drop(sender.send(number));
     match scenario.source {
-        Source::None => {}
-        Source::AtHand => send(0),
+        Source::Once | Source::AtHand => send(0),
         Source::Broadcast(together) => {
             tokio::spawn(async move {
-                let mut pause = tokio::time::interval(Duration::from_millis(20));
+                let mut pause = tokio::time::interval(Duration::from_millis(10));
                 for number in 0..scenario.events {
                     if number % together == 0 {
                         pause.tick().await;

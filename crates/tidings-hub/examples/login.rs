@@ -31,7 +31,9 @@ async fn login(mut request: Request, next: Next) -> Response {
         Some("session=editor") => Some(User::Editor),
         _ => None,
     };
-    user.into_iter().for_each(|user| drop(request.extensions_mut().insert(user)));
+    if let Some(user) = user {
+        request.extensions_mut().insert(user);
+    }
     next.run(request).await
 }
 

@@ -202,9 +202,14 @@ async fn service() -> (Server, mpsc::Receiver<Sender>) {
         opened.send(sender).await.expect("the test waits for it");
         EventStream::new(Sent(receiver)).heartbeat(Duration::from_millis(80))
     };
-    let hub = Hub::builder().shards(2).access(Access::development()).build().await.unwrap();
-    let listener = tidings_hub::listen(([127, 0, 0, 1], 0).into()).unwrap();
-    let address = listener.local_addr().unwrap();
+    let hub = Hub::builder()
+        .shards(2)
+        .access(Access::development())
+        .build()
+        .await
+        .expect("the system has threads");
+    let listener = tidings_hub::listen(([127, 0, 0, 1], 0).into()).expect("the system has a port");
+    let address = listener.local_addr().expect("a bound socket has an address");
     let app = Router::new().route("/own", get(handler));
     let serve = tidings_hub::serve(listener, hub.clone(), app);
     tokio::spawn(async move { serve.await.expect("the listener can be used") });

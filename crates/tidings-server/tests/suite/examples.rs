@@ -47,7 +47,8 @@ async fn the_clock_ticks() {
         let event = stream.event().await.unwrap();
         let json: serde_json::Value = serde_json::from_str(event.data()).unwrap();
         let utc = json["utc"].as_str().unwrap().to_owned();
-        assert_eq!(utc.split(':').map(|part| part.parse::<u8>().unwrap()).count(), 3);
+        let parts: Vec<u8> = utc.split(':').map(|part| part.parse().unwrap()).collect();
+        assert_eq!(parts.len(), 3);
         utc
     };
     let first = time(&mut stream).await;

@@ -37,7 +37,10 @@ impl Drop for Folder {
 }
 
 fn on_disk(folder: &Folder, address: Option<SocketAddr>, flags: &[&str]) -> Hub {
-    let listen = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))).to_string();
+    // A loopback address that nobody else uses: while the hub is gone, no other test and no
+    // client's own end of a connection gets its port.
+    let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];
+    let listen = address.unwrap_or(SocketAddr::from((own, 0))).to_string();
     let mut command = Command::new(TIDINGS);
     command.args(["serve", "--listen", &listen, "--data-dir", folder.path()]).args(flags);
     Hub::run(command)
@@ -59,16 +62,17 @@ fn pause(milliseconds: std::ops::Range<u64>) {
 fn a_hub_that_is_killed_at_any_moment_loses_nothing() {
     let kills = times("TIDINGS_KILLS", 8);
     let folder = Folder::new();
-    let mut hub = on_disk(&folder, None, &[]);
+    let hub = on_disk(&folder, None, &[]);
     let address = hub.address;
+    let mut hub = Some(hub);
     let counted = Checker::run(Plan::default(), address, |checker| {
         for _ in 0..kills {
             let before = checker.acknowledged();
             eventually("something is published", || checker.acknowledged() > before + 20);
             pause(0..60);
             // It is killed, not asked.
-            drop(hub);
-            hub = on_disk(&folder, Some(address), &[]);
+            drop(hub.take());
+            hub = Some(on_disk(&folder, Some(address), &[]));
         }
     });
     assert!(counted.acknowledged > 20 * kills, "{counted:?}");
@@ -104,7 +108,7 @@ fn a_journal_that_is_trimmed_under_its_readers_tells_each_loss() {
     let counted = Checker::run(plan, hub.address, |checker| {
         eventually("much is published", || checker.acknowledged() > 1500);
     });
-    assert!(counted.delivered > 0);
+    assert!(counted.gaps > 0, "{counted:?}");
 }
 
 /// What a process may write to one file, in blocks of 1024 bytes; what is beyond fails.
@@ -168,8 +172,6 @@ fn a_full_disk_refuses_publishers_with_the_reason_and_recovers_by_itself() {
         return;
     };
     let mut live = hub.subscribe("live");
-    hub.publish("live", "before");
-    assert_eq!(live.event().data, "before");
     let counted = Checker::run(Plan::default(), hub.address, |checker| {
         let before = checker.acknowledged();
         eventually("something is published", || checker.acknowledged() > before + 50);

@@ -144,8 +144,9 @@ fn a_disk_that_fails_refuses_publishers_keeps_subscribers_and_recovers_by_itself
     assert_eq!(live.event().data, "still here");
 }
 
-/// A hub whose data lie on a disk of its own of this size, if the system lets us have one.
-fn on_small_disk(folder: &Folder, size: &str) -> Option<Hub> {
+/// Runs this script where what it mounts on the folder, `$1`, is seen by nobody else. `$0` is
+/// the command under test. `None` if the system lets us have no such place.
+fn with_mounts(folder: &Folder, script: &str) -> Option<Command> {
     let namespaces = [&["--mount"][..], &["--user", "--map-root-user", "--mount"][..]];
     let works = |flags: &&&[&str]| {
         Command::new("unshare")
@@ -155,22 +156,32 @@ fn on_small_disk(folder: &Folder, size: &str) -> Option<Hub> {
             .is_ok_and(|status| status.success())
     };
     let flags = namespaces.iter().find(|flags| works(flags))?;
-    let script = format!(
-        "mount -t tmpfs -o size={size} none \"$1\" && \
-         exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1/data\""
-    );
     let mut command = Command::new("unshare");
-    command.args(flags.iter()).args(["sh", "-c", &script, TIDINGS, folder.path()]);
-    Some(Hub::run(command))
+    command.args(flags.iter()).args(["sh", "-c", script, TIDINGS, folder.path()]);
+    Some(command)
+}
+
+const NO_MOUNTS: &str = "skipped: this system lets us mount nothing, not even where only we see it";
+
+#[test]
+fn a_read_only_disk_is_told_clearly() {
+    let folder = Folder::new();
+    let script = "mount -t tmpfs none \"$1\" && mount -o remount,ro \"$1\" && \
+                  exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1/data\"";
+    let Some(mut command) = with_mounts(&folder, script) else { return println!("{NO_MOUNTS}") };
+    let ended = command.output().expect("it runs to its end");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot be kept in") && said.contains("ead-only"), "{said}");
 }
 
 #[test]
 fn a_full_disk_refuses_publishers_with_the_reason_and_recovers_by_itself() {
     let folder = Folder::new();
-    let Some(hub) = on_small_disk(&folder, "4m") else {
-        println!("skipped: this system lets us mount nothing, not even in a namespace of our own");
-        return;
-    };
+    let script = "mount -t tmpfs -o size=4m none \"$1\" && \
+                  exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1/data\"";
+    let Some(command) = with_mounts(&folder, script) else { return println!("{NO_MOUNTS}") };
+    let hub = Hub::run(command);
     let mut live = hub.subscribe("live");
     let counted = Checker::run(Plan::default(), hub.address, |checker| {
         let before = checker.acknowledged();

@@ -201,7 +201,7 @@ fn cuts(count: usize, keeps: Option<u64>, promise: Promise) {
                 .iter()
                 .map(|record| {
                     let data = record.update.event().data();
-                    (record.position.number(), data.split(' ').next().unwrap().to_owned())
+                    (record.position.number(), data.split(' ').next().expect("a number").to_owned())
                 })
                 .collect();
             // Nobody syncs anything after the cut, also not on the way out.

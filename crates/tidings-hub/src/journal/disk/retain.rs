@@ -77,7 +77,7 @@ impl Classes {
             classes.sort_anew(&transaction, identity)?;
         }
         classes.count_since_saved(&transaction, identity)?;
-        classes.save(&transaction, identity)?;
+        classes.save(&transaction)?;
         transaction.commit()?;
         Ok(classes)
     }
@@ -150,11 +150,7 @@ impl Classes {
     }
 
     /// Keeps the counts, so that the next start has to count only what came since.
-    pub(super) fn save(
-        &self,
-        connection: &Connection,
-        _identity: &Identity,
-    ) -> rusqlite::Result<()> {
+    pub(super) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(
             "INSERT OR REPLACE INTO classes (class, rule, count, bytes, oldest, replaced)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

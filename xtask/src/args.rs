@@ -13,6 +13,11 @@ Usage: cargo xtask COMMAND
   bench --bench-dir PATH [-- OPTIONS]
                        build the release binary and run PATH/bench.py against it;
                        OPTIONS go to bench.py, in place of a short default run
+  bench journal [-- OPTIONS]
+                       build the release binary and measure its journal on disk beside a bare
+                       store; `-- --help` has the options
+  soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
+                       times and held for longer than every limit; takes about an hour
   help                 this text
 
 Nothing is installed outside the target folder, e2e/node_modules and the like, but for Debian
@@ -32,6 +37,10 @@ pub(crate) enum Invocation {
         bench_dir: PathBuf,
         options: Vec<String>,
     },
+    BenchJournal {
+        options: Vec<String>,
+    },
+    Soak,
 }
 
 /// Reads the arguments after the program's name; the error says what was wrong with them.
@@ -49,6 +58,10 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
             Some(extra) => Err(format!("setup takes no argument, not even {extra:?}")),
         },
         "bench" => bench(rest),
+        "soak" => match rest.first() {
+            None => Ok(Invocation::Soak),
+            Some(extra) => Err(format!("soak takes no argument, not even {extra:?}")),
+        },
         other => Err(format!("there is no command {other:?}")),
     }
 }
@@ -75,7 +88,8 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
         [flag, path] if flag == "--bench-dir" => {
             Ok(Invocation::Bench { bench_dir: path.into(), options: options.to_vec() })
         }
-        _ => Err("bench needs --bench-dir PATH, the folder of bench.py".to_owned()),
+        [what] if what == "journal" => Ok(Invocation::BenchJournal { options: options.to_vec() }),
+        _ => Err("bench needs --bench-dir PATH, the folder of bench.py, or `journal`".to_owned()),
     }
 }
 

@@ -48,3 +48,17 @@ pub(crate) fn run(workspace: &Workspace, bench_dir: &Path, options: &[String]) -
     }
     command::run(bench.env("TIDINGS", workspace.target.join("release").join("tidings")))
 }
+
+/// Builds the release binary, and measures its journal on disk.
+///
+/// # Errors
+/// If something does not build or run.
+pub(crate) fn journal(workspace: &Workspace, options: &[String]) -> Result<()> {
+    command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
+    command::run(
+        cargo()
+            .args(["bench", "--package", "tidings-hub", "--bench", "journal", "--"])
+            .args(options)
+            .env("TIDINGS", workspace.target.join("release").join("tidings")),
+    )
+}

@@ -9,6 +9,7 @@ mod command;
 mod links;
 mod report;
 mod setup;
+mod soak;
 mod steps;
 mod tally;
 mod tree;
@@ -41,6 +42,8 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Invocation::Help => println!("{}", args::HELP),
         Invocation::List => print!("{}", steps::list()),
         Invocation::Setup => setup::everything(&Workspace::load()?)?,
+        Invocation::BenchJournal { options } => bench::journal(&Workspace::load()?, &options)?,
+        Invocation::Soak => soak::run_all()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,
         Invocation::Bench { bench_dir, options } => {
             bench::run(&Workspace::load()?, &bench_dir, &options)?;

@@ -392,7 +392,7 @@ impl Hub {
 
     /// Whether all of the hub's threads run.
     pub fn is_healthy(&self) -> bool {
-        self.0.shards.iter().all(ShardHandle::is_running)
+        self.0.shards.iter().all(ShardHandle::is_running) && self.journal().is_running()
     }
 
     /// Prepares a stream of updates. `None` if no more streams can be had now.

@@ -216,6 +216,11 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
 
     /// Where the journal begins and ends now. Never waits.
     fn edges(&self) -> Edges;
+
+    /// Whether it still does what it is there for, or has failed for good.
+    fn is_running(&self) -> bool {
+        true
+    }
 }
 
 /// A reader of the tail, and how far it has come.

@@ -411,6 +411,10 @@ impl Journal for DiskJournal {
     fn edges(&self) -> Edges {
         self.shared.state.lock().edges()
     }
+
+    fn is_running(&self) -> bool {
+        !self.shared.is_closed()
+    }
 }
 
 impl Drop for DiskJournal {

@@ -190,17 +190,15 @@ mod tests {
         assert!(!missed(99, "loud"));
         assert!(!missed(0, "never"));
         assert!(dropped.missed(Position(98), &Selectors::all(), &Rights::Public).is_some());
-        assert!(!dropped.missed(Position(99), &Selectors::all(), &Rights::Public).is_some());
+        assert!(dropped.missed(Position(99), &Selectors::all(), &Rights::Public).is_none());
     }
 
     #[test]
     fn a_private_update_is_missed_by_nobody_without_a_grant() {
         let mut dropped = Dropped::new(Keys::random());
         dropped.note(Position(1), &update("a").private());
-        assert!(
-            !dropped.missed(Position::START, &Selectors::topic("a"), &Rights::Public).is_some()
-        );
-        assert!(!dropped.missed(Position::START, &Selectors::all(), &Rights::Public).is_some());
+        assert!(dropped.missed(Position::START, &Selectors::topic("a"), &Rights::Public).is_none());
+        assert!(dropped.missed(Position::START, &Selectors::all(), &Rights::Public).is_none());
     }
 
     #[test]

@@ -14,7 +14,8 @@ use tidings_hub::{
 use tidings_sse::Event;
 use tokio::runtime::Runtime;
 
-use crate::server::runtime;
+use crate::client::{Body, Request, Seen};
+use crate::server::{on_both_lanes, open, runtime};
 
 /// Publishes between two cuts, at most.
 const PUBLISHES: usize = 12;
@@ -200,7 +201,7 @@ fn cuts(count: usize, keeps: Option<u64>, promise: Promise) {
                 .iter()
                 .map(|record| {
                     let data = record.update.event().data();
-                    (record.position.number(), data.split(' ').next().unwrap().to_owned())
+                    (record.position.number(), data.split(' ').next().expect("a number").to_owned())
                 })
                 .collect();
             // Nobody syncs anything after the cut, also not on the way out.
@@ -240,4 +241,40 @@ fn a_disk_that_forgets_is_noticed() {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     let words = owned.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default();
     assert!(words.contains("lost") || words.contains("left"), "{words}");
+}
+
+#[test]
+fn while_a_disk_hangs_nobody_sees_what_is_not_synced_and_streams_live_on() {
+    let _alone = disk::alone();
+    disk::register();
+    disk::wipe();
+    let folder = tempfile::tempdir().expect("a folder");
+    let build = || {
+        let options = DiskOptions { vfs: Some(disk::NAME.to_owned()), ..DiskOptions::default() };
+        let path = folder.path().join(fastrand::u64(..).to_string());
+        let journal = DiskJournal::open(path, options).expect("it opens");
+        open().heartbeat(Duration::from_millis(200)).journal(journal)
+    };
+    on_both_lanes(build, async |server| {
+        server.tell("a", "1").await;
+        let mut live = server.subscribe("topic=a").await;
+        disk::hold_syncs();
+        let mut publisher = server.connect().await;
+        publisher.send(&Request::form("topic=a&data=2")).await;
+        while disk::held() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // It is written, and waits for the disk: heartbeats come, and what was safe before.
+        while !matches!(live.next().await, Seen::Comment) {}
+        let mut replayed = server.subscribe("topic=a&lastEventID=earliest").await;
+        assert_eq!(replayed.event().await.data, "1");
+        assert!(matches!(replayed.next().await, Seen::Comment));
+        assert_eq!(server.get("/healthz").await.status(), 200);
+        disk::release();
+        let id = publisher.answer(Body::Whole).await.id();
+        for stream in [&mut live, &mut replayed] {
+            let event = stream.event().await;
+            assert_eq!((event.id(), event.data.as_str()), (id.as_str(), "2"));
+        }
+    });
 }

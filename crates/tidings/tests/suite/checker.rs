@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -35,6 +36,8 @@ pub(crate) struct Checker {
     plan: Plan,
     address: SocketAddr,
     is_over: AtomicBool,
+    /// What disturbs the hub has failed, so nobody need go on.
+    is_given_up: AtomicBool,
     begun: Instant,
     acknowledged: Mutex<Vec<(u64, String)>>,
     refused: AtomicUsize,
@@ -71,6 +74,7 @@ impl Checker {
             plan,
             address,
             is_over: AtomicBool::new(false),
+            is_given_up: AtomicBool::new(false),
             begun: Instant::now(),
             acknowledged: Mutex::default(),
             refused: AtomicUsize::new(0),
@@ -84,7 +88,10 @@ impl Checker {
             let publishers: Vec<_> = (0..plan.publishers)
                 .map(|index| scope.spawn(move || checker.publish(index)))
                 .collect();
-            disturb(checker);
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| disturb(checker))) {
+                checker.is_given_up.store(true, Ordering::Release);
+                resume_unwind(panic);
+            }
             checker.is_over.store(true, Ordering::Release);
             for publisher in publishers {
                 publisher.join().expect("a publisher gets through in the end");
@@ -106,12 +113,12 @@ impl Checker {
     }
 
     fn is_late(&self) -> bool {
-        self.begun.elapsed() > RUN_TIME
+        self.is_given_up.load(Ordering::Acquire) || self.begun.elapsed() > RUN_TIME
     }
 
     fn publish(&self, index: usize) {
         let mut number = 0;
-        while !self.is_over.load(Ordering::Acquire) {
+        while !self.is_over.load(Ordering::Acquire) && !self.is_late() {
             let data = format!("{index}.{number}");
             number += 1;
             if index == 0 {
@@ -198,9 +205,18 @@ impl Checker {
             let count = [3, 30, 300, usize::MAX][fastrand::usize(..4)];
             match self.follow(&query, &mut cursor, count, &mut had) {
                 Ok(true) => return had,
+                Ok(false) if self.plan.may_lose => self.stay_away(),
                 Ok(false) => {}
                 Err(_) => thread::park_timeout(Duration::from_millis(fastrand::u64(1..50))),
             }
+        }
+    }
+
+    /// Until so much has come that a short journal has dropped some of it.
+    fn stay_away(&self) {
+        let until = self.acknowledged() + 100;
+        while self.acknowledged() < until && !self.is_over.load(Ordering::Acquire) {
+            thread::park_timeout(Duration::from_millis(5));
         }
     }
 
@@ -311,6 +327,7 @@ impl Checker {
             refused: self.refused(),
             gaps: had.iter().map(|one| one.gaps.len()).sum(),
         };
+        assert!(counted.delivered >= had.len() * usize::from(!self.plan.may_lose));
         println!("{counted:?}");
         counted
     }

@@ -37,7 +37,10 @@ impl Drop for Folder {
 }
 
 fn on_disk(folder: &Folder, address: Option<SocketAddr>, flags: &[&str]) -> Hub {
-    let listen = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))).to_string();
+    // A loopback address that nobody else uses: while the hub is gone, no other test and no
+    // client's own end of a connection gets its port.
+    let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];
+    let listen = address.unwrap_or(SocketAddr::from((own, 0))).to_string();
     let mut command = Command::new(TIDINGS);
     command.args(["serve", "--listen", &listen, "--data-dir", folder.path()]).args(flags);
     Hub::run(command)
@@ -59,16 +62,17 @@ fn pause(milliseconds: std::ops::Range<u64>) {
 fn a_hub_that_is_killed_at_any_moment_loses_nothing() {
     let kills = times("TIDINGS_KILLS", 8);
     let folder = Folder::new();
-    let mut hub = on_disk(&folder, None, &[]);
+    let hub = on_disk(&folder, None, &[]);
     let address = hub.address;
+    let mut hub = Some(hub);
     let counted = Checker::run(Plan::default(), address, |checker| {
         for _ in 0..kills {
             let before = checker.acknowledged();
             eventually("something is published", || checker.acknowledged() > before + 20);
             pause(0..60);
             // It is killed, not asked.
-            drop(hub);
-            hub = on_disk(&folder, Some(address), &[]);
+            drop(hub.take());
+            hub = Some(on_disk(&folder, Some(address), &[]));
         }
     });
     assert!(counted.acknowledged > 20 * kills, "{counted:?}");
@@ -104,7 +108,7 @@ fn a_journal_that_is_trimmed_under_its_readers_tells_each_loss() {
     let counted = Checker::run(plan, hub.address, |checker| {
         eventually("much is published", || checker.acknowledged() > 1500);
     });
-    assert!(counted.delivered > 0);
+    assert!(counted.gaps > 0, "{counted:?}");
 }
 
 /// What a process may write to one file, in blocks of 1024 bytes; what is beyond fails.
@@ -140,8 +144,9 @@ fn a_disk_that_fails_refuses_publishers_keeps_subscribers_and_recovers_by_itself
     assert_eq!(live.event().data, "still here");
 }
 
-/// A hub whose data lie on a disk of its own of this size, if the system lets us have one.
-fn on_small_disk(folder: &Folder, size: &str) -> Option<Hub> {
+/// Runs this script where what it mounts on the folder, `$1`, is seen by nobody else. `$0` is
+/// the command under test. `None` if the system lets us have no such place.
+fn with_mounts(folder: &Folder, script: &str) -> Option<Command> {
     let namespaces = [&["--mount"][..], &["--user", "--map-root-user", "--mount"][..]];
     let works = |flags: &&&[&str]| {
         Command::new("unshare")
@@ -151,25 +156,33 @@ fn on_small_disk(folder: &Folder, size: &str) -> Option<Hub> {
             .is_ok_and(|status| status.success())
     };
     let flags = namespaces.iter().find(|flags| works(flags))?;
-    let script = format!(
-        "mount -t tmpfs -o size={size} none \"$1\" && \
-         exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1/data\""
-    );
     let mut command = Command::new("unshare");
-    command.args(flags.iter()).args(["sh", "-c", &script, TIDINGS, folder.path()]);
-    Some(Hub::run(command))
+    command.args(flags.iter()).args(["sh", "-c", script, TIDINGS, folder.path()]);
+    Some(command)
+}
+
+const NO_MOUNTS: &str = "skipped: this system lets us mount nothing, not even where only we see it";
+
+#[test]
+fn a_read_only_disk_is_told_clearly() {
+    let folder = Folder::new();
+    let script = "mount -t tmpfs none \"$1\" && mount -o remount,ro \"$1\" && \
+                  exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1/data\"";
+    let Some(mut command) = with_mounts(&folder, script) else { return println!("{NO_MOUNTS}") };
+    let ended = command.output().expect("it runs to its end");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot be kept in") && said.contains("ead-only"), "{said}");
 }
 
 #[test]
 fn a_full_disk_refuses_publishers_with_the_reason_and_recovers_by_itself() {
     let folder = Folder::new();
-    let Some(hub) = on_small_disk(&folder, "4m") else {
-        println!("skipped: this system lets us mount nothing, not even in a namespace of our own");
-        return;
-    };
+    let script = "mount -t tmpfs -o size=4m none \"$1\" && \
+                  exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1/data\"";
+    let Some(command) = with_mounts(&folder, script) else { return println!("{NO_MOUNTS}") };
+    let hub = Hub::run(command);
     let mut live = hub.subscribe("live");
-    hub.publish("live", "before");
-    assert_eq!(live.event().data, "before");
     let counted = Checker::run(Plan::default(), hub.address, |checker| {
         let before = checker.acknowledged();
         eventually("something is published", || checker.acknowledged() > before + 50);

@@ -77,7 +77,7 @@ impl Classes {
             classes.sort_anew(&transaction, identity)?;
         }
         classes.count_since_saved(&transaction, identity)?;
-        classes.save(&transaction, identity)?;
+        classes.save(&transaction)?;
         transaction.commit()?;
         Ok(classes)
     }
@@ -150,11 +150,7 @@ impl Classes {
     }
 
     /// Keeps the counts, so that the next start has to count only what came since.
-    pub(super) fn save(
-        &self,
-        connection: &Connection,
-        _identity: &Identity,
-    ) -> rusqlite::Result<()> {
+    pub(super) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(
             "INSERT OR REPLACE INTO classes (class, rule, count, bytes, oldest, replaced)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -185,8 +181,12 @@ impl Classes {
 
     /// Counts an update that was inserted.
     pub(super) fn add(&mut self, class: usize, record: &Record) {
-        self.classes[class].count += 1;
-        self.classes[class].bytes += record.weight();
+        let class = &mut self.classes[class];
+        if class.count == 0 {
+            class.oldest = record.position;
+        }
+        class.count += 1;
+        class.bytes += record.weight();
         self.saved = record.position;
     }
 
@@ -203,12 +203,12 @@ impl Classes {
 
     /// Whether anything has to go, now that the journal is so old. Cheap where nothing has.
     pub(super) fn is_any_over(
-        &self,
+        &mut self,
         connection: &Connection,
         last: Position,
         now: Duration,
     ) -> rusqlite::Result<bool> {
-        for (index, class) in self.classes.iter().enumerate() {
+        for (index, class) in self.classes.iter_mut().enumerate() {
             if class.count == 0 {
                 continue;
             }
@@ -219,13 +219,17 @@ impl Classes {
             }
             let oldest = connection
                 .prepare_cached(
-                    "SELECT age FROM updates WHERE position >= ?1 AND class = ?2
+                    "SELECT position, age FROM updates WHERE position >= ?1 AND class = ?2
                      ORDER BY position LIMIT 1",
                 )?
-                .query_row([number(class.oldest), index as i64], |row| row.get::<_, i64>(0))
+                .query_row([number(class.oldest), index as i64], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+                })
                 .optional()?;
-            let age = oldest.map_or(Duration::ZERO, |age| now.saturating_sub(of_milliseconds(age)));
-            if class.is_over(age) {
+            let Some((oldest, age)) = oldest else { continue };
+            // Not to be looked for again past all that other classes have.
+            class.oldest = position(oldest);
+            if class.is_over(now.saturating_sub(of_milliseconds(age))) {
                 return Ok(true);
             }
         }

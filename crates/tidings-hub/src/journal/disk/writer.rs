@@ -385,7 +385,7 @@ impl Writer {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let gone = self.classes.trim(&self.connection, &self.identity, age, count)?;
         self.note(&gone)?;
-        self.classes.save(&self.connection, &self.identity)?;
+        self.classes.save(&self.connection)?;
         put(&self.connection, "last", self.last.to_string())?;
         put(&self.connection, "trimmed_age", record::milliseconds(age))?;
         put(&self.connection, "trimmed_time", record::nanoseconds((self.now)()))?;
@@ -457,7 +457,7 @@ impl Writer {
         let saved = self
             .connection
             .execute_batch("BEGIN IMMEDIATE")
-            .and_then(|()| self.classes.save(&self.connection, &self.identity))
+            .and_then(|()| self.classes.save(&self.connection))
             .and_then(|()| self.connection.execute_batch("COMMIT"));
         if let Err(error) = saved {
             self.give_up(&error);

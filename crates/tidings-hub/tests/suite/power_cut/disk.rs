@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::sync::{LazyLock, Mutex, MutexGuard, Once};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, Once};
 use std::time::Duration;
 
 use sqlite_vfs::wip::{WalIndex, WalIndexLock};
@@ -55,6 +55,36 @@ pub(crate) fn restore() {
     for file in disk.files.values_mut() {
         *file = file.after_the_cut();
     }
+}
+
+/// From now on each sync waits until it is [`release`]d.
+pub(crate) fn hold_syncs() {
+    *HELD.0.lock().expect("no panic") = Some(0);
+}
+
+/// How many syncs wait.
+pub(crate) fn held() -> usize {
+    HELD.0.lock().expect("no panic").unwrap_or(0)
+}
+
+/// Lets all syncs go on.
+pub(crate) fn release() {
+    *HELD.0.lock().expect("no panic") = None;
+    HELD.1.notify_all();
+}
+
+static HELD: (Mutex<Option<usize>>, Condvar) = (Mutex::new(None), Condvar::new());
+
+fn wait_while_held() {
+    let mut held = HELD.0.lock().expect("no panic");
+    if let Some(count) = held.as_mut() {
+        *count += 1;
+    }
+    let (_held, waited) = HELD
+        .1
+        .wait_timeout_while(held, Duration::from_secs(60), |held| held.is_some())
+        .expect("no panic");
+    assert!(!waited.timed_out(), "nobody released the syncs");
 }
 
 /// What a new file would be: nothing.
@@ -243,6 +273,7 @@ impl DatabaseHandle for Handle {
     }
 
     fn sync(&mut self, _: bool) -> io::Result<()> {
+        wait_while_held();
         // Where the cut hits a sync, nobody knows what of it was done.
         self.change(|_| ())?;
         self.on(|file| {

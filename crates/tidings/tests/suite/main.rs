@@ -12,4 +12,5 @@ mod overload;
 mod retention;
 mod stalled_readers;
 mod stopping;
+mod tokens;
 mod usage;

@@ -149,7 +149,7 @@ fn a_hub_that_nobody_could_use_or_that_contradicts_itself_does_not_start() {
         &["--dialect", "1.0", "--issuer", "i", "--audience", "a", "--query-tokens"],
         "--query-tokens",
     );
-    with(&["--jwks-url", "https://a.test/jwks"], "--issuer");
+    with(&["--jwks-url", "http://127.0.0.1/", "--jwks-allow-internal"], "--issuer");
     with(
         &["--issuer", "i", "--audience", "a", "--jwks-url", "http://127.0.0.1/"],
         "--jwks-allow-internal",

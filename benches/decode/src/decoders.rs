@@ -64,7 +64,7 @@ fn tidings_owned(input: &Input) -> Read {
         decoder.push(chunk);
         while let Some(item) = decoder.next() {
             if let Item::Event(event) = item {
-                read.add(black_box(event.to_event()).data().len());
+                read.add(black_box(&event.to_event()).data().len());
             }
         }
     }
@@ -78,7 +78,7 @@ fn sse_core(input: &Input) -> Read {
     for chunk in &input.chunks {
         let mut chunk = chunk.clone();
         while let Some(item) = decoder.next(&mut chunk) {
-            if let Ok(::sse_core::SseEvent::Message(event)) = black_box(item) {
+            if let Ok(::sse_core::SseEvent::Message(event)) = black_box(&item) {
                 read.add(event.data.len());
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-    LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
+    LOCATION, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{Method, StatusCode};
 use url::Url;
@@ -19,6 +19,9 @@ use crate::transport::{Body, Transport, TransportError};
 /// The only content type that an event stream can have.
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Some servers refuse requests that don't say who makes them.
+const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Hops that are followed from one request, as in the fetch standard.
 pub const REDIRECTS_MAX: u32 = 20;
@@ -313,6 +316,7 @@ fn to_http(
     let headers = made.headers_mut();
     headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     if let Some(id) = last_event_id {
         headers.insert(LAST_EVENT_ID, id.clone());
     }

@@ -125,8 +125,8 @@ impl EventSource {
         }
     }
 
-    /// A header for every attempt; the same name again replaces it. `Accept` and
-    /// `Cache-Control` can be replaced too, for servers that want more in them.
+    /// A header for every attempt; the same name again replaces it. `Accept`,
+    /// `Cache-Control` and `User-Agent` can be replaced too.
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         let (name, value) = (name.as_ref(), value.as_ref());
         let parsed = HeaderName::from_bytes(name.as_bytes())

@@ -1,6 +1,7 @@
 //! The only place that knows HTTP: requests to calls of the hub, and its answers to
 //! responses.
 
+mod bad_head;
 mod clock;
 mod connection;
 mod credentials;

@@ -45,6 +45,8 @@ struct Inner {
     /// A byte of an update that waits for the journal's acknowledgement takes one permit, so
     /// that a slow journal is not handed all that comes. Fair: who came first goes first.
     appending: Semaphore,
+    /// The one permit is the turn to wait for the shards. Fair, as `appending`.
+    turn: Semaphore,
     requests: Arc<Requests>,
     gate: Gate,
     presence: Arc<Presence>,
@@ -107,10 +109,10 @@ impl HubBuilder {
     }
 
     /// How long a stream may be silent before it gets a comment. By default 15 s; at least
-    /// 8 ms.
+    /// 8 ms, at most an hour.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.heartbeat = interval.max(Duration::from_millis(8));
+        self.heartbeat = interval.clamp(Duration::from_millis(8), Duration::from_secs(3600));
         self
     }
 
@@ -195,6 +197,7 @@ impl HubBuilder {
             streams_max: self.streams_max,
             draining: AtomicBool::new(false),
             appending: Semaphore::new(APPENDING_BYTES),
+            turn: Semaphore::new(1),
             requests: Arc::default(),
             gate,
             presence,
@@ -292,16 +295,25 @@ impl Hub {
     }
 
     /// An overloaded hub slows its publishers down: they wait while any shard has too much
-    /// that it could not yet offer to sockets that would take it.
+    /// that it could not yet offer to sockets that would take it. Who came first goes first.
     async fn wait_for_shards(&self) {
+        let nobody_waits = self.0.turn.available_permits() > 0;
+        if nobody_waits && !self.is_under_pressure() {
+            return;
+        }
+        let _turn = self.0.turn.acquire().await;
         loop {
             let relief = self.0.setting.relief.notified();
-            let pressure = self.0.shards.iter().map(ShardHandle::pressure).max();
-            if pressure.unwrap_or(0) <= UNOFFERED_BYTES as u64 {
+            if !self.is_under_pressure() {
                 break;
             }
             relief.await;
         }
+    }
+
+    fn is_under_pressure(&self) -> bool {
+        let pressure = self.0.shards.iter().map(ShardHandle::pressure).max();
+        pressure.unwrap_or(0) > UNOFFERED_BYTES as u64
     }
 
     /// Whether all of the hub's threads run.
@@ -359,7 +371,8 @@ impl Hub {
             },
         };
         let source = Source::Updates { selectors, rights, options };
-        let due = Due { after: start, until: edges.last.position };
+        let epoch = Some(edges.last.epoch);
+        let due = Due { after: start, until: edges.last.position, epoch };
         Ok(Some(Granted { opening: Opening { source, due, bytes, permit, grants: None }, cursor }))
     }
 

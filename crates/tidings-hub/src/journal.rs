@@ -11,7 +11,7 @@ mod memory;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use tidings_sse::EventId;
@@ -141,8 +141,9 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     fn follow(&self) -> Arc<Follower>;
 
     /// Appends to `records` what the tail has after `after`, at most `count` records. Never
-    /// waits.
-    fn tail(&self, after: Position, count: usize, records: &mut Vec<Arc<Record>>) -> Tail;
+    /// waits. `after` is an id and no mere position, so that a follower of a journal that began
+    /// anew is never given the new one's records as if they followed.
+    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail;
 
     /// Where the journal begins and ends now. Never waits.
     fn edges(&self) -> Edges;
@@ -156,6 +157,7 @@ pub struct Follower {
     shown_bytes: AtomicU64,
     taken: AtomicU64,
     taken_bytes: AtomicU64,
+    news: AtomicBool,
     changed: Notify,
 }
 
@@ -168,6 +170,7 @@ impl Follower {
             shown_bytes: AtomicU64::new(0),
             taken: AtomicU64::new(end.position.0),
             taken_bytes: AtomicU64::new(0),
+            news: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -187,6 +190,17 @@ impl Follower {
         self.shown.load(Ordering::Acquire) > self.taken.load(Ordering::Acquire)
     }
 
+    /// Whether the tail is to be asked: it shows more than was taken, or the journal has said
+    /// something since the last [`Follower::hear`], as that it began anew.
+    pub fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire) || self.is_behind()
+    }
+
+    /// Says that the tail is about to be asked.
+    pub fn hear(&self) {
+        self.news.store(false, Ordering::Release);
+    }
+
     /// What the tail shows and was not taken, as records are counted.
     pub fn waiting_bytes(&self) -> u64 {
         let taken = self.taken_bytes.load(Ordering::Acquire);
@@ -196,18 +210,25 @@ impl Follower {
     /// Says that this record was taken, and all before it.
     pub fn take(&self, record: &Record) {
         self.taken_bytes.fetch_add(record.weight(), Ordering::AcqRel);
-        self.taken.store(record.position.0, Ordering::Release);
+        self.pass(record.position);
     }
 
-    /// Says that there is nothing to be taken up to `position`.
+    /// Says that there is nothing to be taken up to `position`: a hole, or what is gone.
     pub fn pass(&self, position: Position) {
+        let shown_bytes = self.shown_bytes.load(Ordering::Acquire);
         self.taken.store(position.0, Ordering::Release);
+        // Who has come to the end waits for nothing: what was shown and is gone neither.
+        if !self.is_behind() {
+            self.taken_bytes.store(shown_bytes, Ordering::Release);
+        }
     }
 
-    /// The journal's word that the tail now ends at `position`, `bytes` more than before.
+    /// The journal's word that the tail now ends at `position`, `bytes` more than before. A
+    /// journal that begins anew shows its new end, which may lie before what was taken.
     pub fn show(&self, position: Position, bytes: u64) {
         self.shown_bytes.fetch_add(bytes, Ordering::AcqRel);
         self.shown.store(position.0, Ordering::Release);
+        self.news.store(true, Ordering::Release);
         self.changed.notify_one();
     }
 
@@ -228,7 +249,8 @@ pub enum Tail {
     /// What came after the asked position is gone up to this one, before it was followed. Who
     /// wanted some of it is told so by a read.
     Gone(HubId),
-    /// The journal began anew and now ends here. All that was known of it is void.
+    /// The journal began anew: it does not know the asked id, and now ends here. All that was
+    /// known of it is void.
     Anew(HubId),
 }
 

@@ -87,7 +87,7 @@ pub(crate) const SEGMENT_BYTES: usize = bound(128 << 10, 500);
 /// Bytes that one update may take in the window, in all the forms in which streams show it.
 pub(crate) const FORMS_BYTES: usize = bound(1 << 20, 1500);
 /// Feeds that are reached by routing before publishes and sockets are let in again.
-pub(crate) const ROUTE_FEEDS: usize = 1024;
+pub(crate) const ROUTE_FEEDS: usize = bound(1024, 8);
 /// Bytes of updates that wait for the journal's acknowledgement at one time.
 pub(crate) const APPENDING_BYTES: usize = 8 << 20;
 /// Bytes that a shard keeps in its window for subscribers whose sockets are full.
@@ -127,6 +127,8 @@ pub(crate) const BACKLOG: i32 = 4096;
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);
 /// Bytes of a request's head.
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
+/// Fields of a request's head: what hyper has room for without allocating.
+pub(crate) const HEAD_FIELDS: usize = 100;
 /// Time for a request's body.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
 /// Bytes that a subscriber may send on its open stream, for no purpose, before it is closed.

@@ -179,7 +179,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "delivery",
-            "Time from an update's routing to the last of its deliveries in a feed",
+            "Time from an update's publishing to the last of its deliveries in a feed",
             Unit::Seconds,
             self.delivery.clone(),
         );

@@ -10,7 +10,8 @@ use tidings_sse::{Event, EventId, encode};
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum Notice {
     /// Events after the asked cursor are gone that this subscriber would have got.
-    /// `asked` is missing where it was a reader on an open stream that fell so far behind.
+    /// `asked` is missing on an open stream, where nobody asked: a reader fell so far behind,
+    /// or its shard did.
     Gap {
         #[serde(skip_serializing_if = "Option::is_none")]
         asked: Option<String>,

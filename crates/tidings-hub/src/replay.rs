@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 
 use crate::access::Rights;
 use crate::feed::{FeedKey, Source};
-use crate::journal::{Batch, Position};
+use crate::journal::{Batch, Epoch, Position};
 use crate::limits::{BATCH_BYTES, SLICE_BYTES};
 use crate::notice::Notice;
 use crate::selector::Selectors;
@@ -26,11 +26,14 @@ pub(crate) struct Due {
     /// The newest update when it came. The shard may not have routed that yet, and what was
     /// there before a subscriber came is not what it is told to be live.
     pub(crate) until: Position,
+    /// In which journal these positions are; none for who gets nothing from it.
+    pub(crate) epoch: Option<Epoch>,
 }
 
 impl Due {
     /// Nothing: what comes is all that there is.
-    pub(crate) const NOTHING: Self = Self { after: Position::START, until: Position::START };
+    pub(crate) const NOTHING: Self =
+        Self { after: Position::START, until: Position::START, epoch: None };
 }
 
 /// Where a subscriber stands that is not live.
@@ -50,6 +53,8 @@ pub(crate) struct Behind {
     announce: bool,
     /// A `slow` notice is due when it has to read the journal.
     tell_slow: bool,
+    /// Its place is one in a journal that is no more.
+    lost: bool,
 }
 
 impl Behind {
@@ -65,6 +70,7 @@ impl Behind {
             full: false,
             announce: notices,
             tell_slow: false,
+            lost: false,
         }
     }
 
@@ -79,12 +85,20 @@ impl Behind {
             full: true,
             announce: false,
             tell_slow: notices,
+            lost: false,
         }
     }
 
-    /// The window does not have all that comes next: it has to be read.
+    /// The window does not have all that comes next: it has to be read. That is not because
+    /// this reader was slow.
     pub(crate) fn leave_window(&mut self) {
         self.offset = None;
+        self.tell_slow = false;
+    }
+
+    /// The journal that it has its place in is no more: it is to be closed, and comes back.
+    pub(crate) fn lose(&mut self) {
+        self.lost = true;
     }
 
     /// What is left of its own bytes.
@@ -113,7 +127,8 @@ pub(crate) enum Step {
     Route,
     /// Nothing: it left, or the peer is gone.
     Gone,
-    /// To be closed: an event was half written and the rest of it is no longer there.
+    /// To be closed: an event was half written and the rest of it is no longer there, or the
+    /// whole journal is no more.
     Lost,
 }
 
@@ -194,7 +209,7 @@ impl<S: Socket> Shard<S> {
             }
         } else if let Some(missed) = &batch.missed {
             let mut own = Vec::new();
-            // Nobody asked for a cursor here: it was this reader who fell so far behind.
+            // Nobody asked for a cursor here: this reader fell so far behind, or its shard did.
             Notice::Gap { asked: None, oldest: missed.oldest.to_string() }.encode(
                 Some(&missed.resume.to_event_id()),
                 None,
@@ -286,6 +301,9 @@ impl<S: Socket> Shard<S> {
 
     fn rest(&self, feed: FeedKey, behind: &Behind) -> Rest {
         let routed = self.routed.position;
+        if behind.lost {
+            return Rest::Trimmed;
+        }
         if behind.place.through.max(behind.until) > routed {
             return Rest::NotRouted;
         }

@@ -8,6 +8,9 @@
 mod body;
 mod deadlines;
 mod flush;
+mod handle;
+mod leave;
+mod line;
 pub(crate) mod run;
 mod socket;
 mod tcp;
@@ -138,7 +141,10 @@ impl<S: Socket> Shard<S> {
         // The clock's events have no place in the journal, so they are only found here.
         let offset = matches!(source, Source::Clock).then(|| self.window.end());
         let feed = self.feed(source);
-        let behind = Behind::opening(opening, due, offset, options.notices);
+        let mut behind = Behind::opening(opening, due, offset, options.notices);
+        if due.epoch.is_some_and(|epoch| epoch != self.routed.epoch) {
+            behind.lose();
+        }
         let members = &mut self.feeds[feed];
         let subscriber = Subscriber {
             socket,
@@ -266,6 +272,14 @@ impl<S: Socket> Shard<S> {
         self.routed = end;
     }
 
+    /// Goes on after `end` of a journal that began anew. Every subscriber is to be closed: they
+    /// come back with ids of the old one, and are told of the reset.
+    pub(crate) fn begin_anew(&mut self, end: HubId) {
+        self.window.begin_anew();
+        self.routed = end;
+        self.broken = self.subscribers.keys().collect();
+    }
+
     /// Leaves an update out of a feed: its live subscribers go on from where they are by
     /// themselves.
     fn leave_out(&mut self, key: FeedKey, position: Position) {
@@ -391,8 +405,12 @@ impl<S: Socket> Shard<S> {
             .collect()
     }
 
-    /// Whether a live subscriber wants notices, and knows no id newer than `half`.
+    /// Whether a live subscriber wants notices and knows no id newer than `half`, and there is
+    /// one to tell.
     pub(crate) fn needs_cursor(&self, key: SubscriberKey, half: Position) -> bool {
+        if self.routed.position < half {
+            return false;
+        }
         let Some(subscriber) = self.subscribers.get(key) else { return false };
         let feed = &self.feeds[subscriber.feed];
         let Source::Updates { options: StreamOptions { notices: true, .. }, .. } = &feed.source

@@ -155,6 +155,9 @@ impl Update {
 }
 
 fn check_topic(topic: &str) -> Result<(), InvalidUpdate> {
+    if topic.is_empty() {
+        return Err(InvalidUpdate::TopicIsEmpty);
+    }
     if topic == "*" {
         return Err(InvalidUpdate::TopicIsAll);
     }
@@ -294,6 +297,8 @@ pub enum InvalidUpdate {
         /// The character.
         character: char,
     },
+    /// A topic without a character.
+    TopicIsEmpty,
     /// The topic `*`, which selects all topics and is none itself.
     TopicIsAll,
     /// A topic under the hub's own path.
@@ -330,6 +335,9 @@ impl fmt::Display for InvalidUpdate {
                     f,
                     "{what} has the character U+{code:04X}; control and invisible format characters are not allowed"
                 )
+            }
+            Self::TopicIsEmpty => {
+                f.write_str("a topic is empty; it has to say what the update is about")
             }
             Self::TopicIsAll => {
                 f.write_str("\"*\" selects all topics and cannot be published to; name a topic")
@@ -378,7 +386,6 @@ mod tests {
             "./mercure",
             "?a",
             "#a",
-            "",
             " ?a",
             "https:?a",
             "https:",
@@ -406,6 +413,11 @@ mod tests {
             let topic = parts.concat();
             prop_assert!(!is_plainly_outside(&topic) || !resolves_under_hub(&topic), "{}", topic);
         }
+    }
+
+    #[test]
+    fn a_topic_that_says_nothing_is_refused() {
+        assert_eq!(topic(""), Err(InvalidUpdate::TopicIsEmpty));
     }
 
     #[test]

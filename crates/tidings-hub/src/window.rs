@@ -164,6 +164,11 @@ impl Window {
         }
     }
 
+    /// Forgets all that stands here: the journal began anew, and its positions with it.
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self { end: self.end, ..Self::default() };
+    }
+
     fn trim_entries(&mut self) {
         let start = self.start();
         let gone = self.entries.partition_point(|entry| entry.start < start);

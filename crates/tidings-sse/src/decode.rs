@@ -35,6 +35,7 @@ mod lines;
 #[cfg(test)]
 mod tests;
 
+use alloc::string::String;
 use core::ops::Range;
 use core::time::Duration;
 

@@ -4,8 +4,9 @@
 //! passed in can end a line or a field early: types and ids are checked when they are made,
 //! and data is split at each of its line breaks.
 
-use std::io::Write as _;
-use std::time::Duration;
+use alloc::vec::Vec;
+use core::fmt::{self, Write as _};
+use core::time::Duration;
 
 use crate::event::{DEFAULT_TYPE, EventRef};
 
@@ -41,7 +42,7 @@ pub fn comment(text: &str, out: &mut Vec<u8>) {
 ///
 /// No blank line follows: there is no event to end, and some clients take one for an event.
 pub fn retry(time: Duration, out: &mut Vec<u8>) {
-    writeln!(out, "retry: {}", time.as_millis()).expect("writing to a Vec never fails");
+    writeln!(Text(out), "retry: {}", time.as_millis()).expect("writing to a Vec never fails");
 }
 
 /// Appends a field of another name, once for each line of `value`. Clients ignore names that
@@ -56,6 +57,16 @@ pub fn extra_field(name: &'static str, value: &str, out: &mut Vec<u8>) {
         "{name:?} is no name of a field"
     );
     lines(value, |line| field(name, line, out));
+}
+
+/// Formatted text, appended.
+struct Text<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
 }
 
 /// `line` has no line break.

@@ -1,8 +1,11 @@
 //! An event and its parts, valid once made: what is held here can be written to a stream
 //! without changing the meaning of what stands around it.
 
-use std::fmt;
-use std::time::Duration;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt;
+use core::time::Duration;
 
 /// The type of an event that names none (HTML 9.2.6).
 pub(crate) const DEFAULT_TYPE: &str = "message";
@@ -134,6 +137,7 @@ impl<'a> EventRef<'a> {
     }
 
     /// The same event, owned.
+    #[inline]
     pub fn to_event(&self) -> Event {
         Event {
             data: self.data.to_owned(),
@@ -232,7 +236,7 @@ impl fmt::Display for InvalidEventId {
     }
 }
 
-impl std::error::Error for InvalidEventId {}
+impl core::error::Error for InvalidEventId {}
 
 /// A text that cannot be an event's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,4 +255,4 @@ impl fmt::Display for InvalidEventType {
     }
 }
 
-impl std::error::Error for InvalidEventType {}
+impl core::error::Error for InvalidEventType {}

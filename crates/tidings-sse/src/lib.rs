@@ -22,6 +22,14 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//! - `std` (default): uses all that the processor can do to find line ends. Without it the crate
+//!   is `no_std` and needs `alloc`; what it does is the same.
+
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
 
 mod event;
 

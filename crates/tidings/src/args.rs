@@ -22,6 +22,9 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
+/// How many shards there may be.
+pub(crate) const SHARDS: std::ops::RangeInclusive<i64> = 1..=1024;
+
 const EXAMPLES: &str = "\
 Try it, each in a terminal of its own:
   tidings
@@ -140,13 +143,13 @@ pub(crate) struct ServeArgs {
           value_parser = clap::builder::FalseyValueParser::new(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) presence_events: Option<bool>,
-    /// How long a stream may be silent before it gets a comment [default: 15s]
+    /// How long a stream may be silent before it gets a comment, 1s to 1h [default: 15s]
     #[arg(long, env = "TIDINGS_HEARTBEAT", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub(crate) heartbeat: Option<Duration>,
     /// Threads that share the subscribers [default: one per core]
     #[arg(long, env = "TIDINGS_SHARDS", value_name = "N",
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
+          value_parser = clap::value_parser!(u16).range(SHARDS))]
     pub(crate) shards: Option<u16>,
     /// A configuration file (TOML); flags go before it
     #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
@@ -328,7 +331,7 @@ output is a file, an event that was half written at a kill is completed, and non
 Where it is a pipe, the one event that was being handed over may come again; with --ack none does
 that the reader has acknowledged.")]
 pub(crate) struct TailArgs {
-    /// Where the stream is
+    /// Where the stream is; https needs a build with `--features tls`
     pub(crate) url: String,
     /// Print each event as a line of JSON: type, id and data
     #[arg(long, conflicts_with = "data_only")]
@@ -339,8 +342,8 @@ pub(crate) struct TailArgs {
     /// Only events of this type; repeatable
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) event_types: Vec<String>,
-    /// Begin after the event with this id
-    #[arg(long, value_name = "ID", conflicts_with = "resume_file")]
+    /// Begin after the event with this id; with --resume-file, where that has no place yet
+    #[arg(long, value_name = "ID")]
     pub(crate) from: Option<String>,
     /// Send this as a POST, once and never again; `-` reads it from standard input, `@FILE` from
     /// a file

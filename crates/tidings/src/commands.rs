@@ -6,6 +6,9 @@ mod hub;
 mod output;
 mod resume;
 
+/// Who makes requests, where nobody else is named: some servers refuse those that don't say.
+const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
 pub(crate) mod inspect;
 pub(crate) mod publish;
 pub(crate) mod serve;

@@ -15,7 +15,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use tidings_hub::{Access, Retention};
 
-use crate::args::{JournalKind, ServeArgs};
+use crate::args::{JournalKind, SHARDS, ServeArgs};
 use crate::outcome::Ended;
 use access::AccessFile;
 
@@ -132,17 +132,21 @@ impl Config {
             .heartbeat
             .or(file.streams.heartbeat.map(|time| time.0))
             .unwrap_or(Duration::from_secs(15));
-        if heartbeat < Duration::from_secs(1) {
+        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&heartbeat) {
             return Err(Ended::usage(format!(
-                "the heartbeat is {}; it has to be at least 1s",
+                "the heartbeat is {}; it has to be 1s to 1h",
                 humantime::format_duration(heartbeat)
             )));
+        }
+        let shards = args.shards.or(file.shards);
+        if let Some(count) = shards.filter(|count| !SHARDS.contains(&i64::from(*count))) {
+            return Err(Ended::usage(format!("shards is {count}; it has to be 1 to 1024")));
         }
         Ok(Self {
             listen,
             admin_listen: args.admin_listen.or(file.admin_listen),
             demo: args.demo.or(file.demo),
-            shards: args.shards.or(file.shards).map(usize::from),
+            shards: shards.map(usize::from),
             retention: retention(&file.journal.retention)?,
             access,
             presence_events: args.presence_events.or(file.presence.events).unwrap_or(false),
@@ -260,12 +264,19 @@ impl UnknownKey {
     fn new(key: &str) -> Self {
         let nearest = File::keys()
             .into_iter()
-            .map(|known| (strsim::jaro_winkler(key, &known), known))
+            .map(|known| (likeness(key, &known), known))
             .filter(|(likeness, _)| *likeness > 0.7)
             .max_by(|one, other| one.0.total_cmp(&other.0))
             .map(|(_, known)| known);
         Self { key: key.to_owned(), nearest }
     }
+}
+
+/// How like a known key a wrong one is, from 0 to 1. The right name in the wrong table is as like
+/// as can be.
+fn likeness(key: &str, known: &str) -> f64 {
+    let name = |key: &str| key.rsplit('.').next().map(str::to_owned);
+    if name(key) == name(known) { 1.0 } else { strsim::jaro_winkler(key, known) }
 }
 
 impl fmt::Display for UnknownKey {
@@ -302,6 +313,8 @@ mod tests {
         assert!(nested.contains("did you mean \"access.anonymous_publish\"?"), "{nested}");
         let listed = error("[[journal.retention]]\ncuont = 3");
         assert!(listed.contains("did you mean \"journal.retention.count\"?"), "{listed}");
+        let misplaced = error("heartbeat = \"15s\"");
+        assert!(misplaced.contains("did you mean \"streams.heartbeat\"?"), "{misplaced}");
         assert!(error("zzzzzz = 1").contains("known are: access"));
     }
 
@@ -309,6 +322,19 @@ mod tests {
     fn a_value_that_makes_no_sense_is_an_error_with_its_line() {
         assert!(error("\nlisten = 3").contains("line 2"), "{}", error("\nlisten = 3"));
         assert!(error("[streams]\nheartbeat = \"soon\"").contains("heartbeat"));
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_an_error_that_names_them() {
+        let error = |args: ServeArgs| Config::of(args).unwrap_err().to_string();
+        for heartbeat in [Duration::from_millis(999), Duration::from_secs(3601), Duration::MAX] {
+            let args = ServeArgs { heartbeat: Some(heartbeat), ..ServeArgs::default() };
+            assert!(error(args).contains("1s to 1h"));
+        }
+        for shards in [0, 1025] {
+            let args = ServeArgs { shards: Some(shards), ..ServeArgs::default() };
+            assert!(error(args).contains("1 to 1024"));
+        }
     }
 
     #[test]

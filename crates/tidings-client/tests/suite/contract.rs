@@ -53,6 +53,7 @@ impl Harness {
         let request = self.client.post(&self.service).body(all.to_string());
         let response = soon("it is created", request.send()).await.unwrap();
         assert_eq!(response.status(), 201);
+        self.called = 0;
         let location = response.headers()["location"].to_str().unwrap();
         self.resource = format!("{}{location}", self.service);
     }
@@ -148,6 +149,134 @@ async fn events_comments_and_ids_are_called_back_in_order() {
     harness.event("message", "", "7").await;
     harness.event("message", "c", "7").await;
     harness.event("message", "☂", "").await;
+}
+
+/// What is called back for a stream in these pieces: `type|data|id` of an event, `:` and the text
+/// of a comment.
+async fn check(harness: &mut Harness, pieces: &[&[u8]], expected: &[&str]) {
+    harness.create(json!({})).await;
+    let stream = harness.send(pieces).await;
+    for expected in expected {
+        let callback = harness.callback().await;
+        let event = &callback["event"];
+        let found = match callback["kind"].as_str() {
+            Some("event") => {
+                let field = |name: &str| event[name].as_str().unwrap().to_owned();
+                format!("{}|{}|{}", field("type"), field("data"), field("id"))
+            }
+            Some("comment") => format!(":{}", callback["comment"].as_str().unwrap()),
+            _ => callback.to_string(),
+        };
+        assert_eq!(&found, expected, "{:?}", pieces.concat().escape_ascii().to_string());
+    }
+    harness.close().await;
+    drop(stream);
+}
+
+#[tokio::test]
+async fn fields_are_read_as_the_standard_has_them() {
+    let mut harness = Harness::start().await;
+    let cases: [(&str, &[&str]); 15] = [
+        ("data: Hello\n\n", &["message|Hello|"]),
+        ("data: a\n\ndata: b\n\n", &["message|a|", "message|b|"]),
+        ("data:\n\ndata\n\ndata\ndata\n\n", &["message||", "message||", "message|\n|"]),
+        ("event: greeting\ndata: a\n\n", &["greeting|a|"]),
+        ("event: x\n\ndata: a\n\n", &["message|a|"]),
+        ("event: x\nevent: y\ndata: a\n\n", &["y|a|"]),
+        ("id: abc\ndata: a\n\ndata: b\n\n", &["message|a|abc", "message|b|abc"]),
+        ("id: 1\ndata: a\n\nid: \0\ndata: b\n\n", &["message|a|1", "message|b|1"]),
+        ("id: 1\ndata: a\n\nid\ndata: b\n\n", &["message|a|1", "message|b|"]),
+        ("data: a\nid: 1\nevent: x\n\n", &["x|a|1"]),
+        ("color: blue\ndata: a\nretries: 1\n\n", &["message|a|"]),
+        ("data:a\n\ndata:  a\n\ndata:\ta \n\n", &["message|a|", "message| a|", "message|\ta |"]),
+        ("data: €豆腐\n\n", &["message|€豆腐|"]),
+        (":Hello\n: x\n:\ndata: a\n:y\n\n", &[":Hello", ": x", ":", ":y", "message|a|"]),
+        ("data: half\n", &[]),
+    ];
+    for (stream, expected) in cases {
+        check(&mut harness, &[stream.as_bytes()], expected).await;
+        // Byte by byte, so that each character comes in pieces.
+        let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+        check(&mut harness, &bytes, expected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_is_skipped_at_the_start_and_nowhere_else() {
+    let mut harness = Harness::start().await;
+    let after: &[&str] = &["message|b|"];
+    let cases: [(&[&[u8]], &[&str]); 8] = [
+        (&[b"\xef\xbb\xbfdata: a\n\ndata: b\n\n"], &["message|a|", "message|b|"]),
+        (&[b"\xef", b"\xbb", b"\xbf", b"data: a\n\ndata: b\n\n"], &["message|a|", "message|b|"]),
+        (&[b"\xef\xbb\xbf:c\n\ndata: b\n\n"], &[":c", "message|b|"]),
+        (&[b"\xef\xbb\xbf", b"\xef\xbb\xbfdata: a\n\ndata: b\n\n"], after),
+        (&[b"\xef\xbbdata: a\n\ndata: b\n\n"], after),
+        (&[b"\xefdata: a\n\ndata: b\n\n"], after),
+        (&[b"\xfe\xffdata: a\n\ndata: b\n\n"], after),
+        (
+            &["data: a\n\n\u{feff}data: x\n\ndata: \u{feff}b\n\n".as_bytes()],
+            &["message|a|", "message|\u{feff}b|"],
+        ),
+    ];
+    for (pieces, expected) in cases {
+        check(&mut harness, pieces, expected).await;
+    }
+}
+
+#[tokio::test]
+async fn lines_end_with_lf_crlf_or_cr_however_they_are_cut() {
+    let mut harness = Harness::start().await;
+    let inputs: [(&str, &[&str]); 6] = [
+        ("data: a\n\n", &["message|a|"]),
+        ("data: a\n\ndata: b\n\n", &["message|a|", "message|b|"]),
+        ("data: a\ndata: b\n\n", &["message|a\nb|"]),
+        ("event: x\nid: 1\ndata: a\n\n", &["x|a|1"]),
+        (":c\ndata: a\n\n", &[":c", "message|a|"]),
+        ("\n\ndata:\n\n\ndata: b\n\n", &["message||", "message|b|"]),
+    ];
+    for line_end in ["\n", "\r\n", "\r"] {
+        for (input, expected) in &inputs {
+            let stream = input.replace('\n', line_end);
+            for size in [1, 2, usize::MAX] {
+                let size = size.min(stream.len());
+                let pieces: Vec<&[u8]> = stream.as_bytes().chunks(size).collect();
+                check(&mut harness, &pieces, expected).await;
+            }
+        }
+    }
+    let split: [&[u8]; 3] = [b"data: a\r", b"\n\r", b"\ndata: b\r\n\r\n"];
+    check(&mut harness, &split, &["message|a|", "message|b|"]).await;
+}
+
+#[tokio::test]
+async fn a_burst_of_a_hundred_comes_in_order() {
+    let mut harness = Harness::start().await;
+    let stream: String =
+        (1..=100).map(|number| format!("id: {number}\ndata: {number}\n\n")).collect();
+    let expected: Vec<String> =
+        (1..=100).map(|number| format!("message|{number}|{number}")).collect();
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    check(&mut harness, &[stream.as_bytes()], &expected).await;
+}
+
+#[tokio::test]
+async fn the_request_is_that_of_an_event_source() {
+    let mut harness = Harness::start().await;
+    harness
+        .create(json!({ "headers": { "header-name-1": "value-1", "header-name-2": "value-2" } }))
+        .await;
+    let stream = harness.send(&[b"data: a\n\n"]).await;
+    assert_eq!(stream.method, "GET");
+    for (name, value) in [
+        ("accept", Some("text/event-stream")),
+        ("cache-control", Some("no-cache")),
+        ("last-event-id", None),
+        ("header-name-1", Some("value-1")),
+        ("header-name-2", Some("value-2")),
+    ] {
+        assert_eq!(stream.header(name).as_deref(), value, "{name}");
+    }
+    harness.event("message", "a", "").await;
 }
 
 #[tokio::test]

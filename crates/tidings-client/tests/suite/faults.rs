@@ -280,6 +280,39 @@ mod tls {
     }
 
     #[tokio::test]
+    async fn a_certificate_that_is_trusted_is_no_fault() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let certificate = reqwest::Certificate::from_der(made.cert.der()).unwrap();
+        let client = reqwest::Client::builder()
+            .tls_certs_only([certificate])
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let mut stream = eager(format!("https://localhost:{port}/")).client(client).open();
+        let serve = async {
+            let (socket, _) = listener.accept().await.unwrap();
+            let mut socket = acceptor.accept(socket).await.unwrap();
+            let mut head = [0; 1024];
+            assert!(socket.read(&mut head).await.unwrap() > 0);
+            let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: a\n\n";
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            socket.flush().await.unwrap();
+            socket
+        };
+        let (event, _socket) = tokio::join!(event(&mut stream), serve);
+        assert_eq!(event.data(), "a");
+    }
+
+    #[tokio::test]
     async fn a_server_without_tls_is_the_end_and_says_why() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

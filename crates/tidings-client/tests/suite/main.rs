@@ -5,6 +5,7 @@
 mod blocking;
 mod bytes;
 mod contract;
+mod examples;
 mod faults;
 mod hub;
 mod network;

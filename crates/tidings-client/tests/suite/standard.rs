@@ -18,9 +18,10 @@ async fn the_request_is_that_of_an_event_source() {
     assert_eq!((exchange.method.as_str(), exchange.path.as_str()), ("GET", "/a?b=c"));
     let mut headers: Vec<_> = exchange.headers.iter().map(|(name, _)| name.as_str()).collect();
     headers.sort_unstable();
-    assert_eq!(headers, ["accept", "cache-control", "host", "x-mine"]);
+    assert_eq!(headers, ["accept", "cache-control", "host", "user-agent", "x-mine"]);
     assert_eq!(exchange.header("accept").unwrap(), "text/event-stream");
     assert_eq!(exchange.header("cache-control").unwrap(), "no-cache");
+    assert!(exchange.header("user-agent").unwrap().starts_with("tidings-client/"));
     exchange.send("event: price\nid: 7\ntopic: x\ndata: a\ndata: b\n\n: hello\n").await;
     let received = event(&mut stream).await;
     assert_eq!((received.event_type(), received.data()), ("price", "a\nb"));
@@ -71,10 +72,13 @@ async fn an_end_and_a_break_are_told_apart_and_both_come_back() {
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
     exchange.send("data: a\n\n").await;
     event(&mut stream).await;
+    exchange.send("id: 2\ndata: half").await;
     exchange.reset();
     let lost = lost(&mut stream).await;
     assert_eq!(lost.loss, Loss::Broken);
     assert!(lost.error.is_some());
+    let (exchange, _) = tokio::join!(server.open(), next(&mut stream));
+    assert_eq!(exchange.header("last-event-id"), None);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, Version};
+use axum::http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tower_service::Service;
 
+use super::bad_head;
 use super::subscribe::Stream;
 use crate::limits::{HEAD_BYTES, HEAD_TIME};
 use crate::shard::run::{Local, Opening};
@@ -45,6 +46,7 @@ pub(super) fn start(local: &Rc<Local>, stream: TcpStream, router: &Arc<Router>) 
 async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, Opening)> {
     let taken: RefCell<Option<Opening>> = RefCell::default();
     let flushed = Rc::new(Cell::new(true));
+    let bad_head = Rc::new(Cell::new(None));
     let service = service_fn(|request: Request<Incoming>| {
         let version = request.version();
         let mut router = Router::clone(&router);
@@ -57,11 +59,16 @@ async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, 
             pending::<Result<Response<Body>, std::convert::Infallible>>().await
         })
     });
-    let io = Io { stream: TokioIo::new(stream), flushed: Rc::clone(&flushed) };
+    let io = Io {
+        stream: TokioIo::new(stream),
+        flushed: Rc::clone(&flushed),
+        bad_head: Rc::clone(&bad_head),
+    };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES)
+        .max_header_size(HEAD_BYTES)
         .serve_connection(io, service);
     poll_fn(|context| {
         let polled = connection.poll_without_shutdown(context);
@@ -73,6 +80,12 @@ async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, 
         polled.map(|_| ())
     })
     .await;
+    if let Some(status) = bad_head.get() {
+        let stream = connection.into_parts().io.stream.into_inner();
+        // In a box, so that all the connections without it do not make room for it.
+        Box::pin(bad_head::refuse(stream, status)).await;
+        return None;
+    }
     let opening = taken.borrow_mut().take()?;
     Some((connection.into_parts().io.stream.into_inner(), opening))
 }
@@ -97,10 +110,12 @@ fn with_head(mut opening: Opening, version: Version, response: &Response<Body>) 
     opening
 }
 
-/// The socket under hyper, which remembers whether hyper still has something to write.
+/// The socket under hyper, which remembers whether hyper still has something to write, and
+/// takes the bare status that it answers a bad head with for [`bad_head`].
 struct Io {
     stream: TokioIo<TcpStream>,
     flushed: Rc<Cell<bool>>,
+    bad_head: Rc<Cell<Option<StatusCode>>>,
 }
 
 impl Io {
@@ -126,6 +141,10 @@ impl Write for Io {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(status) = bad_head::status_of(bytes) {
+            self.bad_head.set(Some(status));
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note(polled)
     }
@@ -135,6 +154,12 @@ impl Write for Io {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [piece] = pieces
+            && let Some(status) = bad_head::status_of(piece)
+        {
+            self.bad_head.set(Some(status));
+            return Poll::Ready(Ok(piece.len()));
+        }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         self.note(polled)
     }

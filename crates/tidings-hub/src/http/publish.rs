@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
@@ -23,6 +24,9 @@ use crate::hub::{Hub, PublishError};
 use crate::limits::{BATCH_UPDATES_MAX, BODY_TIME};
 use crate::metrics::Refusal as Reason;
 use crate::update::Update;
+
+/// Characters of a wrong value that are said back.
+const SHOWN_CHARACTERS: usize = 100;
 
 /// How a publisher speaks, and so how it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +129,13 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Vec<EventId
             asking.forbidden("the token does not let its holder publish")
         });
     }
-    let body = read_body(body, hub.options().body_bytes_max).await?;
+    let max = hub.options().body_bytes_max;
+    // Who waits for leave to send a body that is too large is told before it does.
+    let waits = parts.headers.contains_key(header::EXPECT);
+    if waits && body.size_hint().lower() > max as u64 {
+        return Err(too_large(max));
+    }
+    let body = read_body(body, max).await?;
     let updates = format.updates(&body)?;
     check_grants(&asking, &visitor, &updates, format, &body)?;
     let begun = Instant::now();
@@ -176,12 +186,23 @@ async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {
     let whole = tokio::time::timeout(BODY_TIME, Limited::new(body, max).collect());
     match whole.await.map_err(too_slow)? {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body has more than {max} bytes, which is what this hub allows"),
-        )),
-        Err(error) => Err(Refusal::bad_request(format!("the body could not be read: {error}"))),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(max)),
+        Err(error) => {
+            // The innermost cause says what it was.
+            let mut cause: &dyn std::error::Error = error.as_ref();
+            while let Some(source) = cause.source() {
+                cause = source;
+            }
+            Err(Refusal::bad_request(format!("the body could not be read: {cause}")))
+        }
     }
+}
+
+fn too_large(max: usize) -> Refusal {
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body has more than {max} bytes, which is what this hub allows"),
+    )
 }
 
 fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
@@ -211,7 +232,7 @@ struct Sent {
     #[serde(default)]
     id: Option<String>,
     /// Milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read_retry")]
     retry: Option<u64>,
     #[serde(default)]
     private: bool,
@@ -227,6 +248,23 @@ fn read_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
         }
         Some(text) => Ok(text.to_owned()),
     }
+}
+
+fn read_retry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    match Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get) {
+        None => Ok(None),
+        Some(text) => parse_retry(text).map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+/// Whole milliseconds, of which any more than fit are as many as fit.
+fn parse_retry(text: &str) -> Result<u64, String> {
+    // The standard's field is ASCII digits; `parse` alone would take "+5" too.
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let shown: String = text.chars().take(SHOWN_CHARACTERS).collect();
+        return Err(format!("retry is {shown:?}; it has to be a whole number of milliseconds"));
+    }
+    Ok(text.parse().unwrap_or(u64::MAX))
 }
 
 impl Sent {
@@ -251,18 +289,8 @@ impl Sent {
 
 fn read_form(body: &[u8]) -> Result<Update, Refusal> {
     let pairs = Pairs::read(body)?;
-    let retry = match pairs.one("retry")?.filter(|text| !text.is_empty()) {
-        None => None,
-        // The standard's field is ASCII digits; `parse` alone would take "+5" too.
-        Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(text.parse().unwrap_or(u64::MAX))
-        }
-        Some(text) => {
-            return Err(Refusal::bad_request(format!(
-                "retry is {text:?}; it has to be a whole number of milliseconds"
-            )));
-        }
-    };
+    let retry = pairs.one("retry")?.filter(|text| !text.is_empty()).map(parse_retry);
+    let retry = retry.transpose().map_err(Refusal::bad_request)?;
     let owned = |value: Option<&str>| value.map(str::to_owned);
     let sent = Sent {
         topics: pairs.all("topic").map(str::to_owned).collect(),
@@ -277,11 +305,13 @@ fn read_form(body: &[u8]) -> Result<Update, Refusal> {
 }
 
 fn read_json(bytes: &[u8]) -> Result<Update, String> {
-    // A list of an object's values would be read as that object.
-    if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err("the body is no update in JSON: it has to be an object".to_owned());
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| "the body is no JSON, which is valid UTF-8")?;
+    // A list of the members' values would pass for an object otherwise.
+    if !text.trim_start().starts_with('{') {
+        return Err(r#"the body is no JSON object, as {"topics":["…"],"data":"…"} is"#.to_owned());
     }
-    let sent: Sent = serde_json::from_slice(bytes)
+    let sent: Sent = serde_json::from_str(text)
         .map_err(|error| format!("the body is no update in JSON: {error}"))?;
     sent.into_update()
 }

@@ -262,12 +262,15 @@ impl Journal for MemoryJournal {
         follower
     }
 
-    fn tail(&self, after: Position, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
         let ring = self.ring.lock();
+        if after.epoch != self.epoch {
+            return Tail::Anew(ring.last);
+        }
         let before = records.len();
-        records.extend(ring.after(after).take(count).cloned());
+        records.extend(ring.after(after.position).take(count).cloned());
         // What a follower has not taken is not dropped, so nothing is ever gone here.
-        Tail::Through(records[before..].last().map_or(after, |record| record.position))
+        Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
     }
 
     fn edges(&self) -> Edges {

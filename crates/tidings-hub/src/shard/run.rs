@@ -12,183 +12,45 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet, LocalSet, spawn_local, yield_now};
-use tokio::time::{Instant as TokioInstant, sleep_until};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
 
-use super::body::{BodySocket, StreamBody, hand_over};
-use super::deadlines::{AGAIN, Deadline, Deadlines, Due};
+use super::deadlines::Deadlines;
 use super::flush::Flushed;
+pub(crate) use super::handle::{Command, Opening, Setting, ShardHandle, StreamPermit};
+use super::leave::{Barred, keep_deadlines};
+use super::line::{Connection, Line, Load};
 use super::tcp::TcpSocket;
-use super::{Chunk, Shard, Socket, SubscriberKey, Tick};
-use crate::access::Grants;
+use super::{Shard, SubscriberKey, Tick};
 use crate::feed::Source;
-use crate::journal::{Follower, Journal, Position, Record, Tail};
+use crate::journal::{Follower, Position, Record, Tail};
 use crate::limits::{
-    CATCH_UP_TIME, REPLAYS_READING, ROUTE_FEEDS, ROUTE_UPDATES, SHARD_INBOX, SLICE_SOCKETS,
-    STALL_TIME, UNOFFERED_BYTES,
+    CATCH_UP_TIME, REPLAYS_READING, ROUTE_FEEDS, ROUTE_UPDATES, SLICE_SOCKETS, STALL_TIME,
+    UNOFFERED_BYTES,
 };
-use crate::metrics::{GapCause, Lane, Metrics, Reason};
+use crate::metrics::{GapCause, Metrics, Reason};
 use crate::notice::Notice;
-use crate::presence::{Membership, Presence};
-use crate::replay::{Due as Owed, Missing, Step};
-use crate::selector::Selectors;
+use crate::replay::{Missing, Step};
 use crate::wire;
 
 /// Ticks of a shard's clock in one interval of heartbeats. A stream is silent for seven to
 /// eight of them before it gets one, so never longer than the interval.
 const TICKS: u32 = 8;
 
-/// A stream that is about to be handed to a shard.
-#[derive(Debug)]
-pub(crate) struct Opening {
-    pub(crate) source: Source,
-    pub(crate) due: Owed,
-    /// What it gets first.
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) permit: StreamPermit,
-    /// What its subscriber may do; `None` for who needs no leave.
-    pub(crate) grants: Option<Arc<Grants>>,
-}
-
-/// The right to be one of the hub's streams. Given back when dropped.
-#[derive(Debug)]
-pub(crate) struct StreamPermit(Arc<AtomicUsize>);
-
-impl StreamPermit {
-    /// One of at most `max` permits.
-    pub(crate) fn take(streams: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
-        let more = |open: usize| (open < max).then_some(open + 1);
-        streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Self(Arc::clone(streams)))
-    }
-}
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Something to do on a shard's thread.
-pub(crate) type Task = Box<dyn FnOnce(&Rc<Local>) + Send>;
-
-/// What a shard's thread is asked to do.
-pub(crate) enum Command {
-    /// Run this on the shard's thread.
-    Run(Task),
-    /// Send a stream through a body.
-    Attach(Opening, BodySocket),
-    /// End the streams of these subscribers: what let them in is revoked.
-    Revoke(Vec<SubscriberKey>),
-    /// Say goodbye to every subscriber, then answer.
-    Drain { spread: Duration, done: oneshot::Sender<()> },
-    /// End the thread.
-    Stop,
-}
-
-/// The way to a shard from other threads.
-#[derive(Debug)]
-pub(crate) struct ShardHandle {
-    inbox: mpsc::Sender<Command>,
-    /// Streams and connections that it has.
-    load: Arc<AtomicUsize>,
-    follower: Arc<Follower>,
-    unoffered: Arc<AtomicU64>,
-    thread: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
-}
-
-impl ShardHandle {
-    /// Starts a shard's thread.
-    ///
-    /// # Errors
-    /// If the system has no thread or no event queue for it.
-    pub(crate) fn start(index: usize, setting: Setting) -> std::io::Result<Self> {
-        let (inbox, commands) = mpsc::channel(SHARD_INBOX);
-        let follower = setting.journal.follow();
-        let load = Arc::new(AtomicUsize::new(0));
-        let unoffered = Arc::new(AtomicU64::new(0));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let seed = Seed {
-            index,
-            setting,
-            follower: Arc::clone(&follower),
-            load: Arc::clone(&load),
-            unoffered: Arc::clone(&unoffered),
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("shard-{index}"))
-            .spawn(move || run(&runtime, seed, commands))?;
-        let thread = parking_lot::Mutex::new(Some(thread));
-        Ok(Self { inbox, load, follower, unoffered, thread })
-    }
-
-    /// Whether its thread still takes commands.
-    pub(crate) fn is_running(&self) -> bool {
-        !self.inbox.is_closed()
-    }
-
-    pub(crate) fn load(&self) -> usize {
-        self.load.load(Ordering::Relaxed)
-    }
-
-    /// What this shard has still to do, in bytes.
-    pub(crate) fn pressure(&self) -> u64 {
-        self.follower.waiting_bytes() + self.unoffered.load(Ordering::Acquire)
-    }
-
-    /// Sends a command, when there is room for it. False if the shard has ended.
-    pub(crate) async fn send(&self, command: Command) -> bool {
-        self.inbox.send(command).await.is_ok()
-    }
-
-    /// Sends the first command, for which there is room.
-    pub(crate) fn send_first(&self, command: Command) {
-        let sent = self.inbox.try_send(command);
-        debug_assert!(sent.is_ok(), "the inbox was not empty");
-    }
-
-    /// Opens a stream whose body somebody else drives. `None` if the shard has ended.
-    pub(crate) async fn attach(&self, opening: Opening) -> Option<StreamBody> {
-        let (socket, body) = hand_over();
-        self.send(Command::Attach(opening, socket)).await.then_some(body)
-    }
-
-    /// Waits for the thread's end.
-    pub(crate) fn join(&self) {
-        if let Some(thread) = self.thread.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a shard panicked");
-        }
-    }
-}
-
-/// What all shards of a hub share.
-#[derive(Clone, Debug)]
-pub(crate) struct Setting {
-    pub(crate) journal: Arc<dyn Journal>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) heartbeat: Duration,
-    /// Notified when a shard that publishers had to wait for has caught up.
-    pub(crate) relief: Arc<Notify>,
-    /// Who is subscribed, where anybody may ask.
-    pub(crate) presence: Option<Arc<Presence>>,
-}
-
-struct Seed {
-    index: usize,
-    setting: Setting,
-    follower: Arc<Follower>,
-    load: Arc<AtomicUsize>,
-    unoffered: Arc<AtomicU64>,
+/// What a shard's thread begins with, and shares with its handle.
+pub(super) struct Seed {
+    pub(super) index: usize,
+    pub(super) setting: Setting,
+    pub(super) follower: Arc<Follower>,
+    pub(super) load: Arc<AtomicUsize>,
+    pub(super) unoffered: Arc<AtomicU64>,
 }
 
 /// A shard on its own thread.
 pub(crate) struct Local {
-    shard: RefCell<Shard<Line>>,
-    index: usize,
-    setting: Setting,
+    pub(super) shard: RefCell<Shard<Line>>,
+    pub(super) index: usize,
+    pub(super) setting: Setting,
     follower: Arc<Follower>,
     load: Arc<AtomicUsize>,
     unoffered: Arc<AtomicU64>,
@@ -201,30 +63,20 @@ pub(crate) struct Local {
     leaving: Cell<Option<Duration>>,
     /// Told of each subscriber that left.
     left: Notify,
-    deadlines: RefCell<Deadlines>,
+    pub(super) deadlines: RefCell<Deadlines>,
     /// Told when something is due earlier than anything was before.
-    sooner: Notify,
+    pub(super) sooner: Notify,
 }
 
-fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiver<Command>) {
+/// Drives a shard until it is told to stop.
+pub(super) fn run(
+    runtime: &tokio::runtime::Runtime,
+    seed: Seed,
+    mut commands: mpsc::Receiver<Command>,
+) {
     let tasks = LocalSet::new();
     tasks.block_on(runtime, async move {
-        let heartbeat_ms = u64::try_from(seed.setting.heartbeat.as_millis()).unwrap_or(u64::MAX);
-        let local = Rc::new(Local {
-            shard: RefCell::new(Shard::new(seed.follower.begin(), heartbeat_ms)),
-            index: seed.index,
-            setting: seed.setting,
-            follower: seed.follower,
-            load: seed.load,
-            unoffered: seed.unoffered,
-            poke: Notify::new(),
-            routed: Notify::new(),
-            reading: Semaphore::new(REPLAYS_READING),
-            leaving: Cell::new(None),
-            left: Notify::new(),
-            deadlines: RefCell::default(),
-            sooner: Notify::new(),
-        });
+        let local = Rc::new(Local::new(seed));
         let mut driving = JoinSet::new();
         driving.spawn_local(flush(Rc::clone(&local)));
         driving.spawn_local(beat(Rc::clone(&local)));
@@ -296,27 +148,26 @@ async fn beat(local: Rc<Local>) {
     }
 }
 
-/// Ends the streams whose tokens expire, each in its time.
-async fn keep_deadlines(local: Rc<Local>) {
-    loop {
-        let next = local.deadlines.borrow().next();
-        let due = async {
-            match next {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = due => {}
-            () = local.sooner.notified() => continue,
-        }
-        let taken = local.deadlines.borrow_mut().take(TokioInstant::now(), SLICE_SOCKETS);
-        taken.into_iter().for_each(|(key, due)| local.meet_deadline(key, due));
-        yield_now().await;
-    }
-}
-
 impl Local {
+    fn new(seed: Seed) -> Self {
+        let heartbeat_ms = u64::try_from(seed.setting.heartbeat.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            shard: RefCell::new(Shard::new(seed.follower.begin(), heartbeat_ms)),
+            index: seed.index,
+            setting: seed.setting,
+            follower: seed.follower,
+            load: seed.load,
+            unoffered: seed.unoffered,
+            poke: Notify::new(),
+            routed: Notify::new(),
+            reading: Semaphore::new(REPLAYS_READING),
+            leaving: Cell::new(None),
+            left: Notify::new(),
+            deadlines: RefCell::default(),
+            sooner: Notify::new(),
+        }
+    }
+
     /// Hands a socket, fresh from its request's head, to the shard.
     pub(crate) fn attach_tcp(self: &Rc<Self>, stream: TcpStream, opening: Opening) {
         let patience = 3 * self.setting.heartbeat;
@@ -325,8 +176,7 @@ impl Local {
 
     /// Notes that a connection has come, until the guard is dropped.
     pub(crate) fn count_connection(&self) -> Load {
-        self.load.fetch_add(1, Ordering::Relaxed);
-        Load(Arc::clone(&self.load))
+        Load::new(&self.load)
     }
 
     /// Gives everybody who watches the clock this event.
@@ -380,96 +230,7 @@ impl Local {
         }
     }
 
-    /// Notes by whose leave a subscriber is here: it is on the list of who subscribes, and its
-    /// stream ends when its token does.
-    fn admit(
-        &self,
-        key: SubscriberKey,
-        selectors: Selectors,
-        grants: Arc<Grants>,
-    ) -> Result<(), Barred> {
-        let now = TokioInstant::now();
-        let end = grants.expires.map(|expires| {
-            let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
-            // As good as never; no clock counts further.
-            now + left.min(Duration::from_secs(10 * 365 * 24 * 3600))
-        });
-        let presence = self.setting.presence.as_ref();
-        let joined = match presence.map(|one| one.join(self.index, key, selectors, grants)) {
-            Some(None) => return Err(Barred),
-            Some(membership) => membership,
-            None => None,
-        };
-        if end.is_none() && joined.is_none() {
-            return Ok(());
-        }
-        let deadline = end.map(|end| Deadlines::first(now, end));
-        let leave = Box::new(Leave { end, deadline, _membership: joined });
-        if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
-            subscriber.socket.leave = Some(leave);
-        }
-        if let Some(deadline) = deadline {
-            self.await_deadline(key, deadline);
-        }
-        Ok(())
-    }
-
-    fn await_deadline(&self, key: SubscriberKey, deadline: Deadline) {
-        let mut deadlines = self.deadlines.borrow_mut();
-        if deadlines.next().is_none_or(|next| deadline.0 < next) {
-            self.sooner.notify_one();
-        }
-        deadlines.add(key, deadline);
-    }
-
-    fn meet_deadline(self: &Rc<Self>, key: SubscriberKey, due: Due) {
-        let next = {
-            let mut shard = self.shard.borrow_mut();
-            let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
-            let is_live = subscriber.behind.is_none();
-            let Some(leave) = subscriber.socket.leave.as_mut() else { return };
-            let Some(end) = leave.end else { return };
-            leave.deadline = None;
-            match due {
-                Due::End => None,
-                Due::Warning => {
-                    let now = TokioInstant::now();
-                    let next = if is_live || now + AGAIN >= end {
-                        (end, Due::End)
-                    } else {
-                        (now + AGAIN, Due::Warning)
-                    };
-                    leave.deadline = Some(next);
-                    if is_live {
-                        let left = end.saturating_duration_since(now).as_millis();
-                        let in_ms = u64::try_from(left).unwrap_or(u64::MAX);
-                        let bytes = notice(&shard, key, &Notice::Expiring { in_ms }, None);
-                        shard.send_own(key, &bytes);
-                    }
-                    Some(next)
-                }
-            }
-        };
-        match next {
-            Some(next) => self.await_deadline(key, next),
-            None => self.remove(key, Reason::Expired),
-        }
-        self.settle(self.shard.borrow_mut());
-    }
-
-    /// Ends a stream by whose leave nobody is here any more. Who is behind is not told: it
-    /// would stand in the middle of an event.
-    fn revoke(self: &Rc<Self>, key: SubscriberKey) {
-        let mut shard = self.shard.borrow_mut();
-        if shard.subscribers.contains_key(key) {
-            let bytes = notice(&shard, key, &Notice::Revoked, None);
-            shard.send_own(key, &bytes);
-        }
-        self.settle(shard);
-        self.remove(key, Reason::Revoked);
-    }
-
-    fn remove(&self, key: SubscriberKey, reason: Reason) {
+    pub(super) fn remove(&self, key: SubscriberKey, reason: Reason) {
         let mut shard = self.shard.borrow_mut();
         let feeds = shard.feeds.len();
         let Some(line) = shard.leave(key) else { return };
@@ -486,27 +247,30 @@ impl Local {
     fn flush_slice(self: &Rc<Self>, records: &mut Vec<Arc<Record>>) -> bool {
         let mut shard = self.shard.borrow_mut();
         // What is not taken stays in the journal, and publishers wait for it.
-        if self.follower.is_behind() && shard.unoffered() < UNOFFERED_BYTES as u64 {
+        if self.follower.has_news() && shard.unoffered() < UNOFFERED_BYTES as u64 {
             self.follow_tail(&mut shard, records);
             self.routed.notify_waiters();
         }
         let flushed = shard.flush_slice();
-        let more = flushed == Flushed::Slice || self.follower.is_behind();
+        let more = flushed == Flushed::Slice || self.follower.has_news();
         self.settle(shard);
         more
     }
 
     /// Routes what the journal's tail shows, as much as one turn allows.
     fn follow_tail(&self, shard: &mut Shard<Line>, records: &mut Vec<Arc<Record>>) {
-        let taken = self.follower.taken();
-        let told = self.setting.journal.tail(taken, ROUTE_UPDATES, records);
-        match told {
+        if shard.unoffered() == 0 {
+            self.follower.hear();
+        }
+        let routed = shard.routed;
+        match self.setting.journal.tail(routed, ROUTE_UPDATES, records) {
             Tail::Through(through) => {
-                let now = Instant::now();
+                let (now, clock) = (Instant::now(), SystemTime::now());
                 let mut reached = 0;
                 let mut rest = records.drain(..);
                 for record in rest.by_ref() {
-                    reached += shard.route(&record, now);
+                    let waited = clock.duration_since(record.time).unwrap_or_default();
+                    reached += shard.route(&record, now.checked_sub(waited).unwrap_or(now));
                     self.follower.take(&record);
                     if reached >= ROUTE_FEEDS || shard.unoffered() >= UNOFFERED_BYTES as u64 {
                         break;
@@ -516,24 +280,25 @@ impl Local {
                     self.follower.pass(through);
                 }
             }
+            // What was routed is offered first; then the tail is asked again.
+            Tail::Gone(_) | Tail::Anew(_) if shard.unoffered() > 0 => {}
             Tail::Gone(end) => {
-                tracing::warn!(%taken, through = %end.position, "updates were gone before they were followed");
+                let (after, through) = (routed.position, end.position);
+                tracing::warn!(%after, %through, "updates were gone before they were followed");
                 shard.skip_to(end);
                 self.follower.pass(end.position);
             }
             Tail::Anew(end) => {
                 tracing::warn!(%end, "the journal began anew: every stream ends and comes back");
-                shard.routed = end;
+                shard.begin_anew(end);
                 self.follower.pass(end.position);
-                // They come back with ids of the old journal, and are told of the reset.
-                shard.broken = shard.subscribers.keys().collect();
             }
         }
     }
 
     /// Does what the shard has left for others to do: starts replays, forgets broken
     /// connections, adds up the counts, and lets publishers go on.
-    fn settle(self: &Rc<Self>, mut shard: std::cell::RefMut<'_, Shard<Line>>) {
+    pub(super) fn settle(self: &Rc<Self>, mut shard: std::cell::RefMut<'_, Shard<Line>>) {
         let tally = std::mem::take(&mut shard.tally);
         let metrics = &self.setting.metrics;
         if tally.bytes > 0 {
@@ -726,7 +491,7 @@ fn goodbye(shard: &Shard<Line>, key: SubscriberKey, spread: Duration) -> Vec<u8>
 }
 
 /// A notice to a live subscriber, with the id from which its stream goes on.
-fn notice(
+pub(super) fn notice(
     shard: &Shard<Line>,
     key: SubscriberKey,
     notice: &Notice,
@@ -762,90 +527,5 @@ impl Drop for Replaying {
     }
 }
 
-/// A connection that a shard has, counted while this lives.
-#[derive(Debug)]
-pub(crate) struct Load(Arc<AtomicUsize>);
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A subscriber's connection, and what ends with it.
-#[derive(Debug)]
-struct Line {
-    connection: Connection,
-    watcher: Option<AbortHandle>,
-    /// The task that brings it back, while it is behind.
-    replay: Option<AbortHandle>,
-    told_goodbye: bool,
-    leave: Option<Box<Leave>>,
-    _permit: StreamPermit,
-    _load: Load,
-}
-
-/// A subscriber's token was revoked while it came.
-struct Barred;
-
-/// By whose leave a subscriber is here, and for how long.
-#[derive(Debug)]
-struct Leave {
-    end: Option<TokioInstant>,
-    /// What it is awaited for.
-    deadline: Option<Deadline>,
-    _membership: Option<Membership>,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        for task in [&self.watcher, &self.replay].into_iter().flatten() {
-            task.abort();
-        }
-    }
-}
-
-impl Socket for Line {
-    fn write(&mut self, chunk: &Chunk<'_>) -> std::io::Result<usize> {
-        match &mut self.connection {
-            Connection::Tcp(socket) => socket.write(chunk),
-            Connection::Body(socket) => socket.write(chunk),
-        }
-    }
-
-    fn set_full(&mut self, full: bool) {
-        match &mut self.connection {
-            Connection::Tcp(socket) => socket.set_full(full),
-            Connection::Body(socket) => socket.set_full(full),
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Connection {
-    Tcp(TcpSocket),
-    Body(BodySocket),
-}
-
-impl Connection {
-    fn lane(&self) -> Lane {
-        match self {
-            Self::Tcp(_) => Lane::Direct,
-            Self::Body(_) => Lane::Body,
-        }
-    }
-
-    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::Tcp(socket) => socket.poll_gone(context),
-            Self::Body(socket) => socket.poll_gone(context),
-        }
-    }
-
-    fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::Tcp(socket) => socket.poll_writable(context),
-            Self::Body(socket) => socket.poll_writable(context),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use super::{Chunk, Shard, Socket, SubscriberKey};
 use crate::access::Rights;
 use crate::feed::{Source, StreamOptions};
 use crate::journal::{Batch, Follower, Journal, MemoryJournal, Pending, Position, Retention};
+use crate::limits::FORMS_BYTES;
 use crate::notice::Notice;
 use crate::replay::{Due, Step};
 use crate::selector::{Selector, Selectors};
@@ -122,7 +123,7 @@ impl World {
     fn route(&mut self, shard: usize, count: usize) {
         let (shard, follower) = &mut self.shards[shard];
         let mut records = Vec::new();
-        self.journal.tail(follower.taken(), count, &mut records);
+        self.journal.tail(shard.routed, count, &mut records);
         for record in records {
             shard.route(&record, Instant::now());
             follower.take(&record);
@@ -157,8 +158,9 @@ impl World {
         let source =
             Source::Updates { selectors: selectors.clone(), rights: Rights::Public, options };
         let core = &mut self.shards[shard].0;
-        let until = self.journal.edges().last.position;
-        let due = Due { after: Position::new(start), until };
+        let last = self.journal.edges().last;
+        let due =
+            Due { after: Position::new(start), until: last.position, epoch: Some(last.epoch) };
         let key = core.join(wire.clone(), source, due, b":\nretry: 3000\n\n".to_vec());
         let step = core.catch_up(key);
         let batch = None;
@@ -544,6 +546,69 @@ fn what_was_there_before_a_subscriber_came_comes_before_it_is_told_to_be_live() 
     let text = String::from_utf8_lossy(&wire.written);
     let live = text.find("\"live\"").expect("it is told to be live");
     assert!(text.find("data: 2:").is_some_and(|last| last < live), "{text}");
+}
+
+#[test]
+fn a_place_in_a_journal_that_is_no_more_is_never_taken_for_one_in_another() {
+    let mut world = World::new(1, u64::MAX);
+    let elsewhere = MemoryJournal::new(Retention::default()).edges().last;
+    world.publish(&[0], 10, false);
+    world.route(0, 1);
+    let wire = Wire::default();
+    wire.0.borrow_mut().room = 1000;
+    let source = Source::Updates {
+        selectors: Selectors::topic("a"),
+        rights: Rights::Public,
+        options: StreamOptions::default(),
+    };
+    let due =
+        Due { after: elsewhere.position, until: elsewhere.position, epoch: Some(elsewhere.epoch) };
+    let core = &mut world.shards[0].0;
+    let key = core.join(wire.clone(), source, due, b":\nretry: 3000\n\n".to_vec());
+    assert_eq!(core.catch_up(key), Step::Lost);
+    // It is told when to come back, and nothing else.
+    assert_eq!(wire.0.borrow().written, b":\nretry: 3000\n\n");
+}
+
+#[test]
+fn an_update_takes_no_more_of_the_window_than_its_forms_may() {
+    let mut world = World::new(1, u64::MAX);
+    let options = StreamOptions { topics: true, notices: true };
+    let sets: Vec<_> = (1..16_usize)
+        .map(|set| {
+            let topics = TOPICS.iter().enumerate().filter(|(at, _)| set & 1 << at != 0);
+            Selectors::new(topics.map(|(_, topic)| Selector::Exact((*topic).into()))).unwrap()
+        })
+        .collect();
+    for selectors in &sets {
+        world.join(0, selectors.clone(), options, 0);
+    }
+    for reader in &world.readers {
+        reader.wire.0.borrow_mut().room = usize::MAX / 2;
+    }
+    // Each of the fifteen sets shows other topics, so each would have a form of its own.
+    const BYTES: usize = 1000;
+    let before = world.shards[0].0.window.end();
+    world.publish(&[0, 1, 2, 3], BYTES, false);
+    world.route(0, 1);
+    let taken = (world.shards[0].0.window.end() - before) as usize;
+    assert!(taken > FORMS_BYTES && taken < FORMS_BYTES + BYTES + 200, "{taken} bytes");
+    while world.flush(0) == Flushed::Slice {}
+    let left_out = world.readers.iter().filter(|one| one.step != Step::Live).count();
+    assert_eq!(left_out, sets.len() - taken / BYTES);
+    // What comes next finds everybody where they belong.
+    world.publish(&[0, 3], 10, false);
+    world.finish();
+    world.check();
+    for (reader, selectors) in world.readers.iter().zip(&sets) {
+        let wire = reader.wire.0.borrow();
+        let text = String::from_utf8_lossy(&wire.written);
+        let event = text.find("data: 1:").expect("everybody wants it");
+        let shown = text[..event].matches("topic: ").count();
+        assert_eq!(shown, selectors.iter().count(), "{}", &text[..event]);
+        // Nobody was slow.
+        assert!(!text.contains("\"slow\""), "{text}");
+    }
 }
 
 #[test]

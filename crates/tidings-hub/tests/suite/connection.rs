@@ -108,3 +108,18 @@ fn a_publisher_that_waits_for_leave_to_send_its_body_gets_it() {
         assert_eq!(connection.answer(Body::Whole).await.id(), "u7");
     });
 }
+
+#[test]
+fn a_publisher_that_waits_for_leave_is_told_at_once_that_its_body_is_too_large() {
+    on_both_lanes(open, async |server| {
+        let mut connection = server.connect().await;
+        let head = format!(
+            "POST {HUB} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1048577\r\n\
+             expect: 100-continue\r\ncontent-type: application/x-www-form-urlencoded\r\n\r\n"
+        );
+        connection.write(head.as_bytes()).await;
+        let answer = connection.answer(Body::Whole).await;
+        assert_eq!(answer.status(), 413);
+        assert!(answer.text().contains("1048576 bytes"), "{}", answer.text());
+    });
+}

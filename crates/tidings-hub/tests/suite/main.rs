@@ -14,6 +14,7 @@ mod subscribe;
 mod cursor;
 mod notices;
 mod resume;
+mod tail;
 
 mod drain;
 mod heartbeat;

@@ -151,3 +151,30 @@ fn what_a_stream_begins_with_is_counted_when_it_is_written() {
         assert_eq!(server.metric("tidings_deliveries_total").await, 0.0);
     });
 }
+
+#[test]
+fn a_replay_ends_with_its_subscriber() {
+    on_both_lanes(open, async |server| {
+        let stalled = server.subscribe("topic=a").await;
+        let large = "x".repeat(900_000);
+        // More than the kernel holds for who does not read.
+        for _ in 0..12 {
+            server.publish(&format!("topic=a&data={large}")).await;
+        }
+        server.metric_becomes("tidings_replays", 1.0).await;
+        drop(stalled);
+        server.streams_become(0).await;
+        server.metric_becomes("tidings_replays", 0.0).await;
+    });
+}
+
+#[test]
+fn a_delivery_is_timed_from_the_publishing() {
+    on_both_lanes(open, async |server| {
+        let mut stream = server.subscribe("topic=a").await;
+        server.tell("a", "1").await;
+        stream.event().await;
+        server.metric_becomes("tidings_delivery_seconds_count", 1.0).await;
+        assert!(server.metric("tidings_delivery_seconds_sum").await > 0.0);
+    });
+}

@@ -42,11 +42,11 @@ fn a_form_without_a_topic_is_refused() {
     on_both_lanes(open, async |server| {
         form(server, "", &["no topic"]).await;
         form(server, "data=x", &["no topic", "at least one"]).await;
-        form(server, "topic=", &["topic"]).await;
-        form(server, "topic=a&topic=", &["topic"]).await;
+        form(server, "topic=", &["topic is empty"]).await;
+        form(server, "topic=a&topic=", &["topic is empty"]).await;
         json(server, r#"{"topics":[]}"#, &["no topic"]).await;
         json(server, r#"{"data":"x"}"#, &["topics"]).await;
-        json(server, r#"{"topics":[""]}"#, &["topic"]).await;
+        json(server, r#"{"topics":[""]}"#, &["topic is empty"]).await;
     });
 }
 
@@ -116,7 +116,12 @@ fn a_retry_that_is_no_number_is_refused() {
             form(server, &body, &["retry", "milliseconds"]).await;
         }
         for retry in ["-1", "1.5", "\"5\"", "true"] {
-            json(server, &format!(r#"{{"topics":["a"],"retry":{retry}}}"#), &["JSON"]).await;
+            json(
+                server,
+                &format!(r#"{{"topics":["a"],"retry":{retry}}}"#),
+                &["retry", "milliseconds"],
+            )
+            .await;
         }
     });
 }
@@ -187,6 +192,10 @@ fn json_that_is_none_is_refused() {
         ] {
             json(server, body, &["JSON"]).await;
         }
+        // The members' values without their names.
+        json(server, r#"[["a"],"x",null,null,null,false]"#, &["JSON object", "topics"]).await;
+        let no_text = Request::publish("application/json", *b"{\"topics\":[\"a\xff\"]}");
+        check(server, no_text, 400, &["UTF-8"]).await;
         json(server, r#"{"topics":["a"],"topic":"b"}"#, &["topic", "topics"]).await;
         let deep = format!(r#"{{"topics":["a"],"data":{}}}"#, "[".repeat(100_000));
         json(server, &deep, &["JSON"]).await;

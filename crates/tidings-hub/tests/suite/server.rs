@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use crate::client::{Answer, Connection, HUB, Request, Stream, encoded};
 
 /// Longest time that a test may take on one lane.
-const TEST_TIME: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIME: Duration = Duration::from_secs(60);
 
 /// How the hub is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The buffers of a block: data, type and id, until its blank line.
 
+use alloc::string::String;
 use core::ops::Range;
 use core::time::Duration;
 

@@ -1,5 +1,6 @@
 //! Bytes to lines: UTF-8, a byte order mark, LF, CR and CRLF, each split anywhere.
 
+use alloc::string::String;
 use core::ops::Range;
 
 use super::{Lost, line_end};

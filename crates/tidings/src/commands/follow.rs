@@ -75,6 +75,9 @@ impl Follow {
                     if let Some(resume) = &mut self.resume {
                         resume.written(id, self.output.end())?;
                     }
+                    if printed == 0 && id.is_empty() && self.resume.is_some() {
+                        eprintln!("the events have no ids: no place can be kept");
+                    }
                     printed += 1;
                     let is_last = self.until.as_deref() == Some(event.data());
                     if is_last || Some(printed) == self.count {
@@ -109,9 +112,16 @@ impl Follow {
                         return Ok(Outcome::EventsLost);
                     }
                 }
-                Incoming::LastEventIdNotSent(id) => eprintln!(
-                    "events may be missing: the id {id:?} has characters that no header can carry"
-                ),
+                Incoming::LastEventIdNotSent(id) => {
+                    eprintln!(
+                        "events may be missing: the id {id:?} has characters that no header can \
+                         carry"
+                    );
+                    lost = true;
+                    if self.fail_on_gap {
+                        return Ok(Outcome::EventsLost);
+                    }
+                }
                 Incoming::Closed(reason) => return self.closed(reason, opened, lost).await,
                 _ => {}
             }

@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderValue};
+use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderValue, USER_AGENT};
 
 use self::explain::Explainer;
 use super::{headers, tail};
@@ -69,6 +69,7 @@ async fn inspect_url(
     let mut headers = headers::read(global)?;
     headers.entry(ACCEPT).or_insert(HeaderValue::from_static("text/event-stream"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(super::AGENT));
     let client = reqwest::Client::builder().connect_timeout(global.timeout).build()?;
     let sent = client.get(url).headers(headers).send();
     let mut response = tokio::time::timeout(global.timeout, sent)

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use anyhow::Context as _;
 use reqwest::Url;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use tidings_client::reconnect::{Mode, Policy};
 use tidings_client::{EventId, EventSource};
 
@@ -18,6 +18,7 @@ use crate::outcome::{Ended, Outcome};
 pub(crate) async fn run(args: TailArgs, global: &Global) -> anyhow::Result<Outcome> {
     let url = url(&args.url)?;
     let mut headers = headers::read(global)?;
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(super::AGENT));
     let mut policy = Policy::default();
     policy.retry_first = args.wait;
     policy.reconnection_time = args.retry;
@@ -62,6 +63,7 @@ pub(crate) async fn run(args: TailArgs, global: &Global) -> anyhow::Result<Outco
         }
     };
     let kept = resume.as_ref().map(|resume| resume.last_event_id().to_owned());
+    let kept = kept.filter(|id| !id.is_empty());
     if let Some(id) = kept.or(args.from).filter(|id| !id.is_empty()) {
         source = source.last_event_id(event_id(&id)?);
     }

@@ -1,6 +1,7 @@
 //! The command as it is run: the real process, its sockets, signals and exit codes, and what
 //! it does when others misbehave.
 
+mod answers;
 mod hub;
 mod wire;
 
@@ -8,9 +9,11 @@ mod bad_requests;
 mod client_commands;
 mod comings_and_goings;
 mod descriptors;
+mod inspect;
 mod overload;
 mod retention;
 mod stalled_readers;
 mod stopping;
+mod tail;
 mod tokens;
 mod usage;

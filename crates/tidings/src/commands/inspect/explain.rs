@@ -261,8 +261,8 @@ impl Explainer {
             self.say(&format!("ignored retry {text}"));
             return self.warn("a reconnection time is ASCII digits and nothing else: milliseconds");
         }
-        self.say(&format!("reconnection time {text} ms"));
         let value = String::from_utf8_lossy(value).parse().unwrap_or(u64::MAX);
+        self.say(&format!("reconnection time {value} ms"));
         match Duration::from_millis(value) {
             time if time < Duration::from_millis(100) => {
                 self.warn("so short a time makes clients flood the server once it has gone");

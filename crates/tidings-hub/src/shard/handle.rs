@@ -1,0 +1,156 @@
+//! The way to a shard from other threads: its inbox, and what one may ask through it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::SubscriberKey;
+use super::body::{BodySocket, StreamBody, hand_over};
+use super::run::{Local, Seed, run};
+use crate::access::Grants;
+use crate::feed::Source;
+use crate::journal::{Follower, Journal};
+use crate::limits::SHARD_INBOX;
+use crate::metrics::Metrics;
+use crate::presence::Presence;
+use crate::replay::Due;
+
+/// A stream that is about to be handed to a shard.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) source: Source,
+    pub(crate) due: Due,
+    /// What it gets first.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) permit: StreamPermit,
+    /// What its subscriber may do; `None` for who needs no leave.
+    pub(crate) grants: Option<Arc<Grants>>,
+}
+
+/// The right to be one of the hub's streams. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct StreamPermit(Arc<AtomicUsize>);
+
+impl StreamPermit {
+    /// One of at most `max` permits.
+    pub(crate) fn take(streams: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let more = |open: usize| (open < max).then_some(open + 1);
+        streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Self(Arc::clone(streams)))
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Something to do on a shard's thread.
+pub(crate) type Task = Box<dyn FnOnce(&Rc<Local>) + Send>;
+
+/// What a shard's thread is asked to do.
+pub(crate) enum Command {
+    /// Run this on the shard's thread.
+    Run(Task),
+    /// Send a stream through a body.
+    Attach(Opening, BodySocket),
+    /// End the streams of these subscribers: what let them in is revoked.
+    Revoke(Vec<SubscriberKey>),
+    /// Say goodbye to every subscriber, then answer.
+    Drain { spread: Duration, done: oneshot::Sender<()> },
+    /// End the thread.
+    Stop,
+}
+
+/// The way to a shard from other threads.
+#[derive(Debug)]
+pub(crate) struct ShardHandle {
+    inbox: mpsc::Sender<Command>,
+    /// Streams and connections that it has.
+    load: Arc<AtomicUsize>,
+    follower: Arc<Follower>,
+    unoffered: Arc<AtomicU64>,
+    thread: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl ShardHandle {
+    /// Starts a shard's thread.
+    ///
+    /// # Errors
+    /// If the system has no thread or no event queue for it.
+    pub(crate) fn start(index: usize, setting: Setting) -> std::io::Result<Self> {
+        let (inbox, commands) = mpsc::channel(SHARD_INBOX);
+        let follower = setting.journal.follow();
+        let load = Arc::new(AtomicUsize::new(0));
+        let unoffered = Arc::new(AtomicU64::new(0));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let seed = Seed {
+            index,
+            setting,
+            follower: Arc::clone(&follower),
+            load: Arc::clone(&load),
+            unoffered: Arc::clone(&unoffered),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || run(&runtime, seed, commands))?;
+        let thread = parking_lot::Mutex::new(Some(thread));
+        Ok(Self { inbox, load, follower, unoffered, thread })
+    }
+
+    /// Whether its thread still takes commands.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.inbox.is_closed()
+    }
+
+    pub(crate) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// What this shard has still to do, in bytes.
+    pub(crate) fn pressure(&self) -> u64 {
+        self.follower.waiting_bytes() + self.unoffered.load(Ordering::Acquire)
+    }
+
+    /// Sends a command, when there is room for it. False if the shard has ended.
+    pub(crate) async fn send(&self, command: Command) -> bool {
+        self.inbox.send(command).await.is_ok()
+    }
+
+    /// Sends the first command, for which there is room.
+    pub(crate) fn send_first(&self, command: Command) {
+        let sent = self.inbox.try_send(command);
+        debug_assert!(sent.is_ok(), "the inbox was not empty");
+    }
+
+    /// Opens a stream whose body somebody else drives. `None` if the shard has ended.
+    pub(crate) async fn attach(&self, opening: Opening) -> Option<StreamBody> {
+        let (socket, body) = hand_over();
+        self.send(Command::Attach(opening, socket)).await.then_some(body)
+    }
+
+    /// Waits for the thread's end.
+    pub(crate) fn join(&self) {
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a shard panicked");
+        }
+    }
+}
+
+/// What all shards of a hub share.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) heartbeat: Duration,
+    /// Notified when a shard that publishers had to wait for has caught up.
+    pub(crate) relief: Arc<Notify>,
+    /// Who is subscribed, where anybody may ask.
+    pub(crate) presence: Option<Arc<Presence>>,
+}

@@ -1,0 +1,142 @@
+//! By whose leave subscribers are here, and how their streams end with it: tokens expire, and
+//! are revoked.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
+
+use super::SubscriberKey;
+use super::deadlines::{AGAIN, Deadline, Deadlines, Due};
+use super::run::{Local, notice};
+use crate::access::Grants;
+use crate::limits::SLICE_SOCKETS;
+use crate::metrics::Reason;
+use crate::notice::Notice;
+use crate::presence::Membership;
+use crate::selector::Selectors;
+
+/// A subscriber's token was revoked while it came.
+pub(super) struct Barred;
+
+/// By whose leave a subscriber is here, and for how long.
+#[derive(Debug)]
+pub(super) struct Leave {
+    end: Option<Instant>,
+    /// What it is awaited for.
+    pub(super) deadline: Option<Deadline>,
+    _membership: Option<Membership>,
+}
+
+/// Ends the streams whose tokens expire, each in its time.
+pub(super) async fn keep_deadlines(local: Rc<Local>) {
+    loop {
+        let next = local.deadlines.borrow().next();
+        let due = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = local.sooner.notified() => continue,
+        }
+        let taken = local.deadlines.borrow_mut().take(Instant::now(), SLICE_SOCKETS);
+        taken.into_iter().for_each(|(key, due)| local.meet_deadline(key, due));
+        yield_now().await;
+    }
+}
+
+impl Local {
+    /// Notes by whose leave a subscriber is here: it is on the list of who subscribes, and its
+    /// stream ends when its token does.
+    pub(super) fn admit(
+        &self,
+        key: SubscriberKey,
+        selectors: Selectors,
+        grants: Arc<Grants>,
+    ) -> Result<(), Barred> {
+        let now = Instant::now();
+        let end = grants.expires.map(|expires| {
+            let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+            // As good as never; no clock counts further.
+            now + left.min(Duration::from_secs(10 * 365 * 24 * 3600))
+        });
+        let presence = self.setting.presence.as_ref();
+        let joined = match presence.map(|one| one.join(self.index, key, selectors, grants)) {
+            Some(None) => return Err(Barred),
+            Some(membership) => membership,
+            None => None,
+        };
+        if end.is_none() && joined.is_none() {
+            return Ok(());
+        }
+        let deadline = end.map(|end| Deadlines::first(now, end));
+        let leave = Box::new(Leave { end, deadline, _membership: joined });
+        if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
+            subscriber.socket.leave = Some(leave);
+        }
+        if let Some(deadline) = deadline {
+            self.await_deadline(key, deadline);
+        }
+        Ok(())
+    }
+
+    fn await_deadline(&self, key: SubscriberKey, deadline: Deadline) {
+        let mut deadlines = self.deadlines.borrow_mut();
+        if deadlines.next().is_none_or(|next| deadline.0 < next) {
+            self.sooner.notify_one();
+        }
+        deadlines.add(key, deadline);
+    }
+
+    fn meet_deadline(self: &Rc<Self>, key: SubscriberKey, due: Due) {
+        let next = {
+            let mut shard = self.shard.borrow_mut();
+            let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
+            let is_live = subscriber.behind.is_none();
+            let Some(leave) = subscriber.socket.leave.as_mut() else { return };
+            let Some(end) = leave.end else { return };
+            leave.deadline = None;
+            match due {
+                Due::End => None,
+                Due::Warning => {
+                    let now = Instant::now();
+                    let next = if is_live || now + AGAIN >= end {
+                        (end, Due::End)
+                    } else {
+                        (now + AGAIN, Due::Warning)
+                    };
+                    leave.deadline = Some(next);
+                    if is_live {
+                        let left = end.saturating_duration_since(now).as_millis();
+                        let in_ms = u64::try_from(left).unwrap_or(u64::MAX);
+                        let bytes = notice(&shard, key, &Notice::Expiring { in_ms }, None);
+                        shard.send_own(key, &bytes);
+                    }
+                    Some(next)
+                }
+            }
+        };
+        match next {
+            Some(next) => self.await_deadline(key, next),
+            None => self.remove(key, Reason::Expired),
+        }
+        self.settle(self.shard.borrow_mut());
+    }
+
+    /// Ends a stream by whose leave nobody is here any more. Who is behind is not told: it
+    /// would stand in the middle of an event.
+    pub(super) fn revoke(self: &Rc<Self>, key: SubscriberKey) {
+        let mut shard = self.shard.borrow_mut();
+        if shard.subscribers.contains_key(key) {
+            let bytes = notice(&shard, key, &Notice::Revoked, None);
+            shard.send_own(key, &bytes);
+        }
+        self.settle(shard);
+        self.remove(key, Reason::Revoked);
+    }
+}

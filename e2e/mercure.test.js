@@ -187,3 +187,40 @@ test("a token of 1.0 lets a browser in by its cookie, and ends its stream in tim
   const notices = (await seen()).filter((/** @type {any} */ one) => one.type === "tidings");
   assert.deepEqual(notices.map((/** @type {any} */ one) => JSON.parse(one.data).kind), ["expiring"]);
 });
+
+test("the page takes a token, says what it grants, shows private events and who is subscribed", async (t) => {
+  const hub = await start(t, ["--anonymous-subscribe"]);
+  const browser = await launch();
+  t.after(() => browser.close());
+  const page = await browser.newPage();
+  await page.goto(hub.url("/"));
+  const access = page.locator("#access");
+  const use = async (/** @type {string} */ text) => {
+    await access.locator("[name=token]").fill(text);
+    await access.getByRole("button", { name: "Use" }).click();
+  };
+  const says = (/** @type {RegExp} */ words) =>
+    until(`it says ${words}`, async () => words.test((await access.locator(".result").textContent()) ?? ""));
+
+  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await says(/token/);
+  await use("no token");
+  await says(/no token \(JWT\)/);
+  await use(token({ mercure: { publish: ["*"], subscribe: ["*"], payload: { user: "é" } } }));
+  await says(/publishing to \*.*private events of \*/);
+  assert.equal(await access.locator("[name=token]").inputValue(), "");
+
+  await page.locator("#topic [name=topic]").fill(TEMPLATE);
+  await page.locator("#topic").getByRole("button", { name: "Open" }).click();
+  await until("it is subscribed", async () => (await hub.subscribers()) === 1);
+  await page.locator("#publish [name=private]").check();
+  await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
+  await until("the private event", async () => (await page.locator("#topic .events li").allTextContents()).some((text) => text.includes("Middlemarch")));
+  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await says(/One subscription/);
+  assert.match((await access.locator(".subscribers li").textContent()) ?? "", /books\/\{id\}.*urn:uuid:.*"é"/);
+
+  await access.getByRole("button", { name: "Forget" }).click();
+  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await says(/no token came/);
+});

@@ -1,5 +1,6 @@
 // The hub's own page: the clock, any topic, and publishing.
 
+import { showAccess } from "./access.js";
 import { clockCommand, publishCommand, subscribeCommand } from "./commands.js";
 import { clockTime } from "./event-list.js";
 import { find, valueOf } from "./find.js";
@@ -88,3 +89,4 @@ for (const [target, type] of /** @type {[EventTarget, string][]} */ ([[document,
 find(document, "#origin").textContent = location.origin;
 listen();
 showCommands();
+showAccess(find(document, "#access"));

@@ -35,10 +35,6 @@ pub(crate) const PRESENCE_PENDING: usize = bound(16_384, 8);
 pub(crate) const PRESENCE_BATCH: usize = 256;
 /// How long it takes until what could not be appended is tried again, at first.
 pub(crate) const PRESENCE_PAUSE: Duration = Duration::from_millis(500);
-/// Updates about who subscribes that a journal keeps, beside all others.
-pub(crate) const PRESENCE_COUNT: usize = bound(10_000, 20);
-/// How long it keeps them.
-pub(crate) const PRESENCE_AGE: Duration = Duration::from_secs(300);
 /// How long a fetched set of keys is taken for new.
 pub(crate) const KEY_SET_AGE: Duration = Duration::from_secs(300);
 /// How long it is used while a newer one cannot be had.

@@ -170,7 +170,13 @@ pub(crate) struct ServeArgs {
 pub(crate) struct AccessArgs {
     /// Verifies publishers' tokens: a secret (HS256), or a public key in PEM. Others on this
     /// machine can read flags; prefer the file or the environment
-    #[arg(long, env = "TIDINGS_PUBLISHER_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        long,
+        env = "TIDINGS_PUBLISHER_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        allow_hyphen_values = true
+    )]
     pub(crate) publisher_key: Option<String>,
     /// The same, in a file
     #[arg(long, env = "TIDINGS_PUBLISHER_KEY_FILE", value_name = "FILE")]
@@ -180,7 +186,13 @@ pub(crate) struct AccessArgs {
     #[arg(long, env = "TIDINGS_PUBLISHER_ALGORITHM", value_name = "NAME")]
     pub(crate) publisher_algorithm: Option<String>,
     /// Verifies subscribers' tokens; as --publisher-key
-    #[arg(long, env = "TIDINGS_SUBSCRIBER_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        long,
+        env = "TIDINGS_SUBSCRIBER_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        allow_hyphen_values = true
+    )]
     pub(crate) subscriber_key: Option<String>,
     /// The same, in a file
     #[arg(long, env = "TIDINGS_SUBSCRIBER_KEY_FILE", value_name = "FILE")]
@@ -526,7 +538,13 @@ pub(crate) struct TokenArgs {
     pub(crate) id: Option<String>,
     /// The key to sign with. Others on this machine can read flags; prefer the file or the
     /// environment
-    #[arg(long, env = "TIDINGS_SIGNING_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        long,
+        env = "TIDINGS_SIGNING_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        allow_hyphen_values = true
+    )]
     pub(crate) key: Option<String>,
     /// The same, in a file
     #[arg(long, env = "TIDINGS_SIGNING_KEY_FILE", value_name = "FILE")]

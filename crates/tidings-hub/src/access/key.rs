@@ -400,3 +400,68 @@ impl fmt::Display for InvalidKey {
 }
 
 impl std::error::Error for InvalidKey {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P256: &str = include_str!("key_set/p256.pem");
+
+    fn check(text: &str, algorithm: Option<&str>) -> Result<String, InvalidKey> {
+        let algorithm = algorithm.map(str::parse).transpose()?;
+        Key::read(text, algorithm).map(|key| key.algorithm().to_string())
+    }
+
+    #[test]
+    fn a_secret_of_fewer_bits_than_its_algorithm_asks_for_is_refused() {
+        for (bytes, name) in [(32, "HS256"), (48, "HS384"), (64, "HS512")] {
+            assert_eq!(check(&"x".repeat(bytes), Some(name)).unwrap(), name);
+            // One line break at the end is none of it.
+            assert_eq!(check(&format!("{}\n", "x".repeat(bytes)), Some(name)).unwrap(), name);
+            let short = format!("{}\n", "x".repeat(bytes - 1));
+            let bits = 8 * (bytes - 1);
+            let refused = InvalidKey::TooShort {
+                algorithm: name.parse().unwrap(),
+                bits,
+                bits_min: 8 * bytes,
+            };
+            assert_eq!(check(&short, Some(name)), Err(refused));
+        }
+        assert!(matches!(check("", None), Err(InvalidKey::TooShort { .. })));
+    }
+
+    #[test]
+    fn a_pem_text_is_never_a_secret_and_a_secret_never_a_public_key() {
+        let long = "a secret that is long enough for all";
+        assert_eq!(check(long, None).unwrap(), "HS256");
+        for name in ["RS256", "ES256", "EdDSA"] {
+            assert!(matches!(check(long, Some(name)), Err(InvalidKey::NeedsPem { .. })), "{name}");
+        }
+        for name in [None, Some("HS256"), Some("ES256")] {
+            assert_eq!(check(P256, name), Err(InvalidKey::IsPrivate), "{name:?}");
+            assert_eq!(check(&format!("  {P256}"), name), Err(InvalidKey::IsPrivate), "{name:?}");
+        }
+        let unreadable = Err(InvalidKey::Unreadable);
+        assert_eq!(check("-----BEGIN CERTIFICATE-----", None), unreadable);
+        assert_eq!(check("-----BEGIN PUBLIC KEY-----\nAAAA\n", None), unreadable);
+        let jwk = r#"{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
+        assert_eq!(check(jwk, None), Err(InvalidKey::IsJson));
+    }
+
+    #[test]
+    fn there_is_no_algorithm_none() {
+        for name in ["none", "None", "", "hs256", "ES512", "RSA"] {
+            let read = check("x", Some(name));
+            assert!(matches!(read, Err(InvalidKey::UnknownAlgorithm { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        let secret = "a secret that is long enough for all";
+        let shown = format!("{:?}", Key::read(secret, None).unwrap());
+        assert!(!shown.contains("secret") && shown.contains("HS256"), "{shown}");
+        let shown = format!("{:?}", SigningKey::read(P256, None).unwrap());
+        assert!(shown.contains("ES256") && !shown.contains("PRIVATE"), "{shown}");
+    }
+}

@@ -25,7 +25,8 @@ macro_rules! assets {
 }
 
 const INDEX: Asset = Asset { path: "/", text: include_str!("../../page/index.html") };
-const ASSETS: [Asset; 13] = assets![
+const ASSETS: [Asset; 14] = assets![
+    "access.js",
     "commands.js",
     "event-list.js",
     "find.js",

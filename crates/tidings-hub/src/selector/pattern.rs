@@ -75,9 +75,10 @@ impl Pattern {
         }
         // What the compiler says of it is not repeated: it quotes expressions that nobody wrote.
         let refused = |_| InvalidSelectors::NoPattern { bytes_max: PATTERN_BYTES };
-        let init =
-            UrlPatternInit::parse_constructor_string::<Expression>(text, Some(base.url().clone()))
-                .map_err(refused)?;
+        // A pattern that names a scheme needs no base; with one, the library would take the
+        // path of `urn:` for one that begins with a slash.
+        let parse = |base| UrlPatternInit::parse_constructor_string::<Expression>(text, base);
+        let init = parse(None).or_else(|_| parse(Some(base.url().clone()))).map_err(refused)?;
         let pattern = UrlPattern::parse(init, UrlPatternOptions::default()).map_err(refused)?;
         let prefix = prefix(&pattern);
         let compiled = Compiled { text: key.0.clone(), base: base.clone(), prefix, pattern };
@@ -270,7 +271,7 @@ mod tests {
             &["https://a.test/"],
         );
         check("https://a.test/x?q=*", &["https://a.test/x?q=1"], &["https://a.test/x?r=1"]);
-        check("urn:uuid\\:*", &["urn:uuid:1"], &["urn:isbn:1"]);
+        check("urn\\:uuid\\:*", &["urn:uuid:1"], &["urn:isbn:1"]);
     }
 
     #[test]

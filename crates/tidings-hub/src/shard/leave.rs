@@ -1,4 +1,5 @@
-//! By whose leave a subscriber is here, and for how long: its stream ends with its token.
+//! By whose leave subscribers are here, and how their streams end with it: tokens expire, and
+//! are revoked.
 
 use std::rc::Rc;
 use std::sync::Arc;

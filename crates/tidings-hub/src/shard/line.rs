@@ -21,7 +21,7 @@ pub(super) struct Line {
     /// The task that brings it back, while it is behind.
     pub(super) replay: Option<AbortHandle>,
     pub(super) told_goodbye: bool,
-    /// By whose leave it is here, where it needs one.
+    /// By whose leave its subscriber is here, where somebody may take that back.
     pub(super) leave: Option<Box<Leave>>,
     pub(super) _permit: StreamPermit,
     pub(super) _load: Load,

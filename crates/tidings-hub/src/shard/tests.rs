@@ -618,3 +618,38 @@ fn an_update_takes_no_more_of_the_window_than_its_forms_may() {
         assert!(!text.contains("\"slow\""), "{text}");
     }
 }
+
+#[test]
+fn neither_encodings_nor_checks_of_rights_grow_with_the_subscribers() {
+    let count = |subscribers: usize| {
+        let mut world = World::new(1, 1000);
+        let selectors = Selectors::topic("a");
+        let granted = Selectors::new([Selector::template("{x}").unwrap()]).unwrap();
+        let source = Source::Updates {
+            selectors,
+            rights: Rights::Granted(granted),
+            options: StreamOptions::default(),
+        };
+        let wires: Vec<Wire> = (0..subscribers).map(|_| Wire::default()).collect();
+        let shard = &mut world.shards[0].0;
+        for wire in &wires {
+            wire.0.borrow_mut().room = usize::MAX;
+            let key = shard.join(wire.clone(), source.clone(), Due::NOTHING, Vec::new());
+            assert_eq!(shard.catch_up(key), Step::Live);
+        }
+        let checks = crate::access::CHECKS.get();
+        let window = world.shards[0].0.window.end();
+        for _ in 0..5 {
+            world.publish(&[0], 10, true);
+        }
+        world.route(0, 10);
+        while world.flush(0) == Flushed::Slice {}
+        let one = wires[0].0.borrow().written.clone();
+        assert!(!one.is_empty());
+        assert!(wires.iter().all(|wire| wire.0.borrow().written == one));
+        (crate::access::CHECKS.get() - checks, world.shards[0].0.window.end() - window)
+    };
+    let (checks, encoded) = count(1);
+    assert_eq!(checks, 5);
+    assert_eq!(count(10_000), (checks, encoded));
+}

@@ -513,3 +513,24 @@ fn signatures_of_public_keys_are_verified() {
         });
     }
 }
+
+#[test]
+fn a_public_key_fits_its_algorithm_or_is_refused() {
+    use tidings_hub::InvalidKey;
+    for (algorithm, public, private) in crate::keys::PAIRS {
+        let name = format!("{algorithm:?}");
+        let read = |name: &str| Key::read(public, Some(name.parse().expect("an algorithm")));
+        assert_eq!(Key::read(public, None).expect("a key").algorithm().to_string(), name);
+        assert_eq!(read(&name).expect("a key").algorithm().to_string(), name);
+        assert!(matches!(read("HS256"), Err(InvalidKey::DoesNotFit { .. })), "{name}");
+        for other in ["RS256", "ES256", "ES384", "EdDSA"].iter().filter(|other| **other != name) {
+            assert!(matches!(read(other), Err(InvalidKey::DoesNotFit { .. })), "{name} as {other}");
+        }
+        assert!(matches!(Key::read(private, None), Err(InvalidKey::IsPrivate)));
+    }
+    let short = Key::read(crate::keys::SHORT_RSA_PUBLIC, None);
+    let is_short = matches!(short, Err(InvalidKey::TooShort { bits: 1024, bits_min: 2048, .. }));
+    assert!(is_short, "{short:?}");
+    let key = Key::read(crate::keys::PAIRS[0].1, Some("PS512".parse().expect("an algorithm")));
+    assert_eq!(key.expect("any of its family").algorithm().to_string(), "PS512");
+}

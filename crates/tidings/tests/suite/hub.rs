@@ -39,6 +39,13 @@ impl Hub {
         Self::run(command)
     }
 
+    /// A hub with these variables in its environment.
+    pub(crate) fn with_environment(variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(TIDINGS);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).envs(variables.iter().copied());
+        Self::run(command)
+    }
+
     /// A hub with further flags that keeps so many updates.
     pub(crate) fn that_keeps(count: usize, flags: &[&str]) -> Self {
         let config = File::new(&format!(
@@ -85,16 +92,22 @@ impl Hub {
 
     /// The next line of the log that has `text` in it.
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
+        self.log_until(text).pop().expect("at least that line")
+    }
+
+    /// The lines of the log up to the next one that has `text` in it.
+    pub(crate) fn log_until(&self, text: &str) -> Vec<String> {
         let until = Instant::now() + PATIENCE;
-        let mut seen = String::new();
+        let mut seen = Vec::new();
         let log = self.log.lock().expect("nobody panics with it");
         while let Ok(line) = log.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            if line.contains(text) {
-                return line;
+            let is_it = line.contains(text);
+            seen.push(line);
+            if is_it {
+                return seen;
             }
-            seen = seen + &line + "\n";
         }
-        panic!("the hub never said {text:?}, but:\n{seen}")
+        panic!("the hub never said {text:?}, but:\n{}", seen.join("\n"))
     }
 
     pub(crate) fn url(&self) -> String {

@@ -17,4 +17,5 @@ mod retention;
 mod stalled_readers;
 mod stopping;
 mod tail;
+mod tokens;
 mod usage;

@@ -1,0 +1,161 @@
+//! What selectors and grants cost: CPU time of the whole process per publish, with the hub in
+//! this process and its streams as bodies that are read here. `cargo run --release`.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use cpu_time::ProcessTime;
+use http_body_util::BodyExt as _;
+use serde_json::{Map, Value, json};
+use tidings_hub::{
+    Access, Dialect, Hub, Key, SigningKey, Tokens, Update, sign_token,
+};
+use tidings_sse::Event;
+use tower::ServiceExt as _;
+
+const SECRET: &str = "a secret that is long enough for this";
+const PUBLISHES: usize = 2000;
+/// How many selectors one stream has here.
+const PER_STREAM: usize = 100;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    println!("CPU per publish that nobody wants, in µs: on a new topic each time, and on one topic\n");
+    println!("| selectors | new topics | one topic |\n|---|---|---|");
+    for count in [0, 1000, 10_000, 100_000] {
+        selectors(&format!("{count} exact"), count, |at| format!("https://example.com/exact/{at}")).await;
+    }
+    for count in [10, 100, 1000, 10_000] {
+        let template = |at| format!("https://example.com/books/{at}/{{id}}");
+        selectors(&format!("{count} templates, each with its own beginning"), count, template).await;
+    }
+    for count in [10, 100, 1000, 10_000] {
+        let template = |at| format!("https://example.com/{{kind}}/x{at}");
+        selectors(&format!("{count} templates that begin alike"), count, template).await;
+    }
+    println!("\n10,000 subscribers that get every update: CPU per delivery in µs, KiB of memory each\n");
+    println!("| | public update | private update | memory |\n|---|---|---|---|");
+    deliveries("no tokens", |_| None, false).await;
+    let same = token(&["https://example.com/all"]);
+    deliveries("the same grants (one feed)", |_| Some(same.clone()), true).await;
+    let own = |at| token(&["https://example.com/all", &format!("https://example.com/own/{at}")]);
+    deliveries("10,000 different grants (a feed each)", move |at| Some(own(at)), true).await;
+}
+
+async fn hub() -> (Hub, Router) {
+    let access = Access {
+        anonymous_subscribe: true,
+        anonymous_publish: true,
+        tokens: Tokens {
+            subscriber_key: Some(Key::read(SECRET, None).expect("a long secret")),
+            ..Tokens::default()
+        },
+        ..Access::default()
+    };
+    let hub = Hub::builder().shards(1).access(access).build().await.expect("a thread");
+    let router = hub.router();
+    (hub, router)
+}
+
+fn token(subscribe: &[&str]) -> String {
+    let key = SigningKey::read(SECRET, None).expect("a long secret");
+    let mut claims = Map::new();
+    claims.insert("mercure".to_owned(), json!({ "subscribe": subscribe }));
+    claims.insert("exp".to_owned(), Value::from(9_999_999_999_u64));
+    sign_token(&claims, Dialect::Deployed, &key).expect("it signs")
+}
+
+async fn open(router: &Router, query: String, token: Option<String>) -> Body {
+    let mut request = Request::get(format!("/.well-known/mercure?{query}"));
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let request = request.body(Body::empty()).expect("a request");
+    let response = router.clone().oneshot(request).await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body();
+    // What every stream begins with.
+    body.frame().await.expect("a first frame").expect("no error");
+    body
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+async fn selectors(name: &str, count: usize, selector: impl Fn(usize) -> String) {
+    let (hub, router) = hub().await;
+    let mut streams = Vec::new();
+    let all: Vec<_> = (0..count).map(selector).collect();
+    for some in all.chunks(PER_STREAM) {
+        let query: Vec<_> = some.iter().map(|one| format!("topic={}", encoded(one))).collect();
+        streams.push(open(&router, query.join("&"), None).await);
+    }
+    let mut costs = Vec::new();
+    for new in [true, false] {
+        let topic = |at| format!("https://example.com/other/{}", if new { at } else { 0 });
+        publish(&hub, &topic(0), false).await;
+        let begun = ProcessTime::now();
+        for at in 0..PUBLISHES {
+            publish(&hub, &topic(at), false).await;
+        }
+        settle().await;
+        costs.push(micros(begun.elapsed(), PUBLISHES));
+    }
+    println!("| {name} | {} | {} |", costs[0], costs[1]);
+    hub.stop().await;
+}
+
+async fn deliveries(name: &str, token: impl Fn(usize) -> Option<String>, private: bool) {
+    const SUBSCRIBERS: usize = 10_000;
+    const ROUNDS: usize = 20;
+    let (hub, router) = hub().await;
+    let before = memory();
+    let mut streams = Vec::new();
+    for at in 0..SUBSCRIBERS {
+        let query = format!("topic={}", encoded("https://example.com/all"));
+        streams.push(open(&router, query, token(at)).await);
+    }
+    let each = memory().saturating_sub(before) as f64 / SUBSCRIBERS as f64 / 1024.0;
+    let mut costs = Vec::new();
+    for private in [false, private] {
+        let mut spent = Duration::ZERO;
+        for _ in 0..ROUNDS {
+            let begun = ProcessTime::now();
+            publish(&hub, "https://example.com/all", private).await;
+            for stream in &mut streams {
+                stream.frame().await.expect("a frame").expect("no error");
+            }
+            spent += begun.elapsed();
+        }
+        costs.push(micros(spent, ROUNDS * SUBSCRIBERS));
+    }
+    let second = if private { costs[1].as_str() } else { "nobody may read it" };
+    println!("| {name} | {} | {second} | {each:.2} |", costs[0]);
+    drop(streams);
+    hub.stop().await;
+}
+
+async fn publish(hub: &Hub, topic: &str, private: bool) {
+    let update = Update::new(topic, Event::new("x".repeat(64)));
+    let update = if private { update.private() } else { update };
+    hub.publish(update).await.expect("the hub takes it");
+}
+
+/// Until the shard has routed all.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+fn micros(time: Duration, count: usize) -> String {
+    format!("{:.2}", time.as_secs_f64() * 1e6 / count as f64)
+}
+
+/// Bytes of memory that the process has.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = status.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a number");
+    pages * 4096
+}

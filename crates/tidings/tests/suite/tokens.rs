@@ -1,0 +1,225 @@
+//! Keys and tokens as an operator has them: flags, files, environment, and `tidings token`.
+
+use std::process::Command;
+
+use crate::hub::{File, Hub, tidings};
+
+const SECRET: &str = "!ChangeThisMercureHubJWTSecretKey!";
+const ES256_PRIVATE: &str = include_str!("../../../tidings-hub/src/access/key_set/p256.pem");
+
+/// What the command prints that has to succeed.
+fn printed(arguments: &[&str]) -> String {
+    let ended = tidings(arguments);
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.out, ended.error);
+    ended.out
+}
+
+fn token(arguments: &[&str]) -> String {
+    let mut all = vec!["token", "--key", SECRET];
+    all.extend(arguments);
+    printed(&all).trim().to_owned()
+}
+
+fn wrong(arguments: &[&str], says: &str) {
+    let ended = tidings(arguments);
+    assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.error);
+    assert!(ended.error.contains(says), "{arguments:?}: {}", ended.error);
+    for secret in [SECRET, "PRIVATE"] {
+        assert!(!ended.error.contains(secret), "{}", ended.error);
+    }
+}
+
+#[test]
+fn a_token_that_is_made_here_is_taken_there_in_both_dialects() {
+    let audience = "https://h.test/.well-known/mercure";
+    let hub = Hub::with(&[
+        "--publisher-key",
+        SECRET,
+        "--subscriber-key",
+        SECRET,
+        "--issuer",
+        "https://a.test",
+        "--audience",
+        audience,
+    ]);
+    let new = ["--dialect", "1.0", "--issuer", "https://a.test", "--audience", audience];
+    let mut reader = vec!["--subscribe", "urlpattern:https://a.test/books/:id"];
+    reader.extend(new);
+    let mut writer = vec!["--publish", "*"];
+    writer.extend(new);
+    let topic = "https://a.test/books/1";
+    for (reads, writes) in [
+        (token(&["--subscribe", "https://a.test/books/{id}"]), token(&["--publish", topic])),
+        (token(&reader), token(&writer)),
+    ] {
+        let bearer = format!("authorization: Bearer {reads}\r\n");
+        let mut stream = hub.subscribe_with(&format!("topic={topic}"), &bearer);
+        let url = hub.url();
+        printed(&["publish", topic, "secret", "--private", "--hub", &url, "--token", &writes]);
+        assert_eq!(stream.event().data, "secret");
+        let ended = tidings(&["publish", "other", "x", "--hub", &url, "--token", &reads]);
+        assert_eq!(ended.code, Some(3), "{}", ended.error);
+    }
+    let ended = tidings(&["publish", topic, "x", "--hub", &hub.url()]);
+    assert_eq!(ended.code, Some(3), "{}", ended.error);
+    assert!(ended.error.contains("no token came"), "{}", ended.error);
+}
+
+#[test]
+fn a_private_key_in_a_file_signs_what_its_public_one_verifies() {
+    let private = File::new(ES256_PRIVATE);
+    let public = Command::new("openssl")
+        .args(["pkey", "-pubout", "-in", private.path()])
+        .output()
+        .expect("openssl is there");
+    let public = File::new(&String::from_utf8(public.stdout).expect("PEM is text"));
+    let made = printed(&["token", "--subscribe", "*", "--key-file", private.path()]);
+    let inspect = ["token", "inspect", made.trim(), "--subscriber-key-file", public.path()];
+    let said = printed(&inspect);
+    assert!(said.contains("ES256") && said.contains("to subscribe: taken"), "{said}");
+    assert!(said.contains("to publish: refused: there is no key"), "{said}");
+}
+
+#[test]
+fn inspecting_a_token_says_why_a_hub_would_refuse_it() {
+    let refused = |token: &str, flags: &[&str], says: &str| {
+        let mut arguments = vec!["token", "inspect", token, "--subscriber-key", SECRET];
+        arguments.extend(flags);
+        let ended = tidings(&arguments);
+        assert_eq!(ended.code, Some(3), "{}{}", ended.out, ended.error);
+        assert!(ended.out.contains(says), "{says:?} is not said: {}", ended.out);
+    };
+    let good = token(&["--subscribe", "a", "--payload", "{\"user\":5}"]);
+    let said = printed(&["token", "inspect", &good]);
+    for words in ["Mercure 0.x", "HS256", "\"user\": 5", "expires: in", "Not verified"] {
+        assert!(said.contains(words), "{words:?} is not said: {said}");
+    }
+    refused("junk", &[], "three parts");
+    refused(&format!("{good}x"), &[], "signature");
+    refused(&token(&["--subscribe", "a", "--expires", "0s"]), &[], "expired");
+    refused(&good, &["--dialect", "1.0"], "--dialect");
+    let new = |audience: &str, issuer: &str| {
+        token(&["--dialect", "1.0", "--subscribe", "a", "--audience", audience, "--issuer", issuer])
+    };
+    let hub = ["--audience", "h", "--issuer", "i"];
+    refused(&new("other", "i"), &hub, "aud");
+    refused(&new("h", "other"), &hub, "iss");
+    refused(&new("h", "i"), &[], "iss");
+}
+
+#[test]
+fn a_token_that_makes_no_sense_is_not_made() {
+    wrong(&["token", "--key", SECRET], "--publish and --subscribe");
+    wrong(&["token", "--publish", "*"], "--key-file");
+    wrong(&["token", "--publish", "*", "--key", "short"], "256");
+    wrong(&["token", "--publish", "*", "--key", SECRET, "--algorithm", "HS512"], "512");
+    wrong(&["token", "--publish", "*", "--key", SECRET, "--algorithm", "RS256"], "PEM");
+    wrong(&["token", "--publish", "*", "--key", SECRET, "--algorithm", "none"], "no algorithm");
+    wrong(&["token", "--publish", "*", "--key", SECRET, "--expires", "soon"], "--expires");
+    wrong(&["token", "--publish", "*", "--key", SECRET, "--payload", "{"], "JSON");
+    wrong(&["token", "--publish", "*", "--key", SECRET, "--dialect", "1.0"], "--audience");
+    wrong(&["token", "--publish", "*", "--key-file", "/no/such/file"], "/no/such/file");
+}
+
+#[test]
+fn a_hub_that_nobody_could_use_or_that_contradicts_itself_does_not_start() {
+    let check = |flags: &[&str], says: &str| {
+        let mut arguments = vec!["serve", "--listen", "127.0.0.1:0"];
+        arguments.extend(flags);
+        wrong(&arguments, says);
+    };
+    check(&["--publisher-key", SECRET], "--subscriber-key");
+    check(&["--subscriber-key", SECRET], "--publisher-key");
+    check(
+        &["--publisher-key", "short", "--anonymous-subscribe"],
+        "the publisher key: the key has 40 bits",
+    );
+    check(&["--publisher-key", SECRET, "--publisher-key-file", "x"], "leave one");
+    check(&["--publisher-key-file", "/no/such/file"], "/no/such/file");
+    check(&["--publisher-algorithm", "HS256"], "no key");
+    check(&["--publisher-key", ES256_PRIVATE, "--anonymous-subscribe"], "private one");
+    check(&["--issuer", "i", "--audience", "a"], "no keys");
+    let keys = ["--publisher-key", SECRET, "--subscriber-key", SECRET];
+    let with = |flags: &[&'static str], says: &str| check(&[&keys[..], flags].concat(), says);
+    with(&["--issuer", "i"], "--audience");
+    with(&["--audience", "a"], "--issuer");
+    with(&["--issuer", "i", "--issuer", "i", "--audience", "a"], "twice");
+    with(&["--dialect", "1.0"], "--issuer");
+    with(
+        &["--dialect", "1.0", "--issuer", "i", "--audience", "a", "--query-tokens"],
+        "--query-tokens",
+    );
+    with(&["--jwks-url", "http://127.0.0.1/", "--jwks-allow-internal"], "--issuer");
+    with(
+        &["--issuer", "i", "--audience", "a", "--jwks-url", "http://127.0.0.1/"],
+        "--jwks-allow-internal",
+    );
+    with(&["--hub-url", "h.test"], "--hub-url");
+    with(&["--cookie-name", "a b"], "cookie");
+    check(&["--presence-events"], "--subscriber-key");
+    let config = File::new("[access]\npublisher_kye = \"x\"");
+    let ended = tidings(&["serve", "--listen", "127.0.0.1:0", "--config", config.path()]);
+    assert!(ended.error.contains("access.publisher_key"), "{}", ended.error);
+}
+
+#[test]
+fn a_configuration_file_says_all_that_flags_do() {
+    let key = File::new(&format!("{SECRET}\n"));
+    let config = File::new(&format!(
+        "[access]\npublisher_key_file = {key:?}\nsubscriber_key_file = {key:?}\n\
+         audience = \"https://h.test/.well-known/mercure\"\ndialect = \"all\"\n\
+         anonymous_subscribe = true\n\
+         [[access.issuers]]\nname = \"https://own.test\"\nkey = \"the issuer's own secret, long enough\"\n\
+         [presence]\nevents = true\n",
+        key = key.path()
+    ));
+    let hub = Hub::with(&["--config", config.path()]);
+    let publishes = token(&["--publish", "*"]);
+    printed(&["publish", "a", "x", "--hub", &hub.url(), "--token", &publishes]);
+    let own = printed(&[
+        "token",
+        "--key",
+        "the issuer's own secret, long enough",
+        "--dialect",
+        "1.0",
+        "--publish",
+        "*",
+        "--issuer",
+        "https://own.test",
+        "--audience",
+        "https://h.test/.well-known/mercure",
+    ]);
+    printed(&["publish", "a", "x", "--hub", &hub.url(), "--token", own.trim()]);
+}
+
+#[test]
+fn the_environment_of_other_hubs_of_mercure_is_read() {
+    let hub = Hub::with_environment(&[
+        ("MERCURE_PUBLISHER_JWT_KEY", SECRET),
+        ("MERCURE_SUBSCRIBER_JWT_KEY", SECRET),
+    ]);
+    let ended = tidings(&["publish", "a", "x", "--hub", &hub.url()]);
+    assert_eq!(ended.code, Some(3), "{}", ended.error);
+    let publishes = token(&["--publish", "*"]);
+    printed(&["publish", "a", "x", "--hub", &hub.url(), "--token", &publishes]);
+}
+
+#[test]
+fn neither_keys_nor_tokens_reach_the_log() {
+    let hub =
+        Hub::with(&["--publisher-key", SECRET, "--anonymous-subscribe", "--query-tokens", "-vv"]);
+    let bad = token(&["--publish", "*", "--expires", "0s"]);
+    let good = token(&["--publish", "*"]);
+    for token in [&good, &bad] {
+        tidings(&["publish", "a", "x", "--hub", &hub.url(), "--token", token]);
+    }
+    hub.get(&format!("/.well-known/mercure?topic=a&authorization={bad}"));
+    let metrics = hub.get("/metrics").text();
+    let mut log = hub.log_until("a token was refused");
+    log.extend(hub.log_until("a token was refused"));
+    let log = log.join("\n");
+    assert!(log.contains("expired"), "{log}");
+    for secret in bad.split('.').chain(good.split('.')).chain([SECRET]) {
+        assert!(!log.contains(secret) && !metrics.contains(secret), "{secret}: {log}");
+    }
+}

@@ -1,0 +1,27 @@
+// The installed Chromium, driven from outside: nothing is downloaded.
+
+import { existsSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+
+/** @returns {Promise<import("playwright-core").Browser>} */
+export async function launch() {
+  if (!existsSync(executablePath)) {
+    throw new Error(`there is no Chromium at ${executablePath}: install it, or name one in CHROMIUM`);
+  }
+  return chromium.launch({
+    executablePath,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+    // A page that is left must be kept as in a person's browser: that is when it holds its streams.
+    ignoreDefaultArgs: ["--disable-back-forward-cache"],
+  });
+}

@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch } from "./chromium.js";
+import { launch } from "../../e2e/chromium.js";
 import { Server, stream } from "./server.js";
-import { until } from "./until.js";
+import { until } from "../../e2e/until.js";
 
-/** @type {import("playwright-core").Browser} */
+/** @type {import("../../e2e/node_modules/playwright-core/index.js").Browser} */
 let browser;
 before(async () => {
   browser = await launch();
@@ -46,11 +46,11 @@ async function pageOf(t, server) {
   return page;
 }
 
-/** @param {import("playwright-core").Page} page */
+/** @param {import("../../e2e/node_modules/playwright-core/index.js").Page} page */
 const logOf = (page) => /** @type {Promise<any[]>} */ (page.evaluate("log"));
 
 /**
- * @param {import("playwright-core").Page} page
+ * @param {import("../../e2e/node_modules/playwright-core/index.js").Page} page
  * @param {string} kind
  * @param {number} [count]
  */

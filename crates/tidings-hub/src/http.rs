@@ -1,6 +1,8 @@
 //! The only place that knows HTTP: requests to calls of the hub, and its answers to
 //! responses.
 
+mod asset;
+mod browser;
 mod clock;
 mod connection;
 mod health;
@@ -63,7 +65,7 @@ fn routes(hub: &Hub) -> Router {
         );
     }
     let streams = streams.layer(DefaultBodyLimit::disable()).layer(cors(hub));
-    let router = streams.merge(page::routes());
+    let router = streams.merge(page::routes()).merge(browser::routes());
     let router = if options.admin { router.merge(health::routes()) } else { router };
     router.layer(middleware::from_fn_with_state(app.clone(), origin::guard)).with_state(app)
 }

@@ -6,9 +6,11 @@ import { after, before, test } from "node:test";
 import { launch } from "../../e2e/chromium.js";
 import { Hub } from "../../e2e/hub.js";
 import { until } from "../../e2e/until.js";
+import { Server, stream } from "./server.js";
 
 /** How often each fault is met. All of them: `SHARE_ROUNDS=20`. */
 const ROUNDS = Number(process.env.SHARE_ROUNDS ?? 3);
+/** Published meanwhile. */
 const EVENTS_PER_SECOND = 200;
 
 /**
@@ -252,62 +254,181 @@ test("a listener whose topic is refused costs the others nothing", async (t) => 
   await until("the event", () => first.evaluate(`seen["${topic("a")}"].length === 1`));
 });
 
-/** What can happen to the tab that created the worker. */
+/**
+ * What can happen to the tab that created the worker. `back` brings it back, if it can be.
+ *
+ * @type {Record<string, (page: Page) => Promise<(() => Promise<unknown>) | null>>}
+ */
 const faults = {
-  closed: async (/** @type {Page} */ page) => page.close(),
-  crashed: async (/** @type {Page} */ page) => {
+  closed: async (page) => {
+    await page.close();
+    return null;
+  },
+  crashed: async (page) => {
     const session = await page.context().newCDPSession(page);
     const gone = new Promise((resolve) => page.once("crash", resolve));
     session.send("Page.crash").catch(() => {});
     await gone;
-    await page.close();
+    return null;
+  },
+  frozen: async (page) => {
+    const session = await page.context().newCDPSession(page);
+    await session.send("Page.setWebLifecycleState", { state: "frozen" });
+    return () => session.send("Page.setWebLifecycleState", { state: "active" });
+  },
+  "sent to the back/forward cache": async (page) => {
+    await page.goto(`${new URL(page.url()).origin}/readyz`);
+    return () => page.goBack({ waitUntil: "commit" });
   },
 };
 
 for (const [name, fault] of Object.entries(faults)) {
-  test(`the tab that holds the connection is ${name}: the others lose, repeat and reorder nothing`, async (t) => {
-    const { hub, context, tabs } = await tabsOf(t, 0);
-    const names = [topic(0), topic(1), topic(2)];
-    /** @type {[Page, string][]} */
-    const rest = [];
-    // The first creates the worker.
-    let creator = await tabOf(context, hub);
-    await watch(creator, [topic("own")]);
-    await opened(creator);
-    for (const one of names) {
-      const page = await tabOf(context, hub);
-      rest.push([page, one]);
-      await watch(page, [one]);
-      await opened(page);
-    }
-    const publisher = new Publisher(hub, names);
-    t.after(() => publisher.stop());
+  test(`the tab that holds the connection is ${name}: nothing is lost, repeated or reordered`, async (t) => {
+    const hub = await Hub.start(t);
     /** @type {number[]} */
     const silences = [];
     for (let round = 0; round < ROUNDS; round += 1) {
-      const [any, one] = /** @type {[Page, string]} */ (rest[0]);
-      const before = await any.evaluate(`seen["${one}"].length`);
-      await until("events", async () => Number(await any.evaluate(`seen["${one}"].length`)) > Number(before) + 10);
-      for (const [page] of rest) await page.evaluate("gaps.length = 0");
-      await fault(creator);
-      const after = await any.evaluate(`seen["${one}"].length`);
-      await until("events", async () => Number(await any.evaluate(`seen["${one}"].length`)) > Number(after) + 20);
-      for (const [page] of rest) silences.push(Number(await page.evaluate("Math.max(...gaps)")));
-      await until("one connection", async () => (await hub.subscribers()) === 1);
-      // After a crash the next worker belongs to one of the others: all get a new first tab.
-      creator = await tabOf(context, hub);
-      await watch(creator, [topic("own")]);
+      // A worker of its own for each round, so that it is always the creator that it happens to.
+      const context = await browser.newContext();
+      const creator = await tabOf(context, hub);
+      await watch(creator, [topic(0), topic("own")]);
       await opened(creator);
-      if (name === "crashed") {
-        const [page, topicOfPage] = /** @type {[Page, string]} */ (rest.shift());
-        rest.push([page, topicOfPage]);
+      /** @type {[Page, string][]} */
+      const others = [[await tabOf(context, hub), topic(1)], [await tabOf(context, hub), topic(2)]];
+      for (const [page, one] of others) await watch(page, [one]);
+      for (const [page] of others) await opened(page);
+      const publisher = new Publisher(hub, [topic(0), topic(1), topic(2)]);
+      try {
+        const [[any, one]] = /** @type {[[Page, string]]} */ (others);
+        const more = async (/** @type {number} */ count) => {
+          const before = Number(await any.evaluate(`seen["${one}"].length`));
+          await until("events", async () => Number(await any.evaluate(`seen["${one}"].length`)) >= before + count);
+        };
+        await more(20);
+        for (const [page] of others) await page.evaluate("gaps.length = 0");
+        const back = await fault(creator);
+        await more(50);
+        for (const [page] of others) silences.push(Number(await page.evaluate("Math.max(...gaps)")));
+        if (name === "crashed") {
+          for (const [page] of others) assert.ok(await page.evaluate("log.some((line) => line.includes('is gone'))"));
+        }
+        await back?.();
+        if (back) await more(20);
+        await until("one connection", async () => (await hub.subscribers()) === 1);
+        await publisher.stop();
+        await checkAll(publisher, back ? [...others, [creator, topic(0)]] : others);
+      } finally {
+        await publisher.stop();
+        await context.close();
       }
     }
-    await publisher.stop();
-    await checkAll(publisher, rest);
-    t.diagnostic(`${ROUNDS} rounds, longest silence of each tab and round: p50 ${Math.round(middle(silences))} ms, max ${Math.round(Math.max(...silences))} ms`);
+    t.diagnostic(`${ROUNDS} rounds; longest silence of each other tab: p50 ${Math.round(middle(silences))} ms, max ${Math.round(Math.max(...silences))} ms`);
   });
 }
+
+test("the hub is killed and started again: all tabs are told of the reset, and go on", async (t) => {
+  const { hub, tabs } = await tabsOf(t, 3);
+  for (const [n, page] of tabs.entries()) await watch(page, [topic(n)], "{ reconnect: { reconnectionMs: 200 } }");
+  for (const page of tabs) await opened(page);
+  await hub.publish({ topic: topic(0), data: "before" });
+  await hub.kill();
+  for (const page of tabs) await until("the loss", () => page.evaluate("sources[0].readyState === 0"));
+  const next = await Hub.start(t, { listen: hub.listen });
+  for (const page of tabs) await opened(page);
+  assert.equal(await next.subscribers(), 1);
+  for (const [n, page] of tabs.entries()) {
+    await next.publish({ topic: topic(n), data: "after" });
+    await until("the event after", () => page.evaluate(`seen["${topic(n)}"].at(-1) === "after"`));
+    await until("the reset", () => page.evaluate("log.some((line) => line.includes('reset'))"));
+  }
+});
+
+test("where there are no locks, a crash is noticed by the silence, and nothing is lost", async (t) => {
+  const { hub, context } = await tabsOf(t, 0);
+  await context.addInitScript("delete Navigator.prototype.locks");
+  const creator = await tabOf(context, hub);
+  await watch(creator, [topic("own")]);
+  await opened(creator);
+  const page = await tabOf(context, hub);
+  assert.equal(await page.evaluate("navigator.locks"), undefined);
+  await watch(page, [topic(1)]);
+  await opened(page);
+  const publisher = new Publisher(hub, [topic(1)]);
+  t.after(() => publisher.stop());
+  await until("events", () => page.evaluate(`seen["${topic(1)}"].length > 50`));
+  await page.evaluate("gaps.length = 0");
+  await faults.crashed?.(creator);
+  await until("it is noticed", () => page.evaluate("log.some((line) => line.includes('is gone'))"));
+  await publisher.stop();
+  await checkAll(publisher, [[page, topic(1)]]);
+  t.diagnostic(`silence ${Math.round(Number(await page.evaluate("Math.max(...gaps)")))} ms`);
+});
+
+test("where there is no SharedWorker, each tab has its own stream, and one warning", async (t) => {
+  const { hub, context } = await tabsOf(t, 0);
+  await context.addInitScript("delete window.SharedWorker");
+  /** @type {string[]} */
+  const warnings = [];
+  context.on("console", (message) => message.type() === "warning" && warnings.push(message.text()));
+  const page = await tabOf(context, hub);
+  await watch(page, [topic("a")]);
+  await watch(page, [topic("b")]);
+  await opened(page);
+  assert.equal(await hub.subscribers(), 2);
+  assert.equal(warnings.length, 1, warnings.join());
+  await hub.publish({ topic: topic("b"), data: "1" });
+  await until("the event", () => page.evaluate(`seen["${topic("b")}"].length === 1`));
+});
+
+test("a worker whose script can't be loaded is no end: each tab has its own stream", async (t) => {
+  const { hub, tabs } = await tabsOf(t, 1);
+  const [page] = /** @type {[Page]} */ (tabs);
+  await watch(page, [topic("a")], `{ worker: "/nothing/is/here.js" }`);
+  await opened(page);
+  assert.equal(await hub.subscribers(), 1);
+});
+
+test("a shared stream of any URL is shared too, and asks a tab for a new token when the old one ends", async (t) => {
+  const server = await Server.start(t);
+  let valid = "Bearer 1";
+  let number = 0;
+  /** @type {Set<import("node:http").ServerResponse>} */
+  const streams = new Set();
+  server.routes.set("/sse", (request, response) => {
+    if (request.headers.authorization !== valid) return void response.writeHead(401).end("expired");
+    streams.add(stream(response, "retry: 100\n\n"));
+    response.on("close", () => streams.delete(response));
+  });
+  const send = () => {
+    number += 1;
+    for (const response of streams) response.write(`id: ${number}\ndata: ${number}\n\n`);
+  };
+  const context = await browser.newContext();
+  t.after(() => context.close());
+  const pages = [];
+  for (let n = 0; n < 2; n += 1) {
+    const page = await context.newPage();
+    pages.push(page);
+    await page.goto(server.origin);
+    await page.evaluate(`(async () => {
+      const { default: EventSourceWrapper } = await import("/tidings/browser/index.js");
+      window.seen = []; window.token = 1;
+      window.source = new EventSourceWrapper("/sse", { shared: true, headers: async () => ({ Authorization: "Bearer " + token }) });
+      source.onMessage(({ data }) => seen.push(data));
+    })()`);
+    await until("it is open", () => page.evaluate("source.readyState === 1"));
+  }
+  send();
+  for (const page of pages) await until("the first", () => page.evaluate("seen.join() === '1'"));
+  valid = "Bearer 2";
+  for (const page of pages) await page.evaluate("token = 2");
+  for (const response of streams) response.destroy();
+  streams.clear();
+  await until("it is opened again", () => streams.size === 1);
+  send();
+  for (const page of pages) await until("the second", () => page.evaluate("seen.join() === '1,2'"));
+  assert.equal(server.seen("/sse").length, 2);
+});
 
 /** @param {number[]} numbers */
 function middle(numbers) {

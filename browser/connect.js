@@ -29,7 +29,7 @@ export async function readWithFetch(subscription, signal) {
   let limitMs = policy.once ? Infinity : policy.answerMaxMs;
   const timer = setInterval(() => {
     if (Date.now() - seenAt < limitMs) return;
-    late = "Nothing came for too long";
+    late = "silent for too long";
     abort();
   }, Math.min(LOOK_MS, limitMs, subscription.silenceMaxMs));
   try {
@@ -44,23 +44,23 @@ export async function readWithFetch(subscription, signal) {
         // One chunk may hold more events after the one whose listener closed the stream.
         onEvent: (event) => signal.aborted || (taken = subscription.receive(event)),
         onRetry: (milliseconds) => subscription.reconnect.retry(milliseconds),
-        onDiscarded: () => sink.onDiscarded?.(),
+        onDiscarded: sink.onDiscarded,
       },
-      { eventCharactersMax },
+      { eventCharactersMax, lastEventId },
     );
-    decoder.lastEventId = lastEventId;
-    const reader = response.body?.getReader();
-    for (let chunk; !signal.aborted && (chunk = await reader?.read())?.value; ) {
-      decoder.push(chunk.value);
+    await read(response, async (chunk) => {
+      decoder.push(chunk);
+      if (signal.aborted) return false;
       subscription.lastEventId = decoder.lastEventId;
       await taken;
       taken = undefined;
       seenAt = Date.now();
       limitMs = subscription.silenceMaxMs;
-    }
-    return decoder.end() ? failure("lost", "The stream ended in the middle of an event") : failure("ended", "The stream ended");
+      return true;
+    });
+    return decoder.isUnfinished ? failure("lost", "ended within an event") : failure("ended");
   } catch (cause) {
-    return failure("lost", late || "The connection was lost", { cause });
+    return failure("lost", late, { cause });
   } finally {
     clearInterval(timer);
     abort();
@@ -76,33 +76,32 @@ export async function readWithFetch(subscription, signal) {
  * @returns {Promise<Response | Failure>}
  */
 export async function connect({ url, method = "GET", body, headers: given, withCredentials, fetch = globalThis.fetch }, lastEventId, signal) {
-  /** @type {RequestInit} */
-  let init;
+  /** @type {Headers} */
+  let headers;
   try {
-    const headers = new Headers(typeof given === "function" ? await given() : given);
+    headers = new Headers(typeof given === "function" ? await given() : given);
     if (!headers.has("Accept")) headers.set("Accept", "text/event-stream");
     // A header's value is bytes, which `fetch` takes as characters below 256.
     if (lastEventId) headers.set("Last-Event-ID", String.fromCharCode(...new TextEncoder().encode(lastEventId)));
-    // As every browser's EventSource: on the wire it is `Cache-Control: no-cache`.
-    init = { method, body: body ?? null, headers, signal, cache: "no-store", credentials: withCredentials ? "include" : "same-origin" };
   } catch (cause) {
-    return failure("headers", "The request's headers could not be made", { cause });
+    return failure("headers", "", { cause });
   }
+  /** @param {RequestInit} [more] */
+  const ask = (more) =>
+    // As every browser's EventSource: on the wire `no-store` is `Cache-Control: no-cache`.
+    fetch(url, { method, body: body ?? null, headers, signal, cache: "no-store", credentials: withCredentials ? "include" : "same-origin", ...more });
   try {
-    return await judge(await fetch(url, init));
+    return await judge(await ask());
   } catch (cause) {
     try {
       // A request that may not read the answer succeeds where only CORS stands in between.
       if (method !== "GET" || new URL(url).origin === location.origin) throw cause;
-      const stop = new AbortController();
-      signal.addEventListener("abort", () => stop.abort());
-      await fetch(url, { mode: "no-cors", cache: "no-store", credentials: "omit", signal: stop.signal });
-      stop.abort();
+      await ask({ method: "HEAD", mode: "no-cors", headers: {} });
     } catch {
-      return failure("unreachable", "There was no answer", { cause });
+      return failure("unreachable", "", { cause });
     }
     // The server may have come back just now. If this fails once more, it is not the network.
-    return fetch(url, init).then(judge, () => failure("cors", "The server does not let this page read the stream", { cause }));
+    return ask().then(judge, () => failure("cors", "", { cause }));
   }
 }
 
@@ -111,27 +110,30 @@ export async function connect({ url, method = "GET", body, headers: given, withC
  * @returns {Promise<Response | Failure>}
  */
 async function judge(response) {
-  const { status, headers, body: stream } = response;
+  const { status, headers } = response;
   const type = headers.get("Content-Type") ?? "none";
   const isFine = status === 200;
   if (isFine && /^\s*text\/event-stream\s*(;|$)/i.test(type)) return response;
   const retryAfterMs = retryAfter(headers.get("Retry-After"), Date.now());
+  const utf8 = new TextDecoder();
   let body = "";
-  const reader = stream?.getReader();
-  const cancel = () => reader?.cancel().catch(() => {});
-  const timer = setTimeout(cancel, BODY_MS_MAX);
-  try {
-    const utf8 = new TextDecoder();
-    for (let chunk; body.length < BODY_CHARACTERS_MAX && (chunk = await reader?.read())?.value; ) {
-      body += utf8.decode(chunk.value, { stream: true });
-    }
-  } catch {
-    // What had come before the body broke off is told all the same.
-  }
-  clearTimeout(timer);
-  cancel();
+  const beginning = read(response, (chunk) => {
+    body += utf8.decode(chunk, { stream: true });
+    return body.length < BODY_CHARACTERS_MAX;
+  });
+  // What comes before the body breaks off is told all the same.
+  await Promise.race([beginning.catch(() => {}), new Promise((resolve) => setTimeout(resolve, BODY_MS_MAX))]);
   body = body.slice(0, BODY_CHARACTERS_MAX);
-  return failure(isFine ? "not-a-stream" : "refused", `The answer is ${status}, of the type ${type}`, { status, body, retryAfterMs });
+  return failure(isFine ? "not-a-stream" : "refused", `status ${status}, ${type}`, { status, body, retryAfterMs });
+}
+
+/**
+ * @param {Response} response
+ * @param {(chunk: Uint8Array) => boolean | Promise<boolean>} take whether to go on
+ */
+async function read({ body }, take) {
+  const reader = body?.getReader();
+  for (let chunk; (chunk = await reader?.read())?.value && (await take(chunk.value)); );
 }
 
 /**

@@ -28,10 +28,10 @@ const EVENT_CHARACTERS_MAX = 16 * 1024 * 1024;
  * @property {() => void} [onDiscarded] an event was larger than the limit
  */
 
-/** Reads one event stream after another, each in chunks of any size. */
+/** Reads one event stream, in chunks of any size. */
 export class Decoder {
   /** That of the last event that had one and has ended: what to send as `Last-Event-ID`. */
-  lastEventId = "";
+  lastEventId;
 
   #sink;
   #charactersMax;
@@ -55,8 +55,10 @@ export class Decoder {
    * @param {DecoderSink} sink
    * @param {object} [options]
    * @param {number} [options.eventCharactersMax] default: 16 Mi
+   * @param {string} [options.lastEventId] that of the connection before, which goes on here
    */
-  constructor(sink, { eventCharactersMax = EVENT_CHARACTERS_MAX } = {}) {
+  constructor(sink, { eventCharactersMax = EVENT_CHARACTERS_MAX, lastEventId = "" } = {}) {
+    this.lastEventId = lastEventId;
     this.#sink = sink;
     this.#charactersMax = eventCharactersMax;
   }
@@ -98,18 +100,11 @@ export class Decoder {
   }
 
   /**
-   * Ends this stream, and makes ready for that of the next connection. What has begun and not
-   * ended is no event, and its id does not count.
-   *
-   * @returns {boolean} whether something had begun
+   * Whether something has begun and not ended. At the end of the stream that is no event, and its
+   * id does not count.
    */
-  end() {
-    const unfinished = this.#begun !== "" || this.#characters > 0;
-    this.#utf8 = new TextDecoder();
-    this.#begun = "";
-    this.#afterCr = false;
-    this.#clear();
-    return unfinished;
+  get isUnfinished() {
+    return this.#begun !== "" || this.#characters > 0;
   }
 
   /** @param {string} text of a line whose end has not come yet */

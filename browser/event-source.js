@@ -30,11 +30,14 @@ const POLICY = {
  * event id needs `Access-Control-Allow-Headers: Last-Event-ID`.
  */
 export class FetchEventSource extends EventTarget {
-  #url;
-  #withCredentials;
   #subscription;
-  /** @type {Map<string, { handler: Handler, listener: (event: Event) => void }>} */
-  #handlers = new Map();
+  /** @type {Record<string, Handler>} */
+  #handlers = {};
+  // One listener for all of them: it takes its place among the others when it is first added.
+  #call = (/** @type {Event} */ event) => {
+    const handler = this.#handlers[event.type];
+    if (typeof handler === "function") handler.call(this, event);
+  };
 
   /**
    * @param {string | URL} url
@@ -43,21 +46,14 @@ export class FetchEventSource extends EventTarget {
    */
   constructor(url, init = {}) {
     super();
-    this.#url = absolute(url);
-    // Anything that can be converted is taken, also nothing, as a dictionary of Web IDL.
-    const { withCredentials, headers, fetch } = init ?? {};
-    this.#withCredentials = Boolean(withCredentials);
+    const address = absolute(url);
     let origin = "";
+    const error = () => this.dispatchEvent(new Event("error"));
     this.#subscription = new Subscription(
       readWithFetch,
-      {
-        url: this.#url,
-        withCredentials: this.#withCredentials,
-        ...(headers && { headers }),
-        ...(fetch && { fetch }),
-      },
+      { ...init, url: address, method: "GET", body: null },
       // No request of another scheme ever has an answer.
-      /^(https?|blob|data):/.test(this.#url) ? POLICY : { ...POLICY, once: true },
+      /^(https?|blob|data):/.test(address) ? POLICY : { ...POLICY, once: true },
       {
         onOpen: (finalUrl) => {
           origin = new URL(finalUrl).origin;
@@ -66,18 +62,18 @@ export class FetchEventSource extends EventTarget {
         onEvent: ({ type, data, lastEventId }) => {
           this.dispatchEvent(new MessageEvent(type, { data, lastEventId, origin }));
         },
-        onFailure: () => this.dispatchEvent(new Event("error")),
-        onEnd: () => this.dispatchEvent(new Event("error")),
+        onFailure: error,
+        onEnd: error,
       },
     );
   }
 
   get url() {
-    return this.#url;
+    return this.#subscription.request.url;
   }
 
   get withCredentials() {
-    return this.#withCredentials;
+    return Boolean(this.#subscription.request.withCredentials);
   }
 
   /** @returns {number} 0 connecting, 1 open, 2 closed */
@@ -90,7 +86,7 @@ export class FetchEventSource extends EventTarget {
   }
 
   get onopen() {
-    return this.#handler("open");
+    return this.#handlers.open ?? null;
   }
 
   /** @param {Handler} handler */
@@ -99,7 +95,7 @@ export class FetchEventSource extends EventTarget {
   }
 
   get onmessage() {
-    return this.#handler("message");
+    return this.#handlers.message ?? null;
   }
 
   /** @param {Handler} handler */
@@ -108,7 +104,7 @@ export class FetchEventSource extends EventTarget {
   }
 
   get onerror() {
-    return this.#handler("error");
+    return this.#handlers.error ?? null;
   }
 
   /** @param {Handler} handler */
@@ -117,41 +113,16 @@ export class FetchEventSource extends EventTarget {
   }
 
   /**
-   * @param {string} type
-   * @returns {Handler}
-   */
-  #handler(type) {
-    return this.#handlers.get(type)?.handler ?? null;
-  }
-
-  /**
-   * An event handler attribute (HTML 8.1.8.1): it takes its place among the listeners when it is
-   * first set, and keeps it until it is set to nothing.
+   * An event handler attribute (HTML 8.1.8.1): any object is kept, and one that can be called is.
    *
    * @param {string} type
-   * @param {unknown} value
+   * @param {Handler} value
    */
   #setHandler(type, value) {
-    const there = this.#handlers.get(type);
-    const callable = typeof value === "function" || (typeof value === "object" && value !== null);
-    if (!callable) {
-      if (there) this.removeEventListener(type, there.listener);
-      this.#handlers.delete(type);
-      return;
-    }
-    const handler = /** @type {Handler} */ (value);
-    if (there) {
-      there.handler = handler;
-      return;
-    }
-    const entry = {
-      handler,
-      listener: (/** @type {Event} */ event) => {
-        if (typeof entry.handler === "function") entry.handler.call(this, event);
-      },
-    };
-    this.#handlers.set(type, entry);
-    this.addEventListener(type, entry.listener);
+    const handler = Object(value) === value ? value : null;
+    this.#handlers[type] = handler;
+    if (handler) this.addEventListener(type, this.#call);
+    else this.removeEventListener(type, this.#call);
   }
 
   // For types only: below they become what constants of Web IDL are.

@@ -14,14 +14,33 @@
  * @property {string} message a sentence for a log
  * @property {number} status of the answer; 0 without one
  * @property {string} body the beginning of what the answer said
- * @property {number} retryAfterMs 0 if the answer names none
+ * @property {number} [retryAfterMs] what the answer names
  * @property {unknown} [cause]
  */
 
+/** @type {Partial<Record<Failure["kind"], string>>} */
+const WORDS = {
+  lost: "connection lost",
+  ended: "stream ended",
+  unreachable: "no answer",
+  cors: "CORS forbids reading",
+  headers: "headers failed",
+  unsupported: "no EventSource, no fetch",
+  parse: "data cannot be parsed",
+  discarded: "event too large",
+  "too-slow": "events are not read",
+};
+
 /**
  * @param {Failure["kind"]} kind
- * @param {string} [message]
+ * @param {string} [details]
  * @param {Partial<Failure>} [more]
  * @returns {Failure}
  */
-export const failure = (kind, message = "", more) => ({ kind, message, status: 0, body: "", retryAfterMs: 0, ...more });
+export const failure = (kind, details, more) => ({
+  kind,
+  message: [WORDS[kind] ?? kind, details].filter(Boolean).join(": "),
+  status: 0,
+  body: "",
+  ...more,
+});

@@ -20,7 +20,6 @@ export function watchPage(stream) {
   if (page) {
     on(globalThis, "pagehide", () => stream.suspend());
     on(globalThis, "pageshow", (event) => /** @type {PageTransitionEvent} */ (event).persisted && stream.resume());
-    on(page, "resume", () => stream.wake());
     on(page, "visibilitychange", () => page.hidden || stream.wake());
   }
   // Servers have no such events, and not all of them have event listeners.

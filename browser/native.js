@@ -29,7 +29,7 @@ export const readNatively = (types) => (subscription, signal) =>
     source.onerror = (event) => {
       if (event instanceof MessageEvent) return;
       const wasOpen = subscription.readyState === OPEN;
-      const lost = wasOpen ? failure("ended", "The stream ended or was lost") : failure("unreachable", "There was no answer");
+      const lost = wasOpen ? failure("lost") : failure("unreachable");
       if (policy.once) return end(lost);
       if (source.readyState === EventSource.CLOSED) return end(connect({ ...request, url: url.href }, "", stop.signal), lost);
       // How long it will wait, the browser tells nobody.

@@ -10,28 +10,10 @@ export async function isHttp1(url) {
   const { protocol, origin } = new URL(url);
   // No browser speaks HTTP/2 without TLS.
   if (protocol === "http:") return true;
-  const known = spoken(origin);
-  if (known) return isOld(known);
-  try {
-    await fetch(url, { method: "HEAD", mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(5000) });
-  } catch {
-    return true;
-  }
-  return isOld(spoken(origin));
-}
-
-/** @param {string | undefined} protocol of ALPN */
-function isOld(protocol) {
-  return protocol === undefined || protocol.startsWith("http/");
-}
-
-/**
- * @param {string} origin
- * @returns {string | undefined} the protocol of the newest request to it that has finished
- */
-function spoken(origin) {
-  const entries = ["navigation", "resource"].flatMap((type) => performance.getEntriesByType(type));
-  const timings = /** @type {PerformanceResourceTiming[]} */ (entries);
-  const last = timings.findLast(({ name, nextHopProtocol }) => nextHopProtocol && new URL(name).origin === origin);
-  return last?.nextHopProtocol;
+  const spoken = () =>
+    /** @type {PerformanceResourceTiming[]} */ (performance.getEntries()).findLast(
+      ({ name, nextHopProtocol }) => nextHopProtocol && name.startsWith(`${origin}/`),
+    )?.nextHopProtocol;
+  if (!spoken()) await fetch(url, { method: "HEAD", mode: "no-cors", cache: "no-store" }).catch(() => {});
+  return /^http\/|^$/.test(spoken() ?? "");
 }

@@ -36,7 +36,7 @@ export const SERVER_WAIT_MS_MAX = 60 * 60 * 1000;
  */
 
 /** @type {Readonly<Policy>} */
-export const DEFAULT_POLICY = Object.freeze({
+export const DEFAULT_POLICY = {
   once: false,
   reconnectionMs: 3000,
   reconnectionMinMs: 100,
@@ -48,7 +48,7 @@ export const DEFAULT_POLICY = Object.freeze({
   silenceMaxMs: 300_000,
   answerMaxMs: 60_000,
   classify: classOf,
-});
+};
 
 /**
  * 408, 425, 429 and 5xx but 501 and 505, which say what the server can't do, are passing. By the
@@ -76,11 +76,10 @@ export class Reconnect {
   #random;
   /** Attempts in a row that brought nothing. */
   #fruitless = 0;
-  /** @type {number | undefined} when the connection that is open was opened */
-  #openSince;
-  /** @type {number | undefined} when the last healthy connection was lost, or the first was asked for */
+  /** When the connection that is open has brought something. */
+  #healthyAt = Infinity;
+  /** @type {number | undefined} when the last healthy connection was lost, or the first attempt failed */
   #unhealthySince;
-  #healthy = false;
   #unauthorized = false;
 
   /**
@@ -99,21 +98,15 @@ export class Reconnect {
   }
 
   /** @param {number} now */
-  connecting(now) {
-    this.#unhealthySince ??= now;
-  }
-
-  /** @param {number} now */
   opened(now) {
     this.hasOpened = true;
-    this.#openSince = now;
+    this.#healthyAt = now + this.#policy.healthyAfterMs;
     this.#unauthorized = false;
   }
 
   /** An event has come: the connection is worth something. */
   received() {
-    this.#healthy = true;
-    this.#fruitless = 0;
+    this.#healthyAt = 0;
   }
 
   /** @param {number} milliseconds as the server's `retry` has it */
@@ -123,7 +116,7 @@ export class Reconnect {
 
   /** Forgets the attempts that brought nothing: the network may be another one by now. */
   restart() {
-    this.#openSince = undefined;
+    this.#healthyAt = Infinity;
     this.#unhealthySince = undefined;
     this.#fruitless = 0;
   }
@@ -133,7 +126,7 @@ export class Reconnect {
    *
    * @param {number} now
    * @param {number} status
-   * @param {number} retryAfterMs 0 if there is none
+   * @param {number | undefined} retryAfterMs
    * @param {boolean} renews whether the next request may have other credentials
    * @returns {Verdict}
    */
@@ -155,30 +148,21 @@ export class Reconnect {
   lost(now, retryAfterMs = 0) {
     const policy = this.#policy;
     if (policy.once) return null;
-    const open = this.#openSince;
-    this.#openSince = undefined;
-    if (this.#healthy || (open !== undefined && now - open >= policy.healthyAfterMs)) {
+    if (now >= this.#healthyAt) {
       this.#fruitless = 0;
       this.#unhealthySince = now;
     } else {
       this.#fruitless += 1;
     }
-    this.#healthy = false;
+    this.#healthyAt = Infinity;
+    // Full jitter: anything between nothing and a limit that doubles, so that those who lost a
+    // server together don't come back together.
+    const longest = this.#fruitless && Math.min(policy.backoffFirstMs * 2 ** (this.#fruitless - 1), policy.backoffMaxMs);
     const asked = Math.min(retryAfterMs, SERVER_WAIT_MS_MAX);
-    const delayMs = Math.round(Math.max(this.reconnectionMs + this.#backoff(), asked));
+    const delayMs = Math.round(Math.max(this.reconnectionMs + this.#random() * longest, asked));
     this.#unhealthySince ??= now;
     const late = now + delayMs > this.#unhealthySince + policy.budgetMs;
     if (this.#fruitless > 0 && (late || this.#fruitless >= policy.attemptsMax)) return null;
     return { delayMs };
-  }
-
-  /**
-   * Full jitter: anything between nothing and a limit that doubles, so that those who lost a
-   * server together don't come back together.
-   */
-  #backoff() {
-    if (this.#fruitless === 0) return 0;
-    const { backoffFirstMs, backoffMaxMs } = this.#policy;
-    return this.#random() * Math.min(backoffFirstMs * 2 ** (this.#fruitless - 1), backoffMaxMs);
   }
 }

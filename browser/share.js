@@ -1,19 +1,17 @@
 // One connection for all tabs: a tab's side of it. The connection is held by `worker.js`, a
 // SharedWorker.
 //
-// The worker dies, silently, with the tab that created it when that one crashes. Each tab waits
-// for a lock that the worker holds as long as it lives; where there are no locks, it listens for
-// a beat. Then whoever notices makes a new one, and each tab says how far it has come.
+// The worker dies, silently, with the tab that created it when that one crashes. Each listener
+// waits for a lock that the worker holds as long as it lives; where there are no locks, it listens
+// for a beat. Then whoever notices makes a new one, and says how far it has come.
 
 import { failure } from "./failure.js";
 import { watchPage } from "./lifecycle.js";
 import { isHttp1 } from "./protocol.js";
 import { CLOSED, CONNECTING, OPEN } from "./subscribe.js";
 
-/** A worker that hasn't spoken by then could not be started. */
-const HELLO_MS_MAX = 10_000;
-/** A new one is asked for again sooner: the browser may have handed out the dead one once more. */
-const HELLO_AGAIN_MS_MAX = 2000;
+/** A worker that hasn't spoken by then is asked for again: it may be a dead one. */
+const HELLO_MS_MAX = 2000;
 const TRIES_MAX = 5;
 /** The worker beats every second, where there are no locks. */
 const SILENCE_MS_MAX = 2000;
@@ -21,43 +19,38 @@ const LOOK_MS = 500;
 /** So many ids are remembered, to know a repeat. The worker repeats 2000 events at most. */
 const RECENT_MAX = 3000;
 
+const GONE = "The tab that held the connection is gone";
+/** This tab, among those that share. */
+const tab = Math.random();
+/** @type {Set<SharedSubscription>} */
+const subscriptions = new Set();
+
 /**
  * How far a listener has come: everything for it up to the event `number` of the worker's `run`,
  * whose id is `id`. Numbers of one run have the stream's order.
  *
  * @typedef {{ run: string, number: number, id: string }} Cursor
  *
- * @typedef {import("./subscribe.js").StreamRequest} StreamRequest
- * @typedef {import("./subscribe.js").Sink} Sink
- *
  * @typedef {object} ShareOptions
- * @property {string[] | undefined} topics
- * @property {string | undefined} identity
- * @property {string | URL | undefined} worker
- * @property {Partial<import("./reconnect.js").Policy>} policy
+ * @property {string[]} [topics]
+ * @property {string} [identity]
+ * @property {string | URL} [worker]
+ * @property {boolean | Partial<import("./reconnect.js").Policy>} [reconnect]
  * @property {string} lastEventId
  * @property {boolean} onlyHttp1
- * @property {() => void} onUnshared from now on the tab needs a stream of its own
+ * @property {(why: unknown) => void} onUnshared from now on the tab needs a stream of its own
  */
 
 /**
  * Joins the connection that all tabs share.
  *
- * @param {StreamRequest} request without the topics
+ * @param {import("./subscribe.js").StreamRequest} request without the topics
  * @param {ShareOptions} options
- * @param {Sink} sink
+ * @param {import("./subscribe.js").Sink} sink
  * @returns {Promise<SharedSubscription | null>} `null` where a stream of its own is as good
- * @throws if no worker can be had
  */
 export async function share(request, options, sink) {
-  if (options.onlyHttp1 && !(await isHttp1(request.url))) return null;
-  const { worker } = options;
-  const connection = worker
-    ? Connection.to(String(worker), () => new SharedWorker(worker, { type: "module", name: "tidings 1" }))
-    : // In just these words bundlers look for it. The name has the version of what is said between the two.
-      Connection.to("", () => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "tidings 1" }));
-  await connection.ready();
-  return new SharedSubscription(connection, request, options, sink);
+  return options.onlyHttp1 && !(await isHttp1(request.url)) ? null : new SharedSubscription(request, options, sink);
 }
 
 /**
@@ -67,7 +60,7 @@ export async function share(request, options, sink) {
  *   `null` if this tab shares none
  */
 export async function sharing() {
-  for (const connection of Connection.all.values()) return connection.ask();
+  for (const subscription of subscriptions) return subscription.ask();
   return null;
 }
 
@@ -76,160 +69,54 @@ export class SharedSubscription {
   /** @type {0 | 1 | 2} */
   readyState = CONNECTING;
   lastEventId;
-  sink;
+  #request;
+  #options;
+  #sink;
+  #unwatch;
   /** @type {Cursor | null} */
-  cursor;
-  /** What the worker is to know of it. */
-  wish;
-  headers;
-  onUnshared;
-  #connection;
+  #cursor;
+  /** Ends what belongs to the port: locks, timers. */
+  #stop = new AbortController();
+  /** @type {MessagePort | undefined} */
+  #port;
+  #tries = 0;
   #recent = new Set();
   /** Whether what comes may have come before. */
-  #returning = false;
+  #isReturning = false;
+  #heardAt = 0;
+  #answer = (/** @type {any} */ _) => {};
 
   /**
-   * @param {Connection} connection
-   * @param {StreamRequest} request
+   * @param {import("./subscribe.js").StreamRequest} request
    * @param {ShareOptions} options
-   * @param {Sink} sink
+   * @param {import("./subscribe.js").Sink} sink
    */
-  constructor(connection, { url, withCredentials = false, headers }, { topics, identity, policy, lastEventId, onUnshared }, sink) {
-    this.#connection = connection;
-    this.sink = sink;
-    this.lastEventId = lastEventId;
+  constructor(request, options, sink) {
+    this.#request = request;
+    this.#options = options;
+    this.#sink = sink;
+    const id = (this.lastEventId = options.lastEventId);
     // Of an id that somebody else gave, nobody knows where in the stream it stands.
-    this.cursor = lastEventId ? { run: "", number: 0, id: lastEventId } : null;
-    this.headers = headers;
-    this.onUnshared = onUnshared;
-    const asked = typeof headers === "function";
-    this.wish = { url, withCredentials, topics, policy, asked, headers: asked ? { identity } : headers };
-    connection.join(this);
+    this.#cursor = id ? { run: "", number: 0, id } : null;
+    this.#unwatch = watchPage(this);
+    subscriptions.add(this);
+    this.#connect();
   }
 
   close() {
-    if (this.readyState === CLOSED) return;
     this.readyState = CLOSED;
-    this.#connection.leave(this);
-  }
-
-  /**
-   * @param {string} url
-   * @param {Cursor} cursor
-   */
-  opened(url, cursor) {
-    if (cursor.id) this.cursor = cursor;
-    if (this.readyState !== CONNECTING) return;
-    this.readyState = OPEN;
-    this.sink.onOpen(url);
-  }
-
-  /** What comes from now on may have come before. */
-  repeats() {
-    this.#returning = true;
-  }
-
-  /** @param {import("./decode.js").DecodedEvent} event */
-  receive(event) {
-    if (this.readyState === CLOSED) return;
-    const { id } = event;
-    if (id !== undefined) {
-      // What is repeated is a beginning of what comes: after the first new event all are new.
-      if (this.#returning && this.#recent.has(id)) return;
-      this.#returning = false;
-      this.#recent.add(id);
-      if (this.#recent.size > RECENT_MAX) for (const oldest of this.#recent) {
-        this.#recent.delete(oldest);
-        break;
-      }
-    }
-    this.lastEventId = event.lastEventId;
-    this.sink.onEvent(event);
-  }
-
-  /** @param {string} why */
-  lost(why) {
-    if (this.readyState !== OPEN) return;
-    this.readyState = CONNECTING;
-    this.sink.onFailure(failure("lost", why), 1, 0);
-  }
-}
-
-/** This tab's port to the worker, with all of its listeners. */
-class Connection {
-  /** @type {Map<string, Connection>} */
-  static all = new Map();
-
-  #make;
-  /** @type {Map<number, SharedSubscription>} */
-  #listeners = new Map();
-  /** @type {Map<SharedSubscription, number>} */
-  #numbers = new Map();
-  #last = 0;
-  /** @type {MessagePort | undefined} */
-  #port;
-  /** Ends what belongs to the port: locks, timers. */
-  #stop = new AbortController();
-  /** @type {Promise<void> | undefined} */
-  #ready;
-  #tries = 0;
-  #suspended = false;
-  #heardAt = 0;
-  /** @type {((answer: any) => void)[]} */
-  #asked = [];
-
-  /**
-   * @param {string} name
-   * @param {() => SharedWorker} make
-   */
-  static to(name, make) {
-    const connection = Connection.all.get(name) ?? new Connection(make);
-    Connection.all.set(name, connection);
-    return connection;
-  }
-
-  /** @param {() => SharedWorker} make */
-  constructor(make) {
-    this.#make = make;
-    watchPage(this);
-  }
-
-  /** Waits until there is a worker. */
-  ready() {
-    return (this.#ready ??= this.#connect(HELLO_MS_MAX).catch((error) => {
-      this.#ready = undefined;
-      throw error;
-    }));
-  }
-
-  /** @param {SharedSubscription} listener */
-  join(listener) {
-    const number = (this.#last += 1);
-    this.#listeners.set(number, listener);
-    this.#numbers.set(listener, number);
-    if (this.#port) this.#sayJoin(number, listener);
-  }
-
-  /** @param {SharedSubscription} listener */
-  leave(listener) {
-    const number = this.#numbers.get(listener);
-    if (number === undefined) return;
-    this.#numbers.delete(listener);
-    this.#listeners.delete(number);
-    this.#say({ kind: "leave", listener: number });
-    // The next one may be moments away, as when a component is mounted twice.
-    if (this.#listeners.size === 0) setTimeout(() => this.#listeners.size === 0 && this.#disconnect(), 1000);
+    this.suspend();
+    this.#unwatch();
+    subscriptions.delete(this);
   }
 
   suspend() {
-    if (this.#listeners.size === 0) return;
-    this.#suspended = true;
-    this.#disconnect();
+    this.#say({ kind: "bye" });
+    this.#stop.abort();
+    this.#port?.close();
   }
 
   resume() {
-    if (!this.#suspended) return;
-    this.#suspended = false;
     this.#again("The page was left and is back");
   }
 
@@ -239,9 +126,8 @@ class Connection {
 
   /** @returns {Promise<any>} */
   ask() {
-    if (!this.#port) return Promise.resolve(null);
     this.#say({ kind: "statistics" });
-    return new Promise((resolve) => this.#asked.push(resolve));
+    return new Promise((resolve) => (this.#answer = resolve));
   }
 
   /** @param {object} message */
@@ -249,152 +135,135 @@ class Connection {
     this.#port?.postMessage(message);
   }
 
-  /**
-   * @param {number} number
-   * @param {SharedSubscription} listener
-   */
-  #sayJoin(number, listener) {
-    this.#say({ kind: "join", listener: number, wish: listener.wish, cursor: listener.cursor });
+  /** @param {unknown} why */
+  #giveUp(why) {
+    this.close();
+    this.#options.onUnshared(why);
   }
 
-  /** @param {number} limit milliseconds */
-  async #connect(limit) {
-    const stop = (this.#stop = new AbortController());
-    const { signal } = stop;
+  /**
+   * A new port, perhaps to a new worker, from where this listener is.
+   *
+   * @param {string} why
+   */
+  #again(why) {
+    this.suspend();
+    this.#isReturning = true;
+    if (this.readyState === OPEN) this.#fail(failure("lost", why), 1, 0);
+    if (this.#tries < TRIES_MAX) this.#connect();
+    else this.#giveUp(why);
+  }
+
+  async #connect() {
+    this.#tries += 1;
+    const { signal } = (this.#stop = new AbortController());
     const { locks } = navigator;
-    const name = `tidings ${crypto.randomUUID?.() ?? Math.random()}`;
     // The worker waits for it: that is how it learns that a tab is gone.
-    if (locks) await new Promise((resolve) => hold(locks, name, signal, resolve));
-    const worker = this.#make();
-    const { port } = worker;
-    await new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`no word of the worker within ${limit} ms`)), limit);
-      worker.onerror = () => reject(new Error("the worker's script could not be loaded"));
-      port.onmessage = ({ data }) => {
-        clearTimeout(timer);
-        if (signal.aborted) return;
-        port.onmessage = (event) => signal.aborted || this.#receive(event.data);
-        if (locks) {
-          const died = () => signal.aborted || this.#again("The tab that held the connection is gone");
-          locks.request(data.lock, { mode: "shared", signal }, died).catch(() => {});
-        } else {
-          this.#listenForBeats(signal);
-        }
-        resolve(undefined);
-      };
-      signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)));
-      port.postMessage({ kind: "hello", lock: locks ? name : null });
-    }).catch((error) => {
-      stop.abort();
-      port.close();
-      throw error;
-    });
-    this.#port = port;
-    this.#tries = 0;
-    for (const [number, listener] of this.#listeners) this.#sayJoin(number, listener);
+    const lock = `tidings ${tab} ${Math.random()}`;
+    if (locks) {
+      const ended = new Promise((resolve) => signal.addEventListener("abort", resolve));
+      await new Promise((resolve) => locks.request(lock, () => (resolve(0), ended)));
+    }
+    if (signal.aborted) return;
+    /** @type {SharedWorker} */
+    let worker;
+    try {
+      // In just these words bundlers look for it. The name has the version of what the two say.
+      worker = this.#options.worker
+        ? new SharedWorker(this.#options.worker, { type: "module", name: "tidings 1" })
+        : new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "tidings 1" });
+    } catch (error) {
+      return this.#giveUp(error);
+    }
+    const again = (/** @type {string} */ why) => signal.aborted || this.#again(why);
+    const timer = setTimeout(again, HELLO_MS_MAX, "The worker does not speak");
+    worker.onerror = () => again("The worker's script could not be loaded");
+    this.#port = worker.port;
+    this.#port.onmessage = ({ data }) => {
+      if (signal.aborted) return;
+      this.#heardAt = Date.now();
+      if (data.kind !== "hello") return this.#receive(data);
+      clearTimeout(timer);
+      this.#tries = 0;
+      // Granted when the worker is dead.
+      if (locks) locks.request(data.lock, { mode: "shared", signal }, () => again(GONE)).catch(() => {});
+      else this.#listenForBeats(signal);
+    };
+    signal.addEventListener("abort", () => clearTimeout(timer));
+    const { url, withCredentials = false, headers } = this.#request;
+    const { topics, identity, reconnect } = this.#options;
+    const asked = typeof headers === "function";
+    const wish = { url, withCredentials, topics, policy: Object(reconnect), asked, headers: asked ? { identity } : headers };
+    this.#say({ kind: "hello", tab, lock: locks && lock, wish, cursor: this.#cursor });
   }
 
   /** @param {AbortSignal} signal */
   #listenForBeats(signal) {
     let lookedAt = Date.now();
-    this.#heardAt = lookedAt;
     const timer = setInterval(() => {
       const now = Date.now();
       // Where this timer itself was late, so may be what it listens for.
       if (now - lookedAt > 2 * LOOK_MS) this.#heardAt = now;
       lookedAt = now;
-      if (now - this.#heardAt > SILENCE_MS_MAX) this.#again("The tab that held the connection is gone");
+      if (now - this.#heardAt > SILENCE_MS_MAX) this.#again(GONE);
     }, LOOK_MS);
     signal.addEventListener("abort", () => clearInterval(timer));
   }
 
-  #disconnect() {
-    this.#say({ kind: "bye" });
-    this.#stop.abort();
-    this.#port?.close();
-    this.#port = undefined;
-    this.#ready = undefined;
-    for (const resolve of this.#asked.splice(0)) resolve(null);
-  }
-
-  /**
-   * A new port, perhaps to a new worker: all join anew, from where they are.
-   *
-   * @param {string} why
-   */
-  #again(why) {
-    this.#disconnect();
-    for (const listener of this.#listeners.values()) {
-      listener.repeats();
-      listener.lost(why);
-    }
-    if (this.#listeners.size === 0) return;
-    this.#tries += 1;
-    const tried = this.#connect(HELLO_AGAIN_MS_MAX);
-    this.#ready = tried;
-    tried.catch((error) => {
-      if (this.#ready !== tried) return;
-      this.#ready = undefined;
-      if (this.#tries < TRIES_MAX) return this.#again(why);
-      console.warn("The stream can't be shared between tabs any more, so each has its own:", error);
-      const listeners = [...this.#listeners.values()];
-      this.#listeners.clear();
-      this.#numbers.clear();
-      this.#tries = 0;
-      for (const listener of listeners) listener.onUnshared();
-    });
+  /** @type {import("./subscribe.js").Sink["onFailure"]} */
+  #fail(failed, attempt, delayMs) {
+    this.readyState = CONNECTING;
+    this.#sink.onFailure(failed, attempt, delayMs);
   }
 
   /** @param {any} message of the worker */
-  #receive(message) {
-    this.#heardAt = Date.now();
-    /** @param {(listener: SharedSubscription) => void} act */
-    const each = (act) => {
-      for (const number of message.listeners) {
-        const listener = this.#listeners.get(number);
-        if (listener) act(listener);
-      }
-    };
-    switch (message.kind) {
-      case "events": {
-        const { events, cursor } = message;
-        for (const { to, event } of events) {
-          for (const number of to) this.#listeners.get(number)?.receive(event);
-        }
-        each((listener) => {
-          // Before its stream is live there is no place to come back to.
-          if (cursor.id) listener.cursor = cursor;
-        });
-        return this.#say({ kind: "took", count: events.length });
-      }
+  #receive({ kind, events, cursor, size, url, failed, attempt, delayMs, ending, question, statistics }) {
+    // Before its stream is live there is no place to come back to.
+    if (cursor?.id) this.#cursor = cursor;
+    switch (kind) {
+      case "events":
+        for (const event of events) this.#take(event);
+        return this.#say({ kind: "took", size });
       case "open":
-        return each((listener) => listener.opened(message.url, message.cursor));
+        this.readyState = OPEN;
+        return this.#sink.onOpen(url);
       case "repeats":
-        return each((listener) => listener.repeats());
+        this.#isReturning = true;
+        return;
       case "failure":
-        return each((listener) => {
-          listener.readyState = CONNECTING;
-          listener.sink.onFailure(message.failed, message.attempt, message.delayMs);
-        });
+        return this.#fail(failed, attempt, delayMs);
       case "end":
-        return each((listener) => {
-          listener.close();
-          listener.sink.onEnd(message.failed, message.ending);
-        });
+        this.close();
+        return this.#sink.onEnd(failed, ending);
       case "headers":
-        return void this.#answerHeaders(message);
+        return void this.#answerHeaders(question);
       case "statistics":
-        return this.#asked.shift()?.(message.statistics);
+        return this.#answer(statistics);
       case "beat":
-        return this.#say({ kind: "here" });
+        return this.#say({ kind });
       case "gone":
-        return this.#again("The tab was out of touch");
+        this.#again("The tab was out of touch");
     }
   }
 
-  /** @param {{ listener: number, question: number }} asked */
-  async #answerHeaders({ listener, question }) {
-    const headers = this.#listeners.get(listener)?.headers;
+  /** @param {import("./decode.js").DecodedEvent} event */
+  #take(event) {
+    if (this.readyState === CLOSED) return;
+    const { id } = event;
+    if (id !== undefined) {
+      // What is repeated is a beginning of what comes: after the first new event all are new.
+      if (this.#isReturning && this.#recent.has(id)) return;
+      this.#isReturning = false;
+      this.#recent.add(id);
+      if (this.#recent.size > RECENT_MAX) this.#recent.delete(this.#recent.values().next().value);
+    }
+    this.lastEventId = event.lastEventId;
+    this.#sink.onEvent(event);
+  }
+
+  /** @param {number} question */
+  async #answerHeaders(question) {
+    const { headers } = this.#request;
     try {
       const made = typeof headers === "function" ? await headers() : headers;
       this.#say({ kind: "headers", question, headers: Object.fromEntries(new Headers(made)) });
@@ -402,21 +271,4 @@ class Connection {
       this.#say({ kind: "headers", question, error: String(error) });
     }
   }
-}
-
-/**
- * Holds a lock until the signal.
- *
- * @param {LockManager} locks
- * @param {string} name
- * @param {AbortSignal} signal
- * @param {(value?: unknown) => void} held
- */
-function hold(locks, name, signal, held) {
-  const until = () =>
-    new Promise((resolve) => {
-      signal.addEventListener("abort", resolve);
-      held();
-    });
-  locks.request(name, until).catch(held);
 }

@@ -100,7 +100,7 @@ export class Subscription {
   resume() {
     if (!this.#isSuspended) return;
     this.#isSuspended = false;
-    if (this.readyState === OPEN) this.failed(failure("lost", "The page was left and is back"), 0);
+    if (this.readyState === OPEN) this.failed(failure("lost", "page was left"), 0);
     this.reopen();
   }
 
@@ -145,7 +145,6 @@ export class Subscription {
     // Whoever made the stream has all of this task to say what it is to call.
     await null;
     if (signal.aborted) return;
-    reconnect.connecting(Date.now());
     const failed = await this.#transport(this, signal);
     if (signal.aborted) return;
     const { kind, status } = failed;

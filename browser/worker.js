@@ -20,53 +20,61 @@ const REPEAT_EVENTS_MAX = 2000;
 /** A listener without events of its own is told how far the stream is at least this often. */
 const CURSOR_EVENTS = 200;
 const BEAT_MS = 1000;
-/** A tab that has not taken so many events is frozen, and has to come back for the rest. */
-const UNTAKEN_EVENTS_MAX = 20_000;
+/** A listener that has not taken so much is frozen, and has to come back for the rest. */
 const UNTAKEN_CHARACTERS_MAX = 32 * 1024 * 1024;
+const EVENT_CHARACTERS = 500;
 /** Where there are no locks: a tab that says nothing for so long is gone. */
-const TAB_SILENCE_MS_MAX = 300_000;
+const SILENCE_MS_MAX = 300_000;
 const HEADERS_MS_MAX = 5000;
 /** What a hub says about its stream only to whoever reads all of it. */
-const NOTICES_OF_STREAM = new Set(["live", "resumed", "cursor", "slow"]);
-
-const identity = `${Date.now()} ${Math.random()}`;
-const statistics = { events: 0, characters: 0 };
-/** @type {Set<Tab>} */
-const tabs = new Set();
-/** @type {Map<string, Group>} */
-const groups = new Map();
-/** @type {Map<number, (headers: any) => void>} */
-const questions = new Map();
-let lastNumber = 0;
-const nextNumber = () => (lastNumber += 1);
+const NOTICES_OF_STREAM = ["live", "resumed", "cursor", "slow"];
 
 /**
  * @typedef {import("./share.js").Cursor} Cursor
- * @typedef {import("./share.js").SharedSubscription["wish"]} Wish
  * @typedef {import("./failure.js").Failure} Failure
  * @typedef {import("./decode.js").DecodedEvent} DecodedEvent
+ * @typedef {import("./subscribe.js").Ending} Ending
  *
- * @typedef {object} Listener
- * @property {Tab} tab
- * @property {number} number in its tab
- * @property {Wish} wish
- * @property {Set<string> | null} topics `null` is all that comes
- * @property {Cursor | null} cursor from where it is to go on
- * @property {boolean} live whether what comes is for it; a new one waits for what is live
- * @property {boolean} told whether it knows that the stream is open
- * @property {Group | null} group
+ * @typedef {object} Wish
+ * @property {string} url
+ * @property {boolean} withCredentials
+ * @property {string[]} [topics]
+ * @property {Partial<import("./reconnect.js").Policy>} policy
+ * @property {boolean} asked whether the headers are asked for before each connection
+ * @property {any} headers
  */
 
-/** One page's port. */
-class Tab {
-  /** @type {Map<number, Listener>} */
-  listeners = new Map();
-  heardAt = Date.now();
+const name = `tidings worker ${Date.now()} ${Math.random()}`;
+let lastNumber = 0;
+/** A number that nothing else has. */
+const number = () => (lastNumber += 1);
+const carried = { events: 0, characters: 0 };
+/** @type {Set<Listener>} */
+const listeners = new Set();
+/** @type {Map<string, Group>} */
+const groups = new Map();
+
+/** One source of one tab. */
+class Listener {
+  /** @type {Wish} */
+  wish = /** @type {any} */ (null);
+  /** @type {Set<string> | null} `null` is all that comes */
+  topics = null;
+  /** Whether what comes is for it; a new one waits for what is live. */
+  isLive = false;
+  /** Whether it knows that the stream is open. */
+  isTold = false;
+  /** @type {Group | undefined} */
+  group;
+  /** @type {DecodedEvent[]} */
+  outgoing = [];
+  tab = 0;
   hasLocks = false;
-  #port;
+  heardAt = Date.now();
   #untaken = 0;
-  #untakenCharacters = 0;
-  #gone = false;
+  #port;
+  /** @type {Map<number, (answer: any) => void>} */
+  #questions = new Map();
 
   /** @param {MessagePort} port */
   constructor(port) {
@@ -79,66 +87,61 @@ class Tab {
     this.#port.postMessage(message);
   }
 
-  /**
-   * @param {number[]} listeners
-   * @param {{ to: number[], event: DecodedEvent }[]} events
-   * @param {Cursor} cursor
-   */
-  deliver(listeners, events, cursor) {
-    this.#untaken += events.length;
-    for (const { event } of events) this.#untakenCharacters += event.data.length;
-    this.say({ kind: "events", listeners, events, cursor });
-    if (this.#untaken > UNTAKEN_EVENTS_MAX || this.#untakenCharacters > UNTAKEN_CHARACTERS_MAX) this.drop();
+  /** @param {Cursor} cursor */
+  deliver(cursor) {
+    const events = this.outgoing;
+    let size = 0;
+    for (const { data } of events) size += data.length + EVENT_CHARACTERS;
+    this.outgoing = [];
+    this.#untaken += size;
+    this.say({ kind: "events", events, cursor, size });
+    if (this.#untaken > UNTAKEN_CHARACTERS_MAX) this.leave();
   }
 
-  drop() {
-    this.#gone = true;
-    tabs.delete(this);
-    for (const listener of this.listeners.values()) listener.group?.leave(listener);
-    this.listeners.clear();
+  leave() {
+    listeners.delete(this);
+    this.group?.leave(this);
+    this.group = undefined;
+  }
+
+  /** @returns {Promise<{ headers?: any, error?: string }>} */
+  askHeaders() {
+    const question = number();
+    this.say({ kind: "headers", question });
+    return new Promise((resolve) => {
+      this.#questions.set(question, resolve);
+      setTimeout(resolve, HEADERS_MS_MAX, {});
+    });
   }
 
   /** @param {any} message */
-  #receive(message) {
+  #receive({ kind, wish, cursor, tab, lock, size, question, ...answer }) {
     this.heardAt = Date.now();
+    if (kind === "hello") {
+      this.wish = wish;
+      this.tab = tab;
+      this.topics = wish.topics && new Set(wish.topics);
+      this.isLive = cursor !== null;
+      this.hasLocks = Boolean(lock);
+      listeners.add(this);
+      // Granted when the tab has closed, crashed, or left.
+      if (lock) navigator.locks.request(lock, () => this.leave());
+      locked.then(() => this.say({ kind, lock: name }));
+      return groupFor(this, cursor).join(this, cursor);
+    }
+    if (kind === "bye") {
+      this.leave();
+      return this.#port.close();
+    }
     // It was given up, and is there after all: it has to say anew how far it has come.
-    if (this.#gone && message.kind !== "bye") return this.say({ kind: "gone" });
-    switch (message.kind) {
-      case "hello":
-        tabs.add(this);
-        this.hasLocks = message.lock !== null;
-        // Granted when the tab has closed, crashed, or left.
-        if (message.lock) navigator.locks.request(message.lock, () => this.drop());
-        return void locked.then(() => this.say({ kind: "hello", lock: identity }));
-      case "join": {
-        const { listener: number, wish, cursor } = message;
-        const topics = wish.topics ? new Set(/** @type {string[]} */ (wish.topics)) : null;
-        /** @type {Listener} */
-        const listener = { tab: this, number, wish, topics, cursor, live: cursor !== null, told: false, group: null };
-        this.listeners.set(number, listener);
-        return groupFor(listener).join(listener);
-      }
-      case "leave": {
-        const listener = this.listeners.get(message.listener);
-        this.listeners.delete(message.listener);
-        return listener?.group?.leave(listener);
-      }
-      case "took":
-        this.#untaken -= message.count;
-        if (this.#untaken <= 0) this.#untakenCharacters = 0;
-        return;
-      case "headers":
-        return questions.get(message.question)?.(message);
-      case "wake":
-        for (const group of groups.values()) group.wake();
-        return;
-      case "statistics": {
-        const connections = [...groups.values()].filter((group) => group.isOpen).length;
-        return this.say({ kind: "statistics", statistics: { tabs: tabs.size, connections, ...statistics } });
-      }
-      case "bye":
-        this.drop();
-        this.#port.close();
+    if (!this.group) return this.say({ kind: "gone" });
+    if (kind === "took") this.#untaken -= size;
+    if (kind === "wake") this.group.wake();
+    if (kind === "headers") this.#questions.get(question)?.(answer);
+    if (kind === "statistics") {
+      const tabs = new Set([...listeners].map((listener) => listener.tab)).size;
+      const connections = [...groups.values()].filter((group) => group.isOpen).length;
+      this.say({ kind, statistics: { tabs, connections, ...carried } });
     }
   }
 }
@@ -147,32 +150,29 @@ class Tab {
  * The group that a listener belongs to, new or not.
  *
  * @param {Listener} listener
+ * @param {Cursor | null} cursor
  * @returns {Group}
  */
-function groupFor({ wish, topics, cursor }) {
-  const { url, withCredentials, headers = null, asked } = wish;
-  const exact = topics && [...topics].every((topic) => !topic.includes("{"));
+function groupFor({ wish, topics }, cursor) {
+  const { url, withCredentials, headers, asked } = wish;
   // What a template matches is for the hub to say, so these have a stream of their own.
-  const key = JSON.stringify([url, withCredentials, asked, headers, exact ? "topics" : wish.topics]);
-  for (let number = 0; ; number += 1) {
-    const group = groups.get(`${key}${number}`);
-    if (!group) return new Group(`${key}${number}`);
+  const exact = wish.topics?.every((topic) => !topic.includes("{"));
+  const key = JSON.stringify([url, withCredentials, asked, headers, exact || wish.topics]);
+  for (let nth = 0; ; nth += 1) {
+    const group = groups.get(key + nth) ?? new Group(key + nth);
     if (group.hasRoom(topics) && group.canRepeat(cursor)) return group;
   }
 }
 
 /** Listeners that have one stream. */
 class Group {
-  key;
   /** @type {Set<Listener>} */
   #listeners = new Set();
   /** @type {Subscription | undefined} */
   #subscription;
-  /** @type {import("./subscribe.js").StreamRequest} */
-  #request = { url: "" };
   /** @type {Set<string>} */
   #topics = new Set();
-  #run = `${identity} ${nextNumber()}`;
+  #run = `${name} ${number()}`;
   /** Events of this run. */
   #number = 0;
   /** @type {Cursor | null} from where this run began, in the numbers of the run before */
@@ -181,10 +181,10 @@ class Group {
   #timer;
   #url = "";
   /** Whether what the stream brings is new, not what was missed. */
-  #live = false;
+  #isLive = false;
+  /** The number that all have been told. */
   #told = 0;
-  /** @type {{ listeners: Listener[], event: DecodedEvent }[]} */
-  #outgoing = [];
+  #isFlushing = false;
 
   /** @param {string} key */
   constructor(key) {
@@ -198,7 +198,7 @@ class Group {
 
   /** @param {Set<string> | null} topics */
   hasRoom(topics) {
-    return !topics || this.#topics.size === 0 || new Set([...this.#topics, ...topics]).size <= TOPICS_MAX;
+    return !topics || !this.#topics.size || new Set([...this.#topics, ...topics]).size <= TOPICS_MAX;
   }
 
   /**
@@ -207,31 +207,31 @@ class Group {
    * @param {Cursor | null} cursor
    */
   canRepeat(cursor) {
-    if (!cursor) return true;
-    if (cursor.run === "") return false;
+    if (!cursor || !this.#listeners.size) return true;
+    if (!cursor.run) return false;
     if (cursor.run === this.#run) return this.#number - cursor.number <= REPEAT_EVENTS_MAX;
-    if (!this.#subscription) return this.#origin === null || this.#origin.run === cursor.run;
-    return cursor.run === this.#origin?.run && this.#number <= REPEAT_EVENTS_MAX;
+    const before = this.#origin ? this.#origin.run : this.#subscription ? "" : cursor.run;
+    return cursor.run === before && this.#number <= REPEAT_EVENTS_MAX;
   }
 
-  /** @param {Listener} listener */
-  join(listener) {
-    const { cursor, wish } = listener;
+  /**
+   * @param {Listener} listener
+   * @param {Cursor | null} [cursor]
+   */
+  join(listener, cursor) {
     listener.group = this;
     this.#listeners.add(listener);
-    if (!this.#subscription) this.#request = this.#requestOf(wish);
-    const known = !listener.topics || [...listener.topics].every((topic) => this.#topics.has(topic));
+    const isKnown = !listener.topics || [...listener.topics].every((topic) => this.#topics.has(topic));
     if (cursor) this.#goBack(cursor);
-    if (!this.#subscription || !known) this.#schedule();
-    else if (this.#live || (cursor && this.isOpen)) this.#welcome([listener]);
+    if (!this.#subscription || !isKnown) this.#schedule();
+    else if (this.#isLive || (cursor && this.isOpen)) this.#welcome((one) => one === listener);
   }
 
   /** @param {Listener} listener */
   leave(listener) {
     this.#listeners.delete(listener);
-    listener.group = null;
-    if (this.#listeners.size === 0) return this.#close();
-    if (listener.topics) this.#schedule();
+    if (!this.#listeners.size) this.#close();
+    else if (listener.topics) this.#schedule();
   }
 
   wake() {
@@ -251,22 +251,25 @@ class Group {
    * @param {Cursor} cursor
    */
   #goBack(cursor) {
-    const { run, number } = cursor;
     const origin = this.#origin;
-    if (run === this.#run) {
-      if (number === this.#number) return;
-    } else if (this.#subscription && origin) {
-      if (number > origin.number) cursor = origin;
-    } else if (origin && origin.number <= number) {
-      return;
+    if (cursor.run === this.#run) {
+      if (cursor.number === this.#number) return;
+    } else if (origin && origin.number <= cursor.number) {
+      if (!this.#subscription) return;
+      cursor = origin;
     }
     this.#flush();
-    this.#origin = cursor;
-    this.#run = `${identity} ${nextNumber()}`;
-    this.#number = 0;
-    this.#told = 0;
+    this.#begin(cursor);
+  }
+
+  /** @param {Cursor | null} origin of a new run, which is opened soon */
+  #begin(origin) {
+    this.#origin = origin;
+    this.#run = `${name} ${number()}`;
+    this.#number = this.#told = 0;
     this.#subscription?.close();
     this.#subscription = undefined;
+    this.#schedule();
   }
 
   #schedule() {
@@ -277,94 +280,80 @@ class Group {
   }
 
   #reopen() {
-    /** @type {Set<string>} */
-    const wanted = new Set();
-    for (const { topics } of this.#listeners) for (const topic of topics ?? []) wanted.add(topic);
-    const same = wanted.size === this.#topics.size && [...wanted].every((topic) => this.#topics.has(topic));
-    this.#topics = wanted;
+    const before = this.#topics;
+    this.#topics = new Set([...this.#listeners].flatMap(({ topics }) => [...(topics ?? [])]));
+    const subscription = this.#subscription;
+    const isSame = this.#topics.size === before.size && [...this.#topics].every((topic) => before.has(topic));
+    if (subscription && isSame) return;
+    this.#isLive = false;
     const [{ wish }] = /** @type {[Listener]} */ ([...this.#listeners]);
-    const url = hubUrl(wish.url, wish.topics && wanted);
-    if (!this.#subscription) return this.#open(url);
-    if (same) return;
-    this.#request.url = url;
-    this.#live = false;
-    // What is waiting for its next attempt makes that one with the new URL.
-    if (!this.#subscription.isWaiting) this.#subscription.reopen();
-  }
-
-  /** @param {string} url */
-  #open(url) {
-    const [{ wish }] = /** @type {[Listener]} */ ([...this.#listeners]);
-    this.#request.url = url;
-    this.#live = false;
-    for (const { tab, numbers } of this.#byTab((listener) => listener.live)) tab.say({ kind: "repeats", listeners: numbers });
+    const url = hubUrl(wish.url, wish.topics && this.#topics);
+    if (subscription) {
+      subscription.request.url = url;
+      // What waits for its next attempt makes that one with the new URL.
+      if (!subscription.isWaiting) subscription.reopen();
+      return;
+    }
+    this.#say({ kind: "repeats" });
+    const headers = wish.asked ? () => this.#askHeaders() : wish.headers;
     const policy = { ...DEFAULT_POLICY, ...wish.policy };
-    this.#subscription = new Subscription(readWithFetch, this.#request, policy, this.#sink, this.#origin?.id);
+    this.#subscription = new Subscription(readWithFetch, { ...wish, url, headers }, policy, this.#sink, this.#origin?.id);
   }
 
   /** @type {import("./subscribe.js").Sink} */
   #sink = {
     onOpen: (url) => {
       this.#url = url;
-      const hasTopics = this.#topics.size > 0;
       // Without the hub's notices nobody knows what is new: all of it, then.
-      if (!hasTopics) this.#live = true;
-      this.#welcome([...this.#listeners].filter(({ live }) => live || !hasTopics));
+      this.#isLive = !this.#topics.size;
+      this.#welcome((listener) => listener.isLive || this.#isLive);
     },
     onEvent: (event) => this.#receive(event),
     onFailure: (failed, attempt, delayMs) => {
       this.#flush();
-      this.#live = false;
-      for (const listener of this.#listeners) listener.told = false;
-      this.#sayAll({ kind: "failure", failed: plain(failed), attempt, delayMs });
+      this.#isLive = false;
+      for (const listener of this.#listeners) listener.isTold = false;
+      this.#say({ kind: "failure", failed: plain(failed), attempt, delayMs });
     },
-    onEnd: (failed, ending) => this.#end(/** @type {Failure} */ (failed), ending),
+    onEnd: (failed, ending) => this.#end(failed, ending),
   };
 
-  /** @param {Listener[]} listeners to which the stream is open from now on */
-  #welcome(listeners) {
-    const fresh = new Set(listeners.filter(({ told }) => !told));
-    for (const listener of fresh) {
-      listener.told = true;
-      listener.live = true;
-    }
-    for (const { tab, numbers } of this.#byTab((listener) => fresh.has(listener))) {
-      tab.say({ kind: "open", listeners: numbers, url: this.#url, cursor: this.#cursor() });
+  /** @param {(listener: Listener) => boolean} isMeant to whom the stream is open from now on */
+  #welcome(isMeant) {
+    for (const listener of this.#listeners) {
+      if (listener.isTold || !isMeant(listener)) continue;
+      listener.isTold = listener.isLive = true;
+      listener.say({ kind: "open", url: this.#url, cursor: this.#cursor() });
     }
   }
 
   /** @param {DecodedEvent} event */
   #receive(event) {
     this.#number += 1;
-    statistics.events += 1;
-    statistics.characters += event.data.length;
+    carried.events += 1;
+    carried.characters += event.data.length;
     const isNotice = event.type === NOTICE_TYPE;
-    if (isNotice && this.#heed(event)) return;
     const topics = event.fields?.filter(([name]) => name === "topic").map(([, topic]) => topic) ?? [];
-    if (this.#topics.size > 0 && !isNotice && topics.length === 0) {
-      const message = "The hub does not say what its events are about; give the topics in the URL";
-      return this.#finish(failure("unsupported", message), "refused");
+    if (isNotice) {
+      const { kind } = heedNotice(event.data, this.#subscription);
+      if (kind === "live") {
+        this.#isLive = true;
+        // Who was live got what came before; who is new begins here.
+        this.#flush();
+        this.#welcome(() => true);
+      }
+      if (NOTICES_OF_STREAM.includes(kind)) return;
+    } else if (this.#topics.size && !topics.length) {
+      return this.#finish(failure("unsupported", "The hub names no topics of its events; put them into the URL"), "refused");
     }
-    const listeners = [...this.#listeners].filter(
-      (listener) => listener.live && (isNotice || !listener.topics || isFor(listener.topics, topics)),
-    );
-    if (this.#outgoing.length === 0) queueMicrotask(() => this.#flush());
-    this.#outgoing.push({ listeners, event });
-  }
-
-  /**
-   * @param {DecodedEvent} event
-   * @returns {boolean} whether it is for nobody else
-   */
-  #heed(event) {
-    const notice = heedNotice(event.data, this.#subscription);
-    if (notice.kind === "live") {
-      this.#live = true;
-      // Who was live got what came before; who is new begins here.
-      this.#flush();
-      this.#welcome([...this.#listeners]);
+    for (const listener of this.#listeners) {
+      const wanted = listener.topics;
+      const isFor = isNotice || !wanted || wanted.has("*") || topics.some((topic) => wanted.has(topic));
+      if (listener.isLive && isFor) listener.outgoing.push(event);
     }
-    return NOTICES_OF_STREAM.has(notice.kind);
+    // What one piece of the stream brings goes to each in one message.
+    if (!this.#isFlushing) queueMicrotask(() => this.#flush());
+    this.#isFlushing = true;
   }
 
   /** @returns {Cursor} */
@@ -372,134 +361,65 @@ class Group {
     return { run: this.#run, number: this.#number, id: this.#subscription?.lastEventId ?? "" };
   }
 
-  /**
-   * Hands over what one piece of the stream brought, in one message to each tab.
-   *
-   * @param {boolean} [isDue] whether those too are told how far the stream is that have no event
-   */
+  /** @param {boolean} [isDue] whether those too are told how far the stream is that have no event */
   #flush(isDue = this.#number - this.#told >= CURSOR_EVENTS) {
-    const outgoing = this.#outgoing;
-    this.#outgoing = [];
+    this.#isFlushing = false;
     const cursor = this.#cursor();
-    /** @type {Map<Tab, { to: number[], event: DecodedEvent }[]>} */
-    const byTab = new Map();
-    for (const { listeners, event } of outgoing) {
-      /** @type {Map<Tab, number[]>} */
-      const to = new Map();
-      for (const { tab, number } of listeners) {
-        const numbers = to.get(tab);
-        if (numbers) numbers.push(number);
-        else to.set(tab, [number]);
-      }
-      for (const [tab, numbers] of to) {
-        const events = byTab.get(tab) ?? [];
-        byTab.set(tab, events);
-        events.push({ to: numbers, event });
-      }
-    }
     if (isDue) this.#told = this.#number;
-    for (const { tab, numbers } of this.#byTab((listener) => listener.live)) {
-      const events = byTab.get(tab);
-      if (events || isDue) tab.deliver(numbers, events ?? [], cursor);
+    for (const listener of this.#listeners) {
+      if (listener.isLive && (isDue || listener.outgoing.length)) listener.deliver(cursor);
     }
   }
 
-  /** Tells all how far the stream is. */
   tellCursor() {
     if (this.#number > this.#told && this.isOpen) this.#flush(true);
   }
 
   /**
    * @param {Failure} failed
-   * @param {import("./subscribe.js").Ending} ending
+   * @param {Ending} ending
    */
   #end(failed, ending) {
     this.#flush();
-    const lastEventId = this.#subscription?.lastEventId;
-    this.#subscription = undefined;
-    const listeners = [...this.#listeners];
-    const doubtful = listeners.filter(({ live }) => !live);
-    if (ending !== "refused" || this.#topics.size === 0 || doubtful.length === 0 || listeners.length === 1) {
-      return this.#finish(failed, ending);
-    }
+    const doubtful = [...this.#listeners].filter(({ isLive }) => !isLive);
+    const size = this.#listeners.size;
+    if (ending !== "refused" || !this.#topics.size || !doubtful.length || size === 1) return this.#finish(failed, ending);
     // One listener's topic may be what was refused, and is not to cost the others their stream.
-    const halves =
-      doubtful.length < listeners.length ? [doubtful] : [doubtful.slice(0, doubtful.length / 2), doubtful.slice(doubtful.length / 2)];
-    for (const half of halves) {
-      const group = new Group(`${this.key} ${nextNumber()}`);
-      for (const listener of half) {
-        this.#listeners.delete(listener);
-        group.join(listener);
-      }
+    const group = new Group(`${this.key} ${number()}`);
+    for (const listener of doubtful.slice(doubtful.length < size ? 0 : Math.ceil(size / 2))) {
+      this.#listeners.delete(listener);
+      group.join(listener);
     }
-    if (this.#listeners.size === 0) return this.#close();
-    this.#origin = lastEventId ? { run: this.#run, number: this.#number, id: lastEventId } : null;
-    this.#run = `${identity} ${nextNumber()}`;
-    this.#schedule();
+    const cursor = this.#cursor();
+    this.#begin(cursor.id ? cursor : null);
   }
 
   /**
    * @param {Failure} failed
-   * @param {import("./subscribe.js").Ending} ending
+   * @param {Ending} ending
    */
   #finish(failed, ending) {
-    this.#sayAll({ kind: "end", failed: plain(failed), ending });
-    for (const { tab, number } of this.#listeners) tab.listeners.delete(number);
+    this.#say({ kind: "end", failed: plain(failed), ending });
+    for (const listener of this.#listeners) listeners.delete(listener);
     this.#listeners.clear();
     this.#close();
   }
 
   /** @param {object} message */
-  #sayAll(message) {
-    for (const { tab, numbers } of this.#byTab(() => true)) tab.say({ ...message, listeners: numbers });
-  }
-
-  /** @param {(listener: Listener) => boolean} wanted */
-  #byTab(wanted) {
-    /** @type {Map<Tab, number[]>} */
-    const found = new Map();
-    for (const listener of this.#listeners) {
-      if (!wanted(listener)) continue;
-      const numbers = found.get(listener.tab);
-      if (numbers) numbers.push(listener.number);
-      else found.set(listener.tab, [listener.number]);
-    }
-    return [...found].map(([tab, numbers]) => ({ tab, numbers }));
-  }
-
-  /**
-   * @param {Wish} wish
-   * @returns {import("./subscribe.js").StreamRequest}
-   */
-  #requestOf({ url, withCredentials, headers, asked }) {
-    if (!asked) return { url, withCredentials, headers: /** @type {any} */ (headers ?? {}) };
-    return { url, withCredentials, headers: () => this.#askHeaders() };
+  #say(message) {
+    for (const listener of this.#listeners) listener.say(message);
   }
 
   /** Asks one tab after another: a frozen one doesn't answer. */
   async #askHeaders() {
-    let message = "no tab answered that could make them";
-    for (const { tab, number } of [...this.#listeners].reverse()) {
-      const question = nextNumber();
-      const answer = await new Promise((resolve) => {
-        questions.set(question, resolve);
-        setTimeout(resolve, HEADERS_MS_MAX, {});
-        tab.say({ kind: "headers", listener: number, question });
-      });
-      questions.delete(question);
-      if (answer.headers) return answer.headers;
-      message = answer.error ?? message;
+    let why = "No tab says what they are";
+    for (const listener of [...this.#listeners].reverse()) {
+      const { headers, error = why } = await listener.askHeaders();
+      if (headers) return headers;
+      why = error;
     }
-    throw new Error(message);
+    throw new Error(why);
   }
-}
-
-/**
- * @param {Set<string>} wanted
- * @param {string[]} topics of an event
- */
-function isFor(wanted, topics) {
-  return wanted.has("*") || topics.some((topic) => wanted.has(topic));
 }
 
 /**
@@ -508,28 +428,23 @@ function isFor(wanted, topics) {
  * @param {Failure} failed
  * @returns {Failure}
  */
-function plain({ cause, ...failed }) {
-  return cause === undefined ? failed : { ...failed, cause: String(cause) };
+function plain(failed) {
+  return { ...failed, cause: failed.cause && String(failed.cause) };
 }
 
-// Held for as long as this worker lives: tabs wait for it.
+// Held for as long as this worker lives: listeners wait for it.
 const { locks } = navigator;
-const locked = new Promise((resolve) => {
-  if (locks) locks.request(identity, () => new Promise(() => resolve(undefined)));
-  else resolve(undefined);
-});
+const locked = new Promise((resolve) => (locks ? locks.request(name, () => new Promise(() => resolve(0))) : resolve(0)));
 
 setInterval(() => {
-  const now = Date.now();
   for (const group of groups.values()) group.tellCursor();
-  for (const tab of tabs) {
-    if (tab.hasLocks) continue;
-    if (now - tab.heardAt > TAB_SILENCE_MS_MAX) tab.drop();
-    else tab.say({ kind: "beat" });
+  for (const listener of listeners) {
+    if (listener.hasLocks) continue;
+    listener.say({ kind: "beat" });
+    if (Date.now() - listener.heardAt > SILENCE_MS_MAX) listener.leave();
   }
 }, BEAT_MS);
 
 /** @type {any} */ (globalThis).onconnect = (/** @type {MessageEvent} */ event) => {
-  const [port] = event.ports;
-  if (port) new Tab(port);
+  for (const port of event.ports) new Listener(port);
 };

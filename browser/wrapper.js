@@ -67,29 +67,31 @@ let hasWarned = false;
  */
 
 /**
- * An event stream that outlives its connections.
+ * An event stream that outlives its connections. What happens to it (`open`, `error`, `close`)
+ * and what it brings are events of this target.
  *
  * @template {Record<string, any>} [Events=Record<string, any>] data by type, as `{ price: Price }`
  */
-export class EventSourceWrapper {
-  #url;
+export class EventSourceWrapper extends EventTarget {
   /** @type {0 | 1 | 2} */
   #readyState = CONNECTING;
+  #url = "";
+  #origin = "";
   #lastEventId;
   #options;
   /** @type {Subscription | import("./share.js").SharedSubscription | undefined} */
   #subscription;
-  /** @type {Map<string, (event: any) => void>} */
-  #callbacks = new Map();
-  /** @type {Map<string, Set<(event: any) => void>>} */
-  #observers = new Map();
+  #isShared = false;
+  /** The one callback of each kind. @type {Record<string, () => void>} */
+  #callbacks = {};
+  /** Published events whose type is that of something that happens to the stream. */
+  #published = new EventTarget();
   /** What the browser's own class is asked for. */
   #types = new Set(["message", NOTICE_TYPE]);
-  #origin = "";
-  /** @type {boolean | "auto"} */
-  #mayShare = false;
-  /** @type {Set<EventQueue>} */
-  #queues = new Set();
+  /** @type {Set<(event: ReceivedEvent | null) => void | Promise<void>>} */
+  #iterators = new Set();
+  /** @type {Error | undefined} */
+  #error;
   #abort = () => this.close();
 
   /**
@@ -98,29 +100,31 @@ export class EventSourceWrapper {
    * @throws {DOMException} `SyntaxError` if the URL is none
    */
   constructor(url, options = {}) {
+    super();
     this.#options = options;
     this.#lastEventId = options.lastEventId ?? "";
-    const { fetch = globalThis.fetch, topics, signal, shared = topics ? "auto" : false } = options;
-    const isPlain = !needsFetch(options);
-    if (!fetch && !(isPlain && globalThis.EventSource)) {
-      this.#url = `${url}`;
-      const failed = failure("unsupported", "Nothing here can open an event stream");
-      console.error(`${failed.message}: ${url}`);
+    const { fetch = globalThis.fetch, topics, signal, shared = topics && "auto" } = options;
+    // Whoever makes the source has all of this task to say what it is to call.
+    const end = (/** @type {Failure} */ failed, /** @type {CloseReason} */ reason) => {
       this.#readyState = CLOSED;
-      queueMicrotask(() => this.#tellEnd(failed, "unsupported"));
+      queueMicrotask(() => this.#tellEnd(failed, reason));
+    };
+    if (!fetch && (needsFetch(options) || !globalThis.EventSource)) {
+      const failed = failure("unsupported");
+      console.error(failed.message, url);
+      end(failed, "unsupported");
       return;
     }
     const address = absolute(url);
     this.#url = hubUrl(address, topics);
     this.#origin = new URL(address).origin;
     if (signal?.aborted) {
-      this.#readyState = CLOSED;
-      queueMicrotask(() => this.#tellEnd(failure("closed"), "closed"));
+      end(failure("closed"), "closed");
       return;
     }
     signal?.addEventListener("abort", this.#abort);
-    this.#mayShare = shared && isShareable(options);
-    if (this.#mayShare) this.#share(address, shared);
+    this.#isShared = Boolean(shared) && isShareable(options);
+    if (this.#isShared) this.#share(address, shared === "auto");
     else this.#open();
   }
 
@@ -180,13 +184,22 @@ export class EventSourceWrapper {
    * @returns {() => void} ends the observation
    */
   on(type, callback) {
-    const observers = this.#observers.get(type) ?? new Set();
-    this.#observers.set(type, observers);
+    const name = type.replace("event:", "");
+    const target = name === type ? this : this.#published;
     // The same function may observe twice.
-    const observer = (/** @type {any} */ event) => callback.call(this, event);
-    observers.add(observer);
-    this.#listen(type.replace(/^event:/, ""));
-    return () => void observers.delete(observer);
+    const listener = (/** @type {any} */ event) => callback.call(this, event);
+    target.addEventListener(name, listener);
+    this.#listen(name);
+    return () => target.removeEventListener(name, listener);
+  }
+
+  /**
+   * @override
+   * @type {EventTarget["addEventListener"]}
+   */
+  addEventListener(type, ...rest) {
+    this.#listen(type);
+    super.addEventListener(type, ...rest);
   }
 
   close() {
@@ -200,15 +213,38 @@ export class EventSourceWrapper {
    *
    * @returns {AsyncGenerator<ReceivedEvent<Events[keyof Events]>, void, void>}
    */
-  [Symbol.asyncIterator]() {
+  async *[Symbol.asyncIterator]() {
     const { types = [] } = this.#options;
+    const wanted = ["message", ...types];
+    for (const type of types) this.#listen(type);
     // One chunk may hold any number of events, before the server can be made to wait.
-    const canWait = needsFetch(this.#options) && !this.#mayShare;
-    const queue = new EventQueue(types === "*" ? null : new Set(["message", ...types]), canWait ? Infinity : WAITING_EVENTS_MAX);
-    if (types !== "*") for (const type of types) this.#listen(type);
-    if (this.#readyState === CLOSED) queue.end(null);
-    else this.#queues.add(queue);
-    return /** @type {any} */ (queue.events(() => this.close()));
+    const max = needsFetch(this.#options) && !this.#isShared ? Infinity : WAITING_EVENTS_MAX;
+    /** @type {(value?: any) => void} */
+    let wake = () => {};
+    let room = wake;
+    /** @type {ReceivedEvent[]} */
+    const waiting = [];
+    const add = (/** @type {ReceivedEvent | null} */ event) => {
+      wake();
+      if (!event || (types !== "*" && !wanted.includes(event.type))) return;
+      if (waiting.push(event) > max) this.#end(failure("too-slow", `${max} wait`), "gave-up");
+      if (waiting.length > WAITING_EVENTS) return /** @type {Promise<void>} */ (new Promise((resolve) => (room = resolve)));
+    };
+    this.#iterators.add(add);
+    try {
+      for (;;) {
+        const event = waiting.shift();
+        if (event) yield event;
+        else if (this.#readyState === CLOSED) break;
+        else {
+          room();
+          await new Promise((resolve) => (wake = resolve));
+        }
+      }
+      if (this.#error) throw this.#error;
+    } finally {
+      this.close();
+    }
   }
 
   /**
@@ -216,8 +252,8 @@ export class EventSourceWrapper {
    * @param {((event: any) => void) | null} callback
    */
   #setCallback(type, callback) {
-    if (callback) this.#callbacks.set(type, callback);
-    else this.#callbacks.delete(type);
+    this.#callbacks[type]?.();
+    this.#callbacks[type] = callback ? this.on(type, callback) : () => {};
   }
 
   /** @param {string} type that the browser's own class is to be asked for */
@@ -226,10 +262,10 @@ export class EventSourceWrapper {
     if (this.#subscription instanceof Subscription) this.#subscription.listen(type);
   }
 
-  /** @returns {import("./subscribe.js").StreamRequest} */
+  /** @returns {import("./subscribe.js").StreamRequest & { method: string }} */
   #request() {
-    const { withCredentials, headers, fetch, body, method = body ? "POST" : "GET" } = this.#options;
-    return { url: this.#url, method, withCredentials, body, headers, fetch };
+    const { body, method = body ? "POST" : "GET" } = this.#options;
+    return { ...this.#options, url: this.#url, method };
   }
 
   /** A stream of this tab's own. */
@@ -237,31 +273,30 @@ export class EventSourceWrapper {
     const request = this.#request();
     const { reconnect = request.method === "GET", eventCharactersMax } = this.#options;
     const policy = { ...DEFAULT_POLICY, once: !reconnect, ...Object(reconnect) };
-    const native = globalThis.EventSource && !needsFetch(this.#options);
-    const transport = native ? readNatively(this.#types) : readWithFetch;
+    const transport = globalThis.EventSource && !needsFetch(this.#options) ? readNatively(this.#types) : readWithFetch;
     this.#subscription = new Subscription(transport, request, policy, this.#sink, this.#lastEventId, eventCharactersMax);
   }
 
   /**
    * @param {string} url of the hub, without the topics
-   * @param {boolean | "auto"} shared
+   * @param {boolean} onlyHttp1
    */
-  async #share(url, shared) {
-    const { topics, identity, worker, reconnect } = this.#options;
-    const policy = typeof reconnect === "object" ? reconnect : {};
-    const onlyHttp1 = shared === "auto";
-    const onUnshared = () => this.#open();
-    const options = { topics, identity, worker, policy, lastEventId: this.#lastEventId, onlyHttp1, onUnshared };
+  async #share(url, onlyHttp1) {
+    const onUnshared = (/** @type {unknown} */ why) => {
+      if (!hasWarned) console.warn("no sharing between tabs, each opens its own stream:", why);
+      hasWarned = true;
+      if (this.#readyState !== CLOSED) this.#open();
+    };
+    const options = { ...this.#options, lastEventId: this.#lastEventId, onlyHttp1, onUnshared };
     try {
       const { share } = await import("./share.js");
       const subscription = await share({ ...this.#request(), url }, options, this.#sink);
       if (this.#readyState === CLOSED) subscription?.close();
-      else if (subscription) this.#subscription = subscription;
-      else this.#open();
+      else if (!subscription) this.#open();
+      // One that could not be shared has been replaced by now.
+      else this.#subscription ??= subscription;
     } catch (error) {
-      if (!hasWarned) console.warn("Streams can't be shared between tabs, so each tab has its own:", error);
-      hasWarned = true;
-      if (this.#readyState !== CLOSED) this.#open();
+      onUnshared(error);
     }
   }
 
@@ -270,52 +305,41 @@ export class EventSourceWrapper {
     onOpen: (url) => {
       this.#readyState = OPEN;
       this.#origin = new URL(url).origin;
-      this.#emit("open", {});
+      this.#tell("open");
     },
     onEvent: (event) => this.#receive(event),
     onFailure: (failed, attempt, nextDelay) => {
       this.#readyState = CONNECTING;
-      this.#emitError(failed, attempt, nextDelay);
+      this.#tell("error", { ...failed, attempt, nextDelay });
     },
-    onEnd: (failed, ending) => this.#end(failed, ending),
-    onDiscarded: () => this.#emitError(failure("discarded", "An event was too large")),
+    onEnd: (failed, reason) => this.#end(failed, reason),
+    onDiscarded: () => this.#tellError(failure("discarded")),
   };
 
   /**
    * @param {DecodedEvent} decoded
    * @returns {void | Promise<void>}
    */
-  #receive({ type, data, lastEventId, fields = [] }) {
+  #receive({ type, data: text, lastEventId, fields = [] }) {
     this.#lastEventId = lastEventId;
+    if (this.#subscription instanceof Subscription && type === NOTICE_TYPE) heedNotice(text, this.#subscription);
     const { parse, topics: own = [] } = this.#options;
     /** @type {any} */
-    let value = data;
-    if (parse) {
-      try {
-        value = parse(data, type);
-      } catch (cause) {
-        return this.#emitError(failure("parse", "The data of an event can't be read", { cause }));
-      }
+    let data = text;
+    try {
+      if (parse) data = parse(text, type);
+    } catch (cause) {
+      return this.#tellError(failure("parse", "", { cause }));
     }
-    if (type === NOTICE_TYPE && this.#subscription instanceof Subscription) heedNotice(data, this.#subscription);
     const topics = fields.filter(([name]) => name === "topic").map(([, topic]) => topic);
     const topic = topics.find((one) => own.includes(one)) ?? topics[0];
-    const message = new MessageEvent(type, { data: value, lastEventId, origin: this.#origin });
+    const message = new MessageEvent(type, { data, lastEventId, origin: this.#origin });
     const event = Object.assign(message, { topic, topics, fields });
-    const ofStream = type === "open" || type === "error" || type === "close";
-    this.#emit(ofStream ? `event:${type}` : type, event);
+    const target = /^(open|error|close)$/.test(type) ? this.#published : this;
+    target.dispatchEvent(event);
     let room = /** @type {void | Promise<void>} */ (undefined);
-    for (const queue of this.#queues) room = queue.add(event) ?? room;
+    for (const add of this.#iterators) room = add(event) ?? room;
     return room;
-  }
-
-  /**
-   * @param {Failure} failed
-   * @param {number} [attempt]
-   * @param {number | null} [nextDelay]
-   */
-  #emitError(failed, attempt = 0, nextDelay = null) {
-    this.#emit("error", failed, { attempt, nextDelay });
   }
 
   /**
@@ -336,94 +360,30 @@ export class EventSourceWrapper {
    * @param {CloseReason} reason
    */
   #tellEnd(failed, reason) {
-    const isError = reason !== "closed" && failed.kind !== "ended";
+    if (reason !== "closed" && reason !== "ended") this.#error = new Error(failed.message, { cause: failed });
+    for (const add of this.#iterators) add(null);
     // 204 is an error to the browser's own class, and so to pages that were written for it.
-    if (isError) this.#emitError(failed);
-    for (const queue of this.#queues) queue.end(isError && reason !== "ended" ? new Error(failed.message, { cause: failed }) : null);
-    this.#emit("close", failed, { reason });
+    if (this.#error || failed.status) this.#tellError(failed);
+    this.#tell("close", { ...failed, reason });
+  }
+
+  /** @param {Failure} failed */
+  #tellError(failed) {
+    this.#tell("error", { ...failed, attempt: 0, nextDelay: null });
   }
 
   /**
    * @param {string} type
-   * @param {object} about
-   * @param {object} [more]
+   * @param {object} [about]
    */
-  #emit(type, about, more) {
-    const event = about instanceof Event ? about : Object.assign(new Event(type), about, more);
-    const callbacks = [this.#callbacks.get(type), ...(this.#observers.get(type) ?? [])];
-    for (const callback of callbacks) {
-      // One that closes the source ends the events for the others too, as in the browser's class.
-      if (this.#readyState === CLOSED && type !== "error" && type !== "close") return;
-      try {
-        callback?.call(this, event);
-      } catch (error) {
-        report(error);
-      }
-    }
-  }
-}
-
-/** Events on their way to an iterator. */
-class EventQueue {
-  #types;
-  #max;
-  /** @type {ReceivedEvent[]} */
-  #waiting = [];
-  /** @type {Error | null | undefined} undefined while it goes on */
-  #end;
-  #wake = () => {};
-  #room = () => {};
-
-  /**
-   * @param {Set<string> | null} types `null` is all
-   * @param {number} max
-   */
-  constructor(types, max) {
-    this.#types = types;
-    this.#max = max;
-  }
-
-  /**
-   * @param {ReceivedEvent} event
-   * @returns {void | Promise<void>} until there is room for more
-   */
-  add(event) {
-    if (this.#types && !this.#types.has(event.type)) return;
-    if (this.#waiting.length >= this.#max) this.end(new Error(`More than ${this.#max} events wait to be read`));
-    if (this.#end !== undefined) return;
-    this.#waiting.push(event);
-    this.#wake();
-    if (this.#waiting.length < WAITING_EVENTS) return;
-    return new Promise((resolve) => (this.#room = resolve));
-  }
-
-  /** @param {Error | null} error */
-  end(error) {
-    this.#end ??= error;
-    this.#wake();
-    this.#room();
-  }
-
-  /** @param {() => void} done */
-  async *events(done) {
-    try {
-      for (;;) {
-        const event = this.#waiting.shift();
-        if (this.#waiting.length === 0) this.#room();
-        if (event) yield event;
-        else if (this.#end) throw this.#end;
-        else if (this.#end === null) return;
-        else await new Promise((/** @type {(value: void) => void} */ resolve) => (this.#wake = resolve));
-      }
-    } finally {
-      done();
-    }
+  #tell(type, about) {
+    this.dispatchEvent(Object.assign(new Event(type), about));
   }
 }
 
 /** @param {Options} options */
 function needsFetch({ headers, method = "GET", body, topics, fetch, types }) {
-  return Boolean(headers || method !== "GET" || body || topics || fetch || types === "*");
+  return headers || method !== "GET" || body || topics || fetch || types === "*";
 }
 
 /**
@@ -434,14 +394,4 @@ function needsFetch({ headers, method = "GET", body, topics, fetch, types }) {
 function isShareable({ method = "GET", body, fetch, reconnect, shared, headers, identity }) {
   const tellsWhose = typeof headers !== "function" || identity !== undefined || shared === true;
   return method === "GET" && !body && !fetch && reconnect !== false && tellsWhose;
-}
-
-/**
- * As the browser reports what a listener throws.
- *
- * @param {unknown} error
- */
-function report(error) {
-  if ("reportError" in globalThis) reportError(error);
-  else console.error(error);
 }

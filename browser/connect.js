@@ -6,7 +6,8 @@ import { failure } from "./failure.js";
 /** Of an answer that is no stream, so much is kept to tell what it says. */
 const BODY_CHARACTERS_MAX = 64 * 1024;
 const BODY_MS_MAX = 5000;
-const LOOK_MS = 5000;
+/** How late it may be noticed that nothing comes. */
+const LOOK_MS = 1000;
 
 /**
  * @typedef {import("./failure.js").Failure} Failure
@@ -26,17 +27,19 @@ export async function readWithFetch(subscription, signal) {
   signal.addEventListener("abort", abort);
   let late = "";
   let seenAt = Date.now();
-  let limitMs = policy.once ? Infinity : policy.answerMaxMs;
+  let isOpen = false;
   const timer = setInterval(() => {
+    const limitMs = isOpen ? subscription.silenceMaxMs : policy.once ? Infinity : policy.answerMaxMs;
     if (Date.now() - seenAt < limitMs) return;
     late = "silent for too long";
     abort();
-  }, Math.min(LOOK_MS, limitMs, subscription.silenceMaxMs));
+  }, LOOK_MS);
   try {
     const response = await connect(request, lastEventId, stop.signal);
     if (!(response instanceof Response)) return late ? failure("unreachable", late) : response;
     signal.throwIfAborted();
     seenAt = Date.now();
+    isOpen = true;
     subscription.opened(response.url || request.url);
     let taken = /** @type {void | Promise<void>} */ (undefined);
     const decoder = new Decoder(
@@ -52,10 +55,11 @@ export async function readWithFetch(subscription, signal) {
       decoder.push(chunk);
       if (signal.aborted) return false;
       subscription.lastEventId = decoder.lastEventId;
+      // It is not the server that is silent while somebody is slow to take an event.
+      seenAt = Infinity;
       await taken;
       taken = undefined;
       seenAt = Date.now();
-      limitMs = subscription.silenceMaxMs;
       return true;
     });
     return decoder.isUnfinished ? failure("lost", "ended within an event") : failure("ended");
@@ -90,18 +94,20 @@ export async function connect({ url, method = "GET", body, headers: given, withC
   const ask = (more) =>
     // As every browser's EventSource: on the wire `no-store` is `Cache-Control: no-cache`.
     fetch(url, { method, body: body ?? null, headers, signal, cache: "no-store", credentials: withCredentials ? "include" : "same-origin", ...more });
+  let kind = /** @type {Failure["kind"]} */ ("unreachable");
   try {
     return await judge(await ask());
   } catch (cause) {
     try {
       // A request that may not read the answer succeeds where only CORS stands in between.
       if (method !== "GET" || new URL(url).origin === location.origin) throw cause;
-      await ask({ method: "HEAD", mode: "no-cors", headers: {} });
+      await ask({ mode: "no-cors", headers: {} });
+      // The server may have come back just now. If this fails once more, it is not the network.
+      kind = await ask().then(() => kind, () => "cors");
     } catch {
-      return failure("unreachable", "", { cause });
+      // Not even that.
     }
-    // The server may have come back just now. If this fails once more, it is not the network.
-    return ask().then(judge, () => failure("cors", "", { cause }));
+    return failure(kind, "", { cause });
   }
 }
 

@@ -17,8 +17,8 @@ const EVENT_CHARACTERS_MAX = 16 * 1024 * 1024;
  * @property {string} type `message` unless the event has one
  * @property {string} data its data lines, with a line feed between them
  * @property {string} lastEventId the last event id in force
- * @property {string | undefined} id the event's own id, if it has one
- * @property {[name: string, value: string][] | undefined} fields those that the standard has no
+ * @property {string} [id] the event's own id, if it has one
+ * @property {[name: string, value: string][]} [fields] those that the standard has no
  *   name for, in their order
  *
  * @typedef {object} DecoderSink what a stream brings, called from within `push`

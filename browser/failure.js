@@ -11,25 +11,12 @@
  *   These two concern one event, and the stream goes on: `parse`: its data can't be read.
  *   `discarded`: it was too large. `too-slow`: too many events waited for an iterator.
  *   `closed`: nothing failed
- * @property {string} message a sentence for a log
+ * @property {string} message the kind, and what is known besides
  * @property {number} status of the answer; 0 without one
  * @property {string} body the beginning of what the answer said
  * @property {number} [retryAfterMs] what the answer names
  * @property {unknown} [cause]
  */
-
-/** @type {Partial<Record<Failure["kind"], string>>} */
-const WORDS = {
-  lost: "connection lost",
-  ended: "stream ended",
-  unreachable: "no answer",
-  cors: "CORS forbids reading",
-  headers: "headers failed",
-  unsupported: "no EventSource, no fetch",
-  parse: "data cannot be parsed",
-  discarded: "event too large",
-  "too-slow": "events are not read",
-};
 
 /**
  * @param {Failure["kind"]} kind
@@ -39,7 +26,7 @@ const WORDS = {
  */
 export const failure = (kind, details, more) => ({
   kind,
-  message: [WORDS[kind] ?? kind, details].filter(Boolean).join(": "),
+  message: details ? `${kind}: ${details}` : kind,
   status: 0,
   body: "",
   ...more,

@@ -3,4 +3,4 @@
 export { EventSourceWrapper, EventSourceWrapper as default } from "./wrapper.js";
 export { FetchEventSource } from "./event-source.js";
 export { Decoder } from "./decode.js";
-export { classOf, DEFAULT_POLICY } from "./reconnect.js";
+export { DEFAULT_POLICY, isPassing } from "./reconnect.js";

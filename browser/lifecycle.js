@@ -13,16 +13,12 @@
  * @returns {() => void} stops telling it
  */
 export function watchPage(stream) {
-  const page = globalThis.document;
   const stop = new AbortController();
-  /** @type {(target: EventTarget, type: string, listener: (event: Event) => void) => void} */
-  const on = (target, type, listener) => target.addEventListener(type, listener, stop);
-  if (page) {
-    on(globalThis, "pagehide", () => stream.suspend());
-    on(globalThis, "pageshow", (event) => /** @type {PageTransitionEvent} */ (event).persisted && stream.resume());
-    on(page, "visibilitychange", () => page.hidden || stream.wake());
-  }
-  // Servers have no such events, and not all of them have event listeners.
-  if ("addEventListener" in globalThis) on(globalThis, "online", () => stream.wake());
+  /** @type {(type: string, listener: (event: any) => void) => void} */
+  const on = (type, listener) => globalThis.addEventListener?.(type, listener, stop);
+  on("pagehide", () => stream.suspend());
+  on("pageshow", (event) => event.persisted && stream.resume());
+  on("visibilitychange", () => document.hidden || stream.wake());
+  on("online", () => stream.wake());
   return () => stop.abort();
 }

@@ -41,7 +41,7 @@ export const readNatively = (types) => (subscription, signal) =>
       const { type, data } = event;
       // A new `EventSource` begins without an id, though its stream goes on from one.
       const lastEventId = event.lastEventId || subscription.lastEventId;
-      subscription.receive({ type, data, lastEventId, id: undefined, fields: undefined });
+      subscription.receive({ type, data, lastEventId });
     };
     subscription.listen = (type) => (types.add(type), source.addEventListener(type, receive));
     for (const type of types) subscription.listen(type);

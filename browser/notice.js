@@ -14,10 +14,7 @@ export const NOTICE_TYPE = "tidings";
 export function heedNotice(data, subscription) {
   try {
     const notice = JSON.parse(data) ?? {};
-    const heartbeat = Number(notice.heartbeat_ms);
-    if (subscription && heartbeat > 0) {
-      subscription.silenceMaxMs = Math.min(subscription.policy.silenceMaxMs, Math.max(3 * heartbeat, 3000));
-    }
+    if (subscription && notice.heartbeat_ms >= 1000) subscription.silenceMaxMs = 3 * notice.heartbeat_ms;
     return notice;
   } catch {
     // What is no notice says nothing.

@@ -7,14 +7,6 @@
 export const SERVER_WAIT_MS_MAX = 60 * 60 * 1000;
 
 /**
- * What an answer's status means for the next attempt. `passing`: it may be different next time.
- * `unauthorized`: it may be different with fresh credentials, and is tried again once in a row,
- * where they are asked for anew. `final`: it will be the same.
- *
- * @typedef {"passing" | "unauthorized" | "final"} StatusClass
- */
-
-/**
  * The wait before an attempt is the reconnection time (the server's, by `retry`), and for each
  * attempt that brought nothing a part by chance of up to `backoffFirstMs × 2ⁿ⁻¹`, at most
  * `backoffMaxMs`; never less than the answer's `Retry-After`.
@@ -32,7 +24,8 @@ export const SERVER_WAIT_MS_MAX = 60 * 60 * 1000;
  * @property {number} silenceMaxMs how long a stream read with `fetch` may bring no byte, not even
  *   a comment, before it counts as lost; default: 5 min
  * @property {number} answerMaxMs how long an answer to a GET by `fetch` is waited for; default: 1 min
- * @property {(status: number) => StatusClass} classify default: {@link classOf}
+ * @property {(status: number) => boolean} isPassing whether an answer of this status may be another
+ *   one next time; default: {@link isPassing}
  */
 
 /** @type {Readonly<Policy>} */
@@ -47,20 +40,17 @@ export const DEFAULT_POLICY = {
   budgetMs: Infinity,
   silenceMaxMs: 300_000,
   answerMaxMs: 60_000,
-  classify: classOf,
+  isPassing,
 };
 
 /**
- * 408, 425, 429 and 5xx but 501 and 505, which say what the server can't do, are passing. By the
+ * 408, 425, 429 and 5xx but 501 and 505, which say what the server can't do, may pass. By the
  * standard every status but 200 is final.
  *
  * @param {number} status
- * @returns {StatusClass}
  */
-export function classOf(status) {
-  if (status === 401) return "unauthorized";
-  if (status === 501 || status === 505) return "final";
-  return status === 408 || status === 425 || status === 429 || status >= 500 ? "passing" : "final";
+export function isPassing(status) {
+  return [408, 425, 429].includes(status) || (status >= 500 && status !== 501 && status !== 505);
 }
 
 /**
@@ -80,7 +70,7 @@ export class Reconnect {
   #healthyAt = Infinity;
   /** @type {number | undefined} when the last healthy connection was lost, or the first attempt failed */
   #unhealthySince;
-  #unauthorized = false;
+  #isUnauthorized = false;
 
   /**
    * @param {Policy} policy
@@ -101,7 +91,7 @@ export class Reconnect {
   opened(now) {
     this.hasOpened = true;
     this.#healthyAt = now + this.#policy.healthyAfterMs;
-    this.#unauthorized = false;
+    this.#isUnauthorized = false;
   }
 
   /** An event has come: the connection is worth something. */
@@ -131,11 +121,10 @@ export class Reconnect {
    * @returns {Verdict}
    */
   refused(now, status, retryAfterMs, renews) {
-    const isOfStatus = status !== 204 && status !== 200 && status !== 0;
-    const meaning = isOfStatus ? this.#policy.classify(status) : "final";
-    if (meaning === "unauthorized" && renews && !this.#unauthorized) this.#unauthorized = true;
-    else if (meaning !== "passing") return null;
-    return this.lost(now, retryAfterMs);
+    // With fresh credentials it may be different: once in a row.
+    const isWorthIt = status === 401 ? renews && !this.#isUnauthorized : this.#policy.isPassing(status);
+    this.#isUnauthorized = status === 401;
+    return isWorthIt ? this.lost(now, retryAfterMs) : null;
   }
 
   /**

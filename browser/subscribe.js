@@ -47,14 +47,11 @@ export class Subscription {
   readyState = CONNECTING;
   /** @type {(type: string) => void} events of this type are wanted too */
   listen = () => {};
-  /** How long nothing may come. */
-  silenceMaxMs;
-  /** Whether it waits before the next attempt. */
-  isWaiting = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} the wait before the next attempt */
+  #timer;
   #transport;
   /** The connection, or the wait for the next one. */
   #stop = new AbortController();
-  #isSuspended = false;
   #unwatch;
 
   /**
@@ -72,10 +69,16 @@ export class Subscription {
     this.sink = sink;
     this.lastEventId = lastEventId;
     this.eventCharactersMax = eventCharactersMax;
+    /** How long nothing may come. */
     this.silenceMaxMs = policy.silenceMaxMs;
     this.reconnect = new Reconnect(policy, Math.random);
     this.#unwatch = watchPage(this);
     this.#run();
+  }
+
+  /** Whether it waits before the next attempt. */
+  get isWaiting() {
+    return this.#timer !== undefined;
   }
 
   close() {
@@ -93,13 +96,10 @@ export class Subscription {
   }
 
   suspend() {
-    this.#isSuspended = true;
     this.#drop();
   }
 
   resume() {
-    if (!this.#isSuspended) return;
-    this.#isSuspended = false;
     if (this.readyState === OPEN) this.failed(failure("lost", "page was left"), 0);
     this.reopen();
   }
@@ -135,13 +135,14 @@ export class Subscription {
   #drop() {
     this.#stop.abort();
     this.#stop = new AbortController();
-    this.isWaiting = false;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   async #run() {
     const { signal } = this.#stop;
     const { reconnect, policy } = this;
-    this.isWaiting = false;
+    this.#timer = undefined;
     // Whoever made the stream has all of this task to say what it is to call.
     await null;
     if (signal.aborted) return;
@@ -159,9 +160,7 @@ export class Subscription {
       this.sink.onEnd(failed, reason);
       return;
     }
-    this.isWaiting = true;
-    const timer = setTimeout(() => this.#run(), verdict.delayMs);
-    signal.addEventListener("abort", () => clearTimeout(timer));
+    this.#timer = setTimeout(() => this.#run(), verdict.delayMs);
     this.failed(failed, verdict.delayMs);
   }
 }

@@ -5,7 +5,7 @@ const STREAM_OPTIONS = "topics,notices";
 
 /**
  * @param {string} url of a hub, absolute
- * @param {Iterable<string> | undefined} topics without any, the URL is that of the stream
+ * @param {Iterable<string> | null | undefined | false} topics without any, the URL is that of the stream
  * @returns {string}
  */
 export function hubUrl(url, topics) {

@@ -11,8 +11,11 @@ import { absolute } from "./url.js";
 
 /** An iterator lets so many events wait before it lets the server wait, where it can. */
 const WAITING_EVENTS = 256;
-/** Where it can't, more than this is an end: the events would fill the memory. */
-const WAITING_EVENTS_MAX = 10_000;
+/**
+ * Where it can't, more than this is an end: the events would fill the memory. One piece of a
+ * stream that is read with `fetch`, half a mebibyte at most, has fewer.
+ */
+const WAITING_EVENTS_MAX = 100_000;
 
 /** Whether it was said that nothing can be shared here: once is enough. */
 let hasWarned = false;
@@ -81,8 +84,7 @@ export class EventSourceWrapper extends EventTarget {
   #options;
   /** @type {Subscription | import("./share.js").SharedSubscription | undefined} */
   #subscription;
-  #isShared = false;
-  /** The one callback of each kind. @type {Record<string, () => void>} */
+  /** The one callback of each kind. @type {Record<string, (() => void) | null>} */
   #callbacks = {};
   /** Published events whose type is that of something that happens to the stream. */
   #published = new EventTarget();
@@ -104,27 +106,19 @@ export class EventSourceWrapper extends EventTarget {
     this.#options = options;
     this.#lastEventId = options.lastEventId ?? "";
     const { fetch = globalThis.fetch, topics, signal, shared = topics && "auto" } = options;
-    // Whoever makes the source has all of this task to say what it is to call.
-    const end = (/** @type {Failure} */ failed, /** @type {CloseReason} */ reason) => {
+    const canOpen = Boolean(fetch) || ("EventSource" in globalThis && !needsFetch(options));
+    const address = canOpen ? absolute(url) : "";
+    this.#url = hubUrl(address, canOpen && topics);
+    if (!canOpen || signal?.aborted) {
+      const reason = canOpen ? "closed" : "unsupported";
+      if (!canOpen) console.error("EventSourceWrapper: no EventSource and no fetch here for", url);
       this.#readyState = CLOSED;
-      queueMicrotask(() => this.#tellEnd(failed, reason));
-    };
-    if (!fetch && (needsFetch(options) || !globalThis.EventSource)) {
-      const failed = failure("unsupported");
-      console.error(failed.message, url);
-      end(failed, "unsupported");
-      return;
-    }
-    const address = absolute(url);
-    this.#url = hubUrl(address, topics);
-    this.#origin = new URL(address).origin;
-    if (signal?.aborted) {
-      end(failure("closed"), "closed");
+      // Whoever makes the source has all of this task to say what it is to call.
+      queueMicrotask(() => this.#tellEnd(failure(reason), reason));
       return;
     }
     signal?.addEventListener("abort", this.#abort);
-    this.#isShared = Boolean(shared) && isShareable(options);
-    if (this.#isShared) this.#share(address, shared === "auto");
+    if (shared && isShareable(options)) this.#share(address, shared === "auto");
     else this.#open();
   }
 
@@ -217,8 +211,6 @@ export class EventSourceWrapper extends EventTarget {
     const { types = [] } = this.#options;
     const wanted = ["message", ...types];
     for (const type of types) this.#listen(type);
-    // One chunk may hold any number of events, before the server can be made to wait.
-    const max = needsFetch(this.#options) && !this.#isShared ? Infinity : WAITING_EVENTS_MAX;
     /** @type {(value?: any) => void} */
     let wake = () => {};
     let room = wake;
@@ -227,7 +219,7 @@ export class EventSourceWrapper extends EventTarget {
     const add = (/** @type {ReceivedEvent | null} */ event) => {
       wake();
       if (!event || (types !== "*" && !wanted.includes(event.type))) return;
-      if (waiting.push(event) > max) this.#end(failure("too-slow", `${max} wait`), "gave-up");
+      if (waiting.push(event) > WAITING_EVENTS_MAX) this.#end(failure("too-slow"), "gave-up");
       if (waiting.length > WAITING_EVENTS) return /** @type {Promise<void>} */ (new Promise((resolve) => (room = resolve)));
     };
     this.#iterators.add(add);
@@ -253,7 +245,7 @@ export class EventSourceWrapper extends EventTarget {
    */
   #setCallback(type, callback) {
     this.#callbacks[type]?.();
-    this.#callbacks[type] = callback ? this.on(type, callback) : () => {};
+    this.#callbacks[type] = callback && this.on(type, callback);
   }
 
   /** @param {string} type that the browser's own class is to be asked for */
@@ -273,7 +265,7 @@ export class EventSourceWrapper extends EventTarget {
     const request = this.#request();
     const { reconnect = request.method === "GET", eventCharactersMax } = this.#options;
     const policy = { ...DEFAULT_POLICY, once: !reconnect, ...Object(reconnect) };
-    const transport = globalThis.EventSource && !needsFetch(this.#options) ? readNatively(this.#types) : readWithFetch;
+    const transport = "EventSource" in globalThis && !needsFetch(this.#options) ? readNatively(this.#types) : readWithFetch;
     this.#subscription = new Subscription(transport, request, policy, this.#sink, this.#lastEventId, eventCharactersMax);
   }
 
@@ -348,7 +340,6 @@ export class EventSourceWrapper extends EventTarget {
    */
   #end(failed, reason) {
     if (this.#readyState === CLOSED) return;
-    this.#lastEventId = this.lastEventId;
     this.#readyState = CLOSED;
     this.#subscription?.close();
     this.#options.signal?.removeEventListener("abort", this.#abort);
@@ -392,6 +383,6 @@ function needsFetch({ headers, method = "GET", body, topics, fetch, types }) {
  * @param {Options} options
  */
 function isShareable({ method = "GET", body, fetch, reconnect, shared, headers, identity }) {
-  const tellsWhose = typeof headers !== "function" || identity !== undefined || shared === true;
+  const tellsWhose = typeof headers !== "function" || identity || shared === true;
   return method === "GET" && !body && !fetch && reconnect !== false && tellsWhose;
 }

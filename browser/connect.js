@@ -20,7 +20,7 @@ const LOOK_MS = 1000;
  * @type {import("./subscribe.js").Transport}
  */
 export async function readWithFetch(subscription, signal) {
-  const { request, policy, lastEventId, sink, eventCharactersMax } = subscription;
+  const { request, policy, lastEventId, sink } = subscription;
   // Ends this connection and not the stream. Nothing else frees it at once.
   const stop = new AbortController();
   const abort = () => stop.abort();
@@ -49,7 +49,7 @@ export async function readWithFetch(subscription, signal) {
         onRetry: (milliseconds) => subscription.reconnect.retry(milliseconds),
         onDiscarded: sink.onDiscarded,
       },
-      { eventCharactersMax, lastEventId },
+      { ...request, lastEventId },
     );
     await read(response, async (chunk) => {
       decoder.push(chunk);
@@ -120,7 +120,7 @@ async function judge(response) {
   const type = headers.get("Content-Type") ?? "none";
   const isFine = status === 200;
   if (isFine && /^\s*text\/event-stream\s*(;|$)/i.test(type)) return response;
-  const retryAfterMs = retryAfter(headers.get("Retry-After"), Date.now());
+  const retryAfterMs = retryAfter(headers.get("Retry-After") ?? "", Date.now());
   const utf8 = new TextDecoder();
   let body = "";
   const beginning = read(response, (chunk) => {
@@ -145,10 +145,10 @@ async function read({ body }, take) {
 /**
  * Seconds, or a date (RFC 9110 10.2.3).
  *
- * @param {string | null} value
+ * @param {string} value
  * @param {number} now
  */
 export function retryAfter(value, now) {
-  const milliseconds = /^\d+$/.test(value ?? "") ? Number(value) * 1000 : Date.parse(value ?? "") - now;
+  const milliseconds = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
   return milliseconds > 0 ? milliseconds : 0;
 }

@@ -96,7 +96,7 @@ export class Decoder {
         cr = text.indexOf("\r", start);
       }
     }
-    if (start < text.length) this.#begin(start === 0 ? text : text.slice(start));
+    if (start < text.length) this.#begin(text.slice(start));
   }
 
   /**

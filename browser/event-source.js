@@ -51,7 +51,7 @@ export class FetchEventSource extends EventTarget {
     const error = () => this.dispatchEvent(new Event("error"));
     this.#subscription = new Subscription(
       readWithFetch,
-      { ...init, url: address, method: "GET", body: null },
+      { ...init, url: address, method: "GET", body: null, lastEventId: "" },
       // No request of another scheme ever has an answer.
       /^(https?|blob|data):/.test(address) ? POLICY : { ...POLICY, once: true },
       {
@@ -129,18 +129,6 @@ export class FetchEventSource extends EventTarget {
   static CONNECTING = CONNECTING;
   static OPEN = OPEN;
   static CLOSED = CLOSED;
-
-  get CONNECTING() {
-    return CONNECTING;
-  }
-
-  get OPEN() {
-    return OPEN;
-  }
-
-  get CLOSED() {
-    return CLOSED;
-  }
 }
 
 for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSED })) {
@@ -149,7 +137,7 @@ for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSED })) {
   }
 }
 // Web IDL: what an interface offers can be enumerated.
-for (const name of ["url", "withCredentials", "readyState", "onopen", "onmessage", "onerror", "close"]) {
-  Object.defineProperty(FetchEventSource.prototype, name, { enumerable: true });
+for (const name of Object.getOwnPropertyNames(FetchEventSource.prototype)) {
+  Object.defineProperty(FetchEventSource.prototype, name, { enumerable: name !== "constructor" });
 }
 Object.defineProperty(FetchEventSource.prototype, Symbol.toStringTag, { value: "EventSource", configurable: true });

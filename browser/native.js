@@ -6,7 +6,7 @@
 
 import { connect } from "./connect.js";
 import { failure } from "./failure.js";
-import { OPEN } from "./subscribe.js";
+import { CLOSED, OPEN } from "./subscribe.js";
 
 /** The parameter in which a new `EventSource`, which can send no header, says where to go on. */
 const CURSOR_PARAMETER = "lastEventID";
@@ -23,17 +23,15 @@ export const readNatively = (types) => (subscription, signal) =>
     const { request, policy } = subscription;
     const url = new URL(request.url);
     if (subscription.lastEventId) url.searchParams.set(CURSOR_PARAMETER, subscription.lastEventId);
-    const source = new EventSource(url, { withCredentials: Boolean(request.withCredentials) });
+    const source = new EventSource(url, request);
     // Published events can be of the types `open` and `error` too.
     source.onopen = (event) => event instanceof MessageEvent || subscription.opened(request.url);
     source.onerror = (event) => {
       if (event instanceof MessageEvent) return;
-      const wasOpen = subscription.readyState === OPEN;
-      const lost = wasOpen ? failure("lost") : failure("unreachable");
-      if (policy.once) return end(lost);
-      if (source.readyState === EventSource.CLOSED) return end(connect({ ...request, url: url.href }, "", stop.signal), lost);
+      const lost = failure(subscription.readyState === OPEN ? "lost" : "unreachable");
+      if (source.readyState === CLOSED && !policy.once) end(lost, connect({ ...request, url: url.href }, "", stop.signal));
       // How long it will wait, the browser tells nobody.
-      if (subscription.reconnect.lost(Date.now())) subscription.failed(lost, null);
+      else if (subscription.reconnect.lost(Date.now())) subscription.failed(lost, null);
       else end(lost);
     };
     const receive = (/** @type {Event} */ event) => {
@@ -49,15 +47,15 @@ export const readNatively = (types) => (subscription, signal) =>
     const close = () => (source.close(), stop.abort());
     signal.addEventListener("abort", close);
     /**
-     * @param {import("./failure.js").Failure | Promise<Response | import("./failure.js").Failure>} why
-     * @param {import("./failure.js").Failure} [otherwise] if by now there is a stream
+     * @param {import("./failure.js").Failure} lost
+     * @param {Promise<Response | import("./failure.js").Failure>} [why] unless by now there is a stream
      */
-    const end = async (why, otherwise) => {
+    const end = async (lost, why) => {
       const timer = setTimeout(close, policy.answerMaxMs);
       const answer = await why;
       clearTimeout(timer);
       // A stream that was opened after all would hold one of the browser's few connections.
       close();
-      resolve(answer instanceof Response ? /** @type {import("./failure.js").Failure} */ (otherwise) : answer);
+      resolve(answer && "kind" in answer ? answer : lost);
     };
   });

@@ -19,7 +19,7 @@ const LOOK_MS = 500;
 /** So many ids are remembered, to know a repeat. The worker repeats 2000 events at most. */
 const RECENT_MAX = 3000;
 
-const GONE = "The tab that held the connection is gone";
+const GONE = "the tab that held the connection is gone";
 /** This tab, among those that share. */
 const tab = Math.random();
 /** @type {Set<SharedSubscription>} */
@@ -36,7 +36,6 @@ const subscriptions = new Set();
  * @property {string} [identity]
  * @property {string | URL} [worker]
  * @property {boolean | Partial<import("./reconnect.js").Policy>} [reconnect]
- * @property {string} lastEventId
  * @property {boolean} onlyHttp1
  * @property {(why: unknown) => void} onUnshared from now on the tab needs a stream of its own
  */
@@ -95,7 +94,7 @@ export class SharedSubscription {
     this.#request = request;
     this.#options = options;
     this.#sink = sink;
-    const id = (this.lastEventId = options.lastEventId);
+    const id = (this.lastEventId = request.lastEventId ?? "");
     // Of an id that somebody else gave, nobody knows where in the stream it stands.
     this.#cursor = id ? { run: "", number: 0, id } : null;
     this.#unwatch = watchPage(this);
@@ -117,7 +116,7 @@ export class SharedSubscription {
   }
 
   resume() {
-    this.#again("The page was left and is back");
+    this.#again("page was left");
   }
 
   wake() {
@@ -176,8 +175,8 @@ export class SharedSubscription {
       return this.#giveUp(error);
     }
     const again = (/** @type {string} */ why) => signal.aborted || this.#again(why);
-    const timer = setTimeout(again, HELLO_MS_MAX, "The worker does not speak");
-    worker.onerror = () => again("The worker's script could not be loaded");
+    const timer = setTimeout(again, HELLO_MS_MAX, "worker is silent");
+    worker.onerror = () => again("worker did not load");
     this.#port = worker.port;
     this.#port.onmessage = ({ data }) => {
       if (signal.aborted) return;
@@ -242,7 +241,7 @@ export class SharedSubscription {
       case "beat":
         return this.#say({ kind });
       case "gone":
-        this.#again("The tab was out of touch");
+        this.#again("tab was out of touch");
     }
   }
 

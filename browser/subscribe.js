@@ -19,6 +19,8 @@ export const CLOSED = /** @type {const} */ (2);
  * @property {HeadersSource} [headers]
  * @property {boolean} [withCredentials]
  * @property {typeof globalThis.fetch} [fetch]
+ * @property {string} [lastEventId] after which to begin
+ * @property {number} [eventCharactersMax]
  *
  * @typedef {Record<string, string>} HeaderFields
  * @typedef {HeaderFields | (() => HeaderFields | Promise<HeaderFields>)} HeadersSource a function
@@ -59,16 +61,13 @@ export class Subscription {
    * @param {StreamRequest} request may be changed: the next connection is made of what it says then
    * @param {import("./reconnect.js").Policy} policy
    * @param {Sink} sink
-   * @param {string} [lastEventId]
-   * @param {number} [eventCharactersMax]
    */
-  constructor(transport, request, policy, sink, lastEventId = "", eventCharactersMax) {
+  constructor(transport, request, policy, sink) {
     this.#transport = transport;
     this.request = request;
     this.policy = policy;
     this.sink = sink;
-    this.lastEventId = lastEventId;
-    this.eventCharactersMax = eventCharactersMax;
+    this.lastEventId = request.lastEventId ?? "";
     /** How long nothing may come. */
     this.silenceMaxMs = policy.silenceMaxMs;
     this.reconnect = new Reconnect(policy, Math.random);

@@ -297,7 +297,7 @@ class Group {
     this.#say({ kind: "repeats" });
     const headers = wish.asked ? () => this.#askHeaders() : wish.headers;
     const policy = { ...DEFAULT_POLICY, ...wish.policy };
-    this.#subscription = new Subscription(readWithFetch, { ...wish, url, headers }, policy, this.#sink, this.#origin?.id);
+    this.#subscription = new Subscription(readWithFetch, { ...wish, url, headers, lastEventId: this.#origin?.id }, policy, this.#sink);
   }
 
   /** @type {import("./subscribe.js").Sink} */
@@ -344,7 +344,7 @@ class Group {
       }
       if (NOTICES_OF_STREAM.includes(kind)) return;
     } else if (this.#topics.size && !topics.length) {
-      return this.#finish(failure("unsupported", "The hub names no topics of its events; put them into the URL"), "refused");
+      return this.#finish(failure("unsupported", "the hub names no topics of its events, put them into the URL"), "refused");
     }
     for (const listener of this.#listeners) {
       const wanted = listener.topics;
@@ -412,7 +412,7 @@ class Group {
 
   /** Asks one tab after another: a frozen one doesn't answer. */
   async #askHeaders() {
-    let why = "No tab says what they are";
+    let why = "no tab answered";
     for (const listener of [...this.#listeners].reverse()) {
       const { headers, error = why } = await listener.askHeaders();
       if (headers) return headers;

@@ -89,7 +89,7 @@ export class EventSourceWrapper extends EventTarget {
   /** Published events whose type is that of something that happens to the stream. */
   #published = new EventTarget();
   /** What the browser's own class is asked for. */
-  #types = new Set(["message", NOTICE_TYPE]);
+  #types = new Set(["message", "open", "error", "close", NOTICE_TYPE]);
   /** @type {Set<(event: ReceivedEvent | null) => void | Promise<void>>} */
   #iterators = new Set();
   /** @type {Error | undefined} */
@@ -106,12 +106,12 @@ export class EventSourceWrapper extends EventTarget {
     this.#options = options;
     this.#lastEventId = options.lastEventId ?? "";
     const { fetch = globalThis.fetch, topics, signal, shared = topics && "auto" } = options;
-    const canOpen = Boolean(fetch) || ("EventSource" in globalThis && !needsFetch(options));
+    const canOpen = Boolean(fetch) || canBeNative(options);
     const address = canOpen ? absolute(url) : "";
     this.#url = hubUrl(address, canOpen && topics);
     if (!canOpen || signal?.aborted) {
       const reason = canOpen ? "closed" : "unsupported";
-      if (!canOpen) console.error("EventSourceWrapper: no EventSource and no fetch here for", url);
+      if (!canOpen) console.error("no EventSource, no fetch:", url);
       this.#readyState = CLOSED;
       // Whoever makes the source has all of this task to say what it is to call.
       queueMicrotask(() => this.#tellEnd(failure(reason), reason));
@@ -130,10 +130,6 @@ export class EventSourceWrapper extends EventTarget {
   /** The URL that is asked, absolute. */
   get url() {
     return this.#url;
-  }
-
-  get withCredentials() {
-    return Boolean(this.#options.withCredentials);
   }
 
   /** The id from which the stream would go on. */
@@ -183,7 +179,6 @@ export class EventSourceWrapper extends EventTarget {
     // The same function may observe twice.
     const listener = (/** @type {any} */ event) => callback.call(this, event);
     target.addEventListener(name, listener);
-    this.#listen(name);
     return () => target.removeEventListener(name, listener);
   }
 
@@ -257,16 +252,16 @@ export class EventSourceWrapper extends EventTarget {
   /** @returns {import("./subscribe.js").StreamRequest & { method: string }} */
   #request() {
     const { body, method = body ? "POST" : "GET" } = this.#options;
-    return { ...this.#options, url: this.#url, method };
+    return { ...this.#options, url: this.#url, method, lastEventId: this.#lastEventId };
   }
 
   /** A stream of this tab's own. */
   #open() {
     const request = this.#request();
-    const { reconnect = request.method === "GET", eventCharactersMax } = this.#options;
+    const { reconnect = request.method === "GET" } = this.#options;
     const policy = { ...DEFAULT_POLICY, once: !reconnect, ...Object(reconnect) };
-    const transport = "EventSource" in globalThis && !needsFetch(this.#options) ? readNatively(this.#types) : readWithFetch;
-    this.#subscription = new Subscription(transport, request, policy, this.#sink, this.#lastEventId, eventCharactersMax);
+    const transport = canBeNative(this.#options) ? readNatively(this.#types) : readWithFetch;
+    this.#subscription = new Subscription(transport, request, policy, this.#sink);
   }
 
   /**
@@ -275,11 +270,11 @@ export class EventSourceWrapper extends EventTarget {
    */
   async #share(url, onlyHttp1) {
     const onUnshared = (/** @type {unknown} */ why) => {
-      if (!hasWarned) console.warn("no sharing between tabs, each opens its own stream:", why);
+      if (!hasWarned) console.warn("each tab has its own stream:", why);
       hasWarned = true;
       if (this.#readyState !== CLOSED) this.#open();
     };
-    const options = { ...this.#options, lastEventId: this.#lastEventId, onlyHttp1, onUnshared };
+    const options = { ...this.#options, onlyHttp1, onUnshared };
     try {
       const { share } = await import("./share.js");
       const subscription = await share({ ...this.#request(), url }, options, this.#sink);
@@ -373,8 +368,8 @@ export class EventSourceWrapper extends EventTarget {
 }
 
 /** @param {Options} options */
-function needsFetch({ headers, method = "GET", body, topics, fetch, types }) {
-  return headers || method !== "GET" || body || topics || fetch || types === "*";
+function canBeNative({ headers, method = "GET", body, topics, fetch, types }) {
+  return "EventSource" in globalThis && method === "GET" && !(headers || body || topics || fetch || types === "*");
 }
 
 /**

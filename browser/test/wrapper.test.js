@@ -380,7 +380,7 @@ test("where there is neither EventSource nor fetch, it says so and nothing throw
   assert.deepEqual(log[0], ["state", 2]);
   assert.equal(log[1][2].kind, "unsupported");
   assert.deepEqual(log[2], ["close", "unsupported", 0]);
-  assert.match(said.join(), /no EventSource and no fetch/);
+  assert.match(said.join(), /no EventSource, no fetch/);
 });
 
 test("mounted twice, as strict components are, there is one stream", async (t) => {

@@ -16,18 +16,19 @@ macro_rules! files {
 }
 
 const INDEX: (&str, &str) = ("/", include_str!("../../page/index.html"));
-const FILES: [(&str, &str); 13] = files![
+const FILES: [(&str, &str); 14] = files![
     "commands.js",
     "event-list.js",
     "find.js",
     "icon.svg",
     "json.js",
+    "many-tabs.html",
+    "many-tabs.js",
     "notices.js",
     "page.css",
     "page.js",
     "panel.js",
     "publish.js",
-    "reconnect.js",
     "refusal.js",
     "stream.js",
 ];

@@ -7,7 +7,6 @@
 const LF = 10;
 const SPACE = 32;
 const COLON = 58;
-const LETTER_D = 100;
 
 /** Characters that an event may have, all of its lines together, unless the options say otherwise. */
 const EVENT_CHARACTERS_MAX = 16 * 1024 * 1024;
@@ -136,21 +135,17 @@ export class Decoder {
    */
   #readLine(text, start, end) {
     if (start === end) return this.#endEvent();
-    const first = text.charCodeAt(start);
-    if (first === COLON) return this.#sink.onComment?.(text.slice(start + 1, end));
+    let colon = start;
+    while (colon < end && text.charCodeAt(colon) !== COLON) colon += 1;
+    if (colon === start) return this.#sink.onComment?.(text.slice(start + 1, end));
     this.#characters += end - start;
     if (this.#tooLarge || this.#characters > this.#charactersMax) {
       this.#tooLarge = true;
       return;
     }
-    // What streams consist of for the most part.
-    if (first === LETTER_D && text.startsWith("data:", start)) {
-      return this.#addData(text.slice(afterSpace(text, start + 5), end));
-    }
-    const line = text.slice(start, end);
-    const colon = line.indexOf(":");
-    if (colon < 0) return this.#readField(line, "");
-    this.#readField(line.slice(0, colon), line.slice(afterSpace(line, colon + 1)));
+    // One space after the colon is no part of the value. A line without a colon is a name alone.
+    const value = text.slice(text.charCodeAt(colon + 1) === SPACE ? colon + 2 : colon + 1, end);
+    this.#readField(text.slice(start, colon), value);
   }
 
   /**
@@ -160,7 +155,8 @@ export class Decoder {
   #readField(name, value) {
     switch (name) {
       case "data":
-        return this.#addData(value);
+        this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
+        return;
       case "event":
         this.#type = value;
         return;
@@ -174,11 +170,6 @@ export class Decoder {
       default:
         (this.#fields ??= []).push([name, value]);
     }
-  }
-
-  /** @param {string} value */
-  #addData(value) {
-    this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
   }
 
   #endEvent() {
@@ -201,14 +192,4 @@ export class Decoder {
     this.#characters = 0;
     this.#tooLarge = false;
   }
-}
-
-/**
- * Where a field's value begins: one space after the colon is none of it.
- *
- * @param {string} text
- * @param {number} start right after the colon
- */
-function afterSpace(text, start) {
-  return text.charCodeAt(start) === SPACE ? start + 1 : start;
 }

@@ -7,6 +7,7 @@
 const LF = 10;
 const SPACE = 32;
 const COLON = 58;
+const LETTER_D = 100;
 
 /** Characters that an event may have, all of its lines together, unless the options say otherwise. */
 const EVENT_CHARACTERS_MAX = 16 * 1024 * 1024;
@@ -135,17 +136,21 @@ export class Decoder {
    */
   #readLine(text, start, end) {
     if (start === end) return this.#endEvent();
-    let colon = start;
-    while (colon < end && text.charCodeAt(colon) !== COLON) colon += 1;
-    if (colon === start) return this.#sink.onComment?.(text.slice(start + 1, end));
+    const first = text.charCodeAt(start);
+    if (first === COLON) return this.#sink.onComment?.(text.slice(start + 1, end));
     this.#characters += end - start;
     if (this.#tooLarge || this.#characters > this.#charactersMax) {
       this.#tooLarge = true;
       return;
     }
+    let colon = start + 4;
+    // What streams consist of for the most part needs no look for the colon, and no name.
+    const isData = first === LETTER_D && text.startsWith("data:", start);
+    if (!isData) for (colon = start + 1; colon < end && text.charCodeAt(colon) !== COLON; ) colon += 1;
     // One space after the colon is no part of the value. A line without a colon is a name alone.
     const value = text.slice(text.charCodeAt(colon + 1) === SPACE ? colon + 2 : colon + 1, end);
-    this.#readField(text.slice(start, colon), value);
+    if (isData) this.#addData(value);
+    else this.#readField(text.slice(start, colon), value);
   }
 
   /**
@@ -155,8 +160,7 @@ export class Decoder {
   #readField(name, value) {
     switch (name) {
       case "data":
-        this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
-        return;
+        return this.#addData(value);
       case "event":
         this.#type = value;
         return;
@@ -170,6 +174,11 @@ export class Decoder {
       default:
         (this.#fields ??= []).push([name, value]);
     }
+  }
+
+  /** @param {string} value */
+  #addData(value) {
+    this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
   }
 
   #endEvent() {

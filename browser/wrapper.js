@@ -34,7 +34,7 @@ let hasWarned = false;
  * @property {BodyInit | null} [body]
  * @property {string[]} [topics] of a Tidings or Mercure hub, whose URL is the source's
  * @property {string} [lastEventId] where to go on
- * @property {(data: string, type: string) => any} [parse] what `event.data` is to be, as `JSON.parse`
+ * @property {(data: string, type: any) => any} [parse] what `event.data` is to be, as `JSON.parse`
  * @property {string[] | "*"} [types] events that the iterator gives besides those of the type
  *   `message`; `"*"` is all, and reads with `fetch`
  * @property {boolean | Partial<Policy>} [reconnect] whether to come back, and when; default: true for GET

@@ -9,7 +9,7 @@ import { until } from "../../e2e/until.js";
 import { Server, stream } from "./server.js";
 
 /** How often each fault is met. All of them: `SHARE_ROUNDS=20`. */
-const ROUNDS = Number(process.env.SHARE_ROUNDS ?? 3);
+const ROUNDS = Number(process.env.SHARE_ROUNDS ?? 2);
 /** Published meanwhile. */
 const EVENTS_PER_SECOND = 200;
 

@@ -247,8 +247,11 @@ for (const place of PLACES) {
   describe(`in a ${place}`, () => {
     /** @type {import("../../e2e/node_modules/playwright-core/index.js").BrowserContext} */
     let context;
+    /** @type {Page} */
+    let page;
     before(async () => {
       context = await browser.newContext();
+      page = await context.newPage();
     });
     after(() => context.close());
     // What a place has to do with it is little: the workers get a part.
@@ -259,12 +262,9 @@ for (const place of PLACES) {
         const other = await Server.start(t);
         server.routes.set("/worker.js", (_, response) => void response.setHeader("Content-Type", "text/javascript").end(WORKER));
         serve?.(server, other);
-        const page = await context.newPage();
-        t.after(() => page.close());
         await page.goto(server.origin);
         const text = script(server, other);
-        const expected = await run(page, place, text, true);
-        const ours = await run(page, place, text, false);
+        const [expected, ours] = await Promise.all([true, false].map((native) => run(page, place, text, native)));
         assert.deepEqual(ours, expected);
         check?.(ours, server, other);
       });

@@ -109,6 +109,7 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         (needs.contains(&Need::Curl), has("curl"), "curl"),
         (needs.contains(&Need::Chromium), chromium().is_ok(), "chromium"),
         (needs.contains(&Need::Firefox), firefox().is_ok(), "firefox-esr"),
+        (needs.contains(&Need::Packages), has("openssl"), "openssl"),
         (needs_python, has("python3"), "python3"),
         // Debian keeps what makes a virtual environment in a package of its own.
         (needs_python, python_has("ensurepip"), "python3-venv"),

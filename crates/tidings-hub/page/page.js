@@ -71,21 +71,6 @@ async function copy(command) {
 topicForm.addEventListener("input", () => (listen(), showCommands()));
 publishForm.addEventListener("input", () => (listen(), showCommands()));
 
-// A page that is left keeps its connections for up to a minute, in case one comes back, and
-// browsers have only six for an address.
-addEventListener("pagehide", () => {
-  for (const panel of [clock, topic]) panel.stream.suspend();
-});
-addEventListener("pageshow", (event) => {
-  if (event.persisted) for (const panel of [clock, topic]) panel.stream.resume();
-});
-for (const [target, type] of /** @type {[EventTarget, string][]} */ ([[document, "visibilitychange"], [window, "online"]])) {
-  target.addEventListener(type, () => {
-    if (document.hidden) return;
-    for (const panel of [clock, topic]) panel.stream.wake();
-  });
-}
-
 find(document, "#origin").textContent = location.origin;
 listen();
 showCommands();

@@ -1,13 +1,7 @@
-// A stream that outlives its connections: the browser's own `EventSource`, supervised.
-//
-// While an `EventSource` is in the state connecting, the browser tries again by itself. After
-// an answer that is no event stream, and in some browsers after a refused connection too, it is
-// closed for good: then this page finds out why, and makes a new one that goes on from the last
-// event id.
+// A stream on this page: one of the browser package's, and what happens to it in words.
 
-import { readNotice, NOTICE_TYPE } from "./notices.js";
-import { delayBefore } from "./reconnect.js";
-import { probe } from "./refusal.js";
+import EventSourceWrapper from "../browser/index.js";
+import { NOTICE_TYPE, readNotice } from "./notices.js";
 
 export const CONNECTING = 0;
 export const OPEN = 1;
@@ -18,6 +12,9 @@ export const CLOSED = 2;
 const BROWSER_RETRY_MS = 3_000;
 // A connection that takes this long is most probably waiting for another to end.
 const ANSWER_EXPECTED_MS = 5_000;
+// Somebody is looking at the page: it may try sooner than a program would.
+const RECONNECT = { reconnectionMs: 1_000 };
+const BODY_CHARACTERS_SHOWN = 2_000;
 
 const WORDS_OF_LIMIT =
   "No answer yet. Over HTTP/1.1 a browser holds six connections to one address at most, over all of its tabs: " +
@@ -41,22 +38,20 @@ export class Stream {
   #onEvent;
   /** @type {URL | null} */
   #url = null;
-  /** @type {EventSource | null} */
+  /** @type {EventSourceWrapper | null} */
   #source = null;
   #types = new Set(["message", NOTICE_TYPE]);
+  /** @type {(() => void)[]} what ends the listening for each type */
+  #listening = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {number | null} */
   #retryAt = null;
-  #attempt = 0;
-  /** @type {AbortController | null} */
-  #probe = null;
   #browserRetryMs = BROWSER_RETRY_MS;
   /** @type {number | null} when a hub that goes asks to be tried again */
   #drainMs = null;
   /** @type {number | null} */
   #failedAt = null;
-  #suspended = false;
 
   /**
    * @param {object} callbacks
@@ -87,9 +82,7 @@ export class Stream {
     }
     this.#url = url;
     this.lastEventId = lastEventId;
-    this.#attempt = 0;
     this.#drainMs = null;
-    this.#browserRetryMs = BROWSER_RETRY_MS;
     this.#connect("Connecting.");
   }
 
@@ -105,138 +98,78 @@ export class Stream {
    * @returns {string[]} all that are asked for
    */
   listen(types) {
-    const wanted = new Set(["message", NOTICE_TYPE, ...types]);
-    for (const type of this.#types) {
-      if (!wanted.has(type)) this.#source?.removeEventListener(type, this.#receive);
-    }
-    for (const type of wanted) this.#source?.addEventListener(type, this.#receive);
-    this.#types = wanted;
-    return [...wanted];
+    this.#types = new Set(["message", NOTICE_TYPE, ...types]);
+    this.#listen();
+    return [...this.#types];
   }
 
-  /** Lets the connection go while the page is out of sight for good or for a while. */
-  suspend() {
-    if (this.readyState === CLOSED) return;
-    this.#suspended = true;
-    this.#drop();
-  }
-
-  /** Goes on from the last event id, if the stream was suspended. */
-  resume() {
-    if (!this.#suspended) return;
-    this.#attempt = 0;
-    this.#connect("Back on this page: connecting again.");
-  }
-
-  /** Tries again now, if it was waiting: timers of a hidden page can be a minute late. */
-  wake() {
-    if (this.#source === null && this.#retryAt !== null) this.#connect("Trying again now.");
+  #listen() {
+    for (const end of this.#listening) end();
+    const source = this.#source;
+    // What is published may have the type of something that happens to the stream.
+    const name = (/** @type {string} */ type) => (/^(open|error|close)$/.test(type) ? `event:${type}` : type);
+    this.#listening = source ? [...this.#types].map((type) => source.on(name(type), this.#receive)) : [];
   }
 
   /** @param {string} words */
   #connect(words) {
     this.#drop();
     if (this.#url === null) return;
-    this.#suspended = false;
-    const source = new EventSource(this.#here());
+    this.#failedAt = null;
+    this.#browserRetryMs = BROWSER_RETRY_MS;
+    const source = new EventSourceWrapper(this.#url, { lastEventId: this.lastEventId, reconnect: RECONNECT });
     this.#source = source;
-    // Published events can be of the types `open` and `error` too.
-    source.onopen = (event) => event instanceof MessageEvent || this.#opened();
-    source.onerror = (event) => event instanceof MessageEvent || this.#failed(source);
-    for (const type of this.#types) source.addEventListener(type, this.#receive);
+    this.#listen();
+    source.onOpen(() => {
+      clearTimeout(this.#timer);
+      this.#failedAt = null;
+      this.#drainMs = null;
+      this.#browserRetryMs = BROWSER_RETRY_MS;
+      this.#say(OPEN, "Open. Events show as they arrive.");
+    });
+    source.onError((event) => this.#failed(event));
     this.#timer = setTimeout(() => this.#say(CONNECTING, WORDS_OF_LIMIT), ANSWER_EXPECTED_MS);
     this.#say(CONNECTING, words);
   }
 
-  /** The stream's URL, from the last event id on: a new `EventSource` can't send it as a header. */
-  #here() {
-    const url = new URL(/** @type {URL} */ (this.#url));
-    if (this.lastEventId !== "") url.searchParams.set("lastEventID", this.lastEventId);
-    return url.href;
-  }
-
-  /** @param {Event} event */
-  #receive = (event) => {
-    if (!(event instanceof MessageEvent)) return;
-    // A new `EventSource` starts without an id, though its stream goes on from one.
-    if (event.lastEventId !== "") this.lastEventId = event.lastEventId;
+  #receive = (/** @type {MessageEvent<string>} */ event) => {
+    this.lastEventId = event.lastEventId;
     if (event.type === NOTICE_TYPE) this.#drainMs = readNotice(event.data).retryMs ?? this.#drainMs;
     this.#onEvent(event);
   };
 
-  #opened() {
+  /** @param {import("../../../browser/wrapper.js").ErrorEvent} event */
+  #failed(event) {
     clearTimeout(this.#timer);
-    this.#attempt = 0;
-    this.#failedAt = null;
-    this.#drainMs = null;
-    this.#browserRetryMs = BROWSER_RETRY_MS;
-    this.#say(OPEN, "Open. Events show as they arrive.");
-  }
-
-  /** @param {EventSource} source */
-  #failed(source) {
-    clearTimeout(this.#timer);
-    const words = this.readyState === OPEN ? "The connection was lost." : "The hub can't be reached.";
-    if (source.readyState === CONNECTING) {
-      const now = performance.now();
-      // From one failure to the next is what the browser waits: exact where refusals are quick.
-      if (this.#failedAt !== null) this.#browserRetryMs = now - this.#failedAt;
-      else if (this.#drainMs !== null) this.#browserRetryMs = this.#drainMs;
-      this.#failedAt = now;
-      this.#say(CONNECTING, words, now + this.#browserRetryMs);
+    const words = wordsOf(event);
+    if (this.#source?.readyState === CLOSED) {
+      this.#end(`${words} It would be refused again, so the page doesn't try.`);
       return;
     }
-    this.#drop();
-    this.#say(CONNECTING, "The browser gave up on this stream; finding out why.");
-    this.#findOut();
-  }
-
-  async #findOut() {
-    const stop = new AbortController();
-    this.#probe = stop;
-    const refusal = await probe(this.#here(), stop.signal);
-    if (stop.signal.aborted) return;
-    this.#probe = null;
-    switch (refusal.kind) {
-      case "refused":
-        return this.#end(`${refusal.words} It would be refused again, so the page doesn't try.`);
-      case "busy":
-        return this.#later(refusal.words, refusal.retryMs);
-      case "unreachable":
-        return this.#later("The hub can't be reached.", null);
-      case "fine":
-        return this.#later("The stream was refused, but would be given now.", null);
+    const now = performance.now();
+    if (event.nextDelay !== null) {
+      this.#say(CONNECTING, words, now + event.nextDelay);
+      return;
     }
-  }
-
-  /**
-   * @param {string} words
-   * @param {number | null} retryMs what the hub asks for
-   */
-  #later(words, retryMs) {
-    this.#attempt += 1;
-    const asked = Math.max(retryMs ?? 0, this.#attempt === 1 ? (this.#drainMs ?? 0) : 0);
-    const delay = Math.max(asked, delayBefore(this.#attempt, Math.random));
-    this.#timer = setTimeout(() => this.#connect("Trying again now."), delay);
-    this.#say(CONNECTING, words, performance.now() + delay);
+    // From one failure to the next is what the browser waits: exact where refusals are quick.
+    if (this.#failedAt !== null) this.#browserRetryMs = now - this.#failedAt;
+    else if (this.#drainMs !== null) this.#browserRetryMs = this.#drainMs;
+    this.#failedAt = now;
+    this.#say(CONNECTING, words, now + this.#browserRetryMs);
   }
 
   /** @param {string} words */
   #end(words) {
     this.#drop();
     this.#url = null;
-    this.#suspended = false;
     this.#say(CLOSED, words);
   }
 
-  /** Lets go of the connection, the timer and the probe, whichever there is. */
   #drop() {
     clearTimeout(this.#timer);
-    this.#probe?.abort();
-    this.#probe = null;
+    this.#source?.onError(null);
     this.#source?.close();
     this.#source = null;
-    this.#failedAt = null;
   }
 
   /**
@@ -249,4 +182,16 @@ export class Stream {
     this.#retryAt = retryAt;
     this.#onStatus({ readyState, words, retryAt });
   }
+}
+
+/** @param {import("../../../browser/wrapper.js").ErrorEvent} event */
+function wordsOf({ kind, status, body, message }) {
+  if (kind === "not-a-stream") return `The answer is no event stream but ${message.split(", ").slice(1).join(", ")}.`;
+  if (status === 204) return "The hub says that there is nothing to come (204).";
+  if (status > 0) {
+    const said = body.trim().slice(0, BODY_CHARACTERS_SHOWN);
+    return `The hub answered ${status}${said && `: ${said}${/[.!?…]$/.test(said) ? "" : "."}`}${said ? "" : "."}`;
+  }
+  if (kind === "cors") return "The hub doesn't let this page read the stream.";
+  return kind === "unreachable" ? "The hub can't be reached." : "The connection was lost.";
 }

@@ -1,7 +1,9 @@
 //! The only place that knows HTTP: requests to calls of the hub, and its answers to
 //! responses.
 
+mod asset;
 mod bad_head;
+mod browser;
 mod clock;
 mod connection;
 mod credentials;
@@ -76,6 +78,7 @@ fn routes(hub: &Hub) -> Router {
         );
     }
     let streams = streams.layer(DefaultBodyLimit::disable()).layer(cors(hub));
+    let streams = streams.merge(browser::routes());
     let router = if options.page { streams.merge(page::routes()) } else { streams };
     let router = if options.admin { router.merge(health::routes()) } else { router };
     router.layer(middleware::from_fn_with_state(app.clone(), origin::guard)).with_state(app)

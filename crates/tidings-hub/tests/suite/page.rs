@@ -23,12 +23,16 @@ fn the_page_and_all_that_it_names_are_there_with_their_types() {
             };
             assert_eq!(answer.header("content-type"), Some(content_type), "{path}");
             assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
-            let policy = answer.header("content-security-policy").expect("a policy");
-            assert!(policy.contains("default-src 'self'"), "{policy}");
-            assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+            if !path.starts_with("/tidings/browser/") {
+                let policy = answer.header("content-security-policy").expect("a policy");
+                assert!(policy.contains("default-src 'self'"), "{policy}");
+                assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+            }
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
             for text in answer.text().split(['"', '\'']) {
                 let found = match text.strip_prefix("./") {
-                    Some(name) if name.ends_with(".js") => format!("/tidings/page/{name}"),
+                    Some(name) if name.ends_with(".js") => format!("{folder}/{name}"),
+                    _ if text.starts_with("../browser/") => text.replace("..", "/tidings"),
                     _ if text.starts_with("/tidings/page/") => text.to_owned(),
                     _ => continue,
                 };
@@ -37,7 +41,7 @@ fn the_page_and_all_that_it_names_are_there_with_their_types() {
                 }
             }
         }
-        assert!(paths.len() > 10, "{paths:?}");
+        assert!(paths.len() > 25, "{paths:?}");
     });
 }
 
@@ -62,8 +66,39 @@ fn a_browser_that_has_the_page_is_told_that_it_is_the_same() {
 #[test]
 fn what_is_not_there_is_not_found() {
     on_both_lanes(open, async |server| {
-        for path in ["/tidings/page/", "/tidings/page/../page.js", "/favicon.ico", "/x"] {
+        for path in [
+            "/tidings/browser/",
+            "/tidings/browser/0.0.0/index.js",
+            "/tidings/page/",
+            "/tidings/page/../page.js",
+            "/favicon.ico",
+            "/x",
+        ] {
             assert_eq!(server.get(path).await.status(), 404, "{path}");
         }
     });
+}
+
+#[test]
+fn the_browser_package_is_there_for_pages_of_any_origin_and_at_its_version_for_good() {
+    on_both_lanes(open, async |server| {
+        let version = env!("CARGO_PKG_VERSION");
+        for name in ["index.js", "worker.js", "wrapper.js"] {
+            let answer = server.get(&format!("/tidings/browser/{name}")).await;
+            assert_eq!(answer.status(), 200, "{name}");
+            assert_eq!(answer.header("cache-control"), Some("no-cache"));
+            assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+            let kept = server.get(&format!("/tidings/browser/{version}/{name}")).await;
+            let forever = Some("public, max-age=31536000, immutable");
+            assert_eq!(kept.header("cache-control"), forever, "{name}");
+            assert_eq!(kept.text(), answer.text());
+        }
+    });
+}
+
+#[test]
+fn the_npm_package_has_the_version_of_the_hub() {
+    let manifest = include_str!("../../../../browser/package.json");
+    let version = concat!("\"version\": \"", env!("CARGO_PKG_VERSION"), "\"");
+    assert!(manifest.contains(version), "{manifest}");
 }

@@ -1,0 +1,44 @@
+//! The browser package at `/tidings/browser/`, embedded in the binary: the files of `browser/`
+//! as they are, without a build step.
+
+use axum::Router;
+
+use super::App;
+use super::asset::{Asset, Fresh};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+macro_rules! modules {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../../../../browser/", $name)))),*]
+    };
+}
+
+const MODULES: [(&str, &str); 16] = modules![
+    "connect.js",
+    "decode.js",
+    "event-source.js",
+    "failure.js",
+    "index.js",
+    "lifecycle.js",
+    "native.js",
+    "notice.js",
+    "protocol.js",
+    "reconnect.js",
+    "share.js",
+    "subscribe.js",
+    "topics.js",
+    "url.js",
+    "worker.js",
+    "wrapper.js",
+];
+
+/// Each module at the path of whatever version this is, and at that of just this one. They name
+/// one another relatively, so either place has all of them.
+pub(super) fn routes() -> Router<App> {
+    MODULES.into_iter().fold(Router::new(), |router, (name, text)| {
+        let at = |path: String, fresh| Asset { path, text, fresh, policy: None };
+        let router = at(format!("/tidings/browser/{name}"), Fresh::Asked).route(router);
+        at(format!("/tidings/browser/{VERSION}/{name}"), Fresh::Immutable).route(router)
+    })
+}

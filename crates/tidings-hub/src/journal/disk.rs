@@ -106,7 +106,7 @@ impl DiskJournal {
         let all = |bounds| RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
         rules.push(all(bounds));
         rules.push(all(Retention {
-            count: PRESENCE_COUNT as u64,
+            count: PRESENCE_COUNT,
             age: PRESENCE_AGE,
             ..Retention::default()
         }));

@@ -11,7 +11,6 @@ use crate::update::Update;
 
 fn local(journal: &Arc<MemoryJournal>) -> Rc<Local> {
     let setting = Setting {
-        presence: None,
         journal: Arc::clone(journal) as Arc<dyn Journal>,
         metrics: Arc::new(Metrics::new()),
         heartbeat: Duration::from_secs(15),

@@ -229,7 +229,8 @@ class Group {
 
   /** @param {Listener} listener */
   leave(listener) {
-    this.#listeners.delete(listener);
+    // One that was told of the end is none any more, and the key may be another group's.
+    if (!this.#listeners.delete(listener)) return;
     if (!this.#listeners.size) this.#close();
     else if (listener.topics) this.#schedule();
   }

@@ -8,9 +8,16 @@ import { createSecureServer } from "node:http2";
 import { createServer } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, before, test } from "node:test";
 import { launch } from "../../e2e/chromium.js";
 import { until } from "../../e2e/until.js";
+
+/** @type {import("../../e2e/node_modules/playwright-core/index.js").Browser} */
+let browser;
+before(async () => {
+  browser = await launch();
+});
+after(() => browser.close());
 
 /** @param {import("node:test").TestContext} t */
 function certificate(t) {
@@ -39,12 +46,11 @@ for (const [protocol, shared, streams] of /** @type {const} */ ([["h2", "auto", 
     });
     server.listen(0, "localhost");
     await once(server, "listening");
-    t.after(() => server.close());
+    t.after(() => void server.close());
     const address = server.address();
     if (address === null || typeof address === "string") throw new Error("no port");
-    const browser = await launch();
-    t.after(() => browser.close());
     const context = await browser.newContext({ ignoreHTTPSErrors: true });
+    t.after(() => context.close());
     for (let n = 0; n < 2; n += 1) {
       const page = await context.newPage();
       await page.goto(`https://localhost:${address.port}/`);

@@ -130,9 +130,11 @@ impl KeySet {
                 return Some(known.keys);
             }
             if known.has(name) && age < KEY_SET_STALE {
-                // What is known is good enough for now, and nobody has to wait.
-                let this = Arc::clone(self);
-                tokio::spawn(async move { this.refresh(None).await });
+                // What is known is good enough for now, and nobody has to wait. One asks for all.
+                if self.tried.try_lock().is_ok() {
+                    let this = Arc::clone(self);
+                    tokio::spawn(async move { this.refresh(None).await });
+                }
                 return Some(known.keys);
             }
         }

@@ -10,6 +10,7 @@ mod client_commands;
 mod comings_and_goings;
 mod descriptors;
 mod durability;
+mod journal_command;
 mod overload;
 mod retention;
 mod stalled_readers;

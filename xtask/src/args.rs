@@ -17,7 +17,7 @@ Usage: cargo xtask COMMAND
                        build the release binary and measure its journal on disk beside a bare
                        store; `-- --help` has the options
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
-                       times and held for longer than every limit; takes about an hour
+                       times and held for longer than every limit
   help                 this text
 
 Nothing is installed outside the target folder, e2e/node_modules and the like, but for Debian

@@ -128,7 +128,8 @@ fn unopened(error: OpenError) -> anyhow::Error {
         }
         _ => "is the disk full?",
     };
-    anyhow::anyhow!("{error}; {hint}")
+    let hint = format!("{:#}; {hint}", anyhow::Error::new(error));
+    anyhow::Error::msg(hint)
 }
 
 /// What the hub answers where it has nothing.

@@ -13,10 +13,10 @@ use crate::checker::{Checker, Plan};
 use crate::hub::{File, Hub, TIDINGS, eventually, tidings};
 
 /// A folder that is removed when it is dropped.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("journal-{}-{number}", std::process::id());
@@ -25,7 +25,7 @@ impl Folder {
         Self(path)
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().expect("a path that is text")
     }
 }
@@ -36,7 +36,7 @@ impl Drop for Folder {
     }
 }
 
-fn on_disk(folder: &Folder, address: Option<SocketAddr>, flags: &[&str]) -> Hub {
+pub(crate) fn on_disk(folder: &Folder, address: Option<SocketAddr>, flags: &[&str]) -> Hub {
     // A loopback address that nobody else uses: while the hub is gone, no other test and no
     // client's own end of a connection gets its port.
     let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];

@@ -12,6 +12,7 @@ mod comings_and_goings;
 mod descriptors;
 mod durability;
 mod inspect;
+mod journal_command;
 mod overload;
 mod retention;
 mod stalled_readers;

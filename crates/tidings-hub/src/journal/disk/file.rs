@@ -261,6 +261,11 @@ pub enum OpenError {
         /// What the system says.
         source: io::Error,
     },
+    /// There is no journal.
+    Missing {
+        /// Where its file would be.
+        path: PathBuf,
+    },
     /// The file is no journal of Tidings.
     Foreign {
         /// The file.
@@ -319,8 +324,11 @@ impl fmt::Display for OpenError {
                     None => Ok(()),
                 }
             }
-            Self::Unusable { path, source } => {
-                write!(f, "the journal cannot be kept in {}: {source}", path.display())
+            Self::Unusable { path, .. } => {
+                write!(f, "the journal cannot be kept in {}", path.display())
+            }
+            Self::Missing { path } => {
+                write!(f, "there is no journal: {} does not exist", path.display())
             }
             Self::Foreign { path } => {
                 write!(f, "{} is no journal of Tidings, and was left as it is", path.display())
@@ -338,8 +346,8 @@ impl fmt::Display for OpenError {
             Self::Corrupt { path, detail } => {
                 write!(f, "the journal {} is damaged: {detail}", path.display())
             }
-            Self::Failed { path, source } => {
-                write!(f, "the journal {} cannot be opened: {source}", path.display())
+            Self::Failed { path, .. } => {
+                write!(f, "the journal {} cannot be opened", path.display())
             }
         }
     }

@@ -40,8 +40,8 @@ impl JournalFile {
     /// If there is none that this version knows, or it cannot be read.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = folder.as_ref().join(DATABASE);
-        if let Err(source) = std::fs::metadata(&path) {
-            return Err(OpenError::Unusable { path, source });
+        if !path.exists() {
+            return Err(OpenError::Missing { path });
         }
         let failed = |error| OpenError::of(&path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

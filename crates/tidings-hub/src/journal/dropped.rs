@@ -217,7 +217,7 @@ mod tests {
         assert!(!missed("d", "a"));
         let all = Rights::Granted(Selectors::all());
         assert!(dropped.missed(Position(1), &Selectors::all(), &all).is_some());
-        assert!(!dropped.missed(Position(2), &Selectors::all(), &all).is_some());
+        assert!(dropped.missed(Position(2), &Selectors::all(), &all).is_none());
     }
 
     #[test]

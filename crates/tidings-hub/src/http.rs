@@ -1,9 +1,15 @@
 //! The only place that knows HTTP: requests to calls of the hub, and its answers to
 //! responses.
 
+#[cfg(feature = "tls")]
+mod body_lane;
 mod clock;
 mod connection;
+#[cfg(feature = "tls")]
+mod handshake;
 mod health;
+#[cfg(feature = "tls")]
+mod movable;
 mod origin;
 mod page;
 mod publish;
@@ -11,6 +17,8 @@ mod query;
 mod refusal;
 mod serve;
 mod subscribe;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::time::Duration;
 
@@ -23,7 +31,11 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub(crate) use clock::start as start_clock;
 pub(crate) use origin::is_local_origin;
+#[cfg(feature = "tls")]
+pub use serve::serve_tls;
 pub use serve::{listen, serve};
+#[cfg(feature = "tls")]
+pub use tls::{Reload, Tls, TlsError};
 
 use crate::hub::Hub;
 use crate::update::HUB_PATH;

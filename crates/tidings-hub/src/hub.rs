@@ -438,6 +438,12 @@ impl Hub {
         self.0.setting.heartbeat
     }
 
+    /// How long the kernel is to wait for a peer that does not answer.
+    #[cfg(feature = "tls")]
+    pub(crate) fn patience(&self) -> Duration {
+        3 * self.heartbeat()
+    }
+
     pub(crate) fn access(&self) -> &Access {
         &self.0.access
     }

@@ -22,6 +22,8 @@ mod metrics;
 
 pub use access::{Access, Rights};
 pub use feed::StreamOptions;
+#[cfg(feature = "tls")]
+pub use http::{Reload, Tls, TlsError, serve_tls};
 pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};
 pub use journal::{

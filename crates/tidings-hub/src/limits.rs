@@ -87,3 +87,35 @@ pub(crate) const RETRY_JITTER: Duration = Duration::from_millis(1000);
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long a drain waits for subscribers that are behind to catch up.
 pub(crate) const CATCH_UP_TIME: Duration = Duration::from_secs(1);
+
+/// TLS handshakes that are under way at one time. Further connections wait in the backlog.
+#[cfg(feature = "tls")]
+pub(crate) const HANDSHAKES_MAX: usize = 4096;
+/// Time for a TLS handshake.
+#[cfg(feature = "tls")]
+pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Streams and requests that one HTTP/2 connection may have under way.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_STREAMS: u32 = 256;
+/// Bytes that a peer may send before it has to wait, for each request. Four times as much for
+/// all requests of a connection.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_RECEIVE_BYTES: u32 = 64 << 10;
+/// Bytes of a stream that wait in its HTTP/2 connection.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_SEND_BYTES: usize = 16 << 10;
+/// Requests that a peer may take back before they are looked at, and streams that it may make
+/// us reset, before its connection is closed ("rapid reset").
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_RESETS: usize = 100;
+/// How often an HTTP/2 connection is asked whether it still lives.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the answer may take before the connection counts as dead.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_PING_TIME: Duration = Duration::from_secs(20);
+/// How long an HTTP/2 connection may stay without a request or a stream.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_IDLE_TIME: Duration = Duration::from_secs(60);
+/// How long the end of a shard waits for what its connections have still to write.
+pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(2);

@@ -121,6 +121,7 @@ pub(crate) struct Metrics {
     first_position: Gauge<u64, AtomicU64>,
     last_position: Gauge<u64, AtomicU64>,
     journal_bytes: Gauge<u64, AtomicU64>,
+    handshakes_failed: Counter,
 }
 
 impl Metrics {
@@ -144,6 +145,7 @@ impl Metrics {
             first_position: Gauge::default(),
             last_position: Gauge::default(),
             journal_bytes: Gauge::default(),
+            handshakes_failed: Counter::default(),
         };
         metrics.register();
         metrics
@@ -197,6 +199,11 @@ impl Metrics {
             "What the journal's updates are counted as",
             self.journal_bytes.clone(),
         );
+        registry.register(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed or took too long",
+            self.handshakes_failed.clone(),
+        );
         registry.register("build", "What is running", build);
     }
 
@@ -212,6 +219,11 @@ impl Metrics {
 
     pub(crate) fn publish_refused(&self, reason: Refusal) {
         self.refused.get_or_create(&RefusalLabel { reason }).inc();
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn handshake_failed(&self) {
+        self.handshakes_failed.inc();
     }
 
     pub(crate) fn gap(&self, cause: GapCause, count: u64) {

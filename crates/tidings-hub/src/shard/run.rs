@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet, LocalSet, spawn_local, yield_now};
 
 use super::body::{BodySocket, StreamBody, hand_over};
@@ -22,8 +22,8 @@ use super::{Chunk, Shard, Socket, SubscriberKey, Tick};
 use crate::feed::Source;
 use crate::journal::{Follower, Journal, Position, Record, Tail};
 use crate::limits::{
-    CATCH_UP_TIME, REPLAYS_READING, ROUTE_FEEDS, ROUTE_UPDATES, SHARD_INBOX, SLICE_SOCKETS,
-    STALL_TIME, UNOFFERED_BYTES,
+    CATCH_UP_TIME, CLOSE_TIME, REPLAYS_READING, ROUTE_FEEDS, ROUTE_UPDATES, SHARD_INBOX,
+    SLICE_SOCKETS, STALL_TIME, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Lane, Metrics, Reason};
 use crate::notice::Notice;
@@ -140,7 +140,7 @@ impl ShardHandle {
 
     /// Opens a stream whose body somebody else drives. `None` if the shard has ended.
     pub(crate) async fn attach(&self, opening: Opening) -> Option<StreamBody> {
-        let (socket, body) = hand_over();
+        let (socket, body) = hand_over(None);
         self.send(Command::Attach(opening, socket)).await.then_some(body)
     }
 
@@ -187,6 +187,8 @@ pub(crate) struct Local {
     leaving: Cell<Option<Duration>>,
     /// Told of each subscriber that left.
     left: Notify,
+    /// True when connections are to end. Each that has to be waited for looks at it.
+    closing: watch::Sender<bool>,
 }
 
 fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiver<Command>) {
@@ -204,6 +206,7 @@ fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiv
             reading: Semaphore::new(REPLAYS_READING),
             leaving: Cell::new(None),
             left: Notify::new(),
+            closing: watch::Sender::new(false),
         });
         let mut driving = JoinSet::new();
         driving.spawn_local(flush(Rc::clone(&local)));
@@ -230,7 +233,10 @@ fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiv
                         let _ = done.send(());
                     });
                 }
-                Command::Stop => break,
+                Command::Stop => {
+                    local.close().await;
+                    break;
+                }
             }
         }
     });
@@ -281,6 +287,33 @@ impl Local {
         self.attach(Connection::Tcp(TcpSocket::new(stream, patience)), opening);
     }
 
+    /// Opens a stream as the body of a response that `task` writes on this thread.
+    #[cfg(feature = "tls")]
+    pub(crate) fn attach_body(
+        self: &Rc<Self>,
+        opening: Opening,
+        task: Option<AbortHandle>,
+    ) -> StreamBody {
+        let (socket, body) = hand_over(task);
+        self.attach(Connection::Body(socket), opening);
+        body
+    }
+
+    /// Notes that a connection is there, which is waited for until what this gives is dropped.
+    #[cfg(feature = "tls")]
+    pub(crate) fn closing(&self) -> Closing {
+        Closing(self.closing.subscribe())
+    }
+
+    /// Ends the streams, and the connections as soon as they have written what they have.
+    async fn close(&self) {
+        self.keys().iter().for_each(|key| self.remove(*key, Reason::Drain));
+        self.closing.send_replace(true);
+        if tokio::time::timeout(CLOSE_TIME, self.closing.closed()).await.is_err() {
+            tracing::debug!("connections were cut off that took too long to end");
+        }
+    }
+
     /// Notes that a connection has come, until the guard is dropped.
     pub(crate) fn count_connection(&self) -> Load {
         self.load.fetch_add(1, Ordering::Relaxed);
@@ -329,7 +362,12 @@ impl Local {
     fn remove(&self, key: SubscriberKey, reason: Reason) {
         let mut shard = self.shard.borrow_mut();
         let feeds = shard.feeds.len();
-        let Some(line) = shard.leave(key) else { return };
+        let Some(mut line) = shard.leave(key) else { return };
+        if reason == Reason::Stalled
+            && let Connection::Body(socket) = &mut line.connection
+        {
+            socket.abort();
+        }
         self.setting.metrics.feeds.dec_by((feeds - shard.feeds.len()) as i64);
         self.setting.metrics.stream_closed(line.connection.lane(), reason);
         tracing::debug!(lane = ?line.connection.lane(), ?reason, "stream closed");
@@ -613,6 +651,19 @@ pub(crate) struct Load(Arc<AtomicUsize>);
 impl Drop for Load {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Tells a connection that it is to end.
+#[cfg(feature = "tls")]
+pub(crate) struct Closing(watch::Receiver<bool>);
+
+#[cfg(feature = "tls")]
+impl Closing {
+    /// Waits until the connection is to end.
+    pub(crate) async fn asked(&mut self) {
+        // An error says that the shard is gone already.
+        let _ = self.0.wait_for(|closing| *closing).await;
     }
 }
 

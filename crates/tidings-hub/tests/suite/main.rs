@@ -1,6 +1,8 @@
-//! The hub's public behaviour over HTTP, on real sockets. Each test runs on both lanes.
+//! The hub's public behaviour over HTTP, on real sockets. Each test runs on every lane.
 
 mod client;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 
 mod publish;
@@ -23,6 +25,9 @@ mod clock;
 mod health;
 mod metrics;
 mod page;
+
+#[cfg(feature = "tls")]
+mod tls;
 
 mod connection;
 mod injection;

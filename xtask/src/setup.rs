@@ -102,6 +102,7 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         (needs_python, python_has("ensurepip"), "python3-venv"),
         (needs.contains(&Need::Packages), has("node"), "nodejs"),
         (needs.contains(&Need::Packages), has("npm"), "npm"),
+        (needs.contains(&Need::Packages), has("openssl"), "openssl"),
     ];
     let missing: Vec<&str> = wanted
         .iter()

@@ -5,6 +5,7 @@
 mod body_lane;
 mod clock;
 mod connection;
+mod gate;
 #[cfg(feature = "tls")]
 mod handshake;
 mod health;
@@ -74,7 +75,10 @@ fn routes(hub: &Hub) -> Router {
                 .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, OPTIONS") }),
         );
     }
-    let streams = streams.layer(DefaultBodyLimit::disable()).layer(cors(hub));
+    let streams = streams
+        .layer(middleware::from_fn_with_state(app.clone(), gate::publishing))
+        .layer(DefaultBodyLimit::disable())
+        .layer(cors(hub));
     let router = streams.merge(page::routes());
     let router = if options.admin { router.merge(health::routes()) } else { router };
     router.layer(middleware::from_fn_with_state(app.clone(), origin::guard)).with_state(app)
@@ -86,8 +90,8 @@ pub fn admin_router(hub: &Hub) -> Router {
 }
 
 fn cors(hub: &Hub) -> CorsLayer {
-    let access = hub.access().clone();
-    let any = access.cors_origins.iter().any(|origin| origin == "*");
+    let any = hub.access().cors_origins.iter().any(|origin| origin == "*");
+    let hub = hub.clone();
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers([
@@ -105,7 +109,7 @@ fn cors(hub: &Hub) -> CorsLayer {
         return layer.allow_origin(AllowOrigin::any());
     }
     layer.allow_credentials(true).allow_origin(AllowOrigin::predicate(move |origin, _| {
-        origin.to_str().is_ok_and(|origin| access.may_read_from(origin))
+        origin.to_str().is_ok_and(|origin| hub.access().may_read_from(origin))
     }))
 }
 

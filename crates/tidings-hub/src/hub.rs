@@ -2,19 +2,21 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
+use parking_lot::RwLock;
 use tidings_sse::{EventId, encode};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::access::{Access, Rights};
+use crate::admission::{Admission, StreamPermit};
 use crate::feed::{Source, StreamOptions};
 use crate::http::start_clock;
 use crate::journal::{AppendError, Journal, MemoryJournal, Position, ReadError, Retention};
 use crate::limits::{
-    APPENDING_BYTES, DRAIN_TIME, HEARTBEAT, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX,
+    APPENDING_BYTES, DRAIN_TIME, HEARTBEAT, Limits, PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX,
     RETRY_MIN, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Metrics};
@@ -22,7 +24,7 @@ use crate::notice::Notice;
 use crate::replay::Due;
 use crate::selector::Selectors;
 use crate::shard::StreamBody;
-use crate::shard::run::{Command, Opening, Setting, ShardHandle, StreamPermit};
+use crate::shard::run::{Command, Opening, Setting, ShardHandle};
 use crate::update::{InvalidUpdate, Update};
 use crate::wire;
 
@@ -35,14 +37,15 @@ pub struct Hub(Arc<Inner>);
 struct Inner {
     setting: Setting,
     shards: Vec<ShardHandle>,
-    streams: Arc<AtomicUsize>,
-    streams_max: usize,
+    /// The hub is going: until when streams end, each at its own moment.
+    leaving: OnceLock<Instant>,
+    /// The hub takes no updates any more.
     draining: AtomicBool,
     /// A byte of an update that waits for the journal's acknowledgement takes one permit, so
     /// that a slow journal is not handed all that comes. Fair: who came first goes first.
     appending: Semaphore,
     requests: Arc<Requests>,
-    access: Access,
+    access: RwLock<Arc<Access>>,
     options: HttpOptions,
 }
 
@@ -70,7 +73,6 @@ impl Drop for RequestGuard {
 pub(crate) struct HttpOptions {
     pub(crate) demo: bool,
     pub(crate) admin: bool,
-    pub(crate) body_bytes_max: usize,
 }
 
 /// How a hub is to be.
@@ -79,7 +81,7 @@ pub struct HubBuilder {
     journal: Option<Arc<dyn Journal>>,
     shards: usize,
     heartbeat: Duration,
-    streams_max: usize,
+    limits: Limits,
     access: Access,
     options: HttpOptions,
 }
@@ -112,7 +114,15 @@ impl HubBuilder {
     /// comes later is told when to try again.
     #[must_use]
     pub fn streams_max(mut self, count: usize) -> Self {
-        self.streams_max = count;
+        self.limits.streams = count;
+        self
+    }
+
+    /// What clients are allowed. Takes the place of what [`HubBuilder::streams_max`] and
+    /// [`HubBuilder::body_bytes_max`] said before.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -141,7 +151,7 @@ impl HubBuilder {
     /// Bytes that the body of a publish may have. By default 1 MiB.
     #[must_use]
     pub fn body_bytes_max(mut self, bytes: usize) -> Self {
-        self.options.body_bytes_max = bytes;
+        self.limits.body_bytes = bytes;
         self
     }
 
@@ -157,6 +167,8 @@ impl HubBuilder {
             metrics: Arc::new(Metrics::new()),
             heartbeat: self.heartbeat,
             relief: Arc::new(Notify::new()),
+            admission: Admission::new(self.limits),
+            shards: self.shards,
         };
         let shards: Vec<_> = (0..self.shards)
             .map(|index| ShardHandle::start(index, setting.clone()))
@@ -167,12 +179,11 @@ impl HubBuilder {
         Ok(Hub(Arc::new(Inner {
             setting,
             shards,
-            streams: Arc::new(AtomicUsize::new(0)),
-            streams_max: self.streams_max,
+            leaving: OnceLock::new(),
             draining: AtomicBool::new(false),
             appending: Semaphore::new(APPENDING_BYTES),
             requests: Arc::default(),
-            access: self.access,
+            access: RwLock::new(Arc::new(self.access)),
             options: self.options,
         })))
     }
@@ -217,9 +228,9 @@ impl Hub {
             journal: None,
             shards: cores,
             heartbeat: HEARTBEAT,
-            streams_max: usize::MAX,
+            limits: Limits::default(),
             access: Access::default(),
-            options: HttpOptions { demo: false, admin: false, body_bytes_max: 1 << 20 },
+            options: HttpOptions { demo: false, admin: false },
         }
     }
 
@@ -241,8 +252,10 @@ impl Hub {
     /// # Errors
     /// See [`PublishError`]; nothing was published then.
     pub async fn publish_all(&self, updates: Vec<Update>) -> Result<Vec<EventId>, PublishError> {
+        let limits = self.limits();
         for (index, update) in updates.iter().enumerate() {
-            update.check().map_err(|cause| PublishError::Invalid { index, cause })?;
+            let checked = update.check().and_then(|()| update.check_limits(&limits));
+            checked.map_err(|cause| PublishError::Invalid { index, cause })?;
         }
         if updates.is_empty() {
             return Ok(Vec::new());
@@ -256,7 +269,7 @@ impl Hub {
         };
         let admitted = tokio::time::timeout(PUBLISH_WAIT, admitted).await;
         let _room = admitted.map_err(|_| PublishError::Overloaded)?;
-        if self.is_draining() {
+        if self.0.draining.load(Ordering::Acquire) {
             return Err(PublishError::Draining);
         }
         let count = updates.len() as u64;
@@ -295,7 +308,7 @@ impl Hub {
         cursor: Cursor,
     ) -> Result<Option<Granted>, ReadError> {
         let Some(permit) = self.permit() else { return Ok(None) };
-        let mut bytes = opening_bytes();
+        let mut bytes = self.opening_bytes();
         let mut tell = |notice: Notice, id: &EventId| {
             if notice.is_for_all() || options.notices {
                 notice.encode(Some(id), None, &mut bytes);
@@ -340,7 +353,7 @@ impl Hub {
     /// Prepares a stream of the demo clock. `None` if no more streams can be had now.
     pub(crate) fn open_clock(&self) -> Option<Opening> {
         let permit = self.permit()?;
-        let bytes = opening_bytes();
+        let bytes = self.opening_bytes();
         Some(Opening { source: Source::Clock, due: Due::NOTHING, bytes, permit })
     }
 
@@ -348,7 +361,13 @@ impl Hub {
         if self.is_draining() {
             return None;
         }
-        StreamPermit::take(&self.0.streams, self.0.streams_max)
+        match self.admission().stream() {
+            Ok(permit) => Some(permit),
+            Err(why) => {
+                self.metrics().turned_away(why);
+                None
+            }
+        }
     }
 
     /// Hands a stream to the shard that has the fewest, as the body of a response.
@@ -368,11 +387,28 @@ impl Hub {
     /// at its own moment within `spread`. From now on nobody can publish, and whoever
     /// subscribes is told to come back.
     pub async fn drain(&self, spread: Duration) {
+        self.drain_over(Duration::ZERO, spread).await;
+    }
+
+    /// Ends all streams, each at a moment of its own within `window`, and told to come back at
+    /// a moment of its own within `spread` after the window. Whoever subscribes meanwhile is
+    /// told to come back then too. Until the window's end updates are taken and delivered;
+    /// from then on nobody can publish. Ends early when no stream is left.
+    pub async fn drain_over(&self, window: Duration, spread: Duration) {
+        let end = *self.0.leaving.get_or_init(|| Instant::now() + window);
+        if !window.is_zero() {
+            self.tell_shards(|done| Command::Leave { end, spread, done }).await;
+        }
         self.0.draining.store(true, Ordering::Release);
+        self.tell_shards(|done| Command::Drain { spread, done }).await;
+    }
+
+    /// Gives each shard a command, and waits until all have done it.
+    async fn tell_shards(&self, command: impl Fn(oneshot::Sender<()>) -> Command) {
         let mut waiting = Vec::new();
         for shard in &self.0.shards {
             let (done, wait) = oneshot::channel();
-            if shard.send(Command::Drain { spread, done }).await {
+            if shard.send(command(done)).await {
                 waiting.push(wait);
             }
         }
@@ -384,7 +420,7 @@ impl Hub {
 
     /// Whether the hub is going.
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Acquire)
+        self.0.leaving.get().is_some()
     }
 
     /// Waits until no request is under way, or five seconds have passed.
@@ -412,6 +448,7 @@ impl Hub {
     /// Ends the hub's threads, and with them every stream that is left. Blocks until they have
     /// ended, so it must not be called on one of them, and only once the last request is done.
     pub async fn stop(&self) {
+        self.0.leaving.get_or_init(Instant::now);
         self.0.draining.store(true, Ordering::Release);
         for shard in &self.0.shards {
             shard.send(Command::Stop).await;
@@ -427,7 +464,23 @@ impl Hub {
 
     /// Streams that are open.
     pub fn subscribers(&self) -> usize {
-        self.0.streams.load(Ordering::Acquire)
+        self.admission().streams()
+    }
+
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.0.setting.admission
+    }
+
+    /// What clients are allowed.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.admission().limits()
+    }
+
+    /// Exchanges what clients are allowed, and who may use the hub. Streams that are open stay,
+    /// and keep the age that they may reach.
+    pub fn reconfigure(&self, limits: Limits, access: Access) {
+        self.admission().set_limits(limits);
+        *self.0.access.write() = Arc::new(access);
     }
 
     pub(crate) fn journal(&self) -> &dyn Journal {
@@ -444,8 +497,8 @@ impl Hub {
         3 * self.heartbeat()
     }
 
-    pub(crate) fn access(&self) -> &Access {
-        &self.0.access
+    pub(crate) fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.0.access.read())
     }
 
     pub(crate) fn options(&self) -> &HttpOptions {
@@ -457,18 +510,22 @@ impl Hub {
     }
 }
 
-/// What every stream begins with: a comment, so that its head is flushed wherever a proxy
-/// waits for a first byte, and a reconnection time, at random so that the clients of a hub
-/// that went away do not all come back at one moment.
-pub(crate) fn opening_bytes() -> Vec<u8> {
-    let mut bytes = wire::HEARTBEAT.to_vec();
-    encode::retry(retry(), &mut bytes);
-    bytes
-}
+impl Hub {
+    /// What every stream begins with: a comment, so that its head is flushed wherever a proxy
+    /// waits for a first byte, and a reconnection time, at random so that the clients of a hub
+    /// that went away do not all come back at one moment.
+    pub(crate) fn opening_bytes(&self) -> Vec<u8> {
+        let mut bytes = wire::HEARTBEAT.to_vec();
+        encode::retry(self.retry(), &mut bytes);
+        bytes
+    }
 
-/// A reconnection time of the hub's own.
-fn retry() -> Duration {
-    RETRY + RETRY_JITTER.mul_f64(fastrand::f64())
+    /// A reconnection time of the hub's own: not before the end of a drain.
+    fn retry(&self) -> Duration {
+        let until = |end: &Instant| end.saturating_duration_since(Instant::now());
+        let left = self.0.leaving.get().map_or(Duration::ZERO, until);
+        left + RETRY + (RETRY_JITTER + left).mul_f64(fastrand::f64())
+    }
 }
 
 impl Update {

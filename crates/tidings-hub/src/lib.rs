@@ -3,6 +3,7 @@
 mod limits;
 
 mod access;
+mod admission;
 mod selector;
 mod update;
 
@@ -30,6 +31,7 @@ pub use journal::{
     AppendError, Batch, Edges, Epoch, Follower, HubId, Journal, MemoryJournal, Missed, Pending,
     Position, ReadError, Record, Retention, Tail,
 };
+pub use limits::{InvalidNetwork, Limits, Network};
 pub use selector::{InvalidSelectors, Selector, Selectors};
 pub use shard::StreamBody;
 pub use update::{InvalidUpdate, Topic, Update};

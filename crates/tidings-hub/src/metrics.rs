@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::admission::TurnedAway;
 use crate::journal::Journal;
 
 /// Label values are written as they stand in queries: lower case, words joined by `_`.
@@ -54,6 +55,10 @@ label_values! {
         Unreadable = "unreadable",
         /// The hub is going.
         Drain = "drain",
+        /// It was as old as streams may get.
+        Age = "age",
+        /// It would have been one feed too many.
+        Feeds = "feeds",
     }
 }
 
@@ -66,6 +71,8 @@ label_values! {
         Forbidden = "forbidden",
         /// The body was too large.
         TooLarge = "too_large",
+        /// The publisher's address published too often.
+        Rate = "rate",
         /// The hub or its journal could not keep up, or the hub is going.
         Unavailable = "unavailable",
     }
@@ -103,6 +110,21 @@ struct CauseLabel {
     cause: GapCause,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TurnedAwayLabel {
+    limit: TurnedAway,
+}
+
+impl EncodeLabelValue for TurnedAway {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::Streams => "streams",
+            Self::Address => "address",
+            Self::Rate => "rate",
+        })
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -122,6 +144,7 @@ pub(crate) struct Metrics {
     last_position: Gauge<u64, AtomicU64>,
     journal_bytes: Gauge<u64, AtomicU64>,
     handshakes_failed: Counter,
+    turned_away: Family<TurnedAwayLabel, Counter>,
 }
 
 impl Metrics {
@@ -146,6 +169,7 @@ impl Metrics {
             last_position: Gauge::default(),
             journal_bytes: Gauge::default(),
             handshakes_failed: Counter::default(),
+            turned_away: Family::default(),
         };
         metrics.register();
         metrics
@@ -204,6 +228,11 @@ impl Metrics {
             "TLS handshakes that failed or took too long",
             self.handshakes_failed.clone(),
         );
+        registry.register(
+            "streams_turned_away",
+            "Streams that were told to come back, by the limit that was reached",
+            self.turned_away.clone(),
+        );
         registry.register("build", "What is running", build);
     }
 
@@ -215,6 +244,10 @@ impl Metrics {
     pub(crate) fn stream_closed(&self, lane: Lane, reason: Reason) {
         self.subscribers.get_or_create(&LaneLabel { lane }).dec();
         self.closed.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(crate) fn turned_away(&self, limit: TurnedAway) {
+        self.turned_away.get_or_create(&TurnedAwayLabel { limit }).inc();
     }
 
     pub(crate) fn publish_refused(&self, reason: Refusal) {

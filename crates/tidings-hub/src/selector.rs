@@ -78,6 +78,15 @@ impl Selectors {
         self.0.iter()
     }
 
+    /// The length of the longest selector.
+    pub(crate) fn bytes_max(&self) -> usize {
+        let bytes = |selector: &Selector| match selector {
+            Selector::All => 1,
+            Selector::Exact(topic) => topic.as_str().len(),
+        };
+        self.iter().map(bytes).max().unwrap_or(0)
+    }
+
     /// Whether an update about `topics` is asked for.
     pub fn match_any(&self, topics: &[Topic]) -> bool {
         topics.iter().any(|topic| self.matches(topic))

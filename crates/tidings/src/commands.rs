@@ -6,6 +6,8 @@ mod hub;
 mod output;
 mod resume;
 
+pub(crate) mod bench;
+pub(crate) mod check;
 pub(crate) mod inspect;
 pub(crate) mod publish;
 pub(crate) mod serve;

@@ -1,4 +1,4 @@
-//! The command: `tidings serve`, `publish`, `subscribe`, `tail`, `inspect`.
+//! The command: `tidings serve`, `publish`, `subscribe`, `tail`, `inspect`, `check`, `bench`.
 
 mod args;
 mod commands;
@@ -30,6 +30,8 @@ fn main() -> std::process::ExitCode {
             Command::Subscribe(args) => commands::subscribe::run(args, &cli.global).await,
             Command::Tail(args) => commands::tail::run(args, &cli.global).await,
             Command::Inspect(args) => commands::inspect::run(args, &cli.global).await,
+            Command::Check(args) => commands::check::run(*args),
+            Command::Bench(args) => commands::bench::run(args, &cli.global).await,
         }
     });
     match done {

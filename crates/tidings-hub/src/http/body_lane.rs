@@ -25,11 +25,12 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 use tower_service::Service;
 
+use super::gate::Peer;
 use super::movable::Movable;
 use super::subscribe::Stream;
 use crate::limits::{
-    HEAD_BYTES, HEAD_TIME, HTTP2_IDLE_TIME, HTTP2_PING_INTERVAL, HTTP2_PING_TIME,
-    HTTP2_RECEIVE_BYTES, HTTP2_RESETS, HTTP2_SEND_BYTES, HTTP2_STREAMS,
+    HTTP2_IDLE_TIME, HTTP2_PING_INTERVAL, HTTP2_PING_TIME, HTTP2_RECEIVE_BYTES, HTTP2_RESETS,
+    HTTP2_SEND_BYTES, Limits,
 };
 use crate::shard::StreamBody;
 use crate::shard::run::Local;
@@ -38,6 +39,8 @@ use crate::shard::run::Local;
 pub(super) fn start(local: &Rc<Local>, stream: TlsStream<Movable>, router: &Arc<Router>) {
     let connection = Rc::new(Connection {
         local: Rc::clone(local),
+        peer: stream.get_ref().0.peer().map(Peer),
+        limits: local.limits(),
         router: Arc::clone(router),
         busy: Cell::new(0),
         changed: Notify::new(),
@@ -69,8 +72,8 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Tas
     let mut serving = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
-            .max_buf_size(HEAD_BYTES)
+            .header_read_timeout(connection.limits.head_time)
+            .max_buf_size(connection.limits.head_bytes)
             .serve_connection(TokioIo::new(stream), service)
     );
     tokio::select! {
@@ -97,11 +100,11 @@ async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
     let mut serving = pin!(
         http2::Builder::new(asked)
             .timer(TokioTimer::new())
-            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_concurrent_streams(connection.limits.streams_per_connection)
             .initial_stream_window_size(HTTP2_RECEIVE_BYTES)
             .initial_connection_window_size(4 * HTTP2_RECEIVE_BYTES)
             .max_send_buf_size(HTTP2_SEND_BYTES)
-            .max_header_list_size(HEAD_BYTES as u32)
+            .max_header_list_size(u32::try_from(connection.limits.head_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(HTTP2_RESETS)
             .max_local_error_reset_streams(HTTP2_RESETS)
             .keep_alive_interval(HTTP2_PING_INTERVAL)
@@ -128,6 +131,8 @@ fn note(ended: hyper::Result<()>) {
 /// What the requests of one connection share.
 struct Connection {
     local: Rc<Local>,
+    peer: Option<Peer>,
+    limits: Arc<Limits>,
     router: Arc<Router>,
     /// Requests and streams that are under way.
     busy: Cell<usize>,
@@ -139,9 +144,12 @@ impl Connection {
     /// Answers a request. `task` is what writes the answer.
     async fn answer(
         self: Rc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         task: Option<AbortHandle>,
     ) -> Result<Response<LaneBody>, Infallible> {
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
         let busy = Busy::new(&self);
         let mut response = Router::clone(&self.router).call(request.map(Body::new)).await?;
         Ok(match Stream::take(&mut response) {

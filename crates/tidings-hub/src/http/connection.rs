@@ -23,16 +23,18 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tower_service::Service;
 
+use super::gate::Peer;
 use super::subscribe::Stream;
-use crate::limits::{HEAD_BYTES, HEAD_TIME};
+use crate::limits::Limits;
 use crate::shard::run::{Local, Opening};
 
 /// Serves a connection on its shard's thread.
 pub(super) fn start(local: &Rc<Local>, stream: TcpStream, router: &Arc<Router>) {
     let load = local.count_connection();
+    let limits = local.limits();
     let (local, router) = (Rc::clone(local), Arc::clone(router));
     spawn_local(async move {
-        let stream = Box::pin(requests(stream, router)).await;
+        let stream = Box::pin(requests(stream, router, &limits)).await;
         drop(load);
         if let Some((stream, opening)) = stream {
             // A task of its own follows, far smaller than this one.
@@ -42,10 +44,18 @@ pub(super) fn start(local: &Rc<Local>, stream: TcpStream, router: &Arc<Router>) 
 }
 
 /// Answers requests. Gives the socket back if one of them asked for a stream.
-async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, Opening)> {
+async fn requests(
+    stream: TcpStream,
+    router: Arc<Router>,
+    limits: &Limits,
+) -> Option<(TcpStream, Opening)> {
+    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
     let taken: RefCell<Option<Opening>> = RefCell::default();
     let flushed = Rc::new(Cell::new(true));
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         let version = request.version();
         let mut router = Router::clone(&router);
         let taken = &taken;
@@ -60,8 +70,8 @@ async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, 
     let io = Io { stream: TokioIo::new(stream), flushed: Rc::clone(&flushed) };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
+        .header_read_timeout(limits.head_time)
+        .max_buf_size(limits.head_bytes)
         .serve_connection(io, service);
     poll_fn(|context| {
         let polled = connection.poll_without_shutdown(context);
@@ -164,6 +174,7 @@ mod tests {
     use super::*;
     use crate::http::routes;
     use crate::limits::BODY_TIME;
+
     use crate::{Access, Hub};
 
     /// Sends `request`, then one byte every seven seconds if `trickle`, and checks after what
@@ -185,7 +196,7 @@ mod tests {
             }
         };
         tokio::select! {
-            taken = requests(stream, Arc::new(routes(&hub))) => assert!(taken.is_none()),
+            taken = requests(stream, Arc::new(routes(&hub)), &Limits::default()) => assert!(taken.is_none()),
             () = dribble => {}
         }
         assert_eq!(begun.elapsed().as_secs(), time.as_secs(), "{request:?}");
@@ -198,20 +209,25 @@ mod tests {
         hub.stop().await;
     }
 
+    fn head_time() -> Duration {
+        Limits::default().head_time
+    }
+
     const HALF_A_HEAD: &str = "GET /healthz HTTP/1.1\r\nhost: local";
     const HALF_A_BODY: &str = "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n\
                                content-type: application/json\r\ncontent-length: 500\r\n\r\n{";
 
     #[tokio::test(start_paused = true)]
     async fn a_head_that_does_not_come_ends_the_connection() {
-        check("", false, HEAD_TIME, "").await;
-        check(HALF_A_HEAD, false, HEAD_TIME, "").await;
-        check(HALF_A_HEAD, true, HEAD_TIME, "").await;
+        check("", false, head_time(), "").await;
+        check(HALF_A_HEAD, false, head_time(), "").await;
+        check(HALF_A_HEAD, true, head_time(), "").await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_further_request_ends() {
-        check("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", false, HEAD_TIME, "HTTP/1.1 200").await;
+        check("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", false, head_time(), "HTTP/1.1 200")
+            .await;
     }
 
     #[tokio::test(start_paused = true)]

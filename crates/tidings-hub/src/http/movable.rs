@@ -1,7 +1,7 @@
 //! A socket that changes threads under the TLS that stands on it.
 
 use std::io;
-use std::net::TcpStream as StdStream;
+use std::net::{IpAddr, TcpStream as StdStream};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -35,6 +35,11 @@ impl Movable {
     pub(super) fn attach(&mut self, socket: StdStream) -> io::Result<()> {
         self.stream = Some(TcpStream::from_std(socket)?);
         Ok(())
+    }
+
+    /// The address of the other end.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        Some(self.stream.as_ref()?.peer_addr().ok()?.ip())
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {

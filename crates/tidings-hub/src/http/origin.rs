@@ -24,7 +24,7 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         .authority()
         .map(|authority| authority.as_str())
         .or_else(|| request.headers().get(header::HOST)?.to_str().ok());
-    let refused = check(access, request.method(), host, request.headers());
+    let refused = check(&access, request.method(), host, request.headers());
     if let Err(refusal) = refused {
         if request.method() == Method::POST {
             app.hub.metrics().publish_refused(RefusalReason::Forbidden);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -114,12 +114,28 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Vec<EventId
         )
         .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
     }
-    let body = read_body(request.into_body(), hub.options().body_bytes_max).await?;
+    let trace = trace_parent(request.headers());
+    let body = read_body(request.into_body(), hub.limits().body_bytes).await?;
     let updates = format.updates(&body)?;
     let begun = Instant::now();
     let ids = hub.publish_all(updates).await.map_err(|error| refuse(format, &body, error))?;
     hub.metrics().publish_ack.observe(begun.elapsed().as_secs_f64());
+    if let Some(first) = ids.first() {
+        let trace = trace.as_deref();
+        tracing::debug!(id = first.as_str(), count = ids.len(), trace, "updates taken");
+    }
     Ok(ids)
+}
+
+/// The trace that a publish is part of (W3C Trace Context), for the log. What is no such header
+/// is passed over, as the standard demands.
+fn trace_parent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let is_hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let parts: Vec<&str> = value.split('-').collect();
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    let is_one = lengths == [2, 32, 16, 2] && parts.iter().all(|part| is_hex(part));
+    is_one.then(|| value.to_owned())
 }
 
 async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {

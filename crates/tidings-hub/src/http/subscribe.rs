@@ -13,13 +13,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tidings_server::LastEventId;
 
+use super::gate::Gate;
 use super::query::Pairs;
 use super::refusal::Refusal;
 use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
 use crate::access::Rights;
 use crate::feed::StreamOptions;
-use crate::hub::{Cursor, Hub, opening_bytes};
-use crate::limits::ID_BYTES_MAX;
+use crate::hub::{Cursor, Hub};
+use crate::limits::{ID_BYTES_MAX, Limits};
 use crate::selector::{Selector, Selectors};
 use crate::shard::run::Opening;
 
@@ -40,9 +41,11 @@ pub(super) async fn subscribe(
     method: Method,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+    gate: Gate,
 ) -> Result<Response, Refusal> {
     let pairs = Pairs::read(query.unwrap_or_default().as_bytes())?;
     let asked = Asked::read(&pairs, &headers)?;
+    check_limits(&asked.selectors, &hub.limits())?;
     if asked.authorized || !hub.access().anonymous_subscribe {
         let detail = if asked.authorized {
             "the stream option \"authorized\" needs a token, and none came"
@@ -56,20 +59,42 @@ pub(super) async fn subscribe(
     let named = asked.named_cursor;
     // A stream that only says when to come back loses nothing: it goes on from where it was.
     let unmoved = cursor.to_string();
-    let opened = hub.open(selectors, Rights::Public, options, cursor).await;
+    let opened = match gate.is_open() {
+        true => hub.open(selectors, Rights::Public, options, cursor).await,
+        false => Ok(None),
+    };
     let granted = opened.unwrap_or_else(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "a stream was not opened");
         None
     });
     let (mut response, cursor) = match granted {
-        Some(granted) => (stream(&method, granted.opening), granted.cursor),
-        None => (come_back(&method), unmoved),
+        Some(mut granted) => {
+            gate.count(&mut granted.opening);
+            (stream(&method, granted.opening), granted.cursor)
+        }
+        None => (come_back(&hub, &method), unmoved),
     };
     if named && let Ok(value) = HeaderValue::from_bytes(cursor.as_bytes()) {
         response.headers_mut().insert(LAST_EVENT_ID, value.clone());
         response.headers_mut().insert(MERCURE_LAST_EVENT_ID, value);
     }
     Ok(response)
+}
+
+fn check_limits(selectors: &Selectors, limits: &Limits) -> Result<(), Refusal> {
+    let (count, max) = (selectors.iter().count(), limits.topics);
+    if count > max {
+        return Err(Refusal::bad_request(format!(
+            "the stream asks for {count} topics; at most {max} are allowed"
+        )));
+    }
+    let (bytes, max) = (selectors.bytes_max(), limits.topic_bytes);
+    if bytes > max {
+        return Err(Refusal::bad_request(format!(
+            "a selector has {bytes} bytes; at most {max} are allowed"
+        )));
+    }
+    Ok(())
 }
 
 /// What a subscriber asks for.
@@ -157,11 +182,11 @@ pub(super) fn stream(method: &Method, opening: Opening) -> Response {
 
 /// A stream that only says when to come back. Any other status, as 503, would end a browser's
 /// `EventSource` for good.
-pub(super) fn come_back(method: &Method) -> Response {
+pub(super) fn come_back(hub: &Hub, method: &Method) -> Response {
     let mut response = head();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     if *method != Method::HEAD {
-        *response.body_mut() = Body::from(opening_bytes());
+        *response.body_mut() = Body::from(hub.opening_bytes());
     }
     response
 }
@@ -193,7 +218,7 @@ pub(super) async fn into_body(hub: Hub, mut response: Response) -> Response {
     let Some(opening) = Stream::take(&mut response) else { return response };
     match hub.attach(opening).await {
         Some(body) => *response.body_mut() = Body::new(body),
-        None => return come_back(&Method::GET),
+        None => return come_back(&hub, &Method::GET),
     }
     response
 }

@@ -18,12 +18,13 @@ use tokio::task::{AbortHandle, JoinSet, LocalSet, spawn_local, yield_now};
 use super::body::{BodySocket, StreamBody, hand_over};
 use super::flush::Flushed;
 use super::tcp::TcpSocket;
-use super::{Chunk, Shard, Socket, SubscriberKey, Tick};
+use super::{Chunk, Shard, Socket, Subscriber, SubscriberKey, Tick};
+use crate::admission::{Admission, StreamPermit};
 use crate::feed::Source;
 use crate::journal::{Follower, Journal, Position, Record, Tail};
 use crate::limits::{
-    CATCH_UP_TIME, CLOSE_TIME, REPLAYS_READING, ROUTE_FEEDS, ROUTE_UPDATES, SHARD_INBOX,
-    SLICE_SOCKETS, STALL_TIME, UNOFFERED_BYTES,
+    CATCH_UP_TIME, CLOSE_TIME, DRAIN_STEP, Limits, REPLAYS_READING, RETRY, ROUTE_FEEDS,
+    ROUTE_UPDATES, SHARD_INBOX, SLICE_SOCKETS, STALL_TIME, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Lane, Metrics, Reason};
 use crate::notice::Notice;
@@ -44,25 +45,6 @@ pub(crate) struct Opening {
     pub(crate) permit: StreamPermit,
 }
 
-/// The right to be one of the hub's streams. Given back when dropped.
-#[derive(Debug)]
-pub(crate) struct StreamPermit(Arc<AtomicUsize>);
-
-impl StreamPermit {
-    /// One of at most `max` permits.
-    pub(crate) fn take(streams: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
-        let more = |open: usize| (open < max).then_some(open + 1);
-        streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Self(Arc::clone(streams)))
-    }
-}
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// Something to do on a shard's thread.
 pub(crate) type Task = Box<dyn FnOnce(&Rc<Local>) + Send>;
 
@@ -72,6 +54,8 @@ pub(crate) enum Command {
     Run(Task),
     /// Send a stream through a body.
     Attach(Opening, BodySocket),
+    /// Say goodbye to every subscriber, each at its own moment until the end, then answer.
+    Leave { end: Instant, spread: Duration, done: oneshot::Sender<()> },
     /// Say goodbye to every subscriber, then answer.
     Drain { spread: Duration, done: oneshot::Sender<()> },
     /// End the thread.
@@ -162,6 +146,16 @@ pub(crate) struct Setting {
     pub(crate) heartbeat: Duration,
     /// Notified when a shard that publishers had to wait for has caught up.
     pub(crate) relief: Arc<Notify>,
+    pub(crate) admission: Arc<Admission>,
+    /// How many shards there are.
+    pub(crate) shards: usize,
+}
+
+impl Setting {
+    /// What one shard may keep for subscribers whose sockets are full.
+    fn window_bytes(&self) -> Option<u64> {
+        self.admission.limits().window_bytes.map(|bytes| (bytes / self.shards) as u64)
+    }
 }
 
 struct Seed {
@@ -183,8 +177,8 @@ pub(crate) struct Local {
     /// Wakes those who wait for the shard to route what they have had.
     routed: Notify,
     reading: Semaphore,
-    /// Set when the hub is going: the time over which its subscribers are to come back.
-    leaving: Cell<Option<Duration>>,
+    /// Set when the hub is going, and all are to be told so: when they are to come back.
+    leaving: Cell<Option<Return>>,
     /// Told of each subscriber that left.
     left: Notify,
     /// True when connections are to end. Each that has to be waited for looks at it.
@@ -196,7 +190,11 @@ fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiv
     tasks.block_on(runtime, async move {
         let heartbeat_ms = u64::try_from(seed.setting.heartbeat.as_millis()).unwrap_or(u64::MAX);
         let local = Rc::new(Local {
-            shard: RefCell::new(Shard::new(seed.follower.begin(), heartbeat_ms)),
+            shard: RefCell::new(Shard::new(
+                seed.follower.begin(),
+                heartbeat_ms,
+                seed.setting.window_bytes(),
+            )),
             setting: seed.setting,
             follower: seed.follower,
             load: seed.load,
@@ -225,6 +223,14 @@ fn run(runtime: &tokio::runtime::Runtime, seed: Seed, mut commands: mpsc::Receiv
             match command {
                 Command::Run(task) => task(&local),
                 Command::Attach(opening, socket) => local.attach(Connection::Body(socket), opening),
+                Command::Leave { end, spread, done } => {
+                    let local = Rc::clone(&local);
+                    spawn_local(async move {
+                        local.leave_until(end, spread).await;
+                        // Whoever asked may have stopped waiting.
+                        let _ = done.send(());
+                    });
+                }
                 Command::Drain { spread, done } => {
                     let local = Rc::clone(&local);
                     spawn_local(async move {
@@ -269,6 +275,7 @@ async fn beat(local: Rc<Local>) {
             shard.now = shard.now.wrapping_add(1);
             shard.silent_for(TICKS - 1 as Tick)
         };
+        local.end_old();
         if silent.is_empty() {
             continue;
         }
@@ -314,6 +321,11 @@ impl Local {
         }
     }
 
+    /// What clients are allowed now.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.setting.admission.limits()
+    }
+
     /// Notes that a connection has come, until the guard is dropped.
     pub(crate) fn count_connection(&self) -> Load {
         self.load.fetch_add(1, Ordering::Relaxed);
@@ -332,23 +344,31 @@ impl Local {
     fn attach(self: &Rc<Self>, connection: Connection, opening: Opening) {
         let lane = connection.lane();
         self.setting.metrics.stream_opened(lane);
+        tracing::debug!(stream = opening.permit.number(), ?lane, "stream opened");
         let line = Line {
             connection,
             watcher: None,
             replay: None,
             told_goodbye: false,
-            _permit: opening.permit,
+            ends: self.ends(),
+            permit: opening.permit,
             _load: self.count_connection(),
         };
-        let (key, step) = {
+        let (key, step, new_feeds) = {
             let mut shard = self.shard.borrow_mut();
             let feeds = shard.feeds.len();
             let key = shard.join(line, opening.source, opening.due, opening.bytes);
-            self.setting.metrics.feeds.inc_by((shard.feeds.len() - feeds) as i64);
+            let new_feeds = (shard.feeds.len() - feeds) as i64;
+            self.setting.metrics.feeds.inc_by(new_feeds);
             let step = shard.catch_up(key);
             self.settle(shard);
-            (key, step)
+            (key, step, new_feeds)
         };
+        let feeds = usize::try_from(self.setting.metrics.feeds.get()).unwrap_or(0);
+        if new_feeds > 0 && feeds > self.setting.admission.limits().feeds {
+            // What it begins with, which says when to come back, was written first.
+            return self.remove(key, Reason::Feeds);
+        }
         match step {
             Step::Live => self.say_goodbye(key),
             step => self.start_replay(key, step),
@@ -370,7 +390,8 @@ impl Local {
         }
         self.setting.metrics.feeds.dec_by((feeds - shard.feeds.len()) as i64);
         self.setting.metrics.stream_closed(line.connection.lane(), reason);
-        tracing::debug!(lane = ?line.connection.lane(), ?reason, "stream closed");
+        let lane = line.connection.lane();
+        tracing::debug!(stream = line.permit.number(), ?lane, ?reason, "stream closed");
         self.left.notify_one();
     }
 
@@ -398,7 +419,9 @@ impl Local {
                 let mut reached = 0;
                 let mut rest = records.drain(..);
                 for record in rest.by_ref() {
-                    reached += shard.route(&record, now);
+                    let feeds = shard.route(&record, now);
+                    tracing::debug!(id = record.id().as_str(), feeds, "update routed");
+                    reached += feeds;
                     self.follower.take(&record);
                     if reached >= ROUTE_FEEDS || shard.unoffered() >= UNOFFERED_BYTES as u64 {
                         break;
@@ -572,7 +595,7 @@ impl Local {
         while self.flush_slice(&mut records) {
             yield_now().await;
         }
-        self.leaving.set(Some(spread));
+        self.leaving.set(Some(Return { after: Duration::from_secs(1), spread }));
         for slice in self.keys().chunks(SLICE_SOCKETS) {
             slice.iter().for_each(|key| self.say_goodbye(*key));
             yield_now().await;
@@ -587,6 +610,57 @@ impl Local {
         }
     }
 
+    /// Ends the streams one after the other, so that the last of them ends at `end`.
+    async fn leave_until(self: &Rc<Self>, end: Instant, spread: Duration) {
+        let mut keys = self.keys();
+        fastrand::shuffle(&mut keys);
+        let begun = Instant::now();
+        let window = end.saturating_duration_since(begun);
+        let count = keys.len();
+        loop {
+            let now = Instant::now();
+            let left = end.saturating_duration_since(now);
+            let part = left.as_secs_f64() / window.as_secs_f64().max(f64::MIN_POSITIVE);
+            let keep = ((count as f64) * part.clamp(0.0, 1.0)) as usize;
+            let back = Return { after: left + Duration::from_secs(1), spread };
+            for (done, key) in keys.drain(keep.min(keys.len())..).enumerate() {
+                self.part_with(key, back, Reason::Drain);
+                if done % SLICE_SOCKETS == SLICE_SOCKETS - 1 {
+                    yield_now().await;
+                }
+            }
+            if keys.is_empty() {
+                break;
+            }
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+    }
+
+    /// When a stream that begins now is to end.
+    fn ends(&self) -> Option<Tick> {
+        let age = self.setting.admission.limits().stream_age?;
+        let age = age.mul_f64(0.8 + 0.2 * fastrand::f64());
+        let ticks = age.as_secs_f64() / (self.setting.heartbeat / TICKS).as_secs_f64();
+        // Within half of what the clock can count, so that what has passed can be told from it.
+        let ticks = (ticks as Tick).clamp(1, Tick::MAX / 2 - 1);
+        Some(self.shard.borrow().now.wrapping_add(ticks))
+    }
+
+    /// Ends the streams that are as old as they may get. Who is behind stays until it has
+    /// caught up.
+    fn end_old(self: &Rc<Self>) {
+        let old: Vec<_> = {
+            let shard = self.shard.borrow();
+            let is_old = |ends: Tick| shard.now.wrapping_sub(ends) < Tick::MAX / 2;
+            let old = |one: &Subscriber<Line>| one.socket.ends.is_some_and(is_old);
+            shard.subscribers.iter().filter(|(_, one)| old(one)).map(|(key, _)| key).collect()
+        };
+        for key in old {
+            let back = Return { after: Duration::from_secs(1), spread: RETRY };
+            self.part_with(key, back, Reason::Age);
+        }
+    }
+
     fn keys(&self) -> Vec<SubscriberKey> {
         self.shard.borrow().subscribers.keys().collect()
     }
@@ -594,25 +668,39 @@ impl Local {
     /// If the hub is going, tells it to a live subscriber, and ends its stream as soon as the
     /// socket has taken all of that.
     fn say_goodbye(self: &Rc<Self>, key: SubscriberKey) {
-        let Some(spread) = self.leaving.get() else { return };
+        if let Some(back) = self.leaving.get() {
+            self.part_with(key, back, Reason::Drain);
+        }
+    }
+
+    /// Tells a live subscriber that its stream ends and when to come back, and ends the stream
+    /// as soon as the socket has taken all of that.
+    fn part_with(self: &Rc<Self>, key: SubscriberKey, back: Return, reason: Reason) {
         let mut shard = self.shard.borrow_mut();
         let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
         if subscriber.behind.is_none() && !subscriber.socket.told_goodbye {
             subscriber.socket.told_goodbye = true;
-            let bytes = goodbye(&shard, key, spread);
+            let bytes = goodbye(&shard, key, back);
             shard.send_own(key, &bytes);
         }
         let is_live = shard.subscribers.get(key).is_some_and(|one| one.behind.is_none());
         self.settle(shard);
         if is_live {
-            self.remove(key, Reason::Drain);
+            self.remove(key, reason);
         }
     }
 }
 
-/// The notice that the hub is going, for a live subscriber.
-fn goodbye(shard: &Shard<Line>, key: SubscriberKey, spread: Duration) -> Vec<u8> {
-    let retry = Duration::from_secs(1) + spread.mul_f64(fastrand::f64());
+/// When somebody is to come back: at a moment of its own, within so long after so long.
+#[derive(Clone, Copy, Debug)]
+struct Return {
+    after: Duration,
+    spread: Duration,
+}
+
+/// The notice that the stream ends, for a live subscriber.
+fn goodbye(shard: &Shard<Line>, key: SubscriberKey, back: Return) -> Vec<u8> {
+    let retry = back.after + back.spread.mul_f64(fastrand::f64());
     let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
     let place = shard.subscribers.get(key).map(|one| shard.place_of(one));
     let has_all = place.is_some_and(|place| place.through == shard.routed.position);
@@ -675,7 +763,9 @@ struct Line {
     /// The task that brings it back, while it is behind.
     replay: Option<AbortHandle>,
     told_goodbye: bool,
-    _permit: StreamPermit,
+    /// When the stream is as old as it may get.
+    ends: Option<Tick>,
+    permit: StreamPermit,
     _load: Load,
 }
 

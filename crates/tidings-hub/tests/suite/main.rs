@@ -18,6 +18,8 @@ mod resume;
 mod drain;
 mod heartbeat;
 
+mod limits;
+
 mod cors;
 mod origin;
 

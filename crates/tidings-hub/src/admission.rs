@@ -220,7 +220,7 @@ mod tests {
             admission.may_open(address, now)?;
             let mut permit = admission.stream()?;
             permit.belongs_to(address, now);
-            Ok(permit)
+            Ok::<_, TurnedAway>(permit)
         };
         let first = open(HERE).unwrap();
         let _second = open(address("::ffff:127.0.0.1")).unwrap();

@@ -195,8 +195,9 @@ mod tests {
                 client.write_all(b"x").unwrap();
             }
         };
+        let limits = Limits::default();
         tokio::select! {
-            taken = requests(stream, Arc::new(routes(&hub)), &Limits::default()) => assert!(taken.is_none()),
+            taken = requests(stream, Arc::new(routes(&hub)), &limits) => assert!(taken.is_none()),
             () = dribble => {}
         }
         assert_eq!(begun.elapsed().as_secs(), time.as_secs(), "{request:?}");

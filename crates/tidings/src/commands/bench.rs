@@ -38,6 +38,22 @@ struct Seen {
     disordered: u64,
     ended: u64,
     last: Instant,
+    /// The place of each update, in the order in which the first stream that had it had it.
+    places: Vec<Option<u32>>,
+    next_place: u32,
+}
+
+impl Seen {
+    /// All streams have one order, so each has this one: who publishes several at a time does
+    /// not know it.
+    fn place(&mut self, number: u32) -> Option<u32> {
+        let place = self.places.get_mut(number as usize)?;
+        if place.is_none() {
+            *place = Some(self.next_place);
+            self.next_place += 1;
+        }
+        *place
+    }
 }
 
 async fn measure(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
@@ -51,6 +67,8 @@ async fn measure(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
         disordered: 0,
         ended: 0,
         last: Instant::now(),
+        places: vec![None; args.messages as usize],
+        next_place: 0,
     }));
     let begun = Instant::now();
     let mut streams = open(&args, global, &url, &topic, &seen).await?;
@@ -188,10 +206,11 @@ async fn read(
                 continue;
             }
             *word |= bit;
-            if newest.is_some_and(|newest| number < newest) {
+            let place = seen.place(number);
+            if place < newest {
                 seen.disordered += 1;
             }
-            newest = newest.max(Some(number));
+            newest = newest.max(place);
             let latency = now.duration_since(sent).unwrap_or_default();
             seen.latency.saturating_record(latency.as_micros().max(1) as u64);
             seen.delivered += 1;

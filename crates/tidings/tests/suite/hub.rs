@@ -55,7 +55,8 @@ impl Hub {
         Self::run(command)
     }
 
-    fn run(mut command: Command) -> Self {
+    /// A hub that this command runs.
+    pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -72,8 +73,8 @@ impl Hub {
         });
         let mut hub =
             Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: Mutex::new(log) };
-        let line = hub.wait_for_log("http://127.0.0.1:");
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        let line = hub.wait_for_log("://127.0.0.1:");
+        let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
         hub.address = address.expect("an address").parse().expect("an address");
         hub
     }
@@ -252,6 +253,11 @@ impl File {
         Self(path)
     }
 
+    /// Writes another text into the file.
+    pub(crate) fn write(&self, text: &str) {
+        fs::write(&self.0, text).expect("a file can be written");
+    }
+
     pub(crate) fn path(&self) -> &str {
         self.0.to_str().expect("a path that is text")
     }
@@ -296,8 +302,14 @@ pub(crate) fn exit(child: &mut Child) -> ExitStatus {
 
 /// Runs the command to its end.
 pub(crate) fn tidings(arguments: &[&str]) -> Finished {
+    tidings_with(&[], arguments)
+}
+
+/// Runs the command to its end, with these variables in its environment.
+pub(crate) fn tidings_with(variables: &[(&str, &str)], arguments: &[&str]) -> Finished {
     let child = Command::new(TIDINGS)
         .args(arguments)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

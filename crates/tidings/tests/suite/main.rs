@@ -5,11 +5,17 @@ mod hub;
 mod wire;
 
 mod bad_requests;
+mod bench;
+mod check;
 mod client_commands;
 mod comings_and_goings;
 mod descriptors;
+#[cfg(feature = "tls")]
+mod https;
 mod overload;
+mod reload;
 mod retention;
 mod stalled_readers;
 mod stopping;
+mod supervision;
 mod usage;

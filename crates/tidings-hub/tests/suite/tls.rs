@@ -262,3 +262,58 @@ fn a_peer_that_never_opens_its_window_holds_up_nobody() {
         server.streams_become(1).await;
     });
 }
+
+/// One HTTP/2 frame.
+fn raw(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend_from_slice(&[kind, flags]);
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+#[test]
+fn floods_of_frames_end_their_own_connection_at_most() {
+    on_http_2(async |server| {
+        let mut others = server.subscribe("topic=a").await;
+        let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), raw(4, 0, 0, &[])].concat();
+        let head = b"\x82\x87\x04\x08/healthz\x41\x09localhost";
+        let floods = [
+            ("pings", raw(6, 0, 0, &[0; 8]).repeat(20_000)),
+            ("settings", raw(4, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(20_000)),
+            // A header without an end.
+            (
+                "continuations",
+                [raw(1, 1, 1, head), raw(9, 0, 1, &[0x40; 100]).repeat(2000)].concat(),
+            ),
+            // One large header in the peer's table, named again and again.
+            (
+                "a header bomb",
+                raw(
+                    1,
+                    5,
+                    1,
+                    &[&head[..], b"\x40\x01x\x7f\x81\x1f", &[b'b'; 4096], &[0xbe; 8000]].concat(),
+                ),
+            ),
+            ("empty data", [raw(1, 4, 1, head), raw(0, 0, 1, &[]).repeat(20_000)].concat()),
+            ("window updates", raw(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff]).repeat(10)),
+            ("unknown frames", raw(0xfb, 0, 0, &[7; 1000]).repeat(2000)),
+        ];
+        for (what, flood) in floods {
+            println!("a flood of {what}:");
+            let mut stream = server.secure.connect(server.address, "h2").await;
+            // The answers are not read, and the connection may end in the middle.
+            let written = async {
+                stream.write_all(&preface).await?;
+                stream.write_all(&flood).await?;
+                stream.flush().await
+            };
+            // Either it is taken, or refused, or it waits, and then for ever.
+            let _ = tokio::time::timeout(Duration::from_secs(2), written).await;
+            server.tell("a", what).await;
+            assert_eq!(others.event().await.data, what);
+        }
+    });
+}

@@ -311,7 +311,7 @@ fn floods_of_frames_end_their_own_connection_at_most() {
                 stream.flush().await
             };
             // Either it is taken, or refused, or it waits, and then for ever.
-            let _ = tokio::time::timeout(Duration::from_secs(2), written).await;
+            let _ = tokio::time::timeout(Duration::from_millis(300), written).await;
             server.tell("a", what).await;
             assert_eq!(others.event().await.data, what);
         }

@@ -1,6 +1,6 @@
 //! `tidings check`: what a configuration opens, and to whom.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::args::ServeArgs;
 use crate::commands::serve::{Mode, listen};
@@ -107,6 +107,8 @@ fn limits(config: &Config) {
 
 #[cfg(feature = "tls")]
 fn certificate(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<()> {
+    use std::time::SystemTime;
+
     use anyhow::Context as _;
 
     let Some((certificate, key)) = &config.tls else { return Ok(()) };

@@ -1,5 +1,6 @@
 //! What changes while the hub runs: certificates by themselves, the rest on `SIGHUP`.
 
+#[cfg(feature = "tls")]
 use std::time::Duration;
 
 use tidings_hub::{Access, Hub};
@@ -9,6 +10,7 @@ use crate::args::ServeArgs;
 use crate::config::Config;
 
 /// How often the files of the certificate are looked at.
+#[cfg(feature = "tls")]
 pub(super) const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Reads the configuration again. One that is wrong changes nothing.

@@ -120,6 +120,9 @@ impl Admission {
     /// Whether this address may open one more stream now. It counts as one that tried.
     pub(crate) fn may_open(&self, address: Option<IpAddr>, now: Instant) -> Result<(), TurnedAway> {
         let limits = self.limits();
+        if !limits.counts_addresses() && limits.streams_per_second == u32::MAX {
+            return Ok(());
+        }
         let mut visitors = self.visitors.lock();
         if let Some(address) = address
             && let Some(visitor) = visitors.by_address.get(&address.into())
@@ -175,11 +178,10 @@ impl StreamPermit {
         self.number
     }
 
-    /// Counts the stream as one of this address.
+    /// Counts the stream as one of this address, where there is a limit for it.
     pub(crate) fn belongs_to(&mut self, address: Option<IpAddr>, now: Instant) {
-        let Some(address) = address.map(Address::from).filter(|_| self.address.is_none()) else {
-            return;
-        };
+        let counts = self.address.is_none() && self.admission.limits().counts_addresses();
+        let Some(address) = address.map(Address::from).filter(|_| counts) else { return };
         if let Some(visitor) = self.admission.visitors.lock().visitor(address, now) {
             visitor.streams += 1;
             self.address = Some(address);

@@ -18,6 +18,7 @@ pub struct Limits {
     /// is no bound of the hub's own.
     pub streams: usize,
     /// Streams that may be open from one address (IPv6: from one /64). As [`Limits::streams`].
+    /// Only those are counted that were opened while there was such a limit.
     pub streams_per_address: usize,
     /// Streams and requests of one HTTP/2 connection: what the connection's settings tell the
     /// client, who waits. By default 256. New connections get it.
@@ -49,6 +50,12 @@ pub struct Limits {
     pub stream_age: Option<Duration>,
     /// Proxies whose `X-Forwarded-For` is believed. By default none.
     pub trusted_proxies: Vec<Network>,
+}
+
+impl Limits {
+    pub(crate) fn counts_addresses(&self) -> bool {
+        self.streams_per_address < usize::MAX
+    }
 }
 
 impl Default for Limits {

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::io;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,12 +30,12 @@ use crate::limits::Limits;
 use crate::shard::run::{Local, Opening};
 
 /// Serves a connection on its shard's thread.
-pub(super) fn start(local: &Rc<Local>, stream: TcpStream, router: &Arc<Router>) {
+pub(super) fn start(local: &Rc<Local>, stream: TcpStream, peer: IpAddr, router: &Arc<Router>) {
     let load = local.count_connection();
     let limits = local.limits();
     let (local, router) = (Rc::clone(local), Arc::clone(router));
     spawn_local(async move {
-        let stream = Box::pin(requests(stream, router, &limits)).await;
+        let stream = Box::pin(requests(stream, Peer(peer), router, &limits)).await;
         drop(load);
         if let Some((stream, opening)) = stream {
             // A task of its own follows, far smaller than this one.
@@ -46,16 +47,14 @@ pub(super) fn start(local: &Rc<Local>, stream: TcpStream, router: &Arc<Router>) 
 /// Answers requests. Gives the socket back if one of them asked for a stream.
 async fn requests(
     stream: TcpStream,
+    peer: Peer,
     router: Arc<Router>,
     limits: &Limits,
 ) -> Option<(TcpStream, Opening)> {
-    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
     let taken: RefCell<Option<Opening>> = RefCell::default();
     let flushed = Rc::new(Cell::new(true));
     let service = service_fn(|mut request: Request<Incoming>| {
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
-        }
+        request.extensions_mut().insert(peer);
         let version = request.version();
         let mut router = Router::clone(&router);
         let taken = &taken;
@@ -184,7 +183,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(request.as_bytes()).unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
         let begun = Instant::now();
         let dribble = async {
             if !trickle {
@@ -197,7 +196,7 @@ mod tests {
         };
         let limits = Limits::default();
         tokio::select! {
-            taken = requests(stream, Arc::new(routes(&hub)), &limits) => assert!(taken.is_none()),
+            taken = requests(stream, Peer(peer.ip()), Arc::new(routes(&hub)), &limits) => assert!(taken.is_none()),
             () = dribble => {}
         }
         assert_eq!(begun.elapsed().as_secs(), time.as_secs(), "{request:?}");

@@ -1,7 +1,7 @@
 //! Listening and accepting: one acceptor, which deals the connections to the shards.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,9 +111,9 @@ enum Entry {
 
 impl Entry {
     /// Lets a connection in.
-    async fn admit(&self, local: &Rc<Local>, stream: TcpStream) {
+    async fn admit(&self, local: &Rc<Local>, stream: TcpStream, peer: IpAddr) {
         match self {
-            Self::Plain { hub, router } => deal(local, stream, hub, router).await,
+            Self::Plain { hub, router } => deal(local, stream, peer, hub, router).await,
             #[cfg(feature = "tls")]
             Self::Tls(handshakes) => handshakes.begin(stream).await,
         }
@@ -135,7 +135,7 @@ async fn accept(local: Rc<Local>, listener: StdListener, entry: Entry) {
     };
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => entry.admit(&local, stream).await,
+            Ok((stream, peer)) => entry.admit(&local, stream, peer.ip()).await,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "accepting waits");
@@ -146,20 +146,20 @@ async fn accept(local: Rc<Local>, listener: StdListener, entry: Entry) {
 }
 
 /// Gives a connection to the emptiest shard.
-async fn deal(local: &Rc<Local>, stream: TcpStream, hub: &Hub, router: &Arc<Router>) {
+async fn deal(local: &Rc<Local>, stream: TcpStream, peer: IpAddr, hub: &Hub, router: &Arc<Router>) {
     let shard = hub.emptiest_shard();
     if std::ptr::eq(shard, &hub.shards()[0]) {
-        return connection::start(local, stream, router);
+        return connection::start(local, stream, peer, router);
     }
     // A socket belongs to the event queue of the thread that uses it.
     let Ok(stream) = stream.into_std() else { return };
     let router = Arc::clone(router);
-    shard.send(Command::Run(Box::new(move |local| adopt(local, stream, &router)))).await;
+    shard.send(Command::Run(Box::new(move |local| adopt(local, stream, peer, &router)))).await;
 }
 
-fn adopt(local: &Rc<Local>, stream: StdStream, router: &Arc<Router>) {
+fn adopt(local: &Rc<Local>, stream: StdStream, peer: IpAddr, router: &Arc<Router>) {
     match TcpStream::from_std(stream) {
-        Ok(stream) => connection::start(local, stream, router),
+        Ok(stream) => connection::start(local, stream, peer, router),
         Err(error) => tracing::warn!(%error, "a connection was lost on its way to its shard"),
     }
 }

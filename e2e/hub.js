@@ -116,7 +116,7 @@ function announced(child) {
       createInterface(output).on("line", (line) => {
         printed.push(line);
         if (printed.length > 200) printed.shift();
-        const origin = line.match(/http:\/\/(?:127\.0\.0\.1|localhost|\[::1\]):\d+/)?.[0];
+        const origin = line.match(/https?:\/\/(?:127\.0\.0\.1|localhost|\[::1\]):\d+/)?.[0];
         if (!origin) return;
         clearTimeout(timer);
         resolve(origin);

@@ -123,6 +123,8 @@ fn venv(workspace: &Workspace) -> PathBuf {
 /// Installs the Debian packages of those programs that are missing.
 fn debian_packages(needs: &[Need]) -> Result<()> {
     let has = |program: &str| find(program).is_some();
+    // Debian keeps servers where only root's PATH leads.
+    let has_server = |program: &str| has(program) || Path::new("/usr/sbin").join(program).is_file();
     let needs_python = needs.contains(&Need::Packages) || needs.contains(&Need::CargoDeny);
     let wanted = [
         (needs.contains(&Need::Git), has("git"), "git"),
@@ -137,6 +139,10 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         (needs.contains(&Need::Packages), has("npm"), "npm"),
         (needs.contains(&Need::Java), has("javac"), "default-jdk-headless"),
         (needs.contains(&Need::Java), has("mvn"), "maven"),
+        (needs.contains(&Need::Packages), has("openssl"), "openssl"),
+        (needs.contains(&Need::Packages), has_server("nginx"), "nginx-light"),
+        (needs.contains(&Need::Packages), has_server("haproxy"), "haproxy"),
+        (needs.contains(&Need::Packages), has("caddy"), "caddy"),
     ];
     let missing: Vec<&str> = wanted
         .iter()

@@ -280,6 +280,11 @@ pub struct Access {
 }
 
 impl Access {
+    /// Whether the hub says of itself whose tokens it takes: those of Mercure 1.0.
+    pub(crate) fn has_metadata(&self) -> bool {
+        self.dialects.has(Dialect::Coming) && !self.tokens.audience.is_empty()
+    }
+
     /// Open to all on this machine, and to nobody else.
     pub fn development() -> Self {
         Self {

@@ -3,11 +3,18 @@
 
 mod asset;
 mod bad_head;
+#[cfg(feature = "tls")]
+mod body_lane;
 mod browser;
 mod clock;
 mod connection;
 mod credentials;
+mod gate;
+#[cfg(feature = "tls")]
+mod handshake;
 mod health;
+#[cfg(feature = "tls")]
+mod movable;
 mod origin;
 mod page;
 mod publish;
@@ -16,6 +23,8 @@ mod refusal;
 mod serve;
 mod subscribe;
 mod subscriptions;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::time::Duration;
 
@@ -28,7 +37,11 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub(crate) use clock::start as start_clock;
 pub(crate) use origin::is_local_origin;
+#[cfg(feature = "tls")]
+pub use serve::serve_tls;
 pub use serve::{listen, serve};
+#[cfg(feature = "tls")]
+pub use tls::{Reload, Tls, TlsError};
 
 use crate::hub::Hub;
 use crate::update::HUB_PATH;
@@ -77,7 +90,10 @@ fn routes(hub: &Hub) -> Router {
                 .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, OPTIONS") }),
         );
     }
-    let streams = streams.layer(DefaultBodyLimit::disable()).layer(cors(hub));
+    let streams = streams
+        .layer(middleware::from_fn_with_state(app.clone(), gate::publishing))
+        .layer(DefaultBodyLimit::disable())
+        .layer(cors(hub));
     let streams = streams.merge(browser::routes());
     let router = if options.page { streams.merge(page::routes()) } else { streams };
     let router = if options.admin { router.merge(health::routes()) } else { router };
@@ -90,8 +106,8 @@ pub fn admin_router(hub: &Hub) -> Router {
 }
 
 fn cors(hub: &Hub) -> CorsLayer {
-    let access = hub.access().clone();
-    let any = access.cors_origins.iter().any(|origin| origin == "*");
+    let any = hub.access().cors_origins.iter().any(|origin| origin == "*");
+    let hub = hub.clone();
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
         .allow_headers([
@@ -117,7 +133,7 @@ fn cors(hub: &Hub) -> CorsLayer {
         return layer.allow_origin(AllowOrigin::any());
     }
     layer.allow_credentials(true).allow_origin(AllowOrigin::predicate(move |origin, _| {
-        origin.to_str().is_ok_and(|origin| access.may_read_from(origin))
+        origin.to_str().is_ok_and(|origin| hub.access().may_read_from(origin))
     }))
 }
 

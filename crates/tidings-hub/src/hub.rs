@@ -3,17 +3,19 @@
 use std::fmt;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
+use parking_lot::RwLock;
 use tidings_sse::{EventId, encode};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_local;
 
 use crate::access::gate::Gate;
-use crate::access::{Access, Authorize, Authorizer, Dialect, Permissions, Rights};
+use crate::access::{Access, Authorize, Authorizer, Permissions, Rights};
+use crate::admission::{Admission, StreamPermit};
 use crate::feed::{Source, StreamOptions};
 use crate::http::start_clock;
 use crate::journal::{
@@ -21,8 +23,8 @@ use crate::journal::{
     Retention,
 };
 use crate::limits::{
-    APPENDING_BYTES, AUTHORIZE_TIME, DRAIN_TIME, HEARTBEAT, PUBLISH_WAIT, RETRY, RETRY_JITTER,
-    RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
+    APPENDING_BYTES, AUTHORIZE_TIME, DRAIN_TIME, HEARTBEAT, Limits, PUBLISH_WAIT, RETRY,
+    RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Metrics};
 use crate::notice::Notice;
@@ -30,7 +32,7 @@ use crate::presence::{Ending, Presence};
 use crate::replay::{Due, Which};
 use crate::selector::Selectors;
 use crate::shard::StreamBody;
-use crate::shard::run::{Command, Local, Opening, Setting, ShardHandle, StreamPermit};
+use crate::shard::run::{Command, Local, Opening, Setting, ShardHandle};
 use crate::subscription::{Since, SubscribeError, Subscription};
 use crate::update::{InvalidUpdate, Update};
 use crate::wire;
@@ -44,8 +46,9 @@ pub struct Hub(Arc<Inner>);
 struct Inner {
     setting: Setting,
     shards: Vec<ShardHandle>,
-    streams: Arc<AtomicUsize>,
-    streams_max: usize,
+    /// The hub is going: until when streams end, each at its own moment.
+    leaving: OnceLock<Instant>,
+    /// The hub takes no updates any more.
     draining: AtomicBool,
     /// A byte of an update that waits for the journal's acknowledgement takes one permit, so
     /// that a slow journal is not handed all that comes. Fair: who came first goes first.
@@ -53,7 +56,7 @@ struct Inner {
     /// The one permit is the turn to wait for the shards. Fair, as `appending`.
     turn: Semaphore,
     requests: Arc<Requests>,
-    gate: Gate,
+    gate: RwLock<Arc<Gate>>,
     presence: Arc<Presence>,
     authorizer: Authorizer,
     options: HttpOptions,
@@ -84,7 +87,6 @@ pub(crate) struct HttpOptions {
     pub(crate) page: bool,
     pub(crate) demo: bool,
     pub(crate) admin: bool,
-    pub(crate) body_bytes_max: usize,
 }
 
 /// How a hub is to be.
@@ -93,7 +95,7 @@ pub struct HubBuilder {
     journal: Option<Arc<dyn Journal>>,
     shards: usize,
     heartbeat: Duration,
-    streams_max: usize,
+    limits: Limits,
     access: Access,
     presence_events: bool,
     authorizer: Authorizer,
@@ -128,7 +130,15 @@ impl HubBuilder {
     /// comes later is told when to try again.
     #[must_use]
     pub fn streams_max(mut self, count: usize) -> Self {
-        self.streams_max = count;
+        self.limits.streams = count;
+        self
+    }
+
+    /// What clients are allowed. Takes the place of what [`HubBuilder::streams_max`] and
+    /// [`HubBuilder::body_bytes_max`] said before.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -182,7 +192,7 @@ impl HubBuilder {
     /// Bytes that the body of a publish may have. By default 1 MiB.
     #[must_use]
     pub fn body_bytes_max(mut self, bytes: usize) -> Self {
-        self.options.body_bytes_max = bytes;
+        self.limits.body_bytes = bytes;
         self
     }
 
@@ -196,15 +206,18 @@ impl HubBuilder {
         let gate = Gate::new(self.access)?;
         let has_tokens = gate.access().tokens.has_keys();
         let dialects = gate.access().dialects;
-        // Who has no token can neither ask who is subscribed nor end it.
         let presence = Presence::new(dialects, gate.revoked(), self.presence_events);
+        // Who has no token can neither ask who is subscribed nor end it.
+        presence.set(dialects, has_tokens);
         let presence = Arc::new(presence);
         let setting = Setting {
-            presence: has_tokens.then(|| Arc::clone(&presence)),
+            presence: Some(Arc::clone(&presence)),
             journal,
             metrics: Arc::new(Metrics::new()),
             heartbeat: self.heartbeat,
             relief: Arc::new(Notify::new()),
+            admission: Admission::new(self.limits),
+            shards: self.shards,
         };
         let shards: Vec<_> = (0..self.shards)
             .map(|index| ShardHandle::start(index, setting.clone()))
@@ -218,13 +231,12 @@ impl HubBuilder {
         Ok(Hub(Arc::new(Inner {
             setting,
             shards,
-            streams: Arc::new(AtomicUsize::new(0)),
-            streams_max: self.streams_max,
+            leaving: OnceLock::new(),
             draining: AtomicBool::new(false),
             appending: Semaphore::new(APPENDING_BYTES),
             turn: Semaphore::new(1),
             requests: Arc::default(),
-            gate,
+            gate: RwLock::new(Arc::new(gate)),
             presence,
             authorizer: self.authorizer,
             options: self.options,
@@ -278,16 +290,11 @@ impl Hub {
             journal: None,
             shards: cores,
             heartbeat: HEARTBEAT,
-            streams_max: usize::MAX,
+            limits: Limits::default(),
             access: Access::default(),
             presence_events: false,
             authorizer: Authorizer::default(),
-            options: HttpOptions {
-                page: false,
-                demo: false,
-                admin: false,
-                body_bytes_max: 1 << 20,
-            },
+            options: HttpOptions { page: false, demo: false, admin: false },
         }
     }
 
@@ -323,8 +330,10 @@ impl Hub {
         updates: Vec<Update>,
         key: Option<IdempotencyKey>,
     ) -> Result<Appended, PublishError> {
+        let limits = self.limits();
         for (index, update) in updates.iter().enumerate() {
-            update.check().map_err(|cause| PublishError::Invalid { index, cause })?;
+            let checked = update.check().and_then(|()| update.check_limits(&limits));
+            checked.map_err(|cause| PublishError::Invalid { index, cause })?;
         }
         if updates.is_empty() {
             return Ok(Appended { ids: Vec::new(), repeated: false });
@@ -338,7 +347,7 @@ impl Hub {
         };
         let admitted = tokio::time::timeout(PUBLISH_WAIT, admitted).await;
         let _room = admitted.map_err(|_| PublishError::Overloaded)?;
-        if self.is_draining() {
+        if self.0.draining.load(Ordering::Acquire) {
             return Err(PublishError::Draining);
         }
         let count = updates.len() as u64;
@@ -407,7 +416,7 @@ impl Hub {
         cursor: Cursor,
     ) -> Result<Option<Granted>, ReadError> {
         let Some(permit) = self.permit() else { return Ok(None) };
-        let mut bytes = opening_bytes();
+        let mut bytes = self.opening_bytes();
         let mut tell = |notice: Notice, id: &EventId| {
             if notice.is_for_all() || options.notices {
                 notice.encode(Some(id), None, &mut bytes);
@@ -493,7 +502,7 @@ impl Hub {
     /// Prepares a stream of the demo clock. `None` if no more streams can be had now.
     pub(crate) fn open_clock(&self) -> Option<Opening> {
         let permit = self.permit()?;
-        let bytes = opening_bytes();
+        let bytes = self.opening_bytes();
         Some(Opening { source: Source::Clock, due: Due::NOTHING, bytes, permit, grants: None })
     }
 
@@ -501,7 +510,13 @@ impl Hub {
         if self.is_draining() {
             return None;
         }
-        StreamPermit::take(&self.0.streams, self.0.streams_max)
+        match self.admission().stream() {
+            Ok(permit) => Some(permit),
+            Err(why) => {
+                self.metrics().turned_away(why);
+                None
+            }
+        }
     }
 
     /// Hands a stream to the shard that has the fewest, as the body of a response.
@@ -521,11 +536,28 @@ impl Hub {
     /// at its own moment within `spread`. From now on nobody can publish, and whoever
     /// subscribes is told to come back.
     pub async fn drain(&self, spread: Duration) {
+        self.drain_over(Duration::ZERO, spread).await;
+    }
+
+    /// Ends all streams, each at a moment of its own within `window`, and told to come back at
+    /// a moment of its own within `spread` after the window. Whoever subscribes meanwhile is
+    /// told to come back then too. Until the window's end updates are taken and delivered;
+    /// from then on nobody can publish. Ends early when no stream is left.
+    pub async fn drain_over(&self, window: Duration, spread: Duration) {
+        let end = *self.0.leaving.get_or_init(|| Instant::now() + window);
+        if !window.is_zero() {
+            self.tell_shards(|done| Command::Leave { end, spread, done }).await;
+        }
         self.0.draining.store(true, Ordering::Release);
+        self.tell_shards(|done| Command::Drain { spread, done }).await;
+    }
+
+    /// Gives each shard a command, and waits until all have done it.
+    async fn tell_shards(&self, command: impl Fn(oneshot::Sender<()>) -> Command) {
         let mut waiting = Vec::new();
         for shard in &self.0.shards {
             let (done, wait) = oneshot::channel();
-            if shard.send(Command::Drain { spread, done }).await {
+            if shard.send(command(done)).await {
                 waiting.push(wait);
             }
         }
@@ -537,7 +569,7 @@ impl Hub {
 
     /// Whether the hub is going.
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Acquire)
+        self.0.leaving.get().is_some()
     }
 
     /// Waits until no request is under way, or five seconds have passed.
@@ -565,6 +597,7 @@ impl Hub {
     /// Ends the hub's threads, and with them every stream that is left. Blocks until they have
     /// ended, so it must not be called on one of them, and only once the last request is done.
     pub async fn stop(&self) {
+        self.0.leaving.get_or_init(Instant::now);
         self.0.draining.store(true, Ordering::Release);
         for shard in &self.0.shards {
             shard.send(Command::Stop).await;
@@ -580,7 +613,32 @@ impl Hub {
 
     /// Streams that are open.
     pub fn subscribers(&self) -> usize {
-        self.0.streams.load(Ordering::Acquire)
+        self.admission().streams()
+    }
+
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.0.setting.admission
+    }
+
+    /// What clients are allowed.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.admission().limits()
+    }
+
+    /// Exchanges what clients are allowed, and who may use the hub. Streams that are open stay,
+    /// and keep the age that they may reach and the rights that their tokens gave them. Tokens
+    /// that were revoked stay so. Where there are keys for tokens now and were none before,
+    /// those who come from now on are listed as subscribers.
+    ///
+    /// # Errors
+    /// If the system has nothing to fetch key sets with. All stays as it was then.
+    pub fn reconfigure(&self, limits: Limits, access: Access) -> io::Result<()> {
+        let (dialects, has_tokens) = (access.dialects, access.tokens.has_keys());
+        let mut gate = self.0.gate.write();
+        *gate = Arc::new(gate.renewed(access)?);
+        self.presence().set(dialects, has_tokens);
+        self.admission().set_limits(limits);
+        Ok(())
     }
 
     pub(crate) fn journal(&self) -> &dyn Journal {
@@ -591,12 +649,18 @@ impl Hub {
         self.0.setting.heartbeat
     }
 
-    pub(crate) fn access(&self) -> &Access {
-        self.0.gate.access()
+    /// How long the kernel is to wait for a peer that does not answer.
+    #[cfg(feature = "tls")]
+    pub(crate) fn patience(&self) -> Duration {
+        3 * self.heartbeat()
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.0.gate
+    pub(crate) fn access(&self) -> Arc<Access> {
+        self.gate().access().clone()
+    }
+
+    pub(crate) fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.0.gate.read())
     }
 
     pub(crate) fn presence(&self) -> &Presence {
@@ -612,12 +676,6 @@ impl Hub {
                 shard.send(Command::Revoke(keys)).await;
             }
         }
-    }
-
-    /// Whether the hub says of itself whose tokens it takes: those of Mercure 1.0.
-    pub(crate) fn has_metadata(&self) -> bool {
-        let access = self.access();
-        access.dialects.has(Dialect::Coming) && !access.tokens.audience.is_empty()
     }
 
     /// What a request over HTTP may do, as the service says; `None` if it did not in time.
@@ -647,18 +705,22 @@ fn start_presence(shard: &ShardHandle, presence: Arc<Presence>, journal: Arc<dyn
     shard.send_first(Command::Run(Box::new(run)));
 }
 
-/// What every stream begins with: a comment, so that its head is flushed wherever a proxy
-/// waits for a first byte, and a reconnection time, at random so that the clients of a hub
-/// that went away do not all come back at one moment.
-pub(crate) fn opening_bytes() -> Vec<u8> {
-    let mut bytes = wire::HEARTBEAT.to_vec();
-    encode::retry(retry(), &mut bytes);
-    bytes
-}
+impl Hub {
+    /// What every stream begins with: a comment, so that its head is flushed wherever a proxy
+    /// waits for a first byte, and a reconnection time, at random so that the clients of a hub
+    /// that went away do not all come back at one moment.
+    pub(crate) fn opening_bytes(&self) -> Vec<u8> {
+        let mut bytes = wire::HEARTBEAT.to_vec();
+        encode::retry(self.retry(), &mut bytes);
+        bytes
+    }
 
-/// A reconnection time of the hub's own.
-fn retry() -> Duration {
-    RETRY + RETRY_JITTER.mul_f64(fastrand::f64())
+    /// A reconnection time of the hub's own: not before the end of a drain.
+    fn retry(&self) -> Duration {
+        let until = |end: &Instant| end.saturating_duration_since(Instant::now());
+        let left = self.0.leaving.get().map_or(Duration::ZERO, until);
+        left + RETRY + (RETRY_JITTER + left).mul_f64(fastrand::f64())
+    }
 }
 
 impl Update {

@@ -61,6 +61,7 @@
 mod limits;
 
 mod access;
+mod admission;
 mod selector;
 mod update;
 
@@ -86,6 +87,8 @@ pub use access::{
     TokenUse, Tokens, inspect_token, sign_token, token_time,
 };
 pub use feed::StreamOptions;
+#[cfg(feature = "tls")]
+pub use http::{Reload, Tls, TlsError, serve_tls};
 pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};
 pub use journal::{
@@ -94,6 +97,7 @@ pub use journal::{
     OpenError, Pending, Position, Promise, ReadError, Record, Retention, RetentionRule, Summary,
     Tail,
 };
+pub use limits::{InvalidNetwork, Limits, Network};
 pub use selector::{Base, InvalidSelectors, Pattern, Selector, Selectors, Template};
 pub use shard::StreamBody;
 pub use subscription::{Since, SubscribeError, Subscription};

@@ -1,6 +1,121 @@
 //! Every bound in one place, each with its reason.
 
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
 use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// What a hub allows its clients. Each limit has an outcome that loses nothing.
+///
+/// A stream that cannot be had now is answered 200 with a `retry` field and ends: any other
+/// status would end a browser's `EventSource` for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Streams that may be open. Whoever comes later is told when to come back. By default there
+    /// is no bound of the hub's own.
+    pub streams: usize,
+    /// Streams that may be open from one address (IPv6: from one /64). As [`Limits::streams`].
+    /// Only those are counted that were opened while there was such a limit.
+    pub streams_per_address: usize,
+    /// Streams and requests of one HTTP/2 connection: what the connection's settings tell the
+    /// client, who waits. By default 256. New connections get it.
+    pub streams_per_connection: u32,
+    /// Streams that may be opened in a second. As [`Limits::streams`].
+    pub streams_per_second: u32,
+    /// Publish requests of one address in a second. Further ones are refused with 429. By
+    /// default there is no bound.
+    pub publishes_per_second: u32,
+    /// Bytes of a publish's body: 413. By default 1 MiB.
+    pub body_bytes: usize,
+    /// Topics of one update, and of one stream: 400. By default, and at most, 1000.
+    pub topics: usize,
+    /// Bytes of a topic, also of one that is asked for: 400. By default, and at most, 4096.
+    pub topic_bytes: usize,
+    /// Bytes of a request's head: 431. By default 64 KiB, at least 8 KiB. New connections get it.
+    pub head_bytes: usize,
+    /// Time for a request's head, and between two requests of one connection, which is closed
+    /// then. By default 20 s. New connections get it.
+    pub head_time: Duration,
+    /// Different streams that the hub tells apart, counted per shard. A stream that would be one
+    /// more begins, says when to come back, and ends. By default a million.
+    pub feeds: usize,
+    /// Bytes that all shards keep for subscribers whose sockets are full; those who are further
+    /// behind read the journal. By default 8 MiB for each shard.
+    pub window_bytes: Option<usize>,
+    /// How long a stream may be open; each ends at a moment of its own between 80 and 100 % of
+    /// it, with a notice that names where to go on. By default there is no end.
+    pub stream_age: Option<Duration>,
+    /// Proxies whose `X-Forwarded-For` is believed. By default none.
+    pub trusted_proxies: Vec<Network>,
+}
+
+impl Limits {
+    pub(crate) fn counts_addresses(&self) -> bool {
+        self.streams_per_address < usize::MAX
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            streams: usize::MAX,
+            streams_per_address: usize::MAX,
+            streams_per_connection: 256,
+            streams_per_second: u32::MAX,
+            publishes_per_second: u32::MAX,
+            body_bytes: 1 << 20,
+            topics: TOPICS_MAX,
+            topic_bytes: TOPIC_BYTES_MAX,
+            head_bytes: 64 << 10,
+            head_time: Duration::from_secs(20),
+            feeds: 1_000_000,
+            window_bytes: None,
+            stream_age: None,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// Addresses of which one is meant: one alone, or all that begin alike, as `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+impl Network {
+    /// Whether this is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl FromStr for Network {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        let network = text.parse().or_else(|_| text.parse().map(|one: IpAddr| one.into()));
+        network.map(Self).map_err(|_| InvalidNetwork(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A text that names no addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidNetwork(String);
+
+impl fmt::Display for InvalidNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no address and no network; write it as 10.0.0.1 or 10.0.0.0/8", self.0)
+    }
+}
+
+impl std::error::Error for InvalidNetwork {}
 
 /// In unit tests some bounds are small, so that what happens at them happens often there.
 const fn bound(real: usize, in_tests: usize) -> usize {
@@ -147,10 +262,6 @@ pub(crate) const SOCKET_SEND_BYTES: usize = 64 << 10;
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Connections that wait to be accepted.
 pub(crate) const BACKLOG: i32 = 4096;
-/// Time for a request's head, and between two requests of one connection.
-pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);
-/// Bytes of a request's head.
-pub(crate) const HEAD_BYTES: usize = 64 << 10;
 /// Fields of a request's head: what hyper has room for without allocating.
 pub(crate) const HEAD_FIELDS: usize = 100;
 /// Time for a request's body.
@@ -166,3 +277,36 @@ pub(crate) const RETRY_JITTER: Duration = Duration::from_millis(1000);
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long a drain waits for subscribers that are behind to catch up.
 pub(crate) const CATCH_UP_TIME: Duration = Duration::from_secs(1);
+
+/// TLS handshakes that are under way at one time. Further connections wait in the backlog.
+#[cfg(feature = "tls")]
+pub(crate) const HANDSHAKES_MAX: usize = 4096;
+/// Time for a TLS handshake.
+#[cfg(feature = "tls")]
+pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Bytes that a peer may send before it has to wait, for each request. Four times as much for
+/// all requests of a connection.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_RECEIVE_BYTES: u32 = 64 << 10;
+/// Bytes of a stream that wait in its HTTP/2 connection.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_SEND_BYTES: usize = 16 << 10;
+/// Requests that a peer may take back before they are looked at, and streams that it may make
+/// us reset, before its connection is closed ("rapid reset").
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_RESETS: usize = 100;
+/// How often an HTTP/2 connection is asked whether it still lives.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the answer may take before the connection counts as dead.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_PING_TIME: Duration = Duration::from_secs(20);
+/// How long an HTTP/2 connection may stay without a request or a stream.
+#[cfg(feature = "tls")]
+pub(crate) const HTTP2_IDLE_TIME: Duration = Duration::from_secs(60);
+/// How long the end of a shard waits for what its connections have still to write.
+pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// Addresses whose streams and publishes are counted. Past it, new ones are let in uncounted.
+pub(crate) const ADDRESSES_MAX: usize = bound(65_536, 1000);
+/// How often a drain ends the streams whose moment has come.
+pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(50);

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::admission::TurnedAway;
 use crate::journal::Journal;
 
 /// Label values are written as they stand in queries: lower case, words joined by `_`.
@@ -58,6 +59,10 @@ label_values! {
         Expired = "expired",
         /// The subscriber's token was revoked.
         Revoked = "revoked",
+        /// It was as old as streams may get.
+        Age = "age",
+        /// It would have been one feed too many.
+        Feeds = "feeds",
     }
 }
 
@@ -70,6 +75,8 @@ label_values! {
         Forbidden = "forbidden",
         /// The body was too large.
         TooLarge = "too_large",
+        /// The publisher's address published too often.
+        Rate = "rate",
         /// The hub or its journal could not keep up, or the hub is going.
         Unavailable = "unavailable",
     }
@@ -107,6 +114,21 @@ struct CauseLabel {
     cause: GapCause,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TurnedAwayLabel {
+    limit: TurnedAway,
+}
+
+impl EncodeLabelValue for TurnedAway {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::Streams => "streams",
+            Self::Address => "address",
+            Self::Rate => "rate",
+        })
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -125,6 +147,8 @@ pub(crate) struct Metrics {
     first_position: Gauge<u64, AtomicU64>,
     last_position: Gauge<u64, AtomicU64>,
     journal_bytes: Gauge<u64, AtomicU64>,
+    handshakes_failed: Counter,
+    turned_away: Family<TurnedAwayLabel, Counter>,
 }
 
 impl Metrics {
@@ -148,6 +172,8 @@ impl Metrics {
             first_position: Gauge::default(),
             last_position: Gauge::default(),
             journal_bytes: Gauge::default(),
+            handshakes_failed: Counter::default(),
+            turned_away: Family::default(),
         };
         metrics.register();
         metrics
@@ -201,6 +227,16 @@ impl Metrics {
             "What the journal's updates are counted as",
             self.journal_bytes.clone(),
         );
+        registry.register(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed or took too long",
+            self.handshakes_failed.clone(),
+        );
+        registry.register(
+            "streams_turned_away",
+            "Streams that were told to come back, by the limit that was reached",
+            self.turned_away.clone(),
+        );
         registry.register("build", "What is running", build);
     }
 
@@ -214,8 +250,17 @@ impl Metrics {
         self.closed.get_or_create(&ReasonLabel { reason }).inc();
     }
 
+    pub(crate) fn turned_away(&self, limit: TurnedAway) {
+        self.turned_away.get_or_create(&TurnedAwayLabel { limit }).inc();
+    }
+
     pub(crate) fn publish_refused(&self, reason: Refusal) {
         self.refused.get_or_create(&RefusalLabel { reason }).inc();
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn handshake_failed(&self) {
+        self.handshakes_failed.inc();
     }
 
     pub(crate) fn gap(&self, cause: GapCause, count: u64) {

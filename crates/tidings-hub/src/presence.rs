@@ -7,9 +7,10 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tidings_sse::Event;
@@ -67,7 +68,9 @@ impl FromStr for SubscriberId {
 #[derive(Debug)]
 pub(crate) struct Presence {
     members: Mutex<Members>,
-    dialects: Dialects,
+    dialects: RwLock<Dialects>,
+    /// Whether subscribers are listed: where there are no tokens, nobody may ask for them.
+    listing: AtomicBool,
     revoked: Arc<Revoked>,
     /// Set where comings and goings are told.
     events: Option<Pending>,
@@ -126,8 +129,24 @@ pub(crate) struct Ending {
 
 impl Presence {
     pub(crate) fn new(dialects: Dialects, revoked: Arc<Revoked>, events: bool) -> Self {
-        let events = events.then(Pending::default);
-        Self { members: Mutex::default(), dialects, revoked, events }
+        Self {
+            members: Mutex::default(),
+            dialects: RwLock::new(dialects),
+            listing: AtomicBool::new(true),
+            revoked,
+            events: events.then(Pending::default),
+        }
+    }
+
+    /// In whose words comings and goings are told from now on, and whether those who come are
+    /// listed at all.
+    pub(crate) fn set(&self, dialects: Dialects, listing: bool) {
+        *self.dialects.write() = dialects;
+        self.listing.store(listing, Ordering::Release);
+    }
+
+    pub(crate) fn is_listing(&self) -> bool {
+        self.listing.load(Ordering::Acquire)
     }
 
     /// Notes that a subscriber has come. `None` if its token was revoked meanwhile.
@@ -164,11 +183,12 @@ impl Presence {
     /// Called with the list locked, so that what is told has the order of what happened.
     fn tell(&self, id: SubscriberId, member: &Member, active: bool) {
         let Some(events) = &self.events else { return };
+        let dialects = *self.dialects.read();
         let mut queue = events.queue.lock();
         for selector in member.selectors.iter() {
             let subscription = Subscription::of(id, member, selector);
             for form in [Dialect::Deployed, Dialect::Coming] {
-                if self.dialects.has(form)
+                if dialects.has(form)
                     && let Some(update) = subscription.update(form, active)
                 {
                     queue.push_back(update);

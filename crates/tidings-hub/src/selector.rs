@@ -220,6 +220,11 @@ impl Selectors {
         &self.0[self.0.partition_point(|selector| !selector.is_pattern())..]
     }
 
+    /// The length of the longest selector.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.iter().map(|selector| selector.text().len()).max().unwrap_or(0)
+    }
+
     /// Whether an update about `topics` is asked for.
     pub fn match_any(&self, topics: &[Topic]) -> bool {
         topics.iter().any(|topic| self.matches(topic))

@@ -66,6 +66,8 @@ pub(crate) struct Shard<S> {
     walk: Option<Walk>,
     /// Spans of feeds in the queue that were not there before.
     queued_spans: usize,
+    /// What is kept for subscribers whose sockets are full.
+    window_bytes: u64,
 }
 
 /// The walk over the subscribers of one feed that is under way.
@@ -104,7 +106,7 @@ pub(crate) struct Subscriber<S> {
 
 impl<S: Socket> Shard<S> {
     /// A shard that goes on after `routed`.
-    pub(crate) fn new(routed: HubId, heartbeat_ms: u64) -> Self {
+    pub(crate) fn new(routed: HubId, heartbeat_ms: u64, window_bytes: Option<u64>) -> Self {
         Self {
             window: Window::default(),
             feeds: SlotMap::with_key(),
@@ -122,6 +124,7 @@ impl<S: Socket> Shard<S> {
             queue: VecDeque::new(),
             walk: None,
             queued_spans: 0,
+            window_bytes: window_bytes.unwrap_or(WINDOW_BYTES as u64),
         }
     }
 
@@ -336,7 +339,7 @@ impl<S: Socket> Shard<S> {
     fn trim(&mut self) {
         let mut keep_from = self.offered();
         if self.behind > 0 {
-            keep_from = keep_from.min(self.window.end().saturating_sub(WINDOW_BYTES as u64));
+            keep_from = keep_from.min(self.window.end().saturating_sub(self.window_bytes));
         }
         self.window.trim(keep_from);
     }

@@ -9,7 +9,7 @@ use tidings_sse::Event;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use url::Url;
 
-use crate::limits::{ID_BYTES_MAX, TOPIC_BYTES_MAX, TOPICS_MAX, TYPE_BYTES_MAX};
+use crate::limits::{ID_BYTES_MAX, Limits, TOPIC_BYTES_MAX, TOPICS_MAX, TYPE_BYTES_MAX};
 
 /// What an update is about: a string, usually an IRI. Topics are equal when their bytes are
 /// (no normalisation, no case folding: Mercure, "exact" matching).
@@ -148,7 +148,8 @@ impl Update {
     /// The first rule that the update breaks.
     pub fn check(&self) -> Result<(), InvalidUpdate> {
         if self.topics.len() > TOPICS_MAX {
-            return Err(InvalidUpdate::TooManyTopics { count: self.topics.len() });
+            let (count, max) = (self.topics.len(), TOPICS_MAX);
+            return Err(InvalidUpdate::TooManyTopics { count, max });
         }
         for topic in &self.topics {
             check_topic(topic.as_str())?;
@@ -157,6 +158,19 @@ impl Update {
             check_id(id.as_str())?;
         }
         check_type(self.event.event_type())
+    }
+
+    /// Whether the update keeps to the limits that a hub has of its own.
+    pub(crate) fn check_limits(&self, limits: &Limits) -> Result<(), InvalidUpdate> {
+        let max = limits.topics;
+        if self.topics.len() > max {
+            return Err(InvalidUpdate::TooManyTopics { count: self.topics.len(), max });
+        }
+        let max = limits.topic_bytes;
+        match self.topics.iter().map(|topic| topic.as_str().len()).find(|bytes| *bytes > max) {
+            None => Ok(()),
+            Some(bytes) => Err(InvalidUpdate::TooLong { what: "a topic", bytes, max }),
+        }
     }
 }
 
@@ -286,6 +300,8 @@ pub enum InvalidUpdate {
     TooManyTopics {
         /// How many there are.
         count: usize,
+        /// How many there may be.
+        max: usize,
     },
     /// A topic, id or type is longer than allowed.
     TooLong {
@@ -329,8 +345,8 @@ pub enum InvalidUpdate {
 impl fmt::Display for InvalidUpdate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooManyTopics { count } => {
-                write!(f, "the update has {count} topics; at most {TOPICS_MAX} are allowed")
+            Self::TooManyTopics { count, max } => {
+                write!(f, "the update has {count} topics; at most {max} are allowed")
             }
             Self::TooLong { what, bytes, max } => {
                 write!(f, "{what} has {bytes} bytes; at most {max} are allowed")

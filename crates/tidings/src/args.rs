@@ -87,6 +87,10 @@ pub(crate) enum Command {
     Journal(JournalArgs),
     /// Make a token for a hub, or explain one
     Token(Box<TokenArgs>),
+    /// Say what a configuration opens, and to whom, without running the hub
+    Check(Box<ServeArgs>),
+    /// Measure a hub: many subscribers, many updates, and what became of them
+    Bench(BenchArgs),
 }
 
 impl Default for Command {
@@ -104,7 +108,7 @@ impl Default for Command {
 /// Without a configuration file, a key or --anonymous-…, and as long as it listens on loopback only,
 /// it runs for development: everybody on this machine may publish and subscribe, and the demo clock ticks.
 /// On any other address nobody may do anything that is not opened by name.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServeArgs {
     /// Where to listen, HOST:PORT; repeatable. `localhost` is both loopbacks, port 0 any free
     /// one [default: localhost:8081]
@@ -160,13 +164,25 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "TIDINGS_SHARDS", value_name = "N",
           value_parser = clap::value_parser!(u16).range(SHARDS))]
     pub(crate) shards: Option<u16>,
+    /// A certificate with its chain (PEM), read again when it changes. All of --listen is https
+    /// then, with HTTP/2
+    #[arg(long, env = "TIDINGS_TLS_CERT", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, env = "TIDINGS_TLS_KEY", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Over how long the streams end, one after the other, when the hub is told to stop
+    /// [default: 0s, all at once]
+    #[arg(long, env = "TIDINGS_DRAIN", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    pub(crate) drain: Option<Duration>,
     /// A configuration file (TOML); flags go before it
     #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
 
 /// Which tokens a hub takes.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct AccessArgs {
     /// Verifies publishers' tokens: a secret (HS256), or a public key in PEM. Others on this
     /// machine can read flags; prefer the file or the environment
@@ -580,6 +596,51 @@ pub(crate) enum TokenDialect {
     /// The coming one
     #[value(name = "1.0")]
     Coming,
+}
+
+/// Measure a hub: many subscribers, many updates, and what became of them.
+///
+/// Opens the streams, publishes, and prints how long each delivery took, and how many were lost,
+/// came twice or out of order. Run it on another machine than the hub's, or it takes half of the
+/// machine that it measures.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tidings bench http://localhost:8081 --subscribers 1000 --messages 500 --rate 50
+  tidings bench https://hub.example.com --http2 --subscribers 5000 --size 1024 --token …
+
+Each subscriber takes a file descriptor (raise ulimit -n), with --http2 each hundred of them.")]
+pub(crate) struct BenchArgs {
+    /// The hub
+    pub(crate) url: String,
+    /// Streams to open
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) subscribers: u32,
+    /// Updates to publish
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) messages: u32,
+    /// Updates to publish in a second; 0 is as fast as the hub takes them, 16 at a time
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) rate: u32,
+    /// Bytes of an update's data, at least 24
+    #[arg(long, value_name = "BYTES", default_value_t = 256,
+          value_parser = clap::value_parser!(u32).range(24..=1_000_000))]
+    pub(crate) size: u32,
+    /// Speak HTTP/2; without TLS the hub, or what is before it, has to know that
+    #[arg(long)]
+    pub(crate) http2: bool,
+    /// Streams of one HTTP/2 connection
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams_per_connection: u32,
+    /// Believe any certificate
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod resume;
 /// Who makes requests, where nobody else is named: some servers refuse those that don't say.
 const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
+pub(crate) mod bench;
+pub(crate) mod check;
 pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod publish;

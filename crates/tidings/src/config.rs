@@ -14,7 +14,8 @@ use anyhow::Context as _;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use tidings_hub::{
-    Access, DiskOptions, Keep, Promise, Retention, RetentionRule, Selector, Selectors,
+    Access, DiskOptions, InvalidNetwork, Keep, Limits, Promise, Retention, RetentionRule, Selector,
+    Selectors,
 };
 
 use crate::args::{JournalKind, SHARDS, ServeArgs, Sync};
@@ -30,6 +31,8 @@ struct File {
     admin_listen: Option<SocketAddr>,
     demo: Option<bool>,
     shards: Option<u16>,
+    drain: Option<Time>,
+    tls: TlsFile,
     journal: JournalFile,
     access: AccessFile,
     presence: PresenceFile,
@@ -75,14 +78,34 @@ struct PresenceFile {
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
+struct TlsFile {
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 struct StreamsFile {
     heartbeat: Option<Time>,
+    age_max: Option<Time>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 struct LimitsFile {
+    streams: Option<usize>,
+    streams_per_address: Option<usize>,
+    streams_per_connection: Option<u32>,
+    streams_per_second: Option<u32>,
+    publishes_per_second: Option<u32>,
     body: Option<ByteSize>,
+    topics: Option<usize>,
+    topic: Option<ByteSize>,
+    head: Option<ByteSize>,
+    head_time: Option<Time>,
+    feeds: Option<usize>,
+    window: Option<ByteSize>,
+    trusted_proxies: Option<Vec<String>>,
 }
 
 /// A time as people write it: `15s`, `24h`.
@@ -117,7 +140,11 @@ pub(crate) struct Config {
     pub(crate) is_configured: bool,
     pub(crate) presence_events: bool,
     pub(crate) heartbeat: Duration,
-    pub(crate) body_bytes_max: usize,
+    pub(crate) limits: Limits,
+    /// The files of the certificate and of its key.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Over how long the streams end.
+    pub(crate) drain: Duration,
 }
 
 /// Where updates are remembered, and how many.
@@ -144,6 +171,21 @@ impl JournalConfig {
                     ..DiskOptions::default()
                 },
             }),
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Memory(one), Self::Memory(other)) => one == other,
+            (
+                Self::Disk { folder, options },
+                Self::Disk { folder: other_folder, options: other_options },
+            ) => {
+                folder == other_folder
+                    && options.promise == other_options.promise
+                    && options.retention == other_options.retention
+            }
+            _ => false,
         }
     }
 }
@@ -182,6 +224,22 @@ fn promise(sync: Option<Sync>, interval: Option<Time>) -> anyhow::Result<Promise
 }
 
 impl Config {
+    /// What is different in `other`, and cannot be changed while the hub runs.
+    pub(crate) fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
+        let settings = [
+            ("listen", self.listen == other.listen),
+            ("admin_listen", self.admin_listen == other.admin_listen),
+            ("demo", self.demo == other.demo),
+            ("shards", self.shards == other.shards),
+            ("journal", self.journal.is_like(&other.journal)),
+            ("presence.events", self.presence_events == other.presence_events),
+            ("streams.heartbeat", self.heartbeat == other.heartbeat),
+            ("limits.window", self.limits.window_bytes == other.limits.window_bytes),
+            ("tls", self.tls == other.tls),
+        ];
+        settings.iter().filter(|(_, is_same)| !is_same).map(|(name, _)| *name).collect()
+    }
+
     /// # Errors
     /// If the file cannot be read, or anything in it makes no sense.
     pub(crate) fn of(args: ServeArgs) -> anyhow::Result<Self> {
@@ -229,9 +287,9 @@ impl Config {
             presence_events: args.presence_events.or(file.presence.events).unwrap_or(false),
             is_configured,
             heartbeat,
-            body_bytes_max: usize::try_from(
-                file.limits.body.map_or(1 << 20, |size| size.as_u64()),
-            )?,
+            limits: limits(&file.limits, file.streams.age_max)?,
+            tls: tls(args.tls_cert.or(file.tls.cert), args.tls_key.or(file.tls.key))?,
+            drain: args.drain.or(file.drain.map(|time| time.0)).unwrap_or_default(),
         })
     }
 }
@@ -244,6 +302,91 @@ impl Config {
         let file = file.map_err(|error| Ended::usage(format!("{error:#}")))?.unwrap_or_default();
         access::read_parts(&args, file.access)
     }
+}
+
+fn tls(cert: Option<PathBuf>, key: Option<PathBuf>) -> anyhow::Result<Option<(PathBuf, PathBuf)>> {
+    match (cert, key) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) if !cfg!(feature = "tls") => {
+            Err(Ended::usage("this build has no TLS; build it with the feature `tls`"))
+        }
+        (Some(cert), Some(key)) => Ok(Some((cert, key))),
+        (Some(_), None) => Err(Ended::usage("a certificate needs its key: --tls-key")),
+        (None, Some(_)) => Err(Ended::usage("a key needs its certificate: --tls-cert")),
+    }
+}
+
+/// What the file says of limits; all else is as the hub has it by itself.
+fn limits(file: &LimitsFile, age_max: Option<Time>) -> anyhow::Result<Limits> {
+    /// A limit that cannot be 0, nor above what the hub can do.
+    fn within(name: &str, value: Option<usize>, max: usize) -> anyhow::Result<Option<usize>> {
+        match value {
+            Some(value) if value == 0 || value > max => Err(Ended::usage(format!(
+                "limits.{name} is {value}; it has to be between 1 and {max}"
+            ))),
+            value => Ok(value),
+        }
+    }
+    let bytes = |size: Option<ByteSize>| {
+        size.map(|size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX))
+    };
+    let count = |value: Option<u32>| value.map(|value| value as usize);
+    let mut limits = Limits::default();
+    let set = |limit: &mut usize, name, value, max| -> anyhow::Result<()> {
+        if let Some(value) = within(name, value, max)? {
+            *limit = value;
+        }
+        Ok(())
+    };
+    set(&mut limits.streams, "streams", file.streams, usize::MAX)?;
+    let per_address = file.streams_per_address;
+    set(&mut limits.streams_per_address, "streams_per_address", per_address, usize::MAX)?;
+    set(&mut limits.body_bytes, "body", bytes(file.body), 1 << 30)?;
+    let topics_max = limits.topics;
+    set(&mut limits.topics, "topics", file.topics, topics_max)?;
+    let topic_max = limits.topic_bytes;
+    set(&mut limits.topic_bytes, "topic", bytes(file.topic), topic_max)?;
+    set(&mut limits.head_bytes, "head", bytes(file.head), 1 << 20)?;
+    if limits.head_bytes < 8 << 10 {
+        return Err(Ended::usage("limits.head is too small; it has to be at least 8KiB"));
+    }
+    set(&mut limits.feeds, "feeds", file.feeds, usize::MAX)?;
+    let most = u32::MAX as usize;
+    let per_connection = count(file.streams_per_connection);
+    if let Some(value) = within("streams_per_connection", per_connection, most)? {
+        limits.streams_per_connection = value as u32;
+    }
+    let per_second = count(file.streams_per_second);
+    if let Some(value) = within("streams_per_second", per_second, most)? {
+        limits.streams_per_second = value as u32;
+    }
+    let publishes = count(file.publishes_per_second);
+    if let Some(value) = within("publishes_per_second", publishes, most)? {
+        limits.publishes_per_second = value as u32;
+    }
+    limits.window_bytes = within("window", bytes(file.window), usize::MAX)?;
+    if let Some(Time(time)) = file.head_time {
+        limits.head_time = at_least("limits.head_time", time, Duration::from_secs(1))?;
+    }
+    if let Some(Time(time)) = age_max.filter(|time| !time.0.is_zero()) {
+        limits.stream_age = Some(at_least("streams.age_max", time, Duration::from_secs(10))?);
+    }
+    let proxies = file.trusted_proxies.iter().flatten().map(|text| text.parse());
+    limits.trusted_proxies = proxies
+        .collect::<Result<_, InvalidNetwork>>()
+        .map_err(|error| Ended::usage(format!("limits.trusted_proxies: {error}")))?;
+    Ok(limits)
+}
+
+fn at_least(name: &str, time: Duration, least: Duration) -> anyhow::Result<Duration> {
+    if time >= least {
+        return Ok(time);
+    }
+    Err(Ended::usage(format!(
+        "{name} is {}; it has to be at least {}",
+        humantime::format_duration(time),
+        humantime::format_duration(least)
+    )))
 }
 
 fn memory_retention(rules: &[RetentionFile]) -> anyhow::Result<Retention> {
@@ -330,8 +473,27 @@ impl File {
             },
             access: AccessFile::every(),
             presence: PresenceFile { events: Some(true) },
-            streams: StreamsFile { heartbeat: Some(Time(Duration::ZERO)) },
-            limits: LimitsFile { body: Some(ByteSize::b(0)) },
+            drain: Some(Time(Duration::ZERO)),
+            tls: TlsFile { cert: Some(PathBuf::new()), key: Some(PathBuf::new()) },
+            streams: StreamsFile {
+                heartbeat: Some(Time(Duration::ZERO)),
+                age_max: Some(Time(Duration::ZERO)),
+            },
+            limits: LimitsFile {
+                streams: Some(0),
+                streams_per_address: Some(0),
+                streams_per_connection: Some(0),
+                streams_per_second: Some(0),
+                publishes_per_second: Some(0),
+                body: Some(ByteSize::b(0)),
+                topics: Some(0),
+                topic: Some(ByteSize::b(0)),
+                head: Some(ByteSize::b(0)),
+                head_time: Some(Time(Duration::ZERO)),
+                feeds: Some(0),
+                window: Some(ByteSize::b(0)),
+                trusted_proxies: Some(Vec::new()),
+            },
         };
         let mut keys = BTreeSet::new();
         let json = serde_json::to_value(&every).expect("strings, numbers and lists are JSON");

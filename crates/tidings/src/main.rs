@@ -1,4 +1,5 @@
-//! The command: `tidings serve`, `publish`, `subscribe`, `tail`, `inspect`, `journal`, `token`.
+//! The command: `tidings serve`, `publish`, `subscribe`, `tail`, `inspect`, `journal`, `token`,
+//! `check`, `bench`.
 
 mod args;
 mod commands;
@@ -32,6 +33,8 @@ fn main() -> std::process::ExitCode {
             Command::Inspect(args) => commands::inspect::run(args, &cli.global).await,
             Command::Journal(args) => commands::journal::run(args).await,
             Command::Token(args) => commands::token::run(*args).await,
+            Command::Check(args) => commands::check::run(*args),
+            Command::Bench(args) => commands::bench::run(args, &cli.global).await,
         }
     });
     match done {

@@ -21,12 +21,15 @@ use crate::selector::Base;
 /// What was verified lately, by the hash of the token and what it was for.
 type Verified = HashMap<([u8; 32], Role), (Arc<Grants>, Instant)>;
 
+/// The sets of keys that are fetched, by their issuers' names.
+type KeySets = HashMap<String, Arc<KeySet>>;
+
 #[derive(Debug)]
 pub(crate) struct Gate {
-    access: Access,
+    access: Arc<Access>,
     base: Base,
     anonymous: Arc<Grants>,
-    key_sets: HashMap<String, Arc<KeySet>>,
+    key_sets: KeySets,
     verified: Mutex<Verified>,
     verifying: Semaphore,
     revoked: Arc<Revoked>,
@@ -36,26 +39,43 @@ impl Gate {
     /// # Errors
     /// If the system has nothing to fetch key sets with.
     pub(crate) fn new(access: Access) -> io::Result<Self> {
+        Self::with(access, &HashMap::new(), Arc::default())
+    }
+
+    /// A gate that takes this one's place: who was revoked stays so, and key sets that were
+    /// fetched serve on.
+    ///
+    /// # Errors
+    /// As [`Gate::new`].
+    pub(crate) fn renewed(&self, access: Access) -> io::Result<Self> {
+        Self::with(access, &self.key_sets, self.revoked())
+    }
+
+    fn with(access: Access, known: &KeySets, revoked: Arc<Revoked>) -> io::Result<Self> {
         let mut key_sets = HashMap::new();
         for issuer in &access.tokens.issuers {
             if let IssuerKeys::Url(url) = &issuer.keys {
-                key_sets.insert(issuer.name.clone(), Arc::new(KeySet::new(url.clone())?));
+                let set = match known.get(&issuer.name).filter(|set| set.is_from(url)) {
+                    Some(set) => Arc::clone(set),
+                    None => Arc::new(KeySet::new(url.clone())?),
+                };
+                key_sets.insert(issuer.name.clone(), set);
             }
         }
         let base = access.hub_url.clone().map(Base::new).unwrap_or_default();
         let anonymous = Arc::new(Grants::anonymous(access.anonymous_publish));
         Ok(Self {
-            access,
+            access: Arc::new(access),
             base,
             anonymous,
             key_sets,
             verified: Mutex::default(),
             verifying: Semaphore::new(VERIFYING),
-            revoked: Arc::default(),
+            revoked,
         })
     }
 
-    pub(crate) fn access(&self) -> &Access {
+    pub(crate) fn access(&self) -> &Arc<Access> {
         &self.access
     }
 
@@ -173,9 +193,9 @@ impl Gate {
 
     /// What relative URL patterns of a stream are resolved against. Only what is asked for may
     /// hang on what a request says of the hub's name, never what is granted.
-    pub(crate) fn base_for(&self, host: Option<&str>) -> Base {
+    pub(crate) fn base_for(&self, scheme: &str, host: Option<&str>) -> Base {
         match (&self.access.hub_url, host) {
-            (None, Some(host)) => Base::of_host("http", host).unwrap_or_default(),
+            (None, Some(host)) => Base::of_host(scheme, host).unwrap_or_default(),
             _ => self.base.clone(),
         }
     }

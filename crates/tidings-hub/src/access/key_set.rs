@@ -107,6 +107,11 @@ impl Known {
 }
 
 impl KeySet {
+    /// Whether it is fetched from there.
+    pub(super) fn is_from(&self, source: &KeySetUrl) -> bool {
+        self.source == *source
+    }
+
     pub(super) fn new(source: KeySetUrl) -> io::Result<Self> {
         let allow_internal = source.allow_internal;
         let client = reqwest::Client::builder()

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::limits::{HEAD_BYTES, HEAD_FIELDS};
+use crate::limits::{HEAD_FIELDS, Limits};
 
 /// How long the client has to take the answer.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
@@ -30,12 +30,13 @@ pub(super) fn status_of(bytes: &[u8]) -> Option<StatusCode> {
 }
 
 /// Answers with `status` and what is wrong and allowed, and ends the connection.
-pub(super) async fn refuse(mut stream: TcpStream, status: StatusCode) {
+pub(super) async fn refuse(mut stream: TcpStream, status: StatusCode, limits: &Limits) {
     let words = match status {
         StatusCode::BAD_REQUEST => "this is no request in HTTP/1.0 or HTTP/1.1".to_owned(),
         _ => format!(
-            "the request's head is too large; at most {HEAD_BYTES} bytes and {HEAD_FIELDS} header \
-             fields are allowed"
+            "the request's head is too large; at most {} bytes and {HEAD_FIELDS} header fields are \
+             allowed",
+            limits.head_bytes
         ),
     };
     let answer = format!(

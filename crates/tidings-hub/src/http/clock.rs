@@ -10,16 +10,20 @@ use axum::response::Response;
 use tidings_sse::{Event, encode};
 use tokio::time::MissedTickBehavior;
 
+use super::gate::Gate;
 use super::subscribe::{come_back, stream};
 use crate::hub::Hub;
 use crate::shard::run::{Command, Local, ShardHandle};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
-pub(super) async fn clock(State(hub): State<Hub>, method: Method) -> Response {
-    match hub.open_clock() {
-        Some(opening) => stream(&method, opening),
-        None => come_back(&method),
+pub(super) async fn clock(State(hub): State<Hub>, method: Method, gate: Gate) -> Response {
+    match gate.is_open().then(|| hub.open_clock()).flatten() {
+        Some(mut opening) => {
+            gate.count(&mut opening);
+            stream(&method, opening)
+        }
+        None => come_back(&hub, &method),
     }
 }
 

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,8 +26,9 @@ use tokio::task::spawn_local;
 use tower_service::Service;
 
 use super::bad_head;
+use super::gate::Peer;
 use super::subscribe::Stream;
-use crate::limits::{HEAD_BYTES, HEAD_TIME};
+use crate::limits::Limits;
 use crate::shard::run::{Local, Opening};
 use crate::shard::service_stream::{Framing, ServiceStream};
 
@@ -37,11 +39,12 @@ enum Taken {
 }
 
 /// Serves a connection on its shard's thread.
-pub(super) fn start(local: &Rc<Local>, stream: TcpStream, router: &Arc<Router>) {
+pub(super) fn start(local: &Rc<Local>, stream: TcpStream, peer: IpAddr, router: &Arc<Router>) {
     let load = local.count_connection();
+    let limits = local.limits();
     let (local, router) = (Rc::clone(local), Arc::clone(router));
     spawn_local(async move {
-        let stream = Box::pin(requests(stream, router)).await;
+        let stream = Box::pin(requests(stream, Peer(peer), router, &limits)).await;
         drop(load);
         // A task of its own follows, far smaller than this one.
         match stream {
@@ -53,11 +56,17 @@ pub(super) fn start(local: &Rc<Local>, stream: TcpStream, router: &Arc<Router>) 
 }
 
 /// Answers requests. Gives the socket back if one of them asked for a stream.
-async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, Taken)> {
+async fn requests(
+    stream: TcpStream,
+    peer: Peer,
+    router: Arc<Router>,
+    limits: &Limits,
+) -> Option<(TcpStream, Taken)> {
     let taken: RefCell<Option<Taken>> = RefCell::default();
     let flushed = Rc::new(Cell::new(true));
     let bad_head = Rc::new(Cell::new(None));
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let (method, version) = (request.method().clone(), request.version());
         let mut router = Router::clone(&router);
         let taken = &taken;
@@ -78,9 +87,9 @@ async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, 
     };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
-        .max_header_size(HEAD_BYTES)
+        .header_read_timeout(limits.head_time)
+        .max_buf_size(limits.head_bytes)
+        .max_header_size(limits.head_bytes)
         .serve_connection(io, service);
     poll_fn(|context| {
         let polled = connection.poll_without_shutdown(context);
@@ -95,7 +104,7 @@ async fn requests(stream: TcpStream, router: Arc<Router>) -> Option<(TcpStream, 
     if let Some(status) = bad_head.get() {
         let stream = connection.into_parts().io.stream.into_inner();
         // In a box, so that all the connections without it do not make room for it.
-        Box::pin(bad_head::refuse(stream, status)).await;
+        Box::pin(bad_head::refuse(stream, status, limits)).await;
         return None;
     }
     let taken = taken.borrow_mut().take()?;
@@ -235,7 +244,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(request.as_bytes()).unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
         let begun = Instant::now();
         let dribble = async {
             if !trickle {
@@ -246,8 +255,10 @@ mod tests {
                 client.write_all(b"x").unwrap();
             }
         };
+        let limits = Limits::default();
+        let serving = requests(stream, Peer(peer.ip()), Arc::new(routes(&hub)), &limits);
         tokio::select! {
-            taken = requests(stream, Arc::new(routes(&hub))) => assert!(taken.is_none()),
+            taken = serving => assert!(taken.is_none()),
             () = dribble => {}
         }
         assert_eq!(begun.elapsed().as_secs(), time.as_secs(), "{request:?}");
@@ -260,20 +271,25 @@ mod tests {
         hub.stop().await;
     }
 
+    fn head_time() -> Duration {
+        Limits::default().head_time
+    }
+
     const HALF_A_HEAD: &str = "GET /healthz HTTP/1.1\r\nhost: local";
     const HALF_A_BODY: &str = "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n\
                                content-type: application/json\r\ncontent-length: 500\r\n\r\n{";
 
     #[tokio::test(start_paused = true)]
     async fn a_head_that_does_not_come_ends_the_connection() {
-        check("", false, HEAD_TIME, "").await;
-        check(HALF_A_HEAD, false, HEAD_TIME, "").await;
-        check(HALF_A_HEAD, true, HEAD_TIME, "").await;
+        check("", false, head_time(), "").await;
+        check(HALF_A_HEAD, false, head_time(), "").await;
+        check(HALF_A_HEAD, true, head_time(), "").await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_further_request_ends() {
-        check("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", false, HEAD_TIME, "HTTP/1.1 200").await;
+        check("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", false, head_time(), "HTTP/1.1 200")
+            .await;
     }
 
     #[tokio::test(start_paused = true)]

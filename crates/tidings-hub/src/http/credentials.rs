@@ -4,13 +4,16 @@
 use std::sync::Arc;
 
 use axum::http::request::Parts;
+use axum::http::uri::Scheme;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::query::Pairs;
 use super::refusal::Refusal;
+use crate::access::gate::Gate;
 use crate::access::{Access, Dialect, Grants, Role, TokenError};
 use crate::hub::Hub;
 use crate::limits::KEY_SET_PAUSE;
+use crate::selector::Base;
 use crate::update::HUB_PATH;
 
 /// Where the metadata of this resource is (RFC 9728 3.1).
@@ -39,13 +42,19 @@ pub(super) struct Visitor {
 /// The parts of a request that say who asks, and for what.
 pub(super) struct Asking<'a> {
     pub(super) hub: &'a Hub,
+    /// Of one request all is asked of the same gate, also where another takes its place.
+    gate: Arc<Gate>,
     pub(super) parts: &'a Parts,
     pub(super) query: &'a Pairs,
 }
 
-impl Asking<'_> {
-    fn access(&self) -> &Access {
-        self.hub.access()
+impl<'a> Asking<'a> {
+    pub(super) fn new(hub: &'a Hub, parts: &'a Parts, query: &'a Pairs) -> Self {
+        Self { hub, gate: hub.gate(), parts, query }
+    }
+
+    pub(super) fn access(&self) -> &Access {
+        self.gate.access()
     }
 
     /// Finds out who asks. Whoever presents a token that is not good is refused, and not taken
@@ -55,7 +64,7 @@ impl Asking<'_> {
             return self.by_service().await;
         }
         let (token, carrier) = self.token()?;
-        match self.hub.gate().admit(token.as_deref(), role).await {
+        match self.gate.admit(token.as_deref(), role).await {
             Ok(grants) => {
                 let may_subscribe = !grants.is_anonymous() || self.access().anonymous_subscribe;
                 Ok(Visitor { grants, may_subscribe, carrier })
@@ -159,7 +168,7 @@ impl Asking<'_> {
     ) -> Refusal {
         let mut parameters = Vec::new();
         parameters.extend(error.map(|error| format!("error=\"{error}\"")));
-        if self.hub.has_metadata()
+        if self.access().has_metadata()
             && let Some(origin) = self.origin()
         {
             parameters.push(format!("resource_metadata=\"{origin}{METADATA_PATH}\""));
@@ -175,8 +184,13 @@ impl Asking<'_> {
         if let Some(url) = &self.access().hub_url {
             return Some(url.origin().ascii_serialization());
         }
-        let base = self.hub.gate().base_for(self.host());
-        self.host().map(|_| base.url().origin().ascii_serialization())
+        self.host().map(|_| self.base().url().origin().ascii_serialization())
+    }
+
+    /// What relative URL patterns of a stream are resolved against.
+    pub(super) fn base(&self) -> Base {
+        let scheme = self.parts.extensions.get::<Scheme>().unwrap_or(&Scheme::HTTP);
+        self.gate.base_for(scheme.as_str(), self.host())
     }
 
     pub(super) fn host(&self) -> Option<&str> {

@@ -20,7 +20,7 @@ use crate::metrics::Refusal as RefusalReason;
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let access = app.hub.access();
     let host = host(request.uri(), request.headers());
-    let refused = check(access, request.method(), host, request.headers());
+    let refused = check(&access, request.method(), host, request.headers());
     if let Err(refusal) = refused {
         if request.method() == Method::POST {
             app.hub.metrics().publish_refused(RefusalReason::Forbidden);

@@ -122,7 +122,7 @@ pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Respons
 async fn take(hub: &Hub, format: Format, request: Request) -> Result<Appended, Refusal> {
     let (parts, body) = request.into_parts();
     let query = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
-    let asking = Asking { hub, parts: &parts, query: &query };
+    let asking = Asking::new(hub, &parts, &query);
     let visitor = asking.visitor(Role::Publish).await?;
     check_cookie(&asking, &visitor)?;
     if visitor.grants.publish.is_none() {
@@ -136,13 +136,14 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Appended, R
             asking.forbidden("the token does not let its holder publish")
         });
     }
-    let max = hub.options().body_bytes_max;
+    let max = hub.limits().body_bytes;
     // Who waits for leave to send a body that is too large is told before it does.
     let waits = parts.headers.contains_key(header::EXPECT);
     if waits && body.size_hint().lower() > max as u64 {
         return Err(too_large(max));
     }
     let key = idempotency_key(&parts.headers)?;
+    let trace = trace_parent(&parts.headers);
     let body = read_body(body, max).await?;
     let updates = format.updates(&body)?;
     check_grants(&asking, &visitor, &updates, format, &body)?;
@@ -152,6 +153,11 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Appended, R
     let appended =
         hub.publish_once(updates, key).await.map_err(|error| refuse(format, &body, error))?;
     hub.metrics().publish_ack.observe(begun.elapsed().as_secs_f64());
+    if let Some(first) = appended.ids.first() {
+        let (count, repeated) = (appended.ids.len(), appended.repeated);
+        let trace = trace.as_deref();
+        tracing::debug!(id = first.as_str(), count, repeated, trace, "updates taken");
+    }
     Ok(appended)
 }
 
@@ -174,7 +180,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
 /// A browser sends cookies whoever makes it do so: a cookie counts only where it is known who did.
 pub(super) fn check_cookie(asking: &Asking<'_>, visitor: &Visitor) -> Result<(), Refusal> {
     let Carrier::Cookie(dialect) = visitor.carrier else { return Ok(()) };
-    let checked = origin::check_cookie(asking.hub.access(), asking.host(), &asking.parts.headers);
+    let checked = origin::check_cookie(asking.access(), asking.host(), &asking.parts.headers);
     checked.map_err(|detail| match dialect {
         Dialect::Coming => Refusal::bad_request(detail),
         Dialect::Deployed => Refusal::new(StatusCode::FORBIDDEN, detail),
@@ -209,6 +215,17 @@ fn check_grants(
         });
     }
     Ok(())
+}
+
+/// The trace that a publish is part of (W3C Trace Context), for the log. What is no such header
+/// is passed over, as the standard demands.
+fn trace_parent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let is_hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let parts: Vec<&str> = value.split('-').collect();
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    let is_one = lengths == [2, 32, 16, 2] && parts.iter().all(|part| is_hex(part));
+    is_one.then(|| value.to_owned())
 }
 
 async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {

@@ -1,7 +1,7 @@
 //! Listening and accepting: one acceptor, which deals the connections to the shards.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
+#[cfg(feature = "tls")]
+use super::handshake::Handshakes;
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 use super::{connection, routes};
 use crate::hub::Hub;
 use crate::limits::{BACKLOG, HEARTBEAT, SOCKET_SEND_BYTES};
@@ -48,21 +52,43 @@ pub fn listen(address: SocketAddr) -> io::Result<StdListener> {
 /// # Errors
 /// If the listener cannot be used.
 pub async fn serve(listener: StdListener, hub: Hub, fallback: Router) -> io::Result<()> {
+    let router = Arc::new(routes(&hub).fallback_service(fallback));
+    run(listener, &hub, Entry::Plain { hub: hub.clone(), router }).await
+}
+
+/// Serves the hub on a listener, over TLS: HTTP/2 and HTTP/1.1, as the client chooses. What the
+/// hub does not know goes to `fallback`. Ends with the hub.
+///
+/// Dropping the future ends the accepting, and no stream.
+///
+/// # Errors
+/// If the listener cannot be used, or the system has no threads for the handshakes.
+#[cfg(feature = "tls")]
+pub async fn serve_tls(
+    listener: StdListener,
+    hub: Hub,
+    fallback: Router,
+    tls: &Tls,
+) -> io::Result<()> {
+    let router = Arc::new(routes(&hub).fallback_service(fallback));
+    let handshakes = Handshakes::new(tls, hub.clone(), router)?;
+    run(listener, &hub, Entry::Tls(handshakes)).await
+}
+
+async fn run(listener: StdListener, hub: &Hub, entry: Entry) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     // Somebody else may have made the listener.
     bound_kernel(SockRef::from(&listener), hub.heartbeat())?;
-    let router = routes(&hub).fallback_service(fallback);
     // Dropped with this future, which ends the task; and dropped with the task, which ends
     // this future.
     let (end, ended) = oneshot::channel::<()>();
     let (stop, stopped) = oneshot::channel::<()>();
-    let acceptor = hub.clone();
     let run = move |local: &Rc<Local>| {
         let local = Rc::clone(local);
         spawn_local(async move {
             let _stop = stop;
             tokio::select! {
-                () = accept(local, listener, acceptor, router) => {}
+                () = accept(local, listener, entry) => {}
                 _ = ended => {}
             }
         });
@@ -73,6 +99,27 @@ pub async fn serve(listener: StdListener, hub: Hub, fallback: Router) -> io::Res
     Ok(())
 }
 
+/// The way in that a listener stands for.
+enum Entry {
+    Plain {
+        hub: Hub,
+        router: Arc<Router>,
+    },
+    #[cfg(feature = "tls")]
+    Tls(Handshakes),
+}
+
+impl Entry {
+    /// Lets a connection in.
+    async fn admit(&self, local: &Rc<Local>, stream: TcpStream, peer: IpAddr) {
+        match self {
+            Self::Plain { hub, router } => deal(local, stream, peer, hub, router).await,
+            #[cfg(feature = "tls")]
+            Self::Tls(handshakes) => handshakes.begin(stream).await,
+        }
+    }
+}
+
 /// Bounds what the kernel holds for each connection, and for how long. Accepted sockets inherit
 /// all of it from their listener, which saves as many calls for each of them.
 fn bound_kernel(socket: SockRef<'_>, heartbeat: Duration) -> io::Result<()> {
@@ -81,38 +128,38 @@ fn bound_kernel(socket: SockRef<'_>, heartbeat: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)
 }
 
-async fn accept(local: Rc<Local>, listener: StdListener, hub: Hub, router: Router) {
+async fn accept(local: Rc<Local>, listener: StdListener, entry: Entry) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the listener cannot be used"),
     };
-    let router = Arc::new(router);
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) if is_of_one_connection(&error) => continue,
+        match listener.accept().await {
+            Ok((stream, peer)) => entry.admit(&local, stream, peer.ip()).await,
+            Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "accepting waits");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        let shards = hub.shards();
-        let shard = hub.emptiest_shard();
-        if std::ptr::eq(shard, &shards[0]) {
-            connection::start(&local, stream, &router);
-            continue;
         }
-        // A socket belongs to the event queue of the thread that uses it.
-        let Ok(stream) = stream.into_std() else { continue };
-        let router = Arc::clone(&router);
-        shard.send(Command::Run(Box::new(move |local| adopt(local, stream, &router)))).await;
     }
 }
 
-fn adopt(local: &Rc<Local>, stream: StdStream, router: &Arc<Router>) {
+/// Gives a connection to the emptiest shard.
+async fn deal(local: &Rc<Local>, stream: TcpStream, peer: IpAddr, hub: &Hub, router: &Arc<Router>) {
+    let shard = hub.emptiest_shard();
+    if std::ptr::eq(shard, &hub.shards()[0]) {
+        return connection::start(local, stream, peer, router);
+    }
+    // A socket belongs to the event queue of the thread that uses it.
+    let Ok(stream) = stream.into_std() else { return };
+    let router = Arc::clone(router);
+    shard.send(Command::Run(Box::new(move |local| adopt(local, stream, peer, &router)))).await;
+}
+
+fn adopt(local: &Rc<Local>, stream: StdStream, peer: IpAddr, router: &Arc<Router>) {
     match TcpStream::from_std(stream) {
-        Ok(stream) => connection::start(local, stream, router),
+        Ok(stream) => connection::start(local, stream, peer, router),
         Err(error) => tracing::warn!(%error, "a connection was lost on its way to its shard"),
     }
 }

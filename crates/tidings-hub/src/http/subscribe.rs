@@ -16,13 +16,14 @@ use parking_lot::Mutex;
 use tidings_server::LastEventId;
 
 use super::credentials::{Asking, Carrier};
+use super::gate::Gate;
 use super::query::Pairs;
 use super::refusal::Refusal;
 use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
 use crate::access::{Dialect, Role};
 use crate::feed::StreamOptions;
-use crate::hub::{Cursor, EARLIEST, Hub, LAST, opening_bytes};
-use crate::limits::{ID_BYTES_MAX, PUBLISH_WAIT, SELECTORS_MAX};
+use crate::hub::{Cursor, EARLIEST, Hub, LAST};
+use crate::limits::{ID_BYTES_MAX, Limits, PUBLISH_WAIT, SELECTORS_MAX};
 use crate::notice::Notice;
 use crate::selector::{InvalidSelectors, Selector, Selectors};
 use crate::shard::run::Opening;
@@ -42,15 +43,19 @@ impl Stream {
 }
 
 /// Opens a stream (Mercure, "subscription").
-pub(super) async fn subscribe(State(hub): State<Hub>, parts: Parts) -> Result<Response, Refusal> {
+pub(super) async fn subscribe(
+    State(hub): State<Hub>,
+    gate: Gate,
+    parts: Parts,
+) -> Result<Response, Refusal> {
     let method = parts.method.clone();
     let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
-    let asking = Asking { hub: &hub, parts: &parts, query: &pairs };
+    let asking = Asking::new(&hub, &parts, &pairs);
     let visitor = match asking.visitor(Role::Subscribe).await {
         // What is not to be had now is worth coming back for, and a browser's `EventSource`
         // would take any other answer for the end.
         Err(refusal) if refusal.status() == StatusCode::SERVICE_UNAVAILABLE => {
-            return Ok(come_back(&method));
+            return Ok(come_back(&hub, &method));
         }
         visitor => visitor?,
     };
@@ -65,6 +70,7 @@ pub(super) async fn subscribe(State(hub): State<Hub>, parts: Parts) -> Result<Re
         return Err(asking.unauthorized(None, detail));
     }
     let asked = Asked::read(&asking)?;
+    check_limits(&asked.selectors, &hub.limits())?;
     if is_anonymous && asked.authorized && !by_service {
         let detail = "the stream option \"authorized\" needs a token, and none came";
         return Err(asking.unauthorized(None, detail));
@@ -74,17 +80,20 @@ pub(super) async fn subscribe(State(hub): State<Hub>, parts: Parts) -> Result<Re
     // A stream that only says when to come back loses nothing: it goes on from where it was.
     let unmoved = cursor.to_string();
     let rights = visitor.grants.subscribe.clone();
-    if tokio::time::timeout(PUBLISH_WAIT, hub.presence().room()).await.is_err() {
-        return Ok(come_back(&method));
-    }
-    let opened = hub.open(selectors, rights, options, cursor).await;
+    let is_let_in =
+        gate.is_open() && tokio::time::timeout(PUBLISH_WAIT, hub.presence().room()).await.is_ok();
+    let opened = match is_let_in {
+        true => hub.open(selectors, rights, options, cursor).await,
+        false => Ok(None),
+    };
     let granted = opened.unwrap_or_else(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "a stream was not opened");
         None
     });
     let (mut response, cursor) = match granted {
         Some(mut granted) => {
-            if is_anonymous && named && hub.access().tokens.has_keys() {
+            gate.count(&mut granted.opening);
+            if is_anonymous && named && asking.access().tokens.has_keys() {
                 // Whoever comes back without the token that it had would see private events
                 // stop, and not know why.
                 Notice::Anonymous.encode(None, None, &mut granted.opening.bytes);
@@ -92,14 +101,14 @@ pub(super) async fn subscribe(State(hub): State<Hub>, parts: Parts) -> Result<Re
             granted.opening.grants = Some(visitor.grants);
             (stream(&method, granted.opening), granted.cursor)
         }
-        None => (come_back(&method), unmoved),
+        None => (come_back(&hub, &method), unmoved),
     };
     if named && let Ok(value) = HeaderValue::from_bytes(cursor.as_bytes()) {
         let headers = response.headers_mut();
-        if hub.access().dialects.has(Dialect::Deployed) {
+        if asking.access().dialects.has(Dialect::Deployed) {
             headers.insert(LAST_EVENT_ID, value.clone());
         }
-        if hub.access().dialects.has(Dialect::Coming) {
+        if asking.access().dialects.has(Dialect::Coming) {
             headers.insert(MERCURE_LAST_EVENT_ID, value);
         }
     }
@@ -109,6 +118,22 @@ pub(super) async fn subscribe(State(hub): State<Hub>, parts: Parts) -> Result<Re
         response.headers_mut().insert(header::CACHE_CONTROL, private);
     }
     Ok(response)
+}
+
+fn check_limits(selectors: &Selectors, limits: &Limits) -> Result<(), Refusal> {
+    let (count, max) = (selectors.iter().count(), limits.topics);
+    if count > max {
+        return Err(Refusal::bad_request(format!(
+            "the stream asks for {count} topics; at most {max} are allowed"
+        )));
+    }
+    let (bytes, max) = (selectors.bytes_max(), limits.topic_bytes);
+    if bytes > max {
+        return Err(Refusal::bad_request(format!(
+            "a selector has {bytes} bytes; at most {max} are allowed"
+        )));
+    }
+    Ok(())
 }
 
 /// What a subscriber asks for.
@@ -147,7 +172,7 @@ impl Asked {
 /// `match_urlpattern` in those of 1.0, which demands that all other names of that beginning are
 /// refused. A stream may use the words of both.
 fn selectors(asking: &Asking<'_>) -> Result<Selectors, Refusal> {
-    let dialects = asking.hub.access().dialects;
+    let dialects = asking.access().dialects;
     let coming = dialects.has(Dialect::Coming);
     let refused = |error: InvalidSelectors| Refusal::bad_request(error.to_string());
     let mut selectors = Vec::new();
@@ -161,9 +186,7 @@ fn selectors(asking: &Asking<'_>) -> Result<Selectors, Refusal> {
                 ));
             }
             "match" | "match_exact" if coming => Selector::new(value),
-            "match_urlpattern" if coming => {
-                Selector::pattern(value, &asking.hub.gate().base_for(asking.host()))
-            }
+            "match_urlpattern" if coming => Selector::pattern(value, &asking.base()),
             _ if coming && is_like_match(name) => {
                 return Err(Refusal::bad_request(format!(
                     "{name:?} is no way to match topics here; known are: match, match_exact, \
@@ -228,11 +251,11 @@ pub(super) fn stream(method: &Method, opening: Opening) -> Response {
 
 /// A stream that only says when to come back. Any other status, as 503, would end a browser's
 /// `EventSource` for good.
-pub(super) fn come_back(method: &Method) -> Response {
+pub(super) fn come_back(hub: &Hub, method: &Method) -> Response {
     let mut response = head();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     if *method != Method::HEAD {
-        *response.body_mut() = Body::from(opening_bytes());
+        *response.body_mut() = Body::from(hub.opening_bytes());
     }
     response
 }
@@ -264,7 +287,7 @@ pub(super) async fn into_body(hub: Hub, mut response: Response) -> Response {
     let Some(opening) = Stream::take(&mut response) else { return response };
     match hub.attach(opening).await {
         Some(body) => *response.body_mut() = Body::new(body),
-        None => return come_back(&Method::GET),
+        None => return come_back(&hub, &Method::GET),
     }
     response
 }

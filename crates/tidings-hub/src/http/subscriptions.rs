@@ -91,9 +91,9 @@ fn decoded(segment: &str) -> Option<String> {
 /// All subscriptions, those to one selector, or one.
 pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Response, Refusal> {
     let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
-    let asking = Asking { hub: &hub, parts: &parts, query: &pairs };
+    let asking = Asking::new(&hub, &parts, &pairs);
     let visitor = asking.visitor(Role::Subscribe).await?;
-    let dialects = hub.access().dialects;
+    let dialects = asking.access().dialects;
     if visitor.grants.is_anonymous() {
         let detail = "who is subscribed is told to holders of tokens only, and no token came";
         return Err(asking.unauthorized(None, detail));
@@ -156,7 +156,7 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
 fn names(asking: &Asking<'_>) -> Vec<Topic> {
     let path = asking.parts.uri.path();
     let mut names = vec![Topic::from(path)];
-    if let Some(url) = &asking.hub.access().hub_url {
+    if let Some(url) = &asking.access().hub_url {
         names.push(format!("{}{}", url.origin().ascii_serialization(), path).into());
     }
     names
@@ -220,7 +220,7 @@ pub(super) async fn revoke_token(
 /// Who may publish to a path of the hub, which is nobody's to publish to, may revoke there.
 async fn may_revoke(hub: &Hub, parts: &Parts) -> Result<(), Refusal> {
     let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
-    let asking = Asking { hub, parts, query: &pairs };
+    let asking = Asking::new(hub, parts, &pairs);
     let visitor = asking.visitor(Role::Publish).await?;
     check_cookie(&asking, &visitor)?;
     if visitor.grants.is_anonymous() {
@@ -235,12 +235,12 @@ async fn may_revoke(hub: &Hub, parts: &Parts) -> Result<(), Refusal> {
 /// Whose tokens the hub takes, and how (1.0, RFC 9728). Where it takes none of 1.0 there is
 /// nothing here, by which clients know a hub of 0.x.
 pub(super) async fn metadata(State(hub): State<Hub>, parts: Parts) -> Result<Response, Refusal> {
-    if !hub.has_metadata() {
+    let pairs = Pairs::read(b"")?;
+    let asking = Asking::new(&hub, &parts, &pairs);
+    if !asking.access().has_metadata() {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "this hub takes no tokens of Mercure 1.0"));
     }
-    let pairs = Pairs::read(b"")?;
-    let asking = Asking { hub: &hub, parts: &parts, query: &pairs };
-    let tokens = &hub.access().tokens;
+    let tokens = &asking.access().tokens;
     let servers: Vec<_> = tokens
         .issuers
         .iter()

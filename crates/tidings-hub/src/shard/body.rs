@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 
 use super::{Chunk, Socket};
 
@@ -23,6 +24,8 @@ struct HandOver {
     body: Option<Waker>,
     writer: Option<Waker>,
     watcher: Option<Waker>,
+    /// What writes the body, where that is a task of its own.
+    task: Option<AbortHandle>,
 }
 
 /// The shard's side. Dropping it ends the body, after what was handed over.
@@ -33,9 +36,9 @@ pub(crate) struct BodySocket(Arc<Mutex<HandOver>>);
 #[derive(Debug)]
 pub struct StreamBody(Arc<Mutex<HandOver>>);
 
-/// Both sides of a new hand-over.
-pub(crate) fn hand_over() -> (BodySocket, StreamBody) {
-    let shared = Arc::new(Mutex::new(HandOver::default()));
+/// Both sides of a new hand-over. `task` is what writes the body, if it may be aborted.
+pub(crate) fn hand_over(task: Option<AbortHandle>) -> (BodySocket, StreamBody) {
+    let shared = Arc::new(Mutex::new(HandOver { task, ..HandOver::default() }));
     (BodySocket(Arc::clone(&shared)), StreamBody(shared))
 }
 
@@ -62,6 +65,15 @@ impl Socket for BodySocket {
 }
 
 impl BodySocket {
+    /// Ends the body without what was handed over and not taken: nobody takes it.
+    pub(super) fn abort(&mut self) {
+        let mut shared = self.0.lock();
+        shared.bytes = None;
+        if let Some(task) = shared.task.take() {
+            task.abort();
+        }
+    }
+
     pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut shared = self.0.lock();
         if shared.dropped {
@@ -107,6 +119,12 @@ impl Body for StreamBody {
         }
         shared.body = Some(context.waker().clone());
         Poll::Pending
+    }
+
+    /// Known with the last piece, so that HTTP/2 needs no empty frame for the end.
+    fn is_end_stream(&self) -> bool {
+        let shared = self.0.lock();
+        shared.ended && shared.bytes.is_none()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -11,6 +11,7 @@ use super::SubscriberKey;
 use super::body::{BodySocket, StreamBody, hand_over};
 use super::run::{Local, Seed, run};
 use crate::access::Grants;
+use crate::admission::{Admission, StreamPermit};
 use crate::feed::Source;
 use crate::journal::{Follower, Journal};
 use crate::limits::SHARD_INBOX;
@@ -30,25 +31,6 @@ pub(crate) struct Opening {
     pub(crate) grants: Option<Arc<Grants>>,
 }
 
-/// The right to be one of the hub's streams. Given back when dropped.
-#[derive(Debug)]
-pub(crate) struct StreamPermit(Arc<AtomicUsize>);
-
-impl StreamPermit {
-    /// One of at most `max` permits.
-    pub(crate) fn take(streams: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
-        let more = |open: usize| (open < max).then_some(open + 1);
-        streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Self(Arc::clone(streams)))
-    }
-}
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// Something to do on a shard's thread.
 pub(crate) type Task = Box<dyn FnOnce(&Rc<Local>) + Send>;
 
@@ -60,6 +42,8 @@ pub(crate) enum Command {
     Attach(Opening, BodySocket),
     /// End the streams of these subscribers: what let them in is revoked.
     Revoke(Vec<SubscriberKey>),
+    /// Say goodbye to every subscriber, each at its own moment until the end, then answer.
+    Leave { end: Instant, spread: Duration, done: oneshot::Sender<()> },
     /// Say goodbye to every subscriber, then answer.
     Drain { spread: Duration, done: oneshot::Sender<()> },
     /// End the thread.
@@ -129,7 +113,7 @@ impl ShardHandle {
 
     /// Opens a stream whose body somebody else drives. `None` if the shard has ended.
     pub(crate) async fn attach(&self, opening: Opening) -> Option<StreamBody> {
-        let (socket, body) = hand_over();
+        let (socket, body) = hand_over(None);
         self.send(Command::Attach(opening, socket)).await.then_some(body)
     }
 
@@ -153,4 +137,14 @@ pub(crate) struct Setting {
     pub(crate) relief: Arc<Notify>,
     /// Who is subscribed, where anybody may ask.
     pub(crate) presence: Option<Arc<Presence>>,
+    pub(crate) admission: Arc<Admission>,
+    /// How many shards there are.
+    pub(crate) shards: usize,
+}
+
+impl Setting {
+    /// What one shard may keep for subscribers whose sockets are full.
+    pub(super) fn window_bytes(&self) -> Option<u64> {
+        self.admission.limits().window_bytes.map(|bytes| (bytes / self.shards) as u64)
+    }
 }

@@ -65,7 +65,7 @@ impl Local {
             // As good as never; no clock counts further.
             now + left.min(Duration::from_secs(10 * 365 * 24 * 3600))
         });
-        let presence = self.setting.presence.as_ref();
+        let presence = self.setting.presence.as_ref().filter(|one| one.is_listing());
         let joined = match presence.map(|one| one.join(self.index, key, selectors, grants)) {
             Some(None) => return Err(Barred),
             Some(membership) => membership,

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use tokio::task::AbortHandle;
 
 use super::body::BodySocket;
-use super::handle::StreamPermit;
 use super::leave::Leave;
 use super::tcp::TcpSocket;
-use super::{Chunk, Socket};
+use super::{Chunk, Socket, Tick};
+use crate::admission::StreamPermit;
 use crate::metrics::Lane;
 
 /// A subscriber's connection, and what ends with it.
@@ -23,7 +23,9 @@ pub(super) struct Line {
     pub(super) told_goodbye: bool,
     /// By whose leave its subscriber is here, where somebody may take that back.
     pub(super) leave: Option<Box<Leave>>,
-    pub(super) _permit: StreamPermit,
+    /// When the stream is as old as it may get.
+    pub(super) ends: Option<Tick>,
+    pub(super) permit: StreamPermit,
     pub(super) _load: Load,
 }
 

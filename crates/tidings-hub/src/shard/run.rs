@@ -12,21 +12,25 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+#[cfg(feature = "tls")]
+use tokio::task::AbortHandle;
 use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
 
+#[cfg(feature = "tls")]
+use super::body::{StreamBody, hand_over};
 use super::deadlines::Deadlines;
 use super::flush::Flushed;
-pub(crate) use super::handle::{Command, Opening, Setting, ShardHandle, StreamPermit};
+pub(crate) use super::handle::{Command, Opening, Setting, ShardHandle};
 use super::leave::{Barred, keep_deadlines};
 use super::line::{Connection, Line, Load};
 use super::tcp::TcpSocket;
-use super::{Shard, SubscriberKey, Tick};
+use super::{Shard, Subscriber, SubscriberKey, Tick};
 use crate::feed::Source;
 use crate::journal::{Follower, Position, Record, Tail};
 use crate::limits::{
-    CATCH_UP_TIME, REPLAYS_READING, ROUTE_FEEDS, ROUTE_UPDATES, SLICE_SOCKETS, STALL_TIME,
-    UNOFFERED_BYTES,
+    CATCH_UP_TIME, CLOSE_TIME, DRAIN_STEP, Limits, REPLAYS_READING, RETRY, ROUTE_FEEDS,
+    ROUTE_UPDATES, SLICE_SOCKETS, STALL_TIME, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Metrics, Reason};
 use crate::notice::Notice;
@@ -59,12 +63,14 @@ pub(crate) struct Local {
     /// Wakes those who wait for the shard to route what they have had.
     routed: Notify,
     reading: Semaphore,
-    /// Set when the hub is going: the time over which its subscribers are to come back.
-    leaving: Cell<Option<Duration>>,
+    /// Set when the hub is going, and all are to be told so: when they are to come back.
+    leaving: Cell<Option<Return>>,
     /// Told when it is set.
     going: Notify,
     /// Told of each subscriber that left.
     left: Notify,
+    /// True when connections are to end. Each that has to be waited for looks at it.
+    closing: watch::Sender<bool>,
     pub(super) deadlines: RefCell<Deadlines>,
     /// Told when something is due earlier than anything was before.
     pub(super) sooner: Notify,
@@ -98,6 +104,14 @@ pub(super) fn run(
                 Command::Run(task) => task(&local),
                 Command::Attach(opening, socket) => local.attach(Connection::Body(socket), opening),
                 Command::Revoke(keys) => keys.iter().for_each(|key| local.revoke(*key)),
+                Command::Leave { end, spread, done } => {
+                    let local = Rc::clone(&local);
+                    spawn_local(async move {
+                        local.leave_until(end, spread).await;
+                        // Whoever asked may have stopped waiting.
+                        let _ = done.send(());
+                    });
+                }
                 Command::Drain { spread, done } => {
                     let local = Rc::clone(&local);
                     spawn_local(async move {
@@ -106,7 +120,10 @@ pub(super) fn run(
                         let _ = done.send(());
                     });
                 }
-                Command::Stop => break,
+                Command::Stop => {
+                    local.close().await;
+                    break;
+                }
             }
         }
     });
@@ -139,6 +156,7 @@ async fn beat(local: Rc<Local>) {
             shard.now = shard.now.wrapping_add(1);
             shard.silent_for(TICKS - 1 as Tick)
         };
+        local.end_old();
         if silent.is_empty() {
             continue;
         }
@@ -154,7 +172,11 @@ impl Local {
     fn new(seed: Seed) -> Self {
         let heartbeat_ms = u64::try_from(seed.setting.heartbeat.as_millis()).unwrap_or(u64::MAX);
         Self {
-            shard: RefCell::new(Shard::new(seed.follower.begin(), heartbeat_ms)),
+            shard: RefCell::new(Shard::new(
+                seed.follower.begin(),
+                heartbeat_ms,
+                seed.setting.window_bytes(),
+            )),
             index: seed.index,
             setting: seed.setting,
             follower: seed.follower,
@@ -166,6 +188,7 @@ impl Local {
             leaving: Cell::new(None),
             going: Notify::new(),
             left: Notify::new(),
+            closing: watch::Sender::new(false),
             deadlines: RefCell::default(),
             sooner: Notify::new(),
         }
@@ -189,6 +212,38 @@ impl Local {
         }
     }
 
+    /// Opens a stream as the body of a response that `task` writes on this thread.
+    #[cfg(feature = "tls")]
+    pub(crate) fn attach_body(
+        self: &Rc<Self>,
+        opening: Opening,
+        task: Option<AbortHandle>,
+    ) -> StreamBody {
+        let (socket, body) = hand_over(task);
+        self.attach(Connection::Body(socket), opening);
+        body
+    }
+
+    /// Notes that a connection is there, which is waited for until what this gives is dropped.
+    #[cfg(feature = "tls")]
+    pub(crate) fn closing(&self) -> Closing {
+        Closing(self.closing.subscribe())
+    }
+
+    /// Ends the streams, and the connections as soon as they have written what they have.
+    async fn close(&self) {
+        self.keys().iter().for_each(|key| self.remove(*key, Reason::Drain));
+        self.closing.send_replace(true);
+        if tokio::time::timeout(CLOSE_TIME, self.closing.closed()).await.is_err() {
+            tracing::debug!("connections were cut off that took too long to end");
+        }
+    }
+
+    /// What clients are allowed now.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.setting.admission.limits()
+    }
+
     /// Notes that a connection has come, until the guard is dropped.
     pub(crate) fn count_connection(&self) -> Load {
         Load::new(&self.load)
@@ -206,6 +261,7 @@ impl Local {
     fn attach(self: &Rc<Self>, connection: Connection, opening: Opening) {
         let lane = connection.lane();
         self.setting.metrics.stream_opened(lane);
+        tracing::debug!(stream = opening.permit.number(), ?lane, "stream opened");
         let Opening { source, due, bytes, permit, grants } = opening;
         let selectors = match &source {
             Source::Updates { selectors, .. } => Some(selectors.clone()),
@@ -217,22 +273,30 @@ impl Local {
             replay: None,
             told_goodbye: false,
             leave: None,
-            _permit: permit,
+            ends: self.ends(),
+            permit,
             _load: self.count_connection(),
         };
-        let key = {
+        let (key, new_feeds) = {
             let mut shard = self.shard.borrow_mut();
             let feeds = shard.feeds.len();
             let key = shard.join(line, source, due, bytes);
-            self.setting.metrics.feeds.inc_by((shard.feeds.len() - feeds) as i64);
-            key
+            let new_feeds = (shard.feeds.len() - feeds) as i64;
+            self.setting.metrics.feeds.inc_by(new_feeds);
+            (key, new_feeds)
         };
         // Before it is written to: whoever has the head of its stream is on the list.
         let admitted = match selectors.zip(grants) {
             Some((selectors, grants)) => self.admit(key, selectors, grants),
             None => Ok(()),
         };
-        match self.catch_up(key) {
+        let step = self.catch_up(key);
+        let feeds = usize::try_from(self.setting.metrics.feeds.get()).unwrap_or(0);
+        if new_feeds > 0 && feeds > self.limits().feeds {
+            // What it begins with, which says when to come back, was written first.
+            return self.remove(key, Reason::Feeds);
+        }
+        match step {
             Step::Live => self.say_goodbye(key),
             step => self.start_replay(key, step),
         }
@@ -248,13 +312,19 @@ impl Local {
     pub(super) fn remove(&self, key: SubscriberKey, reason: Reason) {
         let mut shard = self.shard.borrow_mut();
         let feeds = shard.feeds.len();
-        let Some(line) = shard.leave(key) else { return };
+        let Some(mut line) = shard.leave(key) else { return };
         if let Some(deadline) = line.leave.as_ref().and_then(|leave| leave.deadline) {
             self.deadlines.borrow_mut().remove(key, deadline);
         }
+        if reason == Reason::Stalled
+            && let Connection::Body(socket) = &mut line.connection
+        {
+            socket.abort();
+        }
         self.setting.metrics.feeds.dec_by((feeds - shard.feeds.len()) as i64);
         self.setting.metrics.stream_closed(line.connection.lane(), reason);
-        tracing::debug!(lane = ?line.connection.lane(), ?reason, "stream closed");
+        let lane = line.connection.lane();
+        tracing::debug!(stream = line.permit.number(), ?lane, ?reason, "stream closed");
         self.left.notify_one();
     }
 
@@ -285,7 +355,9 @@ impl Local {
                 let mut rest = records.drain(..);
                 for record in rest.by_ref() {
                     let waited = clock.duration_since(record.time).unwrap_or_default();
-                    reached += shard.route(&record, now.checked_sub(waited).unwrap_or(now));
+                    let feeds = shard.route(&record, now.checked_sub(waited).unwrap_or(now));
+                    tracing::debug!(id = record.id().as_str(), feeds, "update routed");
+                    reached += feeds;
                     self.follower.take(&record);
                     if reached >= ROUTE_FEEDS || shard.unoffered() >= UNOFFERED_BYTES as u64 {
                         break;
@@ -464,7 +536,7 @@ impl Local {
         while self.flush_slice(&mut records) {
             yield_now().await;
         }
-        self.leaving.set(Some(spread));
+        self.leaving.set(Some(Return { after: Duration::from_secs(1), spread }));
         self.going.notify_waiters();
         for slice in self.keys().chunks(SLICE_SOCKETS) {
             slice.iter().for_each(|key| self.say_goodbye(*key));
@@ -480,6 +552,57 @@ impl Local {
         }
     }
 
+    /// Ends the streams one after the other, so that the last of them ends at `end`.
+    async fn leave_until(self: &Rc<Self>, end: Instant, spread: Duration) {
+        let mut keys = self.keys();
+        fastrand::shuffle(&mut keys);
+        let begun = Instant::now();
+        let window = end.saturating_duration_since(begun);
+        let count = keys.len();
+        loop {
+            let now = Instant::now();
+            let left = end.saturating_duration_since(now);
+            let part = left.as_secs_f64() / window.as_secs_f64().max(f64::MIN_POSITIVE);
+            let keep = ((count as f64) * part.clamp(0.0, 1.0)) as usize;
+            let back = Return { after: left + Duration::from_secs(1), spread };
+            for (done, key) in keys.drain(keep.min(keys.len())..).enumerate() {
+                self.part_with(key, back, Reason::Drain);
+                if done % SLICE_SOCKETS == SLICE_SOCKETS - 1 {
+                    yield_now().await;
+                }
+            }
+            if keys.is_empty() {
+                break;
+            }
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+    }
+
+    /// When a stream that begins now is to end.
+    fn ends(&self) -> Option<Tick> {
+        let age = self.setting.admission.limits().stream_age?;
+        let age = age.mul_f64(0.8 + 0.2 * fastrand::f64());
+        let ticks = age.as_secs_f64() / (self.setting.heartbeat / TICKS).as_secs_f64();
+        // Within half of what the clock can count, so that what has passed can be told from it.
+        let ticks = (ticks as Tick).clamp(1, Tick::MAX / 2 - 1);
+        Some(self.shard.borrow().now.wrapping_add(ticks))
+    }
+
+    /// Ends the streams that are as old as they may get. Who is behind stays until it has
+    /// caught up.
+    fn end_old(self: &Rc<Self>) {
+        let old: Vec<_> = {
+            let shard = self.shard.borrow();
+            let is_old = |ends: Tick| shard.now.wrapping_sub(ends) < Tick::MAX / 2;
+            let old = |one: &Subscriber<Line>| one.socket.ends.is_some_and(is_old);
+            shard.subscribers.iter().filter(|(_, one)| old(one)).map(|(key, _)| key).collect()
+        };
+        for key in old {
+            let back = Return { after: Duration::from_secs(1), spread: RETRY };
+            self.part_with(key, back, Reason::Age);
+        }
+    }
+
     fn keys(&self) -> Vec<SubscriberKey> {
         self.shard.borrow().subscribers.keys().collect()
     }
@@ -487,25 +610,39 @@ impl Local {
     /// If the hub is going, tells it to a live subscriber, and ends its stream as soon as the
     /// socket has taken all of that.
     fn say_goodbye(self: &Rc<Self>, key: SubscriberKey) {
-        let Some(spread) = self.leaving.get() else { return };
+        if let Some(back) = self.leaving.get() {
+            self.part_with(key, back, Reason::Drain);
+        }
+    }
+
+    /// Tells a live subscriber that its stream ends and when to come back, and ends the stream
+    /// as soon as the socket has taken all of that.
+    fn part_with(self: &Rc<Self>, key: SubscriberKey, back: Return, reason: Reason) {
         let mut shard = self.shard.borrow_mut();
         let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
         if subscriber.behind.is_none() && !subscriber.socket.told_goodbye {
             subscriber.socket.told_goodbye = true;
-            let bytes = goodbye(&shard, key, spread);
+            let bytes = goodbye(&shard, key, back);
             shard.send_own(key, &bytes);
         }
         let is_live = shard.subscribers.get(key).is_some_and(|one| one.behind.is_none());
         self.settle(shard);
         if is_live {
-            self.remove(key, Reason::Drain);
+            self.remove(key, reason);
         }
     }
 }
 
-/// The notice that the hub is going, for a live subscriber.
-fn goodbye(shard: &Shard<Line>, key: SubscriberKey, spread: Duration) -> Vec<u8> {
-    let retry = Duration::from_secs(1) + spread.mul_f64(fastrand::f64());
+/// When somebody is to come back: at a moment of its own, within so long after so long.
+#[derive(Clone, Copy, Debug)]
+struct Return {
+    after: Duration,
+    spread: Duration,
+}
+
+/// The notice that the stream ends, for a live subscriber.
+fn goodbye(shard: &Shard<Line>, key: SubscriberKey, back: Return) -> Vec<u8> {
+    let retry = back.after + back.spread.mul_f64(fastrand::f64());
     let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
     notice(shard, key, &Notice::Draining { retry_ms }, Some(retry))
 }
@@ -544,6 +681,19 @@ impl Replaying {
 impl Drop for Replaying {
     fn drop(&mut self) {
         self.0.replays.dec();
+    }
+}
+
+/// Tells a connection that it is to end.
+#[cfg(feature = "tls")]
+pub(crate) struct Closing(watch::Receiver<bool>);
+
+#[cfg(feature = "tls")]
+impl Closing {
+    /// Waits until the connection is to end.
+    pub(crate) async fn asked(&mut self) {
+        // An error says that the shard is gone already.
+        let _ = self.0.wait_for(|closing| *closing).await;
     }
 }
 

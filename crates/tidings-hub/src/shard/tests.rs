@@ -102,7 +102,7 @@ impl World {
         let shards = (0..shards)
             .map(|_| {
                 let follower = journal.follow();
-                (Shard::new(follower.begin(), 15_000), follower)
+                (Shard::new(follower.begin(), 15_000, None), follower)
             })
             .collect();
         Self { journal, shards, published: Vec::new(), readers: Vec::new() }

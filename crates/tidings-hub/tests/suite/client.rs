@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidings_sse::decode::{Decoder, Item, Limits};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Nothing takes so long here. Who waits longer waits in vain.
@@ -186,10 +186,15 @@ impl Answer {
     }
 }
 
+/// What HTTP/1 is spoken over.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin> Wire for T {}
+
 /// One connection to the hub.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: TcpStream,
+    socket: Box<dyn Wire>,
     address: SocketAddr,
     /// Read, and not yet looked at.
     read: Vec<u8>,
@@ -198,11 +203,16 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("the hub listens");
-        Self { socket, address, read: Vec::new() }
+        Self::over(socket, address)
+    }
+
+    pub(crate) fn over(socket: impl Wire + 'static, address: SocketAddr) -> Self {
+        Self { socket: Box::new(socket), address, read: Vec::new() }
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).await.expect("the hub reads");
+        self.socket.flush().await.expect("the hub reads");
     }
 
     pub(crate) async fn send(&mut self, request: &Request) {

@@ -137,3 +137,52 @@ fn a_draining_notices_id_is_a_cursor() {
         assert!(id.is_some_and(|id| id.starts_with("tidings:")));
     });
 }
+
+#[test]
+fn over_a_window_streams_end_one_after_the_other_and_updates_go_on() {
+    on_both_lanes(open, async |server| {
+        const WINDOW: Duration = Duration::from_millis(1500);
+        let mut streams = Vec::new();
+        for _ in 0..30 {
+            streams.push(server.subscribe("topic=a").await);
+        }
+        let (hub, begun) = (server.hub.clone(), tokio::time::Instant::now());
+        let drain =
+            tokio::spawn(async move { hub.drain_over(WINDOW, Duration::from_secs(10)).await });
+        while !server.hub.is_draining() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(server.get("/readyz").await.status(), 503);
+        let id = server.tell("a", "meanwhile").await;
+        let mut late = server.subscribe("topic=a").await;
+        assert_eq!(late.next().await, Seen::Comment);
+        assert!(matches!(late.next().await, Seen::Retry(time) if time >= Duration::from_secs(3)));
+        assert_eq!(late.next().await, Seen::End);
+
+        let mut back = Vec::new();
+        let mut got = 0;
+        for stream in &mut streams {
+            let mut events = stream.rest().await;
+            let draining = events.pop().expect("a notice comes at the end");
+            draining.notice("draining");
+            match events.as_slice() {
+                // It ended before; its cursor lets it have the update later.
+                [] => {}
+                [event] => {
+                    assert_eq!((event.id(), event.data.as_str()), (id.as_str(), "meanwhile"));
+                    got += 1;
+                }
+                more => panic!("{more:?}"),
+            }
+            back.push(draining.retry.expect("it has a retry field"));
+        }
+        assert!(got > 0, "all streams ended at once");
+        // Who ends first waits for the window's end too.
+        let (least, most) = (back.iter().min().unwrap(), back.iter().max().unwrap());
+        assert!(*least >= Duration::from_secs(1) && *most <= Duration::from_millis(12_500));
+        assert!(*most - *least > Duration::from_secs(2), "all come back at once: {back:?}");
+        drain.await.expect("no panic");
+        assert!(begun.elapsed() >= WINDOW.mul_f64(0.9), "{:?}", begun.elapsed());
+        assert_eq!(server.ask(Request::form("topic=a")).await.status(), 503);
+    });
+}

@@ -213,7 +213,14 @@ async fn service() -> (Server, mpsc::Receiver<Sender>) {
     let app = Router::new().route("/own", get(handler));
     let serve = tidings_hub::serve(listener, hub.clone(), app);
     tokio::spawn(async move { serve.await.expect("the listener can be used") });
-    (Server { hub, lane: crate::server::Lane::Direct, address }, streams)
+    let server = Server {
+        hub,
+        lane: crate::server::Lane::Direct,
+        address,
+        #[cfg(feature = "tls")]
+        secure: crate::secure::Secure::new(),
+    };
+    (server, streams)
 }
 
 #[test]

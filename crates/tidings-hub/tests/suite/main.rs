@@ -1,7 +1,9 @@
-//! The hub's public behaviour over HTTP, on real sockets. Each test runs on both lanes.
+//! The hub's public behaviour over HTTP, on real sockets. Each test runs on every lane.
 
 mod client;
 mod keys;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 mod token;
 
@@ -20,6 +22,8 @@ mod tail;
 mod drain;
 mod heartbeat;
 
+mod limits;
+
 mod cors;
 mod origin;
 
@@ -35,6 +39,9 @@ mod clock;
 mod health;
 mod metrics;
 mod page;
+
+#[cfg(feature = "tls")]
+mod tls;
 
 mod connection;
 mod injection;

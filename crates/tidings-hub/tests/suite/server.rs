@@ -1,4 +1,4 @@
-//! A hub on a port of its own, once on each lane.
+//! A hub on a port of its own, once for each way in.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -8,6 +8,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::client::{Answer, Connection, HUB, Request, Stream, encoded};
+#[cfg(feature = "tls")]
+use crate::secure::Secure;
 
 /// Longest time that a test may take on one lane.
 pub(crate) const TEST_TIME: Duration = Duration::from_secs(60);
@@ -19,6 +21,23 @@ pub(crate) enum Lane {
     Direct,
     /// As a router in somebody's axum service.
     Body,
+    /// By `serve_tls`, to a client of HTTP/1.1.
+    #[cfg(feature = "tls")]
+    Tls,
+    /// By `serve_tls`, to a client of HTTP/2.
+    #[cfg(feature = "tls")]
+    Http2,
+}
+
+impl Lane {
+    const ALL: &[Self] = &[
+        Self::Direct,
+        Self::Body,
+        #[cfg(feature = "tls")]
+        Self::Tls,
+        #[cfg(feature = "tls")]
+        Self::Http2,
+    ];
 }
 
 /// A hub that is served.
@@ -27,6 +46,8 @@ pub(crate) struct Server {
     pub(crate) hub: Hub,
     pub(crate) lane: Lane,
     pub(crate) address: SocketAddr,
+    #[cfg(feature = "tls")]
+    pub(crate) secure: Secure,
 }
 
 /// A hub for development, with clock and metrics, on two shards.
@@ -38,9 +59,9 @@ pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Runs `test` against a hub on the direct lane, then against another on the body lane.
+/// Runs `test` against a hub on the direct lane, then against others on every other way in.
 pub(crate) fn on_both_lanes(build: impl Fn() -> HubBuilder, test: impl AsyncFn(&Server)) {
-    for lane in [Lane::Direct, Lane::Body] {
+    for &lane in Lane::ALL {
         // Shown where the test fails.
         println!("on the lane {lane:?}:");
         runtime().block_on(async {
@@ -57,7 +78,17 @@ impl Server {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = tidings_hub::listen(any).expect("the system has a port");
         let address = listener.local_addr().expect("a bound socket has an address");
+        #[cfg(feature = "tls")]
+        let secure = Secure::new();
         match lane {
+            #[cfg(feature = "tls")]
+            Lane::Tls | Lane::Http2 => {
+                let (hub, tls) = (hub.clone(), secure.tls.clone());
+                tokio::spawn(async move {
+                    let serve = tidings_hub::serve_tls(listener, hub, axum::Router::new(), &tls);
+                    serve.await.expect("the listener can be used");
+                });
+            }
             Lane::Direct => {
                 let serve = tidings_hub::serve(listener, hub.clone(), axum::Router::new());
                 tokio::spawn(async move { serve.await.expect("the listener can be used") });
@@ -69,11 +100,23 @@ impl Server {
                 tokio::spawn(async move { axum::serve(listener, router).await });
             }
         }
-        Self { hub, lane, address }
+        Self {
+            hub,
+            lane,
+            address,
+            #[cfg(feature = "tls")]
+            secure,
+        }
     }
 
     pub(crate) async fn connect(&self) -> Connection {
-        Connection::open(self.address).await
+        match self.lane {
+            Lane::Direct | Lane::Body => Connection::open(self.address).await,
+            #[cfg(feature = "tls")]
+            Lane::Tls => self.secure.http_1(self.address).await,
+            #[cfg(feature = "tls")]
+            Lane::Http2 => self.secure.http_2(self.address).await,
+        }
     }
 
     /// Asks on a connection of its own.
@@ -142,7 +185,7 @@ impl Server {
     pub(crate) fn lane_label(&self) -> &'static str {
         match self.lane {
             Lane::Direct => "direct",
-            Lane::Body => "body",
+            _ => "body",
         }
     }
 }

@@ -84,8 +84,8 @@ impl Hub {
         });
         let mut hub =
             Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: Mutex::new(log) };
-        let line = hub.wait_for_log("http://127.");
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        let line = hub.wait_for_log("://127.0.0.1:");
+        let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
         hub.address = address.expect("an address").parse().expect("an address");
         hub
     }
@@ -270,6 +270,11 @@ impl File {
         Self(path)
     }
 
+    /// Writes another text into the file.
+    pub(crate) fn write(&self, text: &str) {
+        fs::write(&self.0, text).expect("a file can be written");
+    }
+
     pub(crate) fn path(&self) -> &str {
         self.0.to_str().expect("a path that is text")
     }
@@ -314,9 +319,15 @@ pub(crate) fn exit(child: &mut Child) -> ExitStatus {
 
 /// Runs the command to its end.
 pub(crate) fn tidings(arguments: &[&str]) -> Finished {
+    tidings_with(&[], arguments)
+}
+
+/// Runs the command to its end, with these variables in its environment.
+pub(crate) fn tidings_with(variables: &[(&str, &str)], arguments: &[&str]) -> Finished {
     let child = Command::new(TIDINGS)
         .args(arguments)
         .env("TIDINGS_JOURNAL", "memory")
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

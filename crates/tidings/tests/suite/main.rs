@@ -7,16 +7,22 @@ mod hub;
 mod wire;
 
 mod bad_requests;
+mod bench;
+mod check;
 mod client_commands;
 mod comings_and_goings;
 mod descriptors;
 mod durability;
+#[cfg(feature = "tls")]
+mod https;
 mod inspect;
 mod journal_command;
 mod overload;
+mod reload;
 mod retention;
 mod stalled_readers;
 mod stopping;
+mod supervision;
 mod tail;
 mod tokens;
 mod usage;

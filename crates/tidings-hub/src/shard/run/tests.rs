@@ -3,6 +3,7 @@ use tidings_sse::Event;
 use super::super::body::{StreamBody, hand_over};
 use super::*;
 use crate::access::Rights;
+use crate::admission::Admission;
 use crate::feed::{Source, StreamOptions};
 use crate::journal::{Journal, MemoryJournal, Retention};
 use crate::replay::Due;
@@ -16,6 +17,8 @@ fn local(journal: &Arc<MemoryJournal>) -> Rc<Local> {
         heartbeat: Duration::from_secs(15),
         relief: Arc::new(Notify::new()),
         presence: None,
+        admission: Admission::new(Limits::default()),
+        shards: 1,
     };
     Rc::new(Local::new(Seed {
         index: 0,
@@ -34,8 +37,8 @@ fn subscribe(local: &Rc<Local>, topics: [&str; 2]) -> StreamBody {
         rights: Rights::Public,
         options: StreamOptions::default(),
     };
-    let (socket, body) = hand_over();
-    let permit = StreamPermit::take(&Arc::default(), 1).unwrap();
+    let (socket, body) = hand_over(None);
+    let permit = local.setting.admission.stream().unwrap();
     let opening =
         Opening { source, due: Due::NOTHING, bytes: b":\n".to_vec(), permit, grants: None };
     local.attach(Connection::Body(socket), opening);

@@ -1,0 +1,285 @@
+//! Who is let in, and how often: streams and publishes by address, and in all.
+//!
+//! Whoever is turned away loses nothing: a stream is told when to come back, a publish that
+//! nothing was published.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::limits::{ADDRESSES_MAX, Limits};
+
+/// What decides. Times are passed in.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    limits: RwLock<Arc<Limits>>,
+    streams: AtomicUsize,
+    opened: AtomicU64,
+    visitors: Mutex<Visitors>,
+}
+
+#[derive(Debug, Default)]
+struct Visitors {
+    by_address: HashMap<Address, Visitor>,
+    opening: Bucket,
+}
+
+#[derive(Debug, Default)]
+struct Visitor {
+    streams: usize,
+    publishing: Bucket,
+}
+
+/// Who counts as one: an IPv4 address, or the 64 bits of an IPv6 address that a provider gives
+/// to one customer. The latter are no others than the former: none begins with 32 zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Address(u64);
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(v4) => u32::from(v4).into(),
+            IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
+        })
+    }
+}
+
+/// So many a second, and as many at once.
+#[derive(Debug, Default)]
+struct Bucket {
+    left: f64,
+    at: Option<Instant>,
+}
+
+impl Bucket {
+    fn take(&mut self, per_second: u32, now: Instant) -> bool {
+        let full = f64::from(per_second);
+        let since = self.at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        self.left = (self.left + full * since.as_secs_f64()).min(full);
+        self.at = Some(now);
+        let is_there = self.left >= 1.0;
+        if is_there {
+            self.left -= 1.0;
+        }
+        is_there
+    }
+
+    /// Whether forgetting it changes nothing.
+    fn is_full(&self, now: Instant) -> bool {
+        self.at.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1))
+    }
+}
+
+/// Why somebody is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TurnedAway {
+    /// The hub has as many streams as it may.
+    Streams,
+    /// The address has as many streams as it may.
+    Address,
+    /// Too many came within a second.
+    Rate,
+}
+
+/// The right to be one of the hub's streams. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct StreamPermit {
+    admission: Arc<Admission>,
+    number: u64,
+    address: Option<Address>,
+}
+
+impl Admission {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits: RwLock::new(Arc::new(limits)),
+            streams: AtomicUsize::new(0),
+            opened: AtomicU64::new(0),
+            visitors: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read())
+    }
+
+    /// What is there stays, also where there is more of it than is allowed now.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        *self.limits.write() = Arc::new(limits);
+    }
+
+    /// Streams that are open.
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Acquire)
+    }
+
+    /// Whether this address may open one more stream now. It counts as one that tried.
+    pub(crate) fn may_open(&self, address: Option<IpAddr>, now: Instant) -> Result<(), TurnedAway> {
+        let limits = self.limits();
+        if !limits.counts_addresses() && limits.streams_per_second == u32::MAX {
+            return Ok(());
+        }
+        let mut visitors = self.visitors.lock();
+        if let Some(address) = address
+            && let Some(visitor) = visitors.by_address.get(&address.into())
+            && visitor.streams >= limits.streams_per_address
+        {
+            return Err(TurnedAway::Address);
+        }
+        if limits.streams_per_second < u32::MAX
+            && !visitors.opening.take(limits.streams_per_second, now)
+        {
+            return Err(TurnedAway::Rate);
+        }
+        Ok(())
+    }
+
+    /// One of at most as many permits as there may be streams.
+    pub(crate) fn stream(self: &Arc<Self>) -> Result<StreamPermit, TurnedAway> {
+        let max = self.limits().streams;
+        let more = |open: usize| (open < max).then_some(open + 1);
+        self.streams
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+            .map_err(|_| TurnedAway::Streams)?;
+        let number = 1 + self.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(StreamPermit { admission: Arc::clone(self), number, address: None })
+    }
+
+    /// Whether this address may publish now.
+    pub(crate) fn may_publish(&self, address: Option<IpAddr>, now: Instant) -> bool {
+        let per_second = self.limits().publishes_per_second;
+        let Some(address) = address.filter(|_| per_second < u32::MAX) else { return true };
+        let mut visitors = self.visitors.lock();
+        let visitor = visitors.visitor(address.into(), now);
+        visitor.is_none_or(|visitor| visitor.publishing.take(per_second, now))
+    }
+}
+
+impl Visitors {
+    /// `None` if there are too many who are known already: whoever comes then is not counted.
+    fn visitor(&mut self, address: Address, now: Instant) -> Option<&mut Visitor> {
+        if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
+            self.by_address.retain(|_, one| one.streams > 0 || !one.publishing.is_full(now));
+            if self.by_address.len() >= ADDRESSES_MAX {
+                return None;
+            }
+        }
+        Some(self.by_address.entry(address).or_default())
+    }
+}
+
+impl StreamPermit {
+    /// How many streams this one made, by which it is found in the log.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Counts the stream as one of this address, where there is a limit for it.
+    pub(crate) fn belongs_to(&mut self, address: Option<IpAddr>, now: Instant) {
+        let counts = self.address.is_none() && self.admission.limits().counts_addresses();
+        let Some(address) = address.map(Address::from).filter(|_| counts) else { return };
+        if let Some(visitor) = self.admission.visitors.lock().visitor(address, now) {
+            visitor.streams += 1;
+            self.address = Some(address);
+        }
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.admission.streams.fetch_sub(1, Ordering::AcqRel);
+        let Some(address) = self.address else { return };
+        let mut visitors = self.admission.visitors.lock();
+        if let Some(visitor) = visitors.by_address.get_mut(&address) {
+            visitor.streams -= 1;
+            if visitor.streams == 0 && visitor.publishing.at.is_none() {
+                visitors.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn streams_are_counted_in_all_and_by_address_until_they_end() {
+        let now = Instant::now();
+        let limits = Limits { streams: 3, streams_per_address: 2, ..Limits::default() };
+        let admission = Admission::new(limits);
+        let open = |address| {
+            admission.may_open(address, now)?;
+            let mut permit = admission.stream()?;
+            permit.belongs_to(address, now);
+            Ok::<_, TurnedAway>(permit)
+        };
+        let first = open(HERE).unwrap();
+        let _second = open(address("::ffff:127.0.0.1")).unwrap();
+        assert_eq!(open(HERE).unwrap_err(), TurnedAway::Address);
+        let _third = open(address("10.0.0.1")).unwrap();
+        assert_eq!(open(address("10.0.0.2")).unwrap_err(), TurnedAway::Streams);
+        drop(first);
+        assert_eq!(admission.streams(), 2);
+        open(HERE).unwrap();
+    }
+
+    #[test]
+    fn an_ipv6_customer_is_one_address() {
+        let admission = Admission::new(Limits { streams_per_address: 1, ..Limits::default() });
+        let now = Instant::now();
+        let mut permit = admission.stream().unwrap();
+        permit.belongs_to(address("2001:db8::1"), now);
+        let same = admission.may_open(address("2001:db8::ffff:1"), now);
+        assert_eq!(same, Err(TurnedAway::Address));
+        assert_eq!(admission.may_open(address("2001:db8:0:1::1"), now), Ok(()));
+        drop(permit);
+        assert!(admission.visitors.lock().by_address.is_empty());
+    }
+
+    #[test]
+    fn so_many_a_second_are_let_in() {
+        let admission = Admission::new(Limits { streams_per_second: 10, ..Limits::default() });
+        let begun = Instant::now();
+        let let_in = |now| (0..100).filter(|_| admission.may_open(HERE, now).is_ok()).count();
+        assert_eq!(let_in(begun), 10);
+        assert_eq!(let_in(begun + Duration::from_millis(500)), 5);
+        assert_eq!(let_in(begun + Duration::from_secs(60)), 10);
+    }
+
+    #[test]
+    fn each_address_may_publish_so_often() {
+        let admission = Admission::new(Limits { publishes_per_second: 2, ..Limits::default() });
+        let now = Instant::now();
+        let publishes = |address| (0..5).filter(|_| admission.may_publish(address, now)).count();
+        assert_eq!(publishes(HERE), 2);
+        assert_eq!(publishes(address("10.0.0.1")), 2);
+        assert_eq!(publishes(None), 5);
+        admission.set_limits(Limits::default());
+        assert_eq!(publishes(HERE), 5);
+    }
+
+    #[test]
+    fn more_addresses_than_can_be_known_are_let_in_uncounted() {
+        let admission = Admission::new(Limits { publishes_per_second: 1, ..Limits::default() });
+        let now = Instant::now();
+        let nth = |n: usize| Some(IpAddr::V4((n as u32).into()));
+        assert!((1..=ADDRESSES_MAX).all(|n| admission.may_publish(nth(n), now)));
+        let another = nth(ADDRESSES_MAX + 1);
+        assert!(admission.may_publish(another, now) && admission.may_publish(another, now));
+        assert_eq!(admission.visitors.lock().by_address.len(), ADDRESSES_MAX);
+        let later = now + Duration::from_secs(2);
+        assert!(admission.may_publish(another, later) && !admission.may_publish(another, later));
+        assert_eq!(admission.visitors.lock().by_address.len(), 1);
+    }
+}

@@ -1,0 +1,313 @@
+//! `tidings bench`: many subscribers, many updates, and what became of them.
+
+use std::cell::RefCell;
+use std::io::IsTerminal as _;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+use reqwest::{Client, Response, StatusCode, Url};
+use tidings_sse::decode::{Decoder, Item, Limits};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, LocalSet};
+
+use super::{headers, hub};
+use crate::args::{BenchArgs, Global};
+use crate::outcome::{Ended, Outcome};
+
+/// Streams that are being opened at one time.
+const OPENING: usize = 64;
+/// Publishes that wait for their answer at one time.
+const PUBLISHING: usize = 16;
+/// How long nothing may come before what is missing counts as lost.
+const SILENCE: Duration = Duration::from_secs(5);
+/// How often the progress is told.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
+    LocalSet::new().run_until(measure(args, global)).await
+}
+
+/// What came, so far.
+struct Seen {
+    /// Microseconds from publish to decoded event.
+    latency: Histogram<u64>,
+    delivered: u64,
+    duplicates: u64,
+    disordered: u64,
+    ended: u64,
+    last: Instant,
+    /// The place of each update, in the order in which the first stream that had it had it.
+    places: Vec<Option<u32>>,
+    next_place: u32,
+}
+
+impl Seen {
+    /// All streams have one order, so each has this one: who publishes several at a time does
+    /// not know it.
+    fn place(&mut self, number: u32) -> Option<u32> {
+        let place = self.places.get_mut(number as usize)?;
+        if place.is_none() {
+            *place = Some(self.next_place);
+            self.next_place += 1;
+        }
+        *place
+    }
+}
+
+async fn measure(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
+    let url = hub::url(&args.url)?;
+    // Of this run alone, so that two runs on one hub do not count each other's updates.
+    let topic = format!("https://tidings.test/bench/{:016x}", fastrand::u64(..));
+    let seen = Rc::new(RefCell::new(Seen {
+        latency: Histogram::new_with_bounds(1, 3_600_000_000, 3)?,
+        delivered: 0,
+        duplicates: 0,
+        disordered: 0,
+        ended: 0,
+        last: Instant::now(),
+        places: vec![None; args.messages as usize],
+        next_place: 0,
+    }));
+    let begun = Instant::now();
+    let mut streams = open(&args, global, &url, &topic, &seen).await?;
+    let opening = begun.elapsed();
+    eprintln!("{} streams are open, after {:.2} s", args.subscribers, opening.as_secs_f64());
+
+    let expected = u64::from(args.subscribers) * u64::from(args.messages);
+    let begun = Instant::now();
+    let publisher = client(&args, global)?;
+    let publishing = publish(&args, global, &publisher, &url, &topic);
+    let mut publishing = std::pin::pin!(publishing);
+    let mut is_published = false;
+    let mut progress = tokio::time::interval(PROGRESS);
+    progress.tick().await;
+    seen.borrow_mut().last = Instant::now();
+    loop {
+        tokio::select! {
+            published = &mut publishing, if !is_published => {
+                published?;
+                is_published = true;
+                seen.borrow_mut().last = Instant::now();
+            }
+            _ = progress.tick() => {
+                let seen = seen.borrow();
+                if std::io::stderr().is_terminal() {
+                    let part = 100.0 * seen.delivered as f64 / expected as f64;
+                    eprintln!("{} deliveries, {part:.1} %", seen.delivered);
+                }
+                if is_published && (seen.delivered >= expected || seen.last.elapsed() > SILENCE) {
+                    break;
+                }
+            }
+            Some(ended) = streams.join_next() => ended.context("a stream's task failed")??,
+        }
+        if is_published && seen.borrow().delivered >= expected {
+            break;
+        }
+    }
+    streams.abort_all();
+    let seen = seen.borrow();
+    let busy = seen.last.duration_since(begun);
+    report(&args, &seen, expected, opening, busy)
+}
+
+fn client(args: &BenchArgs, global: &Global) -> anyhow::Result<Client> {
+    let mut builder = Client::builder().connect_timeout(global.timeout).no_proxy();
+    builder = if args.http2 {
+        builder.http2_prior_knowledge().http2_keep_alive_interval(Duration::from_secs(20))
+    } else {
+        builder.http1_only()
+    };
+    #[cfg(feature = "tls")]
+    {
+        builder = builder.danger_accept_invalid_certs(args.insecure);
+        if args.http2 && args.url.starts_with("https") {
+            // Over TLS the two agree on it by themselves.
+            builder = Client::builder()
+                .connect_timeout(global.timeout)
+                .no_proxy()
+                .danger_accept_invalid_certs(args.insecure)
+                .http2_keep_alive_interval(Duration::from_secs(20));
+        }
+    }
+    builder.build().context("the HTTP client cannot be made")
+}
+
+/// Opens the streams, and reads each in a task of its own.
+async fn open(
+    args: &BenchArgs,
+    global: &Global,
+    url: &Url,
+    topic: &str,
+    seen: &Rc<RefCell<Seen>>,
+) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let mut subscription = url.clone();
+    subscription.query_pairs_mut().append_pair("topic", topic);
+    let headers = headers::read_with_token(global)?;
+    let per_client = if args.http2 { args.streams_per_connection } else { u32::MAX };
+    let mut opening = JoinSet::new();
+    let mut streams = JoinSet::new();
+    let mut shared = None;
+    for number in 0..args.subscribers {
+        let client = match &shared {
+            Some(client) if number % per_client != 0 => Client::clone(client),
+            _ => shared.insert(client(args, global)?).clone(),
+        };
+        let request = client.get(subscription.clone()).headers(headers.clone());
+        if opening.len() >= OPENING
+            && let Some(opened) = opening.join_next().await
+        {
+            streams.spawn_local(read(opened??, args.messages, Rc::clone(seen)));
+        }
+        let timeout = global.timeout;
+        opening.spawn_local(async move {
+            let response = tokio::time::timeout(timeout, request.send()).await;
+            accepted(response.context("a stream did not open in time")??).await
+        });
+    }
+    while let Some(opened) = opening.join_next().await {
+        streams.spawn_local(read(opened??, args.messages, Rc::clone(seen)));
+    }
+    Ok(streams)
+}
+
+/// The response, if it is a good one.
+async fn accepted(response: Response) -> anyhow::Result<Response> {
+    let status = response.status();
+    if status == StatusCode::OK {
+        return Ok(response);
+    }
+    let words = response.text().await.unwrap_or_default();
+    Err(Ended::refused(format!("the hub refused ({status}): {}", words.trim())))
+}
+
+/// Reads a stream to its end.
+async fn read(
+    mut response: Response,
+    messages: u32,
+    seen: Rc<RefCell<Seen>>,
+) -> anyhow::Result<()> {
+    let mut decoder = Decoder::new(Limits::default());
+    let mut had = vec![0_u64; messages.div_ceil(64) as usize];
+    let mut newest = None;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let now = SystemTime::now();
+        decoder.push(&chunk);
+        let mut seen = seen.borrow_mut();
+        while let Some(item) = decoder.next() {
+            let Item::Event(event) = item else { continue };
+            let Some((number, sent)) = stamp(event.data()) else { continue };
+            let (word, bit) = (number as usize / 64, 1 << (number % 64));
+            let Some(word) = had.get_mut(word) else { continue };
+            if *word & bit != 0 {
+                seen.duplicates += 1;
+                continue;
+            }
+            *word |= bit;
+            let place = seen.place(number);
+            if place < newest {
+                seen.disordered += 1;
+            }
+            newest = newest.max(place);
+            let latency = now.duration_since(sent).unwrap_or_default();
+            seen.latency.saturating_record(latency.as_micros().max(1) as u64);
+            seen.delivered += 1;
+            seen.last = Instant::now();
+        }
+    }
+    seen.borrow_mut().ended += 1;
+    Ok(())
+}
+
+/// An update's data: its number and when it was sent, and filling.
+fn data(number: u32, size: u32) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut data = format!("{number:08x}{:016x}", now.as_micros() as u64);
+    data.extend(std::iter::repeat_n('.', (size as usize).saturating_sub(data.len())));
+    data
+}
+
+fn stamp(data: &str) -> Option<(u32, SystemTime)> {
+    let number = u32::from_str_radix(data.get(..8)?, 16).ok()?;
+    let sent = u64::from_str_radix(data.get(8..24)?, 16).ok()?;
+    Some((number, UNIX_EPOCH + Duration::from_micros(sent)))
+}
+
+async fn publish(
+    args: &BenchArgs,
+    global: &Global,
+    client: &Client,
+    url: &Url,
+    topic: &str,
+) -> anyhow::Result<()> {
+    let headers = headers::read_with_token(global)?;
+    let turns = std::sync::Arc::new(Semaphore::new(if args.rate == 0 { PUBLISHING } else { 1024 }));
+    let mut answers = JoinSet::new();
+    let begun = tokio::time::Instant::now();
+    for number in 0..args.messages {
+        if let Some(interval) = Duration::from_secs(1).checked_div(args.rate) {
+            tokio::time::sleep_until(begun + interval * number).await;
+        }
+        let turn = std::sync::Arc::clone(&turns).acquire_owned().await?;
+        let form = [("topic", topic.to_owned()), ("data", data(number, args.size))];
+        let request = client.post(url.clone()).headers(headers.clone()).form(&form);
+        answers.spawn_local(async move {
+            let answer = accepted(request.send().await?).await;
+            drop(turn);
+            answer.map(drop)
+        });
+        while let Some(answer) = answers.try_join_next() {
+            answer??;
+        }
+    }
+    while let Some(answer) = answers.join_next().await {
+        answer??;
+    }
+    Ok(())
+}
+
+fn report(
+    args: &BenchArgs,
+    seen: &Seen,
+    expected: u64,
+    opening: Duration,
+    busy: Duration,
+) -> anyhow::Result<Outcome> {
+    let lost = expected.saturating_sub(seen.delivered);
+    let per_second = seen.delivered as f64 / busy.as_secs_f64().max(1e-6);
+    let milliseconds = |quantile| seen.latency.value_at_quantile(quantile) as f64 / 1000.0;
+    let quantiles = [0.5, 0.9, 0.99, 0.999, 1.0].map(milliseconds);
+    if args.json {
+        let result = serde_json::json!({
+            "subscribers": args.subscribers,
+            "messages": args.messages,
+            "bytes": args.size,
+            "opened_in_seconds": opening.as_secs_f64(),
+            "delivered_in_seconds": busy.as_secs_f64(),
+            "deliveries": seen.delivered,
+            "deliveries_per_second": per_second,
+            "lost": lost,
+            "duplicates": seen.duplicates,
+            "out_of_order": seen.disordered,
+            "streams_ended": seen.ended,
+            "latency_milliseconds": {
+                "p50": quantiles[0], "p90": quantiles[1], "p99": quantiles[2],
+                "p99.9": quantiles[3], "max": quantiles[4],
+            },
+        });
+        println!("{result}");
+    } else {
+        let [p50, p90, p99, p999, max] = quantiles;
+        println!("deliveries    {} of {expected}, {per_second:.0} a second", seen.delivered);
+        println!(
+            "latency       p50 {p50:.2} ms, p90 {p90:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms, max {max:.2} ms"
+        );
+        println!("lost          {lost}");
+        println!("twice         {}", seen.duplicates);
+        println!("out of order  {}", seen.disordered);
+        println!("ended         {} streams ended before the time", seen.ended);
+    }
+    Ok(if lost > 0 { Outcome::EventsLost } else { Outcome::Done })
+}

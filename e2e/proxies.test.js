@@ -1,0 +1,222 @@
+// The hub behind real proxies, with the files that docs/proxies.md shows.
+
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Hub } from "./hub.js";
+import { until } from "./until.js";
+
+const TOPIC = "https://example.com/books/1";
+/** How long a proxy lets a stream be idle here, and how often the hub says something on it. */
+const [IDLE, HEARTBEAT, BEATS] = ["3s", "1s", 5];
+
+const documented = readFileSync(new URL("../docs/proxies.md", import.meta.url), "utf8");
+
+/**
+ * @typedef {object} Proxy
+ * @property {string} name of the block in the document
+ * @property {(file: string, folder: string) => string} complete what the document leaves to the package
+ * @property {string} [bare] what works without a line of advice, where the document has some
+ * @property {boolean} [keeps] whether streams outlive a reload
+ * @property {(file: string) => string[]} command
+ * @property {(child: import("node:child_process").ChildProcess, file: string) => void} reload
+ */
+
+const nginxFrame = (/** @type {string} */ file, /** @type {string} */ folder) => {
+  // The first directive of the document's block stands outside of `http`.
+  const [, outer = "", inner = file] = file.match(/^(worker_shutdown_timeout [^\n]*\n)?([^]*)$/) ?? [];
+  const kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+  const folders = kinds.map((kind) => `${kind}_temp_path ${join(folder, kind)};`).join(" ");
+  return `daemon off; pid ${join(folder, "pid")}; error_log ${join(folder, "log")}; ${outer}
+    events {} http { access_log off; proxy_read_timeout ${IDLE}; ${folders} ${inner} }`;
+};
+
+/** @type {Proxy[]} */
+const PROXIES = [
+  {
+    name: "nginx",
+    complete: nginxFrame,
+    bare: "server { listen 80; location / { proxy_pass http://127.0.0.1:8081; } }",
+    command: (file) => ["nginx", "-c", file, "-e", `${file}.log`],
+    reload: (child) => child.kill("SIGHUP"),
+  },
+  {
+    name: "haproxy",
+    complete: (file) => file,
+    bare: `defaults\n  mode http\n  timeout connect 5s\n  timeout client 50s\n  timeout server 50s
+listen web\n  bind :80\n  server hub 127.0.0.1:8081\n`,
+    command: (file) => ["haproxy", "-W", "-db", "-f", file],
+    reload: (child) => child.kill("SIGUSR2"),
+  },
+  {
+    name: "caddy",
+    complete: (file, folder) => {
+      return `{\n\tadmin unix/${join(folder, "admin")}\n\tstorage file_system ${folder}\n}\n${file}`;
+    },
+    keeps: true,
+    command: (file) => ["caddy", "run", "--config", file, "--adapter", "caddyfile"],
+    reload: (_, file) => {
+      const address = `unix/${join(file, "..", "admin")}`;
+      const of = ["--config", file, "--adapter", "caddyfile", "--address", address, "--force"];
+      execFileSync("caddy", ["reload", ...of], { stdio: "pipe", env: environment(join(file, "..")) });
+    },
+  },
+];
+
+/** @param {string} folder where it may write */
+function environment(folder) {
+  // Debian keeps servers where only root's PATH leads.
+  const path = `${process.env.PATH ?? ""}:/usr/sbin`;
+  return { ...process.env, PATH: path, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder };
+}
+
+/** A port that was free a moment ago. */
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  assert.ok(address && typeof address === "object");
+  return address.port;
+}
+
+/**
+ * Runs a proxy in front of a hub until the test ends.
+ *
+ * @param {import("node:test").TestContext} test
+ * @param {Proxy} proxy
+ * @param {Hub} hub
+ * @param {string} text its file, as the document has it
+ */
+async function run(test, proxy, hub, text) {
+  const folder = mkdtempSync(join(tmpdir(), `tidings-${proxy.name}-`));
+  mkdirSync(join(folder, "tmp"));
+  const port = await freePort();
+  const listen = proxy.name === "caddy" ? `http://127.0.0.1:${port}` : `127.0.0.1:${port}`;
+  const file = join(folder, "config");
+  const ours = text
+    .replaceAll("127.0.0.1:8081", hub.listen)
+    .replace(/listen 80|bind :80|^:80/m, (words) => words.replace(/:?80$/, listen))
+    .replace(/(timeout|after) +60s/, "$1 1s")
+    .replace(/(timeout (?:client|server)) +50s/g, `$1 ${IDLE}`);
+  writeFileSync(file, proxy.complete(ours, folder));
+  const [program = "", ...flags] = proxy.command(file);
+  const child = spawn(program, flags, { stdio: ["ignore", "pipe", "pipe"], env: environment(folder) });
+  /** @type {string[]} */
+  const said = [];
+  for (const output of [child.stdout, child.stderr]) output.on("data", (data) => said.push(String(data)));
+  test.after(async () => {
+    if (child.exitCode === null && child.signalCode === null) {
+      const gone = once(child, "exit");
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), 5000);
+      await gone;
+      clearTimeout(timer);
+    }
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const origin = `http://127.0.0.1:${port}`;
+  await until(`${proxy.name} answers for the hub`, async () => {
+    if (child.exitCode !== null) throw new Error(`${proxy.name} ended: ${said.join("")}`);
+    return fetch(`${origin}/healthz`).then(
+      (answer) => answer.ok,
+      () => false,
+    );
+  });
+  return { origin, reload: () => proxy.reload(child, file) };
+}
+
+/** An event stream, read as it comes. */
+class Stream {
+  #abort = new AbortController();
+  text = "";
+  ended = false;
+
+  /**
+   * @param {string} origin
+   * @param {string} [id] after which it goes on
+   */
+  static async open(origin, id) {
+    const stream = new Stream();
+    const url = `${origin}/.well-known/mercure?topic=${encodeURIComponent(TOPIC)}`;
+    /** @type {Record<string, string>} */
+    const headers = id === undefined ? {} : { "Last-Event-ID": id };
+    const response = await fetch(url, { headers, signal: stream.#abort.signal });
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get("content-type"), "text/event-stream");
+    stream.#read(response).finally(() => (stream.ended = true));
+    return stream;
+  }
+
+  /** @param {Response} response */
+  async #read(response) {
+    const decoder = new TextDecoder();
+    try {
+      for await (const piece of response.body ?? []) this.text += decoder.decode(piece, { stream: true });
+    } catch {
+      // Cut off, by the proxy or by us.
+    }
+  }
+
+  /** @param {string} data */
+  async has(data) {
+    await until(`the event ${data}`, async () => this.text.includes(`data: ${data}\n`));
+  }
+
+  get beats() {
+    return this.text.split("\n").filter((line) => line.startsWith(":")).length;
+  }
+
+  close() {
+    this.#abort.abort();
+  }
+}
+
+for (const proxy of PROXIES) {
+  const block = documented.match(new RegExp(`\`\`\`${proxy.name}\n([^]*?)\`\`\``))?.[1] ?? "";
+
+  for (const [kind, text] of [
+    ["the documented file", block],
+    ["its defaults", proxy.bare],
+  ]) {
+    if (text === undefined) continue;
+    test(`${proxy.name}, ${kind}: events come at once, idle streams stay, who leaves is noticed`, async (t) => {
+      assert.ok(text, "the document has a file");
+      const hub = await Hub.start(t, { flags: ["--heartbeat", HEARTBEAT] });
+      const { origin } = await run(t, proxy, hub, text);
+      const stream = await Stream.open(origin);
+      await hub.publish({ topic: TOPIC, data: "first" });
+      await stream.has("first");
+      await until("heartbeats", async () => stream.beats > BEATS || stream.ended, 30_000);
+      assert.ok(!stream.ended, "the stream was cut although it had heartbeats");
+      await hub.publish({ topic: TOPIC, data: "later" });
+      await stream.has("later");
+      assert.equal(await hub.subscribers(), 1);
+      stream.close();
+      await until("the hub forgets the stream", async () => (await hub.subscribers()) === 0);
+    });
+  }
+
+  test(`${proxy.name}: a reload loses nothing`, async (t) => {
+    const hub = await Hub.start(t, { flags: ["--heartbeat", HEARTBEAT] });
+    const { origin, reload } = await run(t, proxy, hub, block);
+    const stream = await Stream.open(origin);
+    const id = await hub.publish({ topic: TOPIC, data: "before" });
+    await stream.has("before");
+    reload();
+    if (!proxy.keeps) await until("the old stream ends", async () => stream.ended, 30_000);
+    await hub.publish({ topic: TOPIC, data: "meanwhile" });
+    if (proxy.keeps) await stream.has("meanwhile");
+    const again = await Stream.open(origin, id);
+    await again.has("meanwhile");
+    assert.ok(!again.text.includes("data: before\n"));
+    stream.close();
+    again.close();
+  });
+}

@@ -432,7 +432,7 @@ output is a file, an event that was half written at a kill is completed, and non
 Where it is a pipe, the one event that was being handed over may come again; with --ack none does
 that the reader has acknowledged.")]
 pub(crate) struct TailArgs {
-    /// Where the stream is; https needs a build with `--features tls`
+    /// Where the stream is; https needs a build with the feature `tls`, which is there by default
     pub(crate) url: String,
     /// Print each event as a line of JSON: type, id and data
     #[arg(long, conflicts_with = "data_only")]

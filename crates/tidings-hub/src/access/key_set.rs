@@ -72,7 +72,7 @@ impl fmt::Display for InvalidKeySetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoUrl => "a key set needs a URL of https",
-            Self::NoTls => "this build speaks http only; build it with `--features tls`",
+            Self::NoTls => "this build speaks http only; build it with the feature `tls`",
             Self::Cleartext => {
                 "a key set that comes over http could be anybody's; inside a network of your own \
                  --jwks-allow-internal allows it"

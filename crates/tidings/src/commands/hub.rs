@@ -28,7 +28,7 @@ pub(crate) fn check_scheme(url: &Url) -> anyhow::Result<()> {
         "http" => Ok(()),
         "https" if cfg!(feature = "tls") => Ok(()),
         "https" => Err(Ended::usage(
-            "https needs a build with TLS, which this is not: build it with the feature `tls`",
+            "https needs a build with TLS, which this is not: `cargo build --release` makes one",
         )),
         other => {
             Err(Ended::usage(format!("\"{other}:\": this build speaks {known} only, not {other}")))

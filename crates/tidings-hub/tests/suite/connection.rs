@@ -112,6 +112,10 @@ fn a_publisher_that_waits_for_leave_to_send_its_body_gets_it() {
 #[test]
 fn a_publisher_that_waits_for_leave_is_told_at_once_that_its_body_is_too_large() {
     on_both_lanes(open, async |server| {
+        if !server.speaks_http_1() {
+            // Leave is given on the way to the hub.
+            return;
+        }
         let mut connection = server.connect().await;
         let head = format!(
             "POST {HUB} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1048577\r\n\

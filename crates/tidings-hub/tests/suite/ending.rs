@@ -4,12 +4,13 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tidings_hub::Limits;
 
 use crate::client::{Event, HUB, Request, Stream};
 use crate::server::{Server, on_both_lanes};
 use crate::token::{
-    PUBLISHER_SECRET, SUBSCRIBER_SECRET, claims, coming, deployed, now, publisher, subscriber,
-    with_keys,
+    PUBLISHER_SECRET, SUBSCRIBER_SECRET, access, are_listed, claims, coming, deployed, now,
+    publisher, subscriber, with_keys,
 };
 
 fn stream(query: &str) -> Request {
@@ -70,6 +71,7 @@ fn a_token_that_is_good_for_long_is_no_reason_to_end() {
 
 /// The presence path of the only subscription, as the hub lists it.
 async fn only_subscription(server: &Server) -> String {
+    are_listed(server, 1).await;
     let list = Request::get(&format!("{HUB}/subscriptions")).bearer(&subscriber(&["*"]));
     let list = server.ask(list).await.json();
     let all = list["subscriptions"].as_array().expect("a list");
@@ -128,6 +130,8 @@ fn revoking_a_token_ends_all_its_streams_and_no_others() {
         for stream in &mut gone {
             is_revoked(stream).await;
         }
+        assert_eq!(server.ask(stream("match=a").bearer(&with_id("one/1"))).await.status(), 401);
+        server.hub.reconfigure(Limits::default(), access()).expect("nothing to fetch");
         assert_eq!(server.ask(stream("match=a").bearer(&with_id("one/1"))).await.status(), 401);
         tell(server, "x").await;
         assert_eq!(stays.event().await.data, "x");

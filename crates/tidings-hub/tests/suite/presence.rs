@@ -5,7 +5,9 @@ use tidings_hub::HubBuilder;
 
 use crate::client::{Answer, HUB, Request, Stream, encoded};
 use crate::server::{Server, on_both_lanes};
-use crate::token::{SUBSCRIBER_SECRET, claims, coming, deployed, detail, subscriber, with_keys};
+use crate::token::{
+    SUBSCRIBER_SECRET, are_listed, claims, coming, deployed, detail, subscriber, with_keys,
+};
 
 fn told() -> HubBuilder {
     with_keys().presence_events(true)
@@ -38,7 +40,7 @@ fn the_list_has_both_shapes() {
         let _one = open(server, &format!("topic=a&topic={}", encoded("b/{x}")), &token).await;
         let pattern = encoded("https://a.test/books/:id");
         let _other = server.subscribe(&format!("match_urlpattern={pattern}&match=c")).await;
-        server.streams_become(2).await;
+        are_listed(server, 3).await;
 
         let old = list(server, "", &subscriber(&["*"])).await;
         assert_eq!(old.header("content-type"), Some("application/ld+json"));
@@ -93,7 +95,7 @@ fn every_path_names_what_it_says() {
         let query = format!("topic={}&match_urlpattern={}", encoded(topic), encoded("/p/:x"));
         let stream = server.subscribe(&query).await;
         let _other = server.subscribe("topic=other").await;
-        server.streams_become(2).await;
+        are_listed(server, 2).await;
         let (old, new) = (subscriber(&["*"]), new_token(json!([{ "match": "*" }])));
         let all = list(server, "", &old).await.json();
         let id = all["subscriptions"]

@@ -68,7 +68,7 @@ fn the_test_vectors_of_both_dialects_hold() {
 fn a_hub_that_does_not_know_its_url_is_where_its_subscribers_find_it() {
     on_both_lanes(open, async |server| {
         let query = format!("match_urlpattern={}", encoded("/books/:id"));
-        let here = format!("http://{}/books/7", server.address);
+        let here = format!("{}://{}/books/7", server.scheme(), server.address);
         for (topic, expected) in
             [("/books/7", true), (here.as_str(), true), ("https://a.test/books/7", false)]
         {

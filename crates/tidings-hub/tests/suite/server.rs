@@ -109,6 +109,24 @@ impl Server {
         }
     }
 
+    /// Whether what a test says in HTTP/1.1 reaches the hub as it was said.
+    pub(crate) fn speaks_http_1(&self) -> bool {
+        match self.lane {
+            #[cfg(feature = "tls")]
+            Lane::Http2 => false,
+            _ => true,
+        }
+    }
+
+    /// The scheme of the hub's URLs.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self.lane {
+            Lane::Direct | Lane::Body => "http",
+            #[cfg(feature = "tls")]
+            Lane::Tls | Lane::Http2 => "https",
+        }
+    }
+
     pub(crate) async fn connect(&self) -> Connection {
         match self.lane {
             Lane::Direct | Lane::Body => Connection::open(self.address).await,

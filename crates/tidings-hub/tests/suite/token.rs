@@ -10,8 +10,8 @@ use sha2::Sha256;
 use tidings_hub::{Access, HubBuilder, Issuer, IssuerKeys, Key, Tokens};
 use url::Url;
 
-use crate::client::Request;
-use crate::server::open;
+use crate::client::{HUB, Request};
+use crate::server::{Server, becomes, open};
 
 pub(crate) const PUBLISHER_SECRET: &str = "a secret of publishers, long enough";
 pub(crate) const SUBSCRIBER_SECRET: &str = "a secret of subscribers, long enough";
@@ -89,4 +89,16 @@ impl Request {
     pub(crate) fn bearer(self, token: &str) -> Self {
         self.header("authorization", format!("Bearer {token}"))
     }
+}
+
+/// Waits until so many subscriptions are listed. In somebody's axum service the head of a stream
+/// leaves before its shard has it.
+pub(crate) async fn are_listed(server: &Server, count: usize) {
+    let token = subscriber(&["*"]);
+    let list = async || {
+        let request = Request::get(&format!("{HUB}/subscriptions")).bearer(&token);
+        let list = server.ask(request).await.json();
+        list["subscriptions"].as_array().expect("a list").len()
+    };
+    becomes("the number of subscriptions", count, list).await;
 }

@@ -1,13 +1,13 @@
 //! Which tokens let whom do what, and what is answered where they do not.
 
 use serde_json::{Value, json};
-use tidings_hub::{Access, Dialect, Dialects, Issuer, IssuerKeys, Key, Tokens};
+use tidings_hub::{Access, Dialect, Dialects, Issuer, IssuerKeys, Key, Limits, Tokens};
 
 use crate::client::{Answer, HUB, Request};
 use crate::server::{Server, on_both_lanes, open};
 use crate::token::{
-    AUDIENCE, ISSUER, PUBLISHER_SECRET, SUBSCRIBER_SECRET, access, claims, coming, deployed,
-    detail, now, publisher, signed, subscriber, with_keys,
+    AUDIENCE, ISSUER, PUBLISHER_SECRET, SUBSCRIBER_SECRET, access, are_listed, claims, coming,
+    deployed, detail, now, publisher, signed, subscriber, with_keys,
 };
 
 const METADATA: &str =
@@ -533,4 +533,38 @@ fn a_public_key_fits_its_algorithm_or_is_refused() {
     assert!(is_short, "{short:?}");
     let key = Key::read(crate::keys::PAIRS[0].1, Some("PS512".parse().expect("an algorithm")));
     assert_eq!(key.expect("any of its family").algorithm().to_string(), "PS512");
+}
+
+#[test]
+fn keys_change_while_the_hub_runs() {
+    const OTHER: &str = "the secret that takes its place, as long";
+    on_both_lanes(with_keys, async |server| {
+        let token = subscriber(&["a"]);
+        let mut open = server.open(stream("a&tidings=authorized").bearer(&token)).await;
+        let mut changed = access();
+        changed.tokens.subscriber_key = Some(Key::read(OTHER, None).expect("a long secret"));
+        server.hub.reconfigure(Limits::default(), changed).expect("nothing to fetch");
+        refused(server, stream("a").bearer(&token), 401, Some("invalid_token")).await;
+        let other = deployed(&json!({ "mercure": { "subscribe": ["a"] } }), OTHER);
+        server.open(stream("a").bearer(&other)).await;
+        // Who was let in by the old key has what it gave.
+        let private = Request::form("topic=a&data=x&private=on").bearer(&publisher(&["a"]));
+        assert_eq!(server.ask(private).await.status(), 200);
+        assert_eq!(open.event().await.data, "x");
+    });
+}
+
+#[test]
+fn a_hub_that_gets_its_first_keys_while_it_runs_takes_tokens_and_lists_who_comes() {
+    on_both_lanes(open, async |server| {
+        let token = subscriber(&["*"]);
+        let answer = server.ask(stream("a").bearer(&token)).await;
+        assert_eq!(answer.status(), 401, "{}", answer.text());
+        server.hub.reconfigure(Limits::default(), access()).expect("nothing to fetch");
+        let _stream = server.open(stream("a").bearer(&token)).await;
+        are_listed(server, 1).await;
+        let list = Request::get(&format!("{HUB}/subscriptions")).bearer(&token);
+        let list = server.ask(list).await.json();
+        assert_eq!(list["subscriptions"][0]["topic"], "a", "{list}");
+    });
 }

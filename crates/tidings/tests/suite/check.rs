@@ -46,6 +46,47 @@ fn it_says_who_may_do_what_and_warns_of_what_is_probably_not_meant() {
 }
 
 #[test]
+fn it_knows_keys_issuers_and_the_journal() {
+    check(
+        &[
+            "--publisher-key",
+            "a secret of at least thirty-two bytes",
+            "--anonymous-subscribe",
+            "--query-tokens",
+            "--journal",
+            "disk",
+            "--data-dir",
+            "/a/folder",
+        ],
+        &[
+            "subscribe   everybody who reaches it",
+            "publish     whoever has a token",
+            "tokens      of Mercure 0.x",
+            "journal     in /a/folder, synced before each acknowledgement",
+            "warning     tokens in the query",
+        ],
+    );
+    let config = File::new(
+        "[access]\naudience = \"https://h.test/.well-known/mercure\"\n\
+         [[access.issuers]]\nname = \"https://a.test\"\njwks_url = \"https://a.test/jwks\"\n\
+         [presence]\nevents = true\n",
+    );
+    let keys = "issued by https://a.test, verified with its key set";
+    if cfg!(feature = "tls") {
+        check(
+            &["--config", config.path()],
+            &[
+                "subscribe   whoever has a token",
+                "publish     whoever has a token",
+                keys,
+                "presence",
+            ],
+        );
+    }
+    check(&[], &["tokens      none", "journal     in memory, 64.0 MiB, and ends with the hub"]);
+}
+
+#[test]
 fn what_is_wrong_ends_with_the_exit_code_of_usage() {
     for (text, says) in [
         ("[limits]\nstreams = 0", "limits.streams is 0; it has to be between 1 and"),

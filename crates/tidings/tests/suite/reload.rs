@@ -37,3 +37,36 @@ fn a_good_configuration_takes_the_old_ones_place_and_a_bad_one_does_not() {
     assert_eq!(publish(&hub), Some(0));
     assert_eq!(stream.event().data, "x", "an open stream goes on");
 }
+
+#[test]
+fn the_keys_of_tokens_are_read_again_too() {
+    let token = |key: &str| {
+        let made = tidings(&["token", "--publish", "*", "--key", key]);
+        assert_eq!(made.code, Some(0), "{}", made.error);
+        made.out.trim().to_owned()
+    };
+    let publish = |hub: &Hub, token: &str| {
+        tidings(&["publish", "a", "x", "--hub", &hub.url(), "--token", token]).code
+    };
+    let (old, new) =
+        ("a secret of at least thirty-two bytes", "another one of at least thirty-two bytes");
+    let key = File::new(old);
+    let config = File::new(&format!(
+        "[access]\nanonymous_subscribe = true\npublisher_key_file = {:?}\n",
+        key.path()
+    ));
+    let hub = Hub::with(&["--config", config.path()]);
+    assert_eq!(publish(&hub, &token(old)), Some(0));
+    assert_eq!(publish(&hub, &token(new)), Some(3));
+
+    key.write(new);
+    hub.signal("HUP");
+    hub.wait_for_log("the configuration was read again");
+    assert_eq!(publish(&hub, &token(old)), Some(3));
+    assert_eq!(publish(&hub, &token(new)), Some(0));
+
+    key.write("short");
+    hub.signal("HUP");
+    hub.wait_for_log("the old one stays");
+    assert_eq!(publish(&hub, &token(new)), Some(0));
+}

@@ -226,7 +226,9 @@ fn promise(sync: Option<Sync>, interval: Option<Time>) -> anyhow::Result<Promise
 impl Config {
     /// What is different in `other`, and cannot be changed while the hub runs.
     pub(crate) fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
+        let lets_all_read = |config: &Self| config.access.cors_origins.iter().any(|one| one == "*");
         let settings = [
+            ("access.cors_origins = [\"*\"]", lets_all_read(self) == lets_all_read(other)),
             ("listen", self.listen == other.listen),
             ("admin_listen", self.admin_listen == other.admin_listen),
             ("demo", self.demo == other.demo),

@@ -84,7 +84,7 @@ impl Hub {
         });
         let mut hub =
             Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: Mutex::new(log) };
-        let line = hub.wait_for_log("://127.0.0.1:");
+        let line = hub.wait_for_log("://127.");
         let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
         hub.address = address.expect("an address").parse().expect("an address");
         hub

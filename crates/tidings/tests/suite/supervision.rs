@@ -39,7 +39,8 @@ impl Drop for Supervisor {
 fn systemd_is_told_when_the_hub_is_ready_reloads_and_stops() {
     let supervisor = Supervisor::new();
     let mut command = Command::new(TIDINGS);
-    command.args(["serve", "--listen", "127.0.0.1:0"]).env("NOTIFY_SOCKET", &supervisor.1);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--journal", "memory"]);
+    command.env("NOTIFY_SOCKET", &supervisor.1);
     let mut hub = Hub::run(command);
     supervisor.hears("READY=1");
     hub.signal("HUP");
@@ -60,7 +61,7 @@ fn a_socket_of_systemds_is_listened_on_and_outlives_the_hub() {
         os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n\
         os.execv(sys.argv[1], [sys.argv[1], 'serve', '--listen', '127.0.0.1:1'])";
     let mut command = Command::new("python3");
-    command.args(["-c", script, TIDINGS]);
+    command.args(["-c", script, TIDINGS]).env("TIDINGS_JOURNAL", "memory");
     let mut hub = Hub::run(command);
     assert_ne!(hub.address.port(), 1);
     hub.is_well();

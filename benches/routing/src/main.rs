@@ -9,9 +9,7 @@ use axum::http::{Request, StatusCode};
 use cpu_time::ProcessTime;
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
-use tidings_hub::{
-    Access, Dialect, Hub, Key, SigningKey, Tokens, Update, sign_token,
-};
+use tidings_hub::{Access, Dialect, Hub, Key, SigningKey, Tokens, Update, sign_token};
 use tidings_sse::Event;
 use tower::ServiceExt as _;
 
@@ -22,20 +20,26 @@ const PER_STREAM: usize = 100;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    println!("CPU per publish that nobody wants, in µs: on a new topic each time, and on one topic\n");
+    println!(
+        "CPU per publish that nobody wants, in µs: on a new topic each time, and on one topic\n"
+    );
     println!("| selectors | new topics | one topic |\n|---|---|---|");
     for count in [0, 1000, 10_000, 100_000] {
-        selectors(&format!("{count} exact"), count, |at| format!("https://example.com/exact/{at}")).await;
+        selectors(&format!("{count} exact"), count, |at| format!("https://example.com/exact/{at}"))
+            .await;
     }
     for count in [10, 100, 1000, 10_000] {
         let template = |at| format!("https://example.com/books/{at}/{{id}}");
-        selectors(&format!("{count} templates, each with its own beginning"), count, template).await;
+        selectors(&format!("{count} templates, each with its own beginning"), count, template)
+            .await;
     }
     for count in [10, 100, 1000, 10_000] {
         let template = |at| format!("https://example.com/{{kind}}/x{at}");
         selectors(&format!("{count} templates that begin alike"), count, template).await;
     }
-    println!("\n10,000 subscribers that get every update: CPU per delivery in µs, KiB of memory each\n");
+    println!(
+        "\n10,000 subscribers that get every update: CPU per delivery in µs, KiB of memory each\n"
+    );
     println!("| | public update | private update | memory |\n|---|---|---|---|");
     deliveries("no tokens", |_| None, false).await;
     let same = token(&["https://example.com/all"]);

@@ -33,6 +33,9 @@ async fn main() -> Result<()> {
     }
 }
 
+/// One of the figures of a measurement, where it has that.
+type Figure = fn(&Measured) -> Option<f64>;
+
 async fn compare(rounds: usize, word: &str) -> Result<()> {
     let mut all: BTreeMap<(usize, usize), Vec<Measured>> = BTreeMap::new();
     for _ in 0..rounds {
@@ -46,7 +49,7 @@ async fn compare(rounds: usize, word: &str) -> Result<()> {
     }
     println!("| median of {rounds} | {} |", KINDS.map(Kind::name).join(" | "));
     println!("|---|{}", "---|".repeat(KINDS.len()));
-    let table: [(&str, fn(&Measured) -> Option<f64>); 3] = [
+    let table: [(&str, Figure); 3] = [
         ("user-space µs per event", |one| one.user_micros),
         ("µs of all CPU per event", |one| one.cpu_micros),
         ("bytes of memory per stream", |one| one.stream_bytes),

@@ -10,7 +10,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 macro_rules! modules {
     ($($name:literal),* $(,)?) => {
-        [$(($name, include_str!(concat!("../../../../browser/", $name)))),*]
+        [$(($name, include_str!(concat!("../../browser/", $name)))),*]
     };
 }
 

@@ -38,8 +38,8 @@ pub(crate) type Task = Box<dyn FnOnce(&Rc<Local>) + Send>;
 pub(crate) enum Command {
     /// Run this on the shard's thread.
     Run(Task),
-    /// Send a stream through a body.
-    Attach(Opening, BodySocket),
+    /// Send a stream through a body, and answer when it has joined.
+    Attach(Opening, BodySocket, oneshot::Sender<()>),
     /// End the streams of these subscribers: what let them in is revoked.
     Revoke(Vec<SubscriberKey>),
     /// Say goodbye to every subscriber, each at its own moment until the end, then answer.
@@ -114,7 +114,13 @@ impl ShardHandle {
     /// Opens a stream whose body somebody else drives. `None` if the shard has ended.
     pub(crate) async fn attach(&self, opening: Opening) -> Option<StreamBody> {
         let (socket, body) = hand_over(None);
-        self.send(Command::Attach(opening, socket)).await.then_some(body)
+        let (joined, wait) = oneshot::channel();
+        if !self.send(Command::Attach(opening, socket, joined)).await {
+            return None;
+        }
+        // Whoever has the head of its stream gets all that is published from then on, and is
+        // on the list of who subscribes.
+        wait.await.is_ok().then_some(body)
     }
 
     /// Waits for the thread's end.

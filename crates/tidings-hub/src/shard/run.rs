@@ -102,7 +102,11 @@ pub(super) fn run(
             let Some(command) = command else { break };
             match command {
                 Command::Run(task) => task(&local),
-                Command::Attach(opening, socket) => local.attach(Connection::Body(socket), opening),
+                Command::Attach(opening, socket, joined) => {
+                    local.attach(Connection::Body(socket), opening);
+                    // Whoever asked may have stopped waiting.
+                    let _ = joined.send(());
+                }
                 Command::Revoke(keys) => keys.iter().for_each(|key| local.revoke(*key)),
                 Command::Leave { end, spread, done } => {
                     let local = Rc::clone(&local);

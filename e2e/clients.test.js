@@ -62,14 +62,14 @@ for (const { name, open } of CLIENTS) {
     });
 
     test("is told of the reset when the hub has restarted with an empty memory", async (t) => {
-      const hub = await Hub.start(t, { flags: ["--journal", "memory"] });
+      const hub = await Hub.start(t);
       const seen = await open(t, hub.url(PATH));
       await until("it is subscribed", async () => (await hub.subscribers()) === 1);
       const first = await hub.publish({ topic: TOPIC, data: "before" });
       await until("the first", async () => (await seen()).length === 1);
 
       await hub.kill();
-      const next = await Hub.start(t, { listen: hub.listen, flags: ["--journal", "memory"] });
+      const next = await Hub.start(t, { listen: hub.listen });
       await until("it is subscribed again", async () => (await next.subscribers()) === 1);
       const last = await next.publish({ topic: TOPIC, data: "after" });
       await until("the last", async () => (await seen()).some(({ data }) => data === "after"));

@@ -11,7 +11,7 @@ use super::leave::Leave;
 use super::tcp::TcpSocket;
 use super::{Chunk, Socket, Tick};
 use crate::admission::StreamPermit;
-use crate::metrics::Lane;
+use crate::metrics::{Lane, Reason};
 
 /// A subscriber's connection, and what ends with it.
 #[derive(Debug)]
@@ -20,7 +20,8 @@ pub(super) struct Line {
     pub(super) watcher: Option<AbortHandle>,
     /// The task that brings it back, while it is behind.
     pub(super) replay: Option<AbortHandle>,
-    pub(super) told_goodbye: bool,
+    /// It was told that its stream ends, for this reason.
+    pub(super) told_goodbye: Option<Reason>,
     /// By whose leave its subscriber is here, where somebody may take that back.
     pub(super) leave: Option<Box<Leave>>,
     /// When the stream is as old as it may get.

@@ -275,7 +275,7 @@ impl Local {
             connection,
             watcher: None,
             replay: None,
-            told_goodbye: false,
+            told_goodbye: None,
             leave: None,
             ends: self.ends(),
             permit,
@@ -614,8 +614,12 @@ impl Local {
     /// If the hub is going, tells it to a live subscriber, and ends its stream as soon as the
     /// socket has taken all of that.
     fn say_goodbye(self: &Rc<Self>, key: SubscriberKey) {
-        if let Some(back) = self.leaving.get() {
-            self.part_with(key, back, Reason::Drain);
+        let told = self.shard.borrow().subscribers.get(key).and_then(|one| one.socket.told_goodbye);
+        match (told, self.leaving.get()) {
+            // Its socket was full then, and has taken it now.
+            (Some(reason), _) => self.remove(key, reason),
+            (None, Some(back)) => self.part_with(key, back, Reason::Drain),
+            (None, None) => {}
         }
     }
 
@@ -624,8 +628,8 @@ impl Local {
     fn part_with(self: &Rc<Self>, key: SubscriberKey, back: Return, reason: Reason) {
         let mut shard = self.shard.borrow_mut();
         let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
-        if subscriber.behind.is_none() && !subscriber.socket.told_goodbye {
-            subscriber.socket.told_goodbye = true;
+        if subscriber.behind.is_none() && subscriber.socket.told_goodbye.is_none() {
+            subscriber.socket.told_goodbye = Some(reason);
             let bytes = goodbye(&shard, key, back);
             shard.send_own(key, &bytes);
         }

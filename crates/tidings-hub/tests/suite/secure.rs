@@ -92,6 +92,8 @@ impl Secure {
         protocol: &str,
     ) -> TlsStream<TcpStream> {
         let socket = TcpStream::connect(address).await.expect("the hub listens");
+        // Else the second half of a request waits for the acknowledgement of the first.
+        socket.set_nodelay(true).expect("a socket of ours");
         let stream = self.shake(socket, protocol).await.expect("the handshake succeeds");
         let chosen = stream.get_ref().1.alpn_protocol();
         assert_eq!(chosen, Some(protocol.as_bytes()));

@@ -65,7 +65,7 @@ fn a_stream_begins_with_the_last_value_of_each_topic() {
 fn last_values_and_then_live_events_miss_and_double_nothing_under_publishing() {
     on_both_journals(100_000, async |server| {
         const TOPICS: usize = 20;
-        const EACH: usize = 60;
+        const EACH: usize = 15;
         let publishing = async {
             let mut publisher = server.connect().await;
             for n in 0..EACH {

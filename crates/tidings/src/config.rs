@@ -103,6 +103,7 @@ struct LimitsFile {
     topic: Option<ByteSize>,
     head: Option<ByteSize>,
     head_time: Option<Time>,
+    body_time: Option<Time>,
     feeds: Option<usize>,
     window: Option<ByteSize>,
     trusted_proxies: Option<Vec<String>>,
@@ -141,6 +142,8 @@ pub(crate) struct Config {
     pub(crate) presence_events: bool,
     pub(crate) heartbeat: Duration,
     pub(crate) limits: Limits,
+    /// The bound on streams is somebody's, and not what the system leaves room for.
+    pub(crate) streams_are_set: bool,
     /// The files of the certificate and of its key.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
     /// Over how long the streams end.
@@ -289,6 +292,7 @@ impl Config {
             presence_events: args.presence_events.or(file.presence.events).unwrap_or(false),
             is_configured,
             heartbeat,
+            streams_are_set: file.limits.streams.is_some(),
             limits: limits(&file.limits, file.streams.age_max)?,
             tls: tls(args.tls_cert.or(file.tls.cert), args.tls_key.or(file.tls.key))?,
             drain: args.drain.or(file.drain.map(|time| time.0)).unwrap_or_default(),
@@ -369,6 +373,9 @@ fn limits(file: &LimitsFile, age_max: Option<Time>) -> anyhow::Result<Limits> {
     limits.window_bytes = within("window", bytes(file.window), usize::MAX)?;
     if let Some(Time(time)) = file.head_time {
         limits.head_time = at_least("limits.head_time", time, Duration::from_secs(1))?;
+    }
+    if let Some(Time(time)) = file.body_time {
+        limits.body_time = at_least("limits.body_time", time, Duration::from_secs(1))?;
     }
     if let Some(Time(time)) = age_max.filter(|time| !time.0.is_zero()) {
         limits.stream_age = Some(at_least("streams.age_max", time, Duration::from_secs(10))?);
@@ -492,6 +499,7 @@ impl File {
                 topic: Some(ByteSize::b(0)),
                 head: Some(ByteSize::b(0)),
                 head_time: Some(Time(Duration::ZERO)),
+                body_time: Some(Time(Duration::ZERO)),
                 feeds: Some(0),
                 window: Some(ByteSize::b(0)),
                 trusted_proxies: Some(Vec::new()),

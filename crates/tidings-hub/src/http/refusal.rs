@@ -39,8 +39,16 @@ impl Refusal {
         self.status
     }
 
-    pub(super) fn detail(&self) -> &str {
-        &self.detail
+    /// What was wrong, for the log: without what it quotes of the request, which may be a
+    /// payload.
+    pub(super) fn unquoted(&self) -> String {
+        let is_quote = |c: char| matches!(c, '"' | '`');
+        match (self.detail.find(is_quote), self.detail.rfind(is_quote)) {
+            (Some(first), Some(last)) if first < last => {
+                format!("{}…{}", &self.detail[..first], &self.detail[last + 1..])
+            }
+            _ => self.detail.clone(),
+        }
     }
 
     /// As problem details.
@@ -72,5 +80,26 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = format!("{}\n", self.detail);
         self.respond("text/plain; charset=utf-8", body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(detail: &str, logged: &str) {
+        assert_eq!(Refusal::bad_request(detail).unquoted(), logged);
+    }
+
+    #[test]
+    fn what_a_refusal_quotes_is_not_logged() {
+        check("the body is too large", "the body is too large");
+        check(r#"retry is "a secret"; it has to be a number"#, "retry is …; it has to be a number");
+        check(
+            r#"invalid type: string "a \"secret\"", expected"#,
+            "invalid type: string …, expected",
+        );
+        check("unknown field `a`secret`, expected `topics` at line 1", "unknown field … at line 1");
+        check("one \" alone", "one \" alone");
     }
 }

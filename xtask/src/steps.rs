@@ -133,7 +133,7 @@ pub(crate) const ALL: &[Step] = &[
         name: "unit",
         group: "rust",
         what: "the crates' own tests, with all features",
-        needs: &[],
+        needs: &[Need::Surroundings],
         run: |_, tally| {
             passed(run_counted(
                 cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast"]),
@@ -145,7 +145,7 @@ pub(crate) const ALL: &[Step] = &[
         name: "bare",
         group: "rust",
         what: "the same with no features, for the crates that have any",
-        needs: &[],
+        needs: &[Need::Surroundings],
         run: bare,
     },
     Step {

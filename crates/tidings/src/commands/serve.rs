@@ -2,6 +2,7 @@
 
 mod greet;
 pub(crate) mod listen;
+mod memory;
 pub(crate) mod openness;
 mod reload;
 mod signals;
@@ -38,6 +39,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         );
     }
     config.limits.streams = config.limits.streams.min(streams_max);
+    memory::bound(&mut config);
     let tls = Tls::of(&config)?;
     let mut listeners = listen::inherited()?;
     if listeners.is_empty() {

@@ -9,10 +9,10 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use crate::hub::{Hub, tidings, tidings_with};
 
 /// A certificate for localhost and its key, in files, until dropped.
-struct Certificate(PathBuf);
+pub(crate) struct Certificate(PathBuf);
 
 impl Certificate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("https-{}-{number}", std::process::id());
@@ -34,11 +34,11 @@ impl Certificate {
         fs::write(self.key(), key.serialize_pem()).expect("a file can be written");
     }
 
-    fn cert(&self) -> String {
+    pub(crate) fn cert(&self) -> String {
         self.0.join("cert.pem").display().to_string()
     }
 
-    fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         self.0.join("key.pem").display().to_string()
     }
 

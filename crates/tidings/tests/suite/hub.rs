@@ -20,6 +20,8 @@ pub(crate) const TIDINGS: &str = env!("CARGO_BIN_EXE_tidings");
 pub(crate) struct Hub {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// What it said before it said where it listens.
+    pub(crate) began: Vec<String>,
     log: Mutex<Receiver<String>>,
 }
 
@@ -82,9 +84,10 @@ impl Hub {
                 let _ = lines.try_send(line);
             }
         });
-        let mut hub =
-            Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: Mutex::new(log) };
-        let line = hub.wait_for_log("://127.");
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut hub = Self { child, address, began: Vec::new(), log: Mutex::new(log) };
+        hub.began = hub.log_until("://127.");
+        let line = hub.began.pop().expect("at least that line");
         let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
         hub.address = address.expect("an address").parse().expect("an address");
         hub

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidings_hub::{Access, Hub};
 
-use super::Mode;
+use super::{Mode, memory};
 use crate::args::ServeArgs;
 use crate::config::Config;
 
@@ -29,6 +29,7 @@ pub(super) fn configuration(
         }
     };
     config.limits.streams = config.limits.streams.min(streams_max);
+    memory::bound(&mut config);
     let later = running.needs_restart(&config);
     if !later.is_empty() {
         let what = later.join(", ");

@@ -16,6 +16,10 @@ Usage: cargo xtask COMMAND
   bench journal [-- OPTIONS]
                        build the release binary and measure its journal on disk beside a bare
                        store; `-- --help` has the options
+  bench tls [-- ROUNDS]
+                       the same of TLS and HTTP/2, beside nginx before a plain hub of axum
+  bench storm [-- STREAMS DRAIN]
+                       the same of 10000 streams that come back after `kill -9`, and after a drain
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
                        times and held for longer than every limit
   help                 this text
@@ -38,6 +42,11 @@ pub(crate) enum Invocation {
         options: Vec<String>,
     },
     BenchJournal {
+        options: Vec<String>,
+    },
+    /// A command of `benches/hub`.
+    BenchHub {
+        command: String,
         options: Vec<String>,
     },
     Soak,
@@ -89,7 +98,12 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
             Ok(Invocation::Bench { bench_dir: path.into(), options: options.to_vec() })
         }
         [what] if what == "journal" => Ok(Invocation::BenchJournal { options: options.to_vec() }),
-        _ => Err("bench needs --bench-dir PATH, the folder of bench.py, or `journal`".to_owned()),
+        [what] if what == "tls" || what == "storm" => {
+            Ok(Invocation::BenchHub { command: what.clone(), options: options.to_vec() })
+        }
+        _ => Err("bench needs --bench-dir PATH, the folder of bench.py, or `journal`, `tls` or \
+                  `storm`"
+            .to_owned()),
     }
 }
 

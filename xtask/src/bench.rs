@@ -62,3 +62,19 @@ pub(crate) fn journal(workspace: &Workspace, options: &[String]) -> Result<()> {
             .env("TIDINGS", workspace.target.join("release").join("tidings")),
     )
 }
+
+/// Builds the release binary, and runs a command of `benches/hub` against it.
+///
+/// # Errors
+/// If something does not build or run, or updates are lost.
+pub(crate) fn hub(workspace: &Workspace, command: &str, options: &[String]) -> Result<()> {
+    command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
+    command::run(
+        cargo()
+            .args(["run", "--release", "--locked", "--quiet", "--", command])
+            .args(options)
+            .current_dir(workspace.root.join("benches").join("hub"))
+            .env_remove("CARGO_TARGET_DIR")
+            .env("TIDINGS", workspace.target.join("release").join("tidings")),
+    )
+}

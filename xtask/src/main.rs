@@ -43,6 +43,9 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Invocation::List => print!("{}", steps::list()),
         Invocation::Setup => setup::everything(&Workspace::load()?)?,
         Invocation::BenchJournal { options } => bench::journal(&Workspace::load()?, &options)?,
+        Invocation::BenchHub { command, options } => {
+            bench::hub(&Workspace::load()?, &command, &options)?;
+        }
         Invocation::Soak => soak::run_all()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,
         Invocation::Bench { bench_dir, options } => {

@@ -636,6 +636,34 @@ mod tests {
     }
 
     #[test]
+    fn every_limit_of_a_file_is_the_hubs() {
+        let file = File::parse(
+            "[streams]\nage_max = \"1h\"\n[limits]\nstreams = 1\nstreams_per_address = 2\n\
+             streams_per_connection = 3\nstreams_per_second = 4\npublishes_per_second = 5\n\
+             body = \"6KiB\"\ntopics = 7\ntopic = \"8B\"\nhead = \"9KiB\"\nhead_time = \"10s\"\n\
+             body_time = \"11s\"\nfeeds = 12\nwindow = \"13MiB\"\ntrusted_proxies = [\"10.0.0.14\"]\n",
+        )
+        .unwrap();
+        let mut expected = Limits::default();
+        expected.streams = 1;
+        expected.streams_per_address = 2;
+        expected.streams_per_connection = 3;
+        expected.streams_per_second = 4;
+        expected.publishes_per_second = 5;
+        expected.body_bytes = 6 << 10;
+        expected.topics = 7;
+        expected.topic_bytes = 8;
+        expected.head_bytes = 9 << 10;
+        expected.head_time = Duration::from_secs(10);
+        expected.body_time = Duration::from_secs(11);
+        expected.feeds = 12;
+        expected.window_bytes = Some(13 << 20);
+        expected.stream_age = Some(Duration::from_secs(3600));
+        expected.trusted_proxies = vec!["10.0.0.14".parse().unwrap()];
+        assert_eq!(limits(&file.limits, file.streams.age_max).unwrap(), expected);
+    }
+
+    #[test]
     fn flags_go_before_the_file() {
         let path = std::env::temp_dir().join(format!("tidings-config-{}.toml", std::process::id()));
         fs::write(&path, "listen = [\"localhost:1\"]\n[streams]\nheartbeat = \"20s\"").unwrap();

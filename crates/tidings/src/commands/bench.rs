@@ -179,6 +179,10 @@ async fn open(
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut subscription = url.clone();
     subscription.query_pairs_mut().append_pair("topic", topic);
+    if args.reconnect {
+        // A cursor from the beginning: who has none yet when the hub goes comes back without.
+        subscription.query_pairs_mut().append_pair("tidings", "notices");
+    }
     let headers = headers::read_with_token(global)?;
     let per_client = if args.http2 { args.streams_per_connection } else { u32::MAX };
     let mut opening = JoinSet::new();

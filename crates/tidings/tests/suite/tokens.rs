@@ -216,12 +216,18 @@ fn neither_keys_nor_tokens_reach_the_log() {
         tidings(&["publish", "a", "x", "--hub", &hub.url(), "--token", token]);
     }
     hub.get(&format!("/.well-known/mercure?topic=a&authorization={bad}"));
+    let narrow = token(&["--publish", "other"]);
+    tidings(&["publish", "a", "x", "--hub", &hub.url(), "--token", &narrow]);
+    hub.get("/.well-known/mercure/subscriptions");
     let metrics = hub.get("/metrics").text();
     let mut log = hub.log_until("a token was refused");
     log.extend(hub.log_until("a token was refused"));
+    log.extend(hub.log_until("a token does not reach"));
+    log.extend(hub.log_until("who is subscribed is told to holders of tokens only"));
     let log = log.join("\n");
     assert!(log.contains("expired"), "{log}");
-    for secret in bad.split('.').chain(good.split('.')).chain([SECRET]) {
+    let parts = bad.split('.').chain(good.split('.')).chain(narrow.split('.'));
+    for secret in parts.chain([SECRET]) {
         assert!(!log.contains(secret) && !metrics.contains(secret), "{secret}: {log}");
     }
 }

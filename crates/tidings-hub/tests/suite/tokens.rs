@@ -323,7 +323,7 @@ fn a_bad_token_is_refused_also_where_none_is_needed() {
 }
 
 #[test]
-fn a_token_of_a_megabyte_or_of_ten_thousand_grants_costs_its_sender_the_connection() {
+fn a_token_of_a_megabyte_or_of_ten_thousand_grants_is_refused_and_harms_nobody_else() {
     on_both_lanes(with_keys, async |server| {
         let grants: Vec<_> = (0..10_000).map(|at| format!("https://a.test/{at}")).collect();
         let grants: Vec<_> = grants.iter().map(String::as_str).collect();
@@ -333,7 +333,9 @@ fn a_token_of_a_megabyte_or_of_ten_thousand_grants_costs_its_sender_the_connecti
             let request = stream("a").bearer(&token).bytes(server.address);
             let _ = connection.try_write(&request).await;
             let head = connection.try_head().await;
-            assert!(head.is_none_or(|head| head.status == 431), "{} bytes", token.len());
+            // A service of somebody's own may let larger heads through to the hub.
+            let is_refused = head.is_none_or(|head| matches!(head.status, 431 | 401));
+            assert!(is_refused, "{} bytes were taken", token.len());
         }
         server.subscribe("topic=a").await;
     });

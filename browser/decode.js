@@ -8,6 +8,8 @@ const LF = 10;
 const SPACE = 32;
 const COLON = 58;
 const LETTER_D = 100;
+const LETTER_E = 101;
+const LETTER_I = 105;
 
 /** Characters that an event may have, all of its lines together, unless the options say otherwise. */
 const EVENT_CHARACTERS_MAX = 16 * 1024 * 1024;
@@ -47,9 +49,8 @@ export class Decoder {
   #id;
   /** @type {[string, string][] | undefined} */
   #fields;
-  /** Characters in the lines of the event so far. */
-  #characters = 0;
-  #tooLarge = false;
+  /** Characters that the event may still have; below 0 it is too large. */
+  #room;
 
   /**
    * @param {DecoderSink} sink
@@ -60,7 +61,7 @@ export class Decoder {
   constructor(sink, { eventCharactersMax = EVENT_CHARACTERS_MAX, lastEventId = "" } = {}) {
     this.lastEventId = lastEventId;
     this.#sink = sink;
-    this.#charactersMax = eventCharactersMax;
+    this.#charactersMax = this.#room = eventCharactersMax;
   }
 
   /**
@@ -82,7 +83,8 @@ export class Decoder {
     let cr = text.indexOf("\r", start);
     while (lf >= 0 || cr >= 0) {
       const end = cr < 0 || (lf >= 0 && lf < cr) ? lf : cr;
-      this.#endLine(text, start, end);
+      if (this.#begun === "") this.#readLine(text, start, end);
+      else this.#endBegun(text.slice(start, end));
       start = end + 1;
       if (end === lf) {
         lf = text.indexOf("\n", start);
@@ -104,27 +106,22 @@ export class Decoder {
    * id does not count.
    */
   get isUnfinished() {
-    return this.#begun !== "" || this.#characters > 0;
+    return this.#begun !== "" || this.#room < this.#charactersMax;
   }
 
   /** @param {string} text of a line whose end has not come yet */
   #begin(text) {
     this.#begun += text;
-    if (this.#begun.length + this.#characters > this.#charactersMax) {
+    if (this.#begun.length > this.#room) {
       // A comment that is too long costs the event around it nothing.
-      if (this.#begun.charCodeAt(0) !== COLON) this.#tooLarge = true;
+      if (this.#begun.charCodeAt(0) !== COLON) this.#room = -1;
       this.#begun = this.#begun.slice(0, 1);
     }
   }
 
-  /**
-   * @param {string} text
-   * @param {number} start
-   * @param {number} end of the line, at its line break
-   */
-  #endLine(text, start, end) {
-    if (this.#begun === "") return this.#readLine(text, start, end);
-    const line = this.#begun + text.slice(start, end);
+  /** @param {string} rest of the line that has begun */
+  #endBegun(rest) {
+    const line = this.#begun + rest;
     this.#begun = "";
     this.#readLine(line, 0, line.length);
   }
@@ -132,25 +129,23 @@ export class Decoder {
   /**
    * @param {string} text
    * @param {number} start
-   * @param {number} end
+   * @param {number} end of the line, at its line break
    */
   #readLine(text, start, end) {
     if (start === end) return this.#endEvent();
     const first = text.charCodeAt(start);
     if (first === COLON) return this.#sink.onComment?.(text.slice(start + 1, end));
-    this.#characters += end - start;
-    if (this.#tooLarge || this.#characters > this.#charactersMax) {
-      this.#tooLarge = true;
-      return;
-    }
-    let colon = start + 4;
+    if ((this.#room -= end - start) < 0) return;
     // What streams consist of for the most part needs no look for the colon, and no name.
-    const isData = first === LETTER_D && text.startsWith("data:", start);
-    if (!isData) for (colon = start + 1; colon < end && text.charCodeAt(colon) !== COLON; ) colon += 1;
-    // One space after the colon is no part of the value. A line without a colon is a name alone.
-    const value = text.slice(text.charCodeAt(colon + 1) === SPACE ? colon + 2 : colon + 1, end);
-    if (isData) this.#addData(value);
-    else this.#readField(text.slice(start, colon), value);
+    if (first === LETTER_D && isData(text, start)) this.#addData(valueOf(text, start + 5, end));
+    else if (first === LETTER_I && text.startsWith("id:", start)) this.#readId(valueOf(text, start + 3, end));
+    else if (first === LETTER_E && isEvent(text, start)) this.#type = valueOf(text, start + 6, end);
+    else {
+      let colon = start;
+      while (colon < end && text.charCodeAt(colon) !== COLON) colon += 1;
+      // A line without a colon is a name alone.
+      this.#readField(text.slice(start, colon), valueOf(text, colon + 1, end));
+    }
   }
 
   /**
@@ -165,8 +160,7 @@ export class Decoder {
         this.#type = value;
         return;
       case "id":
-        if (!value.includes("\0")) this.#id = value;
-        return;
+        return this.#readId(value);
       case "retry":
         // ASCII digits and nothing else: `Number` alone would also take "+5", "0x5" and "".
         if (/^[0-9]+$/.test(value)) this.#sink.onRetry?.(Number(value));
@@ -174,6 +168,11 @@ export class Decoder {
       default:
         (this.#fields ??= []).push([name, value]);
     }
+  }
+
+  /** @param {string} value */
+  #readId(value) {
+    if (!value.includes("\0")) this.#id = value;
   }
 
   /** @param {string} value */
@@ -187,7 +186,7 @@ export class Decoder {
     if (id !== undefined) this.lastEventId = id;
     const fields = this.#fields;
     const type = this.#type || "message";
-    const tooLarge = this.#tooLarge;
+    const tooLarge = this.#room < 0;
     this.#clear();
     if (tooLarge) this.#sink.onDiscarded?.();
     else if (data !== undefined) this.#sink.onEvent({ type, data, lastEventId: this.lastEventId, id, fields });
@@ -198,7 +197,43 @@ export class Decoder {
     this.#type = "";
     this.#id = undefined;
     this.#fields = undefined;
-    this.#characters = 0;
-    this.#tooLarge = false;
+    this.#room = this.#charactersMax;
   }
+}
+
+/**
+ * What follows the colon. One space there is no part of it.
+ *
+ * @param {string} text
+ * @param {number} start after the colon
+ * @param {number} end of the line
+ */
+function valueOf(text, start, end) {
+  return text.slice(text.charCodeAt(start) === SPACE ? start + 1 : start, end);
+}
+
+// Looked at letter by letter: a call of `startsWith` takes as long as all the rest of a line.
+
+/**
+ * @param {string} text
+ * @param {number} at where a d is
+ * @returns {boolean} whether it is that of `data:`
+ */
+function isData(text, at) {
+  return text.charCodeAt(at + 4) === COLON && text.charCodeAt(at + 1) === 97 && text.charCodeAt(at + 2) === 116 && text.charCodeAt(at + 3) === 97;
+}
+
+/**
+ * @param {string} text
+ * @param {number} at where an e is
+ * @returns {boolean} whether it is that of `event:`
+ */
+function isEvent(text, at) {
+  return (
+    text.charCodeAt(at + 5) === COLON &&
+    text.charCodeAt(at + 1) === 118 &&
+    text.charCodeAt(at + 2) === 101 &&
+    text.charCodeAt(at + 3) === 110 &&
+    text.charCodeAt(at + 4) === 116
+  );
 }

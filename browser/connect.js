@@ -101,7 +101,12 @@ export async function connect({ url, method = "GET", body, headers: given, withC
     try {
       // A request that may not read the answer succeeds where only CORS stands in between.
       if (method !== "GET" || new URL(url).origin === location.origin) throw cause;
-      await ask({ mode: "no-cors", headers: {} });
+      const probe = new AbortController();
+      const end = () => probe.abort();
+      signal.addEventListener("abort", end);
+      await ask({ mode: "no-cors", headers: {}, signal: probe.signal });
+      // It would hold one of the browser's few connections.
+      end();
       // The server may have come back just now. If this fails once more, it is not the network.
       kind = await ask().then(() => kind, () => "cors");
     } catch {

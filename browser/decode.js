@@ -84,7 +84,11 @@ export class Decoder {
     while (lf >= 0 || cr >= 0) {
       const end = cr < 0 || (lf >= 0 && lf < cr) ? lf : cr;
       if (this.#begun === "") this.#readLine(text, start, end);
-      else this.#endBegun(text.slice(start, end));
+      else {
+        this.#begun += text.slice(start, end);
+        this.#readLine(this.#begun, 0, this.#begun.length);
+        this.#begun = "";
+      }
       start = end + 1;
       if (end === lf) {
         lf = text.indexOf("\n", start);
@@ -119,13 +123,6 @@ export class Decoder {
     }
   }
 
-  /** @param {string} rest of the line that has begun */
-  #endBegun(rest) {
-    const line = this.#begun + rest;
-    this.#begun = "";
-    this.#readLine(line, 0, line.length);
-  }
-
   /**
    * @param {string} text
    * @param {number} start
@@ -137,15 +134,16 @@ export class Decoder {
     if (first === COLON) return this.#sink.onComment?.(text.slice(start + 1, end));
     if ((this.#room -= end - start) < 0) return;
     // What streams consist of for the most part needs no look for the colon, and no name.
-    if (first === LETTER_D && isData(text, start)) this.#addData(valueOf(text, start + 5, end));
-    else if (first === LETTER_I && text.startsWith("id:", start)) this.#readId(valueOf(text, start + 3, end));
-    else if (first === LETTER_E && isEvent(text, start)) this.#type = valueOf(text, start + 6, end);
-    else {
-      let colon = start;
-      while (colon < end && text.charCodeAt(colon) !== COLON) colon += 1;
-      // A line without a colon is a name alone.
-      this.#readField(text.slice(start, colon), valueOf(text, colon + 1, end));
-    }
+    const known =
+      first === LETTER_D && isData(text, start) ? "data"
+      : first === LETTER_I && text.startsWith("id:", start) ? "id"
+      : first === LETTER_E && text.startsWith("event:", start) ? "event"
+      : "";
+    let colon = start + known.length;
+    if (!known) while (colon < end && text.charCodeAt(colon) !== COLON) colon += 1;
+    // One space after the colon is no part of the value. A line without a colon is a name alone.
+    const value = text.slice(text.charCodeAt(colon + 1) === SPACE ? colon + 2 : colon + 1, end);
+    this.#readField(known || text.slice(start, colon), value);
   }
 
   /**
@@ -155,12 +153,14 @@ export class Decoder {
   #readField(name, value) {
     switch (name) {
       case "data":
-        return this.#addData(value);
+        this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
+        return;
       case "event":
         this.#type = value;
         return;
       case "id":
-        return this.#readId(value);
+        if (!value.includes("\0")) this.#id = value;
+        return;
       case "retry":
         // ASCII digits and nothing else: `Number` alone would also take "+5", "0x5" and "".
         if (/^[0-9]+$/.test(value)) this.#sink.onRetry?.(Number(value));
@@ -170,70 +170,28 @@ export class Decoder {
     }
   }
 
-  /** @param {string} value */
-  #readId(value) {
-    if (!value.includes("\0")) this.#id = value;
-  }
-
-  /** @param {string} value */
-  #addData(value) {
-    this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
-  }
-
   #endEvent() {
     const data = this.#data;
     const id = this.#id;
-    if (id !== undefined) this.lastEventId = id;
     const fields = this.#fields;
     const type = this.#type || "message";
-    const tooLarge = this.#room < 0;
-    this.#clear();
-    if (tooLarge) this.#sink.onDiscarded?.();
+    const isTooLarge = this.#room < 0;
+    this.#data = this.#id = this.#fields = undefined;
+    this.#type = "";
+    this.#room = this.#charactersMax;
+    if (id !== undefined) this.lastEventId = id;
+    if (isTooLarge) this.#sink.onDiscarded?.();
     else if (data !== undefined) this.#sink.onEvent({ type, data, lastEventId: this.lastEventId, id, fields });
   }
-
-  #clear() {
-    this.#data = undefined;
-    this.#type = "";
-    this.#id = undefined;
-    this.#fields = undefined;
-    this.#room = this.#charactersMax;
-  }
 }
 
 /**
- * What follows the colon. One space there is no part of it.
+ * Letter by letter: a call of `startsWith` takes as long as all the rest of a short line.
  *
- * @param {string} text
- * @param {number} start after the colon
- * @param {number} end of the line
- */
-function valueOf(text, start, end) {
-  return text.slice(text.charCodeAt(start) === SPACE ? start + 1 : start, end);
-}
-
-// Looked at letter by letter: a call of `startsWith` takes as long as all the rest of a line.
-
-/**
  * @param {string} text
  * @param {number} at where a d is
  * @returns {boolean} whether it is that of `data:`
  */
 function isData(text, at) {
   return text.charCodeAt(at + 4) === COLON && text.charCodeAt(at + 1) === 97 && text.charCodeAt(at + 2) === 116 && text.charCodeAt(at + 3) === 97;
-}
-
-/**
- * @param {string} text
- * @param {number} at where an e is
- * @returns {boolean} whether it is that of `event:`
- */
-function isEvent(text, at) {
-  return (
-    text.charCodeAt(at + 5) === COLON &&
-    text.charCodeAt(at + 1) === 118 &&
-    text.charCodeAt(at + 2) === 101 &&
-    text.charCodeAt(at + 3) === 110 &&
-    text.charCodeAt(at + 4) === 116
-  );
 }

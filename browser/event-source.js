@@ -47,7 +47,7 @@ export class FetchEventSource extends EventTarget {
    */
   constructor(url, init = {}) {
     super();
-    if (arguments.length === 0) throw new TypeError("1 argument required, but only 0 present");
+    if (!arguments.length) throw new TypeError("no URL");
     const address = absolute(url);
     let origin = "";
     const error = () => this.dispatchEvent(new Event("error"));

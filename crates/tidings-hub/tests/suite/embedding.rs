@@ -210,7 +210,8 @@ async fn service() -> (Server, mpsc::Receiver<Sender>) {
         .expect("the system has threads");
     let listener = tidings_hub::listen(([127, 0, 0, 1], 0).into()).expect("the system has a port");
     let address = listener.local_addr().expect("a bound socket has an address");
-    let app = Router::new().route("/own", get(handler));
+    let panics = async || -> &'static str { panic!("as this test wants it") };
+    let app = Router::new().route("/own", get(handler)).route("/panics", get(panics));
     let serve = tidings_hub::serve(listener, hub.clone(), app);
     tokio::spawn(async move { serve.await.expect("the listener can be used") });
     let server = Server {
@@ -288,6 +289,25 @@ fn a_services_own_stream_waits_for_a_client_that_does_not_read() {
         let (all, _) = connection.rest().await;
         assert_eq!(all.matches("data: x").count(), sent);
         assert!(all.ends_with("0\r\n\r\n"));
+        server.hub.stop().await;
+    });
+}
+
+#[test]
+fn a_handler_that_panics_cuts_its_own_connection_and_no_other() {
+    runtime().block_on(async {
+        let (server, mut streams) = service().await;
+        let mut hubs_own = server.subscribe("topic=t").await;
+        let mut own = server.connect().await;
+        own.send(&Request::get("/own")).await;
+        let sender = streams.recv().await.unwrap();
+        let mut panics = server.connect().await;
+        panics.send(&Request::get("/panics")).await;
+        assert_eq!(panics.rest().await.0, "");
+        sender.send(Ok(Event::new("goes on"))).await.unwrap();
+        own.until(b"data: goes on\n\n").await;
+        server.tell("t", "too").await;
+        assert_eq!(hubs_own.event().await.data, "too");
         server.hub.stop().await;
     });
 }

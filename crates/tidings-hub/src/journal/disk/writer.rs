@@ -167,7 +167,9 @@ impl Writer {
                     self.shared.state.lock().looks += 1;
                 }
             }
-            is_any_left = self.trim((2 * updates).max(TRIM_UPDATES));
+            // Of what is only too old, the next look is early enough.
+            is_any_left = (is_time || is_any_left || self.classes.is_any_full(self.last.position))
+                && self.trim((2 * updates).max(TRIM_UPDATES));
             if self.last.position.number() - saved >= SAVE_UPDATES {
                 saved = self.last.position.number();
                 self.save();
@@ -235,7 +237,7 @@ impl Writer {
         requests: Vec<(Vec<Update>, Option<IdempotencyKey>)>,
     ) -> rusqlite::Result<Group> {
         let mut group = Group { records: Vec::new(), answers: Vec::new() };
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.begin()?;
         let age = self.clock.age();
         for (updates, key) in requests {
             if let Some(key) = &key {
@@ -268,8 +270,16 @@ impl Writer {
             }
             group.answers.push(Ok(Appended::new(ids)));
         }
-        self.connection.execute_batch("COMMIT")?;
+        self.commit()?;
         Ok(group)
+    }
+
+    fn begin(&self) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+    }
+
+    fn commit(&self) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("COMMIT")?.execute([]).map(drop)
     }
 
     fn look_up(&self, key: &IdempotencyKey) -> rusqlite::Result<Known> {
@@ -382,7 +392,7 @@ impl Writer {
     fn trim_some(&mut self, age: Duration, count: usize) -> rusqlite::Result<Option<bool>> {
         let before = self.classes.trimmed();
         self.set_synchronous(false)?;
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.begin()?;
         let gone = self.classes.trim(&self.connection, &self.identity, age, count)?;
         self.note(&gone)?;
         self.classes.save(&self.connection)?;
@@ -391,7 +401,7 @@ impl Writer {
         put(&self.connection, "trimmed_time", record::nanoseconds((self.now)()))?;
         let (first, oldest) = self.oldest()?;
         let gate = self.shared.gate.write();
-        self.connection.execute_batch("COMMIT")?;
+        self.commit()?;
         let mut state = self.shared.state.lock();
         for Gone { record, is_loss } in &gone {
             if *is_loss {
@@ -455,10 +465,9 @@ impl Writer {
 
     fn save(&mut self) {
         let saved = self
-            .connection
-            .execute_batch("BEGIN IMMEDIATE")
+            .begin()
             .and_then(|()| self.classes.save(&self.connection))
-            .and_then(|()| self.connection.execute_batch("COMMIT"));
+            .and_then(|()| self.commit());
         if let Err(error) = saved {
             self.give_up(&error);
         }

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use crate::command::{cargo, run};
+use crate::command::{cargo, command, run};
+use crate::setup;
+use crate::workspace::Workspace;
 
 /// What each of them reads from its environment; they have small counts without.
 const COUNTS: [(&str, &str); 4] = [
@@ -25,6 +27,22 @@ pub(crate) fn run_all() -> Result<()> {
             .args(["test", "--release", "--package", package, "--test", "suite", tests])
             .args(["--", "--nocapture"])
             .envs(COUNTS))?;
+    }
+    tab_faults()
+}
+
+/// What can happen to the tab that holds the connection of all, 20 times each.
+fn tab_faults() -> Result<()> {
+    let workspace = Workspace::load()?;
+    let browser = workspace.npm_packages.iter().filter(|package| package.name == "browser");
+    for package in browser {
+        run(cargo().args(["build", "--release", "--package", "tidings"]))?;
+        run(command("node")
+            .args(["--test", "test/share-faults.test.js"])
+            .current_dir(&package.folder)
+            .env("TIDINGS", workspace.target.join("release").join("tidings"))
+            .env("CHROMIUM", setup::chromium()?)
+            .env("TIDINGS_TAB_FAULTS", "20"))?;
     }
     Ok(())
 }

@@ -241,6 +241,8 @@ pub(crate) const RECENT_BYTES: u64 = 16 << 20;
 pub(crate) const APPENDS_WAITING: usize = 32_768;
 /// Updates of one group that the journal syncs at once.
 pub(crate) const GROUP_UPDATES: usize = bound(4096, 8);
+/// Entries of the journal's index of topics that are written at once.
+pub(crate) const INDEX_ENTRIES: usize = bound(512, 7);
 /// Threads that read the journal on disk.
 pub(crate) const JOURNAL_READERS: usize = 4;
 /// Reads that wait for one of them; who comes then waits for room.

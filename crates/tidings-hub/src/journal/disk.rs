@@ -6,6 +6,7 @@
 
 mod clock;
 mod file;
+mod index;
 mod inspect;
 mod query;
 mod readers;
@@ -29,6 +30,7 @@ pub use inspect::{JournalFile, Summary};
 
 use self::clock::Clock;
 use self::file::{Folder, Identity, position, take};
+use self::index::Index;
 use self::query::Which;
 use self::readers::Readers;
 use self::retain::Classes;
@@ -104,6 +106,7 @@ impl DiskJournal {
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)?;
         }
         let identity = Identity::read(&connection).map_err(failed)?;
+        let index = Index::load(&mut connection, &identity).map_err(failed)?;
         let mut rules = options.retention;
         let bounds = Retention { bytes: 1 << 30, ..Retention::default() };
         let all = |bounds| RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
@@ -128,6 +131,7 @@ impl DiskJournal {
             identity,
             shared: Arc::clone(&shared),
             classes,
+            index,
             clock,
             promise: options.promise,
             last,

@@ -15,6 +15,7 @@ use super::super::{AppendError, HubId, Position, Record, RevokedToken};
 use super::Promise;
 use super::clock::Clock;
 use super::file::{Folder, Identity, number, put};
+use super::index::Index;
 use super::record;
 use super::retain::{Classes, Gone};
 use super::revoked;
@@ -151,6 +152,7 @@ pub(super) struct Writer {
     pub(super) identity: Identity,
     pub(super) shared: Arc<Shared>,
     pub(super) classes: Classes,
+    pub(super) index: Index,
     pub(super) clock: Clock,
     pub(super) promise: Promise,
     pub(super) last: HubId,
@@ -211,7 +213,7 @@ impl Writer {
     }
 
     fn append(&mut self, group: Vec<Request>) {
-        let before = (self.last, self.classes.clone(), self.keys);
+        let before = (self.last, self.classes.clone(), self.keys, self.index.clone());
         let mut requests = Vec::new();
         let mut dones = Vec::new();
         for Request { updates, key, done } in group {
@@ -230,7 +232,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                (self.last, self.classes, self.keys) = before;
+                (self.last, self.classes, self.keys, self.index) = before;
                 self.give_up(&error);
                 let reason = reason(&error);
                 for done in dones {
@@ -303,6 +305,7 @@ impl Writer {
                 let class = self.classes.of(&record.update);
                 record::insert(&self.connection, &self.identity, &record, class, age)?;
                 self.classes.add(class, &record);
+                self.index.add(&self.identity, &record);
                 self.last = record.hub_id();
                 ids.push(record.id().clone());
                 group.records.push(record);
@@ -311,6 +314,9 @@ impl Writer {
                 self.remember(&key, &ids, age)?;
             }
             group.answers.push(Ok(Appended::new(ids)));
+        }
+        if self.index.is_due() {
+            self.index.write(&self.connection, self.last.position)?;
         }
         self.commit()?;
         Ok(group)
@@ -398,7 +404,7 @@ impl Writer {
     /// a power cut takes back is done again, so nobody waits for its sync.
     fn trim(&mut self, count: usize) -> bool {
         let age = self.clock.age();
-        let before = self.classes.clone();
+        let before = (self.classes.clone(), self.index.clone());
         let trimmed = self
             .classes
             .is_any_over(&self.connection, self.last.position, age)
@@ -412,7 +418,7 @@ impl Writer {
         match trimmed {
             Ok(trimmed) => trimmed.unwrap_or(false),
             Err(error) => {
-                self.classes = before;
+                (self.classes, self.index) = before;
                 self.give_up(&error);
                 // What is acknowledged next has to be as safe as ever.
                 if let Err(error) = self.set_synchronous(true) {
@@ -435,6 +441,8 @@ impl Writer {
         let before = self.classes.trimmed();
         self.set_synchronous(false)?;
         self.begin()?;
+        // An entry of what is deleted must not be written afterwards.
+        self.index.write(&self.connection, self.last.position)?;
         let gone = self.classes.trim(&self.connection, &self.identity, age, count)?;
         self.note(&gone)?;
         self.classes.save(&self.connection)?;

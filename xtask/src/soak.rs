@@ -2,14 +2,17 @@
 
 use anyhow::Result;
 
-use crate::command::{cargo, run};
+use crate::command::{cargo, command, run};
+use crate::setup;
+use crate::workspace::Workspace;
 
 /// What each of them reads from its environment; they have small counts without.
-const COUNTS: [(&str, &str); 3] = [
+const COUNTS: [(&str, &str); 4] = [
     ("TIDINGS_POWER_CUTS", "10000"),
     ("TIDINGS_KILLS", "100"),
     // Longer than three heartbeats of the default 15 s, after which the kernel gives up.
     ("TIDINGS_STILL_SECONDS", "50"),
+    ("TIDINGS_JOINS", "10000"),
 ];
 
 /// Runs them all, optimised, with what they count shown.
@@ -17,11 +20,29 @@ const COUNTS: [(&str, &str); 3] = [
 /// # Errors
 /// If one of them fails.
 pub(crate) fn run_all() -> Result<()> {
-    for (package, tests) in [("tidings-hub", "power_cut"), ("tidings", "durability")] {
+    for (package, tests) in
+        [("tidings-hub", "power_cut"), ("tidings-hub", "presence"), ("tidings", "durability")]
+    {
         run(cargo()
             .args(["test", "--release", "--package", package, "--test", "suite", tests])
             .args(["--", "--nocapture"])
             .envs(COUNTS))?;
+    }
+    tab_faults()
+}
+
+/// What can happen to the tab that holds the connection of all, 20 times each.
+fn tab_faults() -> Result<()> {
+    let workspace = Workspace::load()?;
+    let browser = workspace.npm_packages.iter().filter(|package| package.name == "browser");
+    for package in browser {
+        run(cargo().args(["build", "--release", "--package", "tidings"]))?;
+        run(command("node")
+            .args(["--test", "test/share-faults.test.js"])
+            .current_dir(&package.folder)
+            .env("TIDINGS", workspace.target.join("release").join("tidings"))
+            .env("CHROMIUM", setup::chromium()?)
+            .env("TIDINGS_TAB_FAULTS", "20"))?;
     }
     Ok(())
 }

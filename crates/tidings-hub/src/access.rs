@@ -141,6 +141,10 @@ impl TokenId {
     pub(crate) fn named(id: &str) -> Self {
         Self(format!("jti:{id}").into())
     }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What somebody wants to do with a token.

@@ -217,10 +217,31 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Where the journal begins and ends now. Never waits.
     fn edges(&self) -> Edges;
 
+    /// Keeps beside the updates that a token was revoked. The future ends when that is as safe
+    /// as an update. A journal that does not outlive the process has nothing to do.
+    fn revoke(&self, _token: RevokedToken) -> Pending<'_, Result<(), AppendError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// The tokens of which that was kept, in the order in which they were revoked. At most
+    /// 100,000 have to be kept, and those no longer that have ended since.
+    fn revoked(&self) -> Vec<RevokedToken> {
+        Vec::new()
+    }
+
     /// Whether it still does what it is there for, or has failed for good.
     fn is_running(&self) -> bool {
         true
     }
+}
+
+/// A token that is good no more, though it has not expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedToken {
+    /// What it is known by: `jti:` and its own id, or `sha256:` and its hash.
+    pub name: String,
+    /// When it ends by itself, to the second, where that is known.
+    pub until: Option<SystemTime>,
 }
 
 /// A reader of the tail, and how far it has come.

@@ -113,10 +113,7 @@ pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Respons
                 _ => Reason::Invalid,
             };
             hub.metrics().publish_refused(reason);
-            let status = refusal.status().as_u16();
-            let detail = refusal.unquoted();
-            tracing::debug!(status, ?reason, detail, trace, "publish refused");
-            format.refuse(refusal)
+            format.refuse(refusal.of_trace(trace))
         }
     }
 }

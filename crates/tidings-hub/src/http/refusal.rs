@@ -11,11 +11,12 @@ pub(super) struct Refusal {
     status: StatusCode,
     detail: String,
     header: Option<(header::HeaderName, HeaderValue)>,
+    trace: Option<String>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), header: None }
+        Self { status, detail: detail.into(), header: None, trace: None }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -35,13 +36,20 @@ impl Refusal {
         self
     }
 
+    /// Names the trace that the request is part of, for the log.
+    #[must_use]
+    pub(super) fn of_trace(mut self, trace: Option<String>) -> Self {
+        self.trace = trace;
+        self
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
 
     /// What was wrong, for the log: without what it quotes of the request, which may be a
     /// payload.
-    pub(super) fn unquoted(&self) -> String {
+    fn unquoted(&self) -> String {
         let is_quote = |c: char| matches!(c, '"' | '`');
         match (self.detail.find(is_quote), self.detail.rfind(is_quote)) {
             (Some(first), Some(last)) if first < last => {
@@ -64,6 +72,8 @@ impl Refusal {
     }
 
     fn respond(self, content_type: &'static str, body: String) -> Response {
+        let (status, reason, trace) = (self.status.as_u16(), self.unquoted(), &self.trace);
+        tracing::debug!(status, reason, trace, "a request was refused");
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

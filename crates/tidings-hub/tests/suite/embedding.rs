@@ -6,15 +6,16 @@ use axum::Router;
 use axum::routing::get;
 use futures_core::Stream;
 use http::request::Parts;
+use serde_json::{Value, json};
 use tidings_hub::{
-    Access, Authorize, Authorizing, Hub, MemoryJournal, Permissions, Retention, Rights, Selectors,
-    Since, SubscribeError, Update,
+    Access, Authorize, Authorizing, Hub, MemoryJournal, Permissions, Retention, Rights, Selector,
+    Selectors, Since, SubscribeError, Update,
 };
 use tidings_server::EventStream;
 use tidings_sse::Event;
 use tokio::sync::mpsc;
 
-use crate::client::{HUB, Request};
+use crate::client::{HUB, Request, encoded};
 use crate::server::{Server, becomes, on_both_lanes, open, runtime};
 
 fn update(n: usize) -> Update {
@@ -129,6 +130,47 @@ fn a_callback_says_who_may_publish_what_and_who_may_subscribe() {
         let mut stream = server.open(subscribe("reader")).await;
         server.ask(publish("writer", "theirs&data=x")).await.id();
         assert_eq!(stream.event().await.data, "x");
+    });
+}
+
+#[test]
+fn a_callback_says_who_may_see_who_is_subscribed_and_end_it() {
+    const LIST: &str = "/.well-known/mercure/subscriptions";
+    let paths = || Selectors::new([Selector::template(&format!("{LIST}{{/t,s}}")).expect("one")]);
+    let by_name = move |request: &Parts| {
+        let none = Permissions::none();
+        match request.headers.get("x-user").map(|name| name.as_bytes()) {
+            Some(b"watcher") => none.subscribe(Rights::Granted(paths().expect("one"))),
+            Some(b"guard") => none.publish(paths().expect("one")),
+            Some(b"reader") => none.subscribe(Rights::Public).payload(json!({ "user": 5 })),
+            _ => none,
+        }
+    };
+    let build = move || open().authorize(by_name).presence_events(true);
+    on_both_lanes(build, async |server| {
+        let as_user = |request: Request, user: &str| request.header("x-user", user);
+        let get = |path: &str, user: &str| as_user(Request::get(path), user);
+        let all = encoded(&format!("{LIST}/{{t}}/{{s}}"));
+        let mut watch = server.open(get(&format!("{HUB}?topic={all}"), "watcher")).await;
+        let mut stream = server.open(get(&format!("{HUB}?topic=theirs"), "reader")).await;
+        let told = loop {
+            let told: Value = serde_json::from_str(&watch.event().await.data).expect("JSON");
+            if told["topic"] == "theirs" {
+                break told;
+            }
+        };
+        assert_eq!((&told["active"], &told["payload"]), (&json!(true), &json!({ "user": 5 })));
+        for user in ["reader", "nobody"] {
+            let answer = server.ask(get(LIST, user)).await;
+            assert_eq!((answer.status(), answer.header("www-authenticate")), (403, None));
+        }
+        let path = told["id"].as_str().expect("a path");
+        let list = server.ask(get(&format!("{LIST}/theirs"), "watcher")).await.json();
+        assert_eq!(list["subscriptions"][0]["id"], path);
+        let end = |user: &str| as_user(Request::new("DELETE", path), user);
+        assert_eq!(server.ask(end("watcher")).await.status(), 403);
+        assert_eq!(server.ask(end("guard")).await.status(), 204);
+        stream.rest().await.pop().expect("a notice").notice("revoked");
     });
 }
 

@@ -104,7 +104,7 @@ fn check(format: &str, read: fn(&str) -> Option<Line>) {
         routed.iter().map(|line| line.field("feeds").parse::<usize>().unwrap()).sum();
     assert!(routed.len() == 2 && (1..=2).contains(&feeds), "once for each shard: {log:#?}");
     // A publish that was refused, by its trace.
-    assert!(lines.iter().any(|line| line.is("publish refused", "trace", TRACE)), "{log:#?}");
+    assert!(lines.iter().any(|line| line.is("a request was refused", "trace", TRACE)), "{log:#?}");
     let of_trace = |line: &&Line| line.fields.contains_key("trace");
     assert_eq!(lines.iter().filter(of_trace).count(), 2, "{log:#?}");
 }
@@ -146,7 +146,7 @@ fn no_payload_is_in_the_log_however_much_is_logged() {
     assert_eq!(stream.event().data, "the-data");
     drop(stream);
     let log = hub.log_until("stream closed").join("\n");
-    assert_eq!(log.matches("publish refused").count(), 5, "{log}");
+    assert_eq!(log.matches("a request was refused").count(), 5, "{log}");
     for payload in PAYLOADS {
         assert!(!log.contains(payload), "{payload}: {log}");
     }

@@ -65,6 +65,11 @@ pub(super) const LAYOUT: &str = "
     CREATE INDEX keys_age ON keys (age);
 ";
 
+/// Files that were made before tokens could be revoked for longer than a process lives have no
+/// such table.
+const REVOKED: &str =
+    "CREATE TABLE IF NOT EXISTS revoked (token TEXT NOT NULL UNIQUE, until INTEGER) STRICT";
+
 /// A folder with a journal in it, held against every other process that would write to it.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -164,10 +169,11 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
 /// Makes the tables, all or none of them, in a file that is new.
 fn lay_out(connection: &mut Connection) -> rusqlite::Result<()> {
     if format(connection)? != 0 {
-        return Ok(());
+        return connection.execute_batch(REVOKED);
     }
     let transaction = connection.transaction()?;
     transaction.execute_batch(LAYOUT)?;
+    transaction.execute_batch(REVOKED)?;
     let [first, second] = Keys::random().secret();
     let epoch = Epoch::random();
     put(&transaction, "epoch", epoch.number())?;

@@ -35,9 +35,6 @@ pub(crate) fn restart_twice(streams: u32, drain: &str) -> Result<()> {
         let of = |name: &str| one.result[name].to_string();
         format!("{}, {}, {}", of("lost"), of("duplicates"), of("out_of_order"))
     });
-    row("CPU of the new hub until its end, per return", |one| {
-        format!("{:.0} µs", one.cpu as f64 / 1000.0 / one.of("returns").max(1.0))
-    });
     if killed.lost()? + drained.lost()? > 0 {
         bail!("updates were lost");
     }
@@ -47,7 +44,6 @@ pub(crate) fn restart_twice(streams: u32, drain: &str) -> Result<()> {
 struct Outcome {
     /// From the signal to a new hub that listens.
     away: Duration,
-    cpu: u64,
     result: Value,
 }
 
@@ -85,10 +81,9 @@ fn restart(streams: u32, drain: &str, how: &str) -> Result<Outcome> {
     let away = gone.elapsed();
     let new = Servers::new(url, vec![new]);
     let result = load.finish()?;
-    let cpu = new.cpu();
     drop(new);
     let _ = std::fs::remove_dir_all(&folder);
-    Ok(Outcome { away, cpu, result })
+    Ok(Outcome { away, result })
 }
 
 fn drain_seconds(drain: &str) -> Result<u32> {

@@ -9,14 +9,14 @@ use serde_json::json;
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
-    detail: String,
+    detail: Box<str>,
     header: Option<(header::HeaderName, HeaderValue)>,
-    trace: Option<String>,
+    trace: Option<Box<str>>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), header: None, trace: None }
+        Self { status, detail: detail.into().into_boxed_str(), header: None, trace: None }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -39,7 +39,7 @@ impl Refusal {
     /// Names the trace that the request is part of, for the log.
     #[must_use]
     pub(super) fn of_trace(mut self, trace: Option<String>) -> Self {
-        self.trace = trace;
+        self.trace = trace.map(String::into_boxed_str);
         self
     }
 
@@ -55,7 +55,7 @@ impl Refusal {
             (Some(first), Some(last)) if first < last => {
                 format!("{}…{}", &self.detail[..first], &self.detail[last + 1..])
             }
-            _ => self.detail.clone(),
+            _ => self.detail.to_string(),
         }
     }
 

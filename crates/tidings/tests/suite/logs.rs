@@ -101,7 +101,7 @@ fn check(format: &str, read: fn(&str) -> Option<Line>) {
     assert_eq!((taken.field("trace"), taken.field("count")), (TRACE, "1"));
     let routed = of_update("update routed");
     let feeds: usize =
-        routed.iter().map(|line| line.field("feeds").parse::<usize>().unwrap()).sum();
+        routed.iter().map(|line| line.field("feeds").parse::<usize>().expect("a number")).sum();
     assert!(routed.len() == 2 && (1..=2).contains(&feeds), "once for each shard: {log:#?}");
     // A publish that was refused, by its trace.
     assert!(lines.iter().any(|line| line.is("a request was refused", "trace", TRACE)), "{log:#?}");

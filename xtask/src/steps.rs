@@ -133,10 +133,12 @@ pub(crate) const ALL: &[Step] = &[
         name: "unit",
         group: "rust",
         what: "the crates' own tests, with all features",
-        needs: &[],
-        run: |_, tally| {
+        needs: &[Need::NatsServers],
+        run: |workspace, tally| {
             passed(run_counted(
-                cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast"]),
+                cargo()
+                    .args(["test", "--workspace", "--all-features", "--no-fail-fast"])
+                    .envs(setup::nats_servers(workspace)),
                 tally,
             ))
         },
@@ -145,7 +147,7 @@ pub(crate) const ALL: &[Step] = &[
         name: "bare",
         group: "rust",
         what: "the same with no features, for the crates that have any",
-        needs: &[],
+        needs: &[Need::NatsServers],
         run: bare,
     },
     Step {
@@ -222,7 +224,8 @@ fn bare(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
         return Ok(Outcome::Skipped("no crate has features".to_owned()));
     }
     let mut test = cargo();
-    test.args(["test", "--no-default-features", "--no-fail-fast"]);
+    test.args(["test", "--no-default-features", "--no-fail-fast"])
+        .envs(setup::nats_servers(workspace));
     for name in &workspace.with_features {
         test.args(["--package", name]);
     }

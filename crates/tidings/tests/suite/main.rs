@@ -4,12 +4,16 @@
 mod answers;
 mod checker;
 mod hub;
+mod network;
+#[path = "../../../tidings-hub/tests/nats/mod.rs"]
+mod nats;
 mod wire;
 
 mod bad_requests;
 mod bench;
 mod check;
 mod client_commands;
+mod cluster;
 mod comings_and_goings;
 mod descriptors;
 mod durability;

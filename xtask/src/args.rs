@@ -9,7 +9,7 @@ Usage: cargo xtask COMMAND
 
   test [STEP|GROUP]…   install what is missing, then run all steps, or only those named
   test --list          the steps and their groups
-  setup                only install what the steps need
+  setup [STEP|GROUP]…  only install what the steps need, or those named
   bench --bench-dir PATH [-- OPTIONS]
                        build the release binary and run PATH/bench.py against it;
                        OPTIONS go to bench.py, in place of a short default run
@@ -30,7 +30,8 @@ packages that are missing (apt-get, as root or through sudo).
 pub(crate) enum Invocation {
     Help,
     List,
-    Setup,
+    /// Everything, where no step is named.
+    Setup(Vec<&'static Step>),
     /// The steps in the order they run in, whatever order they were named in.
     Test(Vec<&'static Step>),
     Bench {
@@ -53,10 +54,8 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
     match command {
         "help" | "--help" | "-h" => Ok(Invocation::Help),
         "test" => test(rest),
-        "setup" => match rest.first() {
-            None => Ok(Invocation::Setup),
-            Some(extra) => Err(format!("setup takes no argument, not even {extra:?}")),
-        },
+        "setup" if rest.is_empty() => Ok(Invocation::Setup(Vec::new())),
+        "setup" => chosen(rest).map(Invocation::Setup),
         "bench" => bench(rest),
         "soak" => match rest.first() {
             None => Ok(Invocation::Soak),
@@ -70,13 +69,18 @@ fn test(names: &[String]) -> Result<Invocation, String> {
     if names.iter().any(|name| name == "--list") {
         return Ok(Invocation::List);
     }
+    chosen(names).map(Invocation::Test)
+}
+
+/// The steps of these names, or all where there are none, in the order they run in.
+fn chosen(names: &[String]) -> Result<Vec<&'static Step>, String> {
     if let Some(unknown) = names.iter().find(|name| !steps::ALL.iter().any(|step| step.is(name))) {
         return Err(format!(
             "there is no step or group {unknown:?}; cargo xtask test --list has them"
         ));
     }
     let chosen = |step: &&Step| names.is_empty() || names.iter().any(|name| step.is(name));
-    Ok(Invocation::Test(steps::ALL.iter().filter(chosen).collect()))
+    Ok(steps::ALL.iter().filter(chosen).collect())
 }
 
 fn bench(args: &[String]) -> Result<Invocation, String> {

@@ -41,7 +41,11 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
     match invocation {
         Invocation::Help => println!("{}", args::HELP),
         Invocation::List => print!("{}", steps::list()),
-        Invocation::Setup => setup::everything(&Workspace::load()?)?,
+        Invocation::Setup(steps) if steps.is_empty() => setup::everything(&Workspace::load()?)?,
+        Invocation::Setup(steps) => {
+            let needs: Vec<_> = steps.iter().flat_map(|step| step.needs).copied().collect();
+            setup::install(&needs, &Workspace::load()?)?;
+        }
         Invocation::BenchJournal { options } => bench::journal(&Workspace::load()?, &options)?,
         Invocation::Soak => soak::run_all()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,

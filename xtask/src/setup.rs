@@ -165,6 +165,9 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         (needs_python, has("python3"), "python3"),
         // Debian keeps what makes a virtual environment in a package of its own.
         (needs_python, python_has("ensurepip"), "python3-venv"),
+        // Tests of several hubs cut them off from each other, and give them wrong clocks.
+        (needs.contains(&Need::NatsServers), has("ip"), "iproute2"),
+        (needs.contains(&Need::NatsServers), has("faketime"), "faketime"),
         (needs.contains(&Need::Packages), has("node"), "nodejs"),
         (needs.contains(&Need::Packages), has("npm"), "npm"),
         (needs.contains(&Need::Java), has("javac"), "default-jdk-headless"),

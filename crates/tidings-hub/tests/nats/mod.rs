@@ -132,7 +132,8 @@ impl Nats {
 
     /// The servers as a hub is told them.
     pub fn url(&self) -> String {
-        let all: Vec<_> = self.servers.iter().map(|one| format!("nats://{}", one.clients)).collect();
+        let all: Vec<_> =
+            self.servers.iter().map(|one| format!("nats://{}", one.clients)).collect();
         all.join(",")
     }
 

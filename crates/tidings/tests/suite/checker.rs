@@ -374,7 +374,11 @@ impl Checker {
 
 impl Had {
     /// Nothing is missing, doubled or out of order but what was told.
-    fn is_what_was_asked_for(&self, index: usize, journals: &BTreeMap<String, Vec<(Place, String)>>) {
+    fn is_what_was_asked_for(
+        &self,
+        index: usize,
+        journals: &BTreeMap<String, Vec<(Place, String)>>,
+    ) {
         let wanted = |data: &String| {
             data == "end"
                 || data.split('.').next().is_some_and(|publisher| {

@@ -185,7 +185,10 @@ fn machines_that_are_cut_off_lose_nothing() {
                 .args([TIDINGS, "serve", "--listen", &listen, "--journal", &nats.url()])
                 .args(["--heartbeat", "1s", "--nats-publish-wait", "2s"])
                 .args(["--anonymous-publish", "--anonymous-subscribe"])
-                .args(["--admin-listen", &SocketAddr::from((machine.address(Side::Outer), 9081)).to_string()]);
+                .args([
+                    "--admin-listen",
+                    &SocketAddr::from((machine.address(Side::Outer), 9081)).to_string(),
+                ]);
             Hub::run(command)
         })
         .collect();
@@ -398,7 +401,8 @@ fn clocks_of_hubs_that_are_wrong_and_step_change_nothing() {
 #[test]
 fn a_server_that_is_too_old_is_refused_with_the_reason() {
     let nats = Nats::old();
-    let ended = crate::hub::tidings(&["serve", "--listen", "127.0.0.1:0", "--journal", &nats.url()]);
+    let ended =
+        crate::hub::tidings(&["serve", "--listen", "127.0.0.1:0", "--journal", &nats.url()]);
     assert_eq!(ended.code, Some(1), "{}", ended.error);
     assert!(ended.error.contains("2.11.11"), "{}", ended.error);
     assert!(ended.error.contains("2.12"), "{}", ended.error);

@@ -4,9 +4,9 @@
 mod answers;
 mod checker;
 mod hub;
-mod network;
 #[path = "../../../tidings-hub/tests/nats/mod.rs"]
 mod nats;
+mod network;
 mod wire;
 
 mod bad_requests;

@@ -15,10 +15,8 @@ pub(crate) fn is_inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
-    let namespaces = [
-        &["--net", "--mount"][..],
-        &["--user", "--map-root-user", "--net", "--mount"][..],
-    ];
+    let namespaces =
+        [&["--net", "--mount"][..], &["--user", "--map-root-user", "--net", "--mount"][..]];
     // Names of network namespaces are files in /run/netns.
     let begin = "mount -t tmpfs none /run && mkdir /run/netns && ip link set lo up && \
                  ip link add trial type bridge && ip link del trial";

@@ -16,8 +16,11 @@ Usage: cargo xtask COMMAND
   bench journal [-- OPTIONS]
                        build the release binary and measure its journal on disk beside a bare
                        store; `-- --help` has the options
+  bench nats [-- OPTIONS]
+                       the same for its journal on NATS JetStream, beside JetStream itself
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
-                       times and held for longer than every limit
+                       times and held for longer than every limit, and ten rounds of what may
+                       happen to a cluster
   help                 this text
 
 Nothing is installed outside the target folder, e2e/node_modules and the like, but for Debian
@@ -38,7 +41,9 @@ pub(crate) enum Invocation {
         bench_dir: PathBuf,
         options: Vec<String>,
     },
-    BenchJournal {
+    /// One of the benchmarks of the hub's crate, by its name.
+    BenchHub {
+        name: String,
         options: Vec<String>,
     },
     Soak,
@@ -83,6 +88,9 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Step>, String> {
     Ok(steps::ALL.iter().filter(chosen).collect())
 }
 
+/// Benchmarks of the hub's crate.
+const HUB_BENCHES: [&str; 2] = ["journal", "nats"];
+
 fn bench(args: &[String]) -> Result<Invocation, String> {
     let (own, options) = match args.iter().position(|arg| arg == "--") {
         Some(at) => (&args[..at], &args[at + 1..]),
@@ -92,8 +100,13 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
         [flag, path] if flag == "--bench-dir" => {
             Ok(Invocation::Bench { bench_dir: path.into(), options: options.to_vec() })
         }
-        [what] if what == "journal" => Ok(Invocation::BenchJournal { options: options.to_vec() }),
-        _ => Err("bench needs --bench-dir PATH, the folder of bench.py, or `journal`".to_owned()),
+        [what] if HUB_BENCHES.contains(&what.as_str()) => {
+            Ok(Invocation::BenchHub { name: what.clone(), options: options.to_vec() })
+        }
+        _ => {
+            let names = HUB_BENCHES.join("` or `");
+            Err(format!("bench needs --bench-dir PATH, the folder of bench.py, or `{names}`"))
+        }
     }
 }
 

@@ -46,8 +46,8 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
             let needs: Vec<_> = steps.iter().flat_map(|step| step.needs).copied().collect();
             setup::install(&needs, &Workspace::load()?)?;
         }
-        Invocation::BenchJournal { options } => bench::journal(&Workspace::load()?, &options)?,
-        Invocation::Soak => soak::run_all()?,
+        Invocation::BenchHub { name, options } => bench::hub(&Workspace::load()?, &name, &options)?,
+        Invocation::Soak => soak::run_all(&Workspace::load()?)?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,
         Invocation::Bench { bench_dir, options } => {
             bench::run(&Workspace::load()?, &bench_dir, &options)?;

@@ -3,25 +3,34 @@
 use anyhow::Result;
 
 use crate::command::{cargo, run};
+use crate::setup::{self, Need};
+use crate::workspace::Workspace;
 
 /// What each of them reads from its environment; they have small counts without.
-const COUNTS: [(&str, &str); 3] = [
+const COUNTS: [(&str, &str); 6] = [
     ("TIDINGS_POWER_CUTS", "10000"),
     ("TIDINGS_KILLS", "100"),
     // Longer than three heartbeats of the default 15 s, after which the kernel gives up.
     ("TIDINGS_STILL_SECONDS", "50"),
+    ("TIDINGS_CLUSTER_ROUNDS", "10"),
+    // Longer than publishes wait by default, connections live without an answer, and elections take.
+    ("TIDINGS_CLUSTER_STILL_SECONDS", "15"),
+    ("TIDINGS_MUST_PARTITION", "1"),
 ];
 
 /// Runs them all, optimised, with what they count shown.
 ///
 /// # Errors
 /// If one of them fails.
-pub(crate) fn run_all() -> Result<()> {
-    for (package, tests) in [("tidings-hub", "power_cut"), ("tidings", "durability")] {
+pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
+    setup::install(&[Need::NatsServers], workspace)?;
+    let all = [("tidings-hub", "power_cut"), ("tidings", "durability"), ("tidings", "cluster")];
+    for (package, tests) in all {
         run(cargo()
             .args(["test", "--release", "--package", package, "--test", "suite", tests])
             .args(["--", "--nocapture"])
-            .envs(COUNTS))?;
+            .envs(COUNTS)
+            .envs(setup::nats_servers(workspace)))?;
     }
     Ok(())
 }

@@ -144,16 +144,26 @@ impl Publisher {
     pub fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).expect("the hub accepts");
         socket.set_nodelay(true).expect("an open socket");
-        Self { socket, request: String::new(), answer: vec![0; 4096] }
+        Self { socket, request: String::new(), answer: vec![0; 256 << 10] }
     }
 
+    /// One update, about the topic of this number.
     pub fn publish(&mut self, number: u64) {
         let body = format!("topic={}&data={}", topic(number), "x".repeat(DATA_BYTES));
+        self.exchange("application/x-www-form-urlencoded", &body);
+    }
+
+    /// A line of JSON for each update.
+    pub fn publish_batch(&mut self, lines: &str) {
+        self.exchange("application/x-ndjson", lines);
+    }
+
+    fn exchange(&mut self, content_type: &str, body: &str) {
         self.request.clear();
         let _ = write!(
             self.request,
             "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n\
-             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+             content-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         self.socket.write_all(self.request.as_bytes()).expect("the hub reads");

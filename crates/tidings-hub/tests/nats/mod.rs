@@ -25,6 +25,15 @@ pub struct Nats {
     servers: Vec<Server>,
 }
 
+/// Further lines of configuration.
+#[derive(Clone, Copy, Default)]
+pub struct Settings<'a> {
+    /// As `max_payload: 4K`.
+    pub server: &'a str,
+    /// As `sync_interval: always`.
+    pub jetstream: &'a str,
+}
+
 /// Where a server runs.
 pub struct Place {
     pub address: IpAddr,
@@ -54,32 +63,37 @@ struct Server {
 impl Nats {
     /// One server.
     pub fn one() -> Self {
-        Self::start_all(&program("NATS_SERVER", "nats-server"), vec![Place::of_its_own()], "")
+        Self::one_with(Settings::default())
     }
 
     /// One server that is too old for the hub.
     pub fn old() -> Self {
         let program = program("NATS_SERVER_OLD", "nats-server-old");
-        Self::start_all(&program, vec![Place::of_its_own()], "")
+        Self::start_all(&program, vec![Place::of_its_own()], Settings::default())
     }
 
     /// A cluster of three.
     pub fn cluster() -> Self {
-        Self::cluster_at((0..3).map(|_| Place::of_its_own()).collect(), "")
+        Self::cluster_with(Settings::default())
+    }
+
+    /// A cluster of three with further lines of configuration.
+    pub fn cluster_with(settings: Settings<'_>) -> Self {
+        Self::cluster_at((0..3).map(|_| Place::of_its_own()).collect(), settings)
     }
 
     /// A cluster in these places, with further lines of configuration.
-    pub fn cluster_at(places: Vec<Place>, settings: &str) -> Self {
+    pub fn cluster_at(places: Vec<Place>, settings: Settings<'_>) -> Self {
         Self::start_all(&program("NATS_SERVER", "nats-server"), places, settings)
     }
 
     /// One server with further lines of configuration.
-    pub fn one_with(settings: &str) -> Self {
+    pub fn one_with(settings: Settings<'_>) -> Self {
         let program = program("NATS_SERVER", "nats-server");
         Self::start_all(&program, vec![Place::of_its_own()], settings)
     }
 
-    fn start_all(program: &Path, places: Vec<Place>, settings: &str) -> Self {
+    fn start_all(program: &Path, places: Vec<Place>, settings: Settings<'_>) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -98,8 +112,9 @@ impl Nats {
             let store = folder.join(&name);
             let mut text = format!(
                 "server_name: {name}\nlisten: \"{address}:{clients}\"\nhttp: \"{address}:{monitor}\"\n\
-                 jetstream {{ store_dir: {store:?}, max_memory_store: 256M, max_file_store: 8G }}\n\
-                 {settings}\n"
+                 jetstream {{\n store_dir: {store:?}\n max_memory_store: 256M\n \
+                 max_file_store: 8G\n {}\n}}\n{}\n",
+                settings.jetstream, settings.server
             );
             if places.len() > 1 {
                 let routes = routes.join(", ");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::checker::{Checker, Plan};
 use crate::hub::{Hub, TIDINGS, eventually};
-use crate::nats::{Nats, Place};
+use crate::nats::{Nats, Place, Settings};
 use crate::network::{self, Machine, Side};
 use crate::wire::Stream;
 
@@ -68,7 +68,7 @@ fn plan() -> Plan {
 
 /// How often each fault happens: soak runs ask for more than fits every run of the tests.
 fn rounds() -> usize {
-    std::env::var("TIDINGS_ROUNDS").map_or(1, |count| count.parse().expect("a number"))
+    std::env::var("TIDINGS_CLUSTER_ROUNDS").map_or(1, |count| count.parse().expect("a number"))
 }
 
 /// How long something stands still beyond the time that makes a difference.
@@ -144,7 +144,10 @@ fn hubs_that_are_killed_replaced_or_stand_still_lose_nothing() {
 
 #[test]
 fn a_hub_that_the_servers_give_up_as_a_slow_consumer_loses_nothing() {
-    let nats = Nats::one_with("write_deadline: \"300ms\"\nmax_pending: 64K");
+    let nats = Nats::one_with(Settings {
+        server: "write_deadline: \"300ms\"\nmax_pending: 64K",
+        ..Settings::default()
+    });
     let url = nats.url();
     let hubs = Hubs::on(&url, &[]);
     let plan = Plan { padding: 50_000, subscribers: 6, ..plan() };
@@ -173,7 +176,7 @@ fn machines_that_are_cut_off_lose_nothing() {
         .iter()
         .map(|one| Place { address: one.address(Side::Inner), prefix: one.prefix() })
         .collect();
-    let nats = Nats::cluster_at(places, "");
+    let nats = Nats::cluster_at(places, Settings::default());
     let hubs: Vec<_> = machines
         .iter()
         .map(|machine| {

@@ -4,8 +4,10 @@
 mod answers;
 mod checker;
 mod hub;
+#[cfg(feature = "nats")]
 #[path = "../../../tidings-hub/tests/nats/mod.rs"]
 mod nats;
+#[cfg(feature = "nats")]
 mod network;
 mod wire;
 
@@ -13,6 +15,7 @@ mod bad_requests;
 mod bench;
 mod check;
 mod client_commands;
+#[cfg(feature = "nats")]
 mod cluster;
 mod comings_and_goings;
 mod descriptors;

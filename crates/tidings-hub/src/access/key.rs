@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents, VerificationAlgorithm};
 use jsonwebtoken as jwt;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 
@@ -163,10 +164,10 @@ impl Key {
             }
         }
         // A key that the library cannot use would make every token's signature a wrong one.
-        match jwt::crypto::verify("", b"", &decoding, algorithm.0) {
-            Ok(_) => Ok(Self(Arc::new(Verifying { algorithm, decoding, name }))),
-            Err(_) => Err(InvalidKey::Unreadable),
+        if !is_usable(&decoding, algorithm) {
+            return Err(InvalidKey::Unreadable);
         }
+        Ok(Self(Arc::new(Verifying { algorithm, decoding, name })))
     }
 
     /// The algorithm that the key is for.
@@ -279,6 +280,23 @@ fn check_secret(secret: &[u8], algorithm: Algorithm) -> Result<(), InvalidKey> {
         return Err(InvalidKey::TooShort { algorithm, bits, bits_min: 8 * bytes_min });
     }
     Ok(())
+}
+
+/// Whether a public key is one: a point of its curve, a modulus with an exponent.
+fn is_usable(key: &jwt::DecodingKey, algorithm: Algorithm) -> bool {
+    let rsa = &signature::RSA_PKCS1_2048_8192_SHA256;
+    let parameters: &'static dyn VerificationAlgorithm = match algorithm.0 {
+        jwt::Algorithm::ES256 => &signature::ECDSA_P256_SHA256_FIXED,
+        jwt::Algorithm::ES384 => &signature::ECDSA_P384_SHA384_FIXED,
+        jwt::Algorithm::EdDSA => &signature::ED25519,
+        _ => rsa,
+    };
+    match key.kind() {
+        jwt::DecodingKeyKind::RsaModulusExponent { n, e } => {
+            RsaPublicKeyComponents { n, e }.to_parsed_public_key(rsa).is_ok()
+        }
+        jwt::DecodingKeyKind::SecretOrDer(bytes) => ParsedPublicKey::new(parameters, bytes).is_ok(),
+    }
 }
 
 fn rsa_bits(key: &jwt::DecodingKey) -> Option<usize> {

@@ -97,6 +97,8 @@ pub use journal::{
     OpenError, Pending, Position, Promise, ReadError, Record, Retention, RetentionRule, Summary,
     Tail,
 };
+#[cfg(feature = "nats")]
+pub use journal::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 pub use limits::{InvalidNetwork, Limits, Network};
 pub use selector::{Base, InvalidSelectors, Pattern, Selector, Selectors, Template};
 pub use shard::StreamBody;

@@ -1,0 +1,273 @@
+//! What the journal on JetStream has in memory: the newest updates, where the stream begins
+//! and ends, and which topics there was anything about.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+use tidings_sse::EventId;
+
+use super::super::dropped::{Dropped, Lost};
+use super::super::keys::Keys;
+use super::super::recent::Recent;
+use super::super::{Edges, Epoch, Follower, HubId, Position, Record, Retention, Tail};
+use crate::access::Rights;
+use crate::limits::NATS_IDS;
+use crate::selector::Selectors;
+
+/// Moments that are remembered, to tell which updates are half as old as any is kept.
+const MOMENTS: u32 = 512;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) epoch: Epoch,
+    pub(super) recent: Recent,
+    /// Places among the newest updates after which some were gone before they came here.
+    holes: VecDeque<Hole>,
+    /// The oldest update of the stream; the place after the newest, if there is none.
+    pub(super) first: Position,
+    /// The newest update about each topic, of all that came here. What is gone of the stream
+    /// is told by it: that is the older part of what it knows.
+    seen: Dropped,
+    /// The newest place of which it is not known what stood there.
+    lost: Position,
+    ids: Ids,
+    /// What the stream keeps.
+    pub(super) retention: Retention,
+    pub(super) bytes: u64,
+    moments: VecDeque<(Instant, Position)>,
+}
+
+/// Something is gone that nobody here has seen.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    after: HubId,
+    through: HubId,
+}
+
+/// Where the updates with publishers' own ids are.
+#[derive(Debug, Default)]
+struct Ids {
+    places: HashMap<EventId, SmallVec<[Position; 1]>>,
+    order: VecDeque<EventId>,
+}
+
+/// The stream, as one of its servers has told it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) epoch: Epoch,
+    pub(super) first: Position,
+    pub(super) last: Position,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) retention: Retention,
+}
+
+impl State {
+    /// The state of a stream whose newest updates are `records`, all after `before`.
+    pub(super) fn new(told: &Told, before: HubId, records: Vec<Arc<Record>>) -> Self {
+        let seen_from = records.first().map_or(told.last, |oldest| oldest.position.previous());
+        let keys = Keys::random();
+        let mut seen = Dropped::new(keys);
+        let unknown = || Lost::restored(seen_from, seen_from, []);
+        seen.restore(unknown(), Lost::restored(seen_from, seen_from, []));
+        let mut state = Self {
+            epoch: told.epoch,
+            recent: Recent::new(before),
+            holes: VecDeque::new(),
+            first: told.first,
+            seen,
+            lost: Position::START,
+            ids: Ids::default(),
+            retention: told.retention,
+            bytes: told.bytes,
+            moments: VecDeque::new(),
+        };
+        state.show(records);
+        state
+    }
+
+    /// Begins anew, with the same followers: they are told so when they ask for more.
+    pub(super) fn begin_anew(&mut self, mut state: Self) {
+        state.recent.take_followers(&mut self.recent);
+        *self = state;
+    }
+
+    pub(super) fn last(&self) -> HubId {
+        self.recent.last()
+    }
+
+    /// Shows what came, in order.
+    pub(super) fn show(&mut self, records: Vec<Arc<Record>>) {
+        for record in &records {
+            self.seen.note(record.position, &record.update);
+            if let Some(id) = record.update.event().id() {
+                self.ids.insert(id, record.position);
+            }
+        }
+        self.recent.show(records);
+        let oldest = self.recent.before().position;
+        while self.holes.front().is_some_and(|hole| hole.after.position < oldest) {
+            self.holes.pop_front();
+        }
+    }
+
+    /// Notes that what came next is gone, up to `through`: nobody here has seen it.
+    pub(super) fn skip(&mut self, through: Position) {
+        self.lose(through);
+        self.pass(through);
+    }
+
+    /// Goes on after `position`, where nothing stands that anybody would get.
+    pub(super) fn pass(&mut self, position: Position) {
+        let after = self.last();
+        let through = HubId::of_gone(self.epoch, position);
+        self.holes.push_back(Hole { after, through });
+        self.recent.pass(through);
+    }
+
+    /// Notes that something up to `through` is gone, and nobody knows what it was.
+    pub(super) fn lose(&mut self, through: Position) {
+        self.lost = self.lost.max(through);
+    }
+
+    /// Takes note of what the stream says of itself.
+    pub(super) fn note(&mut self, told: &Told) {
+        self.first = told.first.max(self.first);
+        self.bytes = told.bytes;
+        self.retention = told.retention;
+        let now = Instant::now();
+        let step = self.retention.age / MOMENTS;
+        let is_due = |(at, _): &(Instant, Position)| now - *at >= step;
+        if self.moments.back().is_none_or(is_due) {
+            self.moments.push_back((now, told.last));
+        }
+        let half = self.retention.age / 2;
+        while self.moments.get(1).is_some_and(|(at, _)| now - *at > half) {
+            self.moments.pop_front();
+        }
+    }
+
+    /// Whether this is a place in the stream as it was followed here.
+    fn knows(&self, id: HubId) -> bool {
+        id == self.recent.before()
+            || self.holes.iter().any(|hole| hole.through == id)
+            || self.recent.at(id.position).is_some_and(|record| record.hub_id() == id)
+    }
+
+    pub(super) fn follow(&mut self) -> Arc<Follower> {
+        self.recent.follow()
+    }
+
+    pub(super) fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+        if !self.knows(after) {
+            return Tail::Anew(self.last());
+        }
+        let mut through = after;
+        for record in self.recent.after(after.position).take(count) {
+            if let Some(hole) = self.holes.iter().find(|hole| hole.after == through)
+                && record.position > hole.through.position
+            {
+                break;
+            }
+            through = record.hub_id();
+            records.push(Arc::clone(record));
+        }
+        match self.holes.iter().find(|hole| hole.after == after) {
+            Some(hole) if through == after => Tail::Gone(hole.through),
+            _ => Tail::Through(through.position),
+        }
+    }
+
+    /// The newest update that is gone and that such a subscriber would have got, who has had
+    /// everything up to `after`. Of what was gone before it came here, all would have got it.
+    pub(super) fn missed(
+        &self,
+        after: Position,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Position> {
+        let lost = Some(self.lost).filter(|lost| *lost > after);
+        let gone = self.first.previous();
+        let seen = (gone > after).then(|| self.seen.missed(after, selectors, rights)).flatten();
+        // Which of its topic's updates are gone is not known, but that there was a newer one.
+        lost.max(seen.map(|newest| newest.min(gone)))
+    }
+
+    /// Whether all that comes after `after` is in memory.
+    pub(super) fn has_all_after(&self, after: Position) -> bool {
+        after >= self.recent.before().position
+            && self.holes.iter().all(|hole| hole.through.position <= after)
+    }
+
+    /// The places of updates with this id of a publisher's, in order.
+    pub(super) fn places(&self, id: &str) -> SmallVec<[Position; 1]> {
+        let Ok(id) = EventId::new(id) else { return SmallVec::new() };
+        let places = self.ids.places.get(&id).into_iter().flatten();
+        places.filter(|place| **place >= self.first).copied().collect()
+    }
+
+    fn half(&self) -> Position {
+        let last = self.last().position.number();
+        let kept = last - self.first.previous().number().min(last);
+        let by_count = last.saturating_sub(self.retention.count / 2);
+        let by_bytes = match self.bytes / kept.max(1) {
+            0 => 0,
+            each => last.saturating_sub(self.retention.bytes / 2 / each),
+        };
+        let half = self.retention.age / 2;
+        let by_age = self.moments.front().filter(|(at, _)| at.elapsed() > half);
+        let by_age = by_age.map_or(0, |(_, position)| position.number());
+        Position(by_count.max(by_bytes).max(by_age))
+    }
+
+    pub(super) fn edges(&self) -> Edges {
+        Edges {
+            first: self.first,
+            last: self.last(),
+            gone: self.first.previous().max(self.lost),
+            half: self.half(),
+            bytes: self.bytes,
+        }
+    }
+}
+
+impl Ids {
+    fn insert(&mut self, id: &EventId, position: Position) {
+        self.places.entry(id.clone()).or_default().push(position);
+        self.order.push_back(id.clone());
+        if self.order.len() > NATS_IDS
+            && let Some(oldest) = self.order.pop_front()
+            && let Some(places) = self.places.get_mut(&oldest)
+        {
+            places.remove(0);
+            if places.is_empty() {
+                self.places.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Told {
+    /// From where on the newest updates are about as many as memory is to have.
+    pub(super) fn recent_after(&self, bytes: u64, count_max: u64) -> Position {
+        let each = (self.bytes / self.messages.max(1)).max(1);
+        let count = (bytes / each).clamp(1, count_max);
+        Position(self.last.number().saturating_sub(count)).max(self.first.previous())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first > self.last
+    }
+}
+
+/// A bound of a stream, where none is said as -1 or 0.
+pub(super) fn bound(value: i64) -> u64 {
+    u64::try_from(value).ok().filter(|value| *value > 0).unwrap_or(u64::MAX)
+}
+
+/// An age of a stream, where none is said as 0.
+pub(super) fn age(value: Duration) -> Duration {
+    if value.is_zero() { Duration::MAX } else { value }
+}

@@ -3,14 +3,12 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 /// What is known of it. Whoever tells it logs it too, once for each change.
 #[derive(Debug)]
 pub(super) struct Condition {
     trouble: Mutex<Option<Trouble>>,
     interruptions: Mutex<u64>,
-    is_away: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -24,7 +22,6 @@ impl Condition {
         Self {
             trouble: Mutex::default(),
             interruptions: Mutex::new(0),
-            is_away: watch::Sender::new(false),
         }
     }
 
@@ -46,7 +43,6 @@ impl Condition {
                 *self.interruptions.lock() += 1;
             }
         }
-        self.is_away.send_replace(true);
     }
 
     /// It does again.
@@ -55,7 +51,6 @@ impl Condition {
             let seconds = trouble.since.elapsed().as_secs_f64();
             tracing::info!(after = format!("{seconds:.1} s"), "NATS is back");
         }
-        self.is_away.send_replace(false);
     }
 
     /// Since when, and why.
@@ -66,9 +61,5 @@ impl Condition {
 
     pub(super) fn interruptions(&self) -> u64 {
         *self.interruptions.lock()
-    }
-
-    pub(super) fn is_away(&self) -> bool {
-        *self.is_away.borrow()
     }
 }

@@ -8,7 +8,7 @@ use super::super::Retention;
 use crate::limits::{NATS_START_TIME, PUBLISH_WAIT};
 
 /// How a journal on NATS JetStream is reached and kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatsOptions {
     /// Servers of the cluster, as `nats://host:4222` or `tls://host:4222`; one is enough, the
     /// others are learned from it. A URL may carry a user and a password.
@@ -85,7 +85,7 @@ impl NatsOptions {
 }
 
 /// What NATS servers are told of who connects.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NatsLogin {
     /// Nothing.

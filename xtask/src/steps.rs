@@ -147,7 +147,7 @@ pub(crate) const ALL: &[Step] = &[
         name: "bare",
         group: "rust",
         what: "the same with no features, for the crates that have any",
-        needs: &[Need::NatsServers],
+        needs: &[],
         run: bare,
     },
     Step {
@@ -161,7 +161,14 @@ pub(crate) const ALL: &[Step] = &[
         name: "packages",
         group: "e2e",
         what: "each npm package's scripts check and test, with the binary and browsers",
-        needs: &[Need::Curl, Need::Chromium, Need::Firefox, Need::Packages, Need::Java],
+        needs: &[
+            Need::Curl,
+            Need::Chromium,
+            Need::Firefox,
+            Need::NatsServers,
+            Need::Packages,
+            Need::Java,
+        ],
         run: packages,
     },
 ];
@@ -224,8 +231,7 @@ fn bare(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
         return Ok(Outcome::Skipped("no crate has features".to_owned()));
     }
     let mut test = cargo();
-    test.args(["test", "--no-default-features", "--no-fail-fast"])
-        .envs(setup::nats_servers(workspace));
+    test.args(["test", "--no-default-features", "--no-fail-fast"]);
     for name in &workspace.with_features {
         test.args(["--package", name]);
     }
@@ -256,7 +262,8 @@ fn packages(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
                     .env("TIDINGS", workspace.target.join("release").join("tidings"))
                     .env("CHROMIUM", setup::chromium()?)
                     .env("FIREFOX", setup::firefox()?)
-                    .env("PYTHON", setup::python(workspace)),
+                    .env("PYTHON", setup::python(workspace))
+                    .envs(setup::nats_servers(workspace)),
                 &mut counted,
             );
             *tally += counted;

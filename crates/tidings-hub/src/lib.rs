@@ -71,6 +71,7 @@ mod feed;
 mod notice;
 mod presence;
 mod replay;
+mod resume;
 mod router;
 mod shard;
 mod window;

@@ -226,6 +226,11 @@ pub(crate) const STALL_TIME: Duration = Duration::from_secs(300);
 pub(crate) const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 /// How long a request waits for the word of the service around the hub on what it may do.
 pub(crate) const AUTHORIZE_TIME: Duration = Duration::from_secs(10);
+/// How long the head of a stream waits for the journal to say where it begins. Past it the
+/// stream begins, and waits with heartbeats.
+pub(crate) const LOCATE_TIME: Duration = Duration::from_secs(2);
+/// How long a stream waits until it asks again for a journal that is out of reach.
+pub(crate) const AWAY_PAUSE: Duration = Duration::from_millis(500);
 /// Commands that wait for a shard: new connections and bodies.
 pub(crate) const SHARD_INBOX: usize = 1024;
 /// Topics for which the journal remembers the newest update that it dropped.

@@ -7,6 +7,9 @@ mod config;
 mod outcome;
 
 use clap::Parser;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use args::{Cli, Command};
 use outcome::Outcome;
@@ -52,13 +55,16 @@ fn start_log(global: &args::Global) -> anyhow::Result<()> {
         1 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
+    // What the client of NATS says matters where one looks for more than the hub says of it.
+    let of_client = if global.verbose == 0 { tracing::Level::ERROR } else { level };
+    let targets = Targets::new().with_default(level).with_target("async_nats", of_client);
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let started = match global.log_format {
-        args::LogFormat::Text => log.with_target(false).try_init(),
-        args::LogFormat::Json => log.json().try_init(),
+        args::LogFormat::Text => log.with_target(false).finish().with(targets).try_init(),
+        args::LogFormat::Json => log.json().finish().with(targets).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
 }

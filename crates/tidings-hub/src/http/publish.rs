@@ -275,6 +275,7 @@ fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
             let line = line.map(|(line, _)| format!("line {line}: ")).unwrap_or_default();
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{line}{error}"))
         }
+        PublishError::TooMany { .. } => Refusal::bad_request(error.to_string()),
         PublishError::Invalid { cause, .. } => Refusal::bad_request(cause.to_string()),
         error => unavailable(error.to_string()),
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
+use async_nats::connection::State;
 use async_nats::{HeaderMap, Request};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -26,6 +27,9 @@ const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
 const BATCH_TRY_AGAIN: [u64; 4] = [10176, 10177, 10210, 10211];
 /// A message is larger than the stream or the server takes.
 const TOO_LARGE: u64 = 10054;
+
+/// How often a publish looks whether the connection is there again.
+const CONNECTION_PAUSE: Duration = Duration::from_millis(25);
 
 /// What JetStream says of what it took.
 #[derive(Debug, Deserialize)]
@@ -193,6 +197,9 @@ impl Sending<'_> {
             }
             if index == 0 {
                 // Its answer is empty where the batch has begun.
+                if let Err(failure) = self.wait_for_connection().await {
+                    return Attempt::Failed(failure);
+                }
                 let request = Request::new().headers(headers).payload(payload.clone());
                 let answer = ask(client, subject.to_owned(), request, self.attempt_time()).await;
                 match answer {
@@ -251,8 +258,20 @@ impl Sending<'_> {
         headers: HeaderMap,
         payload: &Bytes,
     ) -> Result<Ack, Failure> {
+        self.wait_for_connection().await?;
         let request = Request::new().headers(headers).payload(payload.clone());
         read(&ask(&self.shared.client, subject, request, self.attempt_time()).await?)
+    }
+
+    /// Waits for the connection, if it is lost: what is sent meanwhile would only pile up.
+    async fn wait_for_connection(&self) -> Result<(), Failure> {
+        while self.shared.client.connection_state() != State::Connected {
+            if Instant::now() >= self.until {
+                return Err(Failure::Away("the connection to NATS is lost".to_owned()));
+            }
+            tokio::time::sleep(CONNECTION_PAUSE).await;
+        }
+        Ok(())
     }
 
     fn attempt_time(&self) -> Duration {

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+/// How often the log says that NATS is still away.
+const TOLD_INTERVAL: Duration = Duration::from_secs(30);
+
 /// What is known of it. Whoever tells it logs it too, once for each change.
 #[derive(Debug)]
 pub(super) struct Condition {
@@ -14,6 +17,7 @@ pub(super) struct Condition {
 #[derive(Debug)]
 struct Trouble {
     since: Instant,
+    told: Instant,
     reason: String,
 }
 
@@ -29,17 +33,20 @@ impl Condition {
     pub(super) fn away(&self, reason: &str) {
         let mut trouble = self.trouble.lock();
         match &mut *trouble {
-            Some(known) if known.reason == reason => {}
             Some(known) => {
-                tracing::warn!(reason, "NATS is still away");
                 reason.clone_into(&mut known.reason);
+                if known.told.elapsed() >= TOLD_INTERVAL {
+                    known.told = Instant::now();
+                    tracing::warn!(reason, "NATS is still away");
+                }
             }
             None => {
                 tracing::error!(
                     reason,
                     "NATS is away: streams stay open, and publishers have to wait"
                 );
-                *trouble = Some(Trouble { since: Instant::now(), reason: reason.to_owned() });
+                let now = Instant::now();
+                *trouble = Some(Trouble { since: now, told: now, reason: reason.to_owned() });
                 *self.interruptions.lock() += 1;
             }
         }

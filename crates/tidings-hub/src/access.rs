@@ -126,6 +126,18 @@ impl Grants {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TokenId(Arc<str>);
 
+impl serde::Serialize for TokenId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for TokenId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(text.into()))
+    }
+}
+
 impl TokenId {
     fn of(claims: &Map<String, Value>, hash: &[u8]) -> Self {
         match claims.get("jti").and_then(Value::as_str) {
@@ -135,6 +147,10 @@ impl TokenId {
                 Self(format!("sha256:{hex}").into())
             }
         }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The token with this `jti`.

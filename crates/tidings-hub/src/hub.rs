@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
@@ -42,7 +42,7 @@ use crate::wire;
 pub struct Hub(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     setting: Setting,
     shards: Vec<ShardHandle>,
     /// The hub is going: until when streams end, each at its own moment.
@@ -227,7 +227,7 @@ impl HubBuilder {
         if self.presence_events {
             start_presence(&shards[0], Arc::clone(&presence), Arc::clone(&setting.journal));
         }
-        Ok(Hub(Arc::new(Inner {
+        let hub = Hub(Arc::new(Inner {
             setting,
             shards,
             leaving: OnceLock::new(),
@@ -239,7 +239,9 @@ impl HubBuilder {
             presence,
             authorizer: self.authorizer,
             options: self.options,
-        })))
+        }));
+        hub.meet_others();
+        Ok(hub)
     }
 }
 
@@ -591,6 +593,16 @@ impl Hub {
         self.presence().set(dialects, has_tokens);
         self.admission().set_limits(limits);
         Ok(())
+    }
+
+    /// The hub, without keeping it.
+    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// The hub, if it is still there.
+    pub(crate) fn upgrade(inner: &Weak<Inner>) -> Option<Self> {
+        inner.upgrade().map(Self)
     }
 
     pub(crate) fn journal(&self) -> &dyn Journal {

@@ -254,10 +254,42 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
         0
     }
 
+    /// The other hubs on the same journal, where it may have several.
+    fn nodes(&self) -> Option<&dyn Nodes> {
+        None
+    }
+
     /// Bytes that one update may have, as the storage allows it.
     fn update_bytes_max(&self) -> Option<usize> {
         None
     }
+}
+
+/// The other hubs that share a journal.
+pub trait Nodes: fmt::Debug + Send + Sync {
+    /// Has `node` answer the others from now on, and know what all are to know.
+    fn join(&self, node: Arc<dyn Node>);
+
+    /// Asks the others. The answers are those of all that are there.
+    fn ask(&self, question: Vec<u8>) -> Pending<'_, Result<Vec<Vec<u8>>, ReadError>>;
+
+    /// Has every hub know something, also one that comes later, until it expires. What was
+    /// said before under the same name is replaced.
+    fn note(
+        &self,
+        name: &str,
+        notice: Vec<u8>,
+        expires: Option<SystemTime>,
+    ) -> Pending<'_, Result<(), AppendError>>;
+}
+
+/// One hub of several, as the others see it.
+pub trait Node: Send + Sync {
+    /// Answers a question of another hub.
+    fn answer(&self, question: Vec<u8>) -> Pending<'static, Vec<u8>>;
+
+    /// Takes note of something. It is known at once; the future is for what follows from it.
+    fn noted(&self, notice: &[u8]) -> Pending<'static, ()>;
 }
 
 /// A reader of the tail, and how far it has come.

@@ -80,6 +80,7 @@ mod wire;
 mod http;
 mod hub;
 mod metrics;
+mod nodes;
 mod subscription;
 
 pub use access::{
@@ -94,8 +95,8 @@ pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};
 pub use journal::{
     AppendError, Appended, Batch, Before, DiskJournal, DiskOptions, Edges, Epoch, Follower, HubId,
-    IdempotencyKey, InvalidIdempotencyKey, Journal, JournalFile, Keep, MemoryJournal, Missed,
-    OpenError, Pending, Position, Promise, ReadError, Record, Retention, RetentionRule, Summary,
+    IdempotencyKey, InvalidIdempotencyKey, Journal, JournalFile, Keep, MemoryJournal, Missed, Node,
+    Nodes, OpenError, Pending, Position, Promise, ReadError, Record, Retention, RetentionRule, Summary,
     Tail,
 };
 #[cfg(feature = "nats")]

@@ -287,6 +287,9 @@ pub(crate) const NATS_BLOCKS_BYTES: u64 = 8 << 20;
 /// Parts of the stream that are read at the same time.
 #[cfg(feature = "nats")]
 pub(crate) const NATS_READING: usize = 8;
+/// Topics whose newest update is remembered, once a stream began with those.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_TOPICS: usize = bound(262_144, 16);
 /// Publishers' own ids that are remembered; an older one is unknown.
 #[cfg(feature = "nats")]
 pub(crate) const NATS_IDS: usize = bound(100_000, 16);

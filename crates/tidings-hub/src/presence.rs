@@ -127,6 +127,15 @@ pub(crate) struct Ending {
     pub(crate) key: SubscriberKey,
 }
 
+/// What follows from revoking a subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RevokedSubscriber {
+    /// Streams that are to end.
+    pub(crate) ending: Vec<Ending>,
+    /// The token that is barred now, and when it expires.
+    pub(crate) token: Option<(TokenId, Option<SystemTime>)>,
+}
+
 impl Presence {
     pub(crate) fn new(dialects: Dialects, revoked: Arc<Revoked>, events: bool) -> Self {
         Self {
@@ -243,17 +252,21 @@ impl Presence {
         &self,
         id: SubscriberId,
         subscribed: impl Fn(&Selector) -> bool,
-    ) -> Option<Vec<Ending>> {
+    ) -> Option<RevokedSubscriber> {
         let member = self.members.lock().by_id.get(&id).cloned()?;
         if !member.selectors.iter().any(subscribed) {
             return None;
         }
         let ending = Ending { shard: member.shard, key: member.key };
-        match &member.grants.token {
-            Some(token) => Some(self.revoke_token(token.clone(), member.grants.expires)),
+        let expires = member.grants.expires;
+        Some(match &member.grants.token {
+            Some(token) => RevokedSubscriber {
+                ending: self.revoke_token(token.clone(), expires),
+                token: Some((token.clone(), expires)),
+            },
             // Nobody can bar who is nobody in particular.
-            None => Some(vec![ending]),
-        }
+            None => RevokedSubscriber { ending: vec![ending], token: None },
+        })
     }
 
     /// Bars a token, and says which streams it has open.

@@ -10,6 +10,8 @@ mod condition;
 mod connection;
 mod error;
 mod message;
+mod newest;
+mod nodes;
 mod options;
 mod read;
 mod state;
@@ -28,11 +30,12 @@ pub use options::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 
 use self::condition::Condition;
 use self::connection::Failure;
+use self::newest::Newest;
 use self::read::Reader;
 use self::state::State;
 use super::once::{Appended, IdempotencyKey};
 use super::{
-    AppendError, Batch, Before, Edges, Follower, HubId, Journal, Missed, Pending, Position,
+    AppendError, Batch, Before, Edges, Follower, HubId, Journal, Missed, Nodes, Pending, Position,
     ReadError, Record, Tail,
 };
 use crate::access::Rights;
@@ -58,6 +61,8 @@ struct Shared {
     reader: Reader,
     state: Mutex<State>,
     atomic: Semaphore,
+    meeting: nodes::Meeting,
+    newest: tokio::sync::Mutex<Newest>,
     is_running: std::sync::atomic::AtomicBool,
 }
 
@@ -134,7 +139,7 @@ async fn run(options: NatsOptions, opened: oneshot::Sender<Result<Arc<Shared>, N
     };
     let _running = Running(Arc::clone(&shared));
     if opened.send(Ok(Arc::clone(&shared))).is_ok() {
-        tail::run(&shared).await;
+        tokio::join!(tail::run(&shared), nodes::run(&shared));
     }
 }
 
@@ -153,10 +158,12 @@ async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
     let reader = Reader::new(client.clone(), options.stream.clone());
     let mut pause = connection::Pause::default();
     let until = tokio::time::Instant::now() + options.start_wait;
-    let state = loop {
+    let (state, meeting) = loop {
         let told = stream::prepare(&client, &options).await?;
-        match tail::load_from(&reader, &told).await {
-            Ok(state) => break state,
+        let loaded = tail::load_from(&reader, &told).await;
+        let met = nodes::prepare(&client, &options).await;
+        match loaded.and_then(|state| met.map(|meeting| (state, meeting))) {
+            Ok(prepared) => break prepared,
             Err(failure) if tokio::time::Instant::now() >= until => {
                 let reason = failure.to_string();
                 return Err(NatsError::Away { waited: options.start_wait, reason });
@@ -164,6 +171,7 @@ async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
             Err(_) => pause.wait().await,
         }
     };
+    let epoch = state.epoch;
     Ok(Shared {
         client,
         options,
@@ -171,6 +179,8 @@ async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
         reader,
         state: Mutex::new(state),
         atomic: Semaphore::new(NATS_ATOMIC),
+        meeting,
+        newest: tokio::sync::Mutex::new(Newest::new(epoch)),
         is_running: true.into(),
     })
 }
@@ -424,7 +434,7 @@ impl Journal for NatsJournal {
         selectors: &'a Selectors,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Batch, ReadError>> {
-        Box::pin(self.shared.read((after, until), selectors, rights))
+        Box::pin(self.shared.read_last((after, until), selectors, rights))
     }
 
     fn follow(&self) -> Arc<Follower> {
@@ -450,6 +460,10 @@ impl Journal for NatsJournal {
 
     fn interruptions(&self) -> u64 {
         self.shared.condition.interruptions()
+    }
+
+    fn nodes(&self) -> Option<&dyn Nodes> {
+        Some(self.shared.as_ref())
     }
 
     fn update_bytes_max(&self) -> Option<usize> {

@@ -46,5 +46,11 @@ mod tls;
 mod connection;
 mod injection;
 
+#[cfg(feature = "nats")]
+mod jetstream;
+#[cfg(feature = "nats")]
+#[path = "../nats/mod.rs"]
+mod nats;
+
 mod embedding;
 mod examples;

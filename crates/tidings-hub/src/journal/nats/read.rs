@@ -71,6 +71,10 @@ impl Stored {
         decoded
     }
 
+    pub(super) fn into_payload(self) -> Bytes {
+        self.payload
+    }
+
     pub(super) fn time(&self) -> SystemTime {
         self.time
     }

@@ -49,6 +49,8 @@ mod injection;
 #[cfg(feature = "nats")]
 mod jetstream;
 #[cfg(feature = "nats")]
+mod jetstream_login;
+#[cfg(feature = "nats")]
 #[path = "../nats/mod.rs"]
 mod nats;
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
+use url::Url;
 
 use super::condition::Condition;
 use super::error::{NatsError, VERSION};
@@ -27,11 +28,13 @@ pub(super) async fn connect(
     options: &NatsOptions,
     condition: &Arc<Condition>,
 ) -> Result<Client, NatsError> {
+    let urls = Urls::read(options)?;
+    let servers: Vec<_> = urls.servers.iter().map(Url::as_str).collect();
     let until = Instant::now() + options.start_wait;
     let mut pause = Pause::default();
     loop {
-        let settings = settings(options, Arc::clone(condition)).await?;
-        let error = match settings.connect(options.servers.as_slice()).await {
+        let settings = settings(options, &urls, Arc::clone(condition)).await?;
+        let error = match settings.connect(servers.as_slice()).await {
             Ok(client) => {
                 check_version(&client)?;
                 return Ok(client);
@@ -58,8 +61,51 @@ pub(super) async fn connect(
     }
 }
 
+/// The servers' URLs, and the login that stands in them.
+struct Urls {
+    servers: Vec<Url>,
+    login: Option<(String, Option<String>)>,
+}
+
+impl Urls {
+    fn read(options: &NatsOptions) -> Result<Self, NatsError> {
+        let wrong = |text: &str, why: &str| NatsError::Setting {
+            // What may be a secret is not said back.
+            reason: format!("the server {:?} {why}", text.rsplit('@').next().unwrap_or_default()),
+        };
+        let mut urls = Self { servers: Vec::new(), login: None };
+        for text in &options.servers {
+            let mut url = Url::parse(text).map_err(|error| wrong(text, &error.to_string()))?;
+            if !matches!(url.scheme(), "nats" | "tls") || url.host().is_none() {
+                return Err(wrong(text, "has to be written as nats://host:4222 or tls://host:4222"));
+            }
+            if !url.username().is_empty() {
+                let decoded = |text: &str| {
+                    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+                };
+                let login = (decoded(url.username()), url.password().map(decoded));
+                if urls.login.as_ref().is_some_and(|other| *other != login) {
+                    return Err(wrong(text, "has another login than the one before"));
+                }
+                urls.login = Some(login);
+                // A URL with a host can have none.
+                let _ = url.set_username("");
+                let _ = url.set_password(None);
+            }
+            urls.servers.push(url);
+        }
+        if urls.login.is_some() && options.login != NatsLogin::None {
+            return Err(NatsError::Setting {
+                reason: "a login stands in the servers' URLs, and another was named".to_owned(),
+            });
+        }
+        Ok(urls)
+    }
+}
+
 async fn settings(
     options: &NatsOptions,
+    urls: &Urls,
     condition: Arc<Condition>,
 ) -> Result<ConnectOptions, NatsError> {
     let unreadable = |what: &str, error: &dyn std::fmt::Display| NatsError::Setting {
@@ -87,7 +133,12 @@ async fn settings(
             std::future::ready(())
         });
     settings = match &options.login {
-        NatsLogin::None => settings,
+        NatsLogin::None => match urls.login.clone() {
+            None => settings,
+            Some((user, Some(password))) => settings.user_and_password(user, password),
+            // One word alone is a token, as other clients have it.
+            Some((token, None)) => settings.token(token),
+        },
         NatsLogin::Token(token) => settings.token(token.clone()),
         NatsLogin::Nkey(seed) => settings.nkey(seed.clone()),
         NatsLogin::Credentials(path) => {

@@ -13,11 +13,12 @@ use tidings_sse::EventId;
 use tokio::time::Instant;
 
 use super::super::once::{Appended, IdempotencyKey};
-use super::super::{AppendError, HubId, Position};
+use super::super::{AppendError, Epoch, HubId, Position};
 use super::Shared;
 use super::connection::{Failure, Pause, ask, read};
 use super::message::{self, Decoded, Nonce, Publish};
 use super::read::Stored;
+use super::stream;
 use crate::limits::{KEYS_TIME, NATS_BATCH_BYTES, NATS_REQUEST_TIME};
 use crate::update::Update;
 
@@ -111,7 +112,10 @@ impl Sending<'_> {
         loop {
             let subject = self.shared.options.subject();
             let failure = match self.send(subject, headers(), &self.payloads[0]).await {
-                Ok(Ack { position }) => return Ok(self.appended(Position::new(position))),
+                Ok(Ack { position }) => match self.appended(Position::new(position)).await {
+                    Ok(appended) => return Ok(appended),
+                    Err(failure) => failure,
+                },
                 Err(failure) => failure,
             };
             self.again(failure, &mut pause).await?;
@@ -129,7 +133,10 @@ impl Sending<'_> {
                 _ => self.try_batch(subject, expected).await,
             };
             let failure = match attempt {
-                Attempt::Taken(position) => return Ok(self.appended(position)),
+                Attempt::Taken(position) => match self.appended(position).await {
+                    Ok(appended) => return Ok(appended),
+                    Err(failure) => failure,
+                },
                 Attempt::Failed(failure) => failure,
                 Attempt::Occupied => match self.occupant(subject).await {
                     Err(failure) => failure,
@@ -144,9 +151,15 @@ impl Sending<'_> {
                         if decoded.nonce == self.nonce {
                             // It is this one: only its acknowledgement was lost.
                             let last = first.number() + self.payloads.len() as u64 - 1;
-                            return Ok(self.appended(Position::new(last)));
+                            match self.appended(Position::new(last)).await {
+                                Ok(appended) => return Ok(appended),
+                                Err(failure) => {
+                                    self.again(failure, &mut pause).await?;
+                                    continue;
+                                }
+                            }
                         }
-                        if there.time().elapsed().is_ok_and(|age| age > KEYS_TIME) {
+                        if self.age_of(&there) > KEYS_TIME {
                             expected = first.number();
                             continue;
                         }
@@ -306,6 +319,12 @@ impl Sending<'_> {
         Ok(decoded.map(|decoded| (there, decoded)))
     }
 
+    /// How old a message is by the clock of the stream, which no step of ours moves.
+    fn age_of(&self, there: &Stored) -> Duration {
+        let now = self.shared.state.lock().now();
+        now.and_then(|now| now.duration_since(there.time()).ok()).unwrap_or_default()
+    }
+
     /// The ids of updates that were published together.
     async fn ids(&self, first: Position, count: usize) -> Result<Vec<EventId>, Failure> {
         let epoch = self.shared.state.lock().epoch;
@@ -322,12 +341,50 @@ impl Sending<'_> {
                 stored.iter().filter_map(|one| one.decode(epoch)).map(|one| one.record.id().clone()),
             );
         }
+        self.is_the_stream_of(epoch).await?;
         Ok(ids)
     }
 
-    /// What the publisher is told of updates the last of which stands at `last`.
-    fn appended(&self, last: Position) -> Appended {
-        let epoch = self.shared.state.lock().epoch;
+    /// What the publisher is told of updates the last of which stands at `last`, as soon as that
+    /// one was shown here. Before, it is not certain of which stream this is the place: it may have
+    /// been made anew a moment ago. And a hub that is behind slows its publishers.
+    async fn appended(&self, last: Position) -> Result<Appended, Failure> {
+        loop {
+            let stamp = self.nonce.number();
+            let waiting = self.shared.state.lock().wait_for(last, stamp);
+            let (epoch, there) = match waiting {
+                Err(known) => known,
+                Ok(shown) => {
+                    if tokio::time::timeout_at(self.until, shown).await.is_err() {
+                        let reason = "the stream's newest updates do not come here".to_owned();
+                        return Err(Failure::Away(reason));
+                    }
+                    // It was shown, or the journal begins anew.
+                    continue;
+                }
+            };
+            let newest = self.updates.last().map(|one| HubId::stamped(epoch, last, stamp, one));
+            match there {
+                Some(there) if Some(there) != newest => {
+                    return Err(Failure::Away("the stream is another one now".to_owned()));
+                }
+                Some(_) => {}
+                // Memory has let go of it.
+                None => self.is_the_stream_of(epoch).await?,
+            }
+            return Ok(self.appended_in(epoch, last));
+        }
+    }
+
+    async fn is_the_stream_of(&self, epoch: Epoch) -> Result<(), Failure> {
+        let told = stream::look(&self.shared.client, &self.shared.options).await?;
+        if told.epoch == epoch {
+            return Ok(());
+        }
+        Err(Failure::Away("the stream is another one now".to_owned()))
+    }
+
+    fn appended_in(&self, epoch: Epoch, last: Position) -> Appended {
         let first = last.number() + 1 - self.payloads.len() as u64;
         let places = (first..).map(Position::new);
         let id = |(update, place): (&Update, Position)| {

@@ -1,12 +1,13 @@
 //! What the journal on JetStream has in memory: the newest updates, where the stream begins
 //! and ends, and which topics there was anything about.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use smallvec::SmallVec;
 use tidings_sse::EventId;
+use tokio::sync::oneshot;
 
 use super::super::dropped::{Dropped, Lost};
 use super::super::keys::Keys;
@@ -37,6 +38,10 @@ pub(super) struct State {
     pub(super) retention: Retention,
     pub(super) bytes: u64,
     moments: VecDeque<(Instant, Position)>,
+    /// When the newest update was made, by the stream's clock, and when it came here.
+    clock: Option<(SystemTime, Instant)>,
+    /// Publishers that wait until their newest update was shown, by its place and stamp.
+    waiting: BTreeMap<(Position, u128), oneshot::Sender<()>>,
 }
 
 /// Something is gone that nobody here has seen.
@@ -83,6 +88,8 @@ impl State {
             retention: told.retention,
             bytes: told.bytes,
             moments: VecDeque::new(),
+            clock: None,
+            waiting: BTreeMap::new(),
         };
         state.show(records);
         state
@@ -106,7 +113,11 @@ impl State {
                 self.ids.insert(id, record.position);
             }
         }
+        if let Some(newest) = records.last() {
+            self.clock = Some((newest.time, Instant::now()));
+        }
         self.recent.show(records);
+        self.tell_publishers();
         let oldest = self.recent.before().position;
         while self.holes.front().is_some_and(|hole| hole.after.position < oldest) {
             self.holes.pop_front();
@@ -125,6 +136,35 @@ impl State {
         let through = HubId::of_gone(self.epoch, position);
         self.holes.push_back(Hole { after, through });
         self.recent.pass(through);
+        self.tell_publishers();
+    }
+
+    /// Waits until the update with this stamp, at `position`, was shown or passed over. If it was,
+    /// says which stream this is, and what stands there, if memory has it.
+    pub(super) fn wait_for(
+        &mut self,
+        position: Position,
+        stamp: u128,
+    ) -> Result<oneshot::Receiver<()>, (Epoch, Option<HubId>)> {
+        if self.last().position >= position {
+            return Err((self.epoch, self.recent.at(position).map(|record| record.hub_id())));
+        }
+        let (shown, is_shown) = oneshot::channel();
+        self.waiting.insert((position, stamp), shown);
+        Ok(is_shown)
+    }
+
+    fn tell_publishers(&mut self) {
+        let last = self.last().position;
+        while let Some(entry) = self.waiting.first_entry().filter(|one| one.key().0 <= last) {
+            // Who has waited too long is not there any more.
+            let _ = entry.remove().send(());
+        }
+    }
+
+    /// The time by the stream's clock, if it has told any.
+    pub(super) fn now(&self) -> Option<SystemTime> {
+        self.clock.map(|(time, came)| time + came.elapsed())
     }
 
     /// Notes that something up to `through` is gone, and nobody knows what it was.

@@ -17,6 +17,11 @@ mod durability;
 mod https;
 mod inspect;
 mod journal_command;
+#[cfg(feature = "nats")]
+mod journal_on_nats;
+#[cfg(feature = "nats")]
+#[path = "../../../tidings-hub/tests/nats/mod.rs"]
+mod nats;
 mod overload;
 mod reload;
 mod retention;

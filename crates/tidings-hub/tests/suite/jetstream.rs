@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings_hub::{
-    Access, Hub, HubBuilder, NatsError, NatsJournal, NatsOptions, NatsRetention, Selectors, Since,
+    Access, Hub, HubBuilder, IdempotencyKey, NatsError, NatsJournal, NatsOptions, NatsRetention, Selectors, Since,
     Update,
 };
 use tidings_sse::{Event, EventId};
@@ -439,5 +439,42 @@ fn an_id_of_another_stream_is_a_reset() {
         assert_eq!(reset.event().await.notice("reset")["asked"], json!(id));
         assert!(EventId::new(&id).is_ok());
         stop(&[&one, &other]).await;
+    });
+}
+
+#[test]
+fn a_cluster_that_loses_its_leader_loses_and_doubles_nothing() {
+    on(Nats::cluster(), async |mut nats| {
+        let (one, two) = (hub(options(&nats)).await, hub(options(&nats)).await);
+        let mut live = two.hub.subscribe(Selectors::topic("a"), Since::Now).await.unwrap();
+        let publish = async {
+            for index in 0..200 {
+                let data = index.to_string();
+                let mut refused = 0;
+                // What was refused may have been taken all the same: under a key it is so once.
+                loop {
+                    let key = IdempotencyKey::new(&data, data.as_bytes()).unwrap();
+                    match one.hub.publish_once(vec![update(&*data)], Some(key)).await {
+                        Ok(_) => break,
+                        Err(error) => {
+                            refused += 1;
+                            assert!(refused < 5, "{error}");
+                        }
+                    }
+                }
+            }
+        };
+        let fail = async {
+            let leader = nats.leader("TIDINGS");
+            nats.kill(leader);
+            leader
+        };
+        let (_, leader, seen) = tokio::join!(publish, fail, data(&mut live, 200));
+        let expected: Vec<_> = (0..200).map(|index| index.to_string()).collect();
+        assert_eq!(seen, expected);
+        nats.start(leader);
+        let mut all = one.hub.subscribe(Selectors::topic("a"), Since::Earliest).await.unwrap();
+        assert_eq!(data(&mut all, 200).await, seen);
+        stop(&[&one, &two]).await;
     });
 }

@@ -24,6 +24,8 @@ mod durability;
 mod https;
 mod inspect;
 mod journal_command;
+#[cfg(feature = "nats")]
+mod journal_on_nats;
 mod overload;
 mod reload;
 mod retention;

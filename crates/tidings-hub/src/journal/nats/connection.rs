@@ -166,7 +166,8 @@ fn check_file(path: &std::path::Path) -> Result<(), String> {
     std::fs::read(path).map(drop).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn check_version(client: &Client) -> Result<(), NatsError> {
+/// Whether the server that is connected has what the journal needs.
+pub(super) fn check_version(client: &Client) -> Result<(), NatsError> {
     let (major, minor, patch) = VERSION;
     if client.is_server_compatible(major, minor, patch) {
         return Ok(());

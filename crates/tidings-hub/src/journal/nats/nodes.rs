@@ -32,7 +32,9 @@ const GREETING_INTERVAL: Duration = Duration::from_millis(500);
 /// A hub that was not heard of for so long is gone.
 const GONE_TIME: Duration = Duration::from_secs(2);
 /// How long the others' answers are waited for.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+const ANSWER_TIME: Duration = Duration::from_secs(3);
+/// How often it is looked meanwhile whether one of them is gone.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the stream of notices is looked at, should its messages not have come.
 const NOTICES_INTERVAL: Duration = Duration::from_secs(1);
 /// Questions that are answered at the same time; those that are more get no answer.
@@ -347,7 +349,7 @@ impl Shared {
             others.iter().find(|id| !parts.get(*id).is_some_and(|one| one.done)).cloned()
         };
         while let Some(missing) = is_done(&parts) {
-            match tokio::time::timeout_at(until, answers.next()).await {
+            match tokio::time::timeout(LOOK_INTERVAL, answers.next()).await {
                 Ok(Some(message)) => {
                     let Some(id) = header(&message, NODE) else { continue };
                     let of = header(&message, PART).and_then(|part| part.split_once('/'));
@@ -358,6 +360,7 @@ impl Shared {
                     one.done = count.parse() == Ok(one.count);
                 }
                 Ok(None) => return Err(Failure::Away("the connection is lost".to_owned())),
+                Err(_) if Instant::now() < until => {}
                 Err(_) => {
                     return Err(Failure::Away(format!("the hub {missing} does not answer")));
                 }

@@ -143,7 +143,7 @@ fn wanted(options: &NatsOptions) -> Config {
             NatsStorage::Memory => StorageType::Memory,
         },
         num_replicas: options.replicas(),
-        duplicate_window: DUPLICATE_WINDOW.min(kept.age),
+        duplicate_window: DUPLICATE_WINDOW.max(3 * options.publish_wait).min(kept.age),
         allow_direct: true,
         allow_atomic_publish: true,
         ..Config::default()
@@ -203,22 +203,21 @@ fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
     if let Some(bytes) = retention.bytes {
         check("max_bytes", json!(config.max_bytes), json!(bytes));
     }
-    let seconds = |age: Duration| humantime_like(age);
     if let Some(age) = retention.age {
-        check("max_age", json!(seconds(config.max_age)), json!(seconds(age)));
+        check("max_age", json!(in_seconds(config.max_age)), json!(in_seconds(age)));
     }
     let window = 3 * options.publish_wait;
     if config.duplicate_window < window.min(super::state::age(config.max_age)) {
         differences.push(format!(
             "duplicate_window is {}, and has to be {} or more, three times as long as publishes \
              wait",
-            seconds(config.duplicate_window),
-            seconds(window)
+            in_seconds(config.duplicate_window),
+            in_seconds(window)
         ));
     }
     differences
 }
 
-fn humantime_like(time: Duration) -> String {
+fn in_seconds(time: Duration) -> String {
     format!("{}s", time.as_secs_f64())
 }

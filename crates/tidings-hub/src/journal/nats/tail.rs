@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::super::{HubId, Position, Record};
 use super::Shared;
-use super::connection::{Failure, Pause, words};
+use super::connection::{Failure, Pause, check_version, words};
 use super::message;
 use super::read::warn_of_stranger;
 use super::state::{State, Told};
@@ -132,6 +132,9 @@ async fn try_follow(
     shared: &Arc<Shared>,
     pause: &mut Pause,
 ) -> Result<std::convert::Infallible, Interrupted> {
+    if let Err(error) = check_version(&shared.client) {
+        return Err(Interrupted::Away(error.to_string()));
+    }
     let told = ensure(shared).await?;
     let (epoch, last) = {
         let state = shared.state.lock();

@@ -39,8 +39,8 @@ pub(crate) use clock::start as start_clock;
 pub(crate) use origin::is_local_origin;
 #[cfg(feature = "tls")]
 pub use serve::serve_tls;
-pub(crate) use subscriptions::Named;
 pub use serve::{listen, serve};
+pub(crate) use subscriptions::Named;
 #[cfg(feature = "tls")]
 pub use tls::{Reload, Tls, TlsError};
 

@@ -96,8 +96,8 @@ pub use hub::{Hub, HubBuilder, PublishError};
 pub use journal::{
     AppendError, Appended, Batch, Before, DiskJournal, DiskOptions, Edges, Epoch, Follower, HubId,
     IdempotencyKey, InvalidIdempotencyKey, Journal, JournalFile, Keep, MemoryJournal, Missed, Node,
-    Nodes, OpenError, Pending, Position, Promise, ReadError, Record, Retention, RetentionRule, Summary,
-    Tail,
+    Nodes, OpenError, Pending, Position, Promise, ReadError, Record, Retention, RetentionRule,
+    Summary, Tail,
 };
 #[cfg(feature = "nats")]
 pub use journal::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};

@@ -288,10 +288,9 @@ impl Metrics {
         self.last_position.set(edges.last.position.number());
         self.journal_bytes.set(edges.bytes);
         self.journal_available.set(i64::from(journal.trouble().is_none()));
-        self.journal_interruptions.inner().fetch_max(
-            journal.interruptions(),
-            std::sync::atomic::Ordering::Relaxed,
-        );
+        self.journal_interruptions
+            .inner()
+            .fetch_max(journal.interruptions(), std::sync::atomic::Ordering::Relaxed);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
             .expect("writing to a String never fails");

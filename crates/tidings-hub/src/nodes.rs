@@ -73,7 +73,10 @@ impl Hub {
     ) -> Result<Subscriptions, Unreached> {
         let own = self.listed(named);
         let Some(nodes) = self.journal().nodes() else {
-            return Ok(Subscriptions { documents: own.documents, version: own.version.to_string() });
+            return Ok(Subscriptions {
+                documents: own.documents,
+                version: own.version.to_string(),
+            });
         };
         let deployed = named.form() == Dialect::Deployed;
         let question = encode(&Question::List { path: path.to_owned(), deployed });

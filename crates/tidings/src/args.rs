@@ -124,7 +124,12 @@ pub(crate) struct ServeArgs {
     pub(crate) demo: Option<bool>,
     /// Where updates are remembered: `disk`, `memory`, or on NATS JetStream, for hubs on several
     /// machines: its servers, as nats://one:4222,nats://two:4222 [default: disk]
-    #[arg(long, env = "TIDINGS_JOURNAL", hide_env_values = true, value_name = "disk|memory|nats://HOST:PORT,…")]
+    #[arg(
+        long,
+        env = "TIDINGS_JOURNAL",
+        hide_env_values = true,
+        value_name = "disk|memory|nats://HOST:PORT,…"
+    )]
     pub(crate) journal: Option<JournalChoice>,
     /// The folder of the journal on disk [default: $STATE_DIRECTORY, else tidings in
     /// $XDG_STATE_HOME or ~/.local/state]

@@ -157,7 +157,10 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) enum JournalConfig {
     Memory(Retention),
-    Disk { folder: PathBuf, options: DiskOptions },
+    Disk {
+        folder: PathBuf,
+        options: DiskOptions,
+    },
     #[cfg(feature = "nats")]
     Nats(tidings_hub::NatsOptions),
 }

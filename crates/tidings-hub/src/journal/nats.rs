@@ -160,7 +160,7 @@ async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
     let until = tokio::time::Instant::now() + options.start_wait;
     let (state, meeting) = loop {
         let told = stream::prepare(&client, &options).await?;
-        let loaded = tail::load_from(&reader, &told).await;
+        let loaded = tail::load(&reader, &told).await;
         let met = nodes::prepare(&client, &options).await;
         match loaded.and_then(|state| met.map(|meeting| (state, meeting))) {
             Ok(prepared) => break prepared,
@@ -301,23 +301,20 @@ impl Shared {
         self.check_there()?;
         let from = after.max(self.state.lock().first.previous());
         let block = self.reader.block(epoch, from).await.map_err(away)?;
-        if block.is_end && block.through < until {
-            self.find_end(&block, until).await?;
+        let mut reached = block.through;
+        if reached <= from && from < until {
+            self.find_end(from, until).await?;
+            reached = until;
         }
         if let Some(hole) = block.hole.filter(|hole| *hole > from) {
             self.note_hole(hole).await?;
         }
-        let (newest, first, reached) = {
+        let (newest, first) = {
             let state = self.state.lock();
             if state.epoch != epoch {
                 return Err(away(Failure::Away("the journal begins anew".to_owned())));
             }
-            let reached = match block.is_end {
-                // All that was there up to `until` is here, or gone.
-                true if state.first > until => until,
-                _ => block.through,
-            };
-            (state.missed(after, selectors, rights), state.first, reached)
+            (state.missed(after, selectors, rights), state.first)
         };
         let begin = block.records.partition_point(|record| record.position <= after);
         let records = block.records[begin..].iter().filter(|one| one.position >= first);
@@ -330,14 +327,25 @@ impl Shared {
         Ok(batch)
     }
 
-    /// A server has had less than is wanted: either that is gone, or the server lags behind.
-    async fn find_end(&self, block: &read::Block, until: Position) -> Result<(), ReadError> {
+    /// A server has nothing of what is wanted: either that is gone, or the server lags behind.
+    async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
         let told = stream::look(&self.client, &self.options).await.map_err(away)?;
-        self.state.lock().note(&told);
-        if told.first <= until && block.records.is_empty() {
-            return Err(away(Failure::Away("a server lags behind".to_owned())));
+        {
+            let mut state = self.state.lock();
+            state.note(&told);
+            if state.first > until {
+                return Ok(());
+            }
         }
-        Ok(())
+        match self.reader.next_of_leader(from).await.map_err(away)? {
+            Some(next) if next.position <= until => {
+                Err(away(Failure::Away("a server lags behind".to_owned())))
+            }
+            _ => {
+                self.state.lock().lose(until);
+                Ok(())
+            }
+        }
     }
 
     /// Something between two updates is gone. If it was not the stream's beginning, nobody

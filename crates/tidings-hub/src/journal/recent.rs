@@ -22,13 +22,7 @@ pub(super) struct Recent {
 impl Recent {
     /// None yet: what comes stands after `last`.
     pub(super) fn new(last: HubId) -> Self {
-        Self {
-            records: VecDeque::new(),
-            bytes: 0,
-            followers: Vec::new(),
-            before: last,
-            last,
-        }
+        Self { records: VecDeque::new(), bytes: 0, followers: Vec::new(), before: last, last }
     }
 
     /// The newest update.

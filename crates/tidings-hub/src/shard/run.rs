@@ -448,12 +448,7 @@ impl Local {
     }
 
     /// Brings a subscriber back from behind, for as long as that takes.
-    async fn replay(
-        self: Rc<Self>,
-        key: SubscriberKey,
-        mut step: Step,
-        asked: Option<Box<Asked>>,
-    ) {
+    async fn replay(self: Rc<Self>, key: SubscriberKey, mut step: Step, asked: Option<Box<Asked>>) {
         let _counted = Replaying::new(&self.setting.metrics);
         let ended = loop {
             step = match step {
@@ -479,7 +474,10 @@ impl Local {
                     let routed = self.routed.notified();
                     match self.catch_up(key) {
                         Step::Route => {
+                            // A journal that is out of reach shows nothing to be routed.
+                            self.shard.borrow_mut().set_waiting(key, true);
                             routed.await;
+                            self.shard.borrow_mut().set_waiting(key, false);
                             self.catch_up(key)
                         }
                         step => step,

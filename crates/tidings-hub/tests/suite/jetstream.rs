@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings_hub::{
-    Access, Hub, HubBuilder, IdempotencyKey, NatsError, NatsJournal, NatsOptions, NatsRetention, Selectors, Since,
-    Update,
+    Access, Hub, HubBuilder, IdempotencyKey, NatsError, NatsJournal, NatsOptions, NatsRetention,
+    Selectors, Since, Update,
 };
 use tidings_sse::{Event, EventId};
 
@@ -121,7 +121,8 @@ fn a_key_is_taken_once_by_all_hubs_and_batches_all_or_none() {
         let again = two.ask(batch()).await;
         assert_eq!(again.header("idempotent-replayed"), Some("true"));
         assert_eq!(first.text(), again.text());
-        let other = Request::form("topic=a&data=3").header("idempotency-key", "one, with a \"mark\"");
+        let other =
+            Request::form("topic=a&data=3").header("idempotency-key", "one, with a \"mark\"");
         assert_eq!(two.ask(other).await.status(), 422);
         let single = || Request::form("topic=a&data=3").header("idempotency-key", "another");
         let (at_one, at_two) = tokio::join!(one.ask(single()), two.ask(single()));
@@ -236,6 +237,35 @@ fn a_purged_stream_has_a_gap_and_a_deleted_one_is_made_anew() {
 }
 
 #[test]
+fn updates_that_were_deleted_from_the_stream_are_a_gap_and_the_rest_is_delivered() {
+    on(Nats::one(), async |nats| {
+        let one = hub(options(&nats)).await;
+        let mut ids = Vec::new();
+        for index in 1..=6 {
+            ids.push(one.tell("a", &index.to_string()).await);
+        }
+        let delete = |position: u64| {
+            nats.api("STREAM.MSG.DELETE.TIDINGS", &format!("{{\"seq\":{position}}}"));
+        };
+        [3, 6].into_iter().for_each(delete);
+        let two = hub(options(&nats)).await;
+        let mut gap = two.resume("topic=a", &ids[0]).await;
+        assert_eq!(gap.event().await.notice("gap")["asked"], json!(ids[0]));
+        assert_eq!(gap.data(3).await, ["2", "4", "5"]);
+        let mut end = two.resume("topic=a", &ids[4]).await;
+        assert_eq!(end.event().await.notice("gap")["asked"], json!(ids[4]));
+        one.tell("a", "7").await;
+        for stream in [&mut gap, &mut end] {
+            assert_eq!(stream.data(1).await, ["7"]);
+        }
+        let mut whole = two.resume("topic=a", &ids[5]).await;
+        assert_eq!(whole.cursor().as_deref(), Some(&*ids[5]));
+        assert_eq!(whole.data(1).await, ["7"]);
+        stop(&[&one, &two]).await;
+    });
+}
+
+#[test]
 fn a_stream_that_has_lost_its_tail_is_no_continuation() {
     on(Nats::one(), async |mut nats| {
         let one = hub(options(&nats)).await;
@@ -264,16 +294,8 @@ fn a_stream_that_has_lost_its_tail_is_no_continuation() {
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
+    let copied = std::process::Command::new("cp").arg("-r").args([from, to]).status();
+    assert!(copied.expect("there is a cp").success());
 }
 
 #[test]
@@ -293,9 +315,8 @@ fn more_than_memory_has_is_read_from_the_stream() {
         for server in [&one, &two] {
             let all = server.hub.subscribe(Selectors::topic("a"), Since::Earliest).await;
             let mut all = all.unwrap();
-            for index in 0..ids.len() {
-                let event = all.next().await.unwrap();
-                assert_eq!(event.id(), Some(&ids[index]), "{index}");
+            for id in &ids {
+                assert_eq!(all.next().await.unwrap().id(), Some(id));
             }
             let after = Since::After(ids[5].clone());
             let mut after = server.hub.subscribe(Selectors::topic("a"), after).await.unwrap();
@@ -330,7 +351,8 @@ fn what_is_subscribed_and_revoked_at_one_hub_is_so_at_all() {
         };
         let mut events = {
             let query = format!("{HUB}?topic={}", "/.well-known/mercure/subscriptions{/a}{/b}");
-            one.open(Request::get(&query.replace('{', "%7B").replace('}', "%7D")).bearer(&all)).await
+            one.open(Request::get(&query.replace('{', "%7B").replace('}', "%7D")).bearer(&all))
+                .await
         };
         let mut ended = open(&two, "x").await;
         let told = until_data(&mut events, "\"topic\":\"x\"").await;
@@ -374,7 +396,10 @@ fn a_stream_that_is_not_as_it_has_to_be_is_refused_with_what_differs() {
         let words = error.to_string();
         assert!(words.contains("num_replicas is 1, and has to be 3"), "{words}");
         assert!(words.contains("max_msgs is 1000000, and has to be 5"), "{words}");
-        nats.api("STREAM.CREATE.OTHER", r#"{"name":"OTHER","subjects":["x"],"retention":"workqueue","storage":"memory"}"#);
+        nats.api(
+            "STREAM.CREATE.OTHER",
+            r#"{"name":"OTHER","subjects":["x"],"retention":"workqueue","storage":"memory"}"#,
+        );
         let other = NatsOptions { stream: "OTHER".to_owned(), ..options(&nats) };
         let words = NatsJournal::open(other).await.unwrap_err().to_string();
         for name in ["subjects", "retention", "allow_direct", "allow_atomic"] {
@@ -419,7 +444,10 @@ fn an_update_that_is_larger_than_the_servers_take_is_refused() {
         let refused = one.ask(Request::form(&large)).await;
         assert_eq!(refused.status(), 413, "{}", refused.text());
         assert!(refused.text().contains("8000"), "{}", refused.text());
-        let body = format!("{{\"topics\":[\"a\"]}}\n{{\"topics\":[\"a\"],\"data\":\"{}\"}}\n", "x".repeat(9000));
+        let body = format!(
+            "{{\"topics\":[\"a\"]}}\n{{\"topics\":[\"a\"],\"data\":\"{}\"}}\n",
+            "x".repeat(9000)
+        );
         let refused = one.ask(Request::ndjson(&body)).await;
         assert_eq!(refused.status(), 413, "{}", refused.text());
         assert!(refused.text().contains("line 2"), "{}", refused.text());

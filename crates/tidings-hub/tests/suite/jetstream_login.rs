@@ -25,7 +25,7 @@ async fn lets_in(options: NatsOptions) {
 }
 
 async fn refuses(options: NatsOptions) {
-    let error = NatsJournal::open(options).await.unwrap_err();
+    let error = NatsJournal::open(options).await.expect_err("nobody is let in");
     assert!(matches!(error, NatsError::Refused { .. }), "{error}");
 }
 
@@ -73,7 +73,7 @@ fn jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, nats: Value) -> String {
     });
     let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
     let signed = format!("{}.{}", encode(&header), encode(&claims));
-    let signature = issuer.sign(signed.as_bytes()).unwrap();
+    let signature = issuer.sign(signed.as_bytes()).expect("it has its seed");
     format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
@@ -174,15 +174,18 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("{name}-{}-{}", std::process::id(), fastrand::u32(..)));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "{name}-{}-{}",
+            std::process::id(),
+            fastrand::u32(..)
+        ));
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
         Self(folder)
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).expect("a file can be written");
         path
     }
 }

@@ -23,10 +23,7 @@ struct Trouble {
 
 impl Condition {
     pub(super) fn new() -> Self {
-        Self {
-            trouble: Mutex::default(),
-            interruptions: Mutex::new(0),
-        }
+        Self { trouble: Mutex::default(), interruptions: Mutex::new(0) }
     }
 
     /// NATS does not do what is needed.

@@ -77,7 +77,10 @@ impl Urls {
         for text in &options.servers {
             let mut url = Url::parse(text).map_err(|error| wrong(text, &error.to_string()))?;
             if !matches!(url.scheme(), "nats" | "tls") || url.host().is_none() {
-                return Err(wrong(text, "has to be written as nats://host:4222 or tls://host:4222"));
+                return Err(wrong(
+                    text,
+                    "has to be written as nats://host:4222 or tls://host:4222",
+                ));
             }
             if !url.username().is_empty() {
                 let decoded = |text: &str| {
@@ -195,10 +198,7 @@ pub(super) enum Failure {
     /// Nobody has answered: it may help to ask again.
     Away(String),
     /// JetStream says no.
-    Refused {
-        code: ErrorCode,
-        reason: String,
-    },
+    Refused { code: ErrorCode, reason: String },
 }
 
 impl std::fmt::Display for Failure {

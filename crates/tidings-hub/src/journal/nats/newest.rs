@@ -95,9 +95,8 @@ impl Shared {
             drop(newest);
             return self.read_places(&places, (after, until), rights).await;
         }
-        let wanted = |record: &Record| {
-            rights.may_read(&record.update) && newest.is_last(record, selectors)
-        };
+        let wanted =
+            |record: &Record| rights.may_read(&record.update) && newest.is_last(record, selectors);
         let (records, through) = self.next_records(newest.epoch, after, until).await?;
         Ok(Batch::of(records.iter(), through.min(until), wanted))
     }
@@ -139,8 +138,8 @@ impl Shared {
         }
         self.check_there()?;
         let block = self.reader.block(epoch, after).await.map_err(away)?;
-        if block.is_end && block.through < until && block.records.is_empty() {
-            self.find_end(&block, until).await?;
+        if block.through <= after {
+            self.find_end(after, until).await?;
             return Ok((Vec::new(), until));
         }
         let begin = block.records.partition_point(|record| record.position <= after);

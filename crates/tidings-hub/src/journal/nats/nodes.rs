@@ -87,8 +87,7 @@ pub(super) async fn prepare(client: &Client, options: &NatsOptions) -> Result<Me
     let stream = notices_stream(options);
     let reader = Arc::new(Reader::new(client.clone(), stream));
     let info = ensure(client, options).await?;
-    let mut notices =
-        Notices { reader, made: 0, through: Position::START, waiting: Vec::new() };
+    let mut notices = Notices { reader, made: 0, through: Position::START, waiting: Vec::new() };
     notices.made = info.created.timestamp_nanos_opt().unwrap_or_default();
     let (through, payloads) =
         newer(&notices.reader, Position::START, info.state.last_sequence).await?;

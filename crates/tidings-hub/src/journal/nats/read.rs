@@ -87,12 +87,7 @@ pub(super) fn warn_of_stranger(position: Position) {
 
 impl Reader {
     pub(super) fn new(client: Client, stream: String) -> Self {
-        Self {
-            client,
-            stream,
-            blocks: Mutex::default(),
-            reading: Semaphore::new(NATS_READING),
-        }
+        Self { client, stream, blocks: Mutex::default(), reading: Semaphore::new(NATS_READING) }
     }
 
     /// What comes after `after`, as much as one part holds. What is gone from the stream since

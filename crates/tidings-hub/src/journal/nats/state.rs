@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use smallvec::SmallVec;
-use tidings_sse::EventId;
 use tokio::sync::oneshot;
 
 use super::super::dropped::{Dropped, Lost};
@@ -34,6 +33,7 @@ pub(super) struct State {
     /// The newest place of which it is not known what stood there.
     lost: Position,
     ids: Ids,
+    keys: Keys,
     /// What the stream keeps.
     pub(super) retention: Retention,
     pub(super) bytes: u64,
@@ -54,8 +54,9 @@ struct Hole {
 /// Where the updates with publishers' own ids are.
 #[derive(Debug, Default)]
 struct Ids {
-    places: HashMap<EventId, SmallVec<[Position; 1]>>,
-    order: VecDeque<EventId>,
+    /// By the numbers of the ids: who finds one still has to compare it.
+    places: HashMap<u64, SmallVec<[Position; 1]>>,
+    order: VecDeque<u64>,
 }
 
 /// The stream, as one of its servers has told it.
@@ -70,14 +71,13 @@ pub(super) struct Told {
 }
 
 impl State {
-    /// The state of a stream whose newest updates are `records`, all after `before`.
-    pub(super) fn new(told: &Told, before: HubId, records: Vec<Arc<Record>>) -> Self {
-        let seen_from = records.first().map_or(told.last, |oldest| oldest.position.previous());
+    /// The state of a stream of which nothing is known before what is shown next, after `before`.
+    pub(super) fn new(told: &Told, before: HubId) -> Self {
         let keys = Keys::random();
         let mut seen = Dropped::new(keys);
-        let unknown = || Lost::restored(seen_from, seen_from, []);
-        seen.restore(unknown(), Lost::restored(seen_from, seen_from, []));
-        let mut state = Self {
+        let unknown = before.position;
+        seen.restore(Lost::restored(unknown, unknown, []), Lost::restored(unknown, unknown, []));
+        Self {
             epoch: told.epoch,
             recent: Recent::new(before),
             holes: VecDeque::new(),
@@ -85,14 +85,13 @@ impl State {
             seen,
             lost: Position::START,
             ids: Ids::default(),
+            keys,
             retention: told.retention,
             bytes: told.bytes,
             moments: VecDeque::new(),
             clock: None,
             waiting: BTreeMap::new(),
-        };
-        state.show(records);
-        state
+        }
     }
 
     /// Begins anew, with the same followers: they are told so when they ask for more.
@@ -110,7 +109,7 @@ impl State {
         for record in &records {
             self.seen.note(record.position, &record.update);
             if let Some(id) = record.update.event().id() {
-                self.ids.insert(id, record.position);
+                self.ids.insert(self.keys.id(id.as_str()), record.position);
             }
         }
         if let Some(newest) = records.last() {
@@ -243,8 +242,7 @@ impl State {
 
     /// The places of updates with this id of a publisher's, in order.
     pub(super) fn places(&self, id: &str) -> SmallVec<[Position; 1]> {
-        let Ok(id) = EventId::new(id) else { return SmallVec::new() };
-        let places = self.ids.places.get(&id).into_iter().flatten();
+        let places = self.ids.places.get(&self.keys.id(id)).into_iter().flatten();
         places.filter(|place| **place >= self.first).copied().collect()
     }
 
@@ -274,9 +272,9 @@ impl State {
 }
 
 impl Ids {
-    fn insert(&mut self, id: &EventId, position: Position) {
-        self.places.entry(id.clone()).or_default().push(position);
-        self.order.push_back(id.clone());
+    fn insert(&mut self, id: u64, position: Position) {
+        self.places.entry(id).or_default().push(position);
+        self.order.push_back(id);
         if self.order.len() > NATS_IDS
             && let Some(oldest) = self.order.pop_front()
             && let Some(places) = self.places.get_mut(&oldest)
@@ -296,10 +294,6 @@ impl Told {
         let count = (bytes / each).clamp(1, count_max);
         Position(self.last.number().saturating_sub(count)).max(self.first.previous())
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.first > self.last
-    }
 }
 
 /// A bound of a stream, where none is said as -1 or 0.
@@ -310,4 +304,114 @@ pub(super) fn bound(value: i64) -> u64 {
 /// An age of a stream, where none is said as 0.
 pub(super) fn age(value: Duration) -> Duration {
     if value.is_zero() { Duration::MAX } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tidings_sse::Event;
+
+    use super::*;
+    use crate::update::Update;
+
+    fn told(epoch: Epoch, first: u64, last: u64) -> Told {
+        Told {
+            epoch,
+            first: Position(first),
+            last: Position(last),
+            messages: last + 1 - first,
+            bytes: 100 * (last + 1 - first),
+            retention: Retention { count: 100, bytes: 10_000, age: Duration::MAX },
+        }
+    }
+
+    fn record(epoch: Epoch, position: u64, topic: &str) -> Arc<Record> {
+        let update = Update::new(topic, Event::new("x"));
+        let (time, stamp) = (SystemTime::now(), fastrand::u128(..));
+        Arc::new(Record::stamped(epoch, Position(position), time, stamp, update))
+    }
+
+    /// A hub that came when the stream had the updates 11 to 20 about `a`, and loaded the newest
+    /// five.
+    fn state(epoch: Epoch) -> State {
+        let mut state = State::new(&told(epoch, 11, 20), HubId::of_gone(epoch, Position(15)));
+        state.show((16..=20).map(|position| record(epoch, position, "a")).collect());
+        state
+    }
+
+    fn tail(state: &State, after: HubId) -> (Tail, Vec<u64>) {
+        let mut records = Vec::new();
+        let tail = state.tail(after, 100, &mut records);
+        (tail, records.iter().map(|record| record.position.number()).collect())
+    }
+
+    #[test]
+    fn a_hole_is_told_between_what_is_before_and_behind_it() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        let follower = state.follow();
+        assert_eq!(follower.begin(), state.last());
+        state.show(vec![record(epoch, 21, "a")]);
+        state.skip(Position(25));
+        state.show(vec![record(epoch, 26, "a"), record(epoch, 27, "a")]);
+        assert_eq!(tail(&state, follower.begin()), (Tail::Through(Position(21)), vec![21]));
+        let at_21 = state.recent.at(Position(21)).unwrap().hub_id();
+        let hole = HubId::of_gone(epoch, Position(25));
+        assert_eq!(tail(&state, at_21), (Tail::Gone(hole), vec![]));
+        assert_eq!(tail(&state, hole), (Tail::Through(Position(27)), vec![26, 27]));
+        let missed =
+            |after| state.missed(Position(after), &Selectors::topic("never"), &Rights::Public);
+        assert_eq!(missed(24), Some(Position(25)), "nobody knows what it was");
+        assert_eq!(missed(25), None);
+        assert!(!state.has_all_after(Position(24)) && state.has_all_after(Position(25)));
+    }
+
+    #[test]
+    fn a_place_that_is_none_of_this_stream_begins_anew() {
+        let epoch = Epoch::random();
+        let mut old = state(epoch);
+        let follower = old.follow();
+        let end = old.last();
+        // The stream lost 19 and 20, and got others there.
+        let mut new = State::new(&told(epoch, 11, 22), HubId::of_gone(epoch, Position(15)));
+        new.show((16..=22).map(|position| record(epoch, position, "a")).collect());
+        old.begin_anew(new);
+        assert!(follower.has_news());
+        assert_eq!(tail(&old, end), (Tail::Anew(old.last()), vec![]));
+        assert_eq!(tail(&old, old.last()), (Tail::Through(Position(22)), vec![]));
+        let other = Epoch::new(epoch.number() ^ 1);
+        assert_eq!(tail(&old, HubId::start(other)).0, Tail::Anew(old.last()));
+    }
+
+    #[test]
+    fn who_selects_what_was_silent_since_has_missed_nothing() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        state.show(vec![record(epoch, 21, "b"), record(epoch, 22, "a")]);
+        state.note(&told(epoch, 22, 22));
+        let missed = |after, topic: &str| {
+            state.missed(Position(after), &Selectors::topic(topic), &Rights::Public)
+        };
+        assert_eq!(missed(20, "b"), Some(Position(21)));
+        assert_eq!(missed(21, "b"), None);
+        assert_eq!(missed(16, "never"), None, "all since was seen here");
+        assert_eq!(missed(14, "never"), Some(Position(15)), "what came before was not");
+        assert_eq!(state.edges().gone, Position(21));
+    }
+
+    #[test]
+    fn ids_of_publishers_are_remembered_up_to_a_bound() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        for position in 21..=21 + NATS_IDS as u64 {
+            let id = if position < 23 { "first" } else { "other" };
+            let update = Update::new("a", Event::new("x").with_id(id).unwrap());
+            let (place, time) = (Position(position), SystemTime::now());
+            state.show(vec![Arc::new(Record::stamped(epoch, place, time, 0, update))]);
+        }
+        assert_eq!(state.places("first").as_slice(), [Position(22)]);
+        assert_eq!(state.places("other").len(), NATS_IDS - 1);
+        assert!(state.places("never").is_empty());
+    }
 }

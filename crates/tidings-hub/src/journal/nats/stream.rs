@@ -173,14 +173,20 @@ fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
     check("no_ack", json!(config.no_ack), json!(false));
     check("sealed", json!(config.sealed), json!(false));
     let none = |value: i64| value.max(-1) == -1 || value == 0;
-    check("max_msgs_per_subject", json!(config.max_messages_per_subject), match config
-        .max_messages_per_subject
-    {
-        value if none(value) => json!(value),
-        _ => json!(-1),
-    });
+    check(
+        "max_msgs_per_subject",
+        json!(config.max_messages_per_subject),
+        match config.max_messages_per_subject {
+            value if none(value) => json!(value),
+            _ => json!(-1),
+        },
+    );
     check("mirror", json!(config.mirror.is_some()), json!(false));
-    check("sources", json!(config.sources.as_ref().is_some_and(|one| !one.is_empty())), json!(false));
+    check(
+        "sources",
+        json!(config.sources.as_ref().is_some_and(|one| !one.is_empty())),
+        json!(false),
+    );
     check("subject_transform", json!(config.subject_transform.is_some()), json!(false));
     // What is acknowledged would not even have been handed to the system.
     if config.persist_mode == Some(PersistenceMode::Async) {

@@ -12,7 +12,7 @@ use super::super::{HubId, Position, Record};
 use super::Shared;
 use super::connection::{Failure, Pause, check_version, words};
 use super::message;
-use super::read::warn_of_stranger;
+use super::read::{Reader, warn_of_stranger};
 use super::state::{State, Told};
 use super::stream;
 use crate::limits::{
@@ -60,44 +60,29 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     }
 }
 
-/// Loads the newest updates.
-pub(super) async fn load(shared: &Shared, told: &Told) -> Result<State, Failure> {
-    load_from(&shared.reader, told).await
-}
-
 /// Loads the newest updates of a stream.
-pub(super) async fn load_from(
-    reader: &super::read::Reader,
-    told: &Told,
-) -> Result<State, Failure> {
+pub(super) async fn load(reader: &Reader, told: &Told) -> Result<State, Failure> {
     let mut after = told.recent_after(RECENT_BYTES, LOADED_MAX);
-    let mut records: Vec<Arc<Record>> = Vec::new();
-    while after < told.last && !told.is_empty() {
-        let (stored, _) = reader.range(after, NATS_BATCH, NATS_BATCH_BYTES).await?;
-        let Some(newest) = stored.last() else {
-            // All is gone meanwhile, or this server has not got it yet.
-            let next = reader.next_of_leader(after).await?;
-            after = next.map_or(told.last, |next| next.position.previous().max(after));
-            continue;
-        };
-        after = newest.position;
-        records.extend(
-            stored
-                .iter()
-                .filter_map(|one| one.decode(told.epoch))
-                .map(|decoded| Arc::new(decoded.record)),
-        );
-    }
-    let last = after.max(told.last);
-    let before = match records.first() {
-        Some(oldest) => HubId::of_gone(told.epoch, oldest.position.previous()),
-        None if last == Position::START => HubId::start(told.epoch),
-        None => HubId::of_gone(told.epoch, last),
+    let before = match after {
+        Position::START => HubId::start(told.epoch),
+        after => HubId::of_gone(told.epoch, after),
     };
-    let newest = records.last().map(|record| record.position);
-    let mut state = State::new(told, before, records);
-    if newest.is_some_and(|newest| newest < last) {
-        state.skip(last);
+    let mut state = State::new(told, before);
+    while after < told.last {
+        let (stored, _) = reader.range(after, NATS_BATCH, NATS_BATCH_BYTES).await?;
+        let came = stored.into_iter().map(|one| Came {
+            position: one.position,
+            record: one.decode(told.epoch).map(|decoded| decoded.record),
+        });
+        show(&mut state, came.collect());
+        if state.last().position == after {
+            // All is gone, or this server has not got it yet.
+            match reader.next_of_leader(after).await? {
+                Some(next) if next.position <= told.last => continue,
+                _ => state.skip(told.last),
+            }
+        }
+        after = state.last().position;
     }
     Ok(state)
 }
@@ -106,7 +91,7 @@ pub(super) async fn load_from(
 async fn begin_anew(shared: &Shared, reason: &str) -> Result<(), Interrupted> {
     let told = ensure(shared).await?;
     shared.reader.forget();
-    let state = load(shared, &told).await?;
+    let state = load(&shared.reader, &told).await?;
     tracing::warn!(
         stream = shared.options.stream,
         reason,
@@ -157,9 +142,10 @@ async fn try_follow(
         .messages()
         .await
         .map_err(|error| Interrupted::Away(words(&error)))?;
-    let mut pulled = Pulled { messages, shared, consumed: 0, newest: last.position };
+    let mut pulled = Pulled { messages, shared, consumed: 0 };
     let verified = tokio::time::timeout(NATS_REQUEST_TIME, pulled.verify(last)).await;
-    verified.map_err(|_| Interrupted::Away("the stream's consumer brings nothing".to_owned()))??;
+    verified
+        .map_err(|_| Interrupted::Away("the stream's consumer brings nothing".to_owned()))??;
     shared.condition.back();
     *pause = Pause::default();
     tokio::select! {
@@ -230,7 +216,6 @@ struct Pulled<'a> {
     shared: &'a Shared,
     /// Messages that came from this consumer.
     consumed: u64,
-    newest: Position,
 }
 
 /// A message, and its place.
@@ -298,38 +283,14 @@ impl Pulled<'_> {
         let time = SystemTime::from(info.published);
         let epoch = self.shared.state.lock().epoch;
         let decoded = message::decode(epoch, position, time, &message.payload);
-        if decoded.is_none() && position > self.newest {
+        if decoded.is_none() {
             warn_of_stranger(position);
         }
         Ok(Came { position, record: decoded.map(|decoded| decoded.record) })
     }
 
-    /// Shows what came to the shards, with what is missing in between.
     fn show(&mut self, came: Vec<Came>) {
-        let mut state = self.shared.state.lock();
-        let mut records = Vec::with_capacity(came.len());
-        for Came { position, record } in came {
-            if position <= self.newest {
-                continue;
-            }
-            if position > self.newest.next() {
-                state.show(std::mem::take(&mut records));
-                let through = position.previous();
-                let after = self.newest;
-                tracing::warn!(%after, %through, "updates were gone before they came here");
-                state.skip(through);
-            }
-            self.newest = position;
-            match record {
-                Some(record) => records.push(Arc::new(record)),
-                // Nothing that anybody would get.
-                None => {
-                    state.show(std::mem::take(&mut records));
-                    state.pass(position);
-                }
-            }
-        }
-        state.show(records);
+        show(&mut self.shared.state.lock(), came);
     }
 
     /// Waits while shards have too much that they have still to take.
@@ -342,4 +303,31 @@ impl Pulled<'_> {
             let _ = tokio::time::timeout(NATS_STATE_INTERVAL, slow.progress()).await;
         }
     }
+}
+
+/// Shows what came, with what is missing in between.
+fn show(state: &mut State, came: Vec<Came>) {
+    let mut newest = state.last().position;
+    let mut records = Vec::with_capacity(came.len());
+    for Came { position, record } in came {
+        if position <= newest {
+            continue;
+        }
+        if position > newest.next() {
+            state.show(std::mem::take(&mut records));
+            let through = position.previous();
+            tracing::warn!(after = %newest, %through, "updates were gone before they came here");
+            state.skip(through);
+        }
+        newest = position;
+        match record {
+            Some(record) => records.push(Arc::new(record)),
+            // Nothing that anybody would get.
+            None => {
+                state.show(std::mem::take(&mut records));
+                state.pass(position);
+            }
+        }
+    }
+    state.show(records);
 }

@@ -16,7 +16,9 @@ pub(super) async fn open(options: NatsOptions) -> anyhow::Result<NatsJournal> {
     opened.map_err(|error| {
         let hint = match &error {
             NatsError::Away { .. } => {
-                format!("is it running at {servers}, with JetStream? --nats-start-wait waits longer")
+                format!(
+                    "is it running at {servers}, with JetStream? --nats-start-wait waits longer"
+                )
             }
             NatsError::Refused { .. } => {
                 "a user and a password stand in the URL; --nats-credentials, --nats-nkey and \
@@ -28,7 +30,8 @@ pub(super) async fn open(options: NatsOptions) -> anyhow::Result<NatsJournal> {
                 "`nats stream edit {name}` changes it; --nats-stream names another, which is made"
             ),
             NatsError::Unmade { .. } => {
-                "does the cluster have as many servers as --nats-replicas says, and room?".to_owned()
+                "does the cluster have as many servers as --nats-replicas says, and room?"
+                    .to_owned()
             }
             _ => "--help says how it is written".to_owned(),
         };

@@ -29,8 +29,9 @@ Options:
   --repeat N       how often each is measured, in turns [default: 3]
   --subscribers N  of each hub, where deliveries are measured [default: 200]
   --jetstream TEXT a line for the servers' block of that name, as `sync_interval: always`
-  --only WORD      one of acknowledgements, deliveries, replay, and serve: which only runs a server
-                   (a cluster with `--repeat 3`) until its standard input ends, and says its URL";
+  --only WORD      one of acknowledgements, deliveries and replay; or one-server or three-servers:
+                   only runs them, for measurements by others, says their URL, and ends with its
+                   standard input";
 
 struct Options {
     events: u64,
@@ -91,8 +92,10 @@ fn main() {
     }
     fs::create_dir_all(&options.dir).expect("a folder for configurations");
     let wanted = |part: &str| options.only.as_deref().is_none_or(|only| only == part);
-    if options.only.as_deref() == Some("serve") {
-        return serve(&options);
+    match options.only.as_deref() {
+        Some("one-server") => return serve(&options.one()),
+        Some("three-servers") => return serve(&options.cluster()),
+        _ => {}
     }
     if wanted("acknowledgements") {
         acknowledgements("one server", &options, || options.one());
@@ -108,8 +111,7 @@ fn main() {
 }
 
 /// Servers for measurements by others.
-fn serve(options: &Options) {
-    let nats = if options.repeat == 3 { options.cluster() } else { options.one() };
+fn serve(nats: &Nats) {
     println!("{}", nats.url());
     // The end of the input, or a read that fails, is the end.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());

@@ -29,9 +29,7 @@ Options:
   --repeat N       how often each is measured, in turns [default: 3]
   --subscribers N  of each hub, where deliveries are measured [default: 200]
   --jetstream TEXT a line for the servers' block of that name, as `sync_interval: always`
-  --only WORD      one of acknowledgements, deliveries and replay; or one-server or three-servers:
-                   only runs them, for measurements by others, says their URL, and ends with its
-                   standard input";
+  --only WORD      one of acknowledgements, deliveries and replay";
 
 struct Options {
     events: u64,
@@ -92,11 +90,6 @@ fn main() {
     }
     fs::create_dir_all(&options.dir).expect("a folder for configurations");
     let wanted = |part: &str| options.only.as_deref().is_none_or(|only| only == part);
-    match options.only.as_deref() {
-        Some("one-server") => return serve(&options.one()),
-        Some("three-servers") => return serve(&options.cluster()),
-        _ => {}
-    }
     if wanted("acknowledgements") {
         acknowledgements("one server", &options, || options.one());
         acknowledgements("three servers, three replicas", &options, || options.cluster());
@@ -108,13 +101,6 @@ fn main() {
         replays(&options);
     }
     let _ = fs::remove_dir_all(&options.dir);
-}
-
-/// Servers for measurements by others.
-fn serve(nats: &Nats) {
-    println!("{}", nats.url());
-    // The end of the input, or a read that fails, is the end.
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
 fn hub_on(options: &Options, nats: &Nats, number: usize) -> Hub {

@@ -31,7 +31,7 @@ export async function readWithFetch(subscription, signal) {
   const timer = setInterval(() => {
     const limitMs = isOpen ? subscription.silenceMaxMs : policy.once ? Infinity : policy.answerMaxMs;
     if (Date.now() - seenAt < limitMs) return;
-    late = "silent for too long";
+    late = "silence";
     abort();
   }, LOOK_MS);
   try {
@@ -62,7 +62,7 @@ export async function readWithFetch(subscription, signal) {
       seenAt = Date.now();
       return true;
     });
-    return decoder.isUnfinished ? failure("lost", "ended within an event") : failure("ended");
+    return decoder.isUnfinished ? failure("lost", "unfinished") : failure("ended");
   } catch (cause) {
     return failure("lost", late, { cause });
   } finally {
@@ -93,7 +93,7 @@ export async function connect({ url, method = "GET", body, headers: given, withC
   /** @param {RequestInit} [more] */
   const ask = (more) =>
     // As every browser's EventSource: on the wire `no-store` is `Cache-Control: no-cache`.
-    fetch(url, { method, body: body ?? null, headers, signal, cache: "no-store", credentials: withCredentials ? "include" : "same-origin", ...more });
+    fetch(url, { method, body, headers, signal, cache: "no-store", credentials: withCredentials ? "include" : "same-origin", ...more });
   let kind = /** @type {Failure["kind"]} */ ("unreachable");
   try {
     return await judge(await ask());
@@ -101,7 +101,8 @@ export async function connect({ url, method = "GET", body, headers: given, withC
     try {
       // A request that may not read the answer succeeds where only CORS stands in between.
       if (method !== "GET" || new URL(url).origin === location.origin) throw cause;
-      await ask({ mode: "no-cors", headers: {} });
+      // That answer may be an endless stream, which would hold one of the browser's few connections.
+      await ask({ mode: "no-cors", signal: AbortSignal.timeout(BODY_MS_MAX) });
       // The server may have come back just now. If this fails once more, it is not the network.
       kind = await ask().then(() => kind, () => "cors");
     } catch {
@@ -150,5 +151,5 @@ async function read({ body }, take) {
  */
 export function retryAfter(value, now) {
   const milliseconds = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
-  return milliseconds > 0 ? milliseconds : 0;
+  return Math.max(milliseconds, 0) || 0;
 }

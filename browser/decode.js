@@ -8,6 +8,8 @@ const LF = 10;
 const SPACE = 32;
 const COLON = 58;
 const LETTER_D = 100;
+const LETTER_E = 101;
+const LETTER_I = 105;
 
 /** Characters that an event may have, all of its lines together, unless the options say otherwise. */
 const EVENT_CHARACTERS_MAX = 16 * 1024 * 1024;
@@ -47,9 +49,8 @@ export class Decoder {
   #id;
   /** @type {[string, string][] | undefined} */
   #fields;
-  /** Characters in the lines of the event so far. */
-  #characters = 0;
-  #tooLarge = false;
+  /** Characters that the event may still have; below 0 it is too large. */
+  #room;
 
   /**
    * @param {DecoderSink} sink
@@ -60,7 +61,7 @@ export class Decoder {
   constructor(sink, { eventCharactersMax = EVENT_CHARACTERS_MAX, lastEventId = "" } = {}) {
     this.lastEventId = lastEventId;
     this.#sink = sink;
-    this.#charactersMax = eventCharactersMax;
+    this.#charactersMax = this.#room = eventCharactersMax;
   }
 
   /**
@@ -82,7 +83,12 @@ export class Decoder {
     let cr = text.indexOf("\r", start);
     while (lf >= 0 || cr >= 0) {
       const end = cr < 0 || (lf >= 0 && lf < cr) ? lf : cr;
-      this.#endLine(text, start, end);
+      if (this.#begun === "") this.#readLine(text, start, end);
+      else {
+        this.#begun += text.slice(start, end);
+        this.#readLine(this.#begun, 0, this.#begun.length);
+        this.#begun = "";
+      }
       start = end + 1;
       if (end === lf) {
         lf = text.indexOf("\n", start);
@@ -104,15 +110,15 @@ export class Decoder {
    * id does not count.
    */
   get isUnfinished() {
-    return this.#begun !== "" || this.#characters > 0;
+    return this.#begun !== "" || this.#room < this.#charactersMax;
   }
 
   /** @param {string} text of a line whose end has not come yet */
   #begin(text) {
     this.#begun += text;
-    if (this.#begun.length + this.#characters > this.#charactersMax) {
+    if (this.#begun.length > this.#room) {
       // A comment that is too long costs the event around it nothing.
-      if (this.#begun.charCodeAt(0) !== COLON) this.#tooLarge = true;
+      if (this.#begun.charCodeAt(0) !== COLON) this.#room = -1;
       this.#begun = this.#begun.slice(0, 1);
     }
   }
@@ -122,35 +128,22 @@ export class Decoder {
    * @param {number} start
    * @param {number} end of the line, at its line break
    */
-  #endLine(text, start, end) {
-    if (this.#begun === "") return this.#readLine(text, start, end);
-    const line = this.#begun + text.slice(start, end);
-    this.#begun = "";
-    this.#readLine(line, 0, line.length);
-  }
-
-  /**
-   * @param {string} text
-   * @param {number} start
-   * @param {number} end
-   */
   #readLine(text, start, end) {
     if (start === end) return this.#endEvent();
     const first = text.charCodeAt(start);
     if (first === COLON) return this.#sink.onComment?.(text.slice(start + 1, end));
-    this.#characters += end - start;
-    if (this.#tooLarge || this.#characters > this.#charactersMax) {
-      this.#tooLarge = true;
-      return;
-    }
-    let colon = start + 4;
+    if ((this.#room -= end - start) < 0) return;
     // What streams consist of for the most part needs no look for the colon, and no name.
-    const isData = first === LETTER_D && text.startsWith("data:", start);
-    if (!isData) for (colon = start + 1; colon < end && text.charCodeAt(colon) !== COLON; ) colon += 1;
+    const known =
+      first === LETTER_D && isData(text, start) ? "data"
+      : first === LETTER_I && text.startsWith("id:", start) ? "id"
+      : first === LETTER_E && text.startsWith("event:", start) ? "event"
+      : "";
+    let colon = start + known.length;
+    if (!known) while (colon < end && text.charCodeAt(colon) !== COLON) colon += 1;
     // One space after the colon is no part of the value. A line without a colon is a name alone.
     const value = text.slice(text.charCodeAt(colon + 1) === SPACE ? colon + 2 : colon + 1, end);
-    if (isData) this.#addData(value);
-    else this.#readField(text.slice(start, colon), value);
+    this.#readField(known || text.slice(start, colon), value);
   }
 
   /**
@@ -160,7 +153,8 @@ export class Decoder {
   #readField(name, value) {
     switch (name) {
       case "data":
-        return this.#addData(value);
+        this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
+        return;
       case "event":
         this.#type = value;
         return;
@@ -176,29 +170,28 @@ export class Decoder {
     }
   }
 
-  /** @param {string} value */
-  #addData(value) {
-    this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
-  }
-
   #endEvent() {
     const data = this.#data;
     const id = this.#id;
-    if (id !== undefined) this.lastEventId = id;
     const fields = this.#fields;
     const type = this.#type || "message";
-    const tooLarge = this.#tooLarge;
-    this.#clear();
-    if (tooLarge) this.#sink.onDiscarded?.();
+    const isTooLarge = this.#room < 0;
+    this.#data = this.#id = this.#fields = undefined;
+    this.#type = "";
+    this.#room = this.#charactersMax;
+    if (id !== undefined) this.lastEventId = id;
+    if (isTooLarge) this.#sink.onDiscarded?.();
     else if (data !== undefined) this.#sink.onEvent({ type, data, lastEventId: this.lastEventId, id, fields });
   }
+}
 
-  #clear() {
-    this.#data = undefined;
-    this.#type = "";
-    this.#id = undefined;
-    this.#fields = undefined;
-    this.#characters = 0;
-    this.#tooLarge = false;
-  }
+/**
+ * Letter by letter: a call of `startsWith` takes as long as all the rest of a short line.
+ *
+ * @param {string} text
+ * @param {number} at where a d is
+ * @returns {boolean} whether it is that of `data:`
+ */
+function isData(text, at) {
+  return text.charCodeAt(at + 4) === COLON && text.charCodeAt(at + 1) === 97 && text.charCodeAt(at + 2) === 116 && text.charCodeAt(at + 3) === 97;
 }

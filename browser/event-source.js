@@ -43,9 +43,11 @@ export class FetchEventSource extends EventTarget {
    * @param {string | URL} url
    * @param {FetchEventSourceInit} [init]
    * @throws {DOMException} `SyntaxError` if the URL is none
+   * @throws {TypeError} without a URL
    */
   constructor(url, init = {}) {
     super();
+    if (!arguments.length) throw new TypeError("no URL");
     const address = absolute(url);
     let origin = "";
     const error = () => this.dispatchEvent(new Event("error"));
@@ -140,4 +142,6 @@ for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSED })) {
 for (const name of Object.getOwnPropertyNames(FetchEventSource.prototype)) {
   Object.defineProperty(FetchEventSource.prototype, name, { enumerable: name !== "constructor" });
 }
+// Where it stands in, it has the name of what it stands for.
+Object.defineProperty(FetchEventSource, "name", { value: "EventSource", configurable: true });
 Object.defineProperty(FetchEventSource.prototype, Symbol.toStringTag, { value: "EventSource", configurable: true });

@@ -50,7 +50,7 @@ export const DEFAULT_POLICY = {
  * @param {number} status
  */
 export function isPassing(status) {
-  return [408, 425, 429].includes(status) || (status >= 500 && status !== 501 && status !== 505);
+  return /^(408|425|429|5(?!01|05)..)$/.test(`${status}`);
 }
 
 /**

@@ -10,8 +10,8 @@ import { watchPage } from "./lifecycle.js";
 import { isHttp1 } from "./protocol.js";
 import { CLOSED, CONNECTING, OPEN } from "./subscribe.js";
 
-/** A worker that hasn't spoken by then is asked for again: it may be a dead one. */
-const HELLO_MS_MAX = 2000;
+/** A worker that hasn't spoken by then, which doubles with each try, is asked for again: it may be a dead one. */
+const HELLO_MS = 500;
 const TRIES_MAX = 5;
 /** The worker beats every second, where there are no locks. */
 const SILENCE_MS_MAX = 2000;
@@ -19,7 +19,7 @@ const LOOK_MS = 500;
 /** So many ids are remembered, to know a repeat. The worker repeats 2000 events at most. */
 const RECENT_MAX = 3000;
 
-const GONE = "the tab that held the connection is gone";
+const GONE = "its tab is gone";
 /** This tab, among those that share. */
 const tab = Math.random();
 /** @type {Set<SharedSubscription>} */
@@ -116,7 +116,7 @@ export class SharedSubscription {
   }
 
   resume() {
-    this.#again("page was left");
+    this.#again("page left");
   }
 
   wake() {
@@ -154,16 +154,8 @@ export class SharedSubscription {
   }
 
   async #connect() {
-    this.#tries += 1;
     const { signal } = (this.#stop = new AbortController());
     const { locks } = navigator;
-    // The worker waits for it: that is how it learns that a tab is gone.
-    const lock = `tidings ${tab} ${Math.random()}`;
-    if (locks) {
-      const ended = new Promise((resolve) => signal.addEventListener("abort", resolve));
-      await new Promise((resolve) => locks.request(lock, () => (resolve(0), ended)));
-    }
-    if (signal.aborted) return;
     /** @type {SharedWorker} */
     let worker;
     try {
@@ -175,10 +167,11 @@ export class SharedSubscription {
       return this.#giveUp(error);
     }
     const again = (/** @type {string} */ why) => signal.aborted || this.#again(why);
-    const timer = setTimeout(again, HELLO_MS_MAX, "worker is silent");
-    worker.onerror = () => again("worker did not load");
-    this.#port = worker.port;
-    this.#port.onmessage = ({ data }) => {
+    const timer = setTimeout(again, HELLO_MS * 2 ** this.#tries, "worker is silent");
+    this.#tries += 1;
+    worker.onerror = () => again("no worker");
+    const { port } = worker;
+    port.onmessage = ({ data }) => {
       if (signal.aborted) return;
       this.#heardAt = Date.now();
       if (data.kind !== "hello") return this.#receive(data);
@@ -189,6 +182,14 @@ export class SharedSubscription {
       else this.#listenForBeats(signal);
     };
     signal.addEventListener("abort", () => clearTimeout(timer));
+    // The worker waits for it: that is how it learns that a tab is gone. It is had while the worker starts.
+    const lock = `tidings ${tab} ${Math.random()}`;
+    if (locks) {
+      const ended = new Promise((resolve) => signal.addEventListener("abort", resolve));
+      await new Promise((resolve) => locks.request(lock, () => (resolve(0), ended)));
+    }
+    if (signal.aborted) return port.close();
+    this.#port = port;
     const { url, withCredentials = false, headers } = this.#request;
     const { topics, identity, reconnect } = this.#options;
     const asked = typeof headers === "function";
@@ -241,7 +242,7 @@ export class SharedSubscription {
       case "beat":
         return this.#say({ kind });
       case "gone":
-        this.#again("tab was out of touch");
+        this.#again("out of touch");
     }
   }
 

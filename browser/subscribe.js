@@ -99,7 +99,7 @@ export class Subscription {
   }
 
   resume() {
-    if (this.readyState === OPEN) this.failed(failure("lost", "page was left"), 0);
+    if (this.readyState === OPEN) this.failed(failure("lost", "page left"), 0);
     this.reopen();
   }
 

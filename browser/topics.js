@@ -15,3 +15,9 @@ export function hubUrl(url, topics) {
   stream.searchParams.append("tidings", STREAM_OPTIONS);
   return stream.href;
 }
+
+/**
+ * @param {[name: string, value: string][]} [fields] of an event
+ * @returns {string[]} what it is about
+ */
+export const topicsOf = (fields = []) => fields.filter(([name]) => name === "topic").map(([, topic]) => topic);

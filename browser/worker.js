@@ -9,7 +9,7 @@ import { failure } from "./failure.js";
 import { heedNotice, NOTICE_TYPE } from "./notice.js";
 import { DEFAULT_POLICY } from "./reconnect.js";
 import { OPEN, Subscription } from "./subscribe.js";
-import { hubUrl } from "./topics.js";
+import { hubUrl, topicsOf } from "./topics.js";
 
 /** So long changes of the topics are collected before the stream is reopened. */
 const COLLECT_MS = 50;
@@ -196,9 +196,13 @@ class Group {
     return this.#subscription?.readyState === OPEN;
   }
 
+  #wanted() {
+    return new Set([...this.#listeners].flatMap(({ topics }) => [...(topics ?? [])]));
+  }
+
   /** @param {Set<string> | null} topics */
   hasRoom(topics) {
-    return !topics || !this.#topics.size || new Set([...this.#topics, ...topics]).size <= TOPICS_MAX;
+    return !topics || !this.#listeners.size || new Set([...this.#wanted(), ...topics]).size <= TOPICS_MAX;
   }
 
   /**
@@ -282,7 +286,7 @@ class Group {
 
   #reopen() {
     const before = this.#topics;
-    this.#topics = new Set([...this.#listeners].flatMap(({ topics }) => [...(topics ?? [])]));
+    this.#topics = this.#wanted();
     const subscription = this.#subscription;
     const isSame = this.#topics.size === before.size && [...this.#topics].every((topic) => before.has(topic));
     if (subscription && isSame) return;
@@ -334,7 +338,7 @@ class Group {
     carried.events += 1;
     carried.characters += event.data.length;
     const isNotice = event.type === NOTICE_TYPE;
-    const topics = event.fields?.filter(([name]) => name === "topic").map(([, topic]) => topic) ?? [];
+    const topics = topicsOf(event.fields);
     if (isNotice) {
       const { kind } = heedNotice(event.data, this.#subscription);
       if (kind === "live") {
@@ -345,7 +349,7 @@ class Group {
       }
       if (NOTICES_OF_STREAM.includes(kind)) return;
     } else if (this.#topics.size && !topics.length) {
-      return this.#finish(failure("unsupported", "the hub names no topics of its events, put them into the URL"), "refused");
+      return this.#finish(failure("unsupported", "no topics in events"), "refused");
     }
     for (const listener of this.#listeners) {
       const wanted = listener.topics;
@@ -413,7 +417,7 @@ class Group {
 
   /** Asks one tab after another: a frozen one doesn't answer. */
   async #askHeaders() {
-    let why = "no tab answered";
+    let why = "no answer";
     for (const listener of [...this.#listeners].reverse()) {
       const { headers, error = why } = await listener.askHeaders();
       if (headers) return headers;

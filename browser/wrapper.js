@@ -6,7 +6,7 @@ import { readNatively } from "./native.js";
 import { heedNotice, NOTICE_TYPE } from "./notice.js";
 import { DEFAULT_POLICY } from "./reconnect.js";
 import { CLOSED, CONNECTING, OPEN, Subscription } from "./subscribe.js";
-import { hubUrl } from "./topics.js";
+import { hubUrl, topicsOf } from "./topics.js";
 import { absolute } from "./url.js";
 
 /** An iterator lets so many events wait before it lets the server wait, where it can. */
@@ -318,7 +318,7 @@ export class EventSourceWrapper extends EventTarget {
     } catch (cause) {
       return this.#tellError(failure("parse", "", { cause }));
     }
-    const topics = fields.filter(([name]) => name === "topic").map(([, topic]) => topic);
+    const topics = topicsOf(fields);
     const topic = topics.find((one) => own.includes(one)) ?? topics[0];
     const message = new MessageEvent(type, { data, lastEventId, origin: this.#origin });
     const event = Object.assign(message, { topic, topics, fields });

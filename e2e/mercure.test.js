@@ -21,11 +21,12 @@ const TEMPLATE = "https://example.com/books/{id}";
  *
  * @param {object} claims
  * @param {string} [type]
+ * @param {string} [key]
  */
-function token(claims, type = "JWT") {
+function token(claims, type = "JWT", key = KEY) {
   const encode = (/** @type {object} */ part) => Buffer.from(JSON.stringify(part)).toString("base64url");
   const message = `${encode({ alg: "HS256", typ: type })}.${encode(claims)}`;
-  return `${message}.${createHmac("sha256", KEY).update(message).digest("base64url")}`;
+  return `${message}.${createHmac("sha256", key).update(message).digest("base64url")}`;
 }
 
 /**
@@ -223,4 +224,64 @@ test("the page takes a token, says what it grants, shows private events and who 
   await access.getByRole("button", { name: "Forget" }).click();
   await access.getByRole("button", { name: "Who is subscribed?" }).click();
   await says(/no token came/);
+  // Nothing of it is left in the browser.
+  assert.deepEqual(await page.context().cookies(), []);
+});
+
+test("the page uses a publisher's and a subscriber's token together, each for what it grants", async (t) => {
+  const OTHER_KEY = "another secret, for subscribers only, long enough";
+  const audience = "https://hub.example.com";
+  const keys = ["--publisher-key", KEY, "--subscriber-key", OTHER_KEY, "--anonymous-subscribe"];
+  // A hub of 1.0 alone reads no cookie of 0.x.
+  const flags = [...keys, "--audience", audience, "--issuer", ISSUER, "--dialect", "1.0"];
+  const hub = await Hub.start(t, { flags });
+  const grants = (/** @type {string} */ action, /** @type {string} */ key, exp = Math.floor(Date.now() / 1000) + 60) =>
+    token(
+      {
+        iss: ISSUER,
+        aud: audience,
+        exp,
+        authorization_details: [
+          { type: "https://mercure.rocks/authorization-detail", actions: [action], topics: [{ match: "*" }] },
+        ],
+      },
+      "at+jwt",
+      key,
+    );
+  const browser = await launch();
+  t.after(() => browser.close());
+  const page = await browser.newPage();
+  await page.goto(hub.url("/"));
+  const access = page.locator("#access");
+  const said = async () => (await access.locator(".result").textContent()) ?? "";
+  const use = async (/** @type {string} */ text, /** @type {RegExp} */ words) => {
+    await access.locator("[name=token]").fill(text);
+    await access.getByRole("button", { name: "Use" }).click();
+    await until(`it says ${words}`, async () => words.test(await said()));
+  };
+  await use(grants("subscribe", OTHER_KEY, 1), /Used to read from now on, but it expired/);
+  await use(grants("subscribe", OTHER_KEY), /Used to read from now on until/);
+  await use(grants("publish", KEY), /Used to publish from now on until .*publishing to \*; .*events of nothing/);
+  const query = "match=https%3A%2F%2Fexample.com%2Fbooks%2F1";
+  const seen = page.evaluate(
+    async ([url, query]) => {
+      const { Stream } = await import(/** @type {any} */ ("/tidings/page/stream.js"));
+      return new Promise((resolve) => {
+        const stream = new Stream({
+          onStatus: (/** @type {any} */ status) => status.readyState === 1 && document.body.setAttribute("data-open", ""),
+          onEvent: (/** @type {any} */ event) => resolve(event.data),
+        });
+        stream.open(new URL(`${url}?${query}`));
+      });
+    },
+    [hub.mercure, query],
+  );
+  await page.locator("body[data-open]").waitFor();
+  await page.locator("#publish [name=topic]").fill(TOPIC);
+  await page.locator("#publish [name=data]").fill("secret");
+  await page.locator("#publish [name=private]").check();
+  await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
+  assert.equal(await seen, "secret");
+  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await until("the list", async () => /One subscription/.test(await said()));
 });

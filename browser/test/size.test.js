@@ -1,14 +1,41 @@
 // What the package costs a page: minified by esbuild, then gzipped. And what it needs: nothing.
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
-const folder = fileURLToPath(new URL("../", import.meta.url));
-const modules = readdirSync(folder).filter((name) => name.endsWith(".js"));
+const root = fileURLToPath(new URL("../", import.meta.url));
+const modules = readdirSync(root).filter((name) => name.endsWith(".js"));
+
+/** What its types promise, and what they refuse. */
+const USE = `
+  import EventSourceWrapper, { Decoder, FetchEventSource, type EventSourceWrapper as Named } from "tidings";
+  import { sharing } from "tidings/share.js";
+  interface Events extends Record<string, unknown> { message: { text: string }; price: { amount: number } }
+  const source = new EventSourceWrapper<Events>("/sse", { parse: JSON.parse, shared: "auto", headers: async () => ({ a: "b" }) });
+  source.onMessage(function (event) { const text: string = event.data.text; const state: 0 | 1 | 2 = this.readyState; void [text, state] });
+  source.onError(({ status, body, attempt, nextDelay, kind }) => { const delay: number | null = nextDelay; void [status, body, attempt, delay, kind === "refused"] });
+  const end: () => void = source.on("price", ({ data, topic }) => { const amount: number = data.amount; const one: string | undefined = topic; void [amount, one] });
+  source.on("close", ({ reason }) => { const why: "closed" | "ended" | "refused" | "gave-up" | "unsupported" = reason; void why });
+  // @ts-expect-error: a price has no text
+  source.on("price", ({ data }) => data.text);
+  // @ts-expect-error: no such option
+  new EventSourceWrapper("/sse", { sharde: true });
+  for await (const { data } of source) { const one: { text: string } | { amount: number } | unknown = data; void one }
+  const standard: EventSource["onmessage"] = null;
+  const fetched = new FetchEventSource("/sse", { headers: { a: "b" } });
+  fetched.onmessage = standard as any;
+  new Decoder({ onEvent: ({ data }) => { const text: string = data; void text } }).push(new Uint8Array());
+  const shared: Promise<{ tabs: number } | null> = sharing();
+  const named: Named<Events> = source;
+  void [end, shared, named];
+`;
 
 /**
  * @param {string} contents
@@ -16,7 +43,7 @@ const modules = readdirSync(folder).filter((name) => name.endsWith(".js"));
  */
 async function bytes(contents, external = []) {
   const { outputFiles } = await build({
-    stdin: { contents, resolveDir: folder },
+    stdin: { contents, resolveDir: root },
     bundle: true,
     minify: true,
     format: "esm",
@@ -37,6 +64,38 @@ test("the class without sharing has at most 5 kB", async (t) => {
   const size = await bytes(`export { EventSourceWrapper } from "./index.js"`, ["./share.js"]);
   t.diagnostic(`${size} bytes`);
   assert.ok(size > 2500 && size <= 5000, `${size} bytes`);
+});
+
+test("what is not used is not in a bundle", async (t) => {
+  const all = await bytes(`export * from "./index.js"`);
+  for (const name of ["Decoder", "FetchEventSource"]) {
+    const size = await bytes(`export { ${name} } from "./index.js"`);
+    t.diagnostic(`${name}: ${size} bytes of ${all}`);
+    assert.ok(size < (name === "Decoder" ? 0.25 : 0.7) * all, `${name}: ${size} bytes of ${all}`);
+  }
+});
+
+test("what is packed are the modules, their types, and what goes with them", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "tidings-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const packed = execFileSync("npm", ["pack", "--json", "--pack-destination", folder], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+  const [{ filename, files }] = JSON.parse(packed.slice(packed.indexOf("[\n")));
+  const names = files.map((/** @type {{ path: string }} */ { path }) => path).sort();
+  const types = modules.map((name) => `types/${name.replace(/js$/, "d.ts")}`);
+  assert.deepEqual(names, [...modules, ...types, "LICENSE-APACHE", "LICENSE-MIT", "README.md", "package.json"].sort());
+
+  // As its users have it: installed, and seen by their own strict compiler.
+  const project = join(folder, "project");
+  mkdirSync(join(project, "node_modules", "tidings"), { recursive: true });
+  execFileSync("tar", ["-xzf", join(folder, filename), "-C", join(project, "node_modules", "tidings"), "--strip-components=1"]);
+  writeFileSync(join(project, "use.ts"), USE);
+  writeFileSync(
+    join(project, "tsconfig.json"),
+    JSON.stringify({ compilerOptions: { strict: true, noEmit: true, target: "es2022", module: "nodenext", lib: ["es2023", "dom", "dom.iterable"], types: [] } }),
+  );
+  writeFileSync(join(project, "package.json"), `{ "type": "module" }`);
+  const compiler = spawnSync(join(root, "node_modules", ".bin", "tsc"), ["--project", project], { encoding: "utf8" });
+  assert.equal(compiler.status, 0, compiler.stdout);
 });
 
 test("the package has no dependency at run time, and its modules name only each other", () => {

@@ -4,15 +4,11 @@
 //! HUB=http://localhost:8081/.well-known/mercure cargo run -p tidings-client --example publish
 //! ```
 
-use std::sync::Arc;
-
-use tidings_client::transport::ReqwestTransport;
 use tidings_client::{Event, Publisher, Update};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let transport = Arc::new(ReqwestTransport::new()?);
-    let hub = Publisher::new(std::env::var("HUB")?.parse()?, transport);
+    let hub = Publisher::to(&std::env::var("HUB")?)?;
     let update = Update::new("https://example.com/books/1", Event::new(r#"{"from":"Rust"}"#));
     println!("{}", hub.publish(&update).await?);
     Ok(())

@@ -14,6 +14,8 @@ use url::Url;
 
 use crate::connect::{ConnectError, Refusal, read_all};
 use crate::transport::Transport;
+#[cfg(feature = "reqwest")]
+use crate::transport::{ReqwestTransport, TransportError};
 
 /// Where a hub's protocol lives.
 pub(crate) const HUB_PATH: &str = "/.well-known/mercure";
@@ -90,6 +92,17 @@ impl Publisher {
         }
         let answer_within = Duration::from_secs(30);
         Self { url: hub, headers: HeaderMap::new(), answer_within, transport }
+    }
+
+    /// A publisher to the hub at this URL, over reqwest: of its protocol, or only its origin.
+    ///
+    /// # Errors
+    /// If the URL is none, or the system has no certificates.
+    #[cfg(feature = "reqwest")]
+    pub fn to(hub: &str) -> Result<Self, TransportError> {
+        let url = Url::parse(hub)
+            .map_err(|error| TransportError::lasting(format!("{hub:?} is no URL: {error}")))?;
+        Ok(Self::new(url, Arc::new(ReqwestTransport::new()?)))
     }
 
     /// Headers for every publish.

@@ -1,13 +1,10 @@
-// A token for the page: what it grants, and who is subscribed.
-//
-// An `EventSource` can't send headers, so the token goes as Mercure's cookie, which the browser
-// adds to the streams and the publishes of this page by itself.
+// Tokens for the page: what they grant, and who is subscribed.
 
 import { find, valueOf } from "./find.js";
 import { HUB_PATH } from "./publish.js";
 import { sayStatus } from "./refusal.js";
+import { forgetTokens, headersTo, useToken } from "./token.js";
 
-const COOKIE = "mercureAuthorization";
 const ANSWER_MS_MAX = 10_000;
 const SHOWN_MAX = 200;
 
@@ -18,41 +15,48 @@ export function showAccess(section) {
   const say = (/** @type {string} */ words) => {
     said.textContent = words;
   };
+  const subscribers = find(section, ".subscribers");
+  const forget = () => {
+    forgetTokens();
+    subscribers.replaceChildren();
+    say("No token is used.");
+  };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const token = valueOf(form, "token").trim();
-    keep(token);
     // The field shows no secret longer than it has to.
     form.reset();
-    say(token === "" ? "No token is used." : describe(token));
+    if (token === "") forget();
+    else say(use(token));
   });
-  find(section, "[data-act=forget]").addEventListener("click", () => {
-    keep("");
-    say("No token is used.");
-  });
-  find(section, "[data-act=who]").addEventListener("click", () => who(find(section, ".subscribers"), say));
-}
-
-/** @param {string} token which is no token if it is empty */
-function keep(token) {
-  const secure = location.protocol === "https:" ? "; Secure" : "";
-  const value = token === "" ? "=; Max-Age=0" : `=${encodeURIComponent(token)}`;
-  document.cookie = `${COOKIE}${value}; Path=${HUB_PATH}; SameSite=Strict${secure}`;
+  find(section, "[data-act=forget]").addEventListener("click", forget);
+  find(section, "[data-act=who]").addEventListener("click", () => who(subscribers, say));
 }
 
 /**
- * What the token says of itself, in words. Whether it is good is for the hub to say.
+ * Uses a token for what it grants, since a hub may have one key for publishers and another for
+ * subscribers. Gives what it says of itself, in words; whether it is good is for the hub to say.
  *
  * @param {string} token
  * @returns {string}
  */
-function describe(token) {
+function use(token) {
   const claims = claimsOf(token);
-  if (claims === null) return "That is no token (JWT), and the hub will refuse it.";
+  if (claims === null) return "That is no token (JWT), and isn't used.";
   const { publish, subscribe } = grantsOf(claims);
+  const nothing = publish.length + subscribe.length === 0;
+  const uses = { publish: nothing || publish.length > 0, subscribe: nothing || subscribe.length > 0 };
+  useToken(token, uses);
   const list = (/** @type {string[]} */ topics) => (topics.length === 0 ? "nothing" : topics.join(", "));
-  const end = typeof claims.exp === "number" ? ` until ${new Date(claims.exp * 1_000).toLocaleString()}` : "";
-  return `Used from now on${end}. It grants publishing to ${list(publish)}; reading private events of ${list(subscribe)}. Streams that are open keep what they had.`;
+  const words = uses.publish && uses.subscribe ? "" : uses.publish ? " to publish" : " to read";
+  return `Used${words} from now on${endOf(claims)}. It grants publishing to ${list(publish)}; reading private events of ${list(subscribe)}. Streams that are open keep what they had.`;
+}
+
+/** @param {Record<string, any>} claims */
+function endOf({ exp }) {
+  if (typeof exp !== "number") return "";
+  const end = new Date(exp * 1_000).toLocaleString();
+  return exp * 1_000 < Date.now() ? `, but it expired ${end}` : ` until ${end}`;
 }
 
 /**
@@ -97,7 +101,10 @@ function grantsOf(claims) {
 async function who(list, say) {
   list.replaceChildren();
   try {
-    const response = await fetch(`${HUB_PATH}/subscriptions`, { signal: AbortSignal.timeout(ANSWER_MS_MAX) });
+    const response = await fetch(`${HUB_PATH}/subscriptions`, {
+      headers: headersTo("subscribe"),
+      signal: AbortSignal.timeout(ANSWER_MS_MAX),
+    });
     if (!response.ok) return say(await sayStatus(response));
     const { subscriptions } = /** @type {{ subscriptions: any[] }} */ (await response.json());
     for (const one of subscriptions.slice(0, SHOWN_MAX)) {

@@ -1,6 +1,7 @@
 // Publishing one event: the form of the Mercure protocol, and the hub's answer in words.
 
 import { sayStatus } from "./refusal.js";
+import { headersTo } from "./token.js";
 
 /** Where the hub takes updates and gives streams. */
 export const HUB_PATH = "/.well-known/mercure";
@@ -38,6 +39,7 @@ export async function publish(update) {
   try {
     const response = await fetch(HUB_PATH, {
       method: "POST",
+      headers: headersTo("publish"),
       body: update,
       signal: AbortSignal.timeout(ANSWER_MS_MAX),
     });

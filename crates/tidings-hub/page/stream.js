@@ -2,6 +2,8 @@
 
 import EventSourceWrapper from "../browser/index.js";
 import { NOTICE_TYPE, readNotice } from "./notices.js";
+import { HUB_PATH } from "./publish.js";
+import { hasToken, headersTo } from "./token.js";
 
 export const CONNECTING = 0;
 export const OPEN = 1;
@@ -117,7 +119,11 @@ export class Stream {
     if (this.#url === null) return;
     this.#failedAt = null;
     this.#browserRetryMs = BROWSER_RETRY_MS;
-    const source = new EventSourceWrapper(this.#url, { lastEventId: this.lastEventId, reconnect: RECONNECT });
+    const options = { lastEventId: this.lastEventId, reconnect: RECONNECT };
+    // The browser's own `EventSource` can send no token.
+    const isHubs = this.#url.origin === location.origin && this.#url.pathname === HUB_PATH;
+    const headers = isHubs && hasToken("subscribe") ? { headers: async () => headersTo("subscribe") } : {};
+    const source = new EventSourceWrapper(this.#url, { ...options, ...headers });
     this.#source = source;
     this.#listen();
     source.onOpen(() => {

@@ -126,18 +126,6 @@ impl Grants {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TokenId(Arc<str>);
 
-impl serde::Serialize for TokenId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for TokenId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self(text.into()))
-    }
-}
-
 impl TokenId {
     fn of(claims: &Map<String, Value>, hash: &[u8]) -> Self {
         match claims.get("jti").and_then(Value::as_str) {
@@ -149,13 +137,18 @@ impl TokenId {
         }
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The token with this `jti`.
     pub(crate) fn named(id: &str) -> Self {
         Self(format!("jti:{id}").into())
+    }
+
+    /// The token that a journal has kept under this name.
+    pub(crate) fn kept(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -26,7 +26,7 @@ use crate::limits::{
     PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
 };
 use crate::metrics::Metrics;
-use crate::presence::{Ending, Presence};
+use crate::presence::{Ending, Presence, Revocation};
 use crate::replay::Due;
 use crate::resume::{Asked, Located};
 use crate::selector::Selectors;
@@ -149,7 +149,9 @@ impl HubBuilder {
     }
 
     /// Whether comings and goings of subscribers are told, as private updates about the
-    /// subscriptions' paths (Mercure, "active subscriptions"). By default they are not.
+    /// subscriptions' paths (Mercure, "active subscriptions"). By default they are not. Who is
+    /// subscribed is known only where there are keys for tokens, or a callback that says who
+    /// may do what ([`HubBuilder::authorize`]).
     #[must_use]
     pub fn presence_events(mut self, told: bool) -> Self {
         self.presence_events = told;
@@ -157,7 +159,9 @@ impl HubBuilder {
     }
 
     /// Says of each request over HTTP what it may do, in place of [`Access::anonymous_publish`]
-    /// and [`Access::anonymous_subscribe`]. Which websites may send requests at all remains
+    /// and [`Access::anonymous_subscribe`]. Who is subscribed is told to those who are granted
+    /// reading the subscriptions' paths, and a subscription ended by those who are granted
+    /// publishing to its path. Which websites may send requests at all remains
     /// what [`Access`] says: a login that browsers send by themselves, as a cookie, would
     /// otherwise let any website publish.
     #[must_use]
@@ -203,11 +207,12 @@ impl HubBuilder {
         let journal =
             self.journal.unwrap_or_else(|| Arc::new(MemoryJournal::new(Retention::default())));
         let gate = Gate::new(self.access)?;
-        let has_tokens = gate.access().tokens.has_keys();
+        gate.revoked().restore(journal.revoked());
+        let listing = gate.access().tokens.has_keys() || self.authorizer.0.is_some();
         let dialects = gate.access().dialects;
         let presence = Presence::new(dialects, gate.revoked(), self.presence_events);
-        // Who has no token can neither ask who is subscribed nor end it.
-        presence.set(dialects, has_tokens);
+        // Where nobody is anybody in particular, nobody may ask who is subscribed or end it.
+        presence.set(dialects, listing);
         let presence = Arc::new(presence);
         let setting = Setting {
             presence: Some(Arc::clone(&presence)),
@@ -587,10 +592,11 @@ impl Hub {
     /// # Errors
     /// If the system has nothing to fetch key sets with. All stays as it was then.
     pub fn reconfigure(&self, limits: Limits, access: Access) -> io::Result<()> {
-        let (dialects, has_tokens) = (access.dialects, access.tokens.has_keys());
+        let listing = access.tokens.has_keys() || self.has_authorizer();
+        let dialects = access.dialects;
         let mut gate = self.0.gate.write();
         *gate = Arc::new(gate.renewed(access)?);
-        self.presence().set(dialects, has_tokens);
+        self.presence().set(dialects, listing);
         self.admission().set_limits(limits);
         Ok(())
     }
@@ -629,6 +635,18 @@ impl Hub {
 
     pub(crate) fn presence(&self) -> &Presence {
         &self.0.presence
+    }
+
+    /// Ends streams by whose leave nobody is here any more, and keeps of whom that is so.
+    ///
+    /// # Errors
+    /// If the journal cannot keep it. The streams have ended all the same.
+    pub(crate) async fn carry_out(&self, revocation: Revocation) -> Result<(), AppendError> {
+        self.end_streams(&revocation.ending).await;
+        match revocation.token {
+            Some(token) => self.journal().revoke(token).await,
+            None => Ok(()),
+        }
     }
 
     /// Ends streams by whose leave nobody is here any more.

@@ -239,6 +239,18 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Where the journal begins and ends now. Never waits.
     fn edges(&self) -> Edges;
 
+    /// Keeps beside the updates that a token was revoked. The future ends when that is as safe
+    /// as an update. A journal that does not outlive the process has nothing to do.
+    fn revoke(&self, _token: RevokedToken) -> Pending<'_, Result<(), AppendError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// The tokens of which that was kept, in the order in which they were revoked. At most
+    /// 100,000 have to be kept, and those no longer that have ended since.
+    fn revoked(&self) -> Vec<RevokedToken> {
+        Vec::new()
+    }
+
     /// Whether it still does what it is there for, or has failed for good.
     fn is_running(&self) -> bool {
         true
@@ -267,20 +279,11 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
 
 /// The other hubs that share a journal.
 pub trait Nodes: fmt::Debug + Send + Sync {
-    /// Has `node` answer the others from now on, and know what all are to know.
+    /// Has `node` answer the others from now on, and know which tokens they revoke.
     fn join(&self, node: Arc<dyn Node>);
 
     /// Asks the others. The answers are those of all that are there.
     fn ask(&self, question: Vec<u8>) -> Pending<'_, Result<Vec<Vec<u8>>, ReadError>>;
-
-    /// Has every hub know something, also one that comes later, until it expires. What was
-    /// said before under the same name is replaced.
-    fn note(
-        &self,
-        name: &str,
-        notice: Vec<u8>,
-        expires: Option<SystemTime>,
-    ) -> Pending<'_, Result<(), AppendError>>;
 }
 
 /// One hub of several, as the others see it.
@@ -288,8 +291,18 @@ pub trait Node: Send + Sync {
     /// Answers a question of another hub.
     fn answer(&self, question: Vec<u8>) -> Pending<'static, Vec<u8>>;
 
-    /// Takes note of something. It is known at once; the future is for what follows from it.
-    fn noted(&self, notice: &[u8]) -> Pending<'static, ()>;
+    /// Another hub has revoked a token, or this one. It is barred at once; the future ends its
+    /// streams.
+    fn revoked(&self, token: RevokedToken) -> Pending<'static, ()>;
+}
+
+/// A token that is good no more, though it has not expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedToken {
+    /// What it is known by: `jti:` and its own id, or `sha256:` and its hash.
+    pub name: String,
+    /// When it ends by itself, to the second, where that is known.
+    pub until: Option<SystemTime>,
 }
 
 /// A reader of the tail, and how far it has come.

@@ -150,8 +150,8 @@ pub(crate) const PRESENCE_PENDING: usize = bound(16_384, 8);
 pub(crate) const PRESENCE_BATCH: usize = 256;
 /// How long it takes until what could not be appended is tried again, at first.
 pub(crate) const PRESENCE_PAUSE: Duration = Duration::from_millis(500);
-/// Updates that tell who subscribes, that the journal on disk keeps beside all others.
-pub(crate) const PRESENCE_COUNT: u64 = 10_000;
+/// Updates that tell who subscribes, that a journal keeps beside all others.
+pub(crate) const PRESENCE_COUNT: u64 = bound(10_000, 10) as u64;
 /// And for how long.
 pub(crate) const PRESENCE_AGE: Duration = Duration::from_secs(300);
 /// How long a fetched set of keys is taken for new.
@@ -246,6 +246,8 @@ pub(crate) const RECENT_BYTES: u64 = 16 << 20;
 pub(crate) const APPENDS_WAITING: usize = 32_768;
 /// Updates of one group that the journal syncs at once.
 pub(crate) const GROUP_UPDATES: usize = bound(4096, 8);
+/// Entries of the journal's index of topics that are written at once.
+pub(crate) const INDEX_ENTRIES: usize = bound(512, 7);
 /// Threads that read the journal on disk.
 pub(crate) const JOURNAL_READERS: usize = 4;
 /// Reads that wait for one of them; who comes then waits for room.

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::Weak;
-use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,7 +10,8 @@ use serde_json::Value;
 use crate::access::{Dialect, TokenId};
 use crate::http::Named;
 use crate::hub::{Hub, Inner};
-use crate::journal::{AppendError, Node, Pending, ReadError};
+use crate::journal::{AppendError, Node, Pending, ReadError, RevokedToken};
+use crate::presence::Revocation;
 
 /// What a hub asks the others.
 #[derive(Debug, Deserialize, Serialize)]
@@ -27,14 +27,6 @@ enum Question {
 struct Listed {
     documents: Vec<Value>,
     version: u64,
-}
-
-/// What is told of a token that is good no more.
-#[derive(Debug, Deserialize, Serialize)]
-struct Barred {
-    token: TokenId,
-    /// Seconds since 1970.
-    expires: Option<u64>,
 }
 
 /// The subscriptions of all hubs, as documents, and what changes with any of them.
@@ -134,37 +126,13 @@ impl Hub {
     /// Ends a subscription of this hub's.
     async fn revoke_own(&self, named: &Named) -> Result<bool, Unreached> {
         let Some(id) = named.subscriber() else { return Ok(false) };
-        let Some(revoked) =
-            self.presence().revoke_subscriber(id, |selector| named.selects(selector))
-        else {
-            return Ok(false);
-        };
-        self.end_streams(&revoked.ending).await;
-        if let Some((token, expires)) = revoked.token {
-            self.tell_barred(token, expires).await?;
+        match self.presence().revoke_subscriber(id, |selector| named.selects(selector)) {
+            None => Ok(false),
+            Some(revocation) => {
+                self.carry_out(revocation).await.map_err(Unreached::Append)?;
+                Ok(true)
+            }
         }
-        Ok(true)
-    }
-
-    /// Bars a token at all hubs, and ends its streams.
-    pub(crate) async fn revoke_token(&self, token: TokenId) -> Result<(), Unreached> {
-        let ending = self.presence().revoke_token(token.clone(), None);
-        self.end_streams(&ending).await;
-        self.tell_barred(token, None).await
-    }
-
-    async fn tell_barred(
-        &self,
-        token: TokenId,
-        expires: Option<SystemTime>,
-    ) -> Result<(), Unreached> {
-        let Some(nodes) = self.journal().nodes() else { return Ok(()) };
-        let seconds = |time: SystemTime| {
-            time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-        };
-        let name = token.as_str().to_owned();
-        let notice = encode(&Barred { token, expires: expires.map(seconds) });
-        nodes.note(&name, notice, expires).await.map_err(Unreached::Append)
     }
 
     /// Has this hub answer the others.
@@ -218,13 +186,12 @@ impl Node for OfHub {
         })
     }
 
-    fn noted(&self, notice: &[u8]) -> Pending<'static, ()> {
-        let barred = serde_json::from_slice::<Barred>(notice).ok();
-        let Some((hub, Barred { token, expires })) = Hub::upgrade(&self.0).zip(barred) else {
+    fn revoked(&self, token: RevokedToken) -> Pending<'static, ()> {
+        let Some(hub) = Hub::upgrade(&self.0) else {
             return Box::pin(std::future::ready(()));
         };
-        let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let ending = hub.presence().revoke_token(token, expires.map(time));
+        let Revocation { ending, .. } =
+            hub.presence().revoke_token(TokenId::kept(&token.name), token.until);
         Box::pin(async move { hub.end_streams(&ending).await })
     }
 }

@@ -17,11 +17,11 @@ use tidings_sse::Event;
 use tokio::sync::Notify;
 
 use crate::access::{Dialect, Dialects, Grants, Revoked, TokenId};
-use crate::journal::{IdempotencyKey, Journal};
+use crate::journal::{IdempotencyKey, Journal, RevokedToken};
 use crate::limits::{PRESENCE_BATCH, PRESENCE_PAUSE, PRESENCE_PENDING};
 use crate::selector::{Selector, Selectors};
 use crate::shard::SubscriberKey;
-use crate::update::{HUB_PATH, Update};
+use crate::update::{PRESENCE_PATH, Update};
 
 /// What a path segment keeps unencoded (RFC 6570 3.2.2): the unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -120,20 +120,19 @@ pub(crate) struct Subscription {
     payload: Option<Value>,
 }
 
+/// What it takes to carry out that somebody is barred: streams to end, and a token of which it
+/// is to be kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Revocation {
+    pub(crate) ending: Vec<Ending>,
+    pub(crate) token: Option<RevokedToken>,
+}
+
 /// A subscriber whose stream is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ending {
     pub(crate) shard: usize,
     pub(crate) key: SubscriberKey,
-}
-
-/// What follows from revoking a subscriber.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RevokedSubscriber {
-    /// Streams that are to end.
-    pub(crate) ending: Vec<Ending>,
-    /// The token that is barred now, and when it expires.
-    pub(crate) token: Option<(TokenId, Option<SystemTime>)>,
 }
 
 impl Presence {
@@ -246,36 +245,34 @@ impl Presence {
         self.events.is_some()
     }
 
-    /// Bars the token of the subscriber with this subscription, and says which streams it has
-    /// open. `None` if there is no such subscription.
+    /// Bars the token of the subscriber with this subscription. `None` if there is no such
+    /// subscription.
     pub(crate) fn revoke_subscriber(
         &self,
         id: SubscriberId,
         subscribed: impl Fn(&Selector) -> bool,
-    ) -> Option<RevokedSubscriber> {
+    ) -> Option<Revocation> {
         let member = self.members.lock().by_id.get(&id).cloned()?;
         if !member.selectors.iter().any(subscribed) {
             return None;
         }
         let ending = Ending { shard: member.shard, key: member.key };
-        let expires = member.grants.expires;
-        Some(match &member.grants.token {
-            Some(token) => RevokedSubscriber {
-                ending: self.revoke_token(token.clone(), expires),
-                token: Some((token.clone(), expires)),
-            },
+        match &member.grants.token {
+            Some(token) => Some(self.revoke_token(token.clone(), member.grants.expires)),
             // Nobody can bar who is nobody in particular.
-            None => RevokedSubscriber { ending: vec![ending], token: None },
-        })
+            None => Some(Revocation { ending: vec![ending], token: None }),
+        }
     }
 
-    /// Bars a token, and says which streams it has open.
-    pub(crate) fn revoke_token(&self, token: TokenId, expires: Option<SystemTime>) -> Vec<Ending> {
+    /// Bars a token.
+    pub(crate) fn revoke_token(&self, token: TokenId, expires: Option<SystemTime>) -> Revocation {
         self.revoked.add(token.clone(), expires);
         let members = self.members.lock();
         let has_it = |member: &&Member| member.grants.token.as_ref() == Some(&token);
         let ending = |member: &Member| Ending { shard: member.shard, key: member.key };
-        members.by_id.values().filter(has_it).map(ending).collect()
+        let ending = members.by_id.values().filter(has_it).map(ending).collect();
+        let kept = RevokedToken { name: token.as_str().to_owned(), until: expires };
+        Revocation { ending, token: Some(kept) }
     }
 
     /// Publishes what is to be told, in its order, for as long as the hub runs.
@@ -340,7 +337,7 @@ impl Subscription {
             (Dialect::Coming, Some(kind)) => format!("{kind}/"),
             _ => String::new(),
         };
-        format!("{HUB_PATH}/subscriptions/{kind}{selector}/{subscriber}")
+        format!("{PRESENCE_PATH}{kind}{selector}/{subscriber}")
     }
 
     /// The subscription as JSON, without the context of JSON-LD that 0.x puts around it.
@@ -473,7 +470,7 @@ mod tests {
         let mut join = || presence.join(0, keys.insert(()), selectors(&["a"]), Arc::clone(&grants));
         let there = join();
         assert!(there.is_some());
-        assert_eq!(presence.revoke_token(token, None).len(), 1);
+        assert_eq!(presence.revoke_token(token, None).ending.len(), 1);
         assert!(join().is_none());
         drop(there);
         assert!(presence.list(|_, _| true).0.is_empty());

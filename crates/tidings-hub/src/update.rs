@@ -242,6 +242,9 @@ pub(crate) fn check_characters(what: &'static str, text: &str) -> Result<(), Inv
 /// which the hub has topics of its own (Mercure 1.0, "publication").
 pub const HUB_PATH: &str = "/.well-known/mercure";
 
+/// What the topics of updates begin with that tell who subscribes.
+pub(crate) const PRESENCE_PATH: &str = "/.well-known/mercure/subscriptions/";
+
 /// Whether `topic`, read as a URL reference against the hub's own URL, lies under the hub's
 /// path, on whatever host: such topics are the hub's to publish.
 fn in_hub_namespace(topic: &str) -> bool {

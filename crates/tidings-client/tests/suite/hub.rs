@@ -56,8 +56,7 @@ impl Running {
     }
 
     fn publisher(&self) -> Publisher {
-        let url = format!("http://{}", self.address).parse().unwrap();
-        Publisher::new(url, Arc::new(ReqwestTransport::new().unwrap()))
+        Publisher::to(&format!("http://{}", self.address)).unwrap()
     }
 
     async fn publish(&self, data: &str) -> String {
@@ -112,12 +111,10 @@ async fn what_the_hub_refuses_is_told_in_its_words() {
     };
     assert_eq!(refusal.status, 400);
     assert!(refusal.json().unwrap()["detail"].as_str().unwrap().contains("tidings"));
-    let nobody = Publisher::new(
-        "http://127.0.0.1:9/".parse().unwrap(),
-        Arc::new(ReqwestTransport::new().unwrap()),
-    );
+    let nobody = Publisher::to("http://127.0.0.1:9/").unwrap();
     let update = Update::new(TOPIC, Event::new(""));
     assert!(matches!(nobody.publish(&update).await, Err(PublishError::NotSent(_))));
+    assert!(Publisher::to("localhost").unwrap_err().to_string().contains("no URL"));
 }
 
 #[tokio::test]

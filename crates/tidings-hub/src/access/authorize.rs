@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::request::Parts;
+use serde_json::Value;
 
+use super::claims::Payloads;
 use super::{Grants, Rights};
 use crate::selector::Selectors;
 
@@ -56,6 +58,7 @@ where
 pub struct Permissions {
     publish: Option<Selectors>,
     subscribe: Option<Rights>,
+    payload: Option<Value>,
 }
 
 impl Permissions {
@@ -79,6 +82,14 @@ impl Permissions {
         self
     }
 
+    /// What those who may see who is subscribed are told of this subscriber, as JSON: its name,
+    /// say.
+    #[must_use]
+    pub fn payload(mut self, payload: Value) -> Self {
+        self.payload = Some(payload);
+        self
+    }
+
     pub(crate) fn may_subscribe(&self) -> bool {
         self.subscribe.is_some()
     }
@@ -89,6 +100,7 @@ impl From<Permissions> for Grants {
         Self {
             publish: permissions.publish,
             subscribe: permissions.subscribe.unwrap_or_default(),
+            payloads: permissions.payload.map_or(Payloads::None, Payloads::Same),
             ..Self::default()
         }
     }

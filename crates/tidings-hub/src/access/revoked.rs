@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use super::TokenId;
+use crate::journal::RevokedToken;
 use crate::limits::REVOKED_MAX;
 
 /// The tokens that were revoked. They are kept until they expire; so many that the bound is
@@ -20,6 +21,15 @@ struct List {
 }
 
 impl Revoked {
+    /// Adds those that an earlier process has barred, and that have not ended since.
+    pub(crate) fn restore(&self, tokens: Vec<RevokedToken>) {
+        let now = SystemTime::now();
+        let lasting = |token: &RevokedToken| token.until.is_none_or(|until| until > now);
+        for token in tokens.into_iter().filter(lasting) {
+            self.add(TokenId(token.name.into()), token.until);
+        }
+    }
+
     pub(crate) fn add(&self, token: TokenId, expires: Option<SystemTime>) {
         let mut list = self.0.lock();
         if list.until.insert(token.clone(), expires).is_none() {

@@ -157,6 +157,8 @@ impl<'a> Asking<'a> {
 
     /// The token is good, and does not grant this.
     pub(super) fn forbidden(&self, detail: impl Into<String>) -> Refusal {
+        let detail = detail.into();
+        tracing::info!(path = self.parts.uri.path(), reason = detail, "a token does not reach");
         self.challenged(StatusCode::FORBIDDEN, Some("insufficient_scope"), detail)
     }
 

@@ -16,7 +16,7 @@ macro_rules! files {
 }
 
 const INDEX: (&str, &str) = ("/", include_str!("../../page/index.html"));
-const FILES: [(&str, &str); 15] = files![
+const FILES: [(&str, &str); 16] = files![
     "access.js",
     "commands.js",
     "event-list.js",
@@ -32,6 +32,7 @@ const FILES: [(&str, &str); 15] = files![
     "publish.js",
     "refusal.js",
     "stream.js",
+    "token.js",
 ];
 
 pub(super) fn routes() -> Router<App> {

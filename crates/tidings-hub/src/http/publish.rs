@@ -112,8 +112,6 @@ pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Respons
                 _ => Reason::Invalid,
             };
             hub.metrics().publish_refused(reason);
-            let status = refusal.status().as_u16();
-            tracing::debug!(status, ?reason, detail = refusal.detail(), "publish refused");
             format.refuse(refusal)
         }
     }

@@ -39,10 +39,6 @@ impl Refusal {
         self.status
     }
 
-    pub(super) fn detail(&self) -> &str {
-        &self.detail
-    }
-
     /// As problem details.
     pub(super) fn into_problem(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");
@@ -56,6 +52,12 @@ impl Refusal {
     }
 
     fn respond(self, content_type: &'static str, body: String) -> Response {
+        // What is said to whoever asked has nothing in it that is secret.
+        tracing::debug!(
+            status = self.status.as_u16(),
+            reason = self.detail,
+            "a request was refused"
+        );
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

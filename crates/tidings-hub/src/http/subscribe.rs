@@ -93,7 +93,7 @@ pub(super) async fn subscribe(
     let (mut response, cursor) = match granted {
         Some(mut granted) => {
             gate.count(&mut granted.opening);
-            if is_anonymous && named && asking.access().tokens.has_keys() {
+            if is_anonymous && !by_service && named && asking.access().tokens.has_keys() {
                 // Whoever comes back without the token that it had would see private events
                 // stop, and not know why.
                 Notice::Anonymous.encode(None, None, &mut granted.opening.bytes);

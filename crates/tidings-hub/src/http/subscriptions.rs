@@ -8,15 +8,15 @@ use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::credentials::{Asking, COOKIE_COMING};
+use super::credentials::{Asking, COOKIE_COMING, Carrier};
 use super::publish::check_cookie;
 use super::query::Pairs;
 use super::refusal::Refusal;
 use crate::access::{DETAIL_TYPE, Dialect, Role, TokenId};
 use crate::hub::{EARLIEST, Hub};
-use crate::journal::Position;
+use crate::journal::{AppendError, Position};
 use crate::nodes::{Subscriptions, Unreached};
-use crate::presence::{CONTEXT, SubscriberId, Subscription};
+use crate::presence::{CONTEXT, Revocation, SubscriberId, Subscription};
 use crate::selector::Selector;
 use crate::update::{HUB_PATH, Topic};
 
@@ -103,15 +103,20 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
     let asking = Asking::new(&hub, &parts, &pairs);
     let visitor = asking.visitor(Role::Subscribe).await?;
     let dialects = asking.access().dialects;
-    if visitor.grants.is_anonymous() {
+    let by_service = visitor.carrier == Carrier::Service;
+    if visitor.grants.is_anonymous() && !by_service {
         let detail = "who is subscribed is told to holders of tokens only, and no token came";
         return Err(asking.unauthorized(None, detail));
     }
     let is_granted = names(&asking).iter().any(|topic| visitor.grants.subscribe.grant(topic));
+    if !is_granted && by_service {
+        return Err(not_allowed("this request may not see who is subscribed"));
+    }
     if !is_granted {
         return Err(asking.forbidden("the token does not grant subscribing to this path"));
     }
-    let spoken = visitor.grants.dialect.unwrap_or(Dialect::Coming);
+    let otherwise = if dialects.has(Dialect::Coming) { Dialect::Coming } else { Dialect::Deployed };
+    let spoken = visitor.grants.dialect.unwrap_or(otherwise);
     let named = Named::read(parts.uri.path(), spoken).filter(|named| dialects.has(named.form));
     let named = named.ok_or_else(nothing_here)?;
     // Taken before the list, so that whatever is told later than this is not in it, or is told
@@ -191,6 +196,11 @@ fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     })
 }
 
+/// What the service that the hub lives in does not grant.
+fn not_allowed(detail: &str) -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, detail)
+}
+
 fn nothing_here() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "there is no such subscription")
 }
@@ -211,10 +221,13 @@ pub(super) async fn revoke_subscription(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// What has to be known at all hubs of a journal is known at this one only.
+/// What has to be known at all hubs of a journal, or kept, is known to this one only.
 fn unreached(error: Unreached) -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-        .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    match error {
+        Unreached::Append(error) => not_kept(&error),
+        Unreached::Read(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            .with(header::RETRY_AFTER, HeaderValue::from_static("1")),
+    }
 }
 
 /// Bars a token by its `jti`, and ends its streams (ours).
@@ -228,8 +241,20 @@ pub(super) async fn revoke_token(
     may_revoke(&hub, &parts).await?;
     let id = parts.uri.path().strip_prefix(HUB_PATH).and_then(|rest| rest.strip_prefix("/tokens/"));
     let id = id.and_then(decoded).filter(|id| !id.is_empty()).ok_or_else(nothing_here)?;
-    hub.revoke_token(TokenId::named(&id)).await.map_err(unreached)?;
+    carry_out(&hub, hub.presence().revoke_token(TokenId::named(&id), None)).await
+}
+
+async fn carry_out(hub: &Hub, revocation: Revocation) -> Result<Response, Refusal> {
+    hub.carry_out(revocation).await.map_err(|error| not_kept(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn not_kept(error: &AppendError) -> Refusal {
+    tracing::error!(error = error as &dyn std::error::Error, "a revocation is not kept");
+    let detail = "the token is barred and its streams end, but the journal cannot keep that now: \
+                  after a restart the token would be good again; try again";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// Who may publish to a path of the hub, which is nobody's to publish to, may revoke there.
@@ -238,13 +263,17 @@ async fn may_revoke(hub: &Hub, parts: &Parts) -> Result<(), Refusal> {
     let asking = Asking::new(hub, parts, &pairs);
     let visitor = asking.visitor(Role::Publish).await?;
     check_cookie(&asking, &visitor)?;
-    if visitor.grants.is_anonymous() {
+    let by_service = visitor.carrier == Carrier::Service;
+    if visitor.grants.is_anonymous() && !by_service {
         return Err(asking.unauthorized(None, "revoking needs a token, and none came"));
     }
-    if !names(&asking).iter().any(|name| visitor.grants.may_publish(std::slice::from_ref(name))) {
-        return Err(asking.forbidden("the token does not grant publishing to this path"));
+    let is_granted =
+        names(&asking).iter().any(|name| visitor.grants.may_publish(std::slice::from_ref(name)));
+    match is_granted {
+        true => Ok(()),
+        false if by_service => Err(not_allowed("this request may not revoke")),
+        false => Err(asking.forbidden("the token does not grant publishing to this path")),
     }
-    Ok(())
 }
 
 /// Whose tokens the hub takes, and how (1.0, RFC 9728). Where it takes none of 1.0 there is

@@ -6,11 +6,13 @@
 
 mod clock;
 mod file;
+mod index;
 mod inspect;
 mod query;
 mod readers;
 mod record;
 mod retain;
+mod revoked;
 mod state;
 mod writer;
 
@@ -28,16 +30,17 @@ pub use inspect::{JournalFile, Summary};
 
 use self::clock::Clock;
 use self::file::{Folder, Identity, position, take};
+use self::index::Index;
 use self::query::Which;
 use self::readers::Readers;
 use self::retain::Classes;
 use self::state::State;
-use self::writer::{Request, Shared, Writer};
+use self::writer::{Request, Revoking, Shared, Writer};
 use super::dropped::{Dropped, Lost};
 use super::once::{Appended, IdempotencyKey};
 use super::{
     AppendError, Batch, Before, Edges, Follower, HubId, Journal, Keep, Missed, Pending, Position,
-    ReadError, Record, Retention, RetentionRule, Tail,
+    ReadError, Record, Retention, RetentionRule, RevokedToken, Tail,
 };
 use crate::access::Rights;
 use crate::limits::{PRESENCE_AGE, PRESENCE_COUNT, TRIM_INTERVAL};
@@ -84,6 +87,8 @@ pub struct DiskJournal {
     shared: Arc<Shared>,
     readers: Readers,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// What an earlier process has kept.
+    revoked: Vec<RevokedToken>,
 }
 
 impl DiskJournal {
@@ -101,6 +106,7 @@ impl DiskJournal {
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)?;
         }
         let identity = Identity::read(&connection).map_err(failed)?;
+        let index = Index::load(&mut connection, &identity).map_err(failed)?;
         let mut rules = options.retention;
         let bounds = Retention { bytes: 1 << 30, ..Retention::default() };
         let all = |bounds| RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
@@ -116,6 +122,7 @@ impl DiskJournal {
         let keys = connection
             .query_row("SELECT count(*) FROM keys", [], |row| row.get::<_, i64>(0))
             .map_err(failed)?;
+        let revoked = revoked::read(&connection).map_err(failed)?;
         let readers = Readers::start(&folder)?;
         let last = state.last();
         let shared = Arc::new(Shared::new(state));
@@ -124,6 +131,7 @@ impl DiskJournal {
             identity,
             shared: Arc::clone(&shared),
             classes,
+            index,
             clock,
             promise: options.promise,
             last,
@@ -136,7 +144,7 @@ impl DiskJournal {
             .name("journal-write".to_owned())
             .spawn(move || writer.run())
             .map_err(|source| OpenError::Unusable { path: path.clone(), source })?;
-        Ok(Self { identity, shared, readers, writer: Mutex::new(Some(writer)) })
+        Ok(Self { identity, shared, readers, writer: Mutex::new(Some(writer)), revoked })
     }
 
     /// Waits until all that has to go by the rules of retention has gone, and tells from time
@@ -251,6 +259,7 @@ fn restore(
     dropped.restore(
         Lost::restored(place("dropped_public")?, place("dropped_forgotten")?, public),
         Lost::restored(place("dropped_private")?, place("dropped_private_forgotten")?, private),
+        place("dropped_presence")?,
     );
     let noted: Option<String> = take(connection, "last")?;
     let noted = noted.and_then(|id| id.parse::<HubId>().ok());
@@ -409,6 +418,20 @@ impl Journal for DiskJournal {
 
     fn edges(&self) -> Edges {
         self.shared.state.lock().edges()
+    }
+
+    fn revoke(&self, token: RevokedToken) -> Pending<'_, Result<(), AppendError>> {
+        let (done, answer) = oneshot::channel();
+        let pushed = self.shared.revoke(Revoking { token, done });
+        Box::pin(async move {
+            pushed?;
+            let ended = || AppendError::Unavailable("its writer has ended".into());
+            answer.await.map_err(|_| ended())?
+        })
+    }
+
+    fn revoked(&self) -> Vec<RevokedToken> {
+        self.revoked.clone()
     }
 
     fn is_running(&self) -> bool {

@@ -6,8 +6,8 @@ use super::Position;
 use super::keys::Keys;
 use crate::access::Rights;
 use crate::limits::{DROPPED_PRIVATE, DROPPED_TOPICS};
-use crate::selector::{Selector, Selectors};
-use crate::update::{Topic, Update};
+use crate::selector::{Location, Selector, Selectors};
+use crate::update::{PRESENCE_PATH, Topic, Update};
 
 /// For each topic the newest public update about it that was dropped.
 ///
@@ -20,11 +20,15 @@ use crate::update::{Topic, Update};
 /// of them: nobody is told of a private update that was not granted. Of more than
 /// [`DROPPED_PRIVATE`] different sets of topics, those whose last update is oldest are forgotten;
 /// then whoever has any grant may be told of a gap that did not concern it.
+///
+/// Of updates that tell who subscribes only the newest is known: each is about a topic that was
+/// never seen before, so that many of them would push all others out.
 #[derive(Debug)]
 pub(super) struct Dropped {
     keys: Keys,
     public: Lost<u64>,
     private: Lost<Box<[Topic]>>,
+    presence: Position,
 }
 
 /// The updates of one kind that are gone: for each name, or set of names, the newest.
@@ -74,19 +78,28 @@ impl<K: std::hash::Hash + Eq> Lost<K> {
 impl Dropped {
     /// Nothing was dropped yet.
     pub(super) fn new(keys: Keys) -> Self {
-        Self { keys, public: Lost::nothing(), private: Lost::nothing() }
+        let presence = Position::START;
+        Self { keys, public: Lost::nothing(), private: Lost::nothing(), presence }
     }
 
     /// Goes on with what an earlier process has noted.
-    pub(super) fn restore(&mut self, public: Lost<u64>, private: Lost<Box<[Topic]>>) {
+    pub(super) fn restore(
+        &mut self,
+        public: Lost<u64>,
+        private: Lost<Box<[Topic]>>,
+        presence: Position,
+    ) {
         self.public = public;
         self.private = private;
+        self.presence = presence;
         self.bound();
     }
 
     /// Notes that the update at `position` is gone.
     pub(super) fn note(&mut self, position: Position, update: &Update) {
-        if update.is_private() {
+        if update.is_presence() {
+            self.presence = position.max(self.presence);
+        } else if update.is_private() {
             self.private.note(update.topics().into(), position);
         } else {
             for topic in update.topics() {
@@ -115,7 +128,11 @@ impl Dropped {
         let public = selectors.iter().map(|one| self.newest_public(one)).max();
         let private = match rights {
             Rights::Public => None,
-            Rights::Granted(granted) => self.newest_private(after, selectors, granted),
+            Rights::Granted(granted) => {
+                let sees_presence = may_see_presence(selectors) && may_see_presence(granted);
+                let presence = sees_presence.then_some(self.presence);
+                self.newest_private(after, selectors, granted).max(presence)
+            }
         };
         public.max(private).filter(|newest| *newest > after)
     }
@@ -149,7 +166,12 @@ impl Dropped {
 
     /// The newest update of all that is gone.
     pub(super) fn newest(&self) -> Position {
-        self.public.newest.max(self.private.newest)
+        self.public.newest.max(self.private.newest).max(self.presence)
+    }
+
+    /// The newest update that is gone of those that tell who subscribes.
+    pub(super) fn newest_of_presence(&self) -> Position {
+        self.presence
     }
 
     /// The newest update that is gone, of public and of private ones.
@@ -164,11 +186,24 @@ impl Dropped {
     }
 }
 
+/// Whether some topic of a subscription may be among these.
+fn may_see_presence(selectors: &Selectors) -> bool {
+    let meet = |one: &str, other: &str| one.starts_with(other) || other.starts_with(one);
+    selectors.iter().any(|selector| match selector {
+        Selector::All => true,
+        Selector::Exact(topic) => topic.as_str().starts_with(PRESENCE_PATH),
+        Selector::Template(template) => meet(template.prefix(), PRESENCE_PATH),
+        Selector::Pattern(pattern) => Location::of(PRESENCE_PATH, pattern.base())
+            .is_some_and(|location| meet(pattern.prefix(), &location.place)),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use tidings_sse::Event;
 
     use super::*;
+    use crate::selector::Base;
 
     fn update(topic: &str) -> Update {
         Update::new(topic, Event::new(""))
@@ -235,5 +270,50 @@ mod tests {
         assert!(
             dropped.missed(Position(count), &Selectors::topic("t1"), &Rights::Public).is_none()
         );
+    }
+
+    #[test]
+    fn who_watches_subscriptions_misses_what_was_told_of_them_and_nobody_else_does() {
+        let mut dropped = Dropped::new(Keys::random());
+        dropped.note(Position(1), &update("a").private());
+        for position in 2..10_000 {
+            let told = update(&format!("{PRESENCE_PATH}a/{position}")).private().of_presence();
+            dropped.note(Position(position), &told);
+        }
+        let base = Base::of_host("https", "h.test").unwrap();
+        let template = |text: &str| Selector::template(text).unwrap();
+        let pattern = |text: &str| Selector::pattern(text, &base).unwrap();
+        let missed = |after, selected: &Selector, granted: &Selector| {
+            let rights = Rights::Granted(Selectors::new([granted.clone()]).unwrap());
+            let selectors = Selectors::new([selected.clone()]).unwrap();
+            dropped.missed(Position(after), &selectors, &rights).is_some()
+        };
+        for watched in [
+            Selector::All,
+            template(&format!("{PRESENCE_PATH}{{topic}}/{{subscriber}}")),
+            template("/.well-known/{+rest}"),
+            template("{+all}"),
+            template(&format!("{PRESENCE_PATH}a/7")),
+            pattern("/.well-known/mercure/subscriptions/*"),
+            pattern("/*"),
+        ] {
+            assert!(missed(9_998, &watched, &Selector::All), "{watched:?}");
+            assert!(!missed(9_999, &watched, &Selector::All), "{watched:?}");
+            assert!(!missed(1, &watched, &Selector::new("a").unwrap()), "{watched:?}");
+            assert!(dropped.missed(Position(1), &Selectors::all(), &Rights::Public).is_none());
+        }
+        for other in [
+            Selector::new("a").unwrap(),
+            template("a/{x}"),
+            template("https://a.test/{x}"),
+            pattern("/books/:id"),
+            pattern("https://a.test/*"),
+        ] {
+            assert!(!missed(1, &other, &Selector::All), "{other:?}");
+            assert!(!missed(1, &Selector::All, &other), "{other:?}");
+        }
+        // Nor have they made forget what else is gone.
+        assert!(missed(0, &Selector::new("a").unwrap(), &Selector::All));
+        assert!(!missed(0, &Selector::new("b").unwrap(), &Selector::All));
     }
 }

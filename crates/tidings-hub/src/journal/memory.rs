@@ -1,13 +1,17 @@
-//! The journal in memory: a bounded ring. It begins anew with every start of the hub.
+//! The journal in memory: a bounded ring, and one beside it for updates that tell who
+//! subscribes. It begins anew with every start of the hub.
 
-use std::collections::{HashMap, VecDeque};
+mod ring;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tidings_sse::EventId;
 
+use self::ring::Ring;
 use super::dropped::Dropped;
 use super::keys::Keys;
 use super::once::{Appended, IdempotencyKey, Known, Remembered};
@@ -16,6 +20,7 @@ use super::{
     ReadError, Record, Retention, Tail,
 };
 use crate::access::Rights;
+use crate::limits::{PRESENCE_AGE, PRESENCE_COUNT};
 use crate::selector::Selectors;
 use crate::update::Update;
 
@@ -23,49 +28,51 @@ use crate::update::Update;
 #[derive(Debug)]
 pub struct MemoryJournal {
     epoch: Epoch,
-    retention: Retention,
-    ring: Mutex<Ring>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug)]
-struct Ring {
-    /// Positions without a hole, the newest last.
-    kept: VecDeque<Kept>,
+struct State {
+    /// What publishers sent.
+    updates: Ring,
+    /// What the hub tells of who subscribes: apart, so that comings and goings push nothing out.
+    presence: Ring,
     last: HubId,
-    /// The id of the newest record that is gone, and when it came.
-    last_dropped: HubId,
-    last_dropped_time: SystemTime,
     dropped: Dropped,
+    /// No update that is gone came later than this.
+    dropped_time: SystemTime,
     keys: Keys,
     /// For each topic the newest record that is kept, public and private ones apart.
     newest: HashMap<u64, Position>,
     remembered: Remembered,
     /// Where the updates with publishers' own ids are, each list in order.
     ids: HashMap<EventId, SmallVec<[Position; 1]>>,
+    /// Bytes of all records that there ever were.
     bytes_ever: u64,
     followers: Vec<Weak<Follower>>,
 }
 
-#[derive(Debug)]
-struct Kept {
-    record: Arc<Record>,
-    /// Ages are measured on this clock, which no administrator sets.
-    taken: Instant,
-    /// Bytes of this record and of all before it.
-    bytes_through: u64,
-}
-
 impl MemoryJournal {
-    /// An empty journal of a new epoch.
+    /// An empty journal of a new epoch. Updates that tell who subscribes are kept beside all
+    /// others: 10,000 of them, for five minutes, and as many bytes at most again.
     pub fn new(retention: Retention) -> Self {
+        let presence = Retention {
+            count: PRESENCE_COUNT,
+            bytes: retention.bytes.min(Retention::default().bytes),
+            age: PRESENCE_AGE,
+        };
+        Self::keeping(retention, presence)
+    }
+
+    fn keeping(updates: Retention, presence: Retention) -> Self {
         let epoch = Epoch::random();
         let keys = Keys::random();
-        let ring = Ring {
-            kept: VecDeque::new(),
+        let state = State {
+            updates: Ring::new(updates),
+            presence: Ring::new(presence),
             last: HubId::start(epoch),
-            last_dropped: HubId::start(epoch),
-            last_dropped_time: SystemTime::UNIX_EPOCH,
             dropped: Dropped::new(keys),
+            dropped_time: SystemTime::UNIX_EPOCH,
             keys,
             newest: HashMap::new(),
             remembered: Remembered::default(),
@@ -73,26 +80,50 @@ impl MemoryJournal {
             bytes_ever: 0,
             followers: Vec::new(),
         };
-        Self { epoch, retention, ring: Mutex::new(ring) }
+        Self { epoch, state: Mutex::new(state) }
     }
 }
 
-impl Ring {
+impl State {
+    fn rings(&self) -> [&Ring; 2] {
+        [&self.updates, &self.presence]
+    }
+
+    /// The oldest record that is kept.
+    fn oldest(&self) -> Option<&Arc<Record>> {
+        let oldest = self.rings().into_iter().filter_map(Ring::oldest);
+        oldest.min_by_key(|record| record.position)
+    }
+
+    /// Its place; the next one, if there is none.
     fn first(&self) -> Position {
-        self.last_dropped.position.next()
+        self.oldest().map_or(self.last.position.next(), |record| record.position)
     }
 
     /// The record at `position`, if it is kept.
     fn at(&self, position: Position) -> Option<&Arc<Record>> {
-        let index = position.number().checked_sub(self.first().number())?;
-        Some(&self.kept.get(usize::try_from(index).ok()?)?.record)
+        self.rings().into_iter().find_map(|ring| ring.at(position))
     }
 
-    /// The kept records after `after`.
+    /// The id of a place.
+    fn id_at(&self, position: Position) -> HubId {
+        if let Some(record) = self.at(position) {
+            return record.hub_id();
+        }
+        let gone = self.rings().into_iter().filter_map(Ring::dropped);
+        let known = gone.chain([HubId::start(self.last.epoch)]).find(|id| id.position == position);
+        known.unwrap_or(HubId::of_gone(self.last.epoch, position))
+    }
+
+    /// The kept records after `after`, in order.
     fn after(&self, after: Position) -> impl Iterator<Item = &Arc<Record>> {
-        let skipped = (after.number() + 1).saturating_sub(self.first().number());
-        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.kept.len());
-        self.kept.range(skipped..).map(|kept| &kept.record)
+        let [updates, presence] = self.rings().map(|ring| ring.after(after));
+        let (mut updates, mut presence) = (updates.peekable(), presence.peekable());
+        std::iter::from_fn(move || match (updates.peek(), presence.peek()) {
+            (Some(one), Some(other)) if other.position < one.position => presence.next(),
+            (None, _) => presence.next(),
+            _ => updates.next(),
+        })
     }
 
     fn push(&mut self, epoch: Epoch, update: Update) -> EventId {
@@ -108,42 +139,31 @@ impl Ring {
         self.last = record.hub_id();
         self.bytes_ever += record.weight();
         let id = record.id().clone();
-        self.kept.push_back(Kept { record, taken: Instant::now(), bytes_through: self.bytes_ever });
+        let is_presence = record.update.is_presence();
+        let ring = if is_presence { &mut self.presence } else { &mut self.updates };
+        ring.push(record);
         id
     }
 
     fn bytes(&self) -> u64 {
-        self.kept
-            .front()
-            .map_or(0, |oldest| self.bytes_ever - oldest.bytes_through + oldest.record.weight())
+        self.rings().into_iter().map(Ring::bytes).sum()
     }
 
-    /// Drops what `retention` does not keep, but nothing that a follower has still to take.
-    fn trim(&mut self, retention: &Retention) {
-        let Some(oldest) = self.kept.front() else { return };
-        let within = |ring: &Self, oldest: &Kept| {
-            ring.kept.len() as u64 <= retention.count
-                && ring.bytes() <= retention.bytes
-                && oldest.taken.elapsed() <= retention.age
-        };
-        if within(self, oldest) {
+    /// Drops what is not to be kept, but nothing that a follower has still to take.
+    fn trim(&mut self) {
+        if self.rings().into_iter().all(Ring::is_within) {
             return;
         }
         self.followers.retain(|follower| follower.strong_count() > 0);
         let taken = self.followers.iter().filter_map(Weak::upgrade).map(|one| one.taken()).min();
         let taken = taken.unwrap_or(self.last.position);
-        while let Some(oldest) = self.kept.front() {
-            if oldest.record.position > taken || within(self, oldest) {
-                break;
-            }
-            let Some(oldest) = self.kept.pop_front() else { break };
-            self.forget(&oldest.record);
+        while let Some(record) = self.updates.trim(taken).or_else(|| self.presence.trim(taken)) {
+            self.forget(&record);
         }
     }
 
     fn forget(&mut self, record: &Record) {
-        self.last_dropped = record.hub_id();
-        self.last_dropped_time = record.time.max(self.last_dropped_time);
+        self.dropped_time = record.time.max(self.dropped_time);
         for topic in record.update.topics() {
             let key = self.keys.topic(topic.as_str(), record.update.is_private());
             if self.newest.get(&key) == Some(&record.position) {
@@ -182,11 +202,26 @@ impl Ring {
     }
 
     fn missed(&self, after: Position, selectors: &Selectors, rights: &Rights) -> Option<Missed> {
-        self.dropped.missed(after, selectors, rights).map(|newest| Missed {
-            oldest: self.kept.front().map_or(self.last_dropped, |kept| kept.record.hub_id()),
-            resume: self.last_dropped,
+        let newest = self.dropped.missed(after, selectors, rights)?;
+        Some(Missed {
+            oldest: self.oldest().map_or(self.last, |record| record.hub_id()),
+            resume: self.id_at(after.max(self.first().previous())),
             newest,
         })
+    }
+
+    /// The place of the updates since `time`, and the last one that is known to stand before.
+    fn before(&self, time: SystemTime) -> Before {
+        let since = self.rings().into_iter().filter_map(|ring| ring.since(time)).min();
+        let place = since.map_or(self.last.position, Position::previous);
+        let earlier = self.rings().into_iter().filter_map(|ring| ring.newest_until(place)).max();
+        let gone_after = match earlier {
+            // Nothing before this that is gone came later.
+            Some(earlier) => earlier,
+            None if self.dropped_time < time => place,
+            None => Position::START,
+        };
+        Before { place: self.id_at(place), gone_after }
     }
 
     /// Whether a record is the newest about one of its topics that `selectors` select.
@@ -196,16 +231,6 @@ impl Ring {
             selectors.matches(topic) && self.newest.get(&key) == Some(&record.position)
         })
     }
-
-    /// The newest position of which as much has come since as half the journal keeps.
-    fn half(&self, retention: &Retention) -> Position {
-        let by_count = self.kept.len().saturating_sub((retention.count / 2) as usize);
-        let half_bytes = self.bytes_ever.saturating_sub(retention.bytes / 2);
-        let by_bytes = self.kept.partition_point(|kept| kept.bytes_through <= half_bytes);
-        let by_age = self.kept.partition_point(|kept| kept.taken.elapsed() > retention.age / 2);
-        let passed = by_count.max(by_bytes).max(by_age) as u64;
-        Position(self.last_dropped.position.number() + passed)
-    }
 }
 
 impl Journal for MemoryJournal {
@@ -214,10 +239,10 @@ impl Journal for MemoryJournal {
         updates: Vec<Update>,
         key: Option<IdempotencyKey>,
     ) -> Pending<'_, Result<Appended, AppendError>> {
-        let mut ring = self.ring.lock();
+        let mut state = self.state.lock();
         if let Some(key) = &key {
-            ring.remembered.expire();
-            match ring.remembered.look_up(key) {
+            state.remembered.expire();
+            match state.remembered.look_up(key) {
                 Known::New => {}
                 Known::Same(ids) => {
                     let appended = Appended { ids, repeated: true };
@@ -228,33 +253,23 @@ impl Journal for MemoryJournal {
                 }
             }
         }
-        let before = ring.bytes_ever;
+        let before = state.bytes_ever;
         let ids: Vec<EventId> =
-            updates.into_iter().map(|update| ring.push(self.epoch, update)).collect();
+            updates.into_iter().map(|update| state.push(self.epoch, update)).collect();
         if let Some(key) = key {
-            ring.remembered.insert(key, ids.clone());
+            state.remembered.insert(key, ids.clone());
         }
-        ring.trim(&self.retention);
-        for follower in ring.followers.iter().filter_map(Weak::upgrade) {
-            follower.show(ring.last.position, ring.bytes_ever - before);
+        state.trim();
+        for follower in state.followers.iter().filter_map(Weak::upgrade) {
+            follower.show(state.last.position, state.bytes_ever - before);
         }
         Box::pin(std::future::ready(Ok(Appended::new(ids))))
     }
 
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
-        let mut ring = self.ring.lock();
-        ring.trim(&self.retention);
-        let earlier = ring.kept.iter().position(|kept| kept.record.time >= time);
-        let earlier = earlier.unwrap_or(ring.kept.len()) as u64;
-        let position = Position(ring.last_dropped.position.number() + earlier);
-        let all_there = earlier > 0 || ring.last_dropped_time < time;
-        let gone_after = if all_there { position } else { Position::START };
-        let gone = || match position {
-            Position::START => HubId::start(self.epoch),
-            position => HubId::of_gone(self.epoch, position),
-        };
-        let place = ring.at(position).map_or_else(gone, |record| record.hub_id());
-        Box::pin(std::future::ready(Ok(Before { place, gone_after })))
+        let mut state = self.state.lock();
+        state.trim();
+        Box::pin(std::future::ready(Ok(state.before(time))))
     }
 
     fn find<'a>(
@@ -262,7 +277,7 @@ impl Journal for MemoryJournal {
         id: &'a str,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Option<Position>, ReadError>> {
-        let found = self.ring.lock().find(id, self.epoch, rights);
+        let found = self.state.lock().find(id, self.epoch, rights);
         Box::pin(std::future::ready(Ok(found)))
     }
 
@@ -272,9 +287,9 @@ impl Journal for MemoryJournal {
         selectors: &'a Selectors,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Option<Missed>, ReadError>> {
-        let mut ring = self.ring.lock();
-        ring.trim(&self.retention);
-        Box::pin(std::future::ready(Ok(ring.missed(after, selectors, rights))))
+        let mut state = self.state.lock();
+        state.trim();
+        Box::pin(std::future::ready(Ok(state.missed(after, selectors, rights))))
     }
 
     fn read<'a>(
@@ -284,10 +299,10 @@ impl Journal for MemoryJournal {
         selectors: &'a Selectors,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Batch, ReadError>> {
-        let mut ring = self.ring.lock();
-        ring.trim(&self.retention);
-        let missed = ring.missed(after, selectors, rights);
-        let mut batch = Batch::of(ring.after(after), until, |record| {
+        let mut state = self.state.lock();
+        state.trim();
+        let missed = state.missed(after, selectors, rights);
+        let mut batch = Batch::of(state.after(after), until, |record| {
             rights.may_read(&record.update) && selectors.match_any(record.update.topics())
         });
         batch.missed = missed;
@@ -301,41 +316,44 @@ impl Journal for MemoryJournal {
         selectors: &'a Selectors,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Batch, ReadError>> {
-        let mut ring = self.ring.lock();
-        ring.trim(&self.retention);
-        let batch = Batch::of(ring.after(after), until, |record| {
-            rights.may_read(&record.update) && ring.is_last(record, selectors)
+        let mut state = self.state.lock();
+        state.trim();
+        let batch = Batch::of(state.after(after), until, |record| {
+            rights.may_read(&record.update) && state.is_last(record, selectors)
         });
         Box::pin(std::future::ready(Ok(batch)))
     }
 
     fn follow(&self) -> Arc<Follower> {
-        let mut ring = self.ring.lock();
-        let follower = Arc::new(Follower::at(ring.last));
-        ring.followers.push(Arc::downgrade(&follower));
+        let mut state = self.state.lock();
+        let follower = Arc::new(Follower::at(state.last));
+        state.followers.push(Arc::downgrade(&follower));
         follower
     }
 
     fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
-        let ring = self.ring.lock();
+        let state = self.state.lock();
         if after.epoch != self.epoch {
-            return Tail::Anew(ring.last);
+            return Tail::Anew(state.last);
         }
         let before = records.len();
-        records.extend(ring.after(after.position).take(count).cloned());
+        records.extend(state.after(after.position).take(count).cloned());
         // What a follower has not taken is not dropped, so nothing is ever gone here.
         Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
     }
 
     fn edges(&self) -> Edges {
-        let mut ring = self.ring.lock();
-        ring.trim(&self.retention);
+        let mut state = self.state.lock();
+        state.trim();
         Edges {
-            first: ring.first(),
-            last: ring.last,
-            gone: ring.dropped.newest(),
-            half: ring.half(&self.retention),
-            bytes: ring.bytes(),
+            first: state.first(),
+            last: state.last,
+            gone: state.dropped.newest(),
+            half: state.updates.half(),
+            bytes: state.bytes(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,7 @@ use self::state::State;
 use super::once::{Appended, IdempotencyKey};
 use super::{
     AppendError, Batch, Before, Edges, Follower, HubId, Journal, Missed, Nodes, Pending, Position,
-    ReadError, Record, Tail,
+    ReadError, Record, RevokedToken, Tail,
 };
 use crate::access::Rights;
 use crate::limits::NATS_ATOMIC;
@@ -455,6 +455,14 @@ impl Journal for NatsJournal {
 
     fn edges(&self) -> Edges {
         self.shared.state.lock().edges()
+    }
+
+    fn revoke(&self, token: RevokedToken) -> Pending<'_, Result<(), AppendError>> {
+        Box::pin(self.shared.revoke(token))
+    }
+
+    fn revoked(&self) -> Vec<RevokedToken> {
+        self.shared.revoked()
     }
 
     fn is_running(&self) -> bool {

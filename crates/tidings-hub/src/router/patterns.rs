@@ -1,8 +1,8 @@
 //! Templates and URL patterns by what the topics that match them begin with.
 //!
 //! Each distinct pattern is held once, however many feeds select it, and is only tried for
-//! topics that begin as it does. What matched a topic is remembered until a pattern comes or
-//! goes.
+//! topics that begin as it does and have its longest literal in what follows. What matched a
+//! topic is remembered until a pattern comes or goes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -33,12 +33,10 @@ impl Patterns {
 
     pub(super) fn join(&mut self, feed: FeedKey, selector: &Selector) {
         match selector {
-            Selector::Template(template) => {
-                self.templates.join(feed, template.prefix(), template);
-            }
+            Selector::Template(template) => self.templates.join(feed, template),
             Selector::Pattern(pattern) => {
                 let prefixes = self.by_base.entry(pattern.base().clone()).or_default();
-                prefixes.join(feed, pattern.prefix(), pattern);
+                prefixes.join(feed, pattern);
             }
             _ => return,
         }
@@ -47,10 +45,10 @@ impl Patterns {
 
     pub(super) fn leave(&mut self, feed: FeedKey, selector: &Selector) {
         match selector {
-            Selector::Template(template) => self.templates.leave(feed, template.prefix(), template),
+            Selector::Template(template) => self.templates.leave(feed, template),
             Selector::Pattern(pattern) => {
                 if let Some(prefixes) = self.by_base.get_mut(pattern.base()) {
-                    prefixes.leave(feed, pattern.prefix(), pattern);
+                    prefixes.leave(feed, pattern);
                     if prefixes.0.is_empty() {
                         self.by_base.remove(pattern.base());
                     }
@@ -91,24 +89,26 @@ impl Patterns {
     }
 }
 
-/// Patterns in the order of what they begin with.
-#[derive(Debug)]
-struct Prefixes<P>(BTreeMap<String, HashMap<Topic, (P, IndexSet<FeedKey>)>>);
-
-impl<P> Default for Prefixes<P> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-/// What patterns are told apart by.
+/// What patterns are told apart by, and found by.
 trait Written: Clone {
     fn text(&self) -> &Topic;
+    /// What every text that matches begins with.
+    fn prefix(&self) -> &str;
+    /// What every text that matches has after that.
+    fn literal(&self) -> &str;
 }
 
 impl Written for Template {
     fn text(&self) -> &Topic {
         self.text()
+    }
+
+    fn prefix(&self) -> &str {
+        self.prefix()
+    }
+
+    fn literal(&self) -> &str {
+        self.literal()
     }
 }
 
@@ -116,20 +116,88 @@ impl Written for Pattern {
     fn text(&self) -> &Topic {
         self.text()
     }
+
+    fn prefix(&self) -> &str {
+        self.prefix()
+    }
+
+    fn literal(&self) -> &str {
+        self.literal()
+    }
+}
+
+/// Patterns in the order of what they begin with.
+#[derive(Debug)]
+struct Prefixes<P>(BTreeMap<Box<str>, Alike<P>>);
+
+impl<P> Default for Prefixes<P> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
 }
 
 impl<P: Written> Prefixes<P> {
-    fn join(&mut self, feed: FeedKey, prefix: &str, pattern: &P) {
-        if !self.0.contains_key(prefix) {
-            self.0.insert(prefix.to_owned(), HashMap::new());
+    fn join(&mut self, feed: FeedKey, pattern: &P) {
+        if !self.0.contains_key(pattern.prefix()) {
+            self.0.insert(pattern.prefix().into(), Alike::default());
         }
-        let Some(here) = self.0.get_mut(prefix) else { return };
+        let Some(here) = self.0.get_mut(pattern.prefix()) else { return };
+        here.join(feed, pattern);
+    }
+
+    fn leave(&mut self, feed: FeedKey, pattern: &P) {
+        let Some(here) = self.0.get_mut(pattern.prefix()) else { return };
+        here.leave(feed, pattern);
+        if here.is_empty() {
+            self.0.remove(pattern.prefix());
+        }
+    }
+
+    fn find(&self, text: &str, matches: impl Fn(&P) -> bool, feeds: &mut Vec<FeedKey>) {
+        for (prefix, here) in beginnings(&self.0, text) {
+            here.find(&text[prefix.len()..], &matches, feeds);
+        }
+    }
+}
+
+/// Each distinct pattern with its feeds.
+type Feeds<P> = HashMap<Topic, (P, IndexSet<FeedKey>)>;
+
+/// Patterns that begin alike, by a literal that every text that matches has in its rest.
+#[derive(Debug)]
+struct Alike<P> {
+    by_literal: BTreeMap<Box<str>, Feeds<P>>,
+    /// Those without such a literal.
+    others: Feeds<P>,
+}
+
+impl<P> Default for Alike<P> {
+    fn default() -> Self {
+        Self { by_literal: BTreeMap::new(), others: HashMap::new() }
+    }
+}
+
+impl<P: Written> Alike<P> {
+    fn is_empty(&self) -> bool {
+        self.by_literal.is_empty() && self.others.is_empty()
+    }
+
+    fn join(&mut self, feed: FeedKey, pattern: &P) {
+        let here = match pattern.literal() {
+            "" => &mut self.others,
+            literal => self.by_literal.entry(literal.into()).or_default(),
+        };
         let entry = here.entry(pattern.text().clone());
         entry.or_insert_with(|| (pattern.clone(), IndexSet::new())).1.insert(feed);
     }
 
-    fn leave(&mut self, feed: FeedKey, prefix: &str, pattern: &P) {
-        let Some(here) = self.0.get_mut(prefix) else { return };
+    fn leave(&mut self, feed: FeedKey, pattern: &P) {
+        let literal = pattern.literal();
+        let here = match literal {
+            "" => Some(&mut self.others),
+            literal => self.by_literal.get_mut(literal),
+        };
+        let Some(here) = here else { return };
         if let Some((_, feeds)) = here.get_mut(pattern.text()) {
             feeds.swap_remove(&feed);
             if feeds.is_empty() {
@@ -137,27 +205,57 @@ impl<P: Written> Prefixes<P> {
             }
         }
         if here.is_empty() {
-            self.0.remove(prefix);
+            self.by_literal.remove(literal);
         }
     }
 
-    /// Tries the patterns that begin as `text` does: the longest beginning first, from one to
-    /// the next shorter without looking at those in between.
-    fn find(&self, text: &str, matches: impl Fn(&P) -> bool, feeds: &mut Vec<FeedKey>) {
-        let mut bound = Bound::Included(text);
-        while let Some((prefix, here)) =
-            self.0.range::<str, _>((Bound::Unbounded, bound)).next_back()
-        {
-            if text.starts_with(prefix.as_str()) {
-                let matching = here.values().filter(|(pattern, _)| matches(pattern));
-                feeds.extend(matching.flat_map(|(_, feeds)| feeds));
-                bound = Bound::Excluded(prefix);
-            } else {
-                // No beginning of `text` lies between what the two have in common and this.
-                bound = Bound::Included(&text[..common(prefix, text)]);
-            }
+    /// Tries the patterns whose literal `rest` has.
+    fn find(&self, rest: &str, matches: impl Fn(&P) -> bool, feeds: &mut Vec<FeedKey>) {
+        let mut try_all = |here: &Feeds<P>| {
+            let matching = here.values().filter(|(pattern, _)| matches(pattern));
+            feeds.extend(matching.flat_map(|(_, feeds)| feeds));
+        };
+        try_all(&self.others);
+        match self.found(rest) {
+            Some(found) => found.into_values().for_each(try_all),
+            None => self.by_literal.values().for_each(try_all),
         }
     }
+
+    /// The patterns of each literal that `rest` has, each once. `None` where looking for them
+    /// is more work than to try all.
+    fn found(&self, rest: &str) -> Option<BTreeMap<&str, &Feeds<P>>> {
+        let mut found = BTreeMap::new();
+        let mut steps = self.by_literal.len();
+        for (at, _) in rest.char_indices() {
+            steps = steps.checked_sub(1)?;
+            for (literal, here) in beginnings(&self.by_literal, &rest[at..]) {
+                steps = steps.checked_sub(1)?;
+                found.insert(literal, here);
+            }
+        }
+        Some(found)
+    }
+}
+
+/// The entries of `map` that `text` begins with: the longest first, from one to the next
+/// shorter without looking at those in between.
+fn beginnings<'a, V>(
+    map: &'a BTreeMap<Box<str>, V>,
+    text: &str,
+) -> impl Iterator<Item = (&'a str, &'a V)> {
+    let mut bound = Bound::Included(text);
+    std::iter::from_fn(move || {
+        while let Some((key, value)) = map.range::<str, _>((Bound::Unbounded, bound)).next_back() {
+            if let Some(same) = text.get(..key.len()).filter(|same| **same == **key) {
+                bound = Bound::Excluded(same);
+                return Some((&**key, value));
+            }
+            // No beginning of `text` lies between what the two have in common and this.
+            bound = Bound::Included(&text[..common(key, text)]);
+        }
+        None
+    })
 }
 
 /// How many bytes two texts have in common at their beginning, cut between characters.
@@ -181,13 +279,24 @@ mod tests {
             Just("{x}"),
             Just("{+y}"),
             Just("ü"),
-            Just("{/z*}")
+            Just("{/z*}"),
+            Just("aa"),
+            Just("aab")
         ];
         let base = Base::of_host("https", "h.test").expect("a host");
         let template = proptest::collection::vec(parts, 1..5).prop_map(|parts| {
             Selector::template(&format!("{}{{v}}", parts.concat())).expect("a short template")
         });
-        let paths = prop_oneof![Just("/a"), Just("/:x"), Just("/*"), Just("/b"), Just("/:y?")];
+        let paths = prop_oneof![
+            Just("/a"),
+            Just("/:x"),
+            Just("/*"),
+            Just("/b"),
+            Just("/:y?"),
+            Just("/ba"),
+            Just("/{b}?"),
+            Just("/(a|b)b")
+        ];
         let pattern = (any::<bool>(), proptest::collection::vec(paths, 1..4)).prop_filter_map(
             "no pattern",
             move |(absolute, paths)| {

@@ -62,6 +62,8 @@ struct Compiled {
     base: Base,
     /// What the place of every URL that matches begins with.
     prefix: String,
+    /// What it has somewhere after that; perhaps nothing.
+    literal: String,
     pattern: UrlPattern<Expression>,
 }
 
@@ -80,8 +82,9 @@ impl Pattern {
         let parse = |base| UrlPatternInit::parse_constructor_string::<Expression>(text, base);
         let init = parse(None).or_else(|_| parse(Some(base.url().clone()))).map_err(refused)?;
         let pattern = UrlPattern::parse(init, UrlPatternOptions::default()).map_err(refused)?;
-        let prefix = prefix(&pattern);
-        let compiled = Compiled { text: key.0.clone(), base: base.clone(), prefix, pattern };
+        let (prefix, literal) = (prefix(&pattern), literal(pattern.pathname()).to_owned());
+        let text = key.0.clone();
+        let compiled = Compiled { text, base: base.clone(), prefix, literal, pattern };
         Ok(Self(KNOWN.add(key, compiled)))
     }
 
@@ -98,6 +101,12 @@ impl Pattern {
     /// What the [`Location::place`] of every topic that matches begins with.
     pub(crate) fn prefix(&self) -> &str {
         &self.0.prefix
+    }
+
+    /// What the place of every topic that matches has somewhere after the [`Pattern::prefix`];
+    /// perhaps nothing.
+    pub(crate) fn literal(&self) -> &str {
+        &self.0.literal
     }
 
     pub(crate) fn matches(&self, topic: &Location) -> bool {
@@ -126,9 +135,13 @@ impl Location {
     }
 }
 
+/// Whether a character of a pattern may stand for more than itself.
+fn special(c: char) -> bool {
+    "*+?:{}()\\".contains(c)
+}
+
 /// The literal beginning of a pattern, as far as all of scheme, host and port are literal.
 fn prefix(pattern: &UrlPattern<Expression>) -> String {
-    let special = |c: char| "*+?:{}()\\".contains(c);
     let (scheme, host, port) = (pattern.protocol(), pattern.hostname(), pattern.port());
     if [scheme, host, port].iter().any(|part| part.contains(special)) {
         return String::new();
@@ -140,6 +153,20 @@ fn prefix(pattern: &UrlPattern<Expression>) -> String {
         Some(at) => path[..at].strip_suffix('/').unwrap_or(&path[..at]),
     };
     format!("{scheme}://{host}:{port}{literal}")
+}
+
+/// The longest literal of a pattern's path between groups, or after the last. A group that has
+/// a modifier may be missing with all around it, so beside those only what ends the path counts.
+fn literal(path: &str) -> &str {
+    let Some(last) = path.rfind(special) else { return "" };
+    // A name has no other ASCII characters. What follows it is set apart where it could be of it.
+    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
+    let after_name = |text| str::trim_start_matches(text, is_name);
+    if path.contains(|c| c != ':' && special(c)) {
+        let end = &path[last + 1..];
+        return if path[last..].starts_with(':') { after_name(end) } else { end };
+    }
+    path.split(':').skip(1).map(after_name).max_by_key(|text| text.len()).unwrap_or_default()
 }
 
 /// One regular expression of a pattern. Most are never needed: a literal and a single wildcard
@@ -301,6 +328,24 @@ mod tests {
         assert_eq!(prefix("https://*.test/books"), "");
         assert_eq!(prefix("/a/*"), "https://hub.invalid:/a");
         assert_eq!(prefix("https://a.test/b{c}?"), "https://a.test:/b");
+    }
+
+    #[test]
+    fn the_literal_is_what_all_that_match_have_after_the_prefix() {
+        let literal =
+            |text: &str| Pattern::read(text, &Base::default()).unwrap().literal().to_owned();
+        assert_eq!(literal("https://a.test/books/:id"), "");
+        assert_eq!(literal("https://a.test/:kind/x1"), "/x1");
+        assert_eq!(literal("https://a.test/:a/books/:b/x"), "/books/");
+        assert_eq!(literal("https://*.test/:a/books"), "/books");
+        assert_eq!(literal("https://a.test/books"), "");
+        assert_eq!(literal("https://a.test/:a?/books/:b"), "");
+        assert_eq!(literal("https://a.test/:a?/books/:b/x"), "/x");
+        assert_eq!(literal("https://a.test/{books/}?*"), "");
+        assert_eq!(literal("https://a.test/*/x"), "/x");
+        assert_eq!(literal("https://a.test/(\\d+)/x?q=*"), "/x");
+        assert_eq!(literal("https://a.test/:a/é/:c"), "/%C3%A9/");
+        assert_eq!(literal("https://a.test/{:a}b/:c"), "");
     }
 
     #[test]

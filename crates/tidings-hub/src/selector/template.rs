@@ -5,6 +5,7 @@
 //! the topic whatever the template, and whose size is bounded here.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use regex::{Regex, RegexBuilder};
@@ -24,6 +25,7 @@ pub struct Template(Arc<Compiled>);
 struct Compiled {
     text: Topic,
     prefix: usize,
+    literal: Range<usize>,
     regex: Regex,
 }
 
@@ -51,7 +53,8 @@ impl Template {
             Some(Part::Literal(literal)) => literal.find(|c| !is_plain(c)).unwrap_or(literal.len()),
             _ => 0,
         };
-        Ok(Some(Self(KNOWN.add(key.clone(), Compiled { text: key, prefix, regex }))))
+        let literal = longest_literal(text, prefix);
+        Ok(Some(Self(KNOWN.add(key.clone(), Compiled { text: key, prefix, literal, regex }))))
     }
 
     /// The template as it was written.
@@ -64,11 +67,35 @@ impl Template {
         &self.0.text.as_str()[..self.0.prefix]
     }
 
+    /// What every topic that matches has somewhere after the [`Template::prefix`]; perhaps
+    /// nothing.
+    pub(crate) fn literal(&self) -> &str {
+        &self.0.text.as_str()[self.0.literal.clone()]
+    }
+
     /// Whether `topic` is the template itself, or something that it can expand to.
     pub(crate) fn matches(&self, topic: &str) -> bool {
         topic.starts_with(self.prefix())
             && (topic == self.0.text.as_str() || self.0.regex.is_match(topic))
     }
+}
+
+/// The longest part of a template after `prefix` that stands for itself only.
+fn longest_literal(text: &str, prefix: usize) -> Range<usize> {
+    let mut longest = prefix..prefix;
+    let mut begin = prefix;
+    let mut is_inside = false;
+    for (at, c) in text.char_indices().skip_while(|(at, _)| *at < prefix).chain([(text.len(), '{')])
+    {
+        if is_inside || !is_plain(c) {
+            if at - begin > longest.len() && !is_inside {
+                longest = begin..at;
+            }
+            is_inside = if is_inside { c != '}' } else { c == '{' };
+            begin = at + c.len_utf8();
+        }
+    }
+    longest
 }
 
 enum Part<'a> {
@@ -369,6 +396,24 @@ mod tests {
                 InvalidSelectors::TooComplex { bytes_max: PATTERN_BYTES },
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn the_longest_literal_after_the_prefix_is_known() {
+        for (text, prefix, literal) in [
+            ("https://a.test/{kind}/x1", "https://a.test/", "/x1"),
+            ("/{a}/books/{b}/x", "/", "/books/"),
+            ("/{a}/x/{b}/books", "/", "/books"),
+            ("{a}", "", ""),
+            ("a{b}", "a", ""),
+            ("a{b}c{d}", "a", "c"),
+            ("/größe{x}/ßab/abcß{y}", "/gr", "ab/abc"),
+            ("{longer_than_all},{+y:3}", "", ","),
+            ("%41{x}%42", "%41", "%42"),
+        ] {
+            let template = Template::read(text).unwrap().unwrap();
+            assert_eq!((template.prefix(), template.literal()), (prefix, literal), "{text}");
         }
     }
 

@@ -6,15 +6,16 @@ use axum::Router;
 use axum::routing::get;
 use futures_core::Stream;
 use http::request::Parts;
+use serde_json::{Value, json};
 use tidings_hub::{
-    Access, Authorize, Authorizing, Hub, MemoryJournal, Permissions, Retention, Rights, Selectors,
-    Since, SubscribeError, Update,
+    Access, Authorize, Authorizing, Hub, MemoryJournal, Permissions, Retention, Rights, Selector,
+    Selectors, Since, SubscribeError, Update,
 };
 use tidings_server::EventStream;
 use tidings_sse::Event;
 use tokio::sync::mpsc;
 
-use crate::client::{HUB, Request};
+use crate::client::{HUB, Request, encoded};
 use crate::server::{Server, becomes, on_both_lanes, open, runtime};
 
 fn update(n: usize) -> Update {
@@ -133,6 +134,47 @@ fn a_callback_says_who_may_publish_what_and_who_may_subscribe() {
 }
 
 #[test]
+fn a_callback_says_who_may_see_who_is_subscribed_and_end_it() {
+    const LIST: &str = "/.well-known/mercure/subscriptions";
+    let paths = || Selectors::new([Selector::template(&format!("{LIST}{{/t,s}}")).expect("one")]);
+    let by_name = move |request: &Parts| {
+        let none = Permissions::none();
+        match request.headers.get("x-user").map(|name| name.as_bytes()) {
+            Some(b"watcher") => none.subscribe(Rights::Granted(paths().expect("one"))),
+            Some(b"guard") => none.publish(paths().expect("one")),
+            Some(b"reader") => none.subscribe(Rights::Public).payload(json!({ "user": 5 })),
+            _ => none,
+        }
+    };
+    let build = move || open().authorize(by_name).presence_events(true);
+    on_both_lanes(build, async |server| {
+        let as_user = |request: Request, user: &str| request.header("x-user", user);
+        let get = |path: &str, user: &str| as_user(Request::get(path), user);
+        let all = encoded(&format!("{LIST}/{{t}}/{{s}}"));
+        let mut watch = server.open(get(&format!("{HUB}?topic={all}"), "watcher")).await;
+        let mut stream = server.open(get(&format!("{HUB}?topic=theirs"), "reader")).await;
+        let told = loop {
+            let told: Value = serde_json::from_str(&watch.event().await.data).expect("JSON");
+            if told["topic"] == "theirs" {
+                break told;
+            }
+        };
+        assert_eq!((&told["active"], &told["payload"]), (&json!(true), &json!({ "user": 5 })));
+        for user in ["reader", "nobody"] {
+            let answer = server.ask(get(LIST, user)).await;
+            assert_eq!((answer.status(), answer.header("www-authenticate")), (403, None));
+        }
+        let path = told["id"].as_str().expect("a path");
+        let list = server.ask(get(&format!("{LIST}/theirs"), "watcher")).await.json();
+        assert_eq!(list["subscriptions"][0]["id"], path);
+        let end = |user: &str| as_user(Request::new("DELETE", path), user);
+        assert_eq!(server.ask(end("watcher")).await.status(), 403);
+        assert_eq!(server.ask(end("guard")).await.status(), 204);
+        stream.rest().await.pop().expect("a notice").notice("revoked");
+    });
+}
+
+#[test]
 fn a_callback_that_panics_grants_nothing_and_harms_nobody_else() {
     on_both_lanes(
         || open().authorize(by_header),
@@ -210,7 +252,8 @@ async fn service() -> (Server, mpsc::Receiver<Sender>) {
         .expect("the system has threads");
     let listener = tidings_hub::listen(([127, 0, 0, 1], 0).into()).expect("the system has a port");
     let address = listener.local_addr().expect("a bound socket has an address");
-    let app = Router::new().route("/own", get(handler));
+    let panics = async || -> &'static str { panic!("as this test wants it") };
+    let app = Router::new().route("/own", get(handler)).route("/panics", get(panics));
     let serve = tidings_hub::serve(listener, hub.clone(), app);
     tokio::spawn(async move { serve.await.expect("the listener can be used") });
     let server = Server {
@@ -288,6 +331,25 @@ fn a_services_own_stream_waits_for_a_client_that_does_not_read() {
         let (all, _) = connection.rest().await;
         assert_eq!(all.matches("data: x").count(), sent);
         assert!(all.ends_with("0\r\n\r\n"));
+        server.hub.stop().await;
+    });
+}
+
+#[test]
+fn a_handler_that_panics_cuts_its_own_connection_and_no_other() {
+    runtime().block_on(async {
+        let (server, mut streams) = service().await;
+        let mut hubs_own = server.subscribe("topic=t").await;
+        let mut own = server.connect().await;
+        own.send(&Request::get("/own")).await;
+        let sender = streams.recv().await.unwrap();
+        let mut panics = server.connect().await;
+        panics.send(&Request::get("/panics")).await;
+        assert_eq!(panics.rest().await.0, "");
+        sender.send(Ok(Event::new("goes on"))).await.unwrap();
+        own.until(b"data: goes on\n\n").await;
+        server.tell("t", "too").await;
+        assert_eq!(hubs_own.event().await.data, "too");
         server.hub.stop().await;
     });
 }

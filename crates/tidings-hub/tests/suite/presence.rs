@@ -1,10 +1,13 @@
 //! Who is subscribed, as the hub lists it and as it tells it.
 
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use tidings_hub::HubBuilder;
 
 use crate::client::{Answer, HUB, Request, Stream, encoded};
-use crate::server::{Server, on_both_lanes};
+use crate::server::{Lane, Server, on_both_lanes, runtime};
 use crate::token::{
     SUBSCRIBER_SECRET, are_listed, claims, coming, deployed, detail, subscriber, with_keys,
 };
@@ -273,50 +276,84 @@ fn a_list_that_has_not_changed_is_not_sent_again() {
     }
 }
 
+/// What a watcher is told of a topic until so many have come and so many have gone: who is there
+/// then. Everybody comes once, and goes once, in this order.
+async fn told_of(watch: &mut Stream, topic: &str, came: usize, gone: usize) -> Vec<String> {
+    let mut told = HashMap::new();
+    let mut left = 0;
+    while told.len() < came || left < gone {
+        let event = watch.event().await;
+        assert_ne!(event.event_type, "tidings", "{}", event.data);
+        let document: Value = serde_json::from_str(&event.data).expect("JSON");
+        if selector(&document) != topic {
+            continue;
+        }
+        let id = document["subscriber"].as_str().expect("an id").to_owned();
+        let active = document["active"].as_bool().expect("a boolean");
+        let before = told.insert(id, active);
+        assert_eq!(before, if active { None } else { Some(true) }, "told twice, or out of order");
+        left += usize::from(!active);
+    }
+    let there = told.into_iter().filter(|(_, active)| *active).map(|(id, _)| id);
+    let mut there: Vec<_> = there.collect();
+    there.sort_unstable();
+    there
+}
+
+/// So many come one after the other and leave in no order, but for seven: is the list right
+/// then, and was everybody told of once, in both shapes?
+async fn check_churn(server: &Server, joins: usize) {
+    const STAY: usize = 7;
+    let everything = subscriber(&["*"]);
+    let old = format!("topic={}", encoded("/.well-known/mercure/subscriptions/{t}/{s}"));
+    let new =
+        format!("match_urlpattern={}", encoded("/.well-known/mercure/subscriptions/exact/:t/:s"));
+    let mut old = open(server, &old, &everything).await;
+    let mut new = open(server, &new, &everything).await;
+    let churn = async {
+        let mut there = Vec::new();
+        for _ in 0..joins {
+            there.push(server.subscribe("topic=churn").await);
+            while there.len() > 40 {
+                drop(there.swap_remove(fastrand::usize(..there.len())));
+            }
+        }
+        there.truncate(STAY);
+        there
+    };
+    let gone = joins - STAY;
+    let (there, old, new) = tokio::join!(
+        churn,
+        told_of(&mut old, "churn", joins, gone),
+        told_of(&mut new, "churn", joins, gone)
+    );
+    assert_eq!(there.len(), STAY);
+    let members = list(server, "/churn", &everything).await.json();
+    let members = members["subscriptions"].as_array().expect("a list");
+    let id = |one: &Value| one["subscriber"].as_str().expect("an id").to_owned();
+    let mut listed: Vec<_> = members.iter().map(id).collect();
+    listed.sort_unstable();
+    assert_eq!(listed.len(), STAY);
+    assert_eq!((&old, &new), (&listed, &listed));
+}
+
 #[test]
-fn after_many_joins_and_leaves_the_list_is_right_and_each_was_told_once() {
-    on_both_lanes(told, async |server| {
-        let everything = subscriber(&["*"]);
-        let watched = format!("topic={}", encoded("/.well-known/mercure/subscriptions/{t}/{s}"));
-        let mut watch = open(server, &watched, &everything).await;
-        let mut open_streams = Vec::new();
-        let mut told = std::collections::HashMap::new();
-        for round in 0..10 {
-            for _ in 0..30 {
-                open_streams.push(server.subscribe("topic=churn").await);
-            }
-            let keep = if round == 9 { 7 } else { 3 };
-            open_streams.truncate(keep);
-            server.streams_become(keep + 1).await;
-        }
-        let members = list(server, "/churn", &everything).await.json();
-        let members = members["subscriptions"].as_array().expect("a list");
-        assert_eq!(members.len(), 7);
-        let joins = 300;
-        let mut left = 0;
-        while left < joins - 7 || told.len() < joins {
-            let document: Value = serde_json::from_str(&watch.event().await.data).expect("JSON");
-            if document["topic"] != "churn" {
-                continue;
-            }
-            let id = document["subscriber"].as_str().expect("an id").to_owned();
-            let active = document["active"].as_bool().expect("a boolean");
-            let before = told.insert(id, active);
-            assert_eq!(
-                before,
-                if active { None } else { Some(true) },
-                "told twice, or out of order"
-            );
-            left += usize::from(!active);
-        }
-        let mut there: Vec<_> =
-            told.into_iter().filter(|(_, active)| *active).map(|(id, _)| id).collect();
-        let mut listed: Vec<_> = members
-            .iter()
-            .map(|one| one["subscriber"].as_str().expect("an id").to_owned())
-            .collect();
-        there.sort_unstable();
-        listed.sort_unstable();
-        assert_eq!(there, listed);
+fn after_joins_and_leaves_the_list_is_right_and_each_was_told_once() {
+    on_both_lanes(told, async |server| check_churn(server, 100).await);
+}
+
+#[test]
+fn after_thousands_of_joins_and_leaves_the_list_is_right_and_each_was_told_once() {
+    // More than are kept of what is told: who watches keeps up.
+    let joins = std::env::var("TIDINGS_JOINS");
+    let joins = joins.map_or(2600, |count| count.parse().expect("a number"));
+    runtime().block_on(async {
+        let server = Server::start(Lane::Direct, told()).await;
+        let begun = Instant::now();
+        tokio::time::timeout(Duration::from_secs(300), check_churn(&server, joins))
+            .await
+            .expect("it ends in time");
+        println!("{joins} joins and leaves in {:.1} s", begun.elapsed().as_secs_f64());
+        server.hub.stop().await;
     });
 }

@@ -1,12 +1,18 @@
 //! The hub over TLS, as a process: its files, and the commands that speak to it.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::hub::{Hub, tidings, tidings_with};
+use crate::hub::{File, Hub, TIDINGS, tidings, tidings_with};
 
 /// A certificate for localhost and its key, in files, until dropped.
 struct Certificate(PathBuf);
@@ -138,4 +144,76 @@ fn a_bench_over_http_2_loses_nothing() {
     assert_eq!(ended.code, Some(0), "{}", ended.error);
     let result: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
     assert_eq!((&result["deliveries"], &result["lost"]), (&3000.into(), &0.into()));
+}
+
+const ISSUERS_KEY: &str = include_str!("../../../tidings-hub/src/access/key_set/p256.pem");
+const ISSUERS_SET: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"1",
+    "x":"bpayVIEHeSz14pzZzt6pnZ2zzqjxCV80QuDrEIGiLow","y":"GNiiudhzjtd-BXVjmRQyjkUgluwveoH0kiTrpVIupGA"}]}"#;
+
+/// An issuer that publishes its keys, over TLS with this certificate, until the process ends.
+fn issuer(certificate: &Certificate) -> SocketAddr {
+    let chain = CertificateDer::from_pem_file(certificate.cert()).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(certificate.key()).expect("a key");
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .expect("the provider has them")
+    .with_no_client_auth()
+    .with_single_cert(vec![chain], key)
+    .expect("they belong together");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config));
+            let mut stream = rustls::StreamOwned::new(connection.expect("a connection"), socket);
+            let mut head = [0; 4096];
+            // Who does not trust the certificate goes before it asks.
+            if stream.read(&mut head).is_ok_and(|count| count > 0) {
+                let length = ISSUERS_SET.len();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all(format!("{head}{ISSUERS_SET}").as_bytes());
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn an_issuers_keys_are_fetched_over_https_from_who_can_be_trusted() {
+    let certificate = Certificate::new();
+    let url = format!("https://localhost:{}/jwks", issuer(&certificate).port());
+    let audience = "https://h.test/.well-known/mercure";
+    let flags = ["--issuer", "https://issuer.test", "--audience", audience, "--jwks-url", &url];
+    let private = File::new(ISSUERS_KEY);
+    let mut make = vec!["token", "--key-file", private.path(), "--publish", "*"];
+    make.extend(["--dialect", "1.0", "--issuer", "https://issuer.test", "--audience", audience]);
+    let token = tidings(&make).out;
+    let publish = |trusted: Option<&str>, allows: &[&str], log: &str| {
+        let mut command = Command::new(TIDINGS);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--journal", "memory"]);
+        command.args(flags).args(allows).envs(trusted.map(|path| ("SSL_CERT_FILE", path)));
+        let hub = Hub::run(command);
+        let ended = tidings(&["publish", "a", "x", "--hub", &hub.url(), "--token", token.trim()]);
+        hub.wait_for_log(log);
+        ended
+    };
+    let inside = ["--jwks-allow-internal"];
+    let cert = certificate.cert();
+    let taken = publish(Some(&cert), &inside, "fetched an issuer's keys");
+    assert_eq!(taken.code, Some(0), "{}", taken.error);
+    let stranger = Certificate::new().cert();
+    for (trusted, allows) in
+        [(None, &inside[..]), (Some(stranger.as_str()), &inside), (Some(cert.as_str()), &[])]
+    {
+        let refused = publish(trusted, allows, "an issuer's keys cannot be had");
+        assert_ne!(refused.code, Some(0));
+        assert!(refused.error.contains("503"), "{}", refused.error);
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
+use crate::durability::{Folder, on_disk};
 use crate::hub::{File, Hub, tidings};
+use crate::wire::Response;
 
 const SECRET: &str = "!ChangeThisMercureHubJWTSecretKey!";
 const ES256_PRIVATE: &str = include_str!("../../../tidings-hub/src/access/key_set/p256.pem");
@@ -214,12 +216,61 @@ fn neither_keys_nor_tokens_reach_the_log() {
         tidings(&["publish", "a", "x", "--hub", &hub.url(), "--token", token]);
     }
     hub.get(&format!("/.well-known/mercure?topic=a&authorization={bad}"));
+    let narrow = token(&["--publish", "other"]);
+    tidings(&["publish", "a", "x", "--hub", &hub.url(), "--token", &narrow]);
+    hub.get("/.well-known/mercure/subscriptions");
     let metrics = hub.get("/metrics").text();
     let mut log = hub.log_until("a token was refused");
     log.extend(hub.log_until("a token was refused"));
+    log.extend(hub.log_until("a token does not reach"));
+    log.extend(hub.log_until("who is subscribed is told to holders of tokens only"));
     let log = log.join("\n");
     assert!(log.contains("expired"), "{log}");
-    for secret in bad.split('.').chain(good.split('.')).chain([SECRET]) {
+    let parts = bad.split('.').chain(good.split('.')).chain(narrow.split('.'));
+    for secret in parts.chain([SECRET]) {
         assert!(!log.contains(secret) && !metrics.contains(secret), "{secret}: {log}");
+    }
+}
+
+fn asked(hub: &Hub, method: &str, path: &str, token: &str) -> Response {
+    let mut connection = hub.connect();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    connection.send(request.as_bytes());
+    connection.response()
+}
+
+#[test]
+fn what_is_revoked_stays_so_when_the_hub_is_killed_and_comes_back() {
+    let folder = Folder::new();
+    let keys = ["--publisher-key", SECRET, "--subscriber-key", SECRET];
+    let hub = on_disk(&folder, None, &keys);
+    let guard = token(&["--publish", "*"]);
+    let [first, second, stays] = ["first", "second", "stays"]
+        .map(|user| token(&["--subscribe", "*", "--payload", &format!("\"{user}\"")]));
+    let authorized = |token: &str| format!("authorization: Bearer {token}\r\n");
+    let mut streams = Vec::new();
+    for token in [&first, &stays] {
+        streams.push(hub.subscribe_with("topic=a", &authorized(token)));
+    }
+    hub.wait_for_metric("tidings_subscribers", 2);
+    let list = asked(&hub, "GET", "/.well-known/mercure/subscriptions", &stays).text();
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    let all = list["subscriptions"].as_array().expect("a list");
+    let one = all.iter().find(|one| one["payload"] == "first").expect("the first is listed");
+    let path = one["id"].as_str().expect("a path").to_owned();
+    assert_eq!(asked(&hub, "DELETE", &path, &guard).status, 204);
+    assert_eq!(streams[0].event().event_type, "tidings");
+    let by_id = "/.well-known/mercure/tokens/some%2Fid";
+    assert_eq!(asked(&hub, "DELETE", by_id, &guard).status, 204);
+    // It is killed, not asked.
+    drop(hub);
+    let hub = on_disk(&folder, None, &keys);
+    let refused = asked(&hub, "GET", "/.well-known/mercure?topic=a&lastEventID=earliest", &first);
+    assert_eq!(refused.status, 401);
+    assert!(refused.text().contains("revoked"), "{}", refused.text());
+    for token in [&second, &stays] {
+        hub.subscribe_with("topic=a", &authorized(token));
     }
 }

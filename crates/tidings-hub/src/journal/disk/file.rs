@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::super::keys::Keys;
@@ -63,6 +64,11 @@ pub(super) const LAYOUT: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX keys_age ON keys (age);
 ";
+
+/// Files that were made before tokens could be revoked for longer than a process lives have no
+/// such table.
+const REVOKED: &str =
+    "CREATE TABLE IF NOT EXISTS revoked (token TEXT NOT NULL UNIQUE, until INTEGER) STRICT";
 
 /// A folder with a journal in it, held against every other process that would write to it.
 #[derive(Debug)]
@@ -145,6 +151,8 @@ impl Folder {
         };
         connection.busy_timeout(Duration::from_secs(10))?;
         connection.set_prepared_statement_cache_capacity(64);
+        // Otherwise a statement may be planned anew for each value that is bound to it.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     }
 }
@@ -161,10 +169,11 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
 /// Makes the tables, all or none of them, in a file that is new.
 fn lay_out(connection: &mut Connection) -> rusqlite::Result<()> {
     if format(connection)? != 0 {
-        return Ok(());
+        return connection.execute_batch(REVOKED);
     }
     let transaction = connection.transaction()?;
     transaction.execute_batch(LAYOUT)?;
+    transaction.execute_batch(REVOKED)?;
     let [first, second] = Keys::random().secret();
     let epoch = Epoch::random();
     put(&transaction, "epoch", epoch.number())?;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::super::{HubId, Position, Record};
 use super::file::{DATABASE, Folder, Identity, OpenError, check_format, number, position, take};
+use super::index;
 use super::record;
 
 /// A journal's file, opened to be read only. A hub may use it meanwhile.
@@ -113,6 +114,7 @@ impl JournalFile {
         let mut id = transaction
             .prepare("SELECT 1 FROM ids WHERE id = ?1 AND position = ?2")
             .map_err(failed)?;
+        let indexed = number(index::through(&transaction).map_err(failed)?);
         let (mut looked_at, mut topics, mut ids) = (0, 0, 0);
         let mut time = SystemTime::UNIX_EPOCH;
         let mut rows = statement.query([]).map_err(failed)?;
@@ -138,7 +140,9 @@ impl JournalFile {
             }
             time = record.time;
             let private = record.update.is_private();
-            for one in record.update.topics() {
+            // The newest may still lack their entries.
+            let in_index = record.update.topics().iter().filter(|_| at <= indexed);
+            for one in in_index {
                 topics += 1_u64;
                 let key = self.identity.keys.topic(one.as_str(), private).cast_signed();
                 if !topic.exists([key, at]).map_err(failed)? {

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::{Position, Record};
 use super::file::{Identity, number, position};
+use super::index::{self, Lacking};
 use super::record;
 use crate::access::Rights;
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
@@ -44,19 +45,39 @@ pub(super) fn part(
     (selectors, rights): (&Selectors, &Rights),
     which: Which,
 ) -> rusqlite::Result<Part> {
-    let wanted = |record: &Record| -> rusqlite::Result<bool> {
-        Ok(rights.may_read(&record.update)
-            && selectors.match_any(record.update.topics())
-            && (which == Which::All || is_last(connection, identity, record, selectors)?))
+    let lacking = match which {
+        Which::All => None,
+        Which::Last => Some(Lacking::read(connection, identity)?),
     };
-    match exact_keys(identity, selectors, rights) {
-        Some(keys) => indexed(connection, identity, (after, until), &keys, which, wanted),
-        None => scanned(connection, identity, (after, until), wanted),
-    }
+    let is_wanted = |record: &Record| -> rusqlite::Result<bool> {
+        let is_selected =
+            rights.may_read(&record.update) && selectors.match_any(record.update.topics());
+        match &lacking {
+            Some(lacking) if is_selected => {
+                is_last(connection, identity, lacking, record, selectors)
+            }
+            _ => Ok(is_selected),
+        }
+    };
+    let Some(keys) = exact_keys(identity, selectors, rights) else {
+        return scanned(connection, identity, (after, until), is_wanted);
+    };
+    let positions = match &lacking {
+        Some(lacking) => newest(connection, (after, until), &keys, lacking)?,
+        None => {
+            let whole = index::through(connection)?;
+            if after >= whole {
+                // A few updates, in a batch of their own.
+                return scanned(connection, identity, (after, until), is_wanted);
+            }
+            entries(connection, (after, until.min(whole)), &keys)?
+        }
+    };
+    at_positions(connection, identity, positions, is_wanted)
 }
 
 /// The index's keys of all that is selected, if topics are all that is.
-fn exact_keys(identity: &Identity, selectors: &Selectors, rights: &Rights) -> Option<Vec<i64>> {
+fn exact_keys(identity: &Identity, selectors: &Selectors, rights: &Rights) -> Option<Vec<u64>> {
     let kinds: &[bool] = match rights {
         Rights::Public => &[false],
         Rights::Granted(_) => &[false, true],
@@ -64,7 +85,7 @@ fn exact_keys(identity: &Identity, selectors: &Selectors, rights: &Rights) -> Op
     let mut keys = Vec::new();
     for selector in selectors.iter() {
         let Selector::Exact(topic) = selector else { return None };
-        let key = |private: &bool| identity.keys.topic(topic.as_str(), *private).cast_signed();
+        let key = |private: &bool| identity.keys.topic(topic.as_str(), *private);
         keys.extend(kinds.iter().map(key));
     }
     Some(keys)
@@ -74,7 +95,7 @@ fn scanned(
     connection: &Connection,
     identity: &Identity,
     (after, until): (Position, Position),
-    wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
+    is_wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<Part> {
     let mut part = Part { records: Vec::new(), through: until };
     let mut statement = connection.prepare_cached(&format!(
@@ -88,7 +109,7 @@ fn scanned(
         let record = record::read(identity, row)?;
         let at = record.position;
         scanned += 1;
-        let room = !wanted(&record)? || part.take(record, &mut bytes);
+        let room = !is_wanted(&record)? || part.take(record, &mut bytes);
         if !room || scanned == SCAN_UPDATES {
             part.through = at;
             break;
@@ -97,57 +118,84 @@ fn scanned(
     Ok(part)
 }
 
+/// Places where something is selected, in their order, and how far they go.
+struct Positions {
+    places: Vec<Position>,
+    through: Position,
+}
+
 /// By the index of topics, so that what is not selected costs nothing.
-fn indexed(
+fn entries(
     connection: &Connection,
-    identity: &Identity,
     (after, until): (Position, Position),
-    keys: &[i64],
-    which: Which,
-    wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<Part> {
-    let mut part = Part { records: Vec::new(), through: until };
+    keys: &[u64],
+) -> rusqlite::Result<Positions> {
     // Of very many topics each gives a few, of few topics each gives many.
     let each = (SCAN_UPDATES / keys.len()).max(4);
-    let mut positions = Vec::new();
-    let mut entries = connection.prepare_cached(match which {
-        Which::All => {
-            "SELECT position FROM topics
-             WHERE topic = ?1 AND position > ?2 AND position <= ?3 ORDER BY position LIMIT ?4"
-        }
-        // The newest entry alone, and that only where it is not newer than `until`.
-        Which::Last => {
-            "SELECT position FROM (
-                 SELECT position FROM topics WHERE topic = ?1 ORDER BY position DESC LIMIT 1)
-             WHERE position > ?2 AND position <= ?3 LIMIT ?4"
-        }
-    })?;
+    let mut entries = connection.prepare_cached(
+        "SELECT position FROM topics
+         WHERE topic = ?1 AND position > ?2 AND position <= ?3 ORDER BY position LIMIT ?4",
+    )?;
+    let (mut places, mut through) = (Vec::new(), until);
     for key in keys {
-        let bounds = params![key, number(after), number(part.through), each as i64];
-        let found: Vec<i64> =
-            entries.query_map(bounds, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        if found.len() == each
-            && which == Which::All
-            && let Some(last) = found.last()
+        let bounds = params![key.cast_signed(), number(after), number(through), each as i64];
+        let before = places.len();
+        for at in entries.query_map(bounds, |row| row.get(0))? {
+            places.push(position(at?));
+        }
+        if places.len() - before == each
+            && let Some(last) = places.last()
         {
             // There may be more of this topic: the batch ends here.
-            part.through = position(*last);
+            through = *last;
         }
-        positions.extend(found);
     }
-    positions.sort_unstable();
-    positions.dedup();
+    places.retain(|at| *at <= through);
+    places.sort_unstable();
+    places.dedup();
+    Ok(Positions { places, through })
+}
+
+/// The newest place of each topic, where that is in (`after`, `until`].
+fn newest(
+    connection: &Connection,
+    (after, until): (Position, Position),
+    keys: &[u64],
+    lacking: &Lacking,
+) -> rusqlite::Result<Positions> {
+    let mut entry = connection.prepare_cached(
+        "SELECT position FROM topics WHERE topic = ?1 ORDER BY position DESC LIMIT 1",
+    )?;
+    let mut places = Vec::new();
+    for key in keys {
+        let newest = match lacking.newest(*key) {
+            Some(at) => Some(at),
+            None => {
+                entry.query_row([key.cast_signed()], |row| row.get(0)).optional()?.map(position)
+            }
+        };
+        places.extend(newest.filter(|at| *at > after && *at <= until));
+    }
+    places.sort_unstable();
+    places.dedup();
+    Ok(Positions { places, through: until })
+}
+
+/// The updates at these places that are wanted, as many as fit a batch.
+fn at_positions(
+    connection: &Connection,
+    identity: &Identity,
+    Positions { places, through }: Positions,
+    is_wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<Part> {
+    let mut part = Part { records: Vec::new(), through };
     let mut bytes = 0;
-    for (index, at) in positions.iter().enumerate() {
-        let at = position(*at);
-        if at > part.through {
-            break;
-        }
-        let Some(record) = record::at(connection, identity, at)? else { continue };
-        let room = !wanted(&record)? || part.take(record, &mut bytes);
-        let is_last = index + 1 == positions.len();
+    for (index, at) in places.iter().enumerate() {
+        let Some(record) = record::at(connection, identity, *at)? else { continue };
+        let room = !is_wanted(&record)? || part.take(record, &mut bytes);
+        let is_last = index + 1 == places.len();
         if !is_last && (!room || index + 1 == SCAN_UPDATES) {
-            part.through = at;
+            part.through = *at;
             break;
         }
     }
@@ -158,19 +206,21 @@ fn indexed(
 fn is_last(
     connection: &Connection,
     identity: &Identity,
+    lacking: &Lacking,
     record: &Record,
     selectors: &Selectors,
 ) -> rusqlite::Result<bool> {
     for topic in record.update.topics().iter().filter(|topic| selectors.matches(topic)) {
         let key = identity.keys.topic(topic.as_str(), record.update.is_private());
-        if !has_newer(connection, key, record.position)? {
+        let newer = lacking.newest(key).is_some_and(|newest| newest > record.position);
+        if !newer && !has_newer(connection, key, record.position)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Whether the index has an entry for `key` after `at`.
+/// Whether the index, as far as it is whole, has an entry for `key` after `at`.
 pub(super) fn has_newer(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM topics WHERE topic = ?1 AND position > ?2 LIMIT 1")?

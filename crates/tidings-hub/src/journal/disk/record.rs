@@ -12,7 +12,7 @@ use crate::update::{Topic, Update};
 /// The columns that [`read`] takes, in its order.
 pub(super) const COLUMNS: &str = "position, time, private, topics, type, id, retry, data";
 
-/// Writes a record and its entries in the indexes.
+/// Writes a record, and the entry of its own id. Its topics are for [`super::index`].
 pub(super) fn insert(
     connection: &Connection,
     identity: &Identity,
@@ -40,12 +40,6 @@ pub(super) fn insert(
             event.retry().map(milliseconds),
             event.data(),
         ])?;
-    let mut entry =
-        connection.prepare_cached("INSERT INTO topics (topic, position) VALUES (?1, ?2)")?;
-    for topic in update.topics() {
-        let key = identity.keys.topic(topic.as_str(), update.is_private());
-        entry.execute(params![key.cast_signed(), number(record.position)])?;
-    }
     if let Some(id) = event.id() {
         connection.prepare_cached("INSERT INTO ids (id, position) VALUES (?1, ?2)")?.execute(
             params![identity.keys.id(id.as_str()).cast_signed(), number(record.position)],
@@ -101,7 +95,7 @@ fn read_update(row: &Row<'_>) -> rusqlite::Result<Update> {
 }
 
 /// What stands in the column `private`.
-const PUBLIC: i64 = 0;
+pub(super) const PUBLIC: i64 = 0;
 const PRIVATE: i64 = 1;
 /// Private too: the hub tells who subscribes.
 const PRESENCE: i64 = 2;

@@ -201,21 +201,26 @@ impl Classes {
         self.classes.iter().map(|class| class.bytes).sum()
     }
 
-    /// Whether anything has to go, now that the journal is so old. Cheap where nothing has.
+    /// Whether anything has to go, of whatever age it is. It does not ask the file.
+    pub(super) fn is_any_full(&self, last: Position) -> bool {
+        let replaced = |class: &Class| class.rule.keep == Keep::Last && class.replaced < last;
+        let is_full = |class: &Class| class.is_over(Duration::ZERO) || replaced(class);
+        self.classes.iter().any(|class| class.count > 0 && is_full(class))
+    }
+
+    /// Whether anything has to go, now that the journal is so old.
     pub(super) fn is_any_over(
         &mut self,
         connection: &Connection,
         last: Position,
         now: Duration,
     ) -> rusqlite::Result<bool> {
+        if self.is_any_full(last) {
+            return Ok(true);
+        }
         for (index, class) in self.classes.iter_mut().enumerate() {
             if class.count == 0 {
                 continue;
-            }
-            if class.is_over(Duration::ZERO)
-                || (class.rule.keep == Keep::Last && class.replaced < last)
-            {
-                return Ok(true);
             }
             let oldest = connection
                 .prepare_cached(

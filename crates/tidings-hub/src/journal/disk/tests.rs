@@ -6,7 +6,7 @@ use tidings_sse::Event;
 
 use super::super::MemoryJournal;
 use super::*;
-use crate::limits::DROPPED_TOPICS;
+use crate::limits::{DROPPED_TOPICS, PRESENCE_COUNT, REVOKED_MAX};
 use crate::selector::Selector;
 
 fn block<T>(pending: impl Future<Output = T>) -> T {
@@ -52,13 +52,14 @@ fn tell(journal: &dyn Journal, topic: &str, data: &str) -> String {
 /// All that such a subscriber gets after a place, whether a loss is told, and that reading in
 /// pieces gives the same as reading at once.
 fn read(journal: &dyn Journal, after: u64, selectors: &Selectors) -> (Vec<String>, bool) {
-    read_all(journal, after, selectors, false)
+    read_all(journal, after, selectors, &Rights::Public, false)
 }
 
 fn read_all(
     journal: &dyn Journal,
     after: u64,
     selectors: &Selectors,
+    rights: &Rights,
     last: bool,
 ) -> (Vec<String>, bool) {
     let until = journal.edges().last.position;
@@ -66,11 +67,10 @@ fn read_all(
     let mut seen = Vec::new();
     let mut lost = false;
     while at < until {
-        let rights = Rights::Public;
         let batch = if last {
-            block(journal.read_last(at, until, selectors, &rights))
+            block(journal.read_last(at, until, selectors, rights))
         } else {
-            block(journal.read(at, until, selectors, &rights))
+            block(journal.read(at, until, selectors, rights))
         };
         let batch = batch.expect("it is read");
         lost |= batch.missed.is_some();
@@ -144,15 +144,72 @@ fn what_was_acknowledged_is_there_after_a_restart_with_the_same_ids() {
     assert_eq!(journal.edges().last.position, Position::new(41));
 }
 
+const TOLD: &str = "/.well-known/mercure/subscriptions/{topic}/{subscriber}";
+
+/// An update that tells that somebody subscribes.
+fn coming(subscriber: u8) -> Update {
+    let topic = TOLD.replace("{topic}", "a").replace("{subscriber}", &subscriber.to_string());
+    update(&topic, "came").private().of_presence()
+}
+
+#[test]
+fn comings_and_goings_push_nothing_out_and_are_bounded_themselves() {
+    let folder = folder();
+    let rules = || vec![rule("*", Keep::All, 20)];
+    let memory = MemoryJournal::new(rules().remove(0).bounds);
+    let disk = open(&folder, keeping(rules()));
+    let granted = Rights::Granted(Selectors::all());
+    let told = Selectors::new([Selector::template(TOLD).unwrap()]).unwrap();
+    let many = 5 * PRESENCE_COUNT;
+    let check = |journal: &dyn Journal| {
+        // What was sent before and between them is all there.
+        let (sent, lost) = read_all(journal, 0, &topics(&["a"]), &granted, false);
+        assert_eq!((sent.len(), lost), (20, false));
+        let (seen, lost) = read_all(journal, 0, &told, &granted, false);
+        assert_eq!((seen.len() as u64, lost), (PRESENCE_COUNT, true));
+        let (all, lost) = read_all(journal, 0, &Selectors::all(), &granted, false);
+        assert_eq!((all.len() as u64, lost), (20 + PRESENCE_COUNT, true));
+        // To who may not read them nothing is missing either.
+        let (sent, lost) = read(journal, 0, &Selectors::all());
+        assert_eq!((sent.len(), lost), (20, false));
+        // The newest of them that is gone is the last that can be missed.
+        let gone = journal.edges().gone;
+        let missed =
+            |after| block(journal.missed(after, &Selectors::all(), &granted)).unwrap().is_some();
+        assert!(missed(gone.previous()) && !missed(gone));
+        let resume = block(journal.missed(Position::START, &told, &granted)).unwrap().unwrap();
+        assert_eq!(resume.resume.position, Position::START, "the oldest update is the first");
+    };
+    for journal in [&memory as &dyn Journal, &disk] {
+        for at in 0..many {
+            if at % 5 == 0 && at < 100 {
+                append(journal, vec![update("a", &at.to_string())]);
+            }
+            append(journal, vec![coming((at % 200) as u8)]);
+        }
+    }
+    for at in (many..100).step_by(5) {
+        for journal in [&memory as &dyn Journal, &disk] {
+            append(journal, vec![update("a", &at.to_string())]);
+        }
+    }
+    until_kept(&disk, |all| all.len() as u64 == 20 + PRESENCE_COUNT);
+    check(&memory);
+    check(&disk);
+    drop(disk);
+    check(&open(&folder, keeping(rules())));
+}
+
 #[test]
 fn both_journals_answer_alike() {
     fastrand::seed(7);
-    for _ in 0..20 {
+    for _ in 0..6 {
         let folder = folder();
         let count = fastrand::u64(3..40);
         let bounds = Retention { count, bytes: u64::MAX, age: Duration::MAX };
         let memory = MemoryJournal::new(bounds);
         let mut disk = open(&folder, keeping(vec![rule("*", Keep::All, count)]));
+        let (mut sent, mut told) = (0, 0);
         for _ in 0..fastrand::usize(1..80) {
             let names = ["a", "b", "c"];
             let mut one = update(names[fastrand::usize(..3)], &fastrand::u32(..).to_string());
@@ -162,6 +219,12 @@ fn both_journals_answer_alike() {
             if fastrand::u8(..5) == 0 {
                 one = one.private();
             }
+            if fastrand::u8(..3) == 0 {
+                one = coming(fastrand::u8(..4));
+                told += 1;
+            } else {
+                sent += 1;
+            }
             append(&memory, vec![one.clone()]);
             append(&disk, vec![one]);
             if fastrand::u8(..20) == 0 {
@@ -169,23 +232,23 @@ fn both_journals_answer_alike() {
                 disk = open(&folder, keeping(vec![rule("*", Keep::All, count)]));
             }
         }
-        let kept = memory.edges().last.position.number().min(count);
+        let kept = count.min(sent) + PRESENCE_COUNT.min(told);
         until_kept(&disk, |all| all.len() as u64 == kept);
         let (m, d) = (memory.edges(), disk.edges());
         assert_eq!((m.first, m.last.position, m.bytes), (d.first, d.last.position, d.bytes));
-        for names in [vec!["a"], vec!["b", "c"], vec!["x"]] {
+        let told = Selectors::new([Selector::template(TOLD).unwrap()]).unwrap();
+        let selected =
+            [topics(&["a"]), topics(&["b", "c"]), topics(&["x"]), told, Selectors::all()];
+        for selectors in selected {
             for after in 0..=m.last.position.number() {
-                for selectors in [topics(&names), Selectors::all()] {
-                    assert_eq!(
-                        read(&memory, after, &selectors),
-                        read(&disk, after, &selectors),
-                        "after {after} {selectors:?}"
-                    );
-                    assert_eq!(
-                        read_all(&memory, after, &selectors, true),
-                        read_all(&disk, after, &selectors, true),
-                        "last after {after} {selectors:?}"
-                    );
+                for rights in [Rights::Public, Rights::Granted(Selectors::all())] {
+                    for last in [false, true] {
+                        assert_eq!(
+                            read_all(&memory, after, &selectors, &rights, last),
+                            read_all(&disk, after, &selectors, &rights, last),
+                            "after {after} {selectors:?} {rights:?} {last}"
+                        );
+                    }
                 }
             }
         }
@@ -298,6 +361,45 @@ fn what_is_sent_again_under_its_key_is_taken_once_also_after_a_restart() {
     let memory = MemoryJournal::new(Retention::default());
     let first = block(memory.append(updates(), key("k", b"x"))).unwrap();
     check(&memory, &first);
+}
+
+#[test]
+fn tokens_that_were_revoked_stay_so_until_they_end() {
+    let folder = folder();
+    let token = |name: &str, until| RevokedToken { name: name.to_owned(), until };
+    let second = Duration::from_secs(1);
+    let now = SystemTime::now();
+    let journal = open(&folder, DiskOptions::default());
+    assert_eq!(journal.revoked(), []);
+    let revoke = |token: RevokedToken| block(journal.revoke(token)).unwrap();
+    revoke(token("jti:ended", Some(now - 2 * second)));
+    revoke(token("jti:never ends", None));
+    revoke(token("jti:ends", Some(now + 1000 * second)));
+    revoke(token("jti:far", Some(SystemTime::UNIX_EPOCH + Duration::from_secs(100_000_000_000))));
+    revoke(token("jti:never ends", None));
+    drop(journal);
+    let journal = open(&folder, DiskOptions::default());
+    let kept = journal.revoked();
+    let names: Vec<_> = kept.iter().map(|token| token.name.as_str()).collect();
+    assert_eq!(names, ["jti:never ends", "jti:ends", "jti:far"]);
+    let until = kept[1].until.unwrap();
+    assert!(until > now + 999 * second && until <= now + 1001 * second);
+    // Of too many the oldest go.
+    let all: Vec<_> =
+        (0..REVOKED_MAX).map(|at| journal.revoke(token(&at.to_string(), None))).collect();
+    for one in all {
+        block(one).unwrap();
+    }
+    drop(journal);
+    let kept = open(&folder, DiskOptions::default()).revoked();
+    assert_eq!((kept.len(), kept[0].name.as_str()), (REVOKED_MAX, "0"));
+    // A file from before there was such a table is as good.
+    let old = Connection::open(folder.path().join("journal.db")).unwrap();
+    old.execute_batch("DROP TABLE revoked").unwrap();
+    drop(old);
+    let journal = open(&folder, DiskOptions::default());
+    assert_eq!(journal.revoked(), []);
+    block(journal.revoke(token("jti:new", None))).unwrap();
 }
 
 #[test]

@@ -11,12 +11,14 @@ use tidings_sse::EventId;
 use tokio::sync::oneshot;
 
 use super::super::once::{Appended, IdempotencyKey, Known};
-use super::super::{AppendError, HubId, Position, Record};
+use super::super::{AppendError, HubId, Position, Record, RevokedToken};
 use super::Promise;
 use super::clock::Clock;
 use super::file::{Folder, Identity, number, put};
+use super::index::Index;
 use super::record;
 use super::retain::{Classes, Gone};
+use super::revoked;
 use super::state::State;
 use crate::limits::{
     APPENDS_WAITING, GROUP_UPDATES, KEYS_MAX, KEYS_TIME, TRIM_INTERVAL, TRIM_UPDATES,
@@ -40,7 +42,15 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Request>,
+    revoking: Vec<Revoking>,
     closed: bool,
+}
+
+/// A token of which it waits to be kept that it was revoked.
+#[derive(Debug)]
+pub(super) struct Revoking {
+    pub(super) token: RevokedToken,
+    pub(super) done: oneshot::Sender<Result<(), AppendError>>,
 }
 
 /// Updates that wait to be appended.
@@ -75,6 +85,20 @@ impl Shared {
         Ok(())
     }
 
+    /// As [`Shared::push`].
+    pub(super) fn revoke(&self, revoking: Revoking) -> Result<(), AppendError> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(unavailable("the journal is closed"));
+        }
+        if queue.revoking.len() >= APPENDS_WAITING {
+            return Err(unavailable("too many tokens wait for the disk"));
+        }
+        queue.revoking.push(revoking);
+        self.changed.notify_one();
+        Ok(())
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.queue.lock().closed
     }
@@ -87,7 +111,7 @@ impl Shared {
     /// Everything that waits, up to a group. `None` when the journal is closed.
     fn next_group(&self, until: Instant) -> Option<Vec<Request>> {
         let mut queue = self.queue.lock();
-        while queue.waiting.is_empty() {
+        while queue.waiting.is_empty() && queue.revoking.is_empty() {
             if queue.closed {
                 return None;
             }
@@ -115,6 +139,7 @@ impl Drop for CloseOnDrop {
         let mut queue = self.0.queue.lock();
         queue.closed = true;
         queue.waiting.clear();
+        queue.revoking.clear();
     }
 }
 
@@ -127,6 +152,7 @@ pub(super) struct Writer {
     pub(super) identity: Identity,
     pub(super) shared: Arc<Shared>,
     pub(super) classes: Classes,
+    pub(super) index: Index,
     pub(super) clock: Clock,
     pub(super) promise: Promise,
     pub(super) last: HubId,
@@ -159,6 +185,7 @@ impl Writer {
             if !group.is_empty() {
                 self.append(group);
             }
+            self.keep_revoked();
             let is_time = Instant::now() >= next_look;
             if is_time {
                 next_look = Instant::now() + TRIM_INTERVAL;
@@ -167,7 +194,9 @@ impl Writer {
                     self.shared.state.lock().looks += 1;
                 }
             }
-            is_any_left = self.trim((2 * updates).max(TRIM_UPDATES));
+            // Of what is only too old, the next look is early enough.
+            is_any_left = (is_time || is_any_left || self.classes.is_any_full(self.last.position))
+                && self.trim((2 * updates).max(TRIM_UPDATES));
             if self.last.position.number() - saved >= SAVE_UPDATES {
                 saved = self.last.position.number();
                 self.save();
@@ -184,7 +213,7 @@ impl Writer {
     }
 
     fn append(&mut self, group: Vec<Request>) {
-        let before = (self.last, self.classes.clone(), self.keys);
+        let before = (self.last, self.classes.clone(), self.keys, self.index.clone());
         let mut requests = Vec::new();
         let mut dones = Vec::new();
         for Request { updates, key, done } in group {
@@ -203,13 +232,30 @@ impl Writer {
                 }
             }
             Err(error) => {
-                (self.last, self.classes, self.keys) = before;
+                (self.last, self.classes, self.keys, self.index) = before;
                 self.give_up(&error);
                 let reason = reason(&error);
                 for done in dones {
                     let _ = done.send(Err(unavailable(&reason)));
                 }
             }
+        }
+    }
+
+    fn keep_revoked(&mut self) {
+        let revoking = std::mem::take(&mut self.shared.queue.lock().revoking);
+        if revoking.is_empty() {
+            return;
+        }
+        let (tokens, dones): (Vec<_>, Vec<_>) =
+            revoking.into_iter().map(|one| (one.token, one.done)).unzip();
+        let kept = revoked::keep(&self.connection, &tokens, (self.now)());
+        let reason = kept.as_ref().err().map(reason);
+        if let Err(error) = &kept {
+            self.give_up(error);
+        }
+        for done in dones {
+            let _ = done.send(reason.as_deref().map_or(Ok(()), |reason| Err(unavailable(reason))));
         }
     }
 
@@ -235,7 +281,7 @@ impl Writer {
         requests: Vec<(Vec<Update>, Option<IdempotencyKey>)>,
     ) -> rusqlite::Result<Group> {
         let mut group = Group { records: Vec::new(), answers: Vec::new() };
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.begin()?;
         let age = self.clock.age();
         for (updates, key) in requests {
             if let Some(key) = &key {
@@ -259,6 +305,7 @@ impl Writer {
                 let class = self.classes.of(&record.update);
                 record::insert(&self.connection, &self.identity, &record, class, age)?;
                 self.classes.add(class, &record);
+                self.index.add(&self.identity, &record);
                 self.last = record.hub_id();
                 ids.push(record.id().clone());
                 group.records.push(record);
@@ -268,8 +315,19 @@ impl Writer {
             }
             group.answers.push(Ok(Appended::new(ids)));
         }
-        self.connection.execute_batch("COMMIT")?;
+        if self.index.is_due() {
+            self.index.write(&self.connection, self.last.position)?;
+        }
+        self.commit()?;
         Ok(group)
+    }
+
+    fn begin(&self) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+    }
+
+    fn commit(&self) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("COMMIT")?.execute([]).map(drop)
     }
 
     fn look_up(&self, key: &IdempotencyKey) -> rusqlite::Result<Known> {
@@ -346,7 +404,7 @@ impl Writer {
     /// a power cut takes back is done again, so nobody waits for its sync.
     fn trim(&mut self, count: usize) -> bool {
         let age = self.clock.age();
-        let before = self.classes.clone();
+        let before = (self.classes.clone(), self.index.clone());
         let trimmed = self
             .classes
             .is_any_over(&self.connection, self.last.position, age)
@@ -360,7 +418,7 @@ impl Writer {
         match trimmed {
             Ok(trimmed) => trimmed.unwrap_or(false),
             Err(error) => {
-                self.classes = before;
+                (self.classes, self.index) = before;
                 self.give_up(&error);
                 // What is acknowledged next has to be as safe as ever.
                 if let Err(error) = self.set_synchronous(true) {
@@ -382,7 +440,9 @@ impl Writer {
     fn trim_some(&mut self, age: Duration, count: usize) -> rusqlite::Result<Option<bool>> {
         let before = self.classes.trimmed();
         self.set_synchronous(false)?;
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.begin()?;
+        // An entry of what is deleted must not be written afterwards.
+        self.index.write(&self.connection, self.last.position)?;
         let gone = self.classes.trim(&self.connection, &self.identity, age, count)?;
         self.note(&gone)?;
         self.classes.save(&self.connection)?;
@@ -391,7 +451,7 @@ impl Writer {
         put(&self.connection, "trimmed_time", record::nanoseconds((self.now)()))?;
         let (first, oldest) = self.oldest()?;
         let gate = self.shared.gate.write();
-        self.connection.execute_batch("COMMIT")?;
+        self.commit()?;
         let mut state = self.shared.state.lock();
         for Gone { record, is_loss } in &gone {
             if *is_loss {
@@ -409,10 +469,11 @@ impl Writer {
 
     /// Writes down what is gone, for the next start.
     fn note(&self, gone: &[Gone]) -> rusqlite::Result<()> {
-        let (mut newest, forgotten, mut time) = {
+        let (mut newest, mut presence, forgotten, mut time) = {
             let state = self.shared.state.lock();
             let dropped = &state.dropped;
-            (dropped.newest_of_kinds(), dropped.forgotten_of_kinds(), state.dropped_time)
+            let (newest, presence) = (dropped.newest_of_kinds(), dropped.newest_of_presence());
+            (newest, presence, dropped.forgotten_of_kinds(), state.dropped_time)
         };
         let mut public = self.connection.prepare_cached(
             "INSERT INTO dropped (topic, position) VALUES (?1, ?2)
@@ -424,9 +485,13 @@ impl Writer {
         )?;
         for Gone { record, .. } in gone.iter().filter(|one| one.is_loss) {
             let update = &record.update;
+            time = record.time.max(time);
+            if update.is_presence() {
+                presence = record.position.max(presence);
+                continue;
+            }
             let newest = &mut newest[usize::from(update.is_private())];
             *newest = record.position.max(*newest);
-            time = record.time.max(time);
             if update.is_private() {
                 private.execute(params![record::text(update.topics()), number(record.position)])?;
                 continue;
@@ -443,6 +508,7 @@ impl Writer {
         }
         put(&self.connection, "dropped_public", number(newest[0]))?;
         put(&self.connection, "dropped_private", number(newest[1]))?;
+        put(&self.connection, "dropped_presence", number(presence))?;
         put(&self.connection, "dropped_forgotten", number(forgotten[0]))?;
         put(&self.connection, "dropped_private_forgotten", number(forgotten[1]))?;
         put(&self.connection, "dropped_time", record::nanoseconds(time))
@@ -455,10 +521,9 @@ impl Writer {
 
     fn save(&mut self) {
         let saved = self
-            .connection
-            .execute_batch("BEGIN IMMEDIATE")
+            .begin()
             .and_then(|()| self.classes.save(&self.connection))
-            .and_then(|()| self.connection.execute_batch("COMMIT"));
+            .and_then(|()| self.commit());
         if let Err(error) = saved {
             self.give_up(&error);
         }

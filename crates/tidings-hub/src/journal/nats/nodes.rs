@@ -1,8 +1,8 @@
-//! The other hubs on the same stream: who they are, questions that all of them answer, and
-//! notices that each gets, also one that comes later.
+//! The other hubs on the same stream: who they are, questions that all of them answer, and the
+//! tokens that any of them has revoked.
 //!
 //! Hubs greet each other on a subject of NATS itself; what they are asked goes the same way.
-//! Notices stand in a small stream beside that of the updates.
+//! Revocations stand in a small stream beside that of the updates.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use async_nats::{Client, HeaderMap, Message, Request, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use super::super::{AppendError, Node, Nodes, Pending, Position, ReadError};
+use super::super::{AppendError, Node, Nodes, Pending, Position, ReadError, RevokedToken};
 use super::connection::{Failure, Pause, api, ask, read, words};
 use super::message::Nonce;
 use super::options::{NatsOptions, NatsStorage};
@@ -35,8 +35,8 @@ const GONE_TIME: Duration = Duration::from_secs(2);
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 /// How often it is looked meanwhile whether one of them is gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// How often the stream of notices is looked at, should its messages not have come.
-const NOTICES_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the stream of revocations is looked at, should its messages not have come.
+const REVOCATIONS_INTERVAL: Duration = Duration::from_secs(1);
 /// Questions that are answered at the same time; those that are more get no answer.
 const ANSWERING: usize = 16;
 /// Which hub a message is from, by the name that it has drawn.
@@ -51,7 +51,7 @@ pub(super) struct Meeting {
     /// The other hubs, and when each was last heard of.
     others: Mutex<HashMap<String, Instant>>,
     node: watch::Sender<Option<Joined>>,
-    notices: Mutex<Notices>,
+    revocations: Mutex<Revocations>,
 }
 
 #[derive(Clone)]
@@ -63,46 +63,43 @@ impl std::fmt::Debug for Joined {
     }
 }
 
-/// The notices that were read.
+/// The revocations that were read.
 #[derive(Debug)]
-struct Notices {
+struct Revocations {
     reader: Arc<Reader>,
     /// When the stream was made, by which another one of that name is known.
     made: i64,
     through: Position,
-    /// What nobody has taken yet.
-    waiting: Vec<Bytes>,
+    /// What was there at the start.
+    loaded: Vec<RevokedToken>,
 }
 
 fn subject(options: &NatsOptions, name: &str) -> String {
     format!("tidings.{}.{name}", options.stream)
 }
 
-fn notices_stream(options: &NatsOptions) -> String {
+fn revocations_stream(options: &NatsOptions) -> String {
     format!("{}_REVOKED", options.stream)
 }
 
-/// Makes the stream of notices if it is missing, and reads what it has.
+/// Makes the stream of revocations if it is missing, and reads what it has.
 pub(super) async fn prepare(client: &Client, options: &NatsOptions) -> Result<Meeting, Failure> {
-    let stream = notices_stream(options);
+    let stream = revocations_stream(options);
     let reader = Arc::new(Reader::new(client.clone(), stream));
     let info = ensure(client, options).await?;
-    let mut notices = Notices { reader, made: 0, through: Position::START, waiting: Vec::new() };
-    notices.made = info.created.timestamp_nanos_opt().unwrap_or_default();
-    let (through, payloads) =
-        newer(&notices.reader, Position::START, info.state.last_sequence).await?;
-    notices.through = through;
-    notices.waiting = payloads;
+    let (through, loaded) = newer(&reader, Position::START, info.state.last_sequence).await?;
+    let made = info.created.timestamp_nanos_opt().unwrap_or_default();
+    let revocations = Revocations { reader, made, through, loaded };
     Ok(Meeting {
         id: Nonce::random().to_string(),
         others: Mutex::default(),
         node: watch::Sender::new(None),
-        notices: Mutex::new(notices),
+        revocations: Mutex::new(revocations),
     })
 }
 
 async fn ensure(client: &Client, options: &NatsOptions) -> Result<Info, Failure> {
-    let name = notices_stream(options);
+    let name = revocations_stream(options);
     let config = Config {
         name: name.clone(),
         description: Some("tokens that the hubs of a Tidings journal take no more".to_owned()),
@@ -116,7 +113,7 @@ async fn ensure(client: &Client, options: &NatsOptions) -> Result<Info, Failure>
         },
         num_replicas: options.replicas(),
         allow_direct: true,
-        // A notice is good for nothing once the token that it bars has expired.
+        // It is good for nothing once the token that it bars has expired.
         allow_message_ttl: true,
         ..Config::default()
     };
@@ -131,21 +128,21 @@ async fn ensure(client: &Client, options: &NatsOptions) -> Result<Info, Failure>
     }
 }
 
-/// The notices after `after`.
+/// The revocations after `after`.
 async fn newer(
     reader: &Reader,
     mut after: Position,
     last: u64,
-) -> Result<(Position, Vec<Bytes>), Failure> {
-    let mut payloads = Vec::new();
+) -> Result<(Position, Vec<RevokedToken>), Failure> {
+    let mut tokens = Vec::new();
     while after.number() < last {
         let (stored, _) = reader.range(after, NATS_BATCH, NATS_BATCH_BYTES).await?;
         // What is missing at the end is gone, or comes with the next look.
         let Some(newest) = stored.last() else { break };
         after = newest.position;
-        payloads.extend(stored.into_iter().map(|one| one.into_payload()));
+        tokens.extend(stored.into_iter().filter_map(|one| decode(&one.into_payload())));
     }
-    Ok((after, payloads))
+    Ok((after, tokens))
 }
 
 /// Meets the other hubs, for as long as this is polled.
@@ -170,9 +167,9 @@ async fn meet(shared: &Arc<Shared>, node: &Arc<dyn Node>) -> Result<(), Failure>
     };
     let mut greetings: Subscriber = subscribe("nodes.hello").await?;
     let mut questions: Subscriber = subscribe("nodes.ask").await?;
-    let mut notices: Subscriber = subscribe("revoked.*").await?;
+    let mut revocations: Subscriber = subscribe("revoked.*").await?;
     let mut greet = tokio::time::interval(GREETING_INTERVAL);
-    let mut look = tokio::time::interval(NOTICES_INTERVAL);
+    let mut look = tokio::time::interval(REVOCATIONS_INTERVAL);
     let answering = Arc::new(Semaphore::new(ANSWERING));
     loop {
         tokio::select! {
@@ -183,8 +180,8 @@ async fn meet(shared: &Arc<Shared>, node: &Arc<dyn Node>) -> Result<(), Failure>
                 }
             }
             Some(question) = questions.next() => answer(shared, node, &answering, question),
-            Some(_) = notices.next() => look_at_notices(shared, node).await,
-            _ = look.tick() => look_at_notices(shared, node).await,
+            Some(_) = revocations.next() => look_at_revocations(shared, node).await,
+            _ = look.tick() => look_at_revocations(shared, node).await,
             else => return Err(Failure::Away("the subscriptions have ended".to_owned())),
         }
     }
@@ -254,38 +251,38 @@ fn answer(
     });
 }
 
-/// Hands on what is new in the stream of notices.
-async fn look_at_notices(shared: &Shared, node: &Arc<dyn Node>) {
-    match new_notices(shared).await {
-        Ok(notices) => {
-            for notice in notices {
-                node.noted(&notice).await;
+/// Hands on what is new in the stream of revocations.
+async fn look_at_revocations(shared: &Shared, node: &Arc<dyn Node>) {
+    match new_revocations(shared).await {
+        Ok(tokens) => {
+            for token in tokens {
+                node.revoked(token).await;
             }
         }
         Err(failure) => tracing::debug!(%failure, "revocations of other hubs are not known yet"),
     }
 }
 
-async fn new_notices(shared: &Shared) -> Result<Vec<Bytes>, Failure> {
+async fn new_revocations(shared: &Shared) -> Result<Vec<RevokedToken>, Failure> {
     let Shared { client, options, meeting, .. } = shared;
-    let call = format!("STREAM.INFO.{}", notices_stream(options));
+    let call = format!("STREAM.INFO.{}", revocations_stream(options));
     let info = match api::<Info>(client, &call, &Value::Null).await {
         Err(Failure::Refused { .. }) => ensure(client, options).await?,
         info => info?,
     };
     let made = info.created.timestamp_nanos_opt().unwrap_or_default();
     let (reader, after) = {
-        let mut notices = meeting.notices.lock();
-        if made != notices.made {
+        let mut known = meeting.revocations.lock();
+        if made != known.made {
             tracing::warn!("the stream of revocations was made anew: hubs that start know none");
-            notices.made = made;
-            notices.through = Position::START;
+            known.made = made;
+            known.through = Position::START;
         }
-        (Arc::clone(&notices.reader), notices.through)
+        (Arc::clone(&known.reader), known.through)
     };
-    let (through, payloads) = newer(&reader, after, info.state.last_sequence).await?;
-    meeting.notices.lock().through = through;
-    Ok(payloads)
+    let (through, tokens) = newer(&reader, after, info.state.last_sequence).await?;
+    meeting.revocations.lock().through = through;
+    Ok(tokens)
 }
 
 /// An answer whose parts come one after the other.
@@ -298,28 +295,34 @@ struct Parts {
 
 impl Nodes for Shared {
     fn join(&self, node: Arc<dyn Node>) {
-        for notice in std::mem::take(&mut self.meeting.notices.lock().waiting) {
-            // It is known with this; no stream is there yet that would have to end.
-            drop(node.noted(&notice));
-        }
         self.meeting.node.send_replace(Some(Joined(node)));
     }
 
     fn ask(&self, question: Vec<u8>) -> Pending<'_, Result<Vec<Vec<u8>>, ReadError>> {
         Box::pin(async move { self.ask_others(question).await.map_err(away) })
     }
+}
 
-    fn note(
-        &self,
-        name: &str,
-        notice: Vec<u8>,
-        expires: Option<SystemTime>,
-    ) -> Pending<'_, Result<(), AppendError>> {
-        let mut hasher = SipHasher24::new();
-        std::hash::Hasher::write(&mut hasher, name.as_bytes());
-        let name = format!("revoked.{:032x}", hasher.finish128().as_u128());
-        Box::pin(self.note_for_all(subject(&self.options, &name), notice, expires))
-    }
+/// A revocation as a message.
+#[derive(Debug, Deserialize, Serialize)]
+struct Revocation {
+    token: String,
+    /// Seconds since 1970.
+    expires: Option<u64>,
+}
+
+fn encode(token: &RevokedToken) -> Bytes {
+    let seconds = |time: SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    };
+    let revocation = Revocation { token: token.name.clone(), expires: token.until.map(seconds) };
+    serde_json::to_vec(&revocation).expect("texts and numbers become JSON").into()
+}
+
+fn decode(payload: &[u8]) -> Option<RevokedToken> {
+    let Revocation { token: name, expires } = serde_json::from_slice(payload).ok()?;
+    let until = expires.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    Some(RevokedToken { name, until })
 }
 
 /// What JetStream says of what it took.
@@ -368,23 +371,28 @@ impl Shared {
         Ok(parts.into_values().filter(|one| one.done).map(|one| one.bytes).collect())
     }
 
-    async fn note_for_all(
-        &self,
-        subject: String,
-        notice: Vec<u8>,
-        expires: Option<SystemTime>,
-    ) -> Result<(), AppendError> {
+    /// The tokens that were revoked before this hub came.
+    pub(super) fn revoked(&self) -> Vec<RevokedToken> {
+        self.meeting.revocations.lock().loaded.clone()
+    }
+
+    /// Has every hub know that a token is revoked, also one that comes later.
+    pub(super) async fn revoke(&self, token: RevokedToken) -> Result<(), AppendError> {
         let until = Instant::now() + self.options.publish_wait;
-        let notice = Bytes::from(notice);
+        let mut hasher = SipHasher24::new();
+        std::hash::Hasher::write(&mut hasher, token.name.as_bytes());
+        let name = format!("revoked.{:032x}", hasher.finish128().as_u128());
+        let subject = subject(&self.options, &name);
+        let payload = encode(&token);
         let mut pause = Pause::default();
         loop {
             let mut headers = HeaderMap::new();
-            if let Some(expires) = expires {
+            if let Some(expires) = token.until {
                 let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
-                // One second more: whole seconds are counted, and clocks differ.
+                // A little more: whole seconds are counted, and clocks differ.
                 headers.insert("Nats-TTL", format!("{}s", left.as_secs() + 2));
             }
-            let request = Request::new().headers(headers).payload(notice.clone());
+            let request = Request::new().headers(headers).payload(payload.clone());
             let answer = ask(&self.client, subject.clone(), request, NATS_REQUEST_TIME).await;
             match answer.and_then(|answer| read::<Ack>(&answer)) {
                 Ok(Ack {}) => return Ok(()),

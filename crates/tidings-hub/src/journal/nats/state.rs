@@ -76,7 +76,11 @@ impl State {
         let keys = Keys::random();
         let mut seen = Dropped::new(keys);
         let unknown = before.position;
-        seen.restore(Lost::restored(unknown, unknown, []), Lost::restored(unknown, unknown, []));
+        seen.restore(
+            Lost::restored(unknown, unknown, []),
+            Lost::restored(unknown, unknown, []),
+            unknown,
+        );
         Self {
             epoch: told.epoch,
             recent: Recent::new(before),

@@ -9,19 +9,22 @@ Usage: cargo xtask COMMAND
 
   test [STEP|GROUP]…   install what is missing, then run all steps, or only those named
   test --list          the steps and their groups
-  setup                only install what the steps need
+  setup [STEP|GROUP]…  only install what the steps need, or those named
   bench --bench-dir PATH [-- OPTIONS]
                        build the release binary and run PATH/bench.py against it;
                        OPTIONS go to bench.py, in place of a short default run
   bench journal [-- OPTIONS]
                        build the release binary and measure its journal on disk beside a bare
                        store; `-- --help` has the options
+  bench nats [-- OPTIONS]
+                       the same for its journal on NATS JetStream, beside JetStream itself
   bench tls [-- ROUNDS]
                        the same of TLS and HTTP/2, beside nginx before a plain hub of axum
   bench storm [-- STREAMS DRAIN]
                        the same of 10000 streams that come back after `kill -9`, and after a drain
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
-                       times and held for longer than every limit
+                       times and held for longer than every limit, and ten rounds of what may
+                       happen to a cluster
   help                 this text
 
 Nothing is installed outside the target folder, e2e/node_modules and the like, but for Debian
@@ -34,18 +37,21 @@ packages that are missing (apt-get, as root or through sudo).
 pub(crate) enum Invocation {
     Help,
     List,
-    Setup,
+    /// Everything, where no step is named.
+    Setup(Vec<&'static Step>),
     /// The steps in the order they run in, whatever order they were named in.
     Test(Vec<&'static Step>),
     Bench {
         bench_dir: PathBuf,
         options: Vec<String>,
     },
-    BenchJournal {
+    /// One of the benchmarks of the hub's crate, by its name.
+    BenchHub {
+        name: String,
         options: Vec<String>,
     },
     /// A command of `benches/hub`.
-    BenchHub {
+    BenchLanes {
         command: String,
         options: Vec<String>,
     },
@@ -62,10 +68,8 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
     match command {
         "help" | "--help" | "-h" => Ok(Invocation::Help),
         "test" => test(rest),
-        "setup" => match rest.first() {
-            None => Ok(Invocation::Setup),
-            Some(extra) => Err(format!("setup takes no argument, not even {extra:?}")),
-        },
+        "setup" if rest.is_empty() => Ok(Invocation::Setup(Vec::new())),
+        "setup" => chosen(rest).map(Invocation::Setup),
         "bench" => bench(rest),
         "soak" => match rest.first() {
             None => Ok(Invocation::Soak),
@@ -79,14 +83,22 @@ fn test(names: &[String]) -> Result<Invocation, String> {
     if names.iter().any(|name| name == "--list") {
         return Ok(Invocation::List);
     }
+    chosen(names).map(Invocation::Test)
+}
+
+/// The steps of these names, or all where there are none, in the order they run in.
+fn chosen(names: &[String]) -> Result<Vec<&'static Step>, String> {
     if let Some(unknown) = names.iter().find(|name| !steps::ALL.iter().any(|step| step.is(name))) {
         return Err(format!(
             "there is no step or group {unknown:?}; cargo xtask test --list has them"
         ));
     }
     let chosen = |step: &&Step| names.is_empty() || names.iter().any(|name| step.is(name));
-    Ok(Invocation::Test(steps::ALL.iter().filter(chosen).collect()))
+    Ok(steps::ALL.iter().filter(chosen).collect())
 }
+
+/// Benchmarks of the hub's crate.
+const HUB_BENCHES: [&str; 2] = ["journal", "nats"];
 
 fn bench(args: &[String]) -> Result<Invocation, String> {
     let (own, options) = match args.iter().position(|arg| arg == "--") {
@@ -97,13 +109,18 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
         [flag, path] if flag == "--bench-dir" => {
             Ok(Invocation::Bench { bench_dir: path.into(), options: options.to_vec() })
         }
-        [what] if what == "journal" => Ok(Invocation::BenchJournal { options: options.to_vec() }),
-        [what] if what == "tls" || what == "storm" => {
-            Ok(Invocation::BenchHub { command: what.clone(), options: options.to_vec() })
+        [what] if HUB_BENCHES.contains(&what.as_str()) => {
+            Ok(Invocation::BenchHub { name: what.clone(), options: options.to_vec() })
         }
-        _ => Err("bench needs --bench-dir PATH, the folder of bench.py, or `journal`, `tls` or \
-                  `storm`"
-            .to_owned()),
+        [what] if what == "tls" || what == "storm" => {
+            Ok(Invocation::BenchLanes { command: what.clone(), options: options.to_vec() })
+        }
+        _ => {
+            let names = HUB_BENCHES.join("`, `");
+            Err(format!(
+                "bench needs --bench-dir PATH, the folder of bench.py, or `{names}`, `tls` or `storm`"
+            ))
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{self, cargo};
+use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 
 /// A run of about a minute: the hub beside the kernel's own price.
@@ -49,16 +50,18 @@ pub(crate) fn run(workspace: &Workspace, bench_dir: &Path, options: &[String]) -
     command::run(bench.env("TIDINGS", workspace.target.join("release").join("tidings")))
 }
 
-/// Builds the release binary, and measures its journal on disk.
+/// Builds the release binary, and measures one of its journals.
 ///
 /// # Errors
 /// If something does not build or run.
-pub(crate) fn journal(workspace: &Workspace, options: &[String]) -> Result<()> {
+pub(crate) fn hub(workspace: &Workspace, name: &str, options: &[String]) -> Result<()> {
+    setup::install(&[Need::NatsServers], workspace)?;
     command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
     command::run(
         cargo()
-            .args(["bench", "--package", "tidings-hub", "--bench", "journal", "--"])
+            .args(["bench", "--package", "tidings-hub", "--all-features", "--bench", name, "--"])
             .args(options)
+            .envs(setup::nats_servers(workspace))
             .env("TIDINGS", workspace.target.join("release").join("tidings")),
     )
 }
@@ -67,7 +70,7 @@ pub(crate) fn journal(workspace: &Workspace, options: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// If something does not build or run, or updates are lost.
-pub(crate) fn hub(workspace: &Workspace, command: &str, options: &[String]) -> Result<()> {
+pub(crate) fn lanes(workspace: &Workspace, command: &str, options: &[String]) -> Result<()> {
     command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
     command::run(
         cargo()

@@ -41,12 +41,16 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
     match invocation {
         Invocation::Help => println!("{}", args::HELP),
         Invocation::List => print!("{}", steps::list()),
-        Invocation::Setup => setup::everything(&Workspace::load()?)?,
-        Invocation::BenchJournal { options } => bench::journal(&Workspace::load()?, &options)?,
-        Invocation::BenchHub { command, options } => {
-            bench::hub(&Workspace::load()?, &command, &options)?;
+        Invocation::Setup(steps) if steps.is_empty() => setup::everything(&Workspace::load()?)?,
+        Invocation::Setup(steps) => {
+            let needs: Vec<_> = steps.iter().flat_map(|step| step.needs).copied().collect();
+            setup::install(&needs, &Workspace::load()?)?;
         }
-        Invocation::Soak => soak::run_all()?,
+        Invocation::BenchHub { name, options } => bench::hub(&Workspace::load()?, &name, &options)?,
+        Invocation::BenchLanes { command, options } => {
+            bench::lanes(&Workspace::load()?, &command, &options)?;
+        }
+        Invocation::Soak => soak::run_all(&Workspace::load()?)?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,
         Invocation::Bench { bench_dir, options } => {
             bench::run(&Workspace::load()?, &bench_dir, &options)?;

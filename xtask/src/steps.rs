@@ -133,10 +133,12 @@ pub(crate) const ALL: &[Step] = &[
         name: "unit",
         group: "rust",
         what: "the crates' own tests, with all features",
-        needs: &[Need::Surroundings],
-        run: |_, tally| {
+        needs: &[Need::Surroundings, Need::NatsServers],
+        run: |workspace, tally| {
             passed(run_counted(
-                cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast"]),
+                cargo()
+                    .args(["test", "--workspace", "--all-features", "--no-fail-fast"])
+                    .envs(setup::nats_servers(workspace)),
                 tally,
             ))
         },
@@ -159,7 +161,14 @@ pub(crate) const ALL: &[Step] = &[
         name: "packages",
         group: "e2e",
         what: "each npm package's scripts check and test, with the binary and browsers",
-        needs: &[Need::Curl, Need::Chromium, Need::Firefox, Need::Packages, Need::Java],
+        needs: &[
+            Need::Curl,
+            Need::Chromium,
+            Need::Firefox,
+            Need::NatsServers,
+            Need::Packages,
+            Need::Java,
+        ],
         run: packages,
     },
 ];
@@ -255,7 +264,8 @@ fn packages(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
                     .env("TIDINGS", workspace.target.join("release").join("tidings"))
                     .env("CHROMIUM", setup::chromium()?)
                     .env("FIREFOX", setup::firefox()?)
-                    .env("PYTHON", setup::python(workspace)),
+                    .env("PYTHON", setup::python(workspace))
+                    .envs(setup::nats_servers(workspace)),
                 &mut counted,
             );
             *tally += counted;

@@ -3,17 +3,16 @@
 //! `cargo xtask bench journal` runs it with the release binary in `TIDINGS`. Compare within one
 //! run: disks and machines differ by much.
 
-use std::fmt::Write as _;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+mod load;
+
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use load::{DATA_BYTES, Hub, Publisher, TOPICS, in_parallel, median, replay, topic};
 use rusqlite::Connection;
 use tidings_hub::{
     DiskJournal, DiskOptions, Journal as _, Keep, Position, Retention, RetentionRule, Rights,
@@ -27,9 +26,6 @@ Options:
   --seconds N    of each measurement of acknowledgements [default: 4]
   --repeat N     how often those are measured, in turns [default: 3]
   --dir PATH     where the data lie: the disk that is measured [default: target/bench]";
-/// Topics that the updates are about, in turns.
-const TOPICS: u64 = 1000;
-const DATA_BYTES: usize = 256;
 /// Updates of one sparse topic.
 const SPARSE: u64 = 10;
 
@@ -91,11 +87,6 @@ fn acknowledgements(options: &Options) {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// Rows and an index of topics, and nothing else: one writer takes all that waits and commits it
 /// as one transaction, as the hub's does. The fastest settings that keep the promise.
 fn bare_store(options: &Options, publishers: usize) -> f64 {
@@ -142,7 +133,7 @@ fn bare_store(options: &Options, publishers: usize) -> f64 {
             }
         }
     });
-    let per_second = in_parallel(options, publishers, |index| {
+    let per_second = in_parallel(options.seconds, publishers, |index| {
         let queue = queue.clone();
         let (done, wait) = sync_channel(1);
         let mut number = index as u64;
@@ -160,9 +151,9 @@ fn bare_store(options: &Options, publishers: usize) -> f64 {
 fn over_http(options: &Options, publishers: usize) -> f64 {
     let dir = options.dir.join("hub");
     let _ = std::fs::remove_dir_all(&dir);
-    let hub = Hub::start(&dir);
+    let hub = hub_on(&dir);
     let address = hub.address;
-    in_parallel(options, publishers, |index| {
+    in_parallel(options.seconds, publishers, |index| {
         let mut publisher = Publisher::connect(address);
         let mut number = index as u64;
         move || {
@@ -170,39 +161,6 @@ fn over_http(options: &Options, publishers: usize) -> f64 {
             publisher.publish(number % TOPICS);
         }
     })
-}
-
-/// How often all together do what each of `make` does, in a second.
-fn in_parallel<F: FnMut() + Send>(
-    options: &Options,
-    count: usize,
-    make: impl Fn(usize) -> F + Sync,
-) -> f64 {
-    let done = AtomicU64::new(0);
-    let barrier = Barrier::new(count);
-    let begun = thread::scope(|scope| {
-        let threads: Vec<_> = (0..count)
-            .map(|index| {
-                let (done, barrier, make) = (&done, &barrier, &make);
-                let work = move || {
-                    let mut act = make(index);
-                    barrier.wait();
-                    let begun = Instant::now();
-                    while begun.elapsed() < Duration::from_secs(options.seconds) {
-                        act();
-                        done.fetch_add(1, Ordering::Relaxed);
-                    }
-                    begun
-                };
-                thread::Builder::new()
-                    .stack_size(128 << 10)
-                    .spawn_scoped(scope, work)
-                    .expect("a thread")
-            })
-            .collect();
-        threads.into_iter().map(|one| one.join().expect("it ends")).min().expect("one at least")
-    });
-    done.into_inner() as f64 / begun.elapsed().as_secs_f64()
 }
 
 // A large journal.
@@ -240,11 +198,11 @@ fn large(options: &Options) {
         println!("  {SPARSE} matches in all of them are read in {micros:.0} µs");
     }
     // A hub that is killed, and another one.
-    let hub = Hub::start(&dir);
+    let hub = hub_on(&dir);
     Publisher::connect(hub.address).publish(0);
     drop(hub);
     let begun = Instant::now();
-    let hub = Hub::start(&dir);
+    let hub = hub_on(&dir);
     Publisher::connect(hub.address).publish(0);
     println!("  ready after kill -9 in {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);
 
@@ -277,6 +235,13 @@ fn best_of(times: usize, mut act: impl FnMut()) -> f64 {
     };
     // The median: the first may have to fetch from the disk.
     median((0..times).map(|_| micros(&mut act)).collect())
+}
+
+fn hub_on(dir: &Path) -> Hub {
+    let keeps =
+        "[[journal.retention]]\ncount = 1_000_000_000_000\nbytes = \"1TiB\"\nage = \"1000d\"\n";
+    let dir_flag = format!("--data-dir={}", dir.display());
+    Hub::start(&dir.with_extension("toml"), keeps, &["--journal=disk", &dir_flag])
 }
 
 fn keep_all() -> DiskOptions {
@@ -316,10 +281,6 @@ fn fill(dir: &Path, events: u64) -> Vec<(u64, String)> {
     ids
 }
 
-fn topic(number: u64) -> String {
-    format!("https://bench.test/topics/{number}")
-}
-
 /// The id of a place in the journal of a hub that runs.
 fn position_id(dir: &Path, position: u64) -> String {
     if position == 0 {
@@ -332,115 +293,4 @@ fn position_id(dir: &Path, position: u64) -> String {
         Err(io::Error::other("one is enough"))
     });
     id
-}
-
-/// Reads a stream until so many events have come.
-fn replay(address: SocketAddr, from: &str, wanted: u64) {
-    let mut socket = TcpStream::connect(address).expect("the hub accepts");
-    write!(
-        socket,
-        "GET /.well-known/mercure?topic=* HTTP/1.1\r\nhost: localhost\r\nlast-event-id: {from}\r\n\r\n"
-    )
-    .expect("the hub reads");
-    let mut bytes = vec![0; 1 << 20];
-    let mut seen = 0;
-    let mut tail = [0_u8; 5];
-    // An event's data line begins after a line end. Two reads may cut it anywhere.
-    while seen < wanted {
-        let count = socket.read(&mut bytes).expect("the hub sends");
-        assert!(count > 0, "the stream ended after {seen} events");
-        let mut joined = tail.to_vec();
-        joined.extend_from_slice(&bytes[..count]);
-        seen += joined.windows(6).filter(|window| *window == b"\ndata:").count() as u64;
-        tail.copy_from_slice(&joined[joined.len() - 5..]);
-    }
-}
-
-// The hub, as it is run.
-
-struct Hub {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Hub {
-    fn start(dir: &Path) -> Self {
-        let binary = std::env::var("TIDINGS").expect("TIDINGS names the release binary");
-        let config = dir.with_extension("toml");
-        let keeps = "[access]\nanonymous_publish = true\nanonymous_subscribe = true\n\
-             [[journal.retention]]\ncount = 1_000_000_000_000\nbytes = \"1TiB\"\nage = \"1000d\"\n";
-        std::fs::write(&config, keeps).expect("a configuration can be written");
-        let mut child = Command::new(binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--journal", "disk", "--data-dir"])
-            .arg(dir)
-            .arg("--config")
-            .arg(config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the hub starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("it was piped")).lines();
-        let mut said = String::new();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let _ = writeln!(said, "{line}");
-            line.split("http://").nth(1)?.split('/').next()?.parse().ok()
-        });
-        thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { child, address: address.unwrap_or_else(|| panic!("no address:\n{said}")) }
-    }
-
-    /// What it has in memory of its own, in bytes.
-    fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kilobytes.unwrap_or(0) << 10
-    }
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A connection that is kept.
-struct Publisher {
-    socket: TcpStream,
-    request: String,
-    answer: Vec<u8>,
-}
-
-impl Publisher {
-    fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).expect("the hub accepts");
-        socket.set_nodelay(true).expect("an open socket");
-        Self { socket, request: String::new(), answer: vec![0; 4096] }
-    }
-
-    fn publish(&mut self, number: u64) {
-        let body = format!("topic={}&data={}", topic(number), "x".repeat(DATA_BYTES));
-        self.request.clear();
-        let _ = write!(
-            self.request,
-            "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n\
-             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.socket.write_all(self.request.as_bytes()).expect("the hub reads");
-        let mut length = 0;
-        loop {
-            let count = self.socket.read(&mut self.answer[length..]).expect("the hub answers");
-            assert!(count > 0, "the hub hung up");
-            length += count;
-            let answer = String::from_utf8_lossy(&self.answer[..length]);
-            let Some((head, body)) = answer.split_once("\r\n\r\n") else { continue };
-            assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-            let declared = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            if declared.and_then(|text| text.parse().ok()) == Some(body.len()) {
-                return;
-            }
-        }
-    }
 }

@@ -142,6 +142,11 @@ impl TokenId {
         Self(format!("jti:{id}").into())
     }
 
+    /// The token that a journal has kept under this name.
+    pub(crate) fn kept(name: &str) -> Self {
+        Self(name.into())
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

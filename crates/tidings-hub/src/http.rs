@@ -40,6 +40,7 @@ pub(crate) use origin::is_local_origin;
 #[cfg(feature = "tls")]
 pub use serve::serve_tls;
 pub use serve::{listen, serve};
+pub(crate) use subscriptions::Named;
 #[cfg(feature = "tls")]
 pub use tls::{Reload, Tls, TlsError};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
@@ -19,17 +19,16 @@ use crate::admission::{Admission, StreamPermit};
 use crate::feed::{Source, StreamOptions};
 use crate::http::start_clock;
 use crate::journal::{
-    AppendError, Appended, Before, IdempotencyKey, Journal, MemoryJournal, Position, ReadError,
-    Retention,
+    AppendError, Appended, IdempotencyKey, Journal, MemoryJournal, ReadError, Retention,
 };
 use crate::limits::{
-    APPENDING_BYTES, AUTHORIZE_TIME, DRAIN_TIME, HEARTBEAT, Limits, PUBLISH_WAIT, RETRY,
-    RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
+    APPENDING_BYTES, AUTHORIZE_TIME, BATCH_UPDATES_MAX, DRAIN_TIME, HEARTBEAT, LOCATE_TIME, Limits,
+    PUBLISH_WAIT, RETRY, RETRY_JITTER, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
 };
-use crate::metrics::{GapCause, Metrics};
-use crate::notice::Notice;
+use crate::metrics::Metrics;
 use crate::presence::{Ending, Presence, Revocation};
-use crate::replay::{Due, Which};
+use crate::replay::Due;
+use crate::resume::{Asked, Located};
 use crate::selector::Selectors;
 use crate::shard::StreamBody;
 use crate::shard::run::{Command, Local, Opening, Setting, ShardHandle};
@@ -43,7 +42,7 @@ use crate::wire;
 pub struct Hub(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     setting: Setting,
     shards: Vec<ShardHandle>,
     /// The hub is going: until when streams end, each at its own moment.
@@ -233,7 +232,7 @@ impl HubBuilder {
         if self.presence_events {
             start_presence(&shards[0], Arc::clone(&presence), Arc::clone(&setting.journal));
         }
-        Ok(Hub(Arc::new(Inner {
+        let hub = Hub(Arc::new(Inner {
             setting,
             shards,
             leaving: OnceLock::new(),
@@ -245,7 +244,9 @@ impl HubBuilder {
             presence,
             authorizer: self.authorizer,
             options: self.options,
-        })))
+        }));
+        hub.meet_others();
+        Ok(hub)
     }
 }
 
@@ -283,8 +284,9 @@ impl fmt::Display for Cursor {
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) opening: Opening,
-    /// What the cursor headers say: the id after which the stream goes on, or `earliest`.
-    pub(crate) cursor: String,
+    /// What the cursor headers say: the id after which the stream goes on, or `earliest`. None
+    /// where the journal has to be waited for.
+    pub(crate) cursor: Option<String>,
 }
 
 impl Hub {
@@ -316,7 +318,7 @@ impl Hub {
         Ok(ids.remove(0))
     }
 
-    /// Publishes several updates in their order, all of them or none.
+    /// Publishes several updates in their order, all of them or none: at most 1,000.
     ///
     /// # Errors
     /// See [`PublishError`]; nothing was published then.
@@ -336,6 +338,9 @@ impl Hub {
         key: Option<IdempotencyKey>,
     ) -> Result<Appended, PublishError> {
         let limits = self.limits();
+        if updates.len() > BATCH_UPDATES_MAX {
+            return Err(PublishError::TooMany { count: updates.len() });
+        }
         for (index, update) in updates.iter().enumerate() {
             let checked = update.check().and_then(|()| update.check_limits(&limits));
             checked.map_err(|cause| PublishError::Invalid { index, cause })?;
@@ -421,94 +426,43 @@ impl Hub {
         cursor: Cursor,
     ) -> Result<Option<Granted>, ReadError> {
         let Some(permit) = self.permit() else { return Ok(None) };
+        let asked = Asked { cursor, selectors, rights, notices: options.notices };
         let mut bytes = self.opening_bytes();
-        let mut tell = |notice: Notice, id: &EventId| {
-            if notice.is_for_all() || options.notices {
-                notice.encode(Some(id), None, &mut bytes);
-            }
+        let locating = asked.clone().locate(self.journal(), self.metrics());
+        let located = match tokio::time::timeout(LOCATE_TIME, locating).await {
+            Ok(Err(ReadError::Away(cause))) => Err(cause.to_string()),
+            Ok(located) => Ok(located?),
+            Err(_) => Err("the journal is slow".to_owned()),
         };
-        let journal = self.journal();
-        let edges = journal.edges();
-        let mut due =
-            Due { until: edges.last.position, epoch: Some(edges.last.epoch), ..Due::NOTHING };
-        let cursor = match cursor {
-            Cursor::Now => {
-                due.after = edges.last.position;
-                match edges.last.position {
-                    Position::START => EARLIEST.to_owned(),
-                    _ => edges.last.to_string(),
-                }
-            }
-            Cursor::Earliest => {
-                due.after = edges.first.previous();
-                due.told = edges.gone;
-                EARLIEST.to_owned()
-            }
-            Cursor::Last => {
-                due.which = Which::Last;
-                due.told = edges.gone;
-                LAST.to_owned()
-            }
-            Cursor::Since(time, asked) => {
-                let Before { place, gone_after } = journal.before(time).await?;
-                due.after = place.position;
-                match journal.missed(gone_after, &selectors, &rights).await? {
-                    Some(missed) => {
-                        self.metrics().gap(GapCause::Resume, 1);
-                        due.told = missed.newest;
-                        let goes_on = if missed.resume.position > place.position {
-                            missed.resume
-                        } else {
-                            place
-                        };
-                        due.after = goes_on.position;
-                        let oldest = missed.oldest.to_string();
-                        tell(Notice::Gap { asked: Some(asked), oldest }, &goes_on.to_event_id());
-                        EARLIEST.to_owned()
-                    }
-                    None => {
-                        due.told = edges.gone;
-                        tell(Notice::Resumed { asked: asked.clone() }, &place.to_event_id());
-                        asked
-                    }
-                }
-            }
-            Cursor::After(asked) => match journal.find(&asked, &rights).await? {
-                None => {
-                    self.metrics().gap(GapCause::Reset, 1);
-                    tell(Notice::Reset { asked }, &edges.last.to_event_id());
-                    due.after = edges.last.position;
-                    EARLIEST.to_owned()
-                }
-                Some(found) => match journal.missed(found, &selectors, &rights).await? {
-                    Some(missed) => {
-                        self.metrics().gap(GapCause::Resume, 1);
-                        due.after = missed.resume.position;
-                        due.told = missed.newest;
-                        let oldest = missed.oldest.to_string();
-                        let notice = Notice::Gap { asked: Some(asked), oldest };
-                        tell(notice, &missed.resume.to_event_id());
-                        EARLIEST.to_owned()
-                    }
-                    None => {
-                        if let Ok(id) = EventId::new(&asked) {
-                            tell(Notice::Resumed { asked: asked.clone() }, &id);
-                        }
-                        due.after = found;
-                        asked
-                    }
-                },
-            },
-        };
+        let Asked { selectors, rights, .. } = asked.clone();
         let source = Source::Updates { selectors, rights, options };
-        Ok(Some(Granted { opening: Opening { source, due, bytes, permit, grants: None }, cursor }))
+        let (due, asked, cursor) = match located {
+            Ok(Located { due, bytes: notices, cursor }) => {
+                bytes.extend(notices);
+                (due, None, Some(cursor))
+            }
+            // It begins all the same, and is told where it goes on when that is known.
+            Err(reason) => {
+                tracing::debug!(reason, "a stream waits for the journal");
+                (Due::UNPLACED, Some(Box::new(asked)), None)
+            }
+        };
+        let opening = Opening { source, due, asked, bytes, permit, grants: None };
+        Ok(Some(Granted { opening, cursor }))
     }
 
     /// Prepares a stream of the demo clock. `None` if no more streams can be had now.
     pub(crate) fn open_clock(&self) -> Option<Opening> {
         let permit = self.permit()?;
         let bytes = self.opening_bytes();
-        Some(Opening { source: Source::Clock, due: Due::NOTHING, bytes, permit, grants: None })
+        Some(Opening {
+            source: Source::Clock,
+            due: Due::NOTHING,
+            asked: None,
+            bytes,
+            permit,
+            grants: None,
+        })
     }
 
     fn permit(&self) -> Option<StreamPermit> {
@@ -647,6 +601,16 @@ impl Hub {
         Ok(())
     }
 
+    /// The hub, without keeping it.
+    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// The hub, if it is still there.
+    pub(crate) fn upgrade(inner: &Weak<Inner>) -> Option<Self> {
+        inner.upgrade().map(Self)
+    }
+
     pub(crate) fn journal(&self) -> &dyn Journal {
         self.0.setting.journal.as_ref()
     }
@@ -685,7 +649,8 @@ impl Hub {
         }
     }
 
-    async fn end_streams(&self, ending: &[Ending]) {
+    /// Ends streams by whose leave nobody is here any more.
+    pub(crate) async fn end_streams(&self, ending: &[Ending]) {
         for (index, shard) in self.0.shards.iter().enumerate() {
             let of_shard = ending.iter().filter(|one| one.shard == index);
             let keys: Vec<_> = of_shard.map(|one| one.key).collect();
@@ -761,6 +726,11 @@ pub enum PublishError {
         /// What is wrong with it.
         cause: InvalidUpdate,
     },
+    /// There are more updates than are taken all or none.
+    TooMany {
+        /// How many there are.
+        count: usize,
+    },
     /// The hub has more to deliver than it gets done, and the update waited in vain.
     Overloaded,
     /// The hub is going.
@@ -773,6 +743,10 @@ impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid { cause, .. } => cause.fmt(f),
+            Self::TooMany { count } => write!(
+                f,
+                "there are {count} updates; at most {BATCH_UPDATES_MAX} are published at once"
+            ),
             Self::Overloaded => write!(
                 f,
                 "the hub has more to deliver than it gets done; it took no update for {} s",
@@ -789,7 +763,7 @@ impl std::error::Error for PublishError {
         match self {
             Self::Invalid { cause, .. } => Some(cause),
             Self::Journal(cause) => Some(cause),
-            Self::Overloaded | Self::Draining => None,
+            Self::TooMany { .. } | Self::Overloaded | Self::Draining => None,
         }
     }
 }

@@ -9,7 +9,10 @@ mod dropped;
 mod id;
 mod keys;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod once;
+mod recent;
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,6 +26,8 @@ use tokio::sync::Notify;
 pub use disk::{DiskJournal, DiskOptions, JournalFile, OpenError, Promise, Summary};
 pub use id::{Epoch, HubId};
 pub use memory::MemoryJournal;
+#[cfg(feature = "nats")]
+pub use nats::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 pub use once::{Appended, IdempotencyKey, InvalidIdempotencyKey};
 
 use crate::access::Rights;
@@ -85,8 +90,25 @@ impl Record {
     /// The record of `update` at `position` in the journal with this epoch.
     pub fn new(epoch: Epoch, position: Position, time: SystemTime, update: Update) -> Self {
         let hub_id = HubId::of_record(epoch, position, time, &update);
+        Self::with(hub_id, time, update)
+    }
+
+    /// The record of an update that `stamp` tells from any other at the same position.
+    #[cfg(feature = "nats")]
+    fn stamped(
+        epoch: Epoch,
+        position: Position,
+        time: SystemTime,
+        stamp: u128,
+        update: Update,
+    ) -> Self {
+        let hub_id = HubId::stamped(epoch, position, stamp, &update);
+        Self::with(hub_id, time, update)
+    }
+
+    fn with(hub_id: HubId, time: SystemTime, update: Update) -> Self {
         let id = update.event().id().cloned().unwrap_or_else(|| hub_id.to_event_id());
-        Self { position, time, update, id, hub_id }
+        Self { position: hub_id.position, time, update, id, hub_id }
     }
 
     /// The id that subscribers see: the publisher's own, or else the hub's.
@@ -233,6 +255,45 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     fn is_running(&self) -> bool {
         true
     }
+
+    /// What keeps it from doing its work for the time being.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// How often something has done so.
+    fn interruptions(&self) -> u64 {
+        0
+    }
+
+    /// The other hubs on the same journal, where it may have several.
+    fn nodes(&self) -> Option<&dyn Nodes> {
+        None
+    }
+
+    /// Bytes that one update may have, as the storage allows it.
+    fn update_bytes_max(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// The other hubs that share a journal.
+pub trait Nodes: fmt::Debug + Send + Sync {
+    /// Has `node` answer the others from now on, and know which tokens they revoke.
+    fn join(&self, node: Arc<dyn Node>);
+
+    /// Asks the others. The answers are those of all that are there.
+    fn ask(&self, question: Vec<u8>) -> Pending<'_, Result<Vec<Vec<u8>>, ReadError>>;
+}
+
+/// One hub of several, as the others see it.
+pub trait Node: Send + Sync {
+    /// Answers a question of another hub.
+    fn answer(&self, question: Vec<u8>) -> Pending<'static, Vec<u8>>;
+
+    /// Another hub has revoked a token, or this one. It is barred at once; the future ends its
+    /// streams.
+    fn revoked(&self, token: RevokedToken) -> Pending<'static, ()>;
 }
 
 /// A token that is good no more, though it has not expired.
@@ -254,6 +315,7 @@ pub struct Follower {
     taken_bytes: AtomicU64,
     news: AtomicBool,
     changed: Notify,
+    progress: Notify,
 }
 
 impl Follower {
@@ -267,6 +329,7 @@ impl Follower {
             taken_bytes: AtomicU64::new(0),
             news: AtomicBool::new(false),
             changed: Notify::new(),
+            progress: Notify::new(),
         }
     }
 
@@ -316,6 +379,7 @@ impl Follower {
         if !self.is_behind() {
             self.taken_bytes.store(shown_bytes, Ordering::Release);
         }
+        self.progress.notify_one();
     }
 
     /// The journal's word that the tail now ends at `position`, `bytes` more than before. A
@@ -325,6 +389,14 @@ impl Follower {
         self.shown.store(position.0, Ordering::Release);
         self.news.store(true, Ordering::Release);
         self.changed.notify_one();
+    }
+
+    /// Waits until more was taken: a journal that has more to show than is taken may wait.
+    ///
+    /// # Cancel safety
+    /// Progress is kept until somebody waits for it.
+    pub async fn progress(&self) {
+        self.progress.notified().await;
     }
 
     /// Waits until the tail may show more.
@@ -436,6 +508,15 @@ pub enum AppendError {
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
     /// The key stands for something else that was published.
     KeyReused,
+    /// An update is larger than the storage takes.
+    TooLarge {
+        /// Which of them, counted from 0.
+        index: usize,
+        /// What it has, with what surrounds it.
+        bytes: usize,
+        /// What it may have.
+        max: usize,
+    },
 }
 
 impl fmt::Display for AppendError {
@@ -447,6 +528,9 @@ impl fmt::Display for AppendError {
             Self::KeyReused => {
                 f.write_str("the idempotency key was used before, for something else")
             }
+            Self::TooLarge { bytes, max, .. } => {
+                write!(f, "the update takes {bytes} bytes; the journal takes at most {max}")
+            }
         }
     }
 }
@@ -455,7 +539,7 @@ impl std::error::Error for AppendError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unavailable(cause) => Some(cause.as_ref()),
-            Self::KeyReused => None,
+            Self::KeyReused | Self::TooLarge { .. } => None,
         }
     }
 }
@@ -466,12 +550,15 @@ impl std::error::Error for AppendError {
 pub enum ReadError {
     /// The storage fails; trying again later may help.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    /// The storage is out of reach for the time being: whoever reads waits for it.
+    Away(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(_) => f.write_str("the journal cannot be read now"),
+            Self::Away(_) => f.write_str("the journal is out of reach"),
         }
     }
 }
@@ -479,7 +566,7 @@ impl fmt::Display for ReadError {
 impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unavailable(cause) => Some(cause.as_ref()),
+            Self::Unavailable(cause) | Self::Away(cause) => Some(cause.as_ref()),
         }
     }
 }

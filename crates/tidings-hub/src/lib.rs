@@ -71,6 +71,7 @@ mod feed;
 mod notice;
 mod presence;
 mod replay;
+mod resume;
 mod router;
 mod shard;
 mod window;
@@ -79,6 +80,7 @@ mod wire;
 mod http;
 mod hub;
 mod metrics;
+mod nodes;
 mod subscription;
 
 pub use access::{
@@ -93,10 +95,12 @@ pub use http::{admin_router, listen, serve};
 pub use hub::{Hub, HubBuilder, PublishError};
 pub use journal::{
     AppendError, Appended, Batch, Before, DiskJournal, DiskOptions, Edges, Epoch, Follower, HubId,
-    IdempotencyKey, InvalidIdempotencyKey, Journal, JournalFile, Keep, MemoryJournal, Missed,
-    OpenError, Pending, Position, Promise, ReadError, Record, Retention, RetentionRule, Summary,
-    Tail,
+    IdempotencyKey, InvalidIdempotencyKey, Journal, JournalFile, Keep, MemoryJournal, Missed, Node,
+    Nodes, OpenError, Pending, Position, Promise, ReadError, Record, Retention, RetentionRule,
+    Summary, Tail,
 };
+#[cfg(feature = "nats")]
+pub use journal::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 pub use limits::{InvalidNetwork, Limits, Network};
 pub use selector::{Base, InvalidSelectors, Pattern, Selector, Selectors, Template};
 pub use shard::StreamBody;

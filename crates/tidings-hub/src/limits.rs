@@ -230,6 +230,11 @@ pub(crate) const STALL_TIME: Duration = Duration::from_secs(300);
 pub(crate) const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 /// How long a request waits for the word of the service around the hub on what it may do.
 pub(crate) const AUTHORIZE_TIME: Duration = Duration::from_secs(10);
+/// How long the head of a stream waits for the journal to say where it begins. Past it the
+/// stream begins, and waits with heartbeats.
+pub(crate) const LOCATE_TIME: Duration = Duration::from_secs(2);
+/// How long a stream waits until it asks again for a journal that is out of reach.
+pub(crate) const AWAY_PAUSE: Duration = Duration::from_millis(500);
 /// Commands that wait for a shard: new connections and bodies.
 pub(crate) const SHARD_INBOX: usize = 1024;
 /// Topics for which the journal remembers the newest update that it dropped.
@@ -259,6 +264,45 @@ pub(crate) const TRIM_INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) const KEYS_TIME: Duration = Duration::from_secs(24 * 3600);
 /// Idempotency keys that are remembered; past it the oldest go.
 pub(crate) const KEYS_MAX: usize = bound(100_000, 16);
+/// How long a start waits for the servers of a journal on NATS.
+pub(crate) const NATS_START_TIME: Duration = Duration::from_secs(30);
+/// Time for one request to NATS. Where it is not answered, it is sent again.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_REQUEST_TIME: Duration = Duration::from_secs(2);
+/// How often the stream is asked for its state.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_STATE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often its consumer has to be heard of: without that, it is made anew.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_HEARTBEAT: Duration = Duration::from_millis(500);
+/// The longest pause between two attempts to go on where NATS was away.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Bytes that shards may have still to take before no more is pulled from the stream.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_WAITING_BYTES: u64 = 4 << 20;
+/// Messages that are asked for at once.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_BATCH: usize = 1024;
+/// Bytes of them, for the tail; as many again may be under way.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_BATCH_BYTES: usize = 4 << 20;
+/// Bytes of parts of the stream that were read lately, for others who read the same.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_BLOCKS_BYTES: u64 = 8 << 20;
+/// Parts of the stream that are read at the same time.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_READING: usize = 8;
+/// Topics whose newest update is remembered, once a stream began with those.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_TOPICS: usize = bound(262_144, 16);
+/// Publishers' own ids that are remembered; an older one is unknown.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_IDS: usize = bound(100_000, 16);
+/// Several updates that are published all or none, at the same time. A server takes 50 for
+/// each stream, from all hubs together.
+#[cfg(feature = "nats")]
+pub(crate) const NATS_ATOMIC: usize = 8;
 /// Bytes of an idempotency key.
 pub(crate) const KEY_BYTES_MAX: usize = 255;
 

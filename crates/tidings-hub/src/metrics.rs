@@ -147,6 +147,8 @@ pub(crate) struct Metrics {
     first_position: Gauge<u64, AtomicU64>,
     last_position: Gauge<u64, AtomicU64>,
     journal_bytes: Gauge<u64, AtomicU64>,
+    journal_available: Gauge,
+    journal_interruptions: Counter,
     handshakes_failed: Counter,
     turned_away: Family<TurnedAwayLabel, Counter>,
 }
@@ -172,6 +174,8 @@ impl Metrics {
             first_position: Gauge::default(),
             last_position: Gauge::default(),
             journal_bytes: Gauge::default(),
+            journal_available: Gauge::default(),
+            journal_interruptions: Counter::default(),
             handshakes_failed: Counter::default(),
             turned_away: Family::default(),
         };
@@ -228,6 +232,16 @@ impl Metrics {
             self.journal_bytes.clone(),
         );
         registry.register(
+            "journal_available",
+            "1, or 0 while the journal is out of reach",
+            self.journal_available.clone(),
+        );
+        registry.register(
+            "journal_interruptions",
+            "How often the journal went out of reach",
+            self.journal_interruptions.clone(),
+        );
+        registry.register(
             "tls_handshakes_failed",
             "TLS handshakes that failed or took too long",
             self.handshakes_failed.clone(),
@@ -273,6 +287,10 @@ impl Metrics {
         self.first_position.set(edges.first.number());
         self.last_position.set(edges.last.position.number());
         self.journal_bytes.set(edges.bytes);
+        self.journal_available.set(i64::from(journal.trouble().is_none()));
+        self.journal_interruptions
+            .inner()
+            .fetch_max(journal.interruptions(), std::sync::atomic::Ordering::Relaxed);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
             .expect("writing to a String never fails");

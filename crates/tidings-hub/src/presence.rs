@@ -17,7 +17,7 @@ use tidings_sse::Event;
 use tokio::sync::Notify;
 
 use crate::access::{Dialect, Dialects, Grants, Revoked, TokenId};
-use crate::journal::{Journal, RevokedToken};
+use crate::journal::{IdempotencyKey, Journal, RevokedToken};
 use crate::limits::{PRESENCE_BATCH, PRESENCE_PAUSE, PRESENCE_PENDING};
 use crate::selector::{Selector, Selectors};
 use crate::shard::SubscriberKey;
@@ -291,7 +291,9 @@ impl Presence {
             }
             events.taken.notify_waiters();
             let mut pause = PRESENCE_PAUSE;
-            while let Err(error) = journal.append(batch.clone(), None).await {
+            // Where nobody knows what became of an attempt, it is told apart by a name.
+            let key = journal.nodes().map(|_| IdempotencyKey::random());
+            while let Err(error) = journal.append(batch.clone(), key.clone()).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "who subscribes is not told yet"

@@ -31,6 +31,8 @@ pub(crate) struct Due {
     pub(crate) which: Which,
     /// In which journal these positions are; none for who gets nothing from it.
     pub(crate) epoch: Option<Epoch>,
+    /// Where it begins is known.
+    pub(crate) is_placed: bool,
 }
 
 /// Which of the updates up to [`Due::until`] are due.
@@ -49,7 +51,11 @@ impl Due {
         told: Position::START,
         which: Which::All,
         epoch: None,
+        is_placed: true,
     };
+
+    /// Something, which only the journal can tell.
+    pub(crate) const UNPLACED: Self = Self { is_placed: false, ..Self::NOTHING };
 }
 
 /// Where a subscriber stands that is not live.
@@ -75,6 +81,10 @@ pub(crate) struct Behind {
     tell_slow: bool,
     /// Its place is one in a journal that is no more.
     lost: bool,
+    /// Its place is still to be found.
+    unplaced: bool,
+    /// It waits for the journal, and is sent heartbeats meanwhile.
+    waiting: bool,
 }
 
 impl Behind {
@@ -96,6 +106,8 @@ impl Behind {
             announce: notices,
             tell_slow: false,
             lost: false,
+            unplaced: !due.is_placed,
+            waiting: false,
         }
     }
 
@@ -113,7 +125,14 @@ impl Behind {
             announce: false,
             tell_slow: notices,
             lost: false,
+            unplaced: false,
+            waiting: false,
         }
+    }
+
+    /// It waits for the journal, and stands between two events.
+    pub(crate) fn waits(&self) -> bool {
+        self.waiting && self.place.half.is_none() && self.own().is_empty()
     }
 
     /// The window does not have all that comes next: it has to be read. That is not because
@@ -133,7 +152,8 @@ impl Behind {
         &self.own[self.own_written..]
     }
 
-    fn set_own(&mut self, own: Vec<u8>) {
+    /// Has it write `own` before all else.
+    pub(crate) fn set_own(&mut self, own: Vec<u8>) {
         self.own = own;
         self.own_written = 0;
     }
@@ -148,6 +168,8 @@ pub(crate) enum Step {
     Full,
     /// Another turn, after others had theirs.
     Again,
+    /// The place where it begins, for [`Shard::place`].
+    Locate,
     /// A batch of the journal, for [`Shard::deliver`].
     Read(Missing),
     /// That the shard routes what this subscriber has had already.
@@ -172,6 +194,7 @@ pub(crate) struct Missing {
 /// What is left for somebody who is behind.
 enum Rest {
     Nothing,
+    Unplaced,
     Window(Offset),
     Journal,
     NotRouted,
@@ -212,10 +235,31 @@ impl<S: Socket> Shard<S> {
                     Write::Part => return Step::Full,
                     Write::Broken => return Step::Gone,
                 },
+                Rest::Unplaced => return Step::Locate,
                 Rest::Journal => return self.missing(key),
                 Rest::NotRouted => return Step::Route,
                 Rest::Trimmed => return Step::Lost,
             }
+        }
+    }
+
+    /// Says where somebody begins, for [`Step::Locate`], and what it is told first.
+    pub(crate) fn place(&mut self, key: SubscriberKey, due: Due, bytes: Vec<u8>) {
+        let is_foreign = due.epoch.is_some_and(|epoch| epoch != self.routed.epoch);
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return };
+        subscriber.told = due.after;
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return };
+        let placed = Behind::opening(bytes, due, None, behind.announce);
+        *behind = Behind { full: behind.full, ..placed };
+        if is_foreign {
+            behind.lose();
+        }
+    }
+
+    /// Notes that somebody waits for the journal, or does no longer.
+    pub(crate) fn set_waiting(&mut self, key: SubscriberKey, waiting: bool) {
+        if let Some(behind) = self.behind_mut(key) {
+            behind.waiting = waiting;
         }
     }
 
@@ -332,6 +376,9 @@ impl<S: Socket> Shard<S> {
         let routed = self.routed.position;
         if behind.lost {
             return Rest::Trimmed;
+        }
+        if behind.unplaced {
+            return Rest::Unplaced;
         }
         if behind.place.through.max(behind.until) > routed {
             return Rest::NotRouted;

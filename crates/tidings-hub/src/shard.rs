@@ -381,10 +381,11 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Sends bytes that are this subscriber's alone, whole events or comments. Whoever is
-    /// behind gets none: they would stand in the middle of an event.
+    /// behind gets none, unless it waits between two events: they would stand in the middle of
+    /// one.
     pub(crate) fn send_own(&mut self, key: SubscriberKey, bytes: &[u8]) {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
-        if subscriber.behind.is_some() {
+        if subscriber.behind.as_ref().is_some_and(|behind| !behind.waits()) {
             return;
         }
         let written = match subscriber.socket.write(&Chunk::of(bytes)) {
@@ -394,17 +395,21 @@ impl<S: Socket> Shard<S> {
         };
         subscriber.sent = self.now;
         self.tally.bytes += written as u64;
-        if written < bytes.len() {
+        if let Some(behind) = &mut subscriber.behind {
+            behind.set_own(bytes[written..].to_vec());
+        } else if written < bytes.len() {
             let from = self.next_offset(&self.subscribers[key]);
             self.fall_behind(key, from, bytes[written..].to_vec());
         }
     }
 
-    /// The live subscribers to whom nothing was sent for `ticks`.
+    /// The subscribers to whom nothing was sent for `ticks`, of those who are live or wait for
+    /// the journal.
     pub(crate) fn silent_for(&self, ticks: Tick) -> Vec<SubscriberKey> {
+        let is_idle = |one: &Subscriber<S>| one.behind.as_ref().is_none_or(|one| one.waits());
         self.subscribers
             .iter()
-            .filter(|(_, one)| one.behind.is_none() && self.now.wrapping_sub(one.sent) >= ticks)
+            .filter(|(_, one)| is_idle(one) && self.now.wrapping_sub(one.sent) >= ticks)
             .map(|(key, _)| key)
             .collect()
     }
@@ -416,6 +421,9 @@ impl<S: Socket> Shard<S> {
             return false;
         }
         let Some(subscriber) = self.subscribers.get(key) else { return false };
+        if subscriber.behind.is_some() {
+            return false;
+        }
         let feed = &self.feeds[subscriber.feed];
         let Source::Updates { options: StreamOptions { notices: true, .. }, .. } = &feed.source
         else {

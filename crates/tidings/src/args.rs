@@ -122,9 +122,15 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "TIDINGS_DEMO", value_parser = clap::builder::FalseyValueParser::new(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) demo: Option<bool>,
-    /// Where updates are remembered [default: disk]
-    #[arg(long, env = "TIDINGS_JOURNAL", value_enum)]
-    pub(crate) journal: Option<JournalKind>,
+    /// Where updates are remembered: `disk`, `memory`, or on NATS JetStream, for hubs on several
+    /// machines: its servers, as nats://one:4222,nats://two:4222 [default: disk]
+    #[arg(
+        long,
+        env = "TIDINGS_JOURNAL",
+        hide_env_values = true,
+        value_name = "disk|memory|nats://HOST:PORT,…"
+    )]
+    pub(crate) journal: Option<JournalChoice>,
     /// The folder of the journal on disk [default: $STATE_DIRECTORY, else tidings in
     /// $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, env = "TIDINGS_DATA_DIR", value_name = "DIR")]
@@ -132,6 +138,8 @@ pub(crate) struct ServeArgs {
     /// When the journal on disk is synced [default: always]
     #[arg(long, env = "TIDINGS_SYNC", value_enum)]
     pub(crate) sync: Option<Sync>,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
     /// Everybody who reaches the hub may subscribe to public updates
     #[arg(long, alias = "anonymous", env = "TIDINGS_ANONYMOUS_SUBSCRIBE",
           value_parser = clap::builder::FalseyValueParser::new(),
@@ -179,6 +187,59 @@ pub(crate) struct ServeArgs {
     /// A configuration file (TOML); flags go before it
     #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// How a journal on NATS is reached and kept.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "With --journal nats://…")]
+pub(crate) struct NatsArgs {
+    /// The stream that holds the updates, which is made if it is missing [default: TIDINGS]
+    #[arg(long, env = "TIDINGS_NATS_STREAM", value_name = "NAME")]
+    pub(crate) nats_stream: Option<String>,
+    /// How many servers hold each update [default: 3 where three or more are named, else 1]
+    #[arg(long, env = "TIDINGS_NATS_REPLICAS", value_name = "N",
+          value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(crate) nats_replicas: Option<u8>,
+    /// Where the servers keep the updates [default: file]
+    #[arg(long, env = "TIDINGS_NATS_STORAGE", value_enum)]
+    pub(crate) nats_storage: Option<NatsStorageChoice>,
+    /// How long a publish waits for NATS before it is refused with 503, 100ms to 60s
+    /// [default: 10s]
+    #[arg(long, env = "TIDINGS_NATS_PUBLISH_WAIT", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    pub(crate) nats_publish_wait: Option<Duration>,
+    /// How long a start waits for NATS [default: 30s]
+    #[arg(long, env = "TIDINGS_NATS_START_WAIT", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    pub(crate) nats_start_wait: Option<Duration>,
+    /// A credentials file, as nsc makes them. A user and a password may stand in the URLs
+    #[arg(long, env = "TIDINGS_NATS_CREDENTIALS", value_name = "FILE")]
+    pub(crate) nats_credentials: Option<PathBuf>,
+    /// A file with the seed of an NKey
+    #[arg(long, env = "TIDINGS_NATS_NKEY", value_name = "FILE")]
+    pub(crate) nats_nkey: Option<PathBuf>,
+    /// A file with a token
+    #[arg(long, env = "TIDINGS_NATS_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) nats_token_file: Option<PathBuf>,
+    /// Certificates of the authorities that the servers' are held against (PEM), with which
+    /// TLS is demanded; tls://HOST:PORT demands it with the system's [default: the system's]
+    #[arg(long, env = "TIDINGS_NATS_CA", value_name = "FILE")]
+    pub(crate) nats_ca: Option<PathBuf>,
+    /// The hub's certificate for NATS, with its chain (PEM)
+    #[arg(long, env = "TIDINGS_NATS_CERT", value_name = "FILE")]
+    pub(crate) nats_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, env = "TIDINGS_NATS_KEY", value_name = "FILE")]
+    pub(crate) nats_key: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum NatsStorageChoice {
+    /// In files
+    File,
+    /// In memory: gone with the last server that held them
+    Memory,
 }
 
 /// Which tokens a hub takes.
@@ -249,13 +310,53 @@ pub(crate) struct AccessArgs {
     pub(crate) hub_url: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum JournalKind {
     /// On disk: what was acknowledged outlives restarts and crashes
     Disk,
     /// In memory: lost when the hub stops
     Memory,
+    /// On NATS JetStream, which hubs on several machines share
+    Nats,
+}
+
+/// Where updates are remembered, and with NATS on which servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum JournalChoice {
+    Disk,
+    Memory,
+    Nats(Vec<String>),
+}
+
+impl JournalChoice {
+    pub(crate) fn kind(&self) -> JournalKind {
+        match self {
+            Self::Disk => JournalKind::Disk,
+            Self::Memory => JournalKind::Memory,
+            Self::Nats(_) => JournalKind::Nats,
+        }
+    }
+}
+
+impl std::str::FromStr for JournalChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_server = |text: &str| text.starts_with("nats://") || text.starts_with("tls://");
+        match text {
+            "disk" => Ok(Self::Disk),
+            "memory" => Ok(Self::Memory),
+            servers if is_server(servers) => {
+                let servers: Vec<_> = servers.split(',').map(|one| one.trim().to_owned()).collect();
+                match servers.iter().find(|one| !is_server(one)) {
+                    Some(one) => Err(format!("{one:?} has to begin with nats:// or tls://")),
+                    None => Ok(Self::Nats(servers)),
+                }
+            }
+            _ => Err("known are disk, memory, and servers of NATS as nats://host:4222".to_owned()),
+        }
+    }
 }
 
 #[derive(

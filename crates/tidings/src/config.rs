@@ -2,6 +2,7 @@
 //! defaults.
 
 mod access;
+mod nats;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,9 +19,10 @@ use tidings_hub::{
     Selectors,
 };
 
-use crate::args::{JournalKind, SHARDS, ServeArgs, Sync};
+use crate::args::{JournalChoice, JournalKind, SHARDS, ServeArgs, Sync};
 use crate::outcome::Ended;
 use access::AccessFile;
+use nats::NatsFile;
 
 /// A configuration file, in the words of the flags. What is not there is left to the flags
 /// and the defaults.
@@ -47,6 +49,8 @@ struct JournalFile {
     dir: Option<PathBuf>,
     sync: Option<Sync>,
     sync_interval: Option<Time>,
+    servers: Option<Vec<String>>,
+    nats: NatsFile,
     retention: Vec<RetentionFile>,
 }
 
@@ -144,6 +148,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// The bound on streams is somebody's, and not what the system leaves room for.
     pub(crate) streams_are_set: bool,
+    /// How large a body may be was said, and not left to the hub.
+    pub(crate) is_body_said: bool,
     /// The files of the certificate and of its key.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
     /// Over how long the streams end.
@@ -154,12 +160,23 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) enum JournalConfig {
     Memory(Retention),
-    Disk { folder: PathBuf, options: DiskOptions },
+    Disk {
+        folder: PathBuf,
+        options: DiskOptions,
+    },
+    #[cfg(feature = "nats")]
+    Nats(tidings_hub::NatsOptions),
 }
 
 impl JournalConfig {
     fn of(args: &ServeArgs, file: &JournalFile) -> anyhow::Result<Self> {
-        match args.journal.or(file.kind).unwrap_or(JournalKind::Disk) {
+        let kind = args.journal.as_ref().map(JournalChoice::kind).or(file.kind);
+        let kind = kind.unwrap_or(JournalKind::Disk);
+        if kind != JournalKind::Nats {
+            nats::refuse_elsewhere(args, file)?;
+        }
+        match kind {
+            JournalKind::Nats => nats::read(args, file),
             JournalKind::Memory => {
                 if args.data_dir.is_some() && args.journal.is_some() {
                     return Err(Ended::usage("the memory journal has no --data-dir"));
@@ -180,6 +197,8 @@ impl JournalConfig {
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Memory(one), Self::Memory(other)) => one == other,
+            #[cfg(feature = "nats")]
+            (Self::Nats(one), Self::Nats(other)) => one == other,
             (
                 Self::Disk { folder, options },
                 Self::Disk { folder: other_folder, options: other_options },
@@ -293,6 +312,7 @@ impl Config {
             is_configured,
             heartbeat,
             streams_are_set: file.limits.streams.is_some(),
+            is_body_said: file.limits.body.is_some(),
             limits: limits(&file.limits, file.streams.age_max)?,
             tls: tls(args.tls_cert.or(file.tls.cert), args.tls_key.or(file.tls.key))?,
             drain: args.drain.or(file.drain.map(|time| time.0)).unwrap_or_default(),
@@ -472,6 +492,8 @@ impl File {
                 dir: Some(PathBuf::new()),
                 sync: Some(Sync::Always),
                 sync_interval: Some(Time(Duration::ZERO)),
+                servers: Some(Vec::new()),
+                nats: NatsFile::every(),
                 retention: vec![RetentionFile {
                     topics: Some(String::new()),
                     age: Some(Time(Duration::ZERO)),
@@ -553,11 +575,11 @@ impl UnknownKey {
     }
 }
 
-/// How like a known key a wrong one is, from 0 to 1. The right name in the wrong table is as like
-/// as can be.
+/// How like a known key a wrong one is, from 0 to 1. The right name in the wrong table is very like,
+/// but a name in the right table that is a letter off is more so.
 fn likeness(key: &str, known: &str) -> f64 {
     let name = |key: &str| key.rsplit('.').next().map(str::to_owned);
-    if name(key) == name(known) { 1.0 } else { strsim::jaro_winkler(key, known) }
+    if name(key) == name(known) { 0.95 } else { strsim::jaro_winkler(key, known) }
 }
 
 impl fmt::Display for UnknownKey {

@@ -53,7 +53,10 @@ fn main() -> std::process::ExitCode {
 fn start_log(global: &args::Global) -> anyhow::Result<()> {
     // Libraries have much to say of each frame and connection, in which ours would drown.
     let levels = match global.verbose {
-        0 => Targets::new().with_default(LevelFilter::INFO),
+        // What the client of NATS says matters where one looks for more than the hub says of it.
+        0 => Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_target("async_nats", LevelFilter::ERROR),
         1 => Targets::new()
             .with_default(LevelFilter::INFO)
             .with_target("tidings", LevelFilter::DEBUG),

@@ -26,11 +26,13 @@ async fn healthy(State(hub): State<Hub>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn ready(State(hub): State<Hub>) -> (StatusCode, &'static str) {
+async fn ready(State(hub): State<Hub>) -> (StatusCode, String) {
     if hub.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+    } else if let Some(trouble) = hub.journal().trouble() {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("journal: {trouble}\n"))
     } else {
-        (StatusCode::OK, "ready\n")
+        (StatusCode::OK, "ready\n".to_owned())
     }
 }
 

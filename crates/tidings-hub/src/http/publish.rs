@@ -273,6 +273,12 @@ fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
         PublishError::Journal(AppendError::KeyReused) => {
             Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
         }
+        PublishError::Journal(AppendError::TooLarge { index, .. }) => {
+            let line = lines(body).nth(index).filter(|_| format == Format::NdJson);
+            let line = line.map(|(line, _)| format!("line {line}: ")).unwrap_or_default();
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{line}{error}"))
+        }
+        PublishError::TooMany { .. } => Refusal::bad_request(error.to_string()),
         PublishError::Invalid { cause, .. } => Refusal::bad_request(cause.to_string()),
         error => unavailable(error.to_string()),
     }

@@ -101,9 +101,11 @@ pub(super) async fn subscribe(
             granted.opening.grants = Some(visitor.grants);
             (stream(&method, granted.opening), granted.cursor)
         }
-        None => (come_back(&hub, &method), unmoved),
+        None => (come_back(&hub, &method), Some(unmoved)),
     };
-    if named && let Ok(value) = HeaderValue::from_bytes(cursor.as_bytes()) {
+    // Where a stream begins that waits for the journal it is told in the stream.
+    let cursor = cursor.filter(|_| named);
+    if let Some(Ok(value)) = cursor.map(|cursor| HeaderValue::try_from(cursor.as_bytes())) {
         let headers = response.headers_mut();
         if asking.access().dialects.has(Dialect::Deployed) {
             headers.insert(LAST_EVENT_ID, value.clone());

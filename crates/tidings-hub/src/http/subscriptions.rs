@@ -14,14 +14,15 @@ use super::query::Pairs;
 use super::refusal::Refusal;
 use crate::access::{DETAIL_TYPE, Dialect, Role, TokenId};
 use crate::hub::{EARLIEST, Hub};
-use crate::journal::Position;
+use crate::journal::{AppendError, Position};
+use crate::nodes::{Subscriptions, Unreached};
 use crate::presence::{CONTEXT, Revocation, SubscriberId, Subscription};
 use crate::selector::Selector;
 use crate::update::{HUB_PATH, Topic};
 
 /// What a path under `/subscriptions` names, in one of the dialects.
 #[derive(Debug, PartialEq, Eq)]
-struct Named {
+pub(crate) struct Named {
     form: Dialect,
     /// The selector's type (1.0) and text, in the ways in which the text can be read.
     selector: Option<(Option<&'static str>, Vec<String>)>,
@@ -31,7 +32,7 @@ struct Named {
 impl Named {
     /// Two segments are ambiguous: they are those of 1.0 where the first is a type of matcher.
     /// `otherwise` is the dialect of a path that both have.
-    fn read(path: &str, otherwise: Dialect) -> Option<Self> {
+    pub(crate) fn read(path: &str, otherwise: Dialect) -> Option<Self> {
         let rest = path.strip_prefix(HUB_PATH)?.strip_prefix("/subscriptions")?;
         let segments: Vec<_> = match rest {
             "" => Vec::new(),
@@ -71,11 +72,19 @@ impl Named {
         self.subscriber.is_some()
     }
 
-    fn has(&self, subscriber: SubscriberId, selector: &Selector) -> bool {
+    pub(crate) fn form(&self) -> Dialect {
+        self.form
+    }
+
+    pub(crate) fn subscriber(&self) -> Option<SubscriberId> {
+        self.subscriber
+    }
+
+    pub(crate) fn has(&self, subscriber: SubscriberId, selector: &Selector) -> bool {
         self.subscriber.is_none_or(|named| named == subscriber) && self.selects(selector)
     }
 
-    fn selects(&self, selector: &Selector) -> bool {
+    pub(crate) fn selects(&self, selector: &Selector) -> bool {
         Subscription::has_form(selector, self.form)
             && self.selector.as_ref().is_none_or(|(kind, readings)| {
                 let is_kind = kind.is_none() || Subscription::match_type(selector) == *kind;
@@ -117,19 +126,19 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
         Position::START => EARLIEST.to_owned(),
         _ => last.to_string(),
     };
-    let (list, version) = hub.presence().list(|id, selector| named.has(id, selector));
+    let listed = hub.subscriptions(parts.uri.path(), &named).await;
+    let Subscriptions { documents, version } = listed.map_err(unreached)?;
     let tag =
         if hub.presence().has_events() { cursor.clone() } else { format!("{cursor}.{version}") };
     let body = if named.is_one() {
-        let one = list.first().ok_or_else(nothing_here)?;
-        with_context(&named, &cursor, one.document(named.form, true))
+        let one = documents.into_iter().next().ok_or_else(nothing_here)?;
+        with_context(&named, &cursor, one)
     } else {
-        let members: Vec<_> = list.iter().map(|one| one.document(named.form, true)).collect();
         let kind = match named.form {
             Dialect::Deployed => "Subscriptions",
             Dialect::Coming => "subscriptions",
         };
-        let document = json!({ "id": parts.uri.path(), "type": kind, "subscriptions": members });
+        let document = json!({ "id": parts.uri.path(), "type": kind, "subscriptions": documents });
         with_context(&named, &cursor, document)
     };
     let mut response = if is_known(&parts.headers, &tag) {
@@ -205,9 +214,20 @@ pub(super) async fn revoke_subscription(
     let named = Named::read(parts.uri.path(), Dialect::Deployed).ok_or_else(nothing_here)?;
     // Many at once are not ended by one word.
     let not_one = || Refusal::method_not_allowed("GET, HEAD, OPTIONS");
-    let id = named.subscriber.ok_or_else(not_one)?;
-    let revocation = hub.presence().revoke_subscriber(id, |selector| named.selects(selector));
-    carry_out(&hub, revocation.ok_or_else(nothing_here)?).await
+    named.subscriber.ok_or_else(not_one)?;
+    if !hub.revoke_subscription(parts.uri.path(), &named).await.map_err(unreached)? {
+        return Err(nothing_here());
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// What has to be known at all hubs of a journal, or kept, is known to this one only.
+fn unreached(error: Unreached) -> Refusal {
+    match error {
+        Unreached::Append(error) => not_kept(&error),
+        Unreached::Read(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            .with(header::RETRY_AFTER, HeaderValue::from_static("1")),
+    }
 }
 
 /// Bars a token by its `jti`, and ends its streams (ours).
@@ -225,16 +245,16 @@ pub(super) async fn revoke_token(
 }
 
 async fn carry_out(hub: &Hub, revocation: Revocation) -> Result<Response, Refusal> {
-    match hub.carry_out(revocation).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a revocation is not kept");
-            let detail = "the token is barred and its streams end, but the journal cannot keep \
-                          that now: after a restart the token would be good again; try again";
-            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-                .with(header::RETRY_AFTER, HeaderValue::from_static("1")))
-        }
-    }
+    hub.carry_out(revocation).await.map_err(|error| not_kept(&error))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn not_kept(error: &AppendError) -> Refusal {
+    tracing::error!(error = error as &dyn std::error::Error, "a revocation is not kept");
+    let detail = "the token is barred and its streams end, but the journal cannot keep that now: \
+                  after a restart the token would be good again; try again";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// Who may publish to a path of the hub, which is nobody's to publish to, may revoke there.

@@ -124,7 +124,7 @@ impl DiskJournal {
             .map_err(failed)?;
         let revoked = revoked::read(&connection).map_err(failed)?;
         let readers = Readers::start(&folder)?;
-        let last = state.last;
+        let last = state.last();
         let shared = Arc::new(Shared::new(state));
         let writer = Writer {
             connection,
@@ -308,7 +308,7 @@ impl Journal for DiskJournal {
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
         let (shared, identity) = (Arc::clone(&self.shared), self.identity);
         Box::pin(self.readers.run(move |connection| {
-            let known = |state: &State| (state.first, state.last.position, state.dropped_time);
+            let known = |state: &State| (state.first, state.last().position, state.dropped_time);
             at_one_moment(connection, &shared, known, |(first, last, dropped_time)| {
                 let since = query::since(connection, time, (first, last))?;
                 let place = since.map_or(last, Position::previous);
@@ -339,14 +339,13 @@ impl Journal for DiskJournal {
         let at = hub_id.position;
         {
             let state = self.shared.state.lock();
-            if hub_id.epoch != identity.epoch || at > state.last.position {
+            if hub_id.epoch != identity.epoch || at > state.last().position {
                 return ready(None);
             }
             if at == Position::START {
                 return ready((hub_id == HubId::start(identity.epoch)).then_some(at));
             }
-            let recent = state.recent_after(at.previous()).next();
-            if let Some(record) = recent.filter(|record| record.position == at) {
+            if let Some(record) = state.recent.at(at) {
                 return ready((record.hub_id() == hub_id).then_some(at));
             }
         }
@@ -382,11 +381,11 @@ impl Journal for DiskJournal {
             let state = self.shared.state.lock();
             // What is gone from the disk is told, also where memory still has it.
             let all_there = state.dropped.missed(after, selectors, rights).is_none();
-            if all_there && after.next() >= state.recent_first() {
+            if all_there && after.next() >= state.recent.first() {
                 let wanted = |record: &Record| {
                     rights.may_read(&record.update) && selectors.match_any(record.update.topics())
                 };
-                let batch = Batch::of(state.recent_after(after), until, wanted);
+                let batch = Batch::of(state.recent.after(after), until, wanted);
                 return Box::pin(std::future::ready(Ok(batch)));
             }
         }
@@ -406,13 +405,13 @@ impl Journal for DiskJournal {
     }
 
     fn follow(&self) -> Arc<Follower> {
-        self.shared.state.lock().follow()
+        self.shared.state.lock().recent.follow()
     }
 
     fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
         let state = self.shared.state.lock();
         let before = records.len();
-        records.extend(state.recent_after(after.position).take(count).cloned());
+        records.extend(state.recent.after(after.position).take(count).cloned());
         // What a follower has not taken stays in memory, so nothing is ever gone here.
         Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
     }

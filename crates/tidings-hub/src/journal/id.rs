@@ -72,8 +72,13 @@ impl HubId {
         update: &Update,
     ) -> Self {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::stamped(epoch, position, since.as_nanos(), update)
+    }
+
+    /// The id of a record that something else than its time tells from others.
+    pub(super) fn stamped(epoch: Epoch, position: Position, stamp: u128, update: &Update) -> Self {
         let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&since.as_nanos().to_le_bytes());
+        hasher.update(&stamp.to_le_bytes());
         hasher.update(&position.number().to_le_bytes());
         hasher.update(update.event().data().as_bytes());
         Self { epoch, position, check: hasher.finalize() >> (32 - 5 * CHECK_CHARACTERS) }

@@ -35,6 +35,11 @@ impl IdempotencyKey {
         Ok(Self { key: key.to_owned(), fingerprint: hasher.finish() })
     }
 
+    /// A key that nothing else was published under.
+    pub(crate) fn random() -> Self {
+        Self { key: format!("hub {:032x}", fastrand::u128(..)), fingerprint: 0 }
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.key
     }

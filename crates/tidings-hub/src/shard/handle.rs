@@ -18,12 +18,15 @@ use crate::limits::SHARD_INBOX;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::replay::Due;
+use crate::resume::Asked;
 
 /// A stream that is about to be handed to a shard.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) source: Source,
     pub(crate) due: Due,
+    /// What it asked for, where the journal was out of reach and could not say what is due.
+    pub(crate) asked: Option<Box<Asked>>,
     /// What it gets first.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: StreamPermit,

@@ -27,14 +27,15 @@ use super::line::{Connection, Line, Load};
 use super::tcp::TcpSocket;
 use super::{Shard, Subscriber, SubscriberKey, Tick};
 use crate::feed::Source;
-use crate::journal::{Follower, Position, Record, Tail};
+use crate::journal::{Follower, Position, ReadError, Record, Tail};
 use crate::limits::{
-    CATCH_UP_TIME, CLOSE_TIME, DRAIN_STEP, Limits, REPLAYS_READING, RETRY, ROUTE_FEEDS,
+    AWAY_PAUSE, CATCH_UP_TIME, CLOSE_TIME, DRAIN_STEP, Limits, REPLAYS_READING, RETRY, ROUTE_FEEDS,
     ROUTE_UPDATES, SLICE_SOCKETS, STALL_TIME, UNOFFERED_BYTES,
 };
 use crate::metrics::{GapCause, Metrics, Reason};
 use crate::notice::Notice;
 use crate::replay::{Missing, Step, Which};
+use crate::resume::{Asked, Located};
 use crate::wire;
 
 /// Ticks of a shard's clock in one interval of heartbeats. A stream is silent for seven to
@@ -266,7 +267,7 @@ impl Local {
         let lane = connection.lane();
         self.setting.metrics.stream_opened(lane);
         tracing::debug!(stream = opening.permit.number(), ?lane, "stream opened");
-        let Opening { source, due, bytes, permit, grants } = opening;
+        let Opening { source, due, asked, bytes, permit, grants } = opening;
         let selectors = match &source {
             Source::Updates { selectors, .. } => Some(selectors.clone()),
             Source::Clock => None,
@@ -302,7 +303,7 @@ impl Local {
         }
         match step {
             Step::Live => self.say_goodbye(key),
-            step => self.start_replay(key, step),
+            step => self.start_replay(key, step, asked),
         }
         let watcher = spawn_local(watch(Rc::clone(self), key)).abort_handle();
         if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
@@ -407,7 +408,7 @@ impl Local {
         let broken = std::mem::take(&mut shard.broken);
         drop(shard);
         for key in fell_behind {
-            self.start_replay(key, Step::Full);
+            self.start_replay(key, Step::Full, None);
         }
         for key in broken {
             self.remove(key, Reason::Broken);
@@ -438,8 +439,8 @@ impl Local {
     }
 
     /// Starts a task that brings a subscriber back from behind, and ends with it.
-    fn start_replay(self: &Rc<Self>, key: SubscriberKey, step: Step) {
-        let replay = spawn_local(Rc::clone(self).replay(key, step)).abort_handle();
+    fn start_replay(self: &Rc<Self>, key: SubscriberKey, step: Step, asked: Option<Box<Asked>>) {
+        let replay = spawn_local(Rc::clone(self).replay(key, step, asked)).abort_handle();
         match self.shard.borrow_mut().subscribers.get_mut(key) {
             Some(subscriber) => subscriber.socket.replay = Some(replay),
             None => replay.abort(),
@@ -447,7 +448,7 @@ impl Local {
     }
 
     /// Brings a subscriber back from behind, for as long as that takes.
-    async fn replay(self: Rc<Self>, key: SubscriberKey, mut step: Step) {
+    async fn replay(self: Rc<Self>, key: SubscriberKey, mut step: Step, asked: Option<Box<Asked>>) {
         let _counted = Replaying::new(&self.setting.metrics);
         let ended = loop {
             step = match step {
@@ -473,15 +474,26 @@ impl Local {
                     let routed = self.routed.notified();
                     match self.catch_up(key) {
                         Step::Route => {
+                            // A journal that is out of reach shows nothing to be routed.
+                            self.shard.borrow_mut().set_waiting(key, true);
                             routed.await;
+                            self.shard.borrow_mut().set_waiting(key, false);
                             self.catch_up(key)
                         }
                         step => step,
                     }
                 }
+                Step::Locate => match self.locate(key, asked.as_deref()).await {
+                    Ok(step) => step,
+                    Err(error) => break Some(unreadable(&error)),
+                },
                 Step::Read(missing) => match self.read(key, &missing).await {
-                    Some(step) => step,
-                    None => break Some(Reason::Unreadable),
+                    Ok(step) => step,
+                    Err(ReadError::Away(_)) => {
+                        self.wait_for_journal(key).await;
+                        self.catch_up(key)
+                    }
+                    Err(error) => break Some(unreadable(&error)),
                 },
             };
         };
@@ -497,25 +509,55 @@ impl Local {
         step
     }
 
-    async fn read(self: &Rc<Self>, key: SubscriberKey, missing: &Missing) -> Option<Step> {
+    /// Looks for the place where somebody begins, for as long as the journal is out of reach.
+    async fn locate(
+        self: &Rc<Self>,
+        key: SubscriberKey,
+        asked: Option<&Asked>,
+    ) -> Result<Step, ReadError> {
+        let Some(asked) = asked else { return Ok(Step::Lost) };
+        let Setting { journal, metrics, .. } = &self.setting;
+        loop {
+            match asked.clone().locate(journal.as_ref(), metrics).await {
+                Ok(Located { due, bytes, .. }) => {
+                    // What the socket has not taken of a heartbeat goes before all else.
+                    let step = self.catch_up(key);
+                    if step != Step::Locate {
+                        return Ok(step);
+                    }
+                    self.shard.borrow_mut().place(key, due, bytes);
+                    return Ok(self.catch_up(key));
+                }
+                Err(ReadError::Away(_)) => self.wait_for_journal(key).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Lets somebody wait a little for a journal that is out of reach, with heartbeats.
+    async fn wait_for_journal(self: &Rc<Self>, key: SubscriberKey) {
+        self.shard.borrow_mut().set_waiting(key, true);
+        // Each at a moment of its own, so that not all ask at once when it is back.
+        tokio::time::sleep(AWAY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        self.shard.borrow_mut().set_waiting(key, false);
+    }
+
+    async fn read(
+        self: &Rc<Self>,
+        key: SubscriberKey,
+        missing: &Missing,
+    ) -> Result<Step, ReadError> {
         let Missing { after, until, selectors, rights, which } = missing;
-        let _turn = self.reading.acquire().await.ok()?;
+        let _turn = self.reading.acquire().await.expect("it is never closed");
         let journal = &self.setting.journal;
         let batch = match which {
             Which::All => journal.read(*after, *until, selectors, rights).await,
             Which::Last => journal.read_last(*after, *until, selectors, rights).await,
-        };
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "replay failed");
-                return None;
-            }
-        };
+        }?;
         let mut shard = self.shard.borrow_mut();
         let step = shard.deliver(key, &batch);
         self.settle(shard);
-        Some(step)
+        Ok(step)
     }
 
     fn poll_writable(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
@@ -668,6 +710,11 @@ pub(super) fn notice(
     let mut bytes = Vec::new();
     notice.encode(id.as_ref(), retry, &mut bytes);
     bytes
+}
+
+fn unreadable(error: &ReadError) -> Reason {
+    tracing::error!(error = error as &dyn std::error::Error, "replay failed");
+    Reason::Unreadable
 }
 
 /// Waits for the peer to hang up.

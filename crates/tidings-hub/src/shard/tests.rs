@@ -22,6 +22,7 @@ use crate::notice::Notice;
 use crate::replay::{Due, Step};
 use crate::selector::{Selector, Selectors};
 use crate::update::Update;
+use crate::wire;
 
 /// A socket with as much room as the test gives it.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +85,8 @@ struct World {
     /// Position p is at index p - 1.
     published: Vec<Published>,
     readers: Vec<Reader>,
+    /// Some come while the journal is out of reach.
+    unplaced: bool,
 }
 
 const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
@@ -105,7 +108,7 @@ impl World {
                 (Shard::new(follower.begin(), 15_000, None), follower)
             })
             .collect();
-        Self { journal, shards, published: Vec::new(), readers: Vec::new() }
+        Self { journal, shards, published: Vec::new(), readers: Vec::new(), unplaced: false }
     }
 
     fn publish(&mut self, topics: &[usize], bytes: usize, private: bool) {
@@ -157,14 +160,9 @@ impl World {
         wire.0.borrow_mut().room = 1000;
         let source =
             Source::Updates { selectors: selectors.clone(), rights: Rights::Public, options };
+        let is_placed = !self.unplaced || self.readers.len() % 3 != 2;
+        let due = if is_placed { self.due(start) } else { Due::UNPLACED };
         let core = &mut self.shards[shard].0;
-        let last = self.journal.edges().last;
-        let due = Due {
-            after: Position::new(start),
-            until: last.position,
-            epoch: Some(last.epoch),
-            ..Due::NOTHING
-        };
         let key = core.join(wire.clone(), source, due, b":\nretry: 3000\n\n".to_vec());
         let step = core.catch_up(key);
         let batch = None;
@@ -172,8 +170,19 @@ impl World {
         self.settle(shard);
     }
 
+    fn due(&self, start: u64) -> Due {
+        let last = self.journal.edges().last;
+        Due {
+            after: Position::new(start),
+            until: last.position,
+            epoch: Some(last.epoch),
+            ..Due::NOTHING
+        }
+    }
+
     /// Does what a replay's task does, once.
     fn advance(&mut self, index: usize) {
+        let due = self.due(self.readers[index].start);
         let reader = &mut self.readers[index];
         if reader.left {
             return;
@@ -189,6 +198,19 @@ impl World {
             }
             Step::Full if reader.wire.0.borrow().room == 0 => return,
             Step::Full | Step::Again | Step::Route => core.catch_up(key),
+            Step::Locate => {
+                core.set_waiting(key, true);
+                core.send_own(key, wire::HEARTBEAT);
+                core.set_waiting(key, false);
+                // What the socket has not taken of that goes before all else.
+                match core.catch_up(key) {
+                    Step::Locate => {
+                        core.place(key, due, Vec::new());
+                        core.catch_up(key)
+                    }
+                    step => step,
+                }
+            }
             Step::Read(missing) if reader.batch.is_none() => {
                 let read = self.journal.read(
                     missing.after,
@@ -325,6 +347,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 fn simulate(shards: usize, kept: u64, acts: &[Act]) {
     let mut world = World::new(shards, kept);
+    world.unplaced = true;
     let sets = selector_sets();
     for act in acts {
         let count = world.readers.len().max(1);

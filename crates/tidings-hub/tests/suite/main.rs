@@ -46,5 +46,13 @@ mod tls;
 mod connection;
 mod injection;
 
+#[cfg(feature = "nats")]
+mod jetstream;
+#[cfg(feature = "nats")]
+mod jetstream_login;
+#[cfg(feature = "nats")]
+#[path = "../nats/mod.rs"]
+mod nats;
+
 mod embedding;
 mod examples;

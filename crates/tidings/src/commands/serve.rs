@@ -3,6 +3,8 @@
 mod greet;
 pub(crate) mod listen;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 pub(crate) mod openness;
 mod reload;
 mod signals;
@@ -38,8 +40,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
              leaves none for streams; raise the limit (ulimit -n)"
         );
     }
-    config.limits.streams = config.limits.streams.min(streams_max);
-    memory::bound(&mut config);
+    let mut bounds = Bounds { streams: streams_max, body: None };
     let tls = Tls::of(&config)?;
     let mut listeners = listen::inherited()?;
     if listeners.is_empty() {
@@ -56,7 +57,14 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
             let journal = DiskJournal::open(folder, options.clone());
             Hub::builder().journal(journal.map_err(unopened)?)
         }
+        #[cfg(feature = "nats")]
+        JournalConfig::Nats(options) => {
+            let journal = nats::open(options.clone()).await?;
+            bounds.body = tidings_hub::Journal::update_bytes_max(&journal);
+            Hub::builder().journal(journal)
+        }
     };
+    bounds.apply(&mut config)?;
     let mut builder = builder
         .heartbeat(config.heartbeat)
         .limits(config.limits.clone())
@@ -102,7 +110,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
             () = certificate.changes() => {}
             () = hangup.wait() => {
                 supervisor::reloading();
-                reload::configuration(&hub, &args, &mut config, mode, streams_max);
+                reload::configuration(&hub, &args, &mut config, mode, bounds);
                 certificate.reload();
                 supervisor::ready();
             }
@@ -168,6 +176,37 @@ pub(crate) enum Mode {
 impl Mode {
     pub(crate) fn of(config: &Config, is_local: bool) -> Self {
         if config.is_configured || !is_local { Self::Configured } else { Self::Development }
+    }
+}
+
+/// What the system and the journal allow, whatever is configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    streams: usize,
+    body: Option<usize>,
+}
+
+impl Bounds {
+    /// Brings the limits within the bounds.
+    ///
+    /// # Errors
+    /// If a limit was said that the journal does not allow.
+    fn apply(self, config: &mut Config) -> anyhow::Result<()> {
+        let limits = &mut config.limits;
+        limits.streams = limits.streams.min(self.streams);
+        memory::bound(config);
+        let limits = &mut config.limits;
+        let Some(body) = self.body.filter(|body| *body < limits.body_bytes) else { return Ok(()) };
+        if config.is_body_said {
+            anyhow::bail!(
+                "limits.body is {} bytes, but the NATS servers take no more than {body} of an \
+                 update: make it smaller, or their max_payload larger",
+                limits.body_bytes
+            );
+        }
+        tracing::info!(bytes = body, "a publish's body is limited by the servers' max_payload");
+        limits.body_bytes = body;
+        Ok(())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Counts every event: several publishers, many subscribers that drop and resume, and what may
 //! happen to the hub meanwhile. At the end every acknowledged event has come to everybody who
-//! asked for it, once, in the journal's order, and nothing that nobody published.
+//! asked for it, once, in the journal's order, and nothing that nobody published. Where there are
+//! several hubs, everybody goes from any of them to any other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 const RUN_TIME: Duration = Duration::from_secs(1200);
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
+/// An event whose data begins so is passed over: it is not counted.
+const FILLER: &str = "filler";
+
 /// What is published and who listens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -23,23 +27,33 @@ pub(crate) struct Plan {
     /// Whether losses may be told, because the journal keeps less than is published. Then what
     /// was told to be gone need not have come.
     pub(crate) may_lose: bool,
+    /// Whether the journal may begin anew. Who is told so goes on with what comes then.
+    pub(crate) may_begin_anew: bool,
+    /// How long a publisher rests after an acknowledgement.
+    pub(crate) pace: Duration,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { publishers: 4, subscribers: 12, may_lose: false }
+        Self {
+            publishers: 4,
+            subscribers: 12,
+            may_lose: false,
+            may_begin_anew: false,
+            pace: Duration::ZERO,
+        }
     }
 }
 
 /// A run that is under way.
 pub(crate) struct Checker {
     plan: Plan,
-    address: SocketAddr,
+    hubs: Vec<SocketAddr>,
     is_over: AtomicBool,
     /// What disturbs the hub has failed, so nobody need go on.
     is_given_up: AtomicBool,
     begun: Instant,
-    acknowledged: Mutex<Vec<(u64, String)>>,
+    acknowledged: Mutex<Vec<(Place, String)>>,
     refused: AtomicUsize,
     /// Sent, and perhaps published, but never acknowledged.
     unanswered: Mutex<HashSet<String>>,
@@ -54,25 +68,35 @@ pub(crate) struct Counted {
     /// Publishes that were refused and tried again.
     pub(crate) refused: usize,
     pub(crate) gaps: usize,
+    pub(crate) resets: usize,
+}
+
+/// Where an event stands: in which journal, and where in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Place {
+    epoch: String,
+    position: u64,
 }
 
 /// What a subscriber has had.
 #[derive(Debug, Default)]
 struct Had {
     topics: Vec<usize>,
-    events: Vec<(u64, String)>,
+    events: Vec<(Place, String)>,
     /// Before the event at this index a loss was told.
     gaps: HashSet<usize>,
+    /// Before the event at this index the journal was said to have begun anew.
+    resets: HashSet<usize>,
     connections: usize,
 }
 
 impl Checker {
-    /// Runs everything against the hub at `address` for as long as `disturb` takes, and counts.
-    /// Whatever happens to the hub, it has to be there at the end.
-    pub(crate) fn run(plan: Plan, address: SocketAddr, disturb: impl FnOnce(&Self)) -> Counted {
+    /// Runs everything against the hubs at these addresses for as long as `disturb` takes, and
+    /// counts. Whatever happens to the hubs, they have to be there at the end.
+    pub(crate) fn run(plan: Plan, hubs: &[SocketAddr], disturb: impl FnOnce(&Self)) -> Counted {
         let checker = Self {
             plan,
-            address,
+            hubs: hubs.to_vec(),
             is_over: AtomicBool::new(false),
             is_given_up: AtomicBool::new(false),
             begun: Instant::now(),
@@ -130,6 +154,9 @@ impl Checker {
             } else {
                 self.publish_until_taken(&topic(index), &data);
             }
+            if !self.plan.pace.is_zero() {
+                thread::park_timeout(self.plan.pace);
+            }
         }
     }
 
@@ -145,7 +172,7 @@ impl Checker {
     }
 
     fn acknowledge(&self, id: &str, data: String) {
-        self.acknowledged.lock().expect("no panic").push((position(id), data));
+        self.acknowledged.lock().expect("no panic").push((place(id), data));
     }
 
     /// The id, if the hub took it.
@@ -179,7 +206,8 @@ impl Checker {
     }
 
     fn connect(&self) -> io::Result<TcpStream> {
-        let socket = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?;
+        let hub = &self.hubs[fastrand::usize(..self.hubs.len())];
+        let socket = TcpStream::connect_timeout(hub, Duration::from_secs(5))?;
         socket.set_read_timeout(Some(ANSWER_TIME))?;
         Ok(socket)
     }
@@ -262,7 +290,10 @@ impl Checker {
                 id.clone_into(cursor);
             }
             if std::mem::take(&mut kind) == "tidings" {
-                assert!(!data.contains("reset"), "the hub has forgotten: {data}");
+                if data.contains("\"reset\"") {
+                    assert!(self.plan.may_begin_anew, "the hub has forgotten: {data}");
+                    had.resets.insert(had.events.len());
+                }
                 if data.contains("\"gap\"") {
                     assert!(self.plan.may_lose, "a loss was told: {data}");
                     had.gaps.insert(had.events.len());
@@ -270,8 +301,11 @@ impl Checker {
                 continue;
             }
             seen += 1;
+            if data.starts_with(FILLER) {
+                continue;
+            }
             let is_last = data == "end";
-            had.events.push((position(&id), data));
+            had.events.push((place(&id), data));
             if is_last {
                 return Ok(true);
             }
@@ -284,41 +318,30 @@ impl Checker {
         acknowledged.sort();
         let unanswered = self.unanswered.lock().expect("no panic");
         // What anybody saw where: it is the same for all.
-        let mut journal: HashMap<u64, String> = acknowledged.iter().cloned().collect();
+        let mut journal: HashMap<Place, String> = acknowledged.iter().cloned().collect();
         assert_eq!(journal.len(), acknowledged.len(), "two events have the same place");
-        for (position, data) in had.iter().flat_map(|one| &one.events) {
-            let known = journal.entry(*position).or_insert_with(|| {
-                assert!(unanswered.contains(data), "{data} at {position} was never published");
+        for (place, data) in had.iter().flat_map(|one| &one.events) {
+            let known = journal.entry(place.clone()).or_insert_with(|| {
+                assert!(unanswered.contains(data), "{data} at {place:?} was never published");
                 data.clone()
             });
-            assert_eq!(known, data, "two see different events at {position}");
+            assert_eq!(known, data, "two see different events at {place:?}");
         }
-        let mut order: Vec<_> = journal.into_iter().collect();
-        order.sort();
-        let mut names = HashSet::new();
-        assert!(order.iter().all(|(_, data)| names.insert(data)), "something was published twice");
-        for (index, one) in had.iter().enumerate() {
-            let wanted = |data: &String| {
-                data == "end"
-                    || data.split('.').next().is_some_and(|publisher| {
-                        one.topics.iter().any(|topic| topic.to_string() == publisher)
-                    })
-            };
-            let expected: Vec<_> = order.iter().filter(|(_, data)| wanted(data)).collect();
-            let mut at = 0;
-            for (number, event) in one.events.iter().enumerate() {
-                if one.gaps.contains(&number) {
-                    let skipped = expected[at..].iter().position(|next| *next == event);
-                    at += skipped.unwrap_or_else(|| panic!("{event:?} came out of order"));
-                }
-                assert_eq!(
-                    expected.get(at),
-                    Some(&event),
-                    "subscriber {index}: lost, doubled or out of order"
-                );
-                at += 1;
+        let mut journals: BTreeMap<String, Vec<(Place, String)>> = BTreeMap::new();
+        for (place, data) in journal {
+            journals.entry(place.epoch.clone()).or_default().push((place, data));
+        }
+        assert!(journals.len() == 1 || self.plan.may_begin_anew, "{:?}", journals.keys());
+        for journal in journals.values_mut() {
+            journal.sort();
+            let mut names = HashSet::new();
+            for (_, data) in &*journal {
+                assert!(names.insert(data), "{data} was published twice");
             }
-            assert_eq!(at, expected.len(), "subscriber {index} did not get all");
+            self.is_in_the_order_of_publishing(journal, &unanswered);
+        }
+        for (index, one) in had.iter().enumerate() {
+            one.is_what_was_asked_for(index, &journals);
         }
         let counted = Counted {
             acknowledged: acknowledged.len(),
@@ -326,10 +349,69 @@ impl Checker {
             connections: had.iter().map(|one| one.connections).sum(),
             refused: self.refused(),
             gaps: had.iter().map(|one| one.gaps.len()).sum(),
+            resets: had.iter().map(|one| one.resets.len()).sum(),
         };
         assert!(counted.delivered >= had.len() * usize::from(!self.plan.may_lose));
         println!("{counted:?}");
         counted
+    }
+
+    /// What somebody published after an acknowledgement stands after what was acknowledged.
+    fn is_in_the_order_of_publishing(
+        &self,
+        journal: &[(Place, String)],
+        unanswered: &HashSet<String>,
+    ) {
+        let mut newest = vec![None; self.plan.publishers];
+        for (_, data) in journal.iter().filter(|(_, data)| !unanswered.contains(data)) {
+            let Some((publisher, number)) = data.split_once('.') else { continue };
+            let publisher: usize = publisher.parse().expect("the number of a publisher");
+            let number: usize = number.parse().expect("the number of an event");
+            let before = newest[publisher].replace(number);
+            assert!(before < Some(number), "{data} stands after {before:?}");
+        }
+    }
+}
+
+impl Had {
+    /// Nothing is missing, doubled or out of order but what was told.
+    fn is_what_was_asked_for(
+        &self,
+        index: usize,
+        journals: &BTreeMap<String, Vec<(Place, String)>>,
+    ) {
+        let wanted = |data: &String| {
+            data == "end"
+                || data.split('.').next().is_some_and(|publisher| {
+                    self.topics.iter().any(|topic| topic.to_string() == publisher)
+                })
+        };
+        let expected = |epoch: &String| -> Vec<&(Place, String)> {
+            journals[epoch].iter().filter(|(_, data)| wanted(data)).collect()
+        };
+        let (first, _) = self.events.first().expect("the end at least");
+        let (mut epoch, mut earlier) = (&first.epoch, HashSet::new());
+        let (mut coming, mut at) = (expected(epoch), 0);
+        for (number, event) in self.events.iter().enumerate() {
+            let is_anew = self.resets.contains(&number);
+            if event.0.epoch != *epoch {
+                assert!(is_anew, "subscriber {index} was not told that the journal began anew");
+                earlier.insert(std::mem::replace(&mut epoch, &event.0.epoch));
+                assert!(!earlier.contains(epoch), "subscriber {index} went back to {epoch}");
+                (coming, at) = (expected(epoch), 0);
+            }
+            if is_anew || self.gaps.contains(&number) {
+                let skipped = coming[at..].iter().position(|next| *next == event);
+                at += skipped.unwrap_or_else(|| panic!("{event:?} came out of order"));
+            }
+            assert_eq!(
+                coming.get(at),
+                Some(&event),
+                "subscriber {index}: lost, doubled or out of order"
+            );
+            at += 1;
+        }
+        assert_eq!(at, coming.len(), "subscriber {index} did not get all");
     }
 }
 
@@ -337,6 +419,10 @@ fn topic(publisher: usize) -> String {
     format!("https://checker.test/{publisher}")
 }
 
-fn position(id: &str) -> u64 {
-    id.split('.').nth(1).and_then(|number| number.parse().ok()).expect("an id of the hub's")
+fn place(id: &str) -> Place {
+    let parsed = || {
+        let mut parts = id.strip_prefix("tidings:")?.split('.');
+        Some(Place { epoch: parts.next()?.to_owned(), position: parts.next()?.parse().ok()? })
+    };
+    parsed().expect("an id of the hub's")
 }

@@ -65,7 +65,7 @@ fn a_hub_that_is_killed_at_any_moment_loses_nothing() {
     let hub = on_disk(&folder, None, &[]);
     let address = hub.address;
     let mut hub = Some(hub);
-    let counted = Checker::run(Plan::default(), address, |checker| {
+    let counted = Checker::run(Plan::default(), &[address], |checker| {
         for _ in 0..kills {
             let before = checker.acknowledged();
             eventually("something is published", || checker.acknowledged() > before + 20);
@@ -85,7 +85,7 @@ fn a_hub_that_stood_still_for_longer_than_its_limits_loses_nothing() {
     // Connections are given up after three heartbeats.
     let still = Duration::from_secs(times("TIDINGS_STILL_SECONDS", 4) as u64);
     let hub = on_disk(&folder, None, &["--heartbeat", "1s"]);
-    Checker::run(Plan::default(), hub.address, |checker| {
+    Checker::run(Plan::default(), &[hub.address], |checker| {
         for _ in 0..2 {
             let before = checker.acknowledged();
             eventually("something is published", || checker.acknowledged() > before + 50);
@@ -105,7 +105,7 @@ fn a_journal_that_is_trimmed_under_its_readers_tells_each_loss() {
     );
     let hub = on_disk(&folder, None, &["--config", config.path()]);
     let plan = Plan { may_lose: true, ..Plan::default() };
-    let counted = Checker::run(plan, hub.address, |checker| {
+    let counted = Checker::run(plan, &[hub.address], |checker| {
         eventually("much is published", || checker.acknowledged() > 1500);
     });
     assert!(counted.gaps > 0, "{counted:?}");
@@ -127,7 +127,7 @@ fn a_disk_that_fails_refuses_publishers_keeps_subscribers_and_recovers_by_itself
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir", folder.path()]);
     let hub = Hub::run(command);
     let mut live = hub.subscribe("live");
-    let counted = Checker::run(Plan::default(), hub.address, |checker| {
+    let counted = Checker::run(Plan::default(), &[hub.address], |checker| {
         for _ in 0..2 {
             let before = checker.acknowledged();
             eventually("something is published", || checker.acknowledged() > before + 50);
@@ -183,7 +183,7 @@ fn a_full_disk_refuses_publishers_with_the_reason_and_recovers_by_itself() {
     let Some(command) = with_mounts(&folder, script) else { return println!("{NO_MOUNTS}") };
     let hub = Hub::run(command);
     let mut live = hub.subscribe("live");
-    let counted = Checker::run(Plan::default(), hub.address, |checker| {
+    let counted = Checker::run(Plan::default(), &[hub.address], |checker| {
         let before = checker.acknowledged();
         eventually("something is published", || checker.acknowledged() > before + 50);
         // The disk as the hub sees it.

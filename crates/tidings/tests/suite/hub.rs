@@ -86,10 +86,19 @@ impl Hub {
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut hub = Self { child, address, began: Vec::new(), log: Mutex::new(log) };
-        hub.began = hub.log_until("://127.");
-        let line = hub.began.pop().expect("at least that line");
-        let address = line.split("://").nth(1).and_then(|rest| rest.split('/').next());
-        hub.address = address.expect("an address").parse().expect("an address");
+        // Other addresses may be told before: those of what it keeps its journal on.
+        let served = |line: &str| {
+            let (before, rest) = line.split_once("://")?;
+            let is_http = before.ends_with("http") || before.ends_with("https");
+            rest.split('/').next().filter(|_| is_http)?.parse().ok()
+        };
+        let mut address = None;
+        hub.began = hub.log_until_one_is("an address", |line| {
+            address = served(line);
+            address.is_some()
+        });
+        hub.began.pop();
+        hub.address = address.expect("the last line has one");
         hub
     }
 
@@ -100,17 +109,21 @@ impl Hub {
 
     /// The lines of the log up to the next one that has `text` in it.
     pub(crate) fn log_until(&self, text: &str) -> Vec<String> {
+        self.log_until_one_is(text, |line| line.contains(text))
+    }
+
+    fn log_until_one_is(&self, what: &str, mut is_it: impl FnMut(&str) -> bool) -> Vec<String> {
         let until = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         let log = self.log.lock().expect("nobody panics with it");
         while let Ok(line) = log.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            let is_it = line.contains(text);
+            let is_last = is_it(&line);
             seen.push(line);
-            if is_it {
+            if is_last {
                 return seen;
             }
         }
-        panic!("the hub never said {text:?}, but:\n{}", seen.join("\n"))
+        panic!("the hub never said {what:?}, but:\n{}", seen.join("\n"))
     }
 
     pub(crate) fn url(&self) -> String {

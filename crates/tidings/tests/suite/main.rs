@@ -4,12 +4,19 @@
 mod answers;
 mod checker;
 mod hub;
+#[cfg(feature = "nats")]
+#[path = "../../../tidings-hub/tests/nats/mod.rs"]
+mod nats;
+#[cfg(feature = "nats")]
+mod network;
 mod wire;
 
 mod bad_requests;
 mod bench;
 mod check;
 mod client_commands;
+#[cfg(feature = "nats")]
+mod cluster;
 mod comings_and_goings;
 mod descriptors;
 mod durability;
@@ -17,6 +24,8 @@ mod durability;
 mod https;
 mod inspect;
 mod journal_command;
+#[cfg(feature = "nats")]
+mod journal_on_nats;
 mod logs;
 mod measured;
 mod overload;

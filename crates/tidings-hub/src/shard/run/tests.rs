@@ -39,8 +39,14 @@ fn subscribe(local: &Rc<Local>, topics: [&str; 2]) -> StreamBody {
     };
     let (socket, body) = hand_over(None);
     let permit = local.setting.admission.stream().unwrap();
-    let opening =
-        Opening { source, due: Due::NOTHING, bytes: b":\n".to_vec(), permit, grants: None };
+    let opening = Opening {
+        source,
+        due: Due::NOTHING,
+        asked: None,
+        bytes: b":\n".to_vec(),
+        permit,
+        grants: None,
+    };
     local.attach(Connection::Body(socket), opening);
     body
 }

@@ -17,7 +17,7 @@ const STREAM_BYTES: u64 = 16 << 10;
 const STREAM_BYTES_TLS: u64 = 32 << 10;
 /// What the hub takes by itself: its code, its threads, updates that wait for the journal.
 const BASE_BYTES: u64 = 32 << 20;
-/// What the journal on disk has in memory: the newest updates, and pages of its file.
+/// What a journal elsewhere has in memory: the newest updates, and pages of its file.
 const DISK_JOURNAL_BYTES: u64 = 64 << 20;
 /// What a shard keeps for readers whose sockets are full, unless `limits.window` says otherwise.
 const SHARD_WINDOW_BYTES: u64 = 8 << 20;
@@ -68,6 +68,8 @@ fn fixed(config: &Config) -> u64 {
     let journal = match &config.journal {
         JournalConfig::Memory(retention) => retention.bytes,
         JournalConfig::Disk { .. } => DISK_JOURNAL_BYTES,
+        #[cfg(feature = "nats")]
+        JournalConfig::Nats(_) => DISK_JOURNAL_BYTES,
     };
     let shards = config.shards.or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
     let windows = config
@@ -171,7 +173,7 @@ mod tests {
     #[test]
     fn streams_have_what_the_journal_and_the_windows_leave() {
         let args = || ServeArgs {
-            journal: Some(crate::args::JournalKind::Memory),
+            journal: Some(crate::args::JournalChoice::Memory),
             shards: Some(2),
             ..ServeArgs::default()
         };

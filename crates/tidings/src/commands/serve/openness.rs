@@ -45,6 +45,10 @@ pub(crate) fn journal(journal: &JournalConfig) -> String {
             };
             format!("in {}, synced {synced}", folder.display())
         }
+        #[cfg(feature = "nats")]
+        JournalConfig::Nats(options) => {
+            format!("the stream {} of NATS at {}", options.stream, options.shown())
+        }
     }
 }
 

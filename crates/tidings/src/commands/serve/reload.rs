@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidings_hub::{Access, Hub};
 
-use super::{Mode, memory};
+use super::{Bounds, Mode};
 use crate::args::ServeArgs;
 use crate::config::Config;
 
@@ -19,7 +19,7 @@ pub(super) fn configuration(
     args: &ServeArgs,
     running: &mut Config,
     mode: Mode,
-    streams_max: usize,
+    bounds: Bounds,
 ) {
     let mut config = match Config::of(args.clone()) {
         Ok(config) => config,
@@ -28,8 +28,10 @@ pub(super) fn configuration(
             return tracing::error!(error, "the configuration is wrong; the old one stays");
         }
     };
-    config.limits.streams = config.limits.streams.min(streams_max);
-    memory::bound(&mut config);
+    if let Err(error) = bounds.apply(&mut config) {
+        let error = format!("{error:#}");
+        return tracing::error!(error, "the configuration is wrong; the old one stays");
+    }
     let later = running.needs_restart(&config);
     if !later.is_empty() {
         let what = later.join(", ");

@@ -1,0 +1,293 @@
+//! The connection to NATS, and requests that are asked of its servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, Message, Request, RequestErrorKind,
+};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+use url::Url;
+
+use super::condition::Condition;
+use super::error::{NatsError, VERSION};
+use super::options::{NatsLogin, NatsOptions};
+use crate::limits::{NATS_PAUSE_MAX, NATS_REQUEST_TIME};
+
+/// How often a connection is asked whether it still lives. Two answers may be missing.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// Time for connecting to one server.
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+
+/// Connects, and waits for a server as long as the options say.
+pub(super) async fn connect(
+    options: &NatsOptions,
+    condition: &Arc<Condition>,
+) -> Result<Client, NatsError> {
+    let urls = Urls::read(options)?;
+    let servers: Vec<_> = urls.servers.iter().map(Url::as_str).collect();
+    let until = Instant::now() + options.start_wait;
+    let mut pause = Pause::default();
+    loop {
+        let settings = settings(options, &urls, Arc::clone(condition)).await?;
+        let error = match settings.connect(servers.as_slice()).await {
+            Ok(client) => {
+                check_version(&client)?;
+                return Ok(client);
+            }
+            Err(error) => error,
+        };
+        let reason = words(&error);
+        match error.kind() {
+            ConnectErrorKind::ServerParse => {
+                let reason = format!("{} is no list of NATS servers: {reason}", options.shown());
+                return Err(NatsError::Setting { reason });
+            }
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                return Err(NatsError::Refused { reason });
+            }
+            _ if Instant::now() >= until => {
+                return Err(NatsError::Away { waited: options.start_wait, reason });
+            }
+            _ => {
+                tracing::info!(servers = options.shown(), reason, "waiting for NATS");
+                pause.wait().await;
+            }
+        }
+    }
+}
+
+/// The servers' URLs, and the login that stands in them.
+struct Urls {
+    servers: Vec<Url>,
+    login: Option<(String, Option<String>)>,
+}
+
+impl Urls {
+    fn read(options: &NatsOptions) -> Result<Self, NatsError> {
+        let wrong = |text: &str, why: &str| NatsError::Setting {
+            // What may be a secret is not said back.
+            reason: format!("the server {:?} {why}", text.rsplit('@').next().unwrap_or_default()),
+        };
+        let mut urls = Self { servers: Vec::new(), login: None };
+        for text in &options.servers {
+            let mut url = Url::parse(text).map_err(|error| wrong(text, &error.to_string()))?;
+            if !matches!(url.scheme(), "nats" | "tls") || url.host().is_none() {
+                return Err(wrong(
+                    text,
+                    "has to be written as nats://host:4222 or tls://host:4222",
+                ));
+            }
+            if !url.username().is_empty() {
+                let decoded = |text: &str| {
+                    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+                };
+                let login = (decoded(url.username()), url.password().map(decoded));
+                if urls.login.as_ref().is_some_and(|other| *other != login) {
+                    return Err(wrong(text, "has another login than the one before"));
+                }
+                urls.login = Some(login);
+                // A URL with a host can have none.
+                let _ = url.set_username("");
+                let _ = url.set_password(None);
+            }
+            urls.servers.push(url);
+        }
+        if urls.login.is_some() && options.login != NatsLogin::None {
+            return Err(NatsError::Setting {
+                reason: "a login stands in the servers' URLs, and another was named".to_owned(),
+            });
+        }
+        Ok(urls)
+    }
+}
+
+async fn settings(
+    options: &NatsOptions,
+    urls: &Urls,
+    condition: Arc<Condition>,
+) -> Result<ConnectOptions, NatsError> {
+    let unreadable = |what: &str, error: &dyn std::fmt::Display| NatsError::Setting {
+        reason: format!("the {what} for NATS cannot be used: {error}"),
+    };
+    let mut settings = ConnectOptions::new()
+        .name("tidings")
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(CONNECT_TIME)
+        .request_timeout(Some(NATS_REQUEST_TIME))
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| {
+            let exponent = u32::try_from(attempts.min(6)).unwrap_or(6);
+            (Duration::from_millis(10) * 2_u32.pow(exponent)).min(NATS_PAUSE_MAX)
+        })
+        .event_callback(move |event| {
+            match event {
+                Event::Disconnected => condition.away("the connection is lost"),
+                Event::ClientError(error) => condition.away(&error.to_string()),
+                Event::ServerError(error) => {
+                    tracing::warn!(error = error.to_string(), "NATS reports an error");
+                }
+                event => tracing::debug!(event = event.to_string(), "NATS"),
+            }
+            std::future::ready(())
+        });
+    settings = match &options.login {
+        NatsLogin::None => match urls.login.clone() {
+            None => settings,
+            Some((user, Some(password))) => settings.user_and_password(user, password),
+            // One word alone is a token, as other clients have it.
+            Some((token, None)) => settings.token(token),
+        },
+        NatsLogin::Token(token) => settings.token(token.clone()),
+        NatsLogin::Nkey(seed) => settings.nkey(seed.clone()),
+        NatsLogin::Credentials(path) => {
+            let read = settings.credentials_file(path).await;
+            read.map_err(|error| {
+                unreadable(&format!("credentials file {}", path.display()), &error)
+            })?
+        }
+    };
+    if let Some(ca) = &options.ca {
+        check_file(ca).map_err(|error| unreadable("certificate authorities", &error))?;
+        settings = settings.add_root_certificates(ca.clone()).require_tls(true);
+    }
+    if let Some((certificate, key)) = &options.certificate {
+        for path in [certificate, key] {
+            check_file(path).map_err(|error| unreadable("client certificate", &error))?;
+        }
+        settings = settings.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(settings)
+}
+
+/// The client would name no file.
+fn check_file(path: &std::path::Path) -> Result<(), String> {
+    std::fs::read(path).map(drop).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Whether the server that is connected has what the journal needs.
+pub(super) fn check_version(client: &Client) -> Result<(), NatsError> {
+    let (major, minor, patch) = VERSION;
+    if client.is_server_compatible(major, minor, patch) {
+        return Ok(());
+    }
+    Err(NatsError::Version { version: client.server_info().version })
+}
+
+/// An error with its causes, in one line.
+pub(super) fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Why a request was not answered as it was wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Nobody has answered: it may help to ask again.
+    Away(String),
+    /// JetStream says no.
+    Refused { code: ErrorCode, reason: String },
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Away(reason) | Self::Refused { reason, .. } => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// JetStream's word that something is wrong.
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    error: Option<RefusalError>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RefusalError {
+    err_code: Option<u64>,
+    #[serde(default)]
+    description: String,
+    code: u64,
+}
+
+/// Sends a request, and waits for its answer.
+pub(super) async fn ask(
+    client: &Client,
+    subject: String,
+    request: Request,
+    time: Duration,
+) -> Result<Message, Failure> {
+    let asked = client.send_request(subject, request.timeout(Some(time)));
+    // The client waits without a bound for room in the queue of its connection.
+    let asked = tokio::time::timeout(time, asked).await;
+    let slow = || Failure::Away(format!("no answer within {} ms", time.as_millis()));
+    asked.map_err(|_| slow())?.map_err(|error| match error.kind() {
+        RequestErrorKind::TimedOut => slow(),
+        RequestErrorKind::NoResponders => {
+            Failure::Away("JetStream does not answer; is it enabled, and has a leader?".to_owned())
+        }
+        _ => Failure::Away(words(&error)),
+    })
+}
+
+/// Reads JetStream's answer.
+pub(super) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure> {
+    let unreadable = |error: serde_json::Error| {
+        Failure::Away(format!("JetStream's answer cannot be read: {error}"))
+    };
+    let refusal: Refusal = serde_json::from_slice(&message.payload).map_err(unreadable)?;
+    if let Some(error) = refusal.error {
+        let code = ErrorCode(error.err_code.unwrap_or(error.code));
+        let reason = error.description;
+        // It has no leader now, is starting, or has no room.
+        return Err(match error.code {
+            503 => Failure::Away(reason),
+            _ => Failure::Refused { code, reason },
+        });
+    }
+    serde_json::from_slice(&message.payload).map_err(unreadable)
+}
+
+/// Asks JetStream's API.
+pub(super) async fn api<T: DeserializeOwned>(
+    client: &Client,
+    call: &str,
+    body: &Value,
+) -> Result<T, Failure> {
+    let payload = if body.is_null() { String::new() } else { body.to_string() };
+    let request = Request::new().payload(payload.into());
+    let answer = ask(client, format!("$JS.API.{call}"), request, NATS_REQUEST_TIME).await?;
+    read(&answer)
+}
+
+/// Pauses that grow.
+#[derive(Debug)]
+pub(super) struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(Duration::from_millis(20))
+    }
+}
+
+impl Pause {
+    pub(super) async fn wait(&mut self) {
+        tokio::time::sleep(self.0.mul_f64(0.5 + fastrand::f64())).await;
+        self.0 = (2 * self.0).min(NATS_PAUSE_MAX);
+    }
+}

@@ -1,0 +1,91 @@
+//! Why a journal on JetStream cannot be had.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why a journal on NATS JetStream cannot be had. Trying again helps only against
+/// [`NatsError::Away`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NatsError {
+    /// A setting makes no sense.
+    Setting {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No server could be reached, or none that leads the stream.
+    Away {
+        /// For how long that was tried.
+        waited: Duration,
+        /// What happened the last time.
+        reason: String,
+    },
+    /// The server lets nobody in with this login.
+    Refused {
+        /// The server's words.
+        reason: String,
+    },
+    /// The server is too old.
+    Version {
+        /// Its version.
+        version: String,
+    },
+    /// The stream is there, and is not as it has to be.
+    Stream {
+        /// Its name.
+        name: String,
+        /// What is different, each as "what it is; what it has to be".
+        differences: Vec<String>,
+    },
+    /// The server does not make the stream.
+    Unmade {
+        /// Its name.
+        name: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The system gives no thread or event queue.
+    System {
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The oldest version of the server that has atomic publishing.
+pub(super) const VERSION: (i64, i64, i64) = (2, 12, 0);
+
+impl fmt::Display for NatsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting { reason } => f.write_str(reason),
+            Self::Away { waited, reason } => {
+                write!(f, "NATS did not answer within {} s: {reason}", waited.as_secs())
+            }
+            Self::Refused { reason } => write!(f, "NATS lets this login not in: {reason}"),
+            Self::Version { version } => write!(
+                f,
+                "the NATS server has version {version}; it has to be {}.{} or later, which takes \
+                 several updates all or none (allow_atomic)",
+                VERSION.0, VERSION.1
+            ),
+            Self::Stream { name, differences } => write!(
+                f,
+                "the stream {name:?} is not as this hub's journal has to be: {}",
+                differences.join("; ")
+            ),
+            Self::Unmade { name, reason } => {
+                write!(f, "NATS does not make the stream {name:?}: {reason}")
+            }
+            Self::System { .. } => f.write_str("the system has no thread for the journal"),
+        }
+    }
+}
+
+impl std::error::Error for NatsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::System { source } => Some(source),
+            _ => None,
+        }
+    }
+}

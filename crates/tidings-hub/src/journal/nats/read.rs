@@ -1,0 +1,288 @@
+//! Parts of the stream that memory does not have: fetched many messages at a time, from any of
+//! the servers that hold it, and kept a little while for others who want the same.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_nats::{Client, Message, Request, StatusCode};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::super::{Epoch, Position, Record};
+use super::connection::{Failure, api, ask};
+use super::message::{self, Decoded};
+use crate::limits::{
+    BATCH_BYTES, NATS_BATCH, NATS_BLOCKS_BYTES, NATS_READING, NATS_REQUEST_TIME, SCAN_UPDATES,
+};
+
+/// Reads a stream.
+#[derive(Debug)]
+pub(super) struct Reader {
+    client: Client,
+    stream: String,
+    blocks: Mutex<Blocks>,
+    reading: Semaphore,
+}
+
+/// What the stream has next.
+#[derive(Debug)]
+pub(super) struct Block {
+    after: Position,
+    /// It reaches up to here.
+    pub(super) through: Position,
+    pub(super) records: Vec<Arc<Record>>,
+    /// The newest place in it where there was nothing, before the newest record.
+    pub(super) hole: Option<Position>,
+    /// The server had no more.
+    pub(super) is_end: bool,
+    epoch: Epoch,
+    bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Blocks {
+    /// Those that were used last come last.
+    kept: VecDeque<Arc<Block>>,
+    bytes: u64,
+}
+
+/// A message as the stream holds it.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) position: Position,
+    time: SystemTime,
+    payload: Bytes,
+}
+
+impl Stored {
+    pub(super) fn decode(&self, epoch: Epoch) -> Option<Decoded> {
+        let decoded = message::decode(epoch, self.position, self.time, &self.payload);
+        if decoded.is_none() {
+            warn_of_stranger(self.position);
+        }
+        decoded
+    }
+
+    pub(super) fn into_payload(self) -> Bytes {
+        self.payload
+    }
+
+    pub(super) fn time(&self) -> SystemTime {
+        self.time
+    }
+}
+
+/// A message that no hub has written is passed over.
+pub(super) fn warn_of_stranger(position: Position) {
+    tracing::warn!(%position, "a message of the stream is no update of a hub's; it is passed over");
+}
+
+impl Reader {
+    pub(super) fn new(client: Client, stream: String) -> Self {
+        Self { client, stream, blocks: Mutex::default(), reading: Semaphore::new(NATS_READING) }
+    }
+
+    /// What comes after `after`, as much as one part holds. What is gone from the stream since
+    /// may still be in it.
+    pub(super) async fn block(&self, epoch: Epoch, after: Position) -> Result<Arc<Block>, Failure> {
+        if let Some(block) = self.kept(epoch, after) {
+            return Ok(block);
+        }
+        let _turn = self.reading.acquire().await.expect("it is never closed");
+        // Somebody may have read it while this one waited for its turn.
+        if let Some(block) = self.kept(epoch, after) {
+            return Ok(block);
+        }
+        let (stored, is_end) = self.range(after, NATS_BATCH, 16 * BATCH_BYTES).await?;
+        let mut block = Block {
+            after,
+            through: after,
+            records: Vec::new(),
+            hole: None,
+            is_end,
+            epoch,
+            bytes: 0,
+        };
+        for one in &stored {
+            if one.position > block.through.next() {
+                block.hole = Some(one.position.previous());
+            }
+            block.through = one.position;
+            if let Some(decoded) = one.decode(epoch) {
+                block.bytes += decoded.record.weight();
+                block.records.push(Arc::new(decoded.record));
+            }
+        }
+        let block = Arc::new(block);
+        if !block.is_end {
+            self.keep(&block);
+        }
+        Ok(block)
+    }
+
+    fn kept(&self, epoch: Epoch, after: Position) -> Option<Arc<Block>> {
+        let mut blocks = self.blocks.lock();
+        let has_it =
+            |one: &Arc<Block>| one.epoch == epoch && one.after <= after && after < one.through;
+        let index = blocks.kept.iter().position(has_it)?;
+        let block = blocks.kept.remove(index)?;
+        blocks.kept.push_back(Arc::clone(&block));
+        Some(block)
+    }
+
+    fn keep(&self, block: &Arc<Block>) {
+        let mut blocks = self.blocks.lock();
+        blocks.bytes += block.bytes;
+        blocks.kept.push_back(Arc::clone(block));
+        while blocks.bytes > NATS_BLOCKS_BYTES
+            && let Some(oldest) = blocks.kept.pop_front()
+        {
+            blocks.bytes -= oldest.bytes;
+        }
+    }
+
+    /// Forgets what was read.
+    pub(super) fn forget(&self) {
+        *self.blocks.lock() = Blocks::default();
+    }
+
+    /// Messages after `after`, and whether the server that was asked has no more.
+    pub(super) async fn range(
+        &self,
+        after: Position,
+        count: usize,
+        bytes: usize,
+    ) -> Result<(Vec<Stored>, bool), Failure> {
+        let count = count.min(SCAN_UPDATES.max(64));
+        self.many(json!({
+            "seq": after.next().number(), "next_by_subj": ">", "batch": count, "max_bytes": bytes,
+        }))
+        .await
+    }
+
+    /// The first message of `time` or later.
+    pub(super) async fn since(&self, time: SystemTime) -> Result<Option<Stored>, Failure> {
+        let time = DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Nanos, true);
+        let asked = json!({ "start_time": time, "next_by_subj": ">", "batch": 1 });
+        Ok(self.many(asked).await?.0.into_iter().next())
+    }
+
+    async fn many(&self, asked: Value) -> Result<(Vec<Stored>, bool), Failure> {
+        let away = |error: &dyn std::error::Error| Failure::Away(super::connection::words(error));
+        let inbox = self.client.new_inbox();
+        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|e| away(&e))?;
+        let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
+        let sent = self.client.publish_with_reply(subject, inbox, asked.to_string().into());
+        sent.await.map_err(|e| away(&e))?;
+        let mut stored = Vec::new();
+        loop {
+            let next = tokio::time::timeout(NATS_REQUEST_TIME, answers.next()).await;
+            let slow = || Failure::Away("the stream cannot be read".to_owned());
+            let message = next.map_err(|_| slow())?.ok_or_else(slow)?;
+            match message.status {
+                None => stored.push(stored_of(&message)?),
+                // The end of what was asked for: of the batch, or of the stream.
+                Some(status) if status.as_u16() == 204 => {
+                    let pending = header(&message, "Nats-Num-Pending");
+                    return Ok((stored, pending.is_none_or(|pending| pending == "0")));
+                }
+                Some(StatusCode::NOT_FOUND) => return Ok((stored, true)),
+                Some(StatusCode::NO_RESPONDERS) => {
+                    return Err(Failure::Away("no server that holds the stream answers".into()));
+                }
+                Some(status) => {
+                    let words = message.description.unwrap_or_default();
+                    return Err(Failure::Away(format!("the stream is not read: {status} {words}")));
+                }
+            }
+        }
+    }
+
+    /// The message at a position. A server that lags behind does not count.
+    pub(super) async fn at(&self, position: Position) -> Result<Option<Stored>, Failure> {
+        self.one(json!({ "seq": position.number() })).await
+    }
+
+    /// The newest message of a subject.
+    pub(super) async fn last_of(&self, subject: &str) -> Result<Option<Stored>, Failure> {
+        self.one(json!({ "last_by_subj": subject })).await
+    }
+
+    async fn one(&self, asked: Value) -> Result<Option<Stored>, Failure> {
+        let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
+        let request = Request::new().payload(asked.to_string().into());
+        let message = ask(&self.client, subject, request, NATS_REQUEST_TIME).await?;
+        match message.status {
+            None => return stored_of(&message).map(Some),
+            Some(StatusCode::NOT_FOUND) => {}
+            Some(status) => {
+                let words = message.description.unwrap_or_default();
+                return Err(Failure::Away(format!("the stream is not read: {status} {words}")));
+            }
+        }
+        // Its leader knows for certain.
+        self.one_of_leader(asked).await
+    }
+
+    /// The first message after `after`, as the stream's leader has it.
+    pub(super) async fn next_of_leader(&self, after: Position) -> Result<Option<Stored>, Failure> {
+        self.one_of_leader(json!({ "seq": after.next().number(), "next_by_subj": ">" })).await
+    }
+
+    async fn one_of_leader(&self, asked: Value) -> Result<Option<Stored>, Failure> {
+        let call = format!("STREAM.MSG.GET.{}", self.stream);
+        match api::<Got>(&self.client, &call, &asked).await {
+            Ok(Got { message }) => {
+                let damaged = |error: &dyn std::fmt::Display| {
+                    Failure::Away(format!("a message cannot be read: {error}"))
+                };
+                let payload = BASE64_STANDARD.decode(&message.data).map_err(|e| damaged(&e))?;
+                let time = DateTime::parse_from_rfc3339(&message.time).map_err(|e| damaged(&e))?;
+                let position = Position::new(message.seq);
+                Ok(Some(Stored { position, time: time.into(), payload: payload.into() }))
+            }
+            // No message found.
+            Err(Failure::Refused { code, .. }) if code.0 == 10037 => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Got {
+    message: GotMessage,
+}
+
+#[derive(Debug, Deserialize)]
+struct GotMessage {
+    seq: u64,
+    #[serde(default)]
+    data: String,
+    time: String,
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    message.headers.as_ref()?.get_last(name).map(|value| value.as_str())
+}
+
+fn stored_of(message: &Message) -> Result<Stored, Failure> {
+    let position = header(message, "Nats-Sequence").and_then(|text| text.parse().ok());
+    let time = header(message, "Nats-Time-Stamp");
+    let time = time.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+    match (position, time) {
+        (Some(position), Some(time)) => Ok(Stored {
+            position: Position::new(position),
+            time: time.into(),
+            payload: message.payload.clone(),
+        }),
+        _ => Err(Failure::Away("a message of the stream names no place".to_owned())),
+    }
+}

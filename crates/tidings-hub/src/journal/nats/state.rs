@@ -1,0 +1,421 @@
+//! What the journal on JetStream has in memory: the newest updates, where the stream begins
+//! and ends, and which topics there was anything about.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use super::super::dropped::{Dropped, Lost};
+use super::super::keys::Keys;
+use super::super::recent::Recent;
+use super::super::{Edges, Epoch, Follower, HubId, Position, Record, Retention, Tail};
+use crate::access::Rights;
+use crate::limits::NATS_IDS;
+use crate::selector::Selectors;
+
+/// Moments that are remembered, to tell which updates are half as old as any is kept.
+const MOMENTS: u32 = 512;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) epoch: Epoch,
+    pub(super) recent: Recent,
+    /// Places among the newest updates after which some were gone before they came here.
+    holes: VecDeque<Hole>,
+    /// The oldest update of the stream; the place after the newest, if there is none.
+    pub(super) first: Position,
+    /// The newest update about each topic, of all that came here. What is gone of the stream
+    /// is told by it: that is the older part of what it knows.
+    seen: Dropped,
+    /// The newest place of which it is not known what stood there.
+    lost: Position,
+    ids: Ids,
+    keys: Keys,
+    /// What the stream keeps.
+    pub(super) retention: Retention,
+    pub(super) bytes: u64,
+    moments: VecDeque<(Instant, Position)>,
+    /// When the newest update was made, by the stream's clock, and when it came here.
+    clock: Option<(SystemTime, Instant)>,
+    /// Publishers that wait until their newest update was shown, by its place and stamp.
+    waiting: BTreeMap<(Position, u128), oneshot::Sender<()>>,
+}
+
+/// Something is gone that nobody here has seen.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    after: HubId,
+    through: HubId,
+}
+
+/// Where the updates with publishers' own ids are.
+#[derive(Debug, Default)]
+struct Ids {
+    /// By the numbers of the ids: who finds one still has to compare it.
+    places: HashMap<u64, SmallVec<[Position; 1]>>,
+    order: VecDeque<u64>,
+}
+
+/// The stream, as one of its servers has told it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) epoch: Epoch,
+    pub(super) first: Position,
+    pub(super) last: Position,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) retention: Retention,
+}
+
+impl State {
+    /// The state of a stream of which nothing is known before what is shown next, after `before`.
+    pub(super) fn new(told: &Told, before: HubId) -> Self {
+        let keys = Keys::random();
+        let mut seen = Dropped::new(keys);
+        let unknown = before.position;
+        seen.restore(
+            Lost::restored(unknown, unknown, []),
+            Lost::restored(unknown, unknown, []),
+            unknown,
+        );
+        Self {
+            epoch: told.epoch,
+            recent: Recent::new(before),
+            holes: VecDeque::new(),
+            first: told.first,
+            seen,
+            lost: Position::START,
+            ids: Ids::default(),
+            keys,
+            retention: told.retention,
+            bytes: told.bytes,
+            moments: VecDeque::new(),
+            clock: None,
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Begins anew, with the same followers: they are told so when they ask for more.
+    pub(super) fn begin_anew(&mut self, mut state: Self) {
+        state.recent.take_followers(&mut self.recent);
+        *self = state;
+    }
+
+    pub(super) fn last(&self) -> HubId {
+        self.recent.last()
+    }
+
+    /// Shows what came, in order.
+    pub(super) fn show(&mut self, records: Vec<Arc<Record>>) {
+        for record in &records {
+            self.seen.note(record.position, &record.update);
+            if let Some(id) = record.update.event().id() {
+                self.ids.insert(self.keys.id(id.as_str()), record.position);
+            }
+        }
+        if let Some(newest) = records.last() {
+            self.clock = Some((newest.time, Instant::now()));
+        }
+        self.recent.show(records);
+        self.tell_publishers();
+        let oldest = self.recent.before().position;
+        while self.holes.front().is_some_and(|hole| hole.after.position < oldest) {
+            self.holes.pop_front();
+        }
+    }
+
+    /// Notes that what came next is gone, up to `through`: nobody here has seen it.
+    pub(super) fn skip(&mut self, through: Position) {
+        self.lose(through);
+        self.pass(through);
+    }
+
+    /// Goes on after `position`, where nothing stands that anybody would get.
+    pub(super) fn pass(&mut self, position: Position) {
+        let after = self.last();
+        let through = HubId::of_gone(self.epoch, position);
+        self.holes.push_back(Hole { after, through });
+        self.recent.pass(through);
+        self.tell_publishers();
+    }
+
+    /// Waits until the update with this stamp, at `position`, was shown or passed over. If it was,
+    /// says which stream this is, and what stands there, if memory has it.
+    pub(super) fn wait_for(
+        &mut self,
+        position: Position,
+        stamp: u128,
+    ) -> Result<oneshot::Receiver<()>, (Epoch, Option<HubId>)> {
+        if self.last().position >= position {
+            return Err((self.epoch, self.recent.at(position).map(|record| record.hub_id())));
+        }
+        let (shown, is_shown) = oneshot::channel();
+        self.waiting.insert((position, stamp), shown);
+        Ok(is_shown)
+    }
+
+    fn tell_publishers(&mut self) {
+        let last = self.last().position;
+        while let Some(entry) = self.waiting.first_entry().filter(|one| one.key().0 <= last) {
+            // Who has waited too long is not there any more.
+            let _ = entry.remove().send(());
+        }
+    }
+
+    /// The time by the stream's clock, if it has told any.
+    pub(super) fn now(&self) -> Option<SystemTime> {
+        self.clock.map(|(time, came)| time + came.elapsed())
+    }
+
+    /// Notes that something up to `through` is gone, and nobody knows what it was.
+    pub(super) fn lose(&mut self, through: Position) {
+        self.lost = self.lost.max(through);
+    }
+
+    /// Takes note of what the stream says of itself.
+    pub(super) fn note(&mut self, told: &Told) {
+        self.first = told.first.max(self.first);
+        self.bytes = told.bytes;
+        self.retention = told.retention;
+        let now = Instant::now();
+        let step = self.retention.age / MOMENTS;
+        let is_due = |(at, _): &(Instant, Position)| now - *at >= step;
+        if self.moments.back().is_none_or(is_due) {
+            self.moments.push_back((now, told.last));
+        }
+        let half = self.retention.age / 2;
+        while self.moments.get(1).is_some_and(|(at, _)| now - *at > half) {
+            self.moments.pop_front();
+        }
+    }
+
+    /// Whether this is a place in the stream as it was followed here.
+    fn knows(&self, id: HubId) -> bool {
+        id == self.recent.before()
+            || self.holes.iter().any(|hole| hole.through == id)
+            || self.recent.at(id.position).is_some_and(|record| record.hub_id() == id)
+    }
+
+    pub(super) fn follow(&mut self) -> Arc<Follower> {
+        self.recent.follow()
+    }
+
+    pub(super) fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+        if !self.knows(after) {
+            return Tail::Anew(self.last());
+        }
+        let mut through = after;
+        for record in self.recent.after(after.position).take(count) {
+            if let Some(hole) = self.holes.iter().find(|hole| hole.after == through)
+                && record.position > hole.through.position
+            {
+                break;
+            }
+            through = record.hub_id();
+            records.push(Arc::clone(record));
+        }
+        match self.holes.iter().find(|hole| hole.after == after) {
+            Some(hole) if through == after => Tail::Gone(hole.through),
+            _ => Tail::Through(through.position),
+        }
+    }
+
+    /// The newest update that is gone and that such a subscriber would have got, who has had
+    /// everything up to `after`. Of what was gone before it came here, all would have got it.
+    pub(super) fn missed(
+        &self,
+        after: Position,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Position> {
+        let lost = Some(self.lost).filter(|lost| *lost > after);
+        let gone = self.first.previous();
+        let seen = (gone > after).then(|| self.seen.missed(after, selectors, rights)).flatten();
+        // Which of its topic's updates are gone is not known, but that there was a newer one.
+        lost.max(seen.map(|newest| newest.min(gone)))
+    }
+
+    /// Whether all that comes after `after` is in memory.
+    pub(super) fn has_all_after(&self, after: Position) -> bool {
+        after >= self.recent.before().position
+            && self.holes.iter().all(|hole| hole.through.position <= after)
+    }
+
+    /// The places of updates with this id of a publisher's, in order.
+    pub(super) fn places(&self, id: &str) -> SmallVec<[Position; 1]> {
+        let places = self.ids.places.get(&self.keys.id(id)).into_iter().flatten();
+        places.filter(|place| **place >= self.first).copied().collect()
+    }
+
+    fn half(&self) -> Position {
+        let last = self.last().position.number();
+        let kept = last - self.first.previous().number().min(last);
+        let by_count = last.saturating_sub(self.retention.count / 2);
+        let by_bytes = match self.bytes / kept.max(1) {
+            0 => 0,
+            each => last.saturating_sub(self.retention.bytes / 2 / each),
+        };
+        let half = self.retention.age / 2;
+        let by_age = self.moments.front().filter(|(at, _)| at.elapsed() > half);
+        let by_age = by_age.map_or(0, |(_, position)| position.number());
+        Position(by_count.max(by_bytes).max(by_age))
+    }
+
+    pub(super) fn edges(&self) -> Edges {
+        Edges {
+            first: self.first,
+            last: self.last(),
+            gone: self.first.previous().max(self.lost),
+            half: self.half(),
+            bytes: self.bytes,
+        }
+    }
+}
+
+impl Ids {
+    fn insert(&mut self, id: u64, position: Position) {
+        self.places.entry(id).or_default().push(position);
+        self.order.push_back(id);
+        if self.order.len() > NATS_IDS
+            && let Some(oldest) = self.order.pop_front()
+            && let Some(places) = self.places.get_mut(&oldest)
+        {
+            places.remove(0);
+            if places.is_empty() {
+                self.places.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Told {
+    /// From where on the newest updates are about as many as memory is to have.
+    pub(super) fn recent_after(&self, bytes: u64, count_max: u64) -> Position {
+        let each = (self.bytes / self.messages.max(1)).max(1);
+        let count = (bytes / each).clamp(1, count_max);
+        Position(self.last.number().saturating_sub(count)).max(self.first.previous())
+    }
+}
+
+/// A bound of a stream, where none is said as -1 or 0.
+pub(super) fn bound(value: i64) -> u64 {
+    u64::try_from(value).ok().filter(|value| *value > 0).unwrap_or(u64::MAX)
+}
+
+/// An age of a stream, where none is said as 0.
+pub(super) fn age(value: Duration) -> Duration {
+    if value.is_zero() { Duration::MAX } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tidings_sse::Event;
+
+    use super::*;
+    use crate::update::Update;
+
+    fn told(epoch: Epoch, first: u64, last: u64) -> Told {
+        Told {
+            epoch,
+            first: Position(first),
+            last: Position(last),
+            messages: last + 1 - first,
+            bytes: 100 * (last + 1 - first),
+            retention: Retention { count: 100, bytes: 10_000, age: Duration::MAX },
+        }
+    }
+
+    fn record(epoch: Epoch, position: u64, topic: &str) -> Arc<Record> {
+        let update = Update::new(topic, Event::new("x"));
+        let (time, stamp) = (SystemTime::now(), fastrand::u128(..));
+        Arc::new(Record::stamped(epoch, Position(position), time, stamp, update))
+    }
+
+    /// A hub that came when the stream had the updates 11 to 20 about `a`, and loaded the newest
+    /// five.
+    fn state(epoch: Epoch) -> State {
+        let mut state = State::new(&told(epoch, 11, 20), HubId::of_gone(epoch, Position(15)));
+        state.show((16..=20).map(|position| record(epoch, position, "a")).collect());
+        state
+    }
+
+    fn tail(state: &State, after: HubId) -> (Tail, Vec<u64>) {
+        let mut records = Vec::new();
+        let tail = state.tail(after, 100, &mut records);
+        (tail, records.iter().map(|record| record.position.number()).collect())
+    }
+
+    #[test]
+    fn a_hole_is_told_between_what_is_before_and_behind_it() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        let follower = state.follow();
+        assert_eq!(follower.begin(), state.last());
+        state.show(vec![record(epoch, 21, "a")]);
+        state.skip(Position(25));
+        state.show(vec![record(epoch, 26, "a"), record(epoch, 27, "a")]);
+        assert_eq!(tail(&state, follower.begin()), (Tail::Through(Position(21)), vec![21]));
+        let at_21 = state.recent.at(Position(21)).unwrap().hub_id();
+        let hole = HubId::of_gone(epoch, Position(25));
+        assert_eq!(tail(&state, at_21), (Tail::Gone(hole), vec![]));
+        assert_eq!(tail(&state, hole), (Tail::Through(Position(27)), vec![26, 27]));
+        let missed =
+            |after| state.missed(Position(after), &Selectors::topic("never"), &Rights::Public);
+        assert_eq!(missed(24), Some(Position(25)), "nobody knows what it was");
+        assert_eq!(missed(25), None);
+        assert!(!state.has_all_after(Position(24)) && state.has_all_after(Position(25)));
+    }
+
+    #[test]
+    fn a_place_that_is_none_of_this_stream_begins_anew() {
+        let epoch = Epoch::random();
+        let mut old = state(epoch);
+        let follower = old.follow();
+        let end = old.last();
+        // The stream lost 19 and 20, and got others there.
+        let mut new = State::new(&told(epoch, 11, 22), HubId::of_gone(epoch, Position(15)));
+        new.show((16..=22).map(|position| record(epoch, position, "a")).collect());
+        old.begin_anew(new);
+        assert!(follower.has_news());
+        assert_eq!(tail(&old, end), (Tail::Anew(old.last()), vec![]));
+        assert_eq!(tail(&old, old.last()), (Tail::Through(Position(22)), vec![]));
+        let other = Epoch::new(epoch.number() ^ 1);
+        assert_eq!(tail(&old, HubId::start(other)).0, Tail::Anew(old.last()));
+    }
+
+    #[test]
+    fn who_selects_what_was_silent_since_has_missed_nothing() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        state.show(vec![record(epoch, 21, "b"), record(epoch, 22, "a")]);
+        state.note(&told(epoch, 22, 22));
+        let missed = |after, topic: &str| {
+            state.missed(Position(after), &Selectors::topic(topic), &Rights::Public)
+        };
+        assert_eq!(missed(20, "b"), Some(Position(21)));
+        assert_eq!(missed(21, "b"), None);
+        assert_eq!(missed(16, "never"), None, "all since was seen here");
+        assert_eq!(missed(14, "never"), Some(Position(15)), "what came before was not");
+        assert_eq!(state.edges().gone, Position(21));
+    }
+
+    #[test]
+    fn ids_of_publishers_are_remembered_up_to_a_bound() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        for position in 21..=21 + NATS_IDS as u64 {
+            let id = if position < 23 { "first" } else { "other" };
+            let update = Update::new("a", Event::new("x").with_id(id).unwrap());
+            let (place, time) = (Position(position), SystemTime::now());
+            state.show(vec![Arc::new(Record::stamped(epoch, place, time, 0, update))]);
+        }
+        assert_eq!(state.places("first").as_slice(), [Position(22)]);
+        assert_eq!(state.places("other").len(), NATS_IDS - 1);
+        assert!(state.places("never").is_empty());
+    }
+}

@@ -1,0 +1,333 @@
+//! Follows the stream: one consumer, made anew after any interruption from the newest update
+//! that was seen, which is held against the one that the stream has there.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::{self, Message};
+use futures_util::{FutureExt as _, StreamExt as _};
+
+use super::super::{HubId, Position, Record};
+use super::Shared;
+use super::connection::{Failure, Pause, check_version, words};
+use super::message;
+use super::read::{Reader, warn_of_stranger};
+use super::state::{State, Told};
+use super::stream;
+use crate::limits::{
+    NATS_BATCH, NATS_BATCH_BYTES, NATS_HEARTBEAT, NATS_REQUEST_TIME, NATS_STATE_INTERVAL,
+    NATS_WAITING_BYTES, RECENT_BYTES,
+};
+
+/// How long a request for messages stands.
+const PULL_TIME: Duration = Duration::from_secs(5);
+/// How long the server keeps a consumer that nobody asks for messages.
+const CONSUMER_TIME: Duration = Duration::from_secs(30);
+/// Updates that are loaded at a start, at most.
+const LOADED_MAX: u64 = 65_536;
+/// Updates that are shown at once.
+const SHOWN_MAX: usize = 256;
+
+/// Why following ended.
+#[derive(Debug)]
+enum Interrupted {
+    /// It goes on as soon as NATS does.
+    Away(String),
+    /// The stream is another one, or has lost its newest updates.
+    Anew(&'static str),
+}
+
+impl From<Failure> for Interrupted {
+    fn from(failure: Failure) -> Self {
+        Self::Away(failure.to_string())
+    }
+}
+
+/// Follows the stream for as long as this is polled.
+pub(super) async fn run(shared: &Arc<Shared>) {
+    let mut pause = Pause::default();
+    loop {
+        match follow(shared, &mut pause).await {
+            Interrupted::Away(reason) => shared.condition.away(&reason),
+            Interrupted::Anew(reason) => match begin_anew(shared, reason).await {
+                Ok(()) => continue,
+                Err(Interrupted::Away(reason)) => shared.condition.away(&reason),
+                Err(Interrupted::Anew(reason)) => shared.condition.away(reason),
+            },
+        }
+        pause.wait().await;
+    }
+}
+
+/// Loads the newest updates of a stream.
+pub(super) async fn load(reader: &Reader, told: &Told) -> Result<State, Failure> {
+    let mut after = told.recent_after(RECENT_BYTES, LOADED_MAX);
+    let before = match after {
+        Position::START => HubId::start(told.epoch),
+        after => HubId::of_gone(told.epoch, after),
+    };
+    let mut state = State::new(told, before);
+    while after < told.last {
+        let (stored, _) = reader.range(after, NATS_BATCH, NATS_BATCH_BYTES).await?;
+        let came = stored.into_iter().map(|one| Came {
+            position: one.position,
+            record: one.decode(told.epoch).map(|decoded| decoded.record),
+        });
+        show(&mut state, came.collect());
+        if state.last().position == after {
+            // All is gone, or this server has not got it yet.
+            match reader.next_of_leader(after).await? {
+                Some(next) if next.position <= told.last => continue,
+                _ => state.skip(told.last),
+            }
+        }
+        after = state.last().position;
+    }
+    Ok(state)
+}
+
+/// Takes the stream as it is now: what was known of it is void.
+async fn begin_anew(shared: &Shared, reason: &str) -> Result<(), Interrupted> {
+    let told = ensure(shared).await?;
+    shared.reader.forget();
+    let state = load(&shared.reader, &told).await?;
+    tracing::warn!(
+        stream = shared.options.stream,
+        reason,
+        "the journal begins anew: streams end, and come back to what there is"
+    );
+    shared.state.lock().begin_anew(state);
+    Ok(())
+}
+
+async fn ensure(shared: &Shared) -> Result<Told, Interrupted> {
+    let told = stream::ensure(&shared.client, &shared.options).await;
+    told.map_err(|unfit| Interrupted::Away(unfit.to_string()))
+}
+
+async fn follow(shared: &Arc<Shared>, pause: &mut Pause) -> Interrupted {
+    match try_follow(shared, pause).await {
+        Err(interrupted) => interrupted,
+        Ok(never) => match never {},
+    }
+}
+
+async fn try_follow(
+    shared: &Arc<Shared>,
+    pause: &mut Pause,
+) -> Result<std::convert::Infallible, Interrupted> {
+    if let Err(error) = check_version(&shared.client) {
+        return Err(Interrupted::Away(error.to_string()));
+    }
+    let told = ensure(shared).await?;
+    let (epoch, last) = {
+        let state = shared.state.lock();
+        (state.epoch, state.last())
+    };
+    if told.epoch != epoch {
+        return Err(Interrupted::Anew("the stream was made anew"));
+    }
+    if told.last < last.position {
+        confirm_loss(shared, last).await?;
+    }
+    shared.state.lock().note(&told);
+    let consumer = consumer(shared, last).await?;
+    let messages = consumer
+        .stream()
+        .max_messages_per_batch(NATS_BATCH)
+        .max_bytes_per_batch(NATS_BATCH_BYTES.max(2 * shared.client.max_payload()))
+        .expires(PULL_TIME)
+        .heartbeat(NATS_HEARTBEAT)
+        .messages()
+        .await
+        .map_err(|error| Interrupted::Away(words(&error)))?;
+    let mut pulled = Pulled { messages, shared, consumed: 0 };
+    let verified = tokio::time::timeout(NATS_REQUEST_TIME, pulled.verify(last)).await;
+    verified
+        .map_err(|_| Interrupted::Away("the stream's consumer brings nothing".to_owned()))??;
+    shared.condition.back();
+    *pause = Pause::default();
+    tokio::select! {
+        ended = pulled.show_all() => ended,
+        ended = watch(shared) => ended,
+    }
+}
+
+/// Looks whether the newest updates are really gone: a server that is just starting, or was
+/// just made leader, may not have them yet.
+async fn confirm_loss(shared: &Shared, last: HubId) -> Result<(), Interrupted> {
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if stream::look(&shared.client, &shared.options).await?.last >= last.position {
+            return Ok(());
+        }
+    }
+    Err(Interrupted::Anew("the stream has lost its newest updates"))
+}
+
+async fn consumer(shared: &Shared, last: HubId) -> Result<PullConsumer, Interrupted> {
+    let config = pull::Config {
+        // From the newest that was seen, which says whether this is still the same stream.
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: last.position.number().max(1),
+        },
+        ack_policy: AckPolicy::None,
+        memory_storage: true,
+        num_replicas: 1,
+        inactive_threshold: CONSUMER_TIME,
+        ..pull::Config::default()
+    };
+    let context = jetstream::new(shared.client.clone());
+    let made = context.create_consumer_on_stream(config, &shared.options.stream);
+    let made = tokio::time::timeout(2 * NATS_REQUEST_TIME, made).await;
+    let slow = |_| Interrupted::Away("JetStream makes no consumer".to_owned());
+    made.map_err(slow)?.map_err(|error| Interrupted::Away(words(&error)))
+}
+
+/// Asks the stream for its state from time to time.
+async fn watch(shared: &Shared) -> Result<std::convert::Infallible, Interrupted> {
+    let mut failed = 0;
+    loop {
+        tokio::time::sleep(NATS_STATE_INTERVAL).await;
+        let (epoch, last) = {
+            let state = shared.state.lock();
+            (state.epoch, state.last())
+        };
+        match stream::look(&shared.client, &shared.options).await {
+            Ok(told) if told.epoch != epoch => {
+                return Err(Interrupted::Anew("the stream was made anew"));
+            }
+            Ok(told) if told.last < last.position => confirm_loss(shared, last).await?,
+            Ok(told) => {
+                failed = 0;
+                shared.state.lock().note(&told);
+            }
+            // A leader may be chosen meanwhile, which concerns nobody who only follows.
+            Err(_) if failed < 2 => failed += 1,
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+}
+
+/// What the consumer brings.
+struct Pulled<'a> {
+    messages: pull::Stream,
+    shared: &'a Shared,
+    /// Messages that came from this consumer.
+    consumed: u64,
+}
+
+/// A message, and its place.
+struct Came {
+    position: Position,
+    record: Option<Record>,
+}
+
+impl Pulled<'_> {
+    /// Holds the newest update that was seen against what the stream has there.
+    async fn verify(&mut self, last: HubId) -> Result<(), Interrupted> {
+        if last.position == Position::START {
+            return Ok(());
+        }
+        let (first, at_last) = {
+            let state = self.shared.state.lock();
+            (state.first, state.recent.at(last.position).map(|record| record.hub_id()))
+        };
+        // What is gone from the stream, or was never seen, is nothing to hold on to.
+        if last.position < first {
+            return Ok(());
+        }
+        let Some(known) = at_last else { return Ok(()) };
+        let message = self.next().await?;
+        let came = self.read(&message)?;
+        match &came.record {
+            Some(record) if came.position == last.position && record.hub_id() == known => Ok(()),
+            _ if came.position > last.position => {
+                self.show(vec![came]);
+                Ok(())
+            }
+            _ => Err(Interrupted::Anew("the stream has lost its newest updates, and got others")),
+        }
+    }
+
+    async fn show_all(&mut self) -> Result<std::convert::Infallible, Interrupted> {
+        loop {
+            self.wait_for_followers().await;
+            let message = self.next().await?;
+            let mut came = vec![self.read(&message)?];
+            while came.len() < SHOWN_MAX
+                && let Some(Some(message)) = self.messages.next().now_or_never()
+            {
+                let message = message.map_err(|error| Interrupted::Away(words(&error)))?;
+                came.push(self.read(&message)?);
+            }
+            self.show(came);
+        }
+    }
+
+    async fn next(&mut self) -> Result<Message, Interrupted> {
+        let ended = || Interrupted::Away("the consumer of the stream has ended".to_owned());
+        let next = self.messages.next().await.ok_or_else(ended)?;
+        next.map_err(|error| Interrupted::Away(words(&error)))
+    }
+
+    fn read(&mut self, message: &Message) -> Result<Came, Interrupted> {
+        let broken = |error: async_nats::Error| Interrupted::Away(error.to_string());
+        let info = message.info().map_err(broken)?;
+        self.consumed += 1;
+        if info.consumer_sequence != self.consumed {
+            return Err(Interrupted::Away("messages of the consumer are missing".to_owned()));
+        }
+        let position = Position::new(info.stream_sequence);
+        let time = SystemTime::from(info.published);
+        let epoch = self.shared.state.lock().epoch;
+        let decoded = message::decode(epoch, position, time, &message.payload);
+        if decoded.is_none() {
+            warn_of_stranger(position);
+        }
+        Ok(Came { position, record: decoded.map(|decoded| decoded.record) })
+    }
+
+    fn show(&mut self, came: Vec<Came>) {
+        show(&mut self.shared.state.lock(), came);
+    }
+
+    /// Waits while shards have too much that they have still to take.
+    async fn wait_for_followers(&self) {
+        loop {
+            let followers = self.shared.state.lock().recent.followers();
+            let slow = followers.iter().find(|one| one.waiting_bytes() > NATS_WAITING_BYTES);
+            let Some(slow) = slow else { break };
+            // A shard that has ended takes nothing any more.
+            let _ = tokio::time::timeout(NATS_STATE_INTERVAL, slow.progress()).await;
+        }
+    }
+}
+
+/// Shows what came, with what is missing in between.
+fn show(state: &mut State, came: Vec<Came>) {
+    let mut newest = state.last().position;
+    let mut records = Vec::with_capacity(came.len());
+    for Came { position, record } in came {
+        if position <= newest {
+            continue;
+        }
+        if position > newest.next() {
+            state.show(std::mem::take(&mut records));
+            let through = position.previous();
+            tracing::warn!(after = %newest, %through, "updates were gone before they came here");
+            state.skip(through);
+        }
+        newest = position;
+        match record {
+            Some(record) => records.push(Arc::new(record)),
+            // Nothing that anybody would get.
+            None => {
+                state.show(std::mem::take(&mut records));
+                state.pass(position);
+            }
+        }
+    }
+    state.show(records);
+}

@@ -1,0 +1,126 @@
+//! The newest updates, in memory, where the rest of a journal is slower to reach; and who
+//! follows them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use super::{Follower, HubId, Position, Record};
+use crate::limits::RECENT_BYTES;
+
+/// The newest updates of a journal.
+#[derive(Debug)]
+pub(super) struct Recent {
+    /// In order. Some may be gone from the storage already.
+    records: VecDeque<Arc<Record>>,
+    bytes: u64,
+    followers: Vec<Weak<Follower>>,
+    /// The place after which they begin.
+    before: HubId,
+    last: HubId,
+}
+
+impl Recent {
+    /// None yet: what comes stands after `last`.
+    pub(super) fn new(last: HubId) -> Self {
+        Self { records: VecDeque::new(), bytes: 0, followers: Vec::new(), before: last, last }
+    }
+
+    /// The newest update.
+    pub(super) fn last(&self) -> HubId {
+        self.last
+    }
+
+    /// The oldest update that is here; the next one, if there is none.
+    pub(super) fn first(&self) -> Position {
+        self.records.front().map_or(self.last.position.next(), |record| record.position)
+    }
+
+    /// Shows these to who follows, and lets go of the oldest. Says what they are counted as.
+    pub(super) fn show(&mut self, records: Vec<Arc<Record>>) -> u64 {
+        let Some(newest) = records.last() else { return 0 };
+        self.last = newest.hub_id();
+        let bytes: u64 = records.iter().map(|record| record.weight()).sum();
+        self.bytes += bytes;
+        self.records.extend(records);
+        self.trim();
+        self.tell(bytes);
+        bytes
+    }
+
+    /// The place after which they begin.
+    #[cfg(feature = "nats")]
+    pub(super) fn before(&self) -> HubId {
+        self.before
+    }
+
+    /// Goes on after `through`: what came before it and is not here is gone.
+    #[cfg(feature = "nats")]
+    pub(super) fn pass(&mut self, through: HubId) {
+        self.last = through;
+        self.tell(0);
+    }
+
+    /// Those who follow.
+    #[cfg(feature = "nats")]
+    pub(super) fn followers(&self) -> Vec<Arc<Follower>> {
+        self.followers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Has those follow who followed `other`.
+    #[cfg(feature = "nats")]
+    pub(super) fn take_followers(&mut self, other: &mut Self) {
+        self.followers.append(&mut other.followers);
+        self.tell(0);
+    }
+
+    fn tell(&self, bytes: u64) {
+        for follower in self.followers.iter().filter_map(Weak::upgrade) {
+            follower.show(self.last.position, bytes);
+        }
+    }
+
+    /// Lets go of what the storage has anyway, but of nothing that a follower has still to take.
+    fn trim(&mut self) {
+        if self.bytes <= RECENT_BYTES {
+            return;
+        }
+        let taken = self.taken();
+        while let Some(oldest) = self.records.front() {
+            if self.bytes <= RECENT_BYTES || oldest.position > taken {
+                break;
+            }
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.records.pop_front() {
+            self.bytes -= oldest.weight();
+            self.before = oldest.hub_id();
+        }
+    }
+
+    /// What every follower has taken.
+    fn taken(&mut self) -> Position {
+        self.followers.retain(|follower| follower.strong_count() > 0);
+        let taken = self.followers.iter().filter_map(Weak::upgrade).map(|one| one.taken()).min();
+        taken.unwrap_or(self.last.position)
+    }
+
+    pub(super) fn follow(&mut self) -> Arc<Follower> {
+        let follower = Arc::new(Follower::at(self.last));
+        self.followers.push(Arc::downgrade(&follower));
+        follower
+    }
+
+    /// The updates after `after` that are here.
+    pub(super) fn after(&self, after: Position) -> impl Iterator<Item = &Arc<Record>> {
+        let skipped = self.records.partition_point(|record| record.position <= after);
+        self.records.range(skipped..)
+    }
+
+    /// The update at this position, if it is here.
+    pub(super) fn at(&self, position: Position) -> Option<&Arc<Record>> {
+        self.after(position.previous()).next().filter(|record| record.position == position)
+    }
+}

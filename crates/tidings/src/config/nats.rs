@@ -1,0 +1,217 @@
+//! What the flags and the file say of a journal on NATS.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{JournalConfig, JournalFile, Time};
+use crate::args::{NatsStorageChoice, ServeArgs};
+use crate::outcome::Ended;
+
+/// The table `[journal.nats]`, in the words of the flags.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct NatsFile {
+    stream: Option<String>,
+    replicas: Option<u8>,
+    storage: Option<NatsStorageChoice>,
+    publish_wait: Option<Time>,
+    start_wait: Option<Time>,
+    credentials: Option<PathBuf>,
+    nkey: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl NatsFile {
+    /// With every key.
+    pub(super) fn every() -> Self {
+        let time = || Some(Time(std::time::Duration::ZERO));
+        let path = || Some(PathBuf::new());
+        Self {
+            stream: Some(String::new()),
+            replicas: Some(1),
+            storage: Some(NatsStorageChoice::File),
+            publish_wait: time(),
+            start_wait: time(),
+            credentials: path(),
+            nkey: path(),
+            token_file: path(),
+            ca: path(),
+            cert: path(),
+            key: path(),
+        }
+    }
+
+    /// The flags before the file.
+    fn of(args: &ServeArgs, file: &Self) -> Self {
+        let args = args.nats.clone();
+        let file = file.clone();
+        Self {
+            stream: args.nats_stream.or(file.stream),
+            replicas: args.nats_replicas.or(file.replicas),
+            storage: args.nats_storage.or(file.storage),
+            publish_wait: args.nats_publish_wait.map(Time).or(file.publish_wait),
+            start_wait: args.nats_start_wait.map(Time).or(file.start_wait),
+            credentials: args.nats_credentials.or(file.credentials),
+            nkey: args.nats_nkey.or(file.nkey),
+            token_file: args.nats_token_file.or(file.token_file),
+            ca: args.nats_ca.or(file.ca),
+            cert: args.nats_cert.or(file.cert),
+            key: args.nats_key.or(file.key),
+        }
+    }
+
+    fn is_said(&self) -> bool {
+        self.stream.is_some()
+            || self.replicas.is_some()
+            || self.storage.is_some()
+            || self.publish_wait.is_some()
+            || self.start_wait.is_some()
+            || [&self.credentials, &self.nkey, &self.token_file, &self.ca, &self.cert, &self.key]
+                .iter()
+                .any(|path| path.is_some())
+    }
+}
+
+/// Settings of NATS mean nothing with another journal.
+pub(super) fn refuse_elsewhere(args: &ServeArgs, file: &JournalFile) -> anyhow::Result<()> {
+    let said = NatsFile::of(args, &NatsFile::default());
+    // A file may have the table for a journal that a flag turns off for once.
+    let is_said = said.is_said()
+        || (args.journal.is_none() && (file.nats.is_said() || file.servers.is_some()));
+    if !is_said {
+        return Ok(());
+    }
+    Err(Ended::usage(
+        "settings of NATS need a journal on NATS: --journal nats://HOST:PORT, or kind = \"nats\" \
+         and servers in [journal]",
+    ))
+}
+
+#[cfg(not(feature = "nats"))]
+pub(super) fn read(_: &ServeArgs, _: &JournalFile) -> anyhow::Result<JournalConfig> {
+    Err(Ended::usage("this build has no journal on NATS; build it with the feature `nats`"))
+}
+
+#[cfg(feature = "nats")]
+pub(super) use options::read;
+
+#[cfg(feature = "nats")]
+mod options {
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use tidings_hub::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};
+
+    use super::{Ended, JournalConfig, JournalFile, NatsFile, NatsStorageChoice, ServeArgs, Time};
+    use crate::args::JournalChoice;
+    use crate::config::{KeepFile, RetentionFile};
+
+    pub(in super::super) fn read(
+        args: &ServeArgs,
+        file: &JournalFile,
+    ) -> anyhow::Result<JournalConfig> {
+        if args.data_dir.is_some() {
+            return Err(Ended::usage("the journal on NATS has no --data-dir"));
+        }
+        if args.sync.or(file.sync).is_some() {
+            return Err(Ended::usage(
+                "when the journal on NATS is synced say its servers (sync_interval in their \
+                 configuration), not --sync",
+            ));
+        }
+        let servers = match &args.journal {
+            Some(JournalChoice::Nats(servers)) => servers.clone(),
+            _ => file.servers.clone().unwrap_or_default(),
+        };
+        if servers.is_empty() {
+            return Err(Ended::usage(
+                "the journal on NATS needs servers: servers = [\"nats://host:4222\"] in [journal]",
+            ));
+        }
+        let said = NatsFile::of(args, &file.nats);
+        let default = NatsOptions::default();
+        let wait = |time: Option<Time>, default: Duration| time.map_or(default, |time| time.0);
+        let publish_wait = wait(said.publish_wait, default.publish_wait);
+        if !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(&publish_wait) {
+            return Err(Ended::usage(format!(
+                "journal.nats.publish_wait is {}; it has to be 100ms to 60s",
+                humantime::format_duration(publish_wait)
+            )));
+        }
+        if let Some(replicas) = said.replicas.filter(|replicas| !(1..=5).contains(replicas)) {
+            return Err(Ended::usage(format!(
+                "journal.nats.replicas is {replicas}; it has to be 1 to 5"
+            )));
+        }
+        let certificate = match (said.cert.clone(), said.key.clone()) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (Some(_), None) => {
+                return Err(Ended::usage("a certificate for NATS needs its key: --nats-key"));
+            }
+            (None, Some(_)) => {
+                return Err(Ended::usage("a key for NATS needs its certificate: --nats-cert"));
+            }
+        };
+        Ok(JournalConfig::Nats(NatsOptions {
+            login: login(&said)?,
+            ca: said.ca,
+            certificate,
+            stream: said.stream.unwrap_or(default.stream),
+            replicas: said.replicas.map(usize::from),
+            storage: said.storage.map(|storage| match storage {
+                NatsStorageChoice::File => NatsStorage::File,
+                NatsStorageChoice::Memory => NatsStorage::Memory,
+            }),
+            retention: retention(&file.retention)?,
+            publish_wait,
+            start_wait: wait(said.start_wait, default.start_wait),
+            servers,
+        }))
+    }
+
+    fn login(said: &NatsFile) -> anyhow::Result<NatsLogin> {
+        let secret = |path: &Path, what: &str| {
+            let read = fs::read_to_string(path).map(|text| text.trim().to_owned());
+            read.map_err(|error| {
+                Ended::usage(format!("the {what} in {} cannot be read: {error}", path.display()))
+            })
+        };
+        match (&said.credentials, &said.nkey, &said.token_file) {
+            (None, None, None) => Ok(NatsLogin::None),
+            (Some(path), None, None) => Ok(NatsLogin::Credentials(path.clone())),
+            (None, Some(path), None) => Ok(NatsLogin::Nkey(secret(path, "seed")?)),
+            (None, None, Some(path)) => Ok(NatsLogin::Token(secret(path, "token")?)),
+            _ => Err(Ended::usage(
+                "--nats-credentials, --nats-nkey and --nats-token-file are three ways to log in; \
+                 name one",
+            )),
+        }
+    }
+
+    fn retention(rules: &[RetentionFile]) -> anyhow::Result<NatsRetention> {
+        match rules {
+            [] => Ok(NatsRetention::default()),
+            [rule]
+                if rule.topics.as_deref().unwrap_or("*") == "*"
+                    && rule.keep.unwrap_or_default() == KeepFile::All =>
+            {
+                Ok(NatsRetention {
+                    count: rule.count,
+                    bytes: rule.bytes.map(|size| size.as_u64()),
+                    age: rule.age.map(|time| time.0),
+                })
+            }
+            _ => Err(Ended::usage(
+                "the journal on NATS keeps one [[journal.retention]] rule, for topics = \"*\" and \
+                 with keep = \"all\": a stream of JetStream drops its oldest updates, whatever \
+                 they are about",
+            )),
+        }
+    }
+}

@@ -31,7 +31,7 @@ pub(crate) enum Need {
     Java,
 }
 
-const EVERYTHING: [Need; 8] = [
+const EVERYTHING: [Need; 9] = [
     Need::Git,
     Need::Curl,
     Need::Surroundings,

@@ -16,7 +16,7 @@ const LOAD_CORE: &str = "1";
 /// The command that is measured.
 pub(crate) fn tidings() -> Result<PathBuf> {
     let path = std::env::var_os("TIDINGS").context("TIDINGS=PATH is to name the command")?;
-    Ok(fs::canonicalize(&path).with_context(|| format!("TIDINGS={}", path.display()))?)
+    fs::canonicalize(&path).with_context(|| format!("TIDINGS={}", path.display()))
 }
 
 /// A program on one core, where the system can do that.

@@ -29,8 +29,7 @@ Options:
   --repeat N       how often each is measured, in turns [default: 3]
   --subscribers N  of each hub, where deliveries are measured [default: 200]
   --jetstream TEXT a line for the servers' block of that name, as `sync_interval: always`
-  --only WORD      one of acknowledgements, deliveries, replay, and serve: which only runs a server
-                   (a cluster with `--repeat 3`) until its standard input ends, and says its URL";
+  --only WORD      one of acknowledgements, deliveries and replay";
 
 struct Options {
     events: u64,
@@ -91,9 +90,6 @@ fn main() {
     }
     fs::create_dir_all(&options.dir).expect("a folder for configurations");
     let wanted = |part: &str| options.only.as_deref().is_none_or(|only| only == part);
-    if options.only.as_deref() == Some("serve") {
-        return serve(&options);
-    }
     if wanted("acknowledgements") {
         acknowledgements("one server", &options, || options.one());
         acknowledgements("three servers, three replicas", &options, || options.cluster());
@@ -105,14 +101,6 @@ fn main() {
         replays(&options);
     }
     let _ = fs::remove_dir_all(&options.dir);
-}
-
-/// Servers for measurements by others.
-fn serve(options: &Options) {
-    let nats = if options.repeat == 3 { options.cluster() } else { options.one() };
-    println!("{}", nats.url());
-    // The end of the input, or a read that fails, is the end.
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
 fn hub_on(options: &Options, nats: &Nats, number: usize) -> Hub {

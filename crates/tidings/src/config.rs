@@ -567,11 +567,11 @@ impl UnknownKey {
     }
 }
 
-/// How like a known key a wrong one is, from 0 to 1. The right name in the wrong table is as like
-/// as can be.
+/// How like a known key a wrong one is, from 0 to 1. The right name in the wrong table is very like,
+/// but a name in the right table that is a letter off is more so.
 fn likeness(key: &str, known: &str) -> f64 {
     let name = |key: &str| key.rsplit('.').next().map(str::to_owned);
-    if name(key) == name(known) { 1.0 } else { strsim::jaro_winkler(key, known) }
+    if name(key) == name(known) { 0.95 } else { strsim::jaro_winkler(key, known) }
 }
 
 impl fmt::Display for UnknownKey {

@@ -18,6 +18,10 @@ Usage: cargo xtask COMMAND
                        store; `-- --help` has the options
   bench nats [-- OPTIONS]
                        the same for its journal on NATS JetStream, beside JetStream itself
+  bench tls [-- ROUNDS]
+                       the same of TLS and HTTP/2, beside nginx before a plain hub of axum
+  bench storm [-- STREAMS DRAIN]
+                       the same of 10000 streams that come back after `kill -9`, and after a drain
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
                        times and held for longer than every limit, and ten rounds of what may
                        happen to a cluster
@@ -42,8 +46,13 @@ pub(crate) enum Invocation {
         options: Vec<String>,
     },
     /// One of the benchmarks of the hub's crate, by its name.
-    BenchHub {
+    BenchCrate {
         name: String,
+        options: Vec<String>,
+    },
+    /// A command of `benches/hub`.
+    BenchHub {
+        command: String,
         options: Vec<String>,
     },
     Soak,
@@ -101,12 +110,16 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
             Ok(Invocation::Bench { bench_dir: path.into(), options: options.to_vec() })
         }
         [what] if HUB_BENCHES.contains(&what.as_str()) => {
-            Ok(Invocation::BenchHub { name: what.clone(), options: options.to_vec() })
+            Ok(Invocation::BenchCrate { name: what.clone(), options: options.to_vec() })
         }
-        _ => {
-            let names = HUB_BENCHES.join("` or `");
-            Err(format!("bench needs --bench-dir PATH, the folder of bench.py, or `{names}`"))
+        [what] if what == "tls" || what == "storm" => {
+            Ok(Invocation::BenchHub { command: what.clone(), options: options.to_vec() })
         }
+        _ => Err(
+            "bench needs --bench-dir PATH, the folder of bench.py, or `journal`, `nats`, `tls` \
+                  or `storm`"
+                .to_owned(),
+        ),
     }
 }
 

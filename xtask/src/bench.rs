@@ -54,7 +54,7 @@ pub(crate) fn run(workspace: &Workspace, bench_dir: &Path, options: &[String]) -
 ///
 /// # Errors
 /// If something does not build or run.
-pub(crate) fn hub(workspace: &Workspace, name: &str, options: &[String]) -> Result<()> {
+pub(crate) fn of_crate(workspace: &Workspace, name: &str, options: &[String]) -> Result<()> {
     setup::install(&[Need::NatsServers], workspace)?;
     command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
     command::run(
@@ -62,6 +62,22 @@ pub(crate) fn hub(workspace: &Workspace, name: &str, options: &[String]) -> Resu
             .args(["bench", "--package", "tidings-hub", "--all-features", "--bench", name, "--"])
             .args(options)
             .envs(setup::nats_servers(workspace))
+            .env("TIDINGS", workspace.target.join("release").join("tidings")),
+    )
+}
+
+/// Builds the release binary, and runs a command of `benches/hub` against it.
+///
+/// # Errors
+/// If something does not build or run, or updates are lost.
+pub(crate) fn hub(workspace: &Workspace, command: &str, options: &[String]) -> Result<()> {
+    command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
+    command::run(
+        cargo()
+            .args(["run", "--release", "--locked", "--quiet", "--", command])
+            .args(options)
+            .current_dir(workspace.root.join("benches").join("hub"))
+            .env_remove("CARGO_TARGET_DIR")
             .env("TIDINGS", workspace.target.join("release").join("tidings")),
     )
 }

@@ -15,6 +15,9 @@ use crate::workspace::{NpmPackage, Workspace};
 pub(crate) enum Need {
     Git,
     Curl,
+    /// What the command's own tests start: openssl, Python, a clock that can be set, and what
+    /// reads systemd's units.
+    Surroundings,
     Chromium,
     Firefox,
     /// The built program, from the Python package that carries it, or compiled.
@@ -28,9 +31,10 @@ pub(crate) enum Need {
     Java,
 }
 
-const EVERYTHING: [Need; 8] = [
+const EVERYTHING: [Need; 9] = [
     Need::Git,
     Need::Curl,
+    Need::Surroundings,
     Need::Chromium,
     Need::Firefox,
     Need::CargoDeny,
@@ -159,6 +163,10 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
     let wanted = [
         (needs.contains(&Need::Git), has("git"), "git"),
         (needs.contains(&Need::Curl), has("curl"), "curl"),
+        (needs.contains(&Need::Surroundings), has("openssl"), "openssl"),
+        (needs.contains(&Need::Surroundings), has("python3"), "python3"),
+        (needs.contains(&Need::Surroundings), has("faketime"), "faketime"),
+        (needs.contains(&Need::Surroundings), has("systemd-analyze"), "systemd"),
         (needs.contains(&Need::Chromium), chromium().is_ok(), "chromium"),
         (needs.contains(&Need::Firefox), firefox().is_ok(), "firefox-esr"),
         (needs.contains(&Need::Packages), has("openssl"), "openssl"),

@@ -37,8 +37,11 @@ pub struct Limits {
     /// Bytes of a request's head: 431. By default 64 KiB, at least 8 KiB. New connections get it.
     pub head_bytes: usize,
     /// Time for a request's head, and between two requests of one connection, which is closed
-    /// then. By default 20 s. New connections get it.
+    /// then. An HTTP/2 connection has it until its first request, and then a minute without any.
+    /// By default 20 s. New connections get it.
     pub head_time: Duration,
+    /// Time for a request's body: 408. By default 30 s.
+    pub body_time: Duration,
     /// Different streams that the hub tells apart, counted per shard. A stream that would be one
     /// more begins, says when to come back, and ends. By default a million.
     pub feeds: usize,
@@ -71,6 +74,7 @@ impl Default for Limits {
             topic_bytes: TOPIC_BYTES_MAX,
             head_bytes: 64 << 10,
             head_time: Duration::from_secs(20),
+            body_time: Duration::from_secs(30),
             feeds: 1_000_000,
             window_bytes: None,
             stream_age: None,
@@ -311,8 +315,6 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(crate) const BACKLOG: i32 = 4096;
 /// Fields of a request's head: what hyper has room for without allocating.
 pub(crate) const HEAD_FIELDS: usize = 100;
-/// Time for a request's body.
-pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
 /// Bytes that a subscriber may send on its open stream, for no purpose, before it is closed.
 pub(crate) const STREAM_INPUT_BYTES: usize = 64 << 10;
 /// The reconnection time that every stream starts with, and how much is added at random so

@@ -739,6 +739,10 @@ pub(crate) struct BenchArgs {
     /// Believe any certificate
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Come back as browsers do when a stream ends, and repeat what was not taken: to see how a
+    /// restart of the hub goes
+    #[arg(long)]
+    pub(crate) reconnect: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

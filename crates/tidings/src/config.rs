@@ -107,6 +107,7 @@ struct LimitsFile {
     topic: Option<ByteSize>,
     head: Option<ByteSize>,
     head_time: Option<Time>,
+    body_time: Option<Time>,
     feeds: Option<usize>,
     window: Option<ByteSize>,
     trusted_proxies: Option<Vec<String>>,
@@ -147,6 +148,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// How large a body may be was said, and not left to the hub.
     pub(crate) is_body_said: bool,
+    /// The bound on streams is somebody's, and not what the system leaves room for.
+    pub(crate) streams_are_set: bool,
     /// The files of the certificate and of its key.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
     /// Over how long the streams end.
@@ -309,6 +312,7 @@ impl Config {
             is_configured,
             heartbeat,
             is_body_said: file.limits.body.is_some(),
+            streams_are_set: file.limits.streams.is_some(),
             limits: limits(&file.limits, file.streams.age_max)?,
             tls: tls(args.tls_cert.or(file.tls.cert), args.tls_key.or(file.tls.key))?,
             drain: args.drain.or(file.drain.map(|time| time.0)).unwrap_or_default(),
@@ -389,6 +393,9 @@ fn limits(file: &LimitsFile, age_max: Option<Time>) -> anyhow::Result<Limits> {
     limits.window_bytes = within("window", bytes(file.window), usize::MAX)?;
     if let Some(Time(time)) = file.head_time {
         limits.head_time = at_least("limits.head_time", time, Duration::from_secs(1))?;
+    }
+    if let Some(Time(time)) = file.body_time {
+        limits.body_time = at_least("limits.body_time", time, Duration::from_secs(1))?;
     }
     if let Some(Time(time)) = age_max.filter(|time| !time.0.is_zero()) {
         limits.stream_age = Some(at_least("streams.age_max", time, Duration::from_secs(10))?);
@@ -514,6 +521,7 @@ impl File {
                 topic: Some(ByteSize::b(0)),
                 head: Some(ByteSize::b(0)),
                 head_time: Some(Time(Duration::ZERO)),
+                body_time: Some(Time(Duration::ZERO)),
                 feeds: Some(0),
                 window: Some(ByteSize::b(0)),
                 trusted_proxies: Some(Vec::new()),
@@ -647,6 +655,34 @@ mod tests {
         assert_eq!(kept.bytes, 1 << 30);
         assert_eq!(kept.age, Duration::from_secs(24 * 3600));
         assert_eq!(file.limits.body.map(|size| size.as_u64()), Some(1 << 20));
+    }
+
+    #[test]
+    fn every_limit_of_a_file_is_the_hubs() {
+        let file = File::parse(
+            "[streams]\nage_max = \"1h\"\n[limits]\nstreams = 1\nstreams_per_address = 2\n\
+             streams_per_connection = 3\nstreams_per_second = 4\npublishes_per_second = 5\n\
+             body = \"6KiB\"\ntopics = 7\ntopic = \"8B\"\nhead = \"9KiB\"\nhead_time = \"10s\"\n\
+             body_time = \"11s\"\nfeeds = 12\nwindow = \"13MiB\"\ntrusted_proxies = [\"10.0.0.14\"]\n",
+        )
+        .unwrap();
+        let mut expected = Limits::default();
+        expected.streams = 1;
+        expected.streams_per_address = 2;
+        expected.streams_per_connection = 3;
+        expected.streams_per_second = 4;
+        expected.publishes_per_second = 5;
+        expected.body_bytes = 6 << 10;
+        expected.topics = 7;
+        expected.topic_bytes = 8;
+        expected.head_bytes = 9 << 10;
+        expected.head_time = Duration::from_secs(10);
+        expected.body_time = Duration::from_secs(11);
+        expected.feeds = 12;
+        expected.window_bytes = Some(13 << 20);
+        expected.stream_age = Some(Duration::from_secs(3600));
+        expected.trusted_proxies = vec!["10.0.0.14".parse().unwrap()];
+        assert_eq!(limits(&file.limits, file.streams.age_max).unwrap(), expected);
     }
 
     #[test]

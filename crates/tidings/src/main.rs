@@ -7,7 +7,8 @@ mod config;
 mod outcome;
 
 use clap::Parser;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -50,21 +51,24 @@ fn main() -> std::process::ExitCode {
 }
 
 fn start_log(global: &args::Global) -> anyhow::Result<()> {
-    let level = match global.verbose {
-        0 => tracing::Level::INFO,
-        1 => tracing::Level::DEBUG,
-        _ => tracing::Level::TRACE,
+    // Libraries have much to say of each frame and connection, in which ours would drown.
+    let levels = match global.verbose {
+        // Of NATS the hub itself says what matters.
+        0 => Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_target("async_nats", LevelFilter::ERROR),
+        1 => Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_target("tidings", LevelFilter::DEBUG),
+        _ => Targets::new().with_default(LevelFilter::TRACE),
     };
-    // What the client of NATS says matters where one looks for more than the hub says of it.
-    let of_client = if global.verbose == 0 { tracing::Level::ERROR } else { level };
-    let targets = Targets::new().with_default(level).with_target("async_nats", of_client);
-    let log = tracing_subscriber::fmt()
-        .with_max_level(level)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    let started = match global.log_format {
-        args::LogFormat::Text => log.with_target(false).finish().with(targets).try_init(),
-        args::LogFormat::Json => log.json().finish().with(targets).try_init(),
+    let log = match global.log_format {
+        args::LogFormat::Text => log.with_target(false).boxed(),
+        args::LogFormat::Json => log.json().boxed(),
     };
+    let started = tracing_subscriber::registry().with(log.with_filter(levels)).try_init();
     started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
 }

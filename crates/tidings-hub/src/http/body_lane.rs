@@ -26,6 +26,7 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 use tower_service::Service;
 
+use super::bad_head::{self, Watched};
 use super::gate::Peer;
 use super::movable::Movable;
 use super::subscribe::Stream;
@@ -70,20 +71,31 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Tas
             Box::pin(Rc::clone(&connection).answer(request, task.clone()))
         })
     };
-    let mut serving = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(connection.limits.head_time)
-            .max_buf_size(connection.limits.head_bytes)
-            .max_header_size(connection.limits.head_bytes)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    tokio::select! {
-        ended = serving.as_mut() => return note(ended),
-        () = closing.asked() => {}
+    let bad_head = Rc::new(Cell::new(None));
+    let stream = Watched::new(stream, Rc::clone(&bad_head));
+    let mut serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(connection.limits.head_time)
+        .max_buf_size(connection.limits.head_bytes)
+        .max_header_size(connection.limits.head_bytes)
+        .serve_connection(TokioIo::new(stream), service);
+    let ended = tokio::select! {
+        ended = &mut serving => Some(ended),
+        () = closing.asked() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            Pin::new(&mut serving).graceful_shutdown();
+            (&mut serving).await
+        }
+    };
+    note(ended);
+    if let Some(status) = bad_head.get() {
+        let stream = serving.into_parts().io.into_inner().into_inner();
+        // In a box, so that all the connections without it do not make room for it.
+        Box::pin(bad_head::refuse(stream, status, &connection.limits)).await;
     }
-    serving.as_mut().graceful_shutdown();
-    note(serving.await);
 }
 
 async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
@@ -120,7 +132,10 @@ async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
     }
     // Streams that are open go on. A peer that does not answer is noticed by the pings.
     serving.as_mut().graceful_shutdown();
-    note(serving.await);
+    tokio::select! {
+        ended = serving => note(ended),
+        () = connection.silent() => {}
+    }
 }
 
 /// Peers can make connections fail as they please, so this is no warning.
@@ -164,18 +179,33 @@ impl Connection {
         })
     }
 
-    /// Waits until nothing has been under way for [`HTTP2_IDLE_TIME`].
+    /// Waits until nothing has been under way for [`HTTP2_IDLE_TIME`]; the first request has to
+    /// come sooner.
     async fn idle(&self) {
+        let mut patience = self.limits.head_time;
         loop {
             // Registered before the check, so that no change is missed in between.
             let changed = self.changed.notified();
             if self.busy.get() > 0 {
+                patience = HTTP2_IDLE_TIME;
                 changed.await;
                 continue;
             }
             tokio::select! {
                 () = changed => {}
-                () = sleep(HTTP2_IDLE_TIME) => return,
+                () = sleep(patience) => return,
+            }
+        }
+    }
+
+    /// Waits until a peer that was told of the end has taken as long as a request's head may
+    /// take, and nothing is under way. One that never says hello, or never ends a request's
+    /// head, is not asked by the pings and would stay for ever.
+    async fn silent(&self) {
+        loop {
+            sleep(self.limits.head_time).await;
+            if self.busy.get() == 0 {
+                return;
             }
         }
     }

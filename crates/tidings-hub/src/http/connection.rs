@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tower_service::Service;
 
-use super::bad_head;
+use super::bad_head::{self, Watched};
 use super::gate::Peer;
 use super::subscribe::Stream;
 use crate::limits::Limits;
@@ -81,9 +81,8 @@ async fn requests(
         })
     });
     let io = Io {
-        stream: TokioIo::new(stream),
+        stream: TokioIo::new(Watched::new(stream, Rc::clone(&bad_head))),
         flushed: Rc::clone(&flushed),
-        bad_head: Rc::clone(&bad_head),
     };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -102,13 +101,13 @@ async fn requests(
     })
     .await;
     if let Some(status) = bad_head.get() {
-        let stream = connection.into_parts().io.stream.into_inner();
+        let stream = connection.into_parts().io.stream.into_inner().into_inner();
         // In a box, so that all the connections without it do not make room for it.
         Box::pin(bad_head::refuse(stream, status, limits)).await;
         return None;
     }
     let taken = taken.borrow_mut().take()?;
-    Some((connection.into_parts().io.stream.into_inner(), taken))
+    Some((connection.into_parts().io.stream.into_inner().into_inner(), taken))
 }
 
 /// Takes the stream out of a response, if there is one.
@@ -155,12 +154,10 @@ fn head(response: &Response<Body>, more: &[(HeaderName, &str)]) -> Vec<u8> {
     head
 }
 
-/// The socket under hyper, which remembers whether hyper still has something to write, and
-/// takes the bare status that it answers a bad head with for [`bad_head`].
+/// The socket under hyper, which remembers whether hyper still has something to write.
 struct Io {
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<Watched<TcpStream>>,
     flushed: Rc<Cell<bool>>,
-    bad_head: Rc<Cell<Option<StatusCode>>>,
 }
 
 impl Io {
@@ -186,10 +183,6 @@ impl Write for Io {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(status) = bad_head::status_of(bytes) {
-            self.bad_head.set(Some(status));
-            return Poll::Ready(Ok(bytes.len()));
-        }
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note(polled)
     }
@@ -199,12 +192,6 @@ impl Write for Io {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let [piece] = pieces
-            && let Some(status) = bad_head::status_of(piece)
-        {
-            self.bad_head.set(Some(status));
-            return Poll::Ready(Ok(piece.len()));
-        }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         self.note(polled)
     }
@@ -233,7 +220,6 @@ mod tests {
 
     use super::*;
     use crate::http::routes;
-    use crate::limits::BODY_TIME;
     use crate::{Access, Hub};
 
     /// Sends `request`, then one byte every seven seconds if `trickle`, and checks after what
@@ -294,7 +280,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_is_answered_and_ends_the_connection() {
-        check(HALF_A_BODY, false, BODY_TIME, "HTTP/1.1 408").await;
-        check(HALF_A_BODY, true, BODY_TIME, "HTTP/1.1 408").await;
+        check(HALF_A_BODY, false, Limits::default().body_time, "HTTP/1.1 408").await;
+        check(HALF_A_BODY, true, Limits::default().body_time, "HTTP/1.1 408").await;
     }
 }

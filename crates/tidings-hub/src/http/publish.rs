@@ -22,7 +22,7 @@ use super::refusal::Refusal;
 use crate::access::{Dialect, Role};
 use crate::hub::{Hub, PublishError};
 use crate::journal::{AppendError, Appended, IdempotencyKey};
-use crate::limits::{BATCH_UPDATES_MAX, BODY_TIME};
+use crate::limits::BATCH_UPDATES_MAX;
 use crate::metrics::Refusal as Reason;
 use crate::update::Update;
 
@@ -90,8 +90,9 @@ impl Format {
 /// Takes an update, or several that are taken all or none.
 pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Response {
     let format = Format::of(&request);
+    let trace = trace_parent(request.headers());
     let answer = match &format {
-        Ok(format) => take(&hub, *format, request).await,
+        Ok(format) => take(&hub, *format, request, trace.as_deref()).await,
         Err(refusal) => Err(refusal.clone()),
     };
     let format = format.unwrap_or(Format::Form);
@@ -112,12 +113,17 @@ pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Respons
                 _ => Reason::Invalid,
             };
             hub.metrics().publish_refused(reason);
-            format.refuse(refusal)
+            format.refuse(refusal.of_trace(trace))
         }
     }
 }
 
-async fn take(hub: &Hub, format: Format, request: Request) -> Result<Appended, Refusal> {
+async fn take(
+    hub: &Hub,
+    format: Format,
+    request: Request,
+    trace: Option<&str>,
+) -> Result<Appended, Refusal> {
     let (parts, body) = request.into_parts();
     let query = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
     let asking = Asking::new(hub, &parts, &query);
@@ -134,15 +140,15 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Appended, R
             asking.forbidden("the token does not let its holder publish")
         });
     }
-    let max = hub.limits().body_bytes;
+    let limits = hub.limits();
+    let max = limits.body_bytes;
     // Who waits for leave to send a body that is too large is told before it does.
     let waits = parts.headers.contains_key(header::EXPECT);
     if waits && body.size_hint().lower() > max as u64 {
         return Err(too_large(max));
     }
     let key = idempotency_key(&parts.headers)?;
-    let trace = trace_parent(&parts.headers);
-    let body = read_body(body, max).await?;
+    let body = read_body(body, max, limits.body_time).await?;
     let updates = format.updates(&body)?;
     check_grants(&asking, &visitor, &updates, format, &body)?;
     let key = key.map(|key| IdempotencyKey::new(&key, &body)).transpose();
@@ -153,7 +159,6 @@ async fn take(hub: &Hub, format: Format, request: Request) -> Result<Appended, R
     hub.metrics().publish_ack.observe(begun.elapsed().as_secs_f64());
     if let Some(first) = appended.ids.first() {
         let (count, repeated) = (appended.ids.len(), appended.repeated);
-        let trace = trace.as_deref();
         tracing::debug!(id = first.as_str(), count, repeated, trace, "updates taken");
     }
     Ok(appended)
@@ -226,14 +231,14 @@ fn trace_parent(headers: &HeaderMap) -> Option<String> {
     is_one.then(|| value.to_owned())
 }
 
-async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {
+async fn read_body(body: Body, max: usize, time: Duration) -> Result<Bytes, Refusal> {
     let too_slow = |_| {
         Refusal::new(
             StatusCode::REQUEST_TIMEOUT,
-            format!("the body did not come within {} s", BODY_TIME.as_secs()),
+            format!("the body did not come within {} s", time.as_secs_f32()),
         )
     };
-    let whole = tokio::time::timeout(BODY_TIME, Limited::new(body, max).collect());
+    let whole = tokio::time::timeout(time, Limited::new(body, max).collect());
     match whole.await.map_err(too_slow)? {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large(max)),

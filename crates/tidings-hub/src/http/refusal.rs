@@ -9,13 +9,14 @@ use serde_json::json;
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
-    detail: String,
+    detail: Box<str>,
     header: Option<(header::HeaderName, HeaderValue)>,
+    trace: Option<Box<str>>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), header: None }
+        Self { status, detail: detail.into().into_boxed_str(), header: None, trace: None }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -35,8 +36,27 @@ impl Refusal {
         self
     }
 
+    /// Names the trace that the request is part of, for the log.
+    #[must_use]
+    pub(super) fn of_trace(mut self, trace: Option<String>) -> Self {
+        self.trace = trace.map(String::into_boxed_str);
+        self
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// What was wrong, for the log: without what it quotes of the request, which may be a
+    /// payload.
+    fn unquoted(&self) -> String {
+        let is_quote = |c: char| matches!(c, '"' | '`');
+        match (self.detail.find(is_quote), self.detail.rfind(is_quote)) {
+            (Some(first), Some(last)) if first < last => {
+                format!("{}…{}", &self.detail[..first], &self.detail[last + 1..])
+            }
+            _ => self.detail.to_string(),
+        }
     }
 
     /// As problem details.
@@ -52,12 +72,8 @@ impl Refusal {
     }
 
     fn respond(self, content_type: &'static str, body: String) -> Response {
-        // What is said to whoever asked has nothing in it that is secret.
-        tracing::debug!(
-            status = self.status.as_u16(),
-            reason = self.detail,
-            "a request was refused"
-        );
+        let (status, reason, trace) = (self.status.as_u16(), self.unquoted(), &self.trace);
+        tracing::debug!(status, reason, trace, "a request was refused");
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -74,5 +90,26 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = format!("{}\n", self.detail);
         self.respond("text/plain; charset=utf-8", body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(detail: &str, logged: &str) {
+        assert_eq!(Refusal::bad_request(detail).unquoted(), logged);
+    }
+
+    #[test]
+    fn what_a_refusal_quotes_is_not_logged() {
+        check("the body is too large", "the body is too large");
+        check(r#"retry is "a secret"; it has to be a number"#, "retry is …; it has to be a number");
+        check(
+            r#"invalid type: string "a \"secret\"", expected"#,
+            "invalid type: string …, expected",
+        );
+        check("unknown field `a`secret`, expected `topics` at line 1", "unknown field … at line 1");
+        check("one \" alone", "one \" alone");
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tidings_hub::{Access, Limits};
+use tidings_hub::{Access, Limits, MemoryJournal, Retention};
 
-use crate::client::{HUB, Request, Seen};
-use crate::server::{Lane, Server, on_both_lanes, open};
+use crate::client::{Body, HUB, Request, Seen};
+use crate::server::{Lane, Server, on_both_lanes, open, runtime};
 
 fn limited(change: impl Fn(&mut Limits)) -> tidings_hub::HubBuilder {
     let mut limits = Limits::default();
@@ -205,4 +205,163 @@ fn limits_and_access_change_while_streams_go_on() {
         server.tell("a", "x").await;
         assert_eq!(stream.event().await.data, "x");
     });
+}
+
+#[test]
+fn a_body_is_no_larger_than_it_may_be() {
+    on_both_lanes(
+        || limited(|limits| limits.body_bytes = 1000),
+        async |server| {
+            let form = |length: usize| {
+                let form = "topic=a&data=".to_owned();
+                let filling = "x".repeat(length - form.len());
+                Request::form(&(form + &filling))
+            };
+            let answer = server.ask(form(1001)).await;
+            assert_eq!(answer.status(), 413);
+            assert!(answer.text().contains("1000 bytes"), "{}", answer.text());
+            assert_eq!(server.ask(form(1000)).await.status(), 200);
+            assert_eq!(server.metric("tidings_updates_total").await, 1.0);
+        },
+    );
+}
+
+#[test]
+fn a_head_is_no_larger_than_it_may_be() {
+    on_both_lanes(
+        || limited(|limits| limits.head_bytes = 8 << 10),
+        async |server| {
+            if server.lane == Lane::Body {
+                // The service's server reads the heads.
+                return;
+            }
+            let with = |bytes: usize| Request::get("/healthz").header("x-long", "x".repeat(bytes));
+            assert_eq!(server.ask(with(7000)).await.status(), 200);
+            let mut connection = server.connect().await;
+            connection.send(&with(9000)).await;
+            if server.speaks_http_1() {
+                let answer = connection.answer(Body::Whole).await;
+                assert_eq!(answer.status(), 431);
+                assert!(answer.text().contains("at most 8192 bytes"), "{}", answer.text());
+            } else {
+                // The client of HTTP/2 is told so by the connection's settings.
+                let head = connection.try_head().await;
+                assert!(head.is_none_or(|head| head.status == 431));
+            }
+            assert_eq!(server.get("/healthz").await.status(), 200);
+        },
+    );
+}
+
+/// A time that is short, and long enough for who does what it should on a busy machine.
+const SHORT: Duration = Duration::from_millis(700);
+
+#[test]
+fn a_head_that_takes_too_long_ends_its_connection_and_no_other() {
+    on_both_lanes(
+        || limited(|limits| limits.head_time = SHORT),
+        async |server| {
+            if server.lane == Lane::Body {
+                return;
+            }
+            let mut stream = server.subscribe("topic=a").await;
+            if server.speaks_http_1() {
+                for half in ["", "GET /healthz HTTP/1.1\r\nhost: local"] {
+                    let mut connection = server.connect().await;
+                    connection.write(half.as_bytes()).await;
+                    assert!(connection.rest().await.0.is_empty(), "nothing was asked");
+                }
+            }
+            // Between two requests it is the same, but for HTTP/2, where it is longer.
+            let mut connection = server.connect().await;
+            assert_eq!(connection.ask(&Request::get("/healthz")).await.status(), 200);
+            if server.speaks_http_1() {
+                assert!(connection.rest().await.0.is_empty(), "nothing more was asked");
+            }
+            server.tell("a", "x").await;
+            assert_eq!(stream.event().await.data, "x", "a stream is no head");
+        },
+    );
+}
+
+#[test]
+fn a_body_that_takes_too_long_is_answered_and_hurts_no_other() {
+    on_both_lanes(
+        || limited(|limits| limits.body_time = SHORT),
+        async |server| {
+            let mut stream = server.subscribe("topic=a").await;
+            let mut slow = server.connect().await;
+            slow.write(
+                format!(
+                    "POST {HUB} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500\r\n\
+                     content-type: application/x-www-form-urlencoded\r\n\r\ntopic=a"
+                )
+                .as_bytes(),
+            )
+            .await;
+            let answer = slow.answer(Body::Whole).await;
+            assert_eq!(answer.status(), 408);
+            assert!(answer.text().contains("within 0.7 s"), "{}", answer.text());
+            server.tell("a", "x").await;
+            assert_eq!(stream.event().await.data, "x");
+            assert_eq!(server.metric("tidings_updates_total").await, 1.0);
+        },
+    );
+}
+
+#[test]
+fn a_reader_that_is_behind_is_served_from_the_window_as_far_as_that_reaches() {
+    // Further apart than what the kernel holds for who does not read; the journal keeps less.
+    const BEHIND: usize = 11;
+    let large = "x".repeat(500_000);
+    let build = |window| {
+        move || {
+            let kept = Retention { count: 2, ..Retention::default() };
+            let builder = limited(|limits| limits.window_bytes = Some(window)).shards(1);
+            builder.journal(MemoryJournal::new(kept))
+        }
+    };
+    let whole_after = async |server: &Server| {
+        let mut stalled = server.subscribe("topic=a").await;
+        let mut quick = server.subscribe("topic=a").await;
+        for _ in 0..BEHIND {
+            server.publish(&format!("topic=a&data={large}")).await;
+            assert_eq!(quick.event().await.data.len(), large.len());
+        }
+        let mut had = 0;
+        while had < BEHIND {
+            match stalled.next().await {
+                Seen::Comment | Seen::Retry(_) => {}
+                Seen::Event(event) if event.data == large => had += 1,
+                // A notice of what is gone, or the end where the rest of an event is.
+                _ => return false,
+            }
+        }
+        true
+    };
+    on_both_lanes(build(64 << 10), async |server| assert!(!whole_after(server).await));
+    runtime().block_on(async {
+        let server = Server::start(Lane::Direct, build(64 << 20)()).await;
+        assert!(whole_after(&server).await);
+        server.hub.stop().await;
+    });
+}
+
+#[test]
+fn streams_are_no_more_in_all_than_they_may_be() {
+    on_both_lanes(
+        || limited(|limits| limits.streams = 2),
+        async |server| {
+            let first = server.subscribe("topic=a").await;
+            let _second = server.open(Request::get("/sse")).await;
+            is_turned_away(server, Request::get(&format!("{HUB}?topic=a"))).await;
+            let limit = "tidings_streams_turned_away_total{limit=\"streams\"}";
+            assert_eq!(server.metric(limit).await, 1.0);
+            drop(first);
+            server.streams_become(1).await;
+            let mut again = server.subscribe("topic=a").await;
+            server.tell("a", "x").await;
+            assert_eq!(again.event().await.data, "x");
+        },
+    );
 }

@@ -1,5 +1,8 @@
 //! TLS and HTTP/2, as far as they are more than another way in.
 
+use std::io::Write as _;
+use std::pin::pin;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
@@ -7,10 +10,11 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tidings_hub::{HubBuilder, Limits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::client::{HUB, Seen};
+use crate::client::{Body, HUB, Seen};
 use crate::server::{Lane, Server, open, runtime};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -315,5 +319,193 @@ fn floods_of_frames_end_their_own_connection_at_most() {
             server.tell("a", what).await;
             assert_eq!(others.event().await.data, what);
         }
+    });
+}
+
+fn with_limits(change: impl FnOnce(&mut Limits)) -> HubBuilder {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    open().limits(limits)
+}
+
+#[test]
+fn a_connection_has_no_more_streams_than_it_may_and_who_wants_more_waits() {
+    runtime().block_on(async {
+        let builder = with_limits(|limits| limits.streams_per_connection = 3);
+        let server = Server::start(Lane::Http2, builder).await;
+        let connection = Multiplexed::open(&server).await;
+        let path = format!("{HUB}?topic=a");
+        // The first answer comes after the connection's settings, which name the bound.
+        assert_eq!(connection.ask("GET", "/healthz", "").await.status(), 200);
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            streams.push(connection.ask("GET", &path, "").await);
+        }
+        let mut fourth = pin!(connection.ask("GET", &path, ""));
+        // Another connection has room of its own, and time passes for the fourth meanwhile.
+        let other = Multiplexed::open(&server).await;
+        tokio::select! {
+            _ = &mut fourth => panic!("there was room for a fourth stream"),
+            answer = other.ask("POST", HUB, "topic=a&data=1") => assert_eq!(answer.status(), 200),
+        }
+        assert_eq!(server.hub.subscribers(), 3);
+        drop(streams.pop());
+        let mut fourth = fourth.await;
+        other.ask("POST", HUB, "topic=a&data=2").await;
+        let mut seen = String::new();
+        while !seen.contains("data: 2") {
+            seen += &frame(&mut fourth).await.expect("the event comes");
+        }
+        server.hub.stop().await;
+    });
+}
+
+#[test]
+fn a_peer_of_http_2_that_asks_for_nothing_loses_its_connection() {
+    runtime().block_on(async {
+        let builder = with_limits(|limits| limits.head_time = Duration::from_millis(300));
+        let server = Server::start(Lane::Http2, builder).await;
+        let mut others = server.subscribe("topic=a").await;
+        let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), raw(4, 0, 0, &[])].concat();
+        let head = b"\x82\x87\x04\x08/healthz\x41\x09localhost";
+        // A request's head that does not end: PING may not stand in between, so none is answered.
+        let half_a_head = [&preface[..], &raw(1, 1, 1, head)].concat();
+        for (what, bytes) in [
+            ("nothing", &[][..]),
+            ("half a preface", &preface[..10]),
+            ("a preface", &preface),
+            ("half a head", &half_a_head),
+        ] {
+            let mut stream = server.secure.connect(server.address, "h2").await;
+            stream.write_all(bytes).await.expect("the hub reads");
+            stream.flush().await.expect("the hub reads");
+            let mut seen = Vec::new();
+            let read = stream.read_to_end(&mut seen);
+            // Ended or cut, as long as it is over.
+            let ended = tokio::time::timeout(PATIENCE, read).await;
+            assert!(ended.is_ok(), "{what} was enough to stay");
+        }
+        server.tell("a", "x").await;
+        assert_eq!(others.event().await.data, "x");
+        server.hub.stop().await;
+    });
+}
+
+#[test]
+fn a_head_that_is_none_is_refused_in_words_inside_tls_too() {
+    runtime().block_on(async {
+        let server = Server::start(Lane::Tls, open()).await;
+        let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(70_000));
+        for (bytes, status, words) in [
+            (&b"hello\r\n\r\n"[..], 400, "this is no request in HTTP/1.0 or HTTP/1.1"),
+            (&[0; 100], 400, "this is no request"),
+            (long.as_bytes(), 431, "at most 65536 bytes and 100 header fields"),
+        ] {
+            let mut connection = server.connect().await;
+            connection.write(bytes).await;
+            let answer = connection.answer(Body::Whole).await;
+            assert_eq!(answer.status(), status);
+            assert!(answer.text().contains(words), "{}", answer.text());
+            assert!(connection.rest().await.0.is_empty(), "the connection is closed");
+        }
+        assert_eq!(server.get("/healthz").await.status(), 200);
+        server.hub.stop().await;
+    });
+}
+
+#[test]
+fn noise_inside_tls_ends_its_own_connection() {
+    for lane in [Lane::Tls, Lane::Http2] {
+        runtime().block_on(async {
+            let server = Server::start(lane, open()).await;
+            let mut others = server.subscribe("topic=a").await;
+            let protocol = if lane == Lane::Tls { "http/1.1" } else { "h2" };
+            for noise in [
+                // A record of application data that nobody has encrypted.
+                [&[0x17, 3, 3, 0, 100][..], &[0x5a; 100]].concat(),
+                // A handshake in the midst of it, as for a renegotiation, and not encrypted either.
+                [&[0x16, 3, 3, 0, 100, 1, 0, 0, 96][..], &[0x5a; 96]].concat(),
+                // A record that is longer than records are.
+                vec![0x17, 3, 3, 0xff, 0xff, 0],
+                b"not even a record".repeat(1000),
+            ] {
+                let stream = server.secure.connect(server.address, protocol).await;
+                let (mut socket, _) = stream.into_inner();
+                // The hub may have hung up in the middle of it.
+                let _ = socket.write_all(&noise).await;
+                let mut seen = Vec::new();
+                let read = socket.read_to_end(&mut seen);
+                let _ = tokio::time::timeout(PATIENCE, read).await.expect("it ends");
+            }
+            server.tell("a", "x").await;
+            assert_eq!(others.event().await.data, "x");
+            server.hub.stop().await;
+        });
+    }
+}
+
+/// What `openssl s_client` says that shakes hands with the hub and is told this, to the end,
+/// which is the hub's to make.
+async fn openssl(server: &Server, flags: &[&str], input: &'static [u8]) -> String {
+    let mut client = Command::new("timeout")
+        .args(["20", "openssl", "s_client", "-connect", &server.address.to_string()])
+        .args(flags)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl is installed");
+    let output = tokio::task::spawn_blocking(move || {
+        let mut stdin = client.stdin.take().expect("it is piped");
+        stdin.write_all(input).expect("it reads");
+        let output = client.wait_with_output();
+        drop(stdin);
+        output.expect("it can be waited for")
+    });
+    let output = output.await.expect("no panic");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn a_renegotiation_is_refused_and_hurts_no_other() {
+    runtime().block_on(async {
+        let server = Server::start(Lane::Tls, open()).await;
+        let mut others = server.subscribe("topic=a").await;
+        // `R` at the beginning of a line asks for one.
+        let said = openssl(&server, &["-tls1_2", "-alpn", "http/1.1"], b"R\n").await;
+        assert!(said.contains("RENEGOTIATING"), "{said}");
+        assert!(said.contains("no renegotiation"), "{said}");
+        server.tell("a", "x").await;
+        assert_eq!(others.event().await.data, "x");
+        server.hub.stop().await;
+    });
+}
+
+#[test]
+fn a_stream_that_is_reset_after_it_was_open_for_long_takes_nothing_with_it() {
+    on_http_2(async |server| {
+        let connection = Multiplexed::open(server).await;
+        let path = format!("{HUB}?topic=a");
+        let mut long = connection.ask("GET", &path, "").await;
+        let mut stays = connection.ask("GET", &path, "").await;
+        for number in 0..300 {
+            server.tell("a", &format!("{number};")).await;
+        }
+        for stream in [&mut long, &mut stays] {
+            let mut seen = String::new();
+            while !seen.contains("data: 299;") {
+                seen += &frame(stream).await.expect("the events come");
+            }
+        }
+        // Reset while an event is under way, with more to come than its window takes.
+        server.tell("a", &"x".repeat(300_000)).await;
+        drop(long);
+        server.streams_become(1).await;
+        server.tell("a", "after").await;
+        let mut seen = String::new();
+        while !seen.contains("data: after") {
+            seen += &frame(&mut stays).await.expect("the event comes");
+        }
+        assert_eq!(connection.ask("GET", "/healthz", "").await.status(), 200);
     });
 }

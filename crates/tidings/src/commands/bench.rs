@@ -1,5 +1,7 @@
 //! `tidings bench`: many subscribers, many updates, and what became of them.
 
+mod away;
+
 use std::cell::RefCell;
 use std::io::IsTerminal as _;
 use std::rc::Rc;
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
 use tidings_sse::decode::{Decoder, Item, Limits};
 use tokio::sync::Semaphore;
@@ -15,6 +18,7 @@ use tokio::task::{JoinSet, LocalSet};
 use super::{headers, hub};
 use crate::args::{BenchArgs, Global};
 use crate::outcome::{Ended, Outcome};
+use away::Away;
 
 /// Streams that are being opened at one time.
 const OPENING: usize = 64;
@@ -22,6 +26,12 @@ const OPENING: usize = 64;
 const PUBLISHING: usize = 16;
 /// How long nothing may come before what is missing counts as lost.
 const SILENCE: Duration = Duration::from_secs(5);
+/// The same where streams come back: a hub that restarts takes its time.
+const SILENCE_AWAY: Duration = Duration::from_secs(60);
+/// When a browser comes back that was not told.
+const RETRY: Duration = Duration::from_secs(3);
+/// How long it takes until a publish that was not taken is repeated.
+const REPEAT: Duration = Duration::from_millis(200);
 /// How often the progress is told.
 const PROGRESS: Duration = Duration::from_secs(1);
 
@@ -37,6 +47,9 @@ struct Seen {
     duplicates: u64,
     disordered: u64,
     ended: u64,
+    /// Reads in which events came.
+    reads: u64,
+    away: Away,
     last: Instant,
     /// The place of each update, in the order in which the first stream that had it had it.
     places: Vec<Option<u32>>,
@@ -66,6 +79,8 @@ async fn measure(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
         duplicates: 0,
         disordered: 0,
         ended: 0,
+        reads: 0,
+        away: Away::default(),
         last: Instant::now(),
         places: vec![None; args.messages as usize],
         next_place: 0,
@@ -84,6 +99,7 @@ async fn measure(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
     let mut progress = tokio::time::interval(PROGRESS);
     progress.tick().await;
     seen.borrow_mut().last = Instant::now();
+    let silence = if args.reconnect { SILENCE_AWAY } else { SILENCE };
     loop {
         tokio::select! {
             published = &mut publishing, if !is_published => {
@@ -95,9 +111,13 @@ async fn measure(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
                 let seen = seen.borrow();
                 if std::io::stderr().is_terminal() {
                     let part = 100.0 * seen.delivered as f64 / expected as f64;
-                    eprintln!("{} deliveries, {part:.1} %", seen.delivered);
+                    let away = match seen.away.count() {
+                        0 => String::new(),
+                        count => format!(", {count} streams are away"),
+                    };
+                    eprintln!("{} deliveries, {part:.1} %{away}", seen.delivered);
                 }
-                if is_published && (seen.delivered >= expected || seen.last.elapsed() > SILENCE) {
+                if is_published && (seen.delivered >= expected || seen.last.elapsed() > silence) {
                     break;
                 }
             }
@@ -135,6 +155,20 @@ fn client(args: &BenchArgs, global: &Global) -> anyhow::Result<Client> {
     builder.build().context("the HTTP client cannot be made")
 }
 
+/// One of the streams that are read.
+struct Stream {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    timeout: Duration,
+    reconnect: bool,
+    messages: u32,
+    seen: Rc<RefCell<Seen>>,
+    /// Where it goes on from, and when, once it has ended.
+    last_event_id: Option<HeaderValue>,
+    retry: Duration,
+}
+
 /// Opens the streams, and reads each in a task of its own.
 async fn open(
     args: &BenchArgs,
@@ -145,6 +179,10 @@ async fn open(
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut subscription = url.clone();
     subscription.query_pairs_mut().append_pair("topic", topic);
+    if args.reconnect {
+        // A cursor from the beginning: who has none yet when the hub goes comes back without.
+        subscription.query_pairs_mut().append_pair("tidings", "notices");
+    }
     let headers = headers::read_with_token(global)?;
     let per_client = if args.http2 { args.streams_per_connection } else { u32::MAX };
     let mut opening = JoinSet::new();
@@ -155,20 +193,31 @@ async fn open(
             Some(client) if number % per_client != 0 => Client::clone(client),
             _ => shared.insert(client(args, global)?).clone(),
         };
-        let request = client.get(subscription.clone()).headers(headers.clone());
+        let stream = Stream {
+            client,
+            url: subscription.clone(),
+            headers: headers.clone(),
+            timeout: global.timeout,
+            reconnect: args.reconnect,
+            messages: args.messages,
+            seen: Rc::clone(seen),
+            last_event_id: None,
+            retry: RETRY,
+        };
         if opening.len() >= OPENING
             && let Some(opened) = opening.join_next().await
         {
-            streams.spawn_local(read(opened??, args.messages, Rc::clone(seen)));
+            let (stream, response): (Stream, Response) = opened??;
+            streams.spawn_local(stream.read(response));
         }
-        let timeout = global.timeout;
         opening.spawn_local(async move {
-            let response = tokio::time::timeout(timeout, request.send()).await;
-            accepted(response.context("a stream did not open in time")??).await
+            let response = stream.ask().await?;
+            anyhow::Ok((stream, response))
         });
     }
     while let Some(opened) = opening.join_next().await {
-        streams.spawn_local(read(opened??, args.messages, Rc::clone(seen)));
+        let (stream, response) = opened??;
+        streams.spawn_local(stream.read(response));
     }
     Ok(streams)
 }
@@ -183,42 +232,102 @@ async fn accepted(response: Response) -> anyhow::Result<Response> {
     Err(Ended::refused(format!("the hub refused ({status}): {}", words.trim())))
 }
 
-/// Reads a stream to its end.
-async fn read(
-    mut response: Response,
-    messages: u32,
-    seen: Rc<RefCell<Seen>>,
-) -> anyhow::Result<()> {
-    let mut decoder = Decoder::new(Limits::default());
-    let mut had = vec![0_u64; messages.div_ceil(64) as usize];
-    let mut newest = None;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        let now = SystemTime::now();
-        decoder.push(&chunk);
-        let mut seen = seen.borrow_mut();
-        while let Some(item) = decoder.next() {
-            let Item::Event(event) = item else { continue };
-            let Some((number, sent)) = stamp(event.data()) else { continue };
-            let (word, bit) = (number as usize / 64, 1 << (number % 64));
-            let Some(word) = had.get_mut(word) else { continue };
-            if *word & bit != 0 {
-                seen.duplicates += 1;
-                continue;
+impl Stream {
+    async fn ask(&self) -> anyhow::Result<Response> {
+        let mut request = self.client.get(self.url.clone()).headers(self.headers.clone());
+        if let Some(id) = &self.last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        let response = tokio::time::timeout(self.timeout, request.send()).await;
+        accepted(response.context("a stream did not open in time")??).await
+    }
+
+    /// Reads to the end, and comes back if that was asked for.
+    async fn read(mut self, mut response: Response) -> anyhow::Result<()> {
+        let mut had = Had::new(self.messages);
+        loop {
+            self.read_one(response, &mut had).await;
+            self.seen.borrow_mut().ended += 1;
+            if !self.reconnect {
+                return Ok(());
             }
-            *word |= bit;
-            let place = seen.place(number);
-            if place < newest {
-                seen.disordered += 1;
-            }
-            newest = newest.max(place);
-            let latency = now.duration_since(sent).unwrap_or_default();
-            seen.latency.saturating_record(latency.as_micros().max(1) as u64);
-            seen.delivered += 1;
-            seen.last = Instant::now();
+            self.seen.borrow_mut().away.left(Instant::now());
+            response = loop {
+                tokio::time::sleep(self.retry).await;
+                match self.ask().await {
+                    Ok(response) => break response,
+                    // As where nobody listens: a browser tries again after the same time.
+                    Err(_) => self.seen.borrow_mut().away.refused(),
+                }
+            };
+            self.seen.borrow_mut().away.back(Instant::now());
         }
     }
-    seen.borrow_mut().ended += 1;
-    Ok(())
+
+    async fn read_one(&mut self, mut response: Response, had: &mut Had) {
+        let mut decoder = Decoder::new(Limits::default());
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let now = SystemTime::now();
+            decoder.push(&chunk);
+            let mut seen = self.seen.borrow_mut();
+            let before = seen.delivered;
+            while let Some(item) = decoder.next() {
+                let event = match item {
+                    Item::Event(event) => event,
+                    Item::Retry(time) => {
+                        self.retry = time;
+                        continue;
+                    }
+                    _ => continue,
+                };
+                if self.reconnect {
+                    self.last_event_id = HeaderValue::from_str(event.last_event_id()).ok();
+                    self.retry = event.retry().unwrap_or(self.retry);
+                }
+                let Some((number, sent)) = stamp(event.data()) else { continue };
+                match had.take(number) {
+                    Some(true) => {}
+                    Some(false) => {
+                        seen.duplicates += 1;
+                        continue;
+                    }
+                    None => continue,
+                }
+                let place = seen.place(number);
+                if place < had.newest {
+                    seen.disordered += 1;
+                }
+                had.newest = had.newest.max(place);
+                let latency = now.duration_since(sent).unwrap_or_default();
+                seen.latency.saturating_record(latency.as_micros().max(1) as u64);
+                seen.delivered += 1;
+                seen.last = Instant::now();
+            }
+            seen.reads += u64::from(seen.delivered > before);
+        }
+    }
+}
+
+/// What one stream has had.
+struct Had {
+    numbers: Vec<u64>,
+    /// The latest place.
+    newest: Option<u32>,
+}
+
+impl Had {
+    fn new(messages: u32) -> Self {
+        Self { numbers: vec![0; messages.div_ceil(64) as usize], newest: None }
+    }
+
+    /// Whether this is new; `None` if there is no such number.
+    fn take(&mut self, number: u32) -> Option<bool> {
+        let (word, bit) = (number as usize / 64, 1 << (number % 64));
+        let word = self.numbers.get_mut(word)?;
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        Some(is_new)
+    }
 }
 
 /// An update's data: its number and when it was sent, and filling.
@@ -252,11 +361,16 @@ async fn publish(
         }
         let turn = std::sync::Arc::clone(&turns).acquire_owned().await?;
         let form = [("topic", topic.to_owned()), ("data", data(number, args.size))];
-        let request = client.post(url.clone()).headers(headers.clone()).form(&form);
+        let mut request = client.post(url.clone()).headers(headers.clone()).form(&form);
+        if args.reconnect {
+            let key = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+            request = request.header("idempotency-key", key);
+        }
+        let reconnect = args.reconnect;
         answers.spawn_local(async move {
-            let answer = accepted(request.send().await?).await;
+            let answer = taken(request, reconnect).await;
             drop(turn);
-            answer.map(drop)
+            answer
         });
         while let Some(answer) = answers.try_join_next() {
             answer??;
@@ -266,6 +380,23 @@ async fn publish(
         answer??;
     }
     Ok(())
+}
+
+/// Publishes, and where it is to be repeated until it is taken, does so, under one key.
+async fn taken(request: reqwest::RequestBuilder, repeat: bool) -> anyhow::Result<()> {
+    loop {
+        let again = request.try_clone().filter(|_| repeat);
+        let Some(again) = again else {
+            return accepted(request.send().await?).await.map(drop);
+        };
+        match again.send().await {
+            Ok(answer) if !answer.status().is_server_error() => {
+                return accepted(answer).await.map(drop);
+            }
+            // It is going, or not there yet.
+            _ => tokio::time::sleep(REPEAT).await,
+        }
+    }
 }
 
 fn report(
@@ -279,8 +410,9 @@ fn report(
     let per_second = seen.delivered as f64 / busy.as_secs_f64().max(1e-6);
     let milliseconds = |quantile| seen.latency.value_at_quantile(quantile) as f64 / 1000.0;
     let quantiles = [0.5, 0.9, 0.99, 0.999, 1.0].map(milliseconds);
+    let per_read = seen.delivered as f64 / seen.reads.max(1) as f64;
     if args.json {
-        let result = serde_json::json!({
+        let mut result = serde_json::json!({
             "subscribers": args.subscribers,
             "messages": args.messages,
             "bytes": args.size,
@@ -288,6 +420,7 @@ fn report(
             "delivered_in_seconds": busy.as_secs_f64(),
             "deliveries": seen.delivered,
             "deliveries_per_second": per_second,
+            "events_per_read": per_read,
             "lost": lost,
             "duplicates": seen.duplicates,
             "out_of_order": seen.disordered,
@@ -297,6 +430,9 @@ fn report(
                 "p99.9": quantiles[3], "max": quantiles[4],
             },
         });
+        if args.reconnect {
+            result["reconnecting"] = seen.away.json();
+        }
         println!("{result}");
     } else {
         let [p50, p90, p99, p999, max] = quantiles;
@@ -304,10 +440,14 @@ fn report(
         println!(
             "latency       p50 {p50:.2} ms, p90 {p90:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms, max {max:.2} ms"
         );
+        println!("coalescing    {per_read:.1} events in each read");
         println!("lost          {lost}");
         println!("twice         {}", seen.duplicates);
         println!("out of order  {}", seen.disordered);
         println!("ended         {} streams ended before the time", seen.ended);
+        if args.reconnect {
+            println!("came back     {}", seen.away);
+        }
     }
     Ok(if lost > 0 { Outcome::EventsLost } else { Outcome::Done })
 }

@@ -2,6 +2,7 @@
 
 mod greet;
 pub(crate) mod listen;
+mod memory;
 #[cfg(feature = "nats")]
 mod nats;
 pub(crate) mod openness;
@@ -39,6 +40,8 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
              leaves none for streams; raise the limit (ulimit -n)"
         );
     }
+    config.limits.streams = config.limits.streams.min(streams_max);
+    memory::bound(&mut config);
     let tls = Tls::of(&config)?;
     let mut listeners = listen::inherited()?;
     if listeners.is_empty() {

@@ -15,10 +15,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::hub::{File, Hub, TIDINGS, tidings, tidings_with};
 
 /// A certificate for localhost and its key, in files, until dropped.
-struct Certificate(PathBuf);
+pub(crate) struct Certificate(PathBuf);
 
 impl Certificate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("https-{}-{number}", std::process::id());
@@ -40,11 +40,11 @@ impl Certificate {
         fs::write(self.key(), key.serialize_pem()).expect("a file can be written");
     }
 
-    fn cert(&self) -> String {
+    pub(crate) fn cert(&self) -> String {
         self.0.join("cert.pem").display().to_string()
     }
 
-    fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         self.0.join("key.pem").display().to_string()
     }
 

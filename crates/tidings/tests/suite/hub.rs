@@ -20,6 +20,8 @@ pub(crate) const TIDINGS: &str = env!("CARGO_BIN_EXE_tidings");
 pub(crate) struct Hub {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// What it said before it said where it listens.
+    pub(crate) began: Vec<String>,
     log: Mutex<Receiver<String>>,
 }
 
@@ -82,8 +84,8 @@ impl Hub {
                 let _ = lines.try_send(line);
             }
         });
-        let mut hub =
-            Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: Mutex::new(log) };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut hub = Self { child, address, began: Vec::new(), log: Mutex::new(log) };
         // Other addresses may be told before: those of what it keeps its journal on.
         let served = |line: &str| {
             let (before, rest) = line.split_once("://")?;
@@ -91,11 +93,12 @@ impl Hub {
             rest.split('/').next().filter(|_| is_http)?.parse().ok()
         };
         let mut address = None;
-        hub.log_until_one_is("an address", |line| {
+        hub.began = hub.log_until_one_is("an address", |line| {
             address = served(line);
             address.is_some()
         });
         hub.address = address.expect("the last line has one");
+        hub.began.pop();
         hub
     }
 

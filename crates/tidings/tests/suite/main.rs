@@ -26,12 +26,15 @@ mod inspect;
 mod journal_command;
 #[cfg(feature = "nats")]
 mod journal_on_nats;
+mod logs;
+mod measured;
 mod overload;
 mod reload;
 mod retention;
 mod stalled_readers;
 mod stopping;
 mod supervision;
+mod surroundings;
 mod tail;
 mod tokens;
 mod usage;

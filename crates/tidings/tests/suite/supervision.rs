@@ -95,3 +95,43 @@ fn over_a_drains_window_streams_end_one_after_the_other() {
     assert!(had_it > 0, "no stream was open when the drain had begun");
     assert_eq!(hub.exit().code(), Some(0));
 }
+
+/// A fenced block of the documentation that begins with this line.
+fn documented(first_line: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
+    let text = std::fs::read_to_string(path).expect("the documentation");
+    let begin = text.find(first_line).expect("the block");
+    text[begin..].split("\n```").next().expect("its text").to_owned()
+}
+
+#[test]
+fn the_units_in_the_documentation_are_as_systemd_wants_them() {
+    let folder = std::env::temp_dir().join(format!("tidings-units-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    let write = |name: &str| {
+        let unit = documented(&format!("# /etc/systemd/system/{name}"));
+        let path = folder.join(name);
+        // The program is elsewhere while it is tested.
+        std::fs::write(&path, unit.replace("/usr/local/bin/tidings", TIDINGS)).expect("a folder");
+        path
+    };
+    let (service, socket) = (write("tidings.service"), write("tidings.socket"));
+    let run = |arguments: &[&str]| {
+        let mut analyze = Command::new("systemd-analyze");
+        let ended = analyze.args(arguments).args([&service, &socket][..].iter().take(
+            // Only services have a sandbox.
+            if arguments[0] == "verify" { 2 } else { 1 },
+        ));
+        let ended = ended.output().expect("systemd-analyze is installed (Debian: systemd)");
+        let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+        (ended.status.success(), said)
+    };
+    let verified = run(&["verify", "--man=no"]);
+    // In tenths, from 0, where nothing is left to attack; a service without a sandbox has 96.
+    let sandbox = run(&["security", "--offline=yes", "--threshold=20"]);
+    let _ = std::fs::remove_dir_all(&folder);
+    // A system without the units of others warns of those; of ours it has nothing to say.
+    let ours: Vec<_> = verified.1.lines().filter(|line| line.contains("tidings")).collect();
+    assert!(ours.is_empty(), "{}", verified.1);
+    assert!(sandbox.0, "{}", sandbox.1);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidings_hub::{Access, Hub};
 
-use super::{Bounds, Mode};
+use super::{Bounds, Mode, memory};
 use crate::args::ServeArgs;
 use crate::config::Config;
 
@@ -32,6 +32,7 @@ pub(super) fn configuration(
         let error = format!("{error:#}");
         return tracing::error!(error, "the configuration is wrong; the old one stays");
     }
+    memory::bound(&mut config);
     let later = running.needs_restart(&config);
     if !later.is_empty() {
         let what = later.join(", ");

@@ -1,0 +1,282 @@
+//! What is around the hub and not as it should be: a port that is taken, files of somebody
+//! else, little memory, a clock that is set.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::hub::{File, Finished, Hub, TIDINGS, finish, tidings};
+use crate::wire::Connection;
+
+/// A folder that everybody may enter, until it is dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("tidings-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder can be made");
+        set_mode(&path, 0o755);
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a path that is text").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn set_mode(path: impl AsRef<Path>, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a file of ours");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_and_its_owner_goes_on() {
+    let hub = Hub::start();
+    let address = hub.address.to_string();
+    let ended = tidings(&["serve", "--listen", &address]);
+    assert_eq!(ended.code, Some(1), "{}", ended.error);
+    let says = format!("cannot listen on {address}: somebody else listens there");
+    assert!(ended.error.contains(&says), "{}", ended.error);
+    hub.is_well();
+}
+
+/// Runs the command as somebody to whom nothing belongs; where we are nobody special ourselves,
+/// as we are.
+fn as_nobody(folder: &Folder, arguments: &[&str]) -> Finished {
+    let is_root =
+        fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let mut command = if is_root {
+        // The program's own folder may be out of reach for others.
+        let program = folder.path("tidings");
+        if !Path::new(&program).exists() {
+            fs::copy(TIDINGS, &program).expect("the program can be copied");
+        }
+        let mut command = Command::new("setpriv");
+        command.args(nobody).arg(program);
+        command
+    } else {
+        Command::new(TIDINGS)
+    };
+    let child = command.args(arguments).stdin(Stdio::null());
+    finish(child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts"))
+}
+
+#[test]
+fn files_of_somebody_else_are_named_and_left_alone() {
+    let folder = Folder::new();
+    let data = folder.path("data");
+    {
+        let mut hub = Hub::with(&["--data-dir", &data, "--journal", "disk"]);
+        hub.publish("a", "kept");
+        hub.signal("TERM");
+        assert_eq!(hub.exit().code(), Some(0));
+    }
+    let key = folder.path("key");
+    fs::write(&key, "a secret of at least thirty-two bytes").expect("a folder of ours");
+    let is_closed = |closed| {
+        let (file, dir) = if closed { (0o000, 0o000) } else { (0o600, 0o700) };
+        set_mode(&key, file);
+        set_mode(&data, dir);
+    };
+    is_closed(true);
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for (flags, code, says) in [
+        (&["--data-dir", &data][..], 1, &data),
+        (&["--publisher-key-file", &key, "--journal", "memory"], 2, &key),
+        (&["--config", &key], 2, &key),
+        (&["--tls-cert", &key, "--tls-key", &key, "--journal", "memory"], 1, &key),
+    ] {
+        if flags[0] == "--tls-cert" && cfg!(not(feature = "tls")) {
+            continue;
+        }
+        let ended = as_nobody(&folder, &[&serve[..], flags].concat());
+        assert_eq!(ended.code, Some(code), "{flags:?}: {}", ended.error);
+        assert!(ended.error.contains(says), "{flags:?}: {}", ended.error);
+        assert!(ended.error.contains("ermission denied"), "{flags:?}: {}", ended.error);
+    }
+    is_closed(false);
+    // To whom it belongs finds all as it was.
+    let hub = Hub::with(&["--data-dir", &data, "--journal", "disk"]);
+    let mut stream = hub.subscribe_with("topic=a&lastEventID=earliest", "");
+    assert_eq!(stream.event().data, "kept");
+}
+
+/// A control group whose members may have so much memory together.
+struct Group(PathBuf);
+
+impl Group {
+    /// `None` where this user may make none.
+    fn new(bytes: u64) -> Option<Self> {
+        let name = format!("tidings-test-{}", std::process::id());
+        let version_1 = Path::new("/sys/fs/cgroup/memory");
+        let version_2 = Path::new("/sys/fs/cgroup");
+        let (mount, file) = if version_1.is_dir() {
+            (version_1, "memory.limit_in_bytes")
+        } else {
+            (version_2, "memory.max")
+        };
+        let group = Self(mount.join(name));
+        fs::create_dir(&group.0).ok()?;
+        fs::write(group.0.join(file), bytes.to_string()).ok()?;
+        Some(group)
+    }
+
+    /// Starts a hub in it.
+    fn hub(&self, flags: &str) -> Hub {
+        let mut command = Command::new("sh");
+        let script = "echo $$ > \"$1/cgroup.procs\" && exec \"$0\" serve --listen 127.0.0.1:0";
+        command.args(["-c", &format!("{script} {flags}"), TIDINGS]).arg(&self.0);
+        Hub::run(command)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // It goes once the last process in it has.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// How many streams fit, with what the journal in memory and the windows of two shards take.
+const ROOM: usize = 512;
+
+#[test]
+fn streams_that_do_not_fit_into_the_control_groups_memory_are_told_to_come_back() {
+    let Some(group) = Group::new((32 + 64 + 2 * 8 + 8) << 20) else {
+        return println!("no control group can be made here; the unit tests have its reading");
+    };
+    let mut hub = group.hub("--journal memory --shards 2");
+    let told = |line: &String| line.contains("fit into the control group's memory");
+    let line = hub.began.iter().find(|line| told(line)).expect("a bound that is told");
+    assert!(line.contains(&format!("streams={ROOM}")), "{line}");
+    let mut streams: Vec<_> = (0..ROOM).map(|_| hub.subscribe("a")).collect();
+    let mut surplus = hub.subscribe("a");
+    assert_eq!(surplus.next(), None);
+    assert!(surplus.retry.is_some());
+    // More than the group has goes through the hub, and some read nothing of it.
+    streams.truncate(20);
+    let data = "x".repeat(100_000);
+    let mut publisher = hub.publisher();
+    for _ in 0..1000 {
+        publisher.publish(&[("a", &data)]);
+    }
+    assert!(hub.is_running(), "the kernel has ended it");
+    hub.is_well();
+    drop(hub);
+    drop(group);
+}
+
+/// A clock that only the hub believes in.
+struct Clock {
+    file: File,
+    library: String,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let found = Command::new("faketime")
+            .args(["-f", "+0", "printenv", "LD_PRELOAD"])
+            .output()
+            .expect("faketime is installed (Debian: faketime)");
+        let library = String::from_utf8(found.stdout).expect("a path").trim().to_owned();
+        Self { file: File::new("+0"), library }
+    }
+
+    fn hub(&self, flags: &[&str]) -> Hub {
+        let mut command = Command::new(TIDINGS);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(flags)
+            .env("LD_PRELOAD", &self.library)
+            .env("FAKETIME_TIMESTAMP_FILE", self.file.path())
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("NO_FAKE_STAT", "1")
+            // As where an administrator or NTP sets the clock: only the time of day steps.
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1");
+        Hub::run(command)
+    }
+
+    /// Sets it so many seconds off the real one.
+    fn set(&self, offset: &str) {
+        let new = File::new(offset);
+        fs::rename(new.path(), self.file.path()).expect("two files of ours");
+    }
+}
+
+/// Reads on until the hub has said by a comment that the stream lives.
+fn beats(stream: &mut Connection) {
+    loop {
+        let chunk = stream.chunk();
+        assert!(!chunk.is_empty(), "the stream ended");
+        if chunk.starts_with(b":") {
+            return;
+        }
+    }
+}
+
+const SECRET: &str = "a secret of at least thirty-two bytes";
+
+#[test]
+fn a_clock_that_is_set_ends_no_stream_and_loses_nothing() {
+    let (clock, folder) = (Clock::new(), Folder::new());
+    let data = folder.path("data");
+    let hub = clock.hub(&[
+        "--journal",
+        "disk",
+        "--data-dir",
+        &data,
+        "--heartbeat",
+        "1s",
+        "--anonymous-publish",
+        "--anonymous-subscribe",
+        "--subscriber-key",
+        SECRET,
+    ]);
+    let bearer = |expires: &str| {
+        let made = tidings(&["token", "--subscribe", "*", "--key", SECRET, "--expires", expires]);
+        assert_eq!(made.code, Some(0), "{}", made.error);
+        format!("authorization: Bearer {}\r\n", made.out.trim())
+    };
+    let (short, long) = (bearer("30m"), bearer("7d"));
+    let mut quiet = hub.connect();
+    quiet.ask_for_stream("topic=quiet", "");
+    let mut stream = hub.subscribe_with("topic=a", &short);
+    let first = hub.publish("a", "0");
+    assert_eq!(stream.event().data, "0");
+    let status = |bearer: &str| {
+        let mut connection = hub.connect();
+        connection.ask_for_stream("topic=a", bearer);
+        connection.head().expect("an answer").status
+    };
+    let mut expected = Vec::new();
+    for (offset, is_expired) in
+        [("+3600", true), ("+100000", true), ("-3600", false), ("+0", false)]
+    {
+        clock.set(offset);
+        let data = format!("at {offset}");
+        hub.publish("a", &data);
+        assert_eq!(stream.event().data, data, "the open stream goes on");
+        beats(&mut quiet);
+        expected.push(data);
+        // Who comes back gets what was missed, in its order: also what is a day old by now, as
+        // long as the journal keeps it by default.
+        let resume = format!("{long}last-event-id: {first}\r\n");
+        let mut resumed = hub.subscribe_with("topic=a", &resume);
+        assert_eq!(resumed.data(expected.len()), expected);
+        // The time of day is what tokens go by, when they are shown.
+        assert_eq!(status(&short), if is_expired { 401 } else { 200 });
+    }
+    assert_eq!(hub.metric("tidings_streams_closed_total{reason=\"expired\"}"), 0);
+    assert_eq!(hub.metric("tidings_gaps_total"), 0);
+}

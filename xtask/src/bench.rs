@@ -54,7 +54,7 @@ pub(crate) fn run(workspace: &Workspace, bench_dir: &Path, options: &[String]) -
 ///
 /// # Errors
 /// If something does not build or run.
-pub(crate) fn hub(workspace: &Workspace, name: &str, options: &[String]) -> Result<()> {
+pub(crate) fn of_crate(workspace: &Workspace, name: &str, options: &[String]) -> Result<()> {
     setup::install(&[Need::NatsServers], workspace)?;
     command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
     command::run(

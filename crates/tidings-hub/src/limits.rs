@@ -265,6 +265,7 @@ pub(crate) const KEYS_TIME: Duration = Duration::from_secs(24 * 3600);
 /// Idempotency keys that are remembered; past it the oldest go.
 pub(crate) const KEYS_MAX: usize = bound(100_000, 16);
 /// How long a start waits for the servers of a journal on NATS.
+#[cfg(feature = "nats")]
 pub(crate) const NATS_START_TIME: Duration = Duration::from_secs(30);
 /// Time for one request to NATS. Where it is not answered, it is sent again.
 #[cfg(feature = "nats")]

@@ -292,9 +292,9 @@ impl Readers {
             let mut bytes = [0; 4096];
             let mut head = Vec::new();
             // The head, and the comment that each stream begins with.
-            while !String::from_utf8_lossy(&head)
+            while String::from_utf8_lossy(&head)
                 .split_once("\r\n\r\n")
-                .is_some_and(|(_, rest)| !rest.is_empty())
+                .is_none_or(|(_, rest)| rest.is_empty())
             {
                 let count = socket.read(&mut bytes).expect("the hub answers");
                 head.extend_from_slice(&bytes[..count]);

@@ -46,12 +46,12 @@ pub(crate) enum Invocation {
         options: Vec<String>,
     },
     /// One of the benchmarks of the hub's crate, by its name.
-    BenchHub {
+    BenchCrate {
         name: String,
         options: Vec<String>,
     },
     /// A command of `benches/hub`.
-    BenchLanes {
+    BenchHub {
         command: String,
         options: Vec<String>,
     },
@@ -110,17 +110,16 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
             Ok(Invocation::Bench { bench_dir: path.into(), options: options.to_vec() })
         }
         [what] if HUB_BENCHES.contains(&what.as_str()) => {
-            Ok(Invocation::BenchHub { name: what.clone(), options: options.to_vec() })
+            Ok(Invocation::BenchCrate { name: what.clone(), options: options.to_vec() })
         }
         [what] if what == "tls" || what == "storm" => {
-            Ok(Invocation::BenchLanes { command: what.clone(), options: options.to_vec() })
+            Ok(Invocation::BenchHub { command: what.clone(), options: options.to_vec() })
         }
-        _ => {
-            let names = HUB_BENCHES.join("`, `");
-            Err(format!(
-                "bench needs --bench-dir PATH, the folder of bench.py, or `{names}`, `tls` or `storm`"
-            ))
-        }
+        _ => Err(
+            "bench needs --bench-dir PATH, the folder of bench.py, or `journal`, `nats`, `tls` \
+                  or `storm`"
+                .to_owned(),
+        ),
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn of_crate(workspace: &Workspace, name: &str, options: &[String]) ->
 ///
 /// # Errors
 /// If something does not build or run, or updates are lost.
-pub(crate) fn lanes(workspace: &Workspace, command: &str, options: &[String]) -> Result<()> {
+pub(crate) fn hub(workspace: &Workspace, command: &str, options: &[String]) -> Result<()> {
     command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
     command::run(
         cargo()

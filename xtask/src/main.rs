@@ -46,9 +46,11 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
             let needs: Vec<_> = steps.iter().flat_map(|step| step.needs).copied().collect();
             setup::install(&needs, &Workspace::load()?)?;
         }
-        Invocation::BenchHub { name, options } => bench::hub(&Workspace::load()?, &name, &options)?,
-        Invocation::BenchLanes { command, options } => {
-            bench::lanes(&Workspace::load()?, &command, &options)?;
+        Invocation::BenchCrate { name, options } => {
+            bench::of_crate(&Workspace::load()?, &name, &options)?;
+        }
+        Invocation::BenchHub { command, options } => {
+            bench::hub(&Workspace::load()?, &command, &options)?;
         }
         Invocation::Soak => soak::run_all(&Workspace::load()?)?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,

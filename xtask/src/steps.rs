@@ -133,7 +133,7 @@ pub(crate) const ALL: &[Step] = &[
         name: "unit",
         group: "rust",
         what: "the crates' own tests, with all features",
-        needs: &[Need::Surroundings, Need::NatsServers],
+        needs: &[Need::NatsServers, Need::Surroundings],
         run: |workspace, tally| {
             passed(run_counted(
                 cargo()

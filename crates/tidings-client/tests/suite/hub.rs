@@ -1,11 +1,9 @@
 //! A real hub: publishing, resuming, notices, drains and restarts.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_client::reconnect::Policy;
-use tidings_client::transport::ReqwestTransport;
 use tidings_client::{
     Event, EventSource, Incoming, Notice, NoticeKind, PublishError, Publisher, Subscription, Update,
 };

@@ -233,7 +233,7 @@ fn bare(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
     // What features add to the others are lanes, transports and formats of their own: what is
     // left without them is what the tests of all features have tested.
     run(cargo()
-        .args(["clippy", "--no-default-features", "--all-targets"])
+        .args(["clippy", "--no-default-features", "--lib", "--bins"])
         .args(workspace.with_features.iter().flat_map(|name| ["--package", name]))
         .args(["--", "-D", "warnings"]))?;
     let decoder = ["--package", "tidings-sse"];

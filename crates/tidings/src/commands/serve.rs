@@ -40,7 +40,6 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
              leaves none for streams; raise the limit (ulimit -n)"
         );
     }
-    let mut bounds = Bounds { streams: streams_max, body: None };
     let tls = Tls::of(&config)?;
     let mut listeners = listen::inherited()?;
     if listeners.is_empty() {
@@ -51,19 +50,22 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     let mode = Mode::of(&config, is_local);
     let access = reload::access(mode, &config);
     let demo = config.demo.unwrap_or(mode == Mode::Development);
-    let builder = match &config.journal {
-        JournalConfig::Memory(retention) => Hub::builder().journal(MemoryJournal::new(*retention)),
+    let (builder, body) = match &config.journal {
+        JournalConfig::Memory(retention) => {
+            (Hub::builder().journal(MemoryJournal::new(*retention)), None)
+        }
         JournalConfig::Disk { folder, options } => {
             let journal = DiskJournal::open(folder, options.clone());
-            Hub::builder().journal(journal.map_err(unopened)?)
+            (Hub::builder().journal(journal.map_err(unopened)?), None)
         }
         #[cfg(feature = "nats")]
         JournalConfig::Nats(options) => {
             let journal = nats::open(options.clone()).await?;
-            bounds.body = tidings_hub::Journal::update_bytes_max(&journal);
-            Hub::builder().journal(journal)
+            let body = tidings_hub::Journal::update_bytes_max(&journal);
+            (Hub::builder().journal(journal), body)
         }
     };
+    let bounds = Bounds { streams: streams_max, body };
     bounds.apply(&mut config)?;
     let mut builder = builder
         .heartbeat(config.heartbeat)

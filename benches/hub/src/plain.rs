@@ -10,6 +10,8 @@ use axum::Router;
 use axum::extract::{Form, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
+use futures_util::future::ready;
+use futures_util::stream::once;
 use futures_util::{Stream, StreamExt as _};
 use serde::Deserialize;
 use tokio::sync::broadcast;
@@ -52,7 +54,9 @@ async fn subscribe(
         let event = event.ok()?;
         Some(Ok(Event::default().id(&event.id).data(&event.data)))
     });
-    Sse::new(events).keep_alive(KeepAlive::default())
+    // Without a first byte nginx keeps the head to itself, here until the first keep-alive.
+    let first = once(ready(Ok(Event::default().comment("open"))));
+    Sse::new(first.chain(events)).keep_alive(KeepAlive::default())
 }
 
 async fn publish(State(channel): State<Channel>, Form(fields): Form<Fields>) -> String {

@@ -6,6 +6,7 @@
 
 mod disk;
 mod dropped;
+mod followers;
 mod id;
 mod keys;
 mod memory;
@@ -119,6 +120,11 @@ impl Record {
     /// The id that the hub gives this position.
     pub fn hub_id(&self) -> HubId {
         self.hub_id
+    }
+
+    /// Whether a subscriber with these selectors and rights is to get it.
+    pub(crate) fn is_for(&self, selectors: &Selectors, rights: &Rights) -> bool {
+        rights.may_read(&self.update) && selectors.match_any(self.update.topics())
     }
 
     /// What the record is counted as where memory or disk is bounded by bytes: its texts, and

@@ -382,9 +382,7 @@ impl Journal for DiskJournal {
             // What is gone from the disk is told, also where memory still has it.
             let all_there = state.dropped.missed(after, selectors, rights).is_none();
             if all_there && after.next() >= state.recent.first() {
-                let wanted = |record: &Record| {
-                    rights.may_read(&record.update) && selectors.match_any(record.update.topics())
-                };
+                let wanted = |record: &Record| record.is_for(selectors, rights);
                 let batch = Batch::of(state.recent.after(after), until, wanted);
                 return Box::pin(std::future::ready(Ok(batch)));
             }

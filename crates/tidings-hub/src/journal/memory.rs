@@ -4,7 +4,7 @@
 mod ring;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -13,6 +13,7 @@ use tidings_sse::EventId;
 
 use self::ring::Ring;
 use super::dropped::Dropped;
+use super::followers::Followers;
 use super::keys::Keys;
 use super::once::{Appended, IdempotencyKey, Known, Remembered};
 use super::{
@@ -49,7 +50,7 @@ struct State {
     ids: HashMap<EventId, SmallVec<[Position; 1]>>,
     /// Bytes of all records that there ever were.
     bytes_ever: u64,
-    followers: Vec<Weak<Follower>>,
+    followers: Followers,
 }
 
 impl MemoryJournal {
@@ -78,7 +79,7 @@ impl MemoryJournal {
             remembered: Remembered::default(),
             ids: HashMap::new(),
             bytes_ever: 0,
-            followers: Vec::new(),
+            followers: Followers::default(),
         };
         Self { epoch, state: Mutex::new(state) }
     }
@@ -154,9 +155,7 @@ impl State {
         if self.rings().into_iter().all(Ring::is_within) {
             return;
         }
-        self.followers.retain(|follower| follower.strong_count() > 0);
-        let taken = self.followers.iter().filter_map(Weak::upgrade).map(|one| one.taken()).min();
-        let taken = taken.unwrap_or(self.last.position);
+        let taken = self.followers.taken().unwrap_or(self.last.position);
         while let Some(record) = self.updates.trim(taken).or_else(|| self.presence.trim(taken)) {
             self.forget(&record);
         }
@@ -260,9 +259,7 @@ impl Journal for MemoryJournal {
             state.remembered.insert(key, ids.clone());
         }
         state.trim();
-        for follower in state.followers.iter().filter_map(Weak::upgrade) {
-            follower.show(state.last.position, state.bytes_ever - before);
-        }
+        state.followers.tell(state.last.position, state.bytes_ever - before);
         Box::pin(std::future::ready(Ok(Appended::new(ids))))
     }
 
@@ -302,9 +299,8 @@ impl Journal for MemoryJournal {
         let mut state = self.state.lock();
         state.trim();
         let missed = state.missed(after, selectors, rights);
-        let mut batch = Batch::of(state.after(after), until, |record| {
-            rights.may_read(&record.update) && selectors.match_any(record.update.topics())
-        });
+        let wanted = |record: &Record| record.is_for(selectors, rights);
+        let mut batch = Batch::of(state.after(after), until, wanted);
         batch.missed = missed;
         Box::pin(std::future::ready(Ok(batch)))
     }
@@ -326,9 +322,8 @@ impl Journal for MemoryJournal {
 
     fn follow(&self) -> Arc<Follower> {
         let mut state = self.state.lock();
-        let follower = Arc::new(Follower::at(state.last));
-        state.followers.push(Arc::downgrade(&follower));
-        follower
+        let end = state.last;
+        state.followers.begin(end)
     }
 
     fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {

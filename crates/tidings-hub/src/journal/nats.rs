@@ -287,9 +287,7 @@ impl Shared {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Result<Batch, ReadError> {
-        let wanted = |record: &Record| {
-            rights.may_read(&record.update) && selectors.match_any(record.update.topics())
-        };
+        let wanted = |record: &Record| record.is_for(selectors, rights);
         let epoch = {
             let state = self.state.lock();
             // What is gone from the stream is told, also where memory still has it.

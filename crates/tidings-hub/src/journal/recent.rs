@@ -2,8 +2,9 @@
 //! follows them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
+use super::followers::Followers;
 use super::{Follower, HubId, Position, Record};
 use crate::limits::RECENT_BYTES;
 
@@ -13,7 +14,7 @@ pub(super) struct Recent {
     /// In order. Some may be gone from the storage already.
     records: VecDeque<Arc<Record>>,
     bytes: u64,
-    followers: Vec<Weak<Follower>>,
+    followers: Followers,
     /// The place after which they begin.
     before: HubId,
     last: HubId,
@@ -22,7 +23,13 @@ pub(super) struct Recent {
 impl Recent {
     /// None yet: what comes stands after `last`.
     pub(super) fn new(last: HubId) -> Self {
-        Self { records: VecDeque::new(), bytes: 0, followers: Vec::new(), before: last, last }
+        Self {
+            records: VecDeque::new(),
+            bytes: 0,
+            followers: Followers::default(),
+            before: last,
+            last,
+        }
     }
 
     /// The newest update.
@@ -43,7 +50,7 @@ impl Recent {
         self.bytes += bytes;
         self.records.extend(records);
         self.trim();
-        self.tell(bytes);
+        self.followers.tell(self.last.position, bytes);
         bytes
     }
 
@@ -57,26 +64,20 @@ impl Recent {
     #[cfg(feature = "nats")]
     pub(super) fn pass(&mut self, through: HubId) {
         self.last = through;
-        self.tell(0);
+        self.followers.tell(self.last.position, 0);
     }
 
     /// Those who follow.
     #[cfg(feature = "nats")]
     pub(super) fn followers(&self) -> Vec<Arc<Follower>> {
-        self.followers.iter().filter_map(Weak::upgrade).collect()
+        self.followers.iter().collect()
     }
 
     /// Has those follow who followed `other`.
     #[cfg(feature = "nats")]
     pub(super) fn take_followers(&mut self, other: &mut Self) {
-        self.followers.append(&mut other.followers);
-        self.tell(0);
-    }
-
-    fn tell(&self, bytes: u64) {
-        for follower in self.followers.iter().filter_map(Weak::upgrade) {
-            follower.show(self.last.position, bytes);
-        }
+        self.followers.take_over(&mut other.followers);
+        self.followers.tell(self.last.position, 0);
     }
 
     /// Lets go of what the storage has anyway, but of nothing that a follower has still to take.
@@ -84,7 +85,7 @@ impl Recent {
         if self.bytes <= RECENT_BYTES {
             return;
         }
-        let taken = self.taken();
+        let taken = self.followers.taken().unwrap_or(self.last.position);
         while let Some(oldest) = self.records.front() {
             if self.bytes <= RECENT_BYTES || oldest.position > taken {
                 break;
@@ -100,17 +101,8 @@ impl Recent {
         }
     }
 
-    /// What every follower has taken.
-    fn taken(&mut self) -> Position {
-        self.followers.retain(|follower| follower.strong_count() > 0);
-        let taken = self.followers.iter().filter_map(Weak::upgrade).map(|one| one.taken()).min();
-        taken.unwrap_or(self.last.position)
-    }
-
     pub(super) fn follow(&mut self) -> Arc<Follower> {
-        let follower = Arc::new(Follower::at(self.last));
-        self.followers.push(Arc::downgrade(&follower));
-        follower
+        self.followers.begin(self.last)
     }
 
     /// The updates after `after` that are here.

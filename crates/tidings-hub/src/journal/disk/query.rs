@@ -50,8 +50,7 @@ pub(super) fn part(
         Which::Last => Some(Lacking::read(connection, identity)?),
     };
     let is_wanted = |record: &Record| -> rusqlite::Result<bool> {
-        let is_selected =
-            rights.may_read(&record.update) && selectors.match_any(record.update.topics());
+        let is_selected = record.is_for(selectors, rights);
         match &lacking {
             Some(lacking) if is_selected => {
                 is_last(connection, identity, lacking, record, selectors)
@@ -252,12 +251,25 @@ pub(super) fn find(
 pub(super) fn since(
     connection: &Connection,
     time: SystemTime,
-    (first, last): (Position, Position),
+    ends: (Position, Position),
 ) -> rusqlite::Result<Option<Position>> {
-    let wanted = record::nanoseconds(time);
-    let mut from_here = connection.prepare_cached(
-        "SELECT position, time FROM updates WHERE position >= ?1 ORDER BY position LIMIT 1",
-    )?;
+    let low = first_from(connection, "time", record::nanoseconds(time), ends)?;
+    let next = "SELECT position FROM updates WHERE position >= ?1 ORDER BY position LIMIT 1";
+    let found = connection.prepare_cached(next)?.query_row([number(low)], |row| row.get(0));
+    Ok(found.optional()?.map(position))
+}
+
+/// The place from which on the updates have at least `wanted` in a column that never falls along
+/// the positions; the place after the last, if none has.
+pub(super) fn first_from(
+    connection: &Connection,
+    column: &str,
+    wanted: i64,
+    (first, last): (Position, Position),
+) -> rusqlite::Result<Position> {
+    let mut from_here = connection.prepare_cached(&format!(
+        "SELECT position, {column} FROM updates WHERE position >= ?1 ORDER BY position LIMIT 1"
+    ))?;
     let (mut low, mut high) = (number(first), number(last) + 1);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -265,10 +277,9 @@ pub(super) fn since(
             .query_row([middle], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
             .optional()?;
         match found {
-            Some((at, time)) if time < wanted => low = at + 1,
+            Some((at, value)) if value < wanted => low = at + 1,
             _ => high = middle,
         }
     }
-    let found = from_here.query_row([low], |row| row.get(0)).optional()?;
-    Ok(found.map(position))
+    Ok(position(low))
 }

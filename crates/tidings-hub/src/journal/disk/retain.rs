@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::{Keep, Position, Record, RetentionRule};
 use super::file::{Identity, number, position, put, take};
-use super::query::has_newer;
+use super::query::{first_from, has_newer};
 use super::record;
 use crate::update::Update;
 
@@ -409,19 +409,5 @@ fn older_than(
     age: Duration,
 ) -> rusqlite::Result<Position> {
     let wanted = record::milliseconds(age);
-    let mut from_here = connection.prepare_cached(
-        "SELECT position, age FROM updates WHERE position >= ?1 ORDER BY position LIMIT 1",
-    )?;
-    let (mut low, mut high) = (number(first), number(last) + 1);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let found = from_here
-            .query_row([middle], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-            .optional()?;
-        match found {
-            Some((at, age)) if age < wanted => low = at + 1,
-            _ => high = middle,
-        }
-    }
-    Ok(position(low).previous())
+    Ok(first_from(connection, "age", wanted, (first, last))?.previous())
 }

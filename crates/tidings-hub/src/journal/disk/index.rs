@@ -15,9 +15,8 @@ use crate::update::Topic;
 /// The name in `meta` of the place up to which the index is whole.
 const INDEXED: &str = "indexed";
 
-/// The entries that are still to be written. What a rolled-back transaction wrote is to be
-/// written again: its owner keeps a clone from before.
-#[derive(Clone, Debug)]
+/// The entries that are still to be written.
+#[derive(Debug)]
 pub(super) struct Index {
     pending: Vec<[i64; 2]>,
 }
@@ -34,6 +33,7 @@ impl Index {
         })?;
         index.write(&transaction, last)?;
         transaction.commit()?;
+        index.written();
         Ok(index)
     }
 
@@ -54,23 +54,34 @@ impl Index {
         self.pending.len() >= INDEX_ENTRIES
     }
 
+    /// How many wait, for [`Index::undo`].
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes back what was added since so many waited.
+    pub(super) fn undo(&mut self, len: usize) {
+        self.pending.truncate(len);
+    }
+
     /// Writes all entries, as part of the transaction that runs. They are those of all updates
-    /// up to `last`.
-    pub(super) fn write(
-        &mut self,
-        connection: &Connection,
-        last: Position,
-    ) -> rusqlite::Result<()> {
+    /// up to `last`, and wait until [`Index::written`] says that the transaction was committed.
+    pub(super) fn write(&self, connection: &Connection, last: Position) -> rusqlite::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        self.pending.sort_unstable();
+        let mut rows = self.pending.clone();
+        rows.sort_unstable();
         let mut entry = connection
             .prepare_cached("INSERT OR IGNORE INTO topics (topic, position) VALUES (?1, ?2)")?;
-        for row in self.pending.drain(..) {
+        for row in rows {
             entry.execute(row)?;
         }
         put(connection, INDEXED, number(last))
+    }
+
+    pub(super) fn written(&mut self) {
+        self.pending.clear();
     }
 }
 

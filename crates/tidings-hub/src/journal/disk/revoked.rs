@@ -15,13 +15,13 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<RevokedToken
         .collect()
 }
 
-/// Adds some, and lets go of those that have ended by themselves or are too many.
+/// Adds some, and lets go of those that have ended by themselves or are too many, as part of the
+/// transaction that runs.
 pub(super) fn keep(
     connection: &Connection,
     tokens: &[RevokedToken],
     now: SystemTime,
 ) -> rusqlite::Result<()> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO revoked (token, until) VALUES (?1, ?2)
          ON CONFLICT (token) DO UPDATE SET until = excluded.until",
@@ -35,7 +35,7 @@ pub(super) fn keep(
          SELECT rowid FROM revoked ORDER BY rowid DESC LIMIT -1 OFFSET ?1)",
         [REVOKED_MAX as i64],
     )?;
-    connection.execute_batch("COMMIT")
+    Ok(())
 }
 
 /// Rounded up, so that nothing ends early.

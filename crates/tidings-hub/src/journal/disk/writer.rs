@@ -213,7 +213,8 @@ impl Writer {
     }
 
     fn append(&mut self, group: Vec<Request>) {
-        let before = (self.last, self.classes.clone(), self.keys, self.index.clone());
+        let before = (self.last, self.classes.clone(), self.keys);
+        let indexed = self.index.len();
         let mut requests = Vec::new();
         let mut dones = Vec::new();
         for Request { updates, key, done } in group {
@@ -232,7 +233,8 @@ impl Writer {
                 }
             }
             Err(error) => {
-                (self.last, self.classes, self.keys, self.index) = before;
+                (self.last, self.classes, self.keys) = before;
+                self.index.undo(indexed);
                 self.give_up(&error);
                 let reason = reason(&error);
                 for done in dones {
@@ -249,7 +251,10 @@ impl Writer {
         }
         let (tokens, dones): (Vec<_>, Vec<_>) =
             revoking.into_iter().map(|one| (one.token, one.done)).unzip();
-        let kept = revoked::keep(&self.connection, &tokens, (self.now)());
+        let kept = self
+            .begin()
+            .and_then(|()| revoked::keep(&self.connection, &tokens, (self.now)()))
+            .and_then(|()| self.commit());
         let reason = kept.as_ref().err().map(reason);
         if let Err(error) = &kept {
             self.give_up(error);
@@ -317,8 +322,11 @@ impl Writer {
         }
         if self.index.is_due() {
             self.index.write(&self.connection, self.last.position)?;
+            self.commit()?;
+            self.index.written();
+        } else {
+            self.commit()?;
         }
-        self.commit()?;
         Ok(group)
     }
 
@@ -404,7 +412,7 @@ impl Writer {
     /// a power cut takes back is done again, so nobody waits for its sync.
     fn trim(&mut self, count: usize) -> bool {
         let age = self.clock.age();
-        let before = (self.classes.clone(), self.index.clone());
+        let before = self.classes.clone();
         let trimmed = self
             .classes
             .is_any_over(&self.connection, self.last.position, age)
@@ -418,7 +426,7 @@ impl Writer {
         match trimmed {
             Ok(trimmed) => trimmed.unwrap_or(false),
             Err(error) => {
-                (self.classes, self.index) = before;
+                self.classes = before;
                 self.give_up(&error);
                 // What is acknowledged next has to be as safe as ever.
                 if let Err(error) = self.set_synchronous(true) {
@@ -452,6 +460,7 @@ impl Writer {
         let (first, oldest) = self.oldest()?;
         let gate = self.shared.gate.write();
         self.commit()?;
+        self.index.written();
         let mut state = self.shared.state.lock();
         for Gone { record, is_loss } in &gone {
             if *is_loss {

@@ -27,7 +27,7 @@ pub(crate) fn run(workspace: &Workspace, bench_dir: &Path, options: &[String]) -
     if !bench_dir.join("bench.py").is_file() {
         bail!("there is no bench.py in {}", bench_dir.display());
     }
-    command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
+    let binary = workspace.binary()?;
     // bench.py looks for the load generator in the target folder beside it.
     command::run(
         cargo().args(["build", "--release"]).current_dir(&bench_dir).env_remove("CARGO_TARGET_DIR"),
@@ -47,7 +47,7 @@ pub(crate) fn run(workspace: &Workspace, bench_dir: &Path, options: &[String]) -
     } else {
         bench.args(options);
     }
-    command::run(bench.env("TIDINGS", workspace.target.join("release").join("tidings")))
+    command::run(bench.env("TIDINGS", binary))
 }
 
 /// Builds the release binary, and measures one of its journals.
@@ -55,14 +55,16 @@ pub(crate) fn run(workspace: &Workspace, bench_dir: &Path, options: &[String]) -
 /// # Errors
 /// If something does not build or run.
 pub(crate) fn of_crate(workspace: &Workspace, name: &str, options: &[String]) -> Result<()> {
-    setup::install(&[Need::NatsServers], workspace)?;
-    command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
+    if name == "nats" {
+        setup::install(&[Need::NatsServers], workspace)?;
+    }
+    let binary = workspace.binary()?;
     command::run(
         cargo()
             .args(["bench", "--package", "tidings-hub", "--all-features", "--bench", name, "--"])
             .args(options)
             .envs(setup::nats_servers(workspace))
-            .env("TIDINGS", workspace.target.join("release").join("tidings")),
+            .env("TIDINGS", binary),
     )
 }
 
@@ -71,13 +73,13 @@ pub(crate) fn of_crate(workspace: &Workspace, name: &str, options: &[String]) ->
 /// # Errors
 /// If something does not build or run, or updates are lost.
 pub(crate) fn hub(workspace: &Workspace, command: &str, options: &[String]) -> Result<()> {
-    command::run(cargo().args(["build", "--release", "--package", "tidings"]))?;
+    let binary = workspace.binary()?;
     command::run(
         cargo()
             .args(["run", "--release", "--locked", "--quiet", "--", command])
             .args(options)
             .current_dir(workspace.root.join("benches").join("hub"))
             .env_remove("CARGO_TARGET_DIR")
-            .env("TIDINGS", workspace.target.join("release").join("tidings")),
+            .env("TIDINGS", binary),
     )
 }

@@ -158,32 +158,28 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
     let has = |program: &str| find(program).is_some();
     // Debian keeps servers where only root's PATH leads.
     let has_server = |program: &str| has(program) || Path::new("/usr/sbin").join(program).is_file();
-    let needs_python = [Need::Packages, Need::CargoDeny, Need::NatsServers];
-    let needs_python = needs_python.iter().any(|need| needs.contains(need));
+    let any = |wanted: &[Need]| wanted.iter().any(|need| needs.contains(need));
+    let needs_venv = any(&[Need::Packages, Need::CargoDeny, Need::NatsServers]);
     let wanted = [
-        (needs.contains(&Need::Git), has("git"), "git"),
-        (needs.contains(&Need::Curl), has("curl"), "curl"),
-        (needs.contains(&Need::Surroundings), has("openssl"), "openssl"),
-        (needs.contains(&Need::Surroundings), has("python3"), "python3"),
-        (needs.contains(&Need::Surroundings), has("faketime"), "faketime"),
-        (needs.contains(&Need::Surroundings), has("systemd-analyze"), "systemd"),
-        (needs.contains(&Need::Chromium), chromium().is_ok(), "chromium"),
-        (needs.contains(&Need::Firefox), firefox().is_ok(), "firefox-esr"),
-        (needs.contains(&Need::Packages), has("openssl"), "openssl"),
-        (needs_python, has("python3"), "python3"),
+        (any(&[Need::Git]), has("git"), "git"),
+        (any(&[Need::Curl]), has("curl"), "curl"),
+        (any(&[Need::Surroundings, Need::Packages]), has("openssl"), "openssl"),
+        (any(&[Need::Surroundings]), has("systemd-analyze"), "systemd"),
+        // Tests give hubs wrong clocks, and cut several of them off from each other.
+        (any(&[Need::Surroundings, Need::NatsServers]), has("faketime"), "faketime"),
+        (any(&[Need::NatsServers]), has("ip"), "iproute2"),
+        (any(&[Need::Chromium]), chromium().is_ok(), "chromium"),
+        (any(&[Need::Firefox]), firefox().is_ok(), "firefox-esr"),
+        (needs_venv || any(&[Need::Surroundings]), has("python3"), "python3"),
         // Debian keeps what makes a virtual environment in a package of its own.
-        (needs_python, python_has("ensurepip"), "python3-venv"),
-        // Tests of several hubs cut them off from each other, and give them wrong clocks.
-        (needs.contains(&Need::NatsServers), has("ip"), "iproute2"),
-        (needs.contains(&Need::NatsServers), has("faketime"), "faketime"),
-        (needs.contains(&Need::Packages), has("node"), "nodejs"),
-        (needs.contains(&Need::Packages), has("npm"), "npm"),
-        (needs.contains(&Need::Java), has("javac"), "default-jdk-headless"),
-        (needs.contains(&Need::Java), has("mvn"), "maven"),
-        (needs.contains(&Need::Packages), has("openssl"), "openssl"),
-        (needs.contains(&Need::Packages), has_server("nginx"), "nginx-light"),
-        (needs.contains(&Need::Packages), has_server("haproxy"), "haproxy"),
-        (needs.contains(&Need::Packages), has("caddy"), "caddy"),
+        (needs_venv, python_has("ensurepip"), "python3-venv"),
+        (any(&[Need::Packages]), has("node"), "nodejs"),
+        (any(&[Need::Packages]), has("npm"), "npm"),
+        (any(&[Need::Java]), has("javac"), "default-jdk-headless"),
+        (any(&[Need::Java]), has("mvn"), "maven"),
+        (any(&[Need::Packages]), has_server("nginx"), "nginx-light"),
+        (any(&[Need::Packages]), has_server("haproxy"), "haproxy"),
+        (any(&[Need::Packages]), has("caddy"), "caddy"),
     ];
     let missing: Vec<&str> = wanted
         .iter()

@@ -24,7 +24,7 @@ const COUNTS: [(&str, &str); 7] = [
 /// # Errors
 /// If one of them fails.
 pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
-    setup::install(&[Need::NatsServers], workspace)?;
+    setup::install(&[Need::NatsServers, Need::Chromium, Need::Packages], workspace)?;
     let all = [
         ("tidings-hub", "power_cut"),
         ("tidings-hub", "presence"),
@@ -43,13 +43,13 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
 
 /// What can happen to the tab that holds the connection of all, 20 times each.
 fn tab_faults(workspace: &Workspace) -> Result<()> {
+    let binary = workspace.binary()?;
     let browser = workspace.npm_packages.iter().filter(|package| package.name == "browser");
     for package in browser {
-        run(cargo().args(["build", "--release", "--package", "tidings"]))?;
         run(command("node")
             .args(["--test", "test/share-faults.test.js"])
             .current_dir(&package.folder)
-            .env("TIDINGS", workspace.target.join("release").join("tidings"))
+            .env("TIDINGS", &binary)
             .env("CHROMIUM", setup::chromium()?)
             .env("TIDINGS_TAB_FAULTS", "20"))?;
     }

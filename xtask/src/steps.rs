@@ -155,7 +155,7 @@ pub(crate) const ALL: &[Step] = &[
         group: "e2e",
         what: "the command builds as users build it",
         needs: &[],
-        run: |_, _| passed(binary()),
+        run: |workspace, _| passed(workspace.binary().map(drop)),
     },
     Step {
         name: "packages",
@@ -240,17 +240,12 @@ fn bare(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
     passed(run_counted(cargo().args(["test", "--no-default-features"]).args(decoder), tally))
 }
 
-/// The command with the features and the profile of `cargo run --release`.
-fn binary() -> Result<()> {
-    run(cargo().args(["build", "--release", "--package", "tidings"]))
-}
-
 fn packages(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
     if workspace.npm_packages.is_empty() {
         return Ok(Outcome::Skipped("no folder has a package.json".to_owned()));
     }
     // Asked for alone, this step must not test what was built before the last change.
-    binary()?;
+    let binary = workspace.binary()?;
     for package in &workspace.npm_packages {
         for script in ["check", "test"] {
             if !package.has_script(script) {
@@ -261,7 +256,7 @@ fn packages(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
                 command("npm")
                     .args(["run", "--silent", script])
                     .current_dir(&package.folder)
-                    .env("TIDINGS", workspace.target.join("release").join("tidings"))
+                    .env("TIDINGS", &binary)
                     .env("CHROMIUM", setup::chromium()?)
                     .env("FIREFOX", setup::firefox()?)
                     .env("PYTHON", setup::python(workspace))

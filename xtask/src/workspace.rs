@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::command::{cargo, output};
+use crate::command::{cargo, output, run};
 
 /// Where things are, and what there is to test.
 #[derive(Debug)]
@@ -58,6 +58,16 @@ impl Workspace {
         let npm_packages = npm_packages(&root)?;
         let benches = folders_with(&root.join("benches"), "Cargo.toml")?;
         Ok(Self { root, target, with_features, npm_packages, benches })
+    }
+
+    /// Builds the command with the features and the profile of `cargo run --release`, and gives its
+    /// path.
+    ///
+    /// # Errors
+    /// If it does not build.
+    pub(crate) fn binary(&self) -> Result<PathBuf> {
+        run(cargo().args(["build", "--release", "--package", "tidings"]))?;
+        Ok(self.target.join("release").join("tidings"))
     }
 
     /// Where the programs are that we install.

@@ -346,17 +346,8 @@ fn place(id: &str) -> &str {
 fn publish_when_it_can(hub: &Hub, topic: &str, data: &str) -> String {
     let mut id = String::new();
     eventually("a publish is taken", || {
-        let mut connection = hub.connect();
-        let body = format!("topic={topic}&data={data}");
-        connection.send(
-            format!(
-                "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\nidempotency-key: {data}\r\n\
-                 content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .as_bytes(),
-        );
-        let answer = connection.response();
+        let key = format!("idempotency-key: {data}\r\n");
+        let answer = hub.connect().post_form(&key, &format!("topic={topic}&data={data}"));
         id = answer.text();
         answer.status == 200
     });
@@ -372,12 +363,7 @@ fn while_nats_is_away_subscribers_stay_and_publishers_are_told_to_come_again() {
     let seen = hub.publish("a", "before");
     assert_eq!(live.event().data, "before");
     nats.kill(0);
-    let mut publisher = hub.connect();
-    publisher.send(
-        b"POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n\
-          content-type: application/x-www-form-urlencoded\r\ncontent-length: 14\r\n\r\ntopic=a&data=1",
-    );
-    let answer = publisher.response();
+    let answer = hub.connect().post_form("", "topic=a&data=1");
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     eventually("it is not ready", || hub.get("/readyz").status == 503);

@@ -210,16 +210,7 @@ fn what_is_refused(hub: &Hub) -> String {
     let mut text = String::new();
     eventually("a publish is refused", || {
         let body = format!("topic=x&data={}", "x".repeat(100_000));
-        let mut connection = hub.connect();
-        connection.send(
-            format!(
-                "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n\
-                 content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .as_bytes(),
-        );
-        let answer = connection.response();
+        let answer = hub.connect().post_form("", &body);
         text = answer.text();
         answer.status == 503
     });

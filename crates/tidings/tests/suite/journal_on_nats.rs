@@ -80,16 +80,7 @@ fn what_cannot_be_a_journal_is_refused_with_the_reason_and_what_to_do() {
     one.is_well();
     // Where nothing was said of bodies, the servers' limit holds.
     let large = format!("topic=a&data={}", "x".repeat(20_000));
-    let mut connection = one.connect();
-    connection.send(
-        format!(
-            "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n\
-             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{large}",
-            large.len()
-        )
-        .as_bytes(),
-    );
-    let answer = connection.response();
+    let answer = one.connect().post_form("", &large);
     assert_eq!(answer.status, 413, "{}", answer.text());
     let old = Nats::old();
     check_refused(&flags(&old.url(), &[]), &["2.11", "it has to be 2.12 or later", "update it"]);

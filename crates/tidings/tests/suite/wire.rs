@@ -57,6 +57,19 @@ impl Connection {
         );
     }
 
+    /// Publishes a form with these header lines, each with its line end, and gives the answer.
+    pub(crate) fn post_form(&mut self, headers: &str, body: &str) -> Response {
+        self.send(
+            format!(
+                "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n{headers}\
+                 content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
+        );
+        self.response()
+    }
+
     /// Closes in such a way that the peer gets a reset.
     pub(crate) fn reset(self) {
         SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).expect("an open socket");

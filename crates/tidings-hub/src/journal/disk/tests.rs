@@ -552,3 +552,18 @@ fn losses_among_too_many_topics_are_told_after_a_restart_too() {
         );
     }
 }
+
+#[test]
+fn a_commit_makes_no_file_longer() {
+    let folder = folder();
+    for _ in 0..2 {
+        let journal = open(&folder, DiskOptions::default());
+        let length = || fs::metadata(folder.path().join("journal.db-wal")).unwrap().len();
+        let before = length();
+        for number in 0..100 {
+            tell(&journal, "a", &number.to_string());
+        }
+        assert!(before > 4_000_000, "{before}");
+        assert_eq!(length(), before);
+    }
+}

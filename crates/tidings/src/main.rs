@@ -6,6 +6,8 @@ mod commands;
 mod config;
 mod outcome;
 
+use std::pin::Pin;
+
 use clap::Parser;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -28,7 +30,9 @@ fn main() -> std::process::ExitCode {
             return Outcome::Failed.into();
         }
     };
-    let done = runtime.block_on(async {
+    // In a box, so that the code of all commands is there once: `block_on` is compiled for each
+    // kind of runtime, with the future that it is given.
+    let command: Pin<Box<dyn Future<Output = _>>> = Box::pin(async {
         match cli.command.unwrap_or_default() {
             Command::Serve(args) => commands::serve::run(*args).await,
             Command::Publish(args) => commands::publish::run(args, &cli.global).await,
@@ -41,7 +45,7 @@ fn main() -> std::process::ExitCode {
             Command::Bench(args) => commands::bench::run(args, &cli.global).await,
         }
     });
-    match done {
+    match runtime.block_on(command) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             eprintln!("tidings: {error:#}");

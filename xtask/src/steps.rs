@@ -116,10 +116,13 @@ pub(crate) const ALL: &[Step] = &[
         group: "lint",
         what: "each library crate could be published: it packages, and builds from its package",
         needs: &[],
-        run: |_, _| {
+        run: |workspace, _| {
             passed(run(cargo()
                 .args(["publish", "--dry-run", "--locked", "--allow-dirty", "--quiet"])
-                .args(LIBRARIES.iter().flat_map(|name| ["--package", name]))))
+                .args(LIBRARIES.iter().flat_map(|name| ["--package", name]))
+                // Said aloud, it is also where the packages are built: most of what they need
+                // the tests need too.
+                .env("CARGO_TARGET_DIR", &workspace.target)))
         },
     },
     Step {

@@ -189,6 +189,11 @@ fn away(failure: Failure) -> ReadError {
     ReadError::Away(Box::new(failure))
 }
 
+/// What was read first is of another journal than what was read last.
+fn began_anew() -> ReadError {
+    away(Failure::Away("the journal begins anew".to_owned()))
+}
+
 impl Shared {
     /// What a subscriber is told who missed something up to `newest`.
     async fn missed(&self, after: Position, newest: Position) -> Result<Missed, ReadError> {
@@ -201,7 +206,9 @@ impl Shared {
             None => last,
         };
         let resume = self.id_at(after.max(first.previous())).await?;
-        debug_assert_eq!(resume.epoch, epoch);
+        if resume.epoch != epoch || oldest.epoch != epoch {
+            return Err(began_anew());
+        }
         Ok(Missed { oldest, resume, newest })
     }
 
@@ -310,7 +317,7 @@ impl Shared {
         let (newest, first) = {
             let state = self.state.lock();
             if state.epoch != epoch {
-                return Err(away(Failure::Away("the journal begins anew".to_owned())));
+                return Err(began_anew());
             }
             (state.missed(after, selectors, rights), state.first)
         };

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use super::{Chunk, Shard, Socket, Walk};
 use crate::feed::Feed;
-use crate::limits::{SLICE_BYTES, SLICE_SOCKETS};
+use crate::limits::{SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
 use crate::window::{Offset, Pieces, Span, Window};
 
 /// Whether the walk is through.
@@ -25,7 +25,9 @@ const SLICE_LOOKS: usize = 16 * SLICE_SOCKETS;
 impl<S: Socket> Shard<S> {
     /// Writes to the next few sockets, across feeds.
     pub(crate) fn flush_slice(&mut self) -> Flushed {
-        let mut slice = Slice::default();
+        let feeds = self.queue.len() + usize::from(self.walk.is_some());
+        let sockets_max = if feeds > 1 { SLICE_SOCKETS } else { SLICE_SOCKETS_ALONE };
+        let mut slice = Slice { sockets_max, sockets: 0, bytes: 0, looks: 0 };
         while !slice.is_full() {
             let Some(walk) = self.walk.take().or_else(|| self.begin_walk()) else {
                 self.trim();
@@ -114,8 +116,9 @@ impl<S: Socket> Shard<S> {
 }
 
 /// How much a slice has done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slice {
+    sockets_max: usize,
     sockets: usize,
     bytes: usize,
     looks: usize,
@@ -123,7 +126,7 @@ struct Slice {
 
 impl Slice {
     fn is_full(&self) -> bool {
-        self.sockets >= SLICE_SOCKETS || self.bytes >= SLICE_BYTES || self.looks >= SLICE_LOOKS
+        self.sockets >= self.sockets_max || self.bytes >= SLICE_BYTES || self.looks >= SLICE_LOOKS
     }
 }
 

@@ -277,6 +277,10 @@ impl Checker {
         let mut seen = 0;
         while seen < count {
             let line = next(&mut lines)?;
+            if self.is_late() {
+                // Heartbeats alone would keep this here.
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             if let Some(value) = line.strip_prefix("id: ") {
                 value.clone_into(&mut id);
             } else if let Some(value) = line.strip_prefix("data: ") {

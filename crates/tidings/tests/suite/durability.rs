@@ -178,7 +178,7 @@ fn a_read_only_disk_is_told_clearly() {
 #[test]
 fn a_full_disk_refuses_publishers_with_the_reason_and_recovers_by_itself() {
     let folder = Folder::new();
-    let script = "mount -t tmpfs -o size=4m none \"$1\" && \
+    let script = "mount -t tmpfs -o size=8m none \"$1\" && \
                   exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1/data\"";
     let Some(command) = with_mounts(&folder, script) else { return println!("{NO_MOUNTS}") };
     let hub = Hub::run(command);

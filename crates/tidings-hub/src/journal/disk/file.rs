@@ -146,12 +146,16 @@ impl Folder {
 
     /// Lengthens SQLite's write-ahead log with zeros, which it takes for no frames, to what it
     /// grows to before it begins anew. A sync then has no new length to write: it takes half the
-    /// time.
+    /// time. Where there is not that much room, none is taken.
     fn lengthen_log(&self) -> io::Result<()> {
         let mut log = File::options().append(true).open(self.path.join(LOG))?;
-        let missing = LOG_BYTES.saturating_sub(log.metadata()?.len());
-        io::copy(&mut io::repeat(0).take(missing), &mut log)?;
-        log.sync_all()
+        let length = log.metadata()?.len();
+        let missing = LOG_BYTES.saturating_sub(length);
+        let filled = io::copy(&mut io::repeat(0).take(missing), &mut log);
+        filled.and_then(|_| log.sync_all()).or_else(|error| {
+            log.set_len(length)?;
+            Err(error)
+        })
     }
 
     /// A connection that only reads.

@@ -1,10 +1,13 @@
 //! The hub: it takes updates into the journal and hands streams to the shards.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
@@ -12,6 +15,7 @@ use parking_lot::RwLock;
 use tidings_sse::{EventId, encode};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_local;
+use tokio::time::error::Elapsed;
 
 use crate::access::gate::Gate;
 use crate::access::{Access, Authorize, Authorizer, Permissions, Rights};
@@ -429,7 +433,7 @@ impl Hub {
         let asked = Asked { cursor, selectors, rights, notices: options.notices };
         let mut bytes = self.opening_bytes();
         let locating = asked.clone().locate(self.journal(), self.metrics());
-        let located = match tokio::time::timeout(LOCATE_TIME, locating).await {
+        let located = match within(LOCATE_TIME, locating).await {
             Ok(Err(ReadError::Away(cause))) => Err(cause.to_string()),
             Ok(located) => Ok(located?),
             Err(_) => Err("the journal is slow".to_owned()),
@@ -679,6 +683,18 @@ impl Hub {
     }
 }
 
+/// As [`tokio::time::timeout`], but without a timer for what is ready at once.
+///
+/// # Errors
+/// If it takes longer than `limit`.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => tokio::time::timeout(limit, future).await,
+    }
+}
+
 /// Starts to tell who comes and goes, on the thread of a shard that has just begun.
 fn start_presence(shard: &ShardHandle, presence: Arc<Presence>, journal: Arc<dyn Journal>) {
     let run = move |_: &Rc<Local>| {
@@ -692,7 +708,8 @@ impl Hub {
     /// waits for a first byte, and a reconnection time, at random so that the clients of a hub
     /// that went away do not all come back at one moment.
     pub(crate) fn opening_bytes(&self) -> Vec<u8> {
-        let mut bytes = wire::HEARTBEAT.to_vec();
+        let mut bytes = Vec::with_capacity(64);
+        bytes.extend_from_slice(wire::HEARTBEAT);
         encode::retry(self.retry(), &mut bytes);
         bytes
     }

@@ -45,11 +45,11 @@ pub(super) struct Asking<'a> {
     /// Of one request all is asked of the same gate, also where another takes its place.
     gate: Arc<Gate>,
     pub(super) parts: &'a Parts,
-    pub(super) query: &'a Pairs,
+    pub(super) query: &'a Pairs<'a>,
 }
 
 impl<'a> Asking<'a> {
-    pub(super) fn new(hub: &'a Hub, parts: &'a Parts, query: &'a Pairs) -> Self {
+    pub(super) fn new(hub: &'a Hub, parts: &'a Parts, query: &'a Pairs<'a>) -> Self {
         Self { hub, gate: hub.gate(), parts, query }
     }
 

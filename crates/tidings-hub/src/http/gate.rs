@@ -4,13 +4,11 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, FromRef, FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 
-use super::App;
 use super::publish::Format;
 use super::refusal::Refusal;
 use crate::hub::Hub;
@@ -30,6 +28,10 @@ pub(super) struct Gate {
 }
 
 impl Gate {
+    pub(super) fn of(hub: &Hub, parts: &Parts) -> Self {
+        Self { hub: hub.clone(), address: address(hub, &parts.extensions, &parts.headers) }
+    }
+
     /// Whether one more stream may be opened from there now.
     pub(super) fn is_open(&self) -> bool {
         match self.hub.admission().may_open(self.address, Instant::now()) {
@@ -59,28 +61,30 @@ where
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let hub = Hub::from_ref(state);
-        let address = address(&hub, &parts.extensions, &parts.headers);
-        Ok(Self { hub, address })
+        Ok(Self::of(&Hub::from_ref(state), parts))
     }
 }
 
 /// Refuses a publish from an address that publishes too often.
-pub(super) async fn publishing(State(app): State<App>, request: Request, next: Next) -> Response {
-    if request.method() == Method::POST {
-        let address = address(&app.hub, request.extensions(), request.headers());
-        if !app.hub.admission().may_publish(address, Instant::now()) {
-            app.hub.metrics().publish_refused(Reason::Rate);
-            let max = app.hub.limits().publishes_per_second;
-            let refusal = Refusal::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                format!("an address may publish {max} times a second here; nothing was published"),
-            )
-            .with(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            return Format::of(&request).unwrap_or(Format::Form).refuse(refusal);
-        }
+///
+/// # Errors
+/// With the answer that it gets instead.
+pub(super) fn check_publishing(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
+    if request.method() != Method::POST {
+        return Ok(());
     }
-    next.run(request).await
+    let address = address(hub, request.extensions(), request.headers());
+    if hub.admission().may_publish(address, Instant::now()) {
+        return Ok(());
+    }
+    hub.metrics().publish_refused(Reason::Rate);
+    let max = hub.limits().publishes_per_second;
+    let refusal = Refusal::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        format!("an address may publish {max} times a second here; nothing was published"),
+    )
+    .with(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    Err(Box::new(Format::of(request).unwrap_or(Format::Form).refuse(refusal)))
 }
 
 /// The address of the client: of the connection, or, as far as proxies are trusted, what they
@@ -96,8 +100,11 @@ fn address(hub: &Hub, extensions: &Extensions, headers: &HeaderMap) -> Option<Ip
 fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(*address));
     let mut client = peer;
-    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
-    let said = lines.iter().rev().flat_map(|line| line.to_str().unwrap_or("?").rsplit(','));
+    if !is_trusted(&peer) {
+        return peer;
+    }
+    let lines = headers.get_all("x-forwarded-for").iter();
+    let said = lines.rev().flat_map(|line| line.to_str().unwrap_or("?").rsplit(','));
     for said in said {
         if !is_trusted(&client) {
             break;

@@ -14,21 +14,30 @@ use super::App;
 use super::publish::Format;
 use super::refusal::Refusal;
 use crate::access::Access;
+use crate::hub::Hub;
 use crate::metrics::Refusal as RefusalReason;
 
 /// Refuses what a foreign website sends.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    let access = app.hub.access();
-    let host = host(request.uri(), request.headers());
-    let refused = check(&access, request.method(), host, request.headers());
-    if let Err(refusal) = refused {
-        if request.method() == Method::POST {
-            app.hub.metrics().publish_refused(RefusalReason::Forbidden);
-        }
-        return Format::of(&request).unwrap_or(Format::Form).refuse(refusal);
+    if let Err(refused) = check(&app.hub, &app.hub.access(), &request) {
+        return *refused;
     }
     let _under_way = app.hub.count_request();
     next.run(request).await
+}
+
+/// Whether this request may be sent from where it comes.
+///
+/// # Errors
+/// With the answer that it gets instead.
+pub(super) fn check(hub: &Hub, access: &Access, request: &Request) -> Result<(), Box<Response>> {
+    let host = host(request.uri(), request.headers());
+    may_send(access, request.method(), host, request.headers()).map_err(|refusal| {
+        if request.method() == Method::POST {
+            hub.metrics().publish_refused(RefusalReason::Forbidden);
+        }
+        Box::new(Format::of(request).unwrap_or(Format::Form).refuse(refusal))
+    })
 }
 
 /// What the request calls the hub's host, perhaps with a port.
@@ -39,7 +48,7 @@ pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> 
 
 /// Whether a cookie may stand for who sends this: only where the browser says which website
 /// made it do so, and that one may publish (Mercure, "authorization": `Origin`, else `Referer`).
-/// An `Origin` was checked by [`guard`] already.
+/// An `Origin` was checked by [`check`] already.
 pub(super) fn check_cookie(
     access: &Access,
     host: Option<&str>,
@@ -66,7 +75,7 @@ fn is_same(origin: &str, host: Option<&str>) -> bool {
     host.zip(authority).is_some_and(|(host, authority)| authority.eq_ignore_ascii_case(host))
 }
 
-fn check(
+fn may_send(
     access: &Access,
     method: &Method,
     host: Option<&str>,
@@ -134,7 +143,7 @@ mod tests {
                 headers.insert(name, value.parse().unwrap());
             }
         }
-        check(access, &Method::POST, Some(host), &headers).is_ok()
+        may_send(access, &Method::POST, Some(host), &headers).is_ok()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -88,11 +88,11 @@ impl Format {
 }
 
 /// Takes an update, or several that are taken all or none.
-pub(super) async fn publish(State(hub): State<Hub>, request: Request) -> Response {
+pub(super) async fn publish(hub: &Hub, request: Request) -> Response {
     let format = Format::of(&request);
     let trace = trace_parent(request.headers());
     let answer = match &format {
-        Ok(format) => take(&hub, *format, request, trace.as_deref()).await,
+        Ok(format) => take(hub, *format, request, trace.as_deref()).await,
         Err(refusal) => Err(refusal.clone()),
     };
     let format = format.unwrap_or(Format::Form);

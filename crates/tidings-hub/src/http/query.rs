@@ -1,15 +1,17 @@
 //! `application/x-www-form-urlencoded` pairs, of a query or a body (WHATWG URL 5.1), except
 //! that text which is no UTF-8 is refused where the standard would put U+FFFD.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
 
 /// Names and values in their order. A name without `=` has an empty value.
-pub(super) struct Pairs(Vec<(String, String)>);
+pub(super) struct Pairs<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl Pairs {
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Refusal> {
+impl<'a> Pairs<'a> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Refusal> {
         bytes
             .split(|byte| *byte == b'&')
             .filter(|pair| !pair.is_empty())
@@ -24,10 +26,10 @@ impl Pairs {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn all<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'b str> {
         self.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
     }
 
@@ -36,7 +38,7 @@ impl Pairs {
     }
 
     /// The value of a parameter that may be given once.
-    pub(super) fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Refusal> {
+    pub(super) fn one<'b>(&'b self, name: &'b str) -> Result<Option<&'b str>, Refusal> {
         let mut values = self.all(name);
         let first = values.next();
         match values.count() {
@@ -49,13 +51,16 @@ impl Pairs {
     }
 }
 
-fn decode(bytes: &[u8], what: &str) -> Result<String, Refusal> {
-    let spaced: Vec<u8> =
-        bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    match String::from_utf8(percent_decode(&spaced).collect()) {
-        Ok(text) => Ok(text),
-        Err(_) => Err(Refusal::bad_request(format!("the value of {what:?} is not valid UTF-8"))),
-    }
+/// Without a copy where nothing is encoded.
+fn decode<'a>(bytes: &'a [u8], what: &str) -> Result<Cow<'a, str>, Refusal> {
+    let text = if bytes.contains(&b'+') {
+        let space = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+        let spaced: Vec<u8> = bytes.iter().map(space).collect();
+        percent_decode(&spaced).decode_utf8().map(|text| Cow::Owned(text.into_owned()))
+    } else {
+        percent_decode(bytes).decode_utf8()
+    };
+    text.map_err(|_| Refusal::bad_request(format!("the value of {what:?} is not valid UTF-8")))
 }
 
 #[cfg(test)]

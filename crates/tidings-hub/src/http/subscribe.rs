@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::request::Parts;
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -22,7 +21,7 @@ use super::refusal::Refusal;
 use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
 use crate::access::{Dialect, Role};
 use crate::feed::StreamOptions;
-use crate::hub::{Cursor, EARLIEST, Hub, LAST};
+use crate::hub::{Cursor, EARLIEST, Hub, LAST, within};
 use crate::limits::{ID_BYTES_MAX, Limits, PUBLISH_WAIT, SELECTORS_MAX};
 use crate::notice::Notice;
 use crate::selector::{InvalidSelectors, Selector, Selectors};
@@ -43,19 +42,17 @@ impl Stream {
 }
 
 /// Opens a stream (Mercure, "subscription").
-pub(super) async fn subscribe(
-    State(hub): State<Hub>,
-    gate: Gate,
-    parts: Parts,
-) -> Result<Response, Refusal> {
+pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    let gate = Gate::of(hub, &parts);
     let method = parts.method.clone();
     let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
-    let asking = Asking::new(&hub, &parts, &pairs);
+    let asking = Asking::new(hub, &parts, &pairs);
     let visitor = match asking.visitor(Role::Subscribe).await {
         // What is not to be had now is worth coming back for, and a browser's `EventSource`
         // would take any other answer for the end.
         Err(refusal) if refusal.status() == StatusCode::SERVICE_UNAVAILABLE => {
-            return Ok(come_back(&hub, &method));
+            return Ok(come_back(hub, &method));
         }
         visitor => visitor?,
     };
@@ -78,10 +75,9 @@ pub(super) async fn subscribe(
     let Asked { selectors, options, cursor, .. } = asked;
     let named = asked.named_cursor;
     // A stream that only says when to come back loses nothing: it goes on from where it was.
-    let unmoved = cursor.to_string();
+    let unmoved = named.then(|| cursor.to_string());
     let rights = visitor.grants.subscribe.clone();
-    let is_let_in =
-        gate.is_open() && tokio::time::timeout(PUBLISH_WAIT, hub.presence().room()).await.is_ok();
+    let is_let_in = gate.is_open() && within(PUBLISH_WAIT, hub.presence().room()).await.is_ok();
     let opened = match is_let_in {
         true => hub.open(selectors, rights, options, cursor).await,
         false => Ok(None),
@@ -101,7 +97,7 @@ pub(super) async fn subscribe(
             granted.opening.grants = Some(visitor.grants);
             (stream(&method, granted.opening), granted.cursor)
         }
-        None => (come_back(&hub, &method), Some(unmoved)),
+        None => (come_back(hub, &method), unmoved),
     };
     // Where a stream begins that waits for the journal it is told in the stream.
     let cursor = cursor.filter(|_| named);
@@ -217,7 +213,7 @@ fn is_like_match(name: &str) -> bool {
 
 /// The cursor, and whether one was named at all. The header wins over the query, which an
 /// `EventSource` cannot change when it reconnects.
-fn cursor(pairs: &Pairs, headers: &HeaderMap) -> Result<(Cursor, bool), Refusal> {
+fn cursor(pairs: &Pairs<'_>, headers: &HeaderMap) -> Result<(Cursor, bool), Refusal> {
     let header = LastEventId::of(headers);
     let coming = pairs.one("last_event_id")?;
     let deployed = pairs.one("lastEventID")?.filter(|id| !id.is_empty());

@@ -30,8 +30,10 @@ fn check_preflight(head: &Head) {
         assert!(headers.iter().any(|other| other == name), "{name} is not in {headers:?}");
     }
     let methods = head.list("access-control-allow-methods");
+    let allowed = head.list("allow");
     for name in ["get", "post"] {
         assert!(methods.iter().any(|other| other == name), "{name} is not in {methods:?}");
+        assert!(allowed.iter().any(|other| other == name), "{name} is not in {allowed:?}");
     }
 }
 
@@ -74,6 +76,16 @@ fn an_unlisted_website_may_read_nothing() {
             let answer = server.ask(preflight(origin, "GET", "last-event-id")).await;
             assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
         }
+    });
+}
+
+#[test]
+fn who_is_no_website_is_told_only_that_the_answer_depends_on_that() {
+    let build = || readable_from(&["https://app.test"]);
+    on_both_lanes(build, async |server| {
+        let head = server.open(Request::get(&format!("{HUB}?topic=a"))).await.head;
+        assert_eq!(head.header("access-control-allow-origin"), None);
+        assert_eq!(head.list("vary"), ["origin"]);
     });
 }
 

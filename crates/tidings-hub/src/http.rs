@@ -8,7 +8,6 @@ mod body_lane;
 mod browser;
 mod clock;
 mod connection;
-mod cors;
 mod credentials;
 mod door;
 mod gate;
@@ -28,11 +27,15 @@ mod subscriptions;
 #[cfg(feature = "tls")]
 mod tls;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::FromRef;
-use axum::http::HeaderName;
+use axum::http::{HeaderName, Method, header};
 use axum::middleware;
 use axum::routing::{any, get};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub(crate) use clock::start as start_clock;
 pub(crate) use origin::is_local_origin;
@@ -54,14 +57,12 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Clone)]
 struct App {
     hub: Hub,
-    /// Pages of all websites may read, as the hub was built.
-    read_by_all: bool,
+    cors: Arc<CorsLayer>,
 }
 
 impl App {
     fn of(hub: &Hub) -> Self {
-        let read_by_all = hub.access().cors_origins.iter().any(|origin| origin == "*");
-        Self { hub: hub.clone(), read_by_all }
+        Self { hub: hub.clone(), cors: Arc::new(cors(hub)) }
     }
 }
 
@@ -82,31 +83,62 @@ fn routes(hub: &Hub) -> Router {
             .delete(subscriptions::revoke_subscription)
             .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, DELETE, OPTIONS") })
     };
-    let mut behind_door = Router::new()
+    let mut others = Router::new()
         .route(&format!("{HUB_PATH}/subscriptions"), subscriptions())
         .route(&format!("{HUB_PATH}/subscriptions/{{*rest}}"), subscriptions())
         .route(&format!("{HUB_PATH}/tokens/{{*rest}}"), any(subscriptions::revoke_token))
         .route(credentials::METADATA_PATH, get(subscriptions::metadata));
     if options.demo {
-        behind_door = behind_door.route("/sse", get(clock::clock).fallback(only_get));
+        others = others.route("/sse", get(clock::clock).fallback(only_get));
     }
-    let behind_door = behind_door.layer(middleware::from_fn_with_state(app.clone(), door::pass));
-    let mut files = browser::routes();
+    others = others.layer(CorsLayer::clone(&app.cors)).merge(browser::routes());
     if options.page {
-        files = files.merge(page::routes());
+        others = others.merge(page::routes());
     }
     if options.admin {
-        files = files.merge(health::routes());
+        others = others.merge(health::routes());
     }
-    let files = files.layer(middleware::from_fn_with_state(app.clone(), origin::guard));
+    let others = others.layer(middleware::from_fn_with_state(app.clone(), origin::guard));
     // axum puts the methods into the answer to OPTIONS.
     let mercure = get(door::mercure).post(door::mercure).fallback(door::mercure);
-    behind_door.route(HUB_PATH, mercure).merge(files).with_state(app)
+    others.route(HUB_PATH, mercure).with_state(app)
 }
 
 /// What operators ask: health, readiness, metrics.
 pub fn admin_router(hub: &Hub) -> Router {
     health::routes().with_state(App::of(hub))
+}
+
+fn cors(hub: &Hub) -> CorsLayer {
+    let any = hub.access().cors_origins.iter().any(|origin| origin == "*");
+    let hub = hub.clone();
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::CACHE_CONTROL,
+            header::IF_NONE_MATCH,
+            LAST_EVENT_ID,
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([
+            LAST_EVENT_ID,
+            MERCURE_LAST_EVENT_ID,
+            header::LINK,
+            header::ETAG,
+            header::WWW_AUTHENTICATE,
+            HeaderName::from_static("idempotent-replayed"),
+        ])
+        .max_age(Duration::from_secs(600));
+    if any {
+        // Whoever may read may read from everywhere, but no website with its visitors'
+        // credentials.
+        return layer.allow_origin(AllowOrigin::any());
+    }
+    layer.allow_credentials(true).allow_origin(AllowOrigin::predicate(move |origin, _| {
+        origin.to_str().is_ok_and(|origin| hub.access().may_read_from(origin))
+    }))
 }
 
 impl Hub {

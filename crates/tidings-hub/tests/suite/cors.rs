@@ -85,7 +85,7 @@ fn who_is_no_website_is_told_only_that_the_answer_depends_on_that() {
     on_both_lanes(build, async |server| {
         let head = server.open(Request::get(&format!("{HUB}?topic=a"))).await.head;
         assert_eq!(head.header("access-control-allow-origin"), None);
-        assert_eq!(head.list("vary"), ["origin"]);
+        assert!(head.list("vary").iter().any(|name| name == "origin"), "{head:?}");
     });
 }
 

@@ -243,7 +243,8 @@ impl Checker {
     /// Until so much has come that a short journal has dropped some of it.
     fn stay_away(&self) {
         let until = self.acknowledged() + 100;
-        while self.acknowledged() < until && !self.is_over.load(Ordering::Acquire) {
+        let is_over = || self.is_over.load(Ordering::Acquire) || self.is_late();
+        while self.acknowledged() < until && !is_over() {
             thread::park_timeout(Duration::from_millis(5));
         }
     }

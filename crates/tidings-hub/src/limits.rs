@@ -196,7 +196,7 @@ pub(crate) const RETRY_MIN: Duration = Duration::from_millis(500);
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(3600);
 
 /// Sockets written to before publishes are let in again, where updates of several feeds wait.
-pub(crate) const SLICE_SOCKETS: usize = bound(32, 3);
+pub(crate) const SLICE_SOCKETS: usize = bound(64, 3);
 /// The same where only one feed has something new: what is published to it meanwhile leaves in
 /// the same writes, so the sooner it is let in, the fewer of them there are.
 pub(crate) const SLICE_SOCKETS_ALONE: usize = bound(16, 2);

@@ -120,8 +120,8 @@ pub(crate) const ALL: &[Step] = &[
             passed(run(cargo()
                 .args(["publish", "--dry-run", "--locked", "--allow-dirty", "--quiet"])
                 .args(LIBRARIES.iter().flat_map(|name| ["--package", name]))
-                // Said aloud, it is also where the packages are built: most of what they need
-                // the tests need too.
+                // Otherwise each package is built in a target folder of its own: most of what they
+                // need the tests need too.
                 .env("CARGO_TARGET_DIR", &workspace.target)))
         },
     },

@@ -77,7 +77,6 @@ impl FromRef<App> for Hub {
 fn routes(hub: &Hub) -> Router {
     let options = hub.options();
     let app = App::of(hub);
-    let only_get = || async { Refusal::method_not_allowed("GET, HEAD, OPTIONS") };
     let subscriptions = || {
         get(subscriptions::list)
             .delete(subscriptions::revoke_subscription)
@@ -89,7 +88,11 @@ fn routes(hub: &Hub) -> Router {
         .route(&format!("{HUB_PATH}/tokens/{{*rest}}"), any(subscriptions::revoke_token))
         .route(credentials::METADATA_PATH, get(subscriptions::metadata));
     if options.demo {
-        others = others.route("/sse", get(clock::clock).fallback(only_get));
+        others = others.route(
+            "/sse",
+            get(clock::clock)
+                .fallback(|| async { Refusal::method_not_allowed("GET, HEAD, OPTIONS") }),
+        );
     }
     others = others.layer(CorsLayer::clone(&app.cors)).merge(browser::routes());
     if options.page {

@@ -195,9 +195,9 @@ pub(crate) const RETRY_MIN: Duration = Duration::from_millis(500);
 /// Longest reconnection time that a publisher may set.
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(3600);
 
-/// Sockets written to before publishes are let in again, where updates of several feeds wait.
+/// Sockets written to before publishes are let in again.
 pub(crate) const SLICE_SOCKETS: usize = bound(64, 3);
-/// The same where only one feed has something new: what is published to it meanwhile leaves in
+/// The same in the fan-out of a single feed: what is published to it meanwhile leaves in
 /// the same writes, so the sooner it is let in, the fewer of them there are.
 pub(crate) const SLICE_SOCKETS_ALONE: usize = bound(16, 2);
 /// Bytes written before publishes are let in again: what a core copies in about a millisecond.

@@ -14,8 +14,8 @@ use super::subscribe::subscribe;
 use super::{App, gate, origin};
 use crate::hub::Hub;
 
-/// Does at once what layers do for the other paths: axum boxes and clones each layer for every
-/// request, which would cost a new stream a third more.
+/// What guards other paths too, and CORS, are layers there: axum boxes and clones each of them for
+/// every request, which would cost a new stream a third more.
 pub(super) async fn mercure(State(app): State<App>, request: Request) -> Response {
     if let Err(refused) = origin::check(&app.hub, &app.hub.access(), &request) {
         return *refused;

@@ -25,8 +25,8 @@ const SLICE_LOOKS: usize = 16 * SLICE_SOCKETS;
 impl<S: Socket> Shard<S> {
     /// Writes to the next few sockets, across feeds.
     pub(crate) fn flush_slice(&mut self) -> Flushed {
-        let feeds = self.queue.len() + usize::from(self.walk.is_some());
-        let sockets_max = if feeds > 1 { SLICE_SOCKETS } else { SLICE_SOCKETS_ALONE };
+        let feeds_max = self.queue.len() + usize::from(self.walk.is_some());
+        let sockets_max = if feeds_max > 1 { SLICE_SOCKETS } else { SLICE_SOCKETS_ALONE };
         let mut slice = Slice { sockets_max, sockets: 0, bytes: 0, looks: 0 };
         while !slice.is_full() {
             let Some(walk) = self.walk.take().or_else(|| self.begin_walk()) else {

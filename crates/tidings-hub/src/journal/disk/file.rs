@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ const APPLICATION: i32 = 0x5464_6773;
 /// The layout that this version reads and writes.
 pub(super) const FORMAT: i32 = 1;
 pub(super) const DATABASE: &str = "journal.db";
-const LOG: &str = "journal.db-wal";
-/// 1,000 frames, after which SQLite copies them to the database, of a page and a head each.
+pub(super) const LOG: &str = "journal.db-wal";
+/// 1,000 frames of a page of 4,096 bytes and a head each, after which SQLite by default copies
+/// them to the database.
 const LOG_BYTES: u64 = 1000 * (4096 + 24) + 32;
 const LOCK: &str = "journal.lock";
 
@@ -135,6 +136,7 @@ impl Folder {
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16384")
             .map_err(failed)?;
         lay_out(&mut connection).map_err(failed)?;
+        // A storage of the caller's own has its log elsewhere.
         if self.vfs.is_none()
             && let Err(error) = self.lengthen_log()
         {
@@ -144,18 +146,19 @@ impl Folder {
         Ok(connection)
     }
 
-    /// Lengthens SQLite's write-ahead log with zeros, which it takes for no frames, to what it
-    /// grows to before it begins anew. A sync then has no new length to write: it takes half the
-    /// time. Where there is not that much room, none is taken.
+    /// Lengthens SQLite's write-ahead log with zeros, which it takes for no frames, to about what
+    /// it grows to before it begins anew. A sync then has no new length to write: it takes half
+    /// the time. Where there is not that much room, none is taken.
     fn lengthen_log(&self) -> io::Result<()> {
-        let mut log = File::options().append(true).open(self.path.join(LOG))?;
-        let length = log.metadata()?.len();
+        let mut log = File::options().write(true).open(self.path.join(LOG))?;
+        let length = log.seek(SeekFrom::End(0))?;
         let missing = LOG_BYTES.saturating_sub(length);
         let filled = io::copy(&mut io::repeat(0).take(missing), &mut log);
-        filled.and_then(|_| log.sync_all()).or_else(|error| {
+        let filled = filled.and_then(|_| log.sync_all());
+        if filled.is_err() {
             log.set_len(length)?;
-            Err(error)
-        })
+        }
+        filled
     }
 
     /// A connection that only reads.

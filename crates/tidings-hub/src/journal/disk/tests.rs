@@ -554,8 +554,9 @@ fn losses_among_too_many_topics_are_told_after_a_restart_too() {
 }
 
 #[test]
-fn a_commit_makes_no_file_longer() {
+fn a_commit_does_not_lengthen_the_log() {
     let folder = folder();
+    // A hub that ends takes the log with it.
     for _ in 0..2 {
         let journal = open(&folder, DiskOptions::default());
         let length = || fs::metadata(folder.path().join("journal.db-wal")).unwrap().len();

@@ -17,7 +17,7 @@ use crate::hub::Hub;
 /// What guards other paths too, and CORS, are layers there: axum boxes and clones each of them for
 /// every request, which would cost a new stream a third more.
 pub(super) async fn mercure(State(app): State<App>, request: Request) -> Response {
-    if let Err(refused) = origin::check(&app.hub, &app.hub.access(), &request) {
+    if let Err(refused) = origin::check(&app.hub, &request) {
         return *refused;
     }
     let _under_way = app.hub.count_request();

@@ -100,9 +100,6 @@ fn address(hub: &Hub, extensions: &Extensions, headers: &HeaderMap) -> Option<Ip
 fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(*address));
     let mut client = peer;
-    if !is_trusted(&peer) {
-        return peer;
-    }
     let lines = headers.get_all("x-forwarded-for").iter();
     let said = lines.rev().flat_map(|line| line.to_str().unwrap_or("?").rsplit(','));
     for said in said {

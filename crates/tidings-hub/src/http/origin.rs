@@ -19,7 +19,7 @@ use crate::metrics::Refusal as RefusalReason;
 
 /// Refuses what a foreign website sends.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    if let Err(refused) = check(&app.hub, &app.hub.access(), &request) {
+    if let Err(refused) = check(&app.hub, &request) {
         return *refused;
     }
     let _under_way = app.hub.count_request();
@@ -30,9 +30,9 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
 ///
 /// # Errors
 /// With the answer that it gets instead.
-pub(super) fn check(hub: &Hub, access: &Access, request: &Request) -> Result<(), Box<Response>> {
+pub(super) fn check(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
     let host = host(request.uri(), request.headers());
-    may_send(access, request.method(), host, request.headers()).map_err(|refusal| {
+    may_send(&hub.access(), request.method(), host, request.headers()).map_err(|refusal| {
         if request.method() == Method::POST {
             hub.metrics().publish_refused(RefusalReason::Forbidden);
         }

@@ -7,7 +7,9 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OpenFlags};
 
 use super::super::{HubId, Position, Record};
-use super::file::{DATABASE, Folder, Identity, OpenError, check_format, number, position, take};
+use super::file::{
+    DATABASE, Folder, Identity, LOG, OpenError, check_format, number, position, take,
+};
 use super::index;
 use super::record;
 
@@ -59,8 +61,7 @@ impl JournalFile {
     pub fn summary(&self) -> Result<Summary, OpenError> {
         let failed = |error| OpenError::of(&self.path, error);
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
+        let log = self.path.with_file_name(LOG);
         let transaction = self.connection.unchecked_transaction().map_err(failed)?;
         let count: i64 = transaction
             .query_row("SELECT count(*) FROM updates", [], |row| row.get(0))
@@ -83,7 +84,7 @@ impl JournalFile {
         let end = |record: Record| (record.hub_id(), record.time);
         Ok(Summary {
             path: self.path.clone(),
-            file_bytes: size(&self.path) + size(Path::new(&log)),
+            file_bytes: size(&self.path) + size(&log),
             count: count.cast_unsigned(),
             last: if noted.position > last.position { noted } else { last },
             span: oldest.zip(newest).map(|(oldest, newest)| [end(oldest), end(newest)]),

@@ -1,4 +1,4 @@
-//! The same for axum: an answer and an extractor.
+//! Implements axum's response and extractor traits.
 
 use std::convert::Infallible;
 
@@ -7,7 +7,8 @@ use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
-use crate::{EventStream, LastEventId};
+use crate::last_event_id::LastEventId;
+use crate::response::EventStream;
 
 impl IntoResponse for EventStream {
     fn into_response(self) -> Response {

@@ -1,4 +1,4 @@
-//! Each event to the socket as soon as it is there, and no sooner than the socket takes it.
+//! The body of an event stream: sends each event as soon as it is available and the socket has room.
 
 use std::cell::Cell;
 use std::fmt;
@@ -10,40 +10,42 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Extensions;
 use http_body::{Body, Frame};
-use tidings_sse::encode;
+use tidings_sse::{Event, EventId, encode};
 
 use crate::heartbeat::Heartbeat;
 use crate::last_event_id::LastEventId;
+use crate::place::Form;
 use crate::source::{BoxError, Filled, Source};
 
-/// Bytes of events that are ready which leave in one piece. What is ready beyond it follows in
-/// the next, if the client still takes it.
+/// The size at which a piece of ready events is sent. Further events follow in the next piece, when
+/// the client has room.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// What an idle stream gets, and every stream first, so that its head leaves at once: a
-/// comment, which no client dispatches.
+/// A comment, which clients ignore. It is the heartbeat of idle streams, and the beginning of every
+/// stream, so that the head is sent at once.
 const COMMENT: &[u8] = b":\n";
 
-/// How an answer is to go.
+/// The settings of a response.
 pub(crate) struct Plan {
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) retry: Option<Duration>,
+    pub(crate) place: Option<(Form, EventId)>,
     pub(crate) ends_for_good: bool,
 }
 
 /// An event stream as the body of an HTTP response, from [`EventStream`](crate::EventStream).
 ///
-/// It ends where the stream ends that it was made of. Where that fails, the body fails with its
-/// error, which makes a server cut the connection (HTTP/1.1) or reset the stream (HTTP/2).
-/// Dropping it drops that stream.
+/// It ends with its source stream. If that yields an error, the body fails with it, and the server
+/// cuts the connection (HTTP/1.1) or resets the stream (HTTP/2). Dropping the body drops the source
+/// stream.
 #[derive(Debug)]
 pub struct EventBody(State);
 
 enum State {
-    /// Not yet asked for anything, so a server may still take it for a lane of its own.
+    /// Not yet polled, so a server can still take it to write to the socket itself.
     Waiting(Arc<Waiting>),
     Running(Running),
-    /// Over, or taken.
+    /// Ended, or taken.
     Over,
 }
 
@@ -55,11 +57,13 @@ struct Running {
     plan: Plan,
     heartbeat: Heartbeat,
     is_open: bool,
+    /// The last event had the id [`LastEventId::END`].
+    end_told: bool,
     failure: Failure,
 }
 
-/// What the source ended with. The server is let in before it is told: what it was given in the
-/// same turn would be dropped with the connection.
+/// An error of the source. It is returned one turn later, because the server would drop bytes that
+/// it received in the same turn together with the connection.
 #[derive(Default)]
 enum Failure {
     #[default]
@@ -69,13 +73,14 @@ enum Failure {
 }
 
 impl EventBody {
-    /// The body, and what [`EventBody::take`] finds it by.
+    /// The body, and the extension with which [`EventBody::take`] finds it.
     pub(crate) fn new(source: Pin<Box<dyn Source>>, plan: Plan) -> (Self, Takeable) {
         let running = Running {
             source,
             plan,
             heartbeat: Heartbeat::Idle,
             is_open: false,
+            end_told: false,
             failure: Failure::None,
         };
         let waiting = Arc::new(Waiting(Mutex::new(Some(running))));
@@ -86,16 +91,16 @@ impl EventBody {
         Self(State::Over)
     }
 
-    /// Takes the event stream out of a response, by the response's extensions, before its body
-    /// is asked for anything: for servers that write to the socket themselves, as
-    /// `tidings_hub::serve` does. The response's own body is empty from then on.
+    /// Takes the event stream out of a response before its body is polled, through the response's
+    /// extensions. This is for servers that write to the socket themselves, such as
+    /// `tidings_hub::serve`. The response's own body is empty afterwards.
     pub fn take(extensions: &mut Extensions) -> Option<Self> {
         let Takeable(waiting) = extensions.remove()?;
         waiting.take().map(|running| Self(State::Running(running)))
     }
 }
 
-/// Stands in a response's extensions for its body.
+/// Refers to a response's body in its extensions.
 #[derive(Clone)]
 pub(crate) struct Takeable(Arc<Waiting>);
 
@@ -121,7 +126,7 @@ impl Body for EventBody {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Piece { bytes, more }) => (bytes, more),
         };
-        // The source's own resources go at once, not when the connection does.
+        // Drops the source at once, not with the connection.
         if more == After::End {
             self.0 = State::Over;
         }
@@ -137,7 +142,7 @@ impl Body for EventBody {
     }
 }
 
-/// What leaves together; nothing only at the end.
+/// Bytes that are sent together. Empty only at the end.
 struct Piece {
     bytes: Result<Bytes, BoxError>,
     more: After,
@@ -162,12 +167,18 @@ impl Running {
             self.is_open = true;
             out.extend_from_slice(COMMENT);
             self.plan.retry.into_iter().for_each(|time| encode::retry(time, out));
+            self.plan.place.take().into_iter().for_each(|(form, id)| tell_place(form, id, out));
             if let Some(interval) = self.plan.heartbeat {
                 self.heartbeat = Heartbeat::start(interval);
             }
         }
         let mut more = After::More;
-        match self.source.as_mut().poll_fill(context, out, PIECE_BYTES) {
+        let begun = out.len();
+        let filled = self.source.as_mut().poll_fill(context, out, PIECE_BYTES);
+        if out.len() > begun {
+            self.end_told = is_the_end(out);
+        }
+        match filled {
             Filled::More => {}
             Filled::Pending => {
                 if self.heartbeat.poll_due(context) && out.is_empty() {
@@ -178,9 +189,9 @@ impl Running {
                 }
             }
             Filled::End => {
-                if self.plan.ends_for_good {
-                    // An id alone is kept by the client and dispatches nothing (HTML 9.2.6).
-                    out.extend_from_slice(format!("id: {}\n\n", LastEventId::END).as_bytes());
+                if self.plan.ends_for_good && !self.end_told {
+                    let end = EventId::new(LastEventId::END).expect("it has no line break");
+                    encode::id(&end, out);
                 }
                 more = After::End;
             }
@@ -198,8 +209,29 @@ impl Running {
     }
 }
 
+fn tell_place(form: Form, id: EventId, out: &mut Vec<u8>) {
+    match form {
+        Form::Block => encode::id(&id, out),
+        Form::Event => {
+            let event = Event::new(r#"{"v":1,"kind":"cursor"}"#).with_event_id(id);
+            let event = event.with_type("tidings").expect("the literal is a type");
+            encode::event(event.as_ref(), out);
+        }
+    }
+}
+
+/// Whether these bytes end with an event whose id is [`LastEventId::END`]. The id is the last field.
+fn is_the_end(bytes: &[u8]) -> bool {
+    let line =
+        bytes.strip_suffix(b"\n\n").and_then(|event| event.rsplit(|one| *one == b'\n').next());
+    line.and_then(|line| line.strip_prefix(b"id: ")) == Some(LastEventId::END.as_bytes())
+}
+
 fn failed(error: BoxError) -> Piece {
-    tracing::warn!(error = &*error as &dyn std::error::Error, "an event stream failed and is cut");
+    tracing::warn!(
+        error = &*error as &dyn std::error::Error,
+        "an event stream failed, so its connection is cut"
+    );
     Piece { bytes: Err(error), more: After::End }
 }
 
@@ -207,8 +239,8 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A thread's buffer, in which a piece is put together before its size is known. Nobody who
-/// borrows it while it is borrowed gets less than an empty one.
+/// A thread's buffer, in which a piece is built before its size is known. A nested borrow gets an
+/// empty buffer.
 struct Scratch(Vec<u8>);
 
 impl Scratch {
@@ -219,7 +251,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A single huge event is not to stay in memory for good.
+        // A huge buffer is freed, so that a single large event does not stay in memory.
         if self.0.capacity() <= 4 * PIECE_BYTES {
             self.0.clear();
             SCRATCH.set(std::mem::take(&mut self.0));

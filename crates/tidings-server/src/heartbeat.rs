@@ -1,9 +1,9 @@
-//! A comment when nothing else has been sent: one coarse clock for all streams of a runtime
-//! that have the same interval, and no timer for any of them.
+//! Sends a comment on idle streams. One coarse clock serves all streams of a runtime with the same
+//! interval; streams have no timers of their own.
 //!
-//! The clock ticks eight times in an interval. A stream lies in the bucket of the tick at which
-//! it would have been silent for seven; only then is it looked at, and put into a later bucket
-//! if it has sent something since. Sending costs one store.
+//! The clock ticks eight times per interval. A stream is in the bucket of the tick at which it would
+//! have been idle for seven ticks. Only then is it checked, and moved to a later bucket if it has
+//! sent something meanwhile. Sending an event costs one atomic store.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,17 +14,17 @@ use std::time::Duration;
 use tokio::runtime::{Handle, Id};
 use tokio::time::MissedTickBehavior;
 
-/// Ticks in an interval. A stream is silent for seven to eight of them before it gets a
-/// comment, so never longer than the interval.
+/// Ticks per interval. A stream is idle for seven to eight of them before a comment is sent, so
+/// never longer than the interval.
 const TICKS: usize = 8;
 const SILENT: u32 = TICKS as u32 - 1;
 
 /// The shortest interval.
 pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(8);
 
-/// A stream's part in the clock of its runtime.
+/// The heartbeat of a stream.
 pub(crate) enum Heartbeat {
-    /// None are sent, or none yet.
+    /// No heartbeats are sent, or none yet.
     Idle,
     Beating {
         clock: Arc<Clock>,
@@ -33,7 +33,7 @@ pub(crate) enum Heartbeat {
 }
 
 impl Heartbeat {
-    /// Outside of a tokio runtime there is no clock, and so no heartbeat.
+    /// Starts heartbeats. Outside of a tokio runtime there is no clock, and so no heartbeat.
     pub(crate) fn start(interval: Duration) -> Self {
         let Ok(runtime) = Handle::try_current() else { return Self::Idle };
         let clock = Clock::of(&runtime, interval.max(INTERVAL_MIN));
@@ -42,7 +42,7 @@ impl Heartbeat {
         Self::Beating { clock, stream }
     }
 
-    /// Something is being sent.
+    /// Records that something is being sent.
     pub(crate) fn sent(&self) {
         if let Self::Beating { clock, stream } = self {
             stream.sent.store(clock.now.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -53,12 +53,14 @@ impl Heartbeat {
     pub(crate) fn poll_due(&self, context: &Context<'_>) -> bool {
         let Self::Beating { stream, .. } = self else { return false };
         let mut waker = lock(&stream.waker);
-        match &mut *waker {
-            Some(waker) if waker.will_wake(context.waker()) => {}
-            waker => *waker = Some(context.waker().clone()),
-        }
-        // Under the lock, which the clock takes after it has set this.
-        stream.due.swap(false, Ordering::AcqRel)
+        let is_known = waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+        let old = if is_known { None } else { waker.replace(context.waker().clone()) };
+        // Under the lock, which the clock takes after it has set the flag.
+        let is_due = stream.due.swap(false, Ordering::AcqRel);
+        drop(waker);
+        // Dropping a waker runs code of its executor, which could poll this stream at once.
+        drop(old);
+        is_due
     }
 }
 
@@ -101,15 +103,16 @@ impl Clock {
         buckets[bucket(now.wrapping_add(SILENT))].push(Arc::clone(stream));
     }
 
-    /// Looks at the streams that may have been silent for long enough.
+    /// Checks the streams that may have been idle for long enough.
     fn tick(&self) {
-        let mut wakers = Vec::new();
+        let (mut wakers, mut over) = (Vec::new(), Vec::new());
         let mut buckets = lock(&self.buckets);
         let now = self.now.load(Ordering::Relaxed).wrapping_add(1);
         self.now.store(now, Ordering::Relaxed);
         for stream in std::mem::take(&mut buckets[bucket(now)]) {
-            // Nobody else has it: the stream is over.
+            // No other reference: the stream has ended.
             if Arc::strong_count(&stream) == 1 {
+                over.push(stream);
                 continue;
             }
             let sent = stream.sent.load(Ordering::Relaxed);
@@ -123,6 +126,8 @@ impl Clock {
             buckets[bucket(next)].push(stream);
         }
         drop(buckets);
+        // Wakers are woken and dropped without a lock, because they run code of their executors.
+        drop(over);
         wakers.into_iter().for_each(Waker::wake);
     }
 }
@@ -131,8 +136,8 @@ fn bucket(tick: u32) -> usize {
     tick as usize % TICKS
 }
 
-/// The clock's entry among all, which goes with its task: at its end, and when the runtime is
-/// shut down.
+/// The clock's entry in [`CLOCKS`]. It is removed when the clock's task ends or the runtime shuts
+/// down.
 struct Known {
     key: (Id, Duration),
     clock: Weak<Clock>,
@@ -147,7 +152,7 @@ impl Drop for Known {
     }
 }
 
-/// Ticks until the last stream is over.
+/// Ticks until the last stream has ended.
 async fn tick(known: Known) {
     let mut ticks = tokio::time::interval(known.key.1 / TICKS as u32);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -159,7 +164,7 @@ async fn tick(known: Known) {
     }
 }
 
-/// Nothing that is done under these locks can leave what they guard half done.
+/// Locks a mutex. A panic under these locks leaves no invalid state.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

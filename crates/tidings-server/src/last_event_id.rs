@@ -1,55 +1,69 @@
-//! What a request says that its client has seen already.
+//! Reads the last event ID of a request.
 
 use std::borrow::Cow;
 use std::ops::Deref;
 
-use http::{HeaderMap, HeaderName, Uri};
-use percent_encoding::percent_decode_str;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-/// The header in which a client that reconnects sends the last id that it had (HTML 9.2.3).
+use crate::{place, query};
+
+/// The header in which a reconnecting client sends its last event ID (HTML 9.2.3).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The names in a query: as Mercure 1.0 writes it, and as 0.x and polyfills do.
-const QUERY_NAMES: [&str; 2] = ["last_event_id", "lastEventID"];
-
-/// What a request says that its client has seen already: the id of the last event it had, if it
-/// names one that is not empty.
+/// The last event ID of a request: the id of the last event that its client received. `None` if
+/// there is none or it is empty.
 ///
-/// It is read from the header `Last-Event-ID`, which browsers send when they reconnect, or else
-/// from the query: `last_event_id` or `lastEventID`, by which a page that was loaded anew can
-/// go on where it was (an `EventSource` can set no header itself).
+/// It is read from the header `Last-Event-ID`, which browsers send when they reconnect. If that is
+/// missing, it is read from the query, under any of [these names](Self::QUERY_NAMES): a page cannot
+/// set headers of an `EventSource`, so after a reload it resumes with the query. If there are
+/// several, the last one counts, because polyfills append theirs to a URL that may have one already.
 ///
-/// Browsers send the id's UTF-8 bytes as they are. Bytes that are no UTF-8 become U+FFFD, so
-/// that a strange id is one that nobody knows, and no error: an error would end a browser's
-/// `EventSource` for good.
+/// Browsers send the id as UTF-8. Invalid UTF-8 becomes U+FFFD, so that an invalid id is an unknown
+/// one rather than an error: an error would end a browser's `EventSource` for good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LastEventId(Option<String>);
+pub struct LastEventId {
+    id: Option<String>,
+    place: Option<place::Form>,
+}
 
 impl LastEventId {
-    /// The id that tells the end of a stream that [ends for
+    /// The id that marks the end of a stream that [ends for
     /// good](crate::EventStream::ends_for_good).
     pub const END: &str = "tidings:end";
 
-    /// Reads it from a request's headers alone.
+    /// Its names in queries: the first is that of Mercure 1.0, the second that of Mercure 0.x, the
+    /// third that of most polyfills; the others are the header's name.
+    pub const QUERY_NAMES: [&str; 5] =
+        ["last_event_id", "lastEventID", "lastEventId", "Last-Event-ID", "last-event-id"];
+
+    /// Reads it from a request's headers only.
     pub fn of(headers: &HeaderMap) -> Self {
-        let id = headers.get(LAST_EVENT_ID).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        Self(id.filter(|id| !id.is_empty()).map(Cow::into_owned))
+        let mut newest = headers.get_all(LAST_EVENT_ID).iter().rev().map(HeaderValue::as_bytes);
+        let id = newest.find(|id| !id.is_empty()).map(String::from_utf8_lossy);
+        Self { id: id.map(Cow::into_owned), place: place::form(headers, false) }
     }
 
-    /// Reads it from a request's headers, or else from its query.
+    /// Reads it from a request's headers, or if it is missing there, from its query.
     pub fn of_request(headers: &HeaderMap, uri: &Uri) -> Self {
-        let query = || uri.query().and_then(|query| QUERY_NAMES.iter().find_map(|n| get(query, n)));
-        Self(Self::of(headers).0.or_else(query))
+        let id = Self::of(headers).id.or_else(|| in_query(uri.query()?));
+        let is_asked = uri.query().is_some_and(place::is_asked);
+        Self { id, place: place::form(headers, is_asked) }
     }
 
-    /// Whether the client has had the end of a stream that ends for good.
+    /// Whether the client has received the end of a stream that ends for good.
     pub fn is_end(&self) -> bool {
-        self.0.as_deref() == Some(Self::END)
+        self.id.as_deref() == Some(Self::END)
     }
 
-    /// The id, owned.
+    /// The form in which the client receives the id at which its stream begins; see
+    /// [`EventStream::begins_after`](crate::EventStream::begins_after).
+    pub fn place(&self) -> Option<place::Form> {
+        self.place
+    }
+
+    /// The id, by value.
     pub fn into_inner(self) -> Option<String> {
-        self.0
+        self.id
     }
 }
 
@@ -57,20 +71,16 @@ impl Deref for LastEventId {
     type Target = Option<String>;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.id
     }
 }
 
-/// The first value of this name in a query that is not empty, decoded.
-fn get(query: &str, name: &str) -> Option<String> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs
-        .filter(|(given, value)| *given == name && !value.is_empty())
-        .map(|(_, value)| {
-            let spaced = value.replace('+', " ");
-            percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-        })
-        .next()
+/// The last non-empty value in a query, decoded.
+fn in_query(query: &str) -> Option<String> {
+    query::pairs(query)
+        .rev()
+        .find(|(name, id)| LastEventId::QUERY_NAMES.contains(&&**name) && !id.is_empty())
+        .map(|(_, id)| id)
 }
 
 #[cfg(test)]
@@ -99,7 +109,16 @@ mod tests {
     }
 
     #[test]
-    fn the_query_has_it_under_both_names_and_the_header_goes_before() {
+    fn the_last_non_empty_id_counts() {
+        let mut headers = HeaderMap::new();
+        for id in ["1", "2", ""] {
+            headers.append(LAST_EVENT_ID, HeaderValue::from_static(id));
+        }
+        assert_eq!(LastEventId::of(&headers).as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn the_id_is_found_in_the_query_under_every_name_and_the_header_takes_precedence() {
         let of = |query: &str| {
             let uri = format!("/events?{query}").parse().unwrap();
             LastEventId::of_request(&HeaderMap::new(), &uri).into_inner()
@@ -109,6 +128,14 @@ mod tests {
         assert_eq!(of("lastEventID=1&last_event_id=2").as_deref(), Some("2"));
         assert_eq!(of("last_event_id=%ff").as_deref(), Some("\u{fffd}"));
         assert_eq!(of("last_event_id=&lastEventID=3").as_deref(), Some("3"));
+        for name in LastEventId::QUERY_NAMES {
+            assert_eq!(of(&format!("{name}=7")).as_deref(), Some("7"), "{name}");
+            // A polyfill appends it to a URL that already has one.
+            assert_eq!(of(&format!("last_event_id=1&{name}=2")).as_deref(), Some("2"), "{name}");
+            assert_eq!(of(&format!("{name}=1&lastEventID=2")).as_deref(), Some("2"), "{name}");
+            assert_eq!(of(&format!("{name}=1&{name}=")).as_deref(), Some("1"), "{name}");
+        }
+        assert_eq!(of("last%2Devent%2Did=7").as_deref(), Some("7"));
         assert_eq!(of("LASTEVENTID=1"), None);
 
         let mut headers = HeaderMap::new();

@@ -1,17 +1,17 @@
-//! Answer a request with a stream of events, in your own service.
+//! Event streams (server-sent events) as responses of your own axum or hyper service.
 //!
 //! ```
 //! # #[cfg(all(feature = "axum", feature = "json"))] mod example {
 //! use futures_util::{Stream, stream};
 //! use tidings_server::{Event, EventStream, InvalidEventId, LastEventId, json};
 //!
-//! /// A handler for axum, which counts on from where its client has been.
+//! /// A handler for axum that continues counting after the client's last event ID.
 //! async fn count(last: LastEventId) -> EventStream {
 //!     let from = last.as_deref().and_then(|id| id.parse().ok()).map_or(1, |id: u64| id + 1);
 //!     EventStream::new(stream::iter((from..).map(event)))
 //! }
 //!
-//! /// An id that a stream cannot carry is an error here, and no panic.
+//! /// An id that a stream cannot carry is an error here, not a panic.
 //! fn event(n: u64) -> Result<Event, Box<dyn std::error::Error + Send + Sync>> {
 //!     Ok(json(&serde_json::json!({ "n": n }))?.with_id(&n.to_string())?)
 //! }
@@ -19,21 +19,21 @@
 //! # }
 //! ```
 //!
-//! An [`EventStream`] has the head that event streams need on their way through proxies and
-//! caches, sends events as soon as they are there, a comment where there are none, and is
-//! dropped, with the stream that it was made of, as soon as its client has gone. While the
-//! client takes nothing, the stream is not asked for more.
+//! An [`EventStream`] sets the headers that event streams need to pass through proxies and caches.
+//! It sends each event as soon as it is available, and comments while there are none. It is
+//! dropped, together with its source stream, as soon as its client disconnects. While the client
+//! does not read, the source stream is not polled.
 //!
-//! How a stream ends is seen by its client: at the end of the stream it was made of, cleanly;
-//! at the first error, by a cut connection. A browser reconnects after either, unless the
-//! stream [ends for good](EventStream::ends_for_good).
+//! A client can see how a stream ended: if the source stream ended, the response ends cleanly; after
+//! an error, the connection is cut. A browser reconnects in both cases, unless the stream
+//! [ends for good](EventStream::ends_for_good).
 //!
-//! Without axum, [`EventStream::into_http`] gives a [`http::Response`] whose body any server on
-//! hyper takes, and so any tower service.
+//! Without axum, [`EventStream::into_http`] returns an [`http::Response`] for hyper, and so for any
+//! tower service.
 //!
 //! # Features
 //! - `axum` (default): [`EventStream`] is a response of axum 0.8, [`LastEventId`] an extractor.
-//! - `json` (default): [`json()`], an event of what serde can serialize.
+//! - `json` (default): [`json()`], an event whose data is a serialized value.
 
 mod response;
 
@@ -43,6 +43,8 @@ mod source;
 
 pub mod head;
 mod last_event_id;
+pub mod place;
+mod query;
 
 #[cfg(feature = "axum")]
 mod axum;

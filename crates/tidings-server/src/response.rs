@@ -1,4 +1,4 @@
-//! A stream of events as an HTTP response.
+//! The HTTP response that is a stream of events.
 
 use std::fmt;
 use std::pin::Pin;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use http::{Response, StatusCode};
+use tidings_sse::EventId;
 
 use crate::body::{EventBody, Plan};
 use crate::head;
@@ -13,18 +14,16 @@ use crate::heartbeat::INTERVAL_MIN;
 use crate::last_event_id::LastEventId;
 use crate::source::{IntoEvent, Source};
 
-/// How long a stream may be silent, unless it is said otherwise. Proxies cut connections that
-/// are silent for half a minute or a minute.
+/// The default heartbeat. Proxies cut connections that are idle for half a minute or a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// A response that is a stream of events.
 ///
-/// It is 200 with the headers of [`head::insert`], begins with a comment, and sends what the
-/// stream yields as it comes: all that is ready leaves in one piece of about 16 KiB, or of one
-/// event where that is larger. How much is in memory for a client that reads nothing is the
-/// server's bound (hyper's is about 400 KiB); until it takes something again, the stream that
-/// this was made of is not polled.
-#[must_use = "it is an answer, to be returned from a handler"]
+/// Its status is 200, with the headers of [`head::insert`]. It begins with a comment, and sends
+/// events as the source stream yields them: all that are ready are sent in pieces of about 16 KiB,
+/// or of one larger event. The server limits the memory for a client that does not read (hyper to
+/// about 400 KiB); meanwhile the source stream is not polled.
+#[must_use = "return the response from a handler"]
 pub struct EventStream {
     source: Pin<Box<dyn Source>>,
     plan: Plan,
@@ -32,54 +31,71 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// A response of the events that `stream` yields, see [`IntoEvent`].
+    /// A response with the events of `stream`; see [`IntoEvent`].
     ///
-    /// It ends when `stream` ends. An error cuts it off, so that its client can tell that what
-    /// it has is not all; the error itself is logged, and sent to nobody.
+    /// It ends when `stream` ends. An error cuts the connection, so that the client knows that the
+    /// stream is incomplete. The error is logged and not sent to the client.
     pub fn new<S>(stream: S) -> Self
     where
         S: Stream + Send + 'static,
         S::Item: IntoEvent,
     {
-        let plan = Plan { heartbeat: Some(HEARTBEAT), retry: None, ends_for_good: false };
+        let plan =
+            Plan { heartbeat: Some(HEARTBEAT), retry: None, place: None, ends_for_good: false };
         Self { source: Box::pin(stream), plan, has_ended: false }
     }
 
-    /// How long the stream may be silent before it gets a comment. By default 15 s; at least
-    /// 8 ms. Heartbeats need a tokio runtime, whichever server polls the body.
+    /// How long the stream may be idle before a comment is sent. Default: 15 s; at least 8 ms.
+    /// Heartbeats require that the body is polled in a tokio runtime.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.plan.heartbeat = Some(interval.max(INTERVAL_MIN));
         self
     }
 
-    /// The stream is silent where there are no events. A proxy may take it for dead, and a
-    /// client that went away without a word is found out by the next event only.
+    /// Turns the heartbeat off. A proxy may then cut an idle stream, and a client that disappeared
+    /// without closing its connection is noticed only at the next event.
     pub fn without_heartbeat(mut self) -> Self {
         self.plan.heartbeat = None;
         self
     }
 
-    /// How long a client waits before it reconnects, in whole milliseconds. By default the
-    /// client decides, which in browsers is 3 to 5 s.
+    /// How long a client waits before it reconnects, in whole milliseconds. By default the client
+    /// decides (browsers: 3 to 5 s).
     pub fn retry(mut self, time: Duration) -> Self {
         self.plan.retry = Some(time);
         self
     }
 
-    /// The stream's end is the end: who had it and comes back gets 204, upon which a browser's
-    /// `EventSource` stops for good (HTML 9.2.3). Without this it asks again and again.
+    /// Sends this id before the first event. A client that loses its connection before the first
+    /// event then resumes from this id; otherwise it would start a new stream.
     ///
-    /// The end is told by an id of its own, [`LastEventId::END`], in a block without data,
-    /// which clients dispatch to nobody. `last` is what this request brought: where it is that
-    /// id, the answer is 204 at once, and the stream is dropped without being polled. Work that
-    /// begins before the first poll can be spared by asking [`LastEventId::is_end`] first.
+    /// Browsers store an id without data and dispatch no event (Firefox gets an event of the type
+    /// `tidings`). Other clients may report an empty event. So the id is sent only to browsers' own
+    /// `EventSource` ([`place::is_event_source`](crate::place::is_event_source)), and to clients
+    /// that ask for it with `tidings=place` in the query. `last` is read from the request.
+    pub fn begins_after(mut self, id: EventId, last: &LastEventId) -> Self {
+        self.plan.place = last.place().map(|form| (form, id));
+        self
+    }
+
+    /// Makes the end of the stream final: a client that reconnects after it gets 204, and a browser's
+    /// `EventSource` then stops for good (HTML 9.2.3). Without this it reconnects again and again.
+    ///
+    /// At its end the stream sends the id [`LastEventId::END`] in a block without data. Clients that
+    /// follow the standard store the id and dispatch nothing; some report an event with empty data.
+    /// If that matters, give this id to the stream's last event
+    /// (`event.with_id(LastEventId::END)`): then no such block follows.
+    ///
+    /// `last` is the last event ID of this request. If it is that id, the response is 204, and the
+    /// stream is dropped without being polled. To skip work before the first poll, check
+    /// [`LastEventId::is_end`] first.
     pub fn ends_for_good(mut self, last: &LastEventId) -> Self {
         self.plan.ends_for_good = true;
         self.has_ended = last.is_end();
         self
     }
 
-    /// The response, for hyper and whatever stands on it.
+    /// The response, for hyper and servers built on it.
     #[must_use]
     pub fn into_http(self) -> Response<EventBody> {
         if self.has_ended {

@@ -1,4 +1,4 @@
-//! Where a response's events come from: any stream of them, as bytes.
+//! The source of a response's events: a stream of events, encoded.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use bytes::Bytes;
 use futures_core::Stream;
 use tidings_sse::{Event, encode};
 
-/// Any error: what cuts a stream off.
+/// Any error. An error of the source cuts the connection.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a stream may be made of: [`Event`], `Arc<Event>`, [`Encoded`], or a `Result` of one of
-/// them, whose error cuts the stream off.
+/// The items of a source stream: [`Event`], `Arc<Event>`, [`Encoded`], or a `Result` of one of them,
+/// whose error cuts the connection.
 pub trait IntoEvent: sealed::Append {}
 
 impl<T: sealed::Append> IntoEvent for T {}
@@ -21,7 +21,7 @@ mod sealed {
     use super::BoxError;
 
     pub trait Append {
-        /// Appends the event as it goes over the wire.
+        /// Appends the encoded event.
         fn append(self, out: &mut Vec<u8>) -> Result<(), BoxError>;
     }
 }
@@ -55,8 +55,7 @@ impl<T: Append, E: Into<BoxError>> Append for Result<T, E> {
     }
 }
 
-/// An event in the form in which it goes over the wire, made once for any number of streams.
-/// Cheap to clone.
+/// An event that is encoded once for any number of streams. Cheap to clone.
 ///
 /// ```
 /// use tidings_server::{Encoded, Event};
@@ -76,21 +75,21 @@ impl From<&Event> for Encoded {
     }
 }
 
-/// What a source says when it was asked for more.
+/// The result of polling a source.
 pub(crate) enum Filled {
-    /// There may be more at once.
+    /// More events may be ready.
     More,
-    /// There is no more now; the task is woken when there is.
+    /// No more events are ready; the task is woken when there are.
     Pending,
-    /// There never will be more.
+    /// The source has ended.
     End,
-    /// There never will be more, for this reason.
+    /// The source has failed.
     Failed(BoxError),
 }
 
-/// A stream of events, whatever its type.
+/// A stream of events of any type.
 pub(crate) trait Source: Send {
-    /// Appends what is there, whole events, until `out` has `enough` bytes or more.
+    /// Appends ready events, until `out` has `enough` bytes or more.
     fn poll_fill(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,18 +1,21 @@
-//! Events to bytes (HTML 9.2.5, the event stream format).
+//! Encodes events (HTML 9.2.5, the event stream format).
 //!
-//! Each function appends whole lines; an event ends with its blank line. Nothing that can be
-//! passed in can end a line or a field early: types and ids are checked when they are made,
-//! and data is split at each of its line breaks.
+//! Each function appends whole lines; an event ends with its blank line. No argument can end a line
+//! or a field early: types and ids are checked when they are constructed, and data is split at its
+//! line breaks.
 
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 use core::time::Duration;
 
-use crate::event::{DEFAULT_TYPE, EventRef};
+use crate::event::{DEFAULT_TYPE, EventId, EventRef};
 
-/// Appends an event: type, retry, id, then data, each only where there is one.
+/// Appends an event: type, retry, data, then id, each only if there is one.
 ///
-/// There is always a `data` line, since an event without one is not dispatched.
+/// There is always a `data` line, because clients do not dispatch an event without one. The id comes
+/// last, because some clients store it as soon as they read it, and not at the end of the event
+/// (HTML 9.2.6). If such a client lost its connection within the data, it would resume after the
+/// incomplete event.
 pub fn event(event: EventRef<'_>, out: &mut Vec<u8>) {
     out.reserve(event.data.len() + 64);
     if event.event_type != DEFAULT_TYPE {
@@ -21,15 +24,15 @@ pub fn event(event: EventRef<'_>, out: &mut Vec<u8>) {
     if let Some(time) = event.retry {
         retry(time, out);
     }
+    lines(event.data, |line| field("data", line, out));
     if let Some(id) = event.id {
         field("id", id, out);
     }
-    lines(event.data, |line| field("data", line, out));
     out.push(b'\n');
 }
 
-/// Appends a comment, which no client dispatches: a heartbeat, or a word to who reads the
-/// raw stream. A text of several lines becomes several comments.
+/// Appends a comment, which clients ignore: a heartbeat, or a note for readers of the raw stream. A
+/// text of several lines becomes several comments.
 pub fn comment(text: &str, out: &mut Vec<u8>) {
     lines(text, |line| {
         out.push(b':');
@@ -38,28 +41,32 @@ pub fn comment(text: &str, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends a reconnection time that belongs to no event. It takes effect at once.
+/// Appends a reconnection time outside of an event. It takes effect at once.
 ///
-/// No blank line follows: there is no event to end, and some clients take one for an event.
+/// No blank line follows: there is no event to end, and some clients would dispatch one.
 pub fn retry(time: Duration, out: &mut Vec<u8>) {
     writeln!(Text(out), "retry: {}", time.as_millis()).expect("writing to a Vec never fails");
 }
 
-/// Appends a field of another name, once for each line of `value`. Clients ignore names that
-/// the standard does not know (HTML 9.2.6), so this carries what only some can read. It
-/// belongs to the event that is appended next.
+/// Appends an id outside of an event: a client stores it as its last event ID and dispatches nothing
+/// (HTML 9.2.6). Some clients do not follow the standard and dispatch an event with empty data.
+pub fn id(id: &EventId, out: &mut Vec<u8>) {
+    field("id", id.as_str(), out);
+    out.push(b'\n');
+}
+
+/// Appends a field with a name that the standard does not define, once for each line of `value`.
+/// Clients ignore such fields (HTML 9.2.6), except those that know the name. The field belongs to
+/// the event that is appended next.
 ///
 /// # Panics
-/// If `name` is empty or holds a colon or a line break: names are the program's own.
+/// If `name` is empty, or contains a colon or a line break: names are constants of the program.
 pub fn extra_field(name: &'static str, value: &str, out: &mut Vec<u8>) {
-    assert!(
-        !name.is_empty() && !name.contains([':', '\r', '\n']),
-        "{name:?} is no name of a field"
-    );
+    assert!(!name.is_empty() && !name.contains([':', '\r', '\n']), "{name:?} is not a field name");
     lines(value, |line| field(name, line, out));
 }
 
-/// Formatted text, appended.
+/// Appends formatted text.
 struct Text<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Text<'_> {
@@ -72,7 +79,7 @@ impl fmt::Write for Text<'_> {
 /// `line` has no line break.
 fn field(name: &str, line: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
-    // The space is stripped again by every reader, and so keeps one that the value begins with.
+    // Readers strip this space, so that a space at the beginning of the value is kept.
     out.extend_from_slice(b": ");
     out.extend_from_slice(line.as_bytes());
     out.push(b'\n');
@@ -134,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn the_other_fields_come_before_the_data() {
+    fn the_id_comes_last_and_the_other_fields_before_the_data() {
         let all = Event::new("x")
             .with_id("7")
             .unwrap()
             .with_type("price")
             .unwrap()
             .with_retry(Duration::from_millis(2500));
-        check(all, "event: price\nretry: 2500\nid: 7\ndata: x\n\n");
+        check(all, "event: price\nretry: 2500\ndata: x\nid: 7\n\n");
     }
 
     #[test]
@@ -152,6 +159,13 @@ mod tests {
         }
         assert!(Event::new("").with_id("a\0").is_err());
         assert!(Event::new("").with_type("").is_err());
+    }
+
+    #[test]
+    fn an_id_alone_is_a_block_without_data() {
+        let mut out = Vec::new();
+        id(&crate::EventId::new("7").unwrap(), &mut out);
+        assert_eq!(out, b"id: 7\n\n");
     }
 
     #[test]

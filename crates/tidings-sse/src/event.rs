@@ -1,5 +1,5 @@
-//! An event and its parts, valid once made: what is held here can be written to a stream
-//! without changing the meaning of what stands around it.
+//! Events and their parts. A constructed value is valid: encoding it never changes the meaning of
+//! the stream around it.
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -7,7 +7,7 @@ use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
-/// The type of an event that names none (HTML 9.2.6).
+/// The type of an event without one (HTML 9.2.6).
 pub(crate) const DEFAULT_TYPE: &str = "message";
 
 /// One event of a stream: data, and an optional type, id and retry.
@@ -20,72 +20,71 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event of the type `message` with this data, which may be empty and may have any
-    /// line breaks. CR and CRLF reach the other side as LF, since an event stream has no
-    /// other way to carry them.
+    /// An event of the type `message` with this data. The data may be empty and may contain line
+    /// breaks. Clients receive CR and CRLF as LF, because an event stream cannot represent them.
     pub fn new(data: impl Into<String>) -> Self {
         Self { data: data.into(), ..Self::default() }
     }
 
-    /// The same event with a type, the name that listeners listen for.
+    /// Sets the type, the name for which clients add listeners.
     ///
     /// # Errors
-    /// If `event_type` is empty or has a line break.
+    /// If `event_type` is empty or contains a line break.
     pub fn with_type(self, event_type: &str) -> Result<Self, InvalidEventType> {
         Ok(self.with_event_type(EventType::new(event_type)?))
     }
 
-    /// The same event with an id, which a client sends back as `Last-Event-ID`.
+    /// Sets the id, which a client sends back as `Last-Event-ID` when it reconnects.
     ///
     /// # Errors
-    /// If `id` has a line break or a NUL.
+    /// If `id` contains a line break or a NUL.
     pub fn with_id(self, id: &str) -> Result<Self, InvalidEventId> {
         Ok(self.with_event_id(EventId::new(id)?))
     }
 
-    /// The same event with a type that is already known to be valid.
+    /// Sets the type.
     #[must_use]
     pub fn with_event_type(mut self, event_type: EventType) -> Self {
         self.event_type = Some(event_type);
         self
     }
 
-    /// The same event with an id that is already known to be valid.
+    /// Sets the id.
     #[must_use]
     pub fn with_event_id(mut self, id: EventId) -> Self {
         self.id = Some(id);
         self
     }
 
-    /// The same event, which also tells the client how long to wait before it reconnects.
-    /// The stream carries whole milliseconds; what is finer is cut off.
+    /// Sets the client's reconnection time, the time that it waits before it reconnects. It is
+    /// truncated to whole milliseconds.
     #[must_use]
     pub fn with_retry(mut self, retry: Duration) -> Self {
         self.retry = Some(retry);
         self
     }
 
-    /// The data, as it was given.
+    /// The data.
     pub fn data(&self) -> &str {
         &self.data
     }
 
-    /// The type, `message` where none was given.
+    /// The type; `message` if the event has none.
     pub fn event_type(&self) -> &str {
         self.event_type.as_ref().map_or(DEFAULT_TYPE, EventType::as_str)
     }
 
-    /// The event's own id, if it has one. An empty id resets the client's last event id.
+    /// The event's own id, if it has one. An empty id resets the client's last event ID.
     pub fn id(&self) -> Option<&EventId> {
         self.id.as_ref()
     }
 
-    /// The reconnection time that the event carries, if any.
+    /// The reconnection time that the event sets, if any.
     pub fn retry(&self) -> Option<Duration> {
         self.retry
     }
 
-    /// The same event, lent.
+    /// Borrows the event.
     pub fn as_ref(&self) -> EventRef<'_> {
         EventRef {
             data: &self.data,
@@ -96,10 +95,9 @@ impl Event {
     }
 }
 
-/// An event that somebody else owns.
+/// A borrowed event.
 ///
-/// It can only be had from a valid [`Event`] or from a decoder, so whatever it holds can be
-/// written to a stream again.
+/// It comes from a valid [`Event`] or from a decoder, so it can always be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventRef<'a> {
     pub(crate) data: &'a str,
@@ -114,7 +112,7 @@ impl<'a> EventRef<'a> {
         self.data
     }
 
-    /// The type, `message` where the event names none.
+    /// The type; `message` if the event has none.
     pub fn event_type(&self) -> &'a str {
         self.event_type
     }
@@ -124,19 +122,19 @@ impl<'a> EventRef<'a> {
         self.id
     }
 
-    /// The reconnection time that the event carries, if any.
+    /// The reconnection time that the event sets, if any.
     pub fn retry(&self) -> Option<Duration> {
         self.retry
     }
 
-    /// The same event under another id.
+    /// Replaces the id.
     #[must_use]
     pub fn with_id(mut self, id: &'a EventId) -> Self {
         self.id = Some(id.as_str());
         self
     }
 
-    /// The same event, owned.
+    /// Copies the event.
     #[inline]
     pub fn to_event(&self) -> Event {
         Event {
@@ -149,15 +147,17 @@ impl<'a> EventRef<'a> {
     }
 }
 
-/// An event's id: any text without a line break or NUL. An empty one resets the client's
-/// last event id.
+/// An event's id: any text without a line break or NUL. An empty one resets the client's last event
+/// ID.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(Box<str>);
 
 impl EventId {
+    /// Checks that `text` can be an id.
+    ///
     /// # Errors
-    /// If `text` holds a line break, which would end its line, or a NUL, for which a client
-    /// ignores the id (HTML 9.2.6).
+    /// If `text` contains a line break, which would end its line, or a NUL, because clients ignore
+    /// such an id (HTML 9.2.6).
     pub fn new(text: &str) -> Result<Self, InvalidEventId> {
         match text.bytes().find(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             Some(byte) => Err(InvalidEventId { byte }),
@@ -171,14 +171,16 @@ impl EventId {
     }
 }
 
-/// The name of a kind of event: any text without a line break, and not empty.
+/// An event's type: any text without a line break, and not empty.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventType(Box<str>);
 
 impl EventType {
+    /// Checks that `text` can be a type.
+    ///
     /// # Errors
-    /// If `text` holds a line break, which would end its line, or is empty: the standard
-    /// reads an empty type as `message`.
+    /// If `text` contains a line break, which would end its line, or is empty: in the standard an
+    /// empty type means `message`.
     pub fn new(text: &str) -> Result<Self, InvalidEventType> {
         if text.is_empty() {
             return Err(InvalidEventType { byte: None });
@@ -232,7 +234,7 @@ pub struct InvalidEventId {
 
 impl fmt::Display for InvalidEventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the id has {}, which an event stream cannot carry", name_of(self.byte))
+        write!(f, "the id contains {}, which an event stream cannot carry", name_of(self.byte))
     }
 }
 
@@ -248,9 +250,9 @@ impl fmt::Display for InvalidEventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.byte {
             Some(byte) => {
-                write!(f, "the type has {}, which an event stream cannot carry", name_of(byte))
+                write!(f, "the type contains {}, which an event stream cannot carry", name_of(byte))
             }
-            None => f.write_str("the type is empty, which means no type"),
+            None => f.write_str("the type is empty; without a type, an event is a `message`"),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What the bytes of an event stream mean (`text/event-stream`, HTML standard, section 9.2).
+//! Encodes and decodes event streams (`text/event-stream`, HTML standard, section 9.2).
 //!
-//! This crate does no I/O, reads no clock and starts no task: bytes in, values out, and back.
+//! This crate does no I/O, reads no clock and starts no task.
 //!
 //! ```
 //! use tidings_sse::{Decoder, Event, Item, Limits, encode};
@@ -10,7 +10,7 @@
 //! encode::event(event.as_ref(), &mut bytes);
 //! assert_eq!(
 //!     String::from_utf8_lossy(&bytes),
-//!     "event: weather\nid: 7\ndata: 19.5 °C\ndata: falling\n\n"
+//!     "event: weather\ndata: 19.5 °C\ndata: falling\nid: 7\n\n"
 //! );
 //!
 //! let mut decoder = Decoder::new(Limits::default());
@@ -24,8 +24,8 @@
 //! ```
 //!
 //! # Features
-//! - `std` (default): uses all that the processor can do to find line ends. Without it the crate
-//!   is `no_std` and needs `alloc`; what it does is the same.
+//! - `std` (default): finds line ends faster, with the instructions that the processor supports.
+//!   Without it the crate is `no_std` and needs `alloc`; its results are the same.
 
 #![cfg_attr(not(test), no_std)]
 

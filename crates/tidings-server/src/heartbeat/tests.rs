@@ -71,3 +71,55 @@ fn a_runtime_that_is_shut_down_takes_its_clock_with_it() {
 fn without_a_runtime_there_is_no_heartbeat_and_no_panic() {
     assert!(matches!(Heartbeat::start(INTERVAL), Heartbeat::Idle));
 }
+
+/// The waker of an executor that polls and drops inline: whatever is done to it looks at the
+/// stream.
+struct Inline {
+    clock: Arc<Clock>,
+    stream: Weak<Stream>,
+}
+
+impl Inline {
+    fn look(&self) {
+        assert!(self.clock.buckets.try_lock().is_ok(), "a waker runs under the clock's lock");
+        let stream = self.stream.upgrade();
+        let is_free = stream.is_none_or(|stream| stream.waker.try_lock().is_ok());
+        assert!(is_free, "a waker runs under its stream's lock");
+    }
+}
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        self.look();
+    }
+}
+
+impl Drop for Inline {
+    fn drop(&mut self) {
+        self.look();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_waker_is_woken_or_dropped_under_a_lock() {
+    let heartbeat = Heartbeat::start(INTERVAL);
+    let Heartbeat::Beating { clock, stream } = &heartbeat else { panic!("there is a runtime") };
+    let clock = Arc::clone(clock);
+    let waker = || {
+        let (clock, stream) = (Arc::clone(&clock), Arc::downgrade(stream));
+        Waker::from(Arc::new(Inline { clock, stream }))
+    };
+    // The second takes the place of the first, which is dropped with it.
+    for _ in 0..2 {
+        assert!(!heartbeat.poll_due(&Context::from_waker(&waker())));
+    }
+    for _ in 0..TICKS {
+        clock.tick();
+    }
+    heartbeat.poll_due(&Context::from_waker(&waker()));
+    // The clock has it last.
+    drop(heartbeat);
+    for _ in 0..TICKS {
+        clock.tick();
+    }
+}

@@ -8,7 +8,7 @@ use tidings_sse::{Decoder, Item, Limits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Nothing takes so long here. Who waits longer waits in vain.
+/// Nothing takes longer than this; waiting longer is pointless.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a body ended.

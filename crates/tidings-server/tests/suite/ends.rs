@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tidings_server::{BoxError, Event, EventStream};
+use tidings_server::{BoxError, Event, EventId, EventStream, LastEventId};
 
 use crate::client::{End, get};
 use crate::server::{on_each, start_http2};
@@ -30,7 +30,7 @@ fn a_failure_is_a_cut_after_all_that_came_before_it() {
         let mut response = get(address, "/", "").await;
         let (events, end) = response.rest().await;
         assert_eq!((events.len(), end), (2, End::Cut));
-        assert!(!response.body.ends_with(b"broke"), "the error is sent to nobody");
+        assert!(!response.body.ends_with(b"broke"), "the error is not sent");
     });
 }
 
@@ -62,7 +62,7 @@ async fn over_http2_a_failure_resets_the_stream_and_the_end_does_not() {
             }
         };
         assert_eq!(failed, fails);
-        assert!(bytes.ends_with(b"id: 2\ndata: 2\n\n"));
+        assert!(bytes.ends_with(b"data: 2\nid: 2\n\n"));
     }
 }
 
@@ -78,7 +78,7 @@ fn who_had_the_end_of_a_stream_that_ends_for_good_gets_204() {
             let again = get(address, "/", &format!("last-event-id: {id}\r\n")).await;
             assert_eq!(again.status(), "204");
             assert!(!again.head.contains("event-stream"), "{}", again.head);
-            // Who lost it before the end is not told that it is over.
+            // A client that lost it before the end is not told that it has ended.
             let before = get(address, "/", "last-event-id: 2\r\n").await;
             assert_eq!(before.status(), "200");
         },
@@ -90,6 +90,51 @@ fn the_reconnection_time_comes_first() {
     let answer = |_| EventStream::new(two()).retry(Duration::from_millis(1500));
     on_each(answer, async |address| {
         let mut response = get(address, "/", "").await;
-        assert!(response.chunk().await.unwrap().starts_with(b":\nretry: 1500\nid: 1\n"));
+        assert!(response.chunk().await.unwrap().starts_with(b":\nretry: 1500\ndata: 1\n"));
+    });
+}
+
+#[test]
+fn a_last_event_with_the_ends_id_is_the_end_and_nothing_follows_it() {
+    let last_of = || {
+        let events = [Event::new("1"), Event::new("2").with_id(LastEventId::END).unwrap()];
+        stream::iter(events)
+    };
+    on_each(
+        move |last| EventStream::new(last_of()).ends_for_good(&last),
+        async |address| {
+            let mut first = get(address, "/", "").await;
+            let mut bytes = Vec::new();
+            while let Ok(chunk) = first.chunk().await {
+                bytes.extend_from_slice(&chunk);
+            }
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.ends_with("data: 1\n\ndata: 2\nid: tidings:end\n\n"), "{text}");
+            let again = get(address, "/", "last-event-id: tidings:end\r\n").await;
+            assert_eq!(again.status(), "204");
+        },
+    );
+}
+
+#[test]
+fn a_browser_receives_its_first_position_and_so_does_a_client_that_asks() {
+    let answer = |last: LastEventId| {
+        let place = EventId::new("7").unwrap();
+        EventStream::new(two()).begins_after(place, &last)
+    };
+    const BROWSERS: &str = "accept: text/event-stream\r\ncache-control: no-cache\r\n\
+                            sec-fetch-mode: cors\r\nsec-fetch-dest: empty\r\n";
+    on_each(answer, async |address| {
+        for (path, headers, told) in [
+            ("/", BROWSERS, true),
+            ("/?tidings=place", "", true),
+            ("/", "", false),
+            ("/", "accept: text/event-stream\r\n", false),
+        ] {
+            let mut response = get(address, path, headers).await;
+            let first = response.chunk().await.unwrap();
+            let begin: &[u8] = if told { b":\nid: 7\n\ndata: 1\n" } else { b":\ndata: 1\n" };
+            assert!(first.starts_with(begin), "{path} {headers}: {first:?}");
+        }
     });
 }

@@ -86,7 +86,7 @@ fn empty_data_is_an_event_and_crlf_is_one_line_break() {
 }
 
 #[test]
-fn what_would_inject_is_refused_when_it_is_made_and_cuts_the_stream_where_it_is_passed_on() {
+fn an_injection_is_refused_at_construction_and_cuts_the_stream_if_passed_on() {
     for text in ["1\nevent: admin", "1\r", "\r\n\r\ndata: x"] {
         assert!(Event::new("").with_id(text).is_err());
         assert!(Event::new("").with_type(text).is_err());
@@ -102,7 +102,7 @@ fn what_would_inject_is_refused_when_it_is_made_and_cuts_the_stream_where_it_is_
 }
 
 #[test]
-fn what_is_ready_leaves_in_one_piece_and_a_large_event_whole() {
+fn ready_events_are_sent_in_one_piece_and_a_large_event_whole() {
     let answer = |_| {
         let small = (0..100).map(|n| Event::new(n.to_string()));
         let large = std::iter::once(Event::new("x".repeat(1 << 20)));

@@ -28,7 +28,7 @@ impl<S: Stream> Stream for Watched<S> {
 
 impl<S> Drop for Watched<S> {
     fn drop(&mut self) {
-        // Nobody has to wait for it.
+        // No other stream has to wait for it.
         let _ = self.dropped.take().map(|dropped| dropped.send(()));
     }
 }
@@ -54,7 +54,7 @@ fn watched<S: Stream<Item = Event> + Send + 'static>(
 }
 
 #[test]
-fn the_work_stops_when_the_client_goes() {
+fn the_work_stops_when_the_client_disconnects() {
     watched(stream::pending::<Event>, async |address, _, gone| {
         let mut response = get(address, "/", "").await;
         response.chunk().await.unwrap();

@@ -5,7 +5,7 @@ use crate::client::get;
 use crate::server::on_each;
 
 #[test]
-fn the_head_leaves_at_once_and_keeps_everybody_from_holding_events_back() {
+fn the_head_is_sent_at_once_and_prevents_buffering() {
     on_each(
         |_| EventStream::new(stream::pending::<Event>()),
         async |address| {

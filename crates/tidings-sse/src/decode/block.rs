@@ -1,4 +1,4 @@
-//! The buffers of a block: data, type and id, until its blank line.
+//! The buffers of a block: data, type and id, up to its blank line.
 
 use alloc::string::String;
 use core::ops::Range;
@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::{DecodeError, Discarded, Limits, Lost};
 
-/// What has been read of the block that ends with the next blank line.
+/// The unfinished block.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     pub(super) data: Slot,
@@ -14,19 +14,19 @@ pub(super) struct Block {
     pub(super) id: Slot,
     pub(super) retry: Option<Duration>,
     pub(super) has_fields: bool,
-    /// Set once the block has broken a limit: it holds no data or type from then on.
+    /// Set once the block has exceeded a limit. From then on it stores no data or type.
     pub(super) discarded: Option<Discarded>,
 }
 
 impl Block {
-    /// Takes over what still lies in `text`, which is about to move.
+    /// Copies what is still in `text`, which is about to move.
     pub(super) fn keep(&mut self, text: &str) {
         self.data.keep(text);
         self.event_type.keep(text);
         self.id.keep(text);
     }
 
-    /// Forgets what there is, so that the next block can begin.
+    /// Clears the block for the next one.
     pub(super) fn clear(&mut self) {
         self.data.take();
         self.event_type.take();
@@ -37,7 +37,7 @@ impl Block {
     }
 
     /// # Errors
-    /// What is to be discarded if the event is over its limit; so for the others.
+    /// The discarded part, if the event exceeds its limit. The same for the other fields.
     #[inline]
     pub(super) fn add_data(
         &mut self,
@@ -70,7 +70,7 @@ impl Block {
         self.has_fields = true;
         if value.len() > limits.id_bytes_max {
             let error = DecodeError::IdTooLong { max: limits.id_bytes_max };
-            // An id before it in the block is not the event's either.
+            // An earlier id in the block does not apply either.
             self.id.take();
             return Err(Discarded { lost: Lost::Event, error, bytes: value.len() as u64 });
         }
@@ -88,7 +88,7 @@ impl Block {
         Ok(())
     }
 
-    /// Throws away data and type, and counts them with `excess` as lost. The first error stays.
+    /// Discards data and type, and counts them together with `excess`. The first error is kept.
     pub(super) fn discard(&mut self, excess: Discarded) {
         self.has_fields = true;
         let held = (self.data.len() + self.event_type.len()) as u64;
@@ -104,7 +104,7 @@ impl Block {
         self.data.work + self.event_type.work + self.id.work
     }
 
-    /// Checks the size that the event would have with `added` bytes more.
+    /// Checks the size of the event with `added` more bytes.
     #[inline]
     fn check_event(&self, size: usize, added: usize, limits: &Limits) -> Result<(), Discarded> {
         if size > limits.event_bytes_max || self.discarded.is_some() {
@@ -115,18 +115,18 @@ impl Block {
     }
 }
 
-/// A text that stays where it arrived for as long as it lies there in one piece.
+/// A text that is copied only if it is no longer contiguous in the stream.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     place: Place,
-    /// The text if its place is `Kept`; otherwise only room for one.
+    /// The text, if its place is `Kept`; else an unused buffer.
     kept: String,
     /// Bytes copied, for the tests that count work.
     #[cfg(test)]
     work: usize,
 }
 
-/// Where a slot's text is.
+/// The position of a slot's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Place {
     #[default]
@@ -152,13 +152,13 @@ impl Slot {
         }
     }
 
-    /// Makes the text what is there in the stream.
+    /// Sets the text to a range of the stream.
     #[inline]
     pub(super) fn set(&mut self, range: Range<usize>) {
         self.place = Place::Stream(range);
     }
 
-    /// Adds a line: after an LF, unless it is the first.
+    /// Appends a line, after an LF unless it is the first.
     #[inline]
     pub(super) fn add_line(&mut self, range: Range<usize>, text: &str) {
         if self.place == Place::Nowhere {
@@ -186,8 +186,8 @@ impl Slot {
         self.kept.push_str(&text[range]);
     }
 
-    /// Unsets the slot. Its text can still be [`read`](Self::read) from the place that is
-    /// returned, until the slot is set again.
+    /// Unsets the slot. Its text can still be [`read`](Self::read) from the returned place, until
+    /// the slot is set again.
     #[inline]
     pub(super) fn take(&mut self) -> Place {
         core::mem::take(&mut self.place)

@@ -1,20 +1,20 @@
-//! One line to one field (HTML 9.2.6, "processing the field").
+//! Parses a line as a field (HTML 9.2.6, "processing the field").
 
 use core::time::Duration;
 
-/// What a line of an event stream says. Comments and values are always the line's end.
+/// A parsed line of an event stream. Comments and values always extend to the end of the line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// The end of a block.
     Blank,
-    /// The text after the colon, nothing trimmed.
+    /// The text after the colon, not trimmed.
     Comment(&'a str),
     Data(&'a str),
     Type(&'a str),
     Id(&'a str),
-    /// `None` where the standard ignores the value.
+    /// `None` if the standard ignores the value.
     Retry(Option<Duration>),
-    /// A field whose name the standard does not know.
+    /// A field with a name that the standard does not define.
     Unknown {
         name: &'a str,
         value: &'a str,
@@ -28,7 +28,7 @@ impl<'a> Line<'a> {
         if line.is_empty() {
             return Self::Blank;
         }
-        // Nearly every line is one of these, and for them the colon's place is known.
+        // Nearly every line is one of these, and their colon need not be searched for.
         if let Some(value) = line.strip_prefix("data:") {
             return Self::Data(without_space(value));
         }
@@ -45,7 +45,7 @@ impl<'a> Line<'a> {
     }
 
     fn read_by_name(line: &'a str) -> Self {
-        // A line without a colon is all name, and its value is empty.
+        // A line without a colon is a name with an empty value.
         let (name, value) = match memchr::memchr(b':', line.as_bytes()) {
             Some(colon) => (&line[..colon], without_space(&line[colon + 1..])),
             None => (line, &line[line.len()..]),
@@ -67,12 +67,12 @@ fn without_space(value: &str) -> &str {
 }
 
 fn reconnection_time(value: &str) -> Option<Duration> {
-    // The standard says ASCII digits and nothing else; `parse` alone would also accept "+5".
+    // The standard allows ASCII digits only; `parse` would also accept "+5".
     if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // Only overflow is left to fail. What the server meant by such a number is "never", and
-    // to ignore it would mean "as soon as before".
+    // `parse` can only fail by overflow now. Such a number means "never"; ignoring it would keep the
+    // earlier, shorter time.
     Some(Duration::from_millis(value.parse().unwrap_or(u64::MAX)))
 }
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_exact() {
+    fn names_are_case_sensitive_and_not_trimmed() {
         check("Data: a", Line::Unknown { name: "Data", value: "a" });
         check(" data: a", Line::Unknown { name: " data", value: "a" });
         check("data : a", Line::Unknown { name: "data ", value: "a" });
@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn white_space_alone_is_a_name() {
+    fn white_space_alone_is_an_unknown_name() {
         for line in [" ", "\t", "\0"] {
             check(line, Line::Unknown { name: line, value: "" });
         }
     }
 
     #[test]
-    fn retry_is_ascii_digits_and_nothing_else() {
+    fn retry_is_ascii_digits_only() {
         check("retry: 2500", retry(2500));
         check("retry:0", retry(0));
         check("retry: 007", retry(7));

@@ -1,8 +1,8 @@
-//! What a stream may make a decoder hold.
+//! Limits on the memory that a stream can make a decoder use.
 
 use core::fmt;
 
-/// How much a stream may make us hold, in bytes of decoded text, and what happens beyond it.
+/// Limits on the memory that a stream can make a decoder use, in bytes of decoded text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest line, without its line end. Default: 16 MiB.
@@ -12,7 +12,7 @@ pub struct Limits {
     pub event_bytes_max: usize,
     /// The longest event id. Default: 16 MiB.
     pub id_bytes_max: usize,
-    /// What happens to what is larger. Default: [`Excess::Discard`].
+    /// What happens to larger items. Default: [`Excess::Discard`].
     pub excess: Excess,
 }
 
@@ -28,18 +28,20 @@ impl Default for Limits {
     }
 }
 
-/// What happens when a stream goes beyond its limits.
+/// What happens when a stream exceeds its limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Excess {
-    /// The event is discarded as a whole, or the comment, and reading goes on with what comes
-    /// after it: [`Item::Discarded`](super::Item::Discarded).
+    /// The whole event or comment is discarded, and decoding continues after it:
+    /// [`Item::Discarded`](super::Item::Discarded). [`Item::Discarding`](super::Item::Discarding)
+    /// reports it at once, because its end may never come. After 16 times the larger limit, and at
+    /// least 64 MiB, of one event, the stream fails as with [`Fail`](Self::Fail).
     #[default]
     Discard,
-    /// Nothing more is read from this stream: [`Item::Failed`](super::Item::Failed).
+    /// The stream fails, and decoding stops: [`Item::Failed`](super::Item::Failed).
     Fail,
 }
 
-/// The limit that a stream broke.
+/// The limit that a stream exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {

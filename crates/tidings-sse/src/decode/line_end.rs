@@ -1,15 +1,15 @@
-//! Where a line ends.
+//! Finds line ends.
 //!
-//! Most lines of most streams are short, and a call into a search made for long ones costs more
-//! than reading them. So the first bytes are looked at on the spot, in a way that compilers turn
-//! into a few wide instructions, and only what is longer is left to `memchr`.
+//! Most lines are short, and calling `memchr`, which is made for long ones, would cost more than
+//! reading them. So the first bytes are searched inline, in a form that compilers turn into a few
+//! wide instructions; only the rest is left to `memchr`.
 
-/// How far the search on the spot goes, in blocks, after the first word.
+/// The number of blocks that are searched inline, after the first word.
 const NEAR_BLOCKS: usize = 8;
 const BLOCK: usize = 4 * WORD;
 const WORD: usize = 8;
 
-/// The place of the first LF or CR.
+/// The index of the first LF or CR.
 #[inline(always)]
 pub(super) fn find(bytes: &[u8]) -> Option<usize> {
     let Some((first, mut rest)) = bytes.split_first_chunk::<WORD>() else {
@@ -28,8 +28,7 @@ pub(super) fn find(bytes: &[u8]) -> Option<usize> {
     memchr::memchr2(b'\n', b'\r', rest).map(|found| bytes.len() - rest.len() + found)
 }
 
-/// Without a way out of the loops, and one loop for each byte, so that they become
-/// comparisons of many bytes at once.
+/// The loops have no early exit, and there is one for each byte value, so that they are vectorized.
 #[inline(always)]
 fn has_line_end(block: &[u8; BLOCK]) -> bool {
     let has = |end| block.iter().fold(0, |found, &byte| found | u8::from(byte == end));
@@ -51,13 +50,13 @@ fn find_in_word(word: &[u8; WORD]) -> Option<usize> {
     (marks != 0).then(|| marks.trailing_zeros() as usize / 8)
 }
 
-/// The high bit of the first byte that is an LF or CR, and of no byte below it.
+/// Sets the high bit of the first byte that is an LF or CR, and of no byte below it.
 #[inline(always)]
 fn mark_line_ends(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; WORD]);
     const HIGH_BITS: u64 = u64::from_le_bytes([0x80; WORD]);
-    // A byte that is zero borrows from its high bit. What it borrows from the bytes above it
-    // may mark them too, which does no harm: the first mark is always right.
+    // A zero byte sets its own high bit by the borrow. The borrow may also mark bytes above it,
+    // which does not matter, because only the first mark is used.
     let mark_zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH_BITS;
     mark_zeros(word ^ u64::from_le_bytes([b'\n'; WORD]))
         | mark_zeros(word ^ u64::from_le_bytes([b'\r'; WORD]))

@@ -1,4 +1,4 @@
-//! Bytes to lines: UTF-8, a byte order mark, LF, CR and CRLF, each split anywhere.
+//! Splits bytes into lines: UTF-8, a byte order mark, LF, CR and CRLF, in chunks cut anywhere.
 
 use alloc::string::String;
 use core::ops::Range;
@@ -7,51 +7,51 @@ use super::{Lost, line_end};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The text of a stream as far as it has come, and the lines that are complete in it.
+/// The received text of a stream, and its complete lines.
 ///
-/// The standard decodes UTF-8 before it looks for lines, and so does this: what is checked once
-/// on arrival is text from then on, and every line of it is lent without another check.
+/// As in the standard, UTF-8 is decoded before lines are split. Text is checked once, on arrival;
+/// lines are borrowed from it without another check.
 #[derive(Debug)]
 pub(super) struct Lines {
     text: String,
-    /// Where the line begins that is to be given out next.
+    /// The start of the next line to return.
     start: usize,
     /// There is no line end in `start..scanned`.
     scanned: usize,
-    /// The beginning of a character that the last chunk did not finish.
+    /// The beginning of a character that is incomplete at the end of the last chunk.
     unfinished: Unfinished,
     expecting: Expecting,
-    /// How much of a line over the limit has been thrown away so far.
+    /// The bytes discarded so far of a line that exceeds the limit.
     skipped: Option<Skipped>,
     line_bytes_max: usize,
-    /// Bytes looked at or moved, for the tests that count work.
+    /// Bytes read or moved, for the tests that count work.
     #[cfg(test)]
     pub(super) work: usize,
 }
 
-/// A line that has come to its end.
+/// A complete line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Where it lies in the text, without its line end.
+    /// Its range in the text, without its line end.
     Line(Range<usize>),
-    /// It was over the limit and is gone.
+    /// It exceeded the limit and was discarded.
     TooLong(Skipped),
 }
 
-/// What is left of a line over the limit.
+/// A discarded line that exceeded the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Skipped {
-    /// A comment is no part of the block around it; any other line takes its block along.
+    /// A comment is not part of the block around it; any other line discards its block.
     pub(super) lost: Lost,
     pub(super) bytes: u64,
 }
 
-/// What the next character may be besides a line's.
+/// What the next character may be, other than part of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expecting {
-    /// At the start of a stream, a byte order mark, which is no part of it.
+    /// A byte order mark, which is skipped at the start of a stream.
     ByteOrderMark,
-    /// After a CR that ended the text, the LF of the same line end.
+    /// The LF of a CRLF whose CR was the end of the text.
     LineFeed,
     Line,
 }
@@ -83,14 +83,14 @@ impl Lines {
         &self.text
     }
 
-    /// Whether the lines already given out take up enough of the text to be worth removing.
+    /// Whether the lines already returned take up enough of the text to be removed.
     pub(super) fn wants_room(&self) -> bool {
-        // What is moved is never more than what is removed, so that moving costs no more
-        // than arriving did, however small the chunks are and however they are taken.
+        // Never moves more bytes than it removes, so the total cost is linear for chunks of any
+        // size.
         self.start > 0 && self.start >= self.text.len() - self.start
     }
 
-    /// Removes the lines already given out. Their ranges mean nothing any more.
+    /// Removes the lines already returned. Their ranges become invalid.
     pub(super) fn make_room(&mut self) {
         self.count_work(self.text.len() - self.start);
         if self.start == self.text.len() {
@@ -102,7 +102,7 @@ impl Lines {
         self.start = 0;
     }
 
-    /// Appends what has arrived. Invalid bytes become U+FFFD, one for each maximal subpart
+    /// Appends received bytes. Invalid bytes become U+FFFD, one for each maximal subpart
     /// (WHATWG Encoding, "UTF-8 decoder").
     pub(super) fn push(&mut self, mut bytes: &[u8]) {
         self.count_work(bytes.len());
@@ -132,7 +132,8 @@ impl Lines {
         }
     }
 
-    /// Ends or refutes the character that the last chunk began, and returns what comes after.
+    /// Completes the character that the last chunk began, or replaces it if it is invalid, and
+    /// returns the rest.
     fn finish_character<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
         while let Some((&byte, rest)) = bytes.split_first() {
             let Unfinished { bytes: character, len } = &mut self.unfinished;
@@ -147,7 +148,7 @@ impl Lines {
                     *len += 1;
                     bytes = rest;
                 }
-                // The byte that refutes it begins something of its own, a line end perhaps.
+                // The byte that makes it invalid begins the rest; it may be a line end.
                 Err(_) => {
                     self.text.push(char::REPLACEMENT_CHARACTER);
                     *len = 0;
@@ -158,14 +159,14 @@ impl Lines {
         bytes
     }
 
-    /// The next line that is complete.
+    /// The next complete line.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Found> {
         if self.expecting != Expecting::Line {
             self.meet_expectation();
         }
         let bytes = self.text.as_bytes();
-        // Every other line is blank in a stream of short events, and needs no search.
+        // In a stream of short events every second line is blank and needs no search.
         let end = match bytes.get(self.scanned)? {
             b'\n' | b'\r' => self.scanned,
             _ => match line_end::find(&bytes[self.scanned..]) {
@@ -183,8 +184,8 @@ impl Lines {
             match bytes.get(next) {
                 Some(b'\n') => next += 1,
                 Some(_) => (),
-                // The line has ended all the same: to wait for an LF that may never come
-                // would hold back its event.
+                // The CR already ends the line: waiting for an LF, which may never come, would delay
+                // its event.
                 None => self.expecting = Expecting::LineFeed,
             }
         }
@@ -197,8 +198,8 @@ impl Lines {
         Some(Found::Line(line))
     }
 
-    /// The text from where a line begins, if nothing else can be there: what comes next, be it
-    /// whole or not.
+    /// The text from the start of the next line, complete or not. Empty if something else may come
+    /// first.
     #[inline(always)]
     pub(super) fn upcoming(&self) -> &[u8] {
         if self.expecting == Expecting::Line && self.skipped.is_none() {
@@ -208,8 +209,8 @@ impl Lines {
         }
     }
 
-    /// The line that is [`upcoming`](Self::upcoming) if it is whole and a blank line follows, and
-    /// that blank line with it. Only line feeds will do, and no more than `bytes_max`.
+    /// The [`upcoming`](Self::upcoming) line together with the blank line after it, if both are
+    /// complete, end with LF, and the line has at most `bytes_max` bytes.
     #[inline(always)]
     pub(super) fn next_with_blank(&mut self, bytes_max: usize) -> Option<Range<usize>> {
         let bytes = &self.text.as_bytes()[self.scanned..];
@@ -219,7 +220,7 @@ impl Lines {
         };
         let is_whole = bytes[searched..].starts_with(b"\n\n");
         self.count_work(searched);
-        // If the rest is not as hoped, the search need not be done again.
+        // If there is no blank line, the search need not be repeated.
         self.scanned += searched;
         let line = self.start..self.scanned;
         if !is_whole || line.len() > bytes_max {
@@ -230,22 +231,37 @@ impl Lines {
         Some(line)
     }
 
-    /// Whether nothing can come of what there is until more has been pushed.
+    /// Whether there can be no further line until more bytes are pushed.
     pub(super) fn is_searched(&self) -> bool {
         self.scanned == self.text.len() && self.skipped.is_none()
     }
 
-    /// Whether a line is over the limit that has not come to its end.
+    /// Whether the unfinished line exceeds the limit.
     pub(super) fn is_skipping(&self) -> bool {
         self.skipped.is_some()
     }
 
-    /// Whether a line has begun that has not come to its end.
+    /// The discarded part of an unfinished line that exceeds the limit.
+    pub(super) fn skipped(&self) -> Option<Skipped> {
+        self.skipped
+    }
+
+    /// The stored part of the unfinished line.
+    pub(super) fn begun_line(&self) -> &str {
+        &self.text[self.start..]
+    }
+
+    /// The number of bytes of the unfinished character.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        self.unfinished.len
+    }
+
+    /// Whether there is an unfinished line.
     pub(super) fn has_begun_line(&self) -> bool {
         self.start < self.text.len() || self.unfinished.len > 0 || self.skipped.is_some()
     }
 
-    /// Forgets everything: a new stream begins.
+    /// Resets for a new stream.
     pub(super) fn restart(&mut self) {
         self.text.clear();
         self.start = 0;
@@ -283,7 +299,7 @@ impl Lines {
         }
     }
 
-    /// Adds `line`, or a part of it, to what is skipped of the line, and takes it from there.
+    /// Adds `line`, or a part of it, to the skipped part of the line.
     #[cold]
     fn skip(&mut self, line: Range<usize>) -> Skipped {
         let bytes = line.len() as u64;
@@ -307,16 +323,16 @@ impl Lines {
     fn count_work(&self, _bytes: usize) {}
 }
 
-/// Splits off a character whose end has not come yet.
+/// Splits off an incomplete character at the end.
 #[inline]
 fn split_unfinished(bytes: &[u8]) -> (&[u8], &[u8]) {
-    // Its first byte is the last that is no continuation byte, and one of the last three.
+    // Its first byte is the last byte that is not a continuation byte, and one of the last three.
     let is_continuation = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
     let tail = bytes.iter().rev().take(3).take_while(|byte| is_continuation(byte)).count() + 1;
     match bytes.split_at_checked(bytes.len().wrapping_sub(tail)) {
         Some((before, character)) if !character[0].is_ascii() => {
             match str::from_utf8(character) {
-                // Whole, or invalid whatever comes: then it is no matter for later.
+                // Complete, or invalid whatever follows: not incomplete.
                 Ok(_) => (bytes, &[]),
                 Err(error) if error.error_len().is_some() => (bytes, &[]),
                 Err(_) => (before, character),

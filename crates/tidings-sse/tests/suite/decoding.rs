@@ -11,7 +11,9 @@ pub(crate) enum Seen {
     Comment(String),
     Retry(Duration),
     Field(String, String),
+    LastEventId(String),
     NoEvent,
+    Discarding(String),
     Discarded { lost: Lost, error: String, bytes: u64 },
     Failed(String),
 }
@@ -28,7 +30,9 @@ impl From<Item<'_>> for Seen {
             Item::Comment(text) => Self::Comment(text.to_owned()),
             Item::Retry(time) => Self::Retry(time),
             Item::Field { name, value } => Self::Field(name.to_owned(), value.to_owned()),
+            Item::LastEventId(id) => Self::LastEventId(id.to_owned()),
             Item::NoEvent => Self::NoEvent,
+            Item::Discarding(error) => Self::Discarding(error.to_string()),
             Item::Discarded(discarded) => Self::Discarded {
                 lost: discarded.lost(),
                 error: discarded.error().to_string(),

@@ -51,6 +51,44 @@ fn a_field_named_comment_is_a_field() {
 }
 
 #[test]
+fn an_id_without_data_is_given_out_though_there_is_no_event() {
+    let id = |id: &str| Seen::LastEventId(id.to_owned());
+    check(&["id: 7\n\ndata: a\n\n"], &[id("7"), Seen::NoEvent, event("message", "a", None, "7")]);
+    check(&["event: x\nid: 7\nretry: 5\n\n"], &[retry(5), id("7"), Seen::NoEvent]);
+    check(&["id\n\n: b\n"], &[id(""), Seen::NoEvent, comment(" b")]);
+    check(&["id: 7\0\n\n"], &[Seen::NoEvent]);
+    check(&["id: 7\n"], &[]);
+}
+
+#[test]
+fn what_is_pending_at_the_end_can_be_an_event_all_the_same() {
+    for (stream, pending, lenient) in [
+        ("", (0, false), vec![]),
+        ("data: a\n\n", (0, false), vec![message("a")]),
+        ("data: a\n", (1, true), vec![message("a")]),
+        ("data: a\r", (1, true), vec![message("a")]),
+        ("data: a", (7, true), vec![message("a")]),
+        ("data", (4, true), vec![message("")]),
+        ("data: a\ndata: b", (8, true), vec![message("a\nb")]),
+        ("id: 7\nevent: x\ndata: a\n", (3, true), vec![event("x", "a", Some("7"), "7")]),
+        ("id: 7\n", (1, false), vec![Seen::LastEventId("7".to_owned()), Seen::NoEvent]),
+        ("retry: 5", (8, false), vec![retry(5), Seen::NoEvent]),
+        (": hi", (4, false), vec![comment(" hi")]),
+        ("{\"a\"", (4, false), vec![field("{\"a\"", ""), Seen::NoEvent]),
+    ] {
+        let mut decoder = Decoder::new(Limits::default());
+        let mut seen = push(&mut decoder, stream.as_bytes());
+        let found = decoder.pending();
+        assert_eq!((found.bytes, found.is_event), pending, "{stream:?}");
+        decoder.finish();
+        seen.extend(push(&mut decoder, b""));
+        assert_eq!(seen, lenient, "{stream:?}");
+        assert_eq!(decoder.pending().bytes, 0);
+        assert_eq!(decoder.end_stream(), tidings_sse::decode::StreamEnd::Clean, "{stream:?}");
+    }
+}
+
+#[test]
 fn fields_of_a_block_without_data_are_not_the_next_events() {
     check(
         &["topic: a\n\ntopic: b\ndata: x\n\n"],

@@ -15,8 +15,18 @@ fn failing(limits: Limits) -> Limits {
     Limits { excess: Excess::Fail, ..limits }
 }
 
+/// All that comes of an event that is lost.
+fn lost(error: &str, bytes: u64) -> [Seen; 2] {
+    [discarding(error), discarded(error, bytes)]
+}
+
 fn discarded(error: &str, bytes: u64) -> Seen {
     Seen::Discarded { lost: Lost::Event, error: error.to_owned(), bytes }
+}
+
+/// That something is being discarded, which is told first.
+fn discarding(error: &str) -> Seen {
+    Seen::Discarding(error.to_owned())
 }
 
 const LINE_ERROR: &str = "a line has more than 10 bytes";
@@ -38,7 +48,7 @@ fn a_line_at_the_limit_is_read_and_one_beyond_takes_its_event_along() {
     check_with(
         LINE,
         &["data: 12345\ndata: 6\n\ndata: a\n\n"],
-        &[discarded(LINE_ERROR, 12), message("a")],
+        &[discarding(LINE_ERROR), discarded(LINE_ERROR, 12), message("a")],
     );
 }
 
@@ -57,12 +67,12 @@ fn an_id_that_could_be_read_counts_even_if_its_event_is_lost() {
     check_with(
         LINE,
         &["id: 7\ndata: 12345\n\ndata: a\n\n"],
-        &[discarded(LINE_ERROR, 11), event("message", "a", None, "7")],
+        &[discarding(LINE_ERROR), discarded(LINE_ERROR, 11), event("message", "a", None, "7")],
     );
     check_with(
         LINE,
         &["data: 12345\nid: 7\n\ndata: a\n\n"],
-        &[discarded(LINE_ERROR, 11), event("message", "a", None, "7")],
+        &[discarding(LINE_ERROR), discarded(LINE_ERROR, 11), event("message", "a", None, "7")],
     );
 }
 
@@ -72,6 +82,7 @@ fn a_comment_beyond_the_limit_leaves_its_event_alone() {
         LINE,
         &["data: a\n: 123456789\ndata: b\n\n"],
         &[
+            discarding(LINE_ERROR),
             Seen::Discarded { lost: Lost::Comment, error: LINE_ERROR.to_owned(), bytes: 11 },
             message("a\nb"),
         ],
@@ -83,23 +94,24 @@ fn what_comes_after_in_a_lost_event_is_read_but_its_unknown_fields_are_not_given
     check_with(
         LINE,
         &["data: 12345\nretry: 5\ntopic: a\n: b\n\n"],
-        &[retry(5), comment(" b"), discarded(LINE_ERROR, 11)],
+        &[discarding(LINE_ERROR), retry(5), comment(" b"), discarded(LINE_ERROR, 11)],
     );
 }
 
 #[test]
 fn data_is_counted_with_the_line_feeds_between_and_the_type() {
     check_with(EVENT, &["data: 1234\ndata: 56789\n\n"], &[message("1234\n56789")]);
-    check_with(EVENT, &["data: 1234\ndata: 567890\n\n"], &[discarded(EVENT_ERROR, 10)]);
+    check_with(EVENT, &["data: 1234\ndata: 567890\n\n"], &lost(EVENT_ERROR, 10));
     check_with(EVENT, &["event: tt\ndata: 12345678\n\n"], &[event("tt", "12345678", None, "")]);
-    check_with(EVENT, &["event: tt\ndata: 123456789\n\n"], &[discarded(EVENT_ERROR, 11)]);
-    check_with(EVENT, &["data: 123456789\nevent: tt\n\n"], &[discarded(EVENT_ERROR, 11)]);
+    check_with(EVENT, &["event: tt\ndata: 123456789\n\n"], &lost(EVENT_ERROR, 11));
+    check_with(EVENT, &["data: 123456789\nevent: tt\n\n"], &lost(EVENT_ERROR, 11));
 }
 
 #[test]
 fn many_empty_data_lines_are_an_event_beyond_the_limit() {
     let stream = "data\n".repeat(12) + "\n" + &"data\n".repeat(11) + "\n";
-    check_with(EVENT, &[&stream], &[discarded(EVENT_ERROR, 10), message("\n\n\n\n\n\n\n\n\n\n")]);
+    let [first, second] = lost(EVENT_ERROR, 10);
+    check_with(EVENT, &[&stream], &[first, second, message("\n\n\n\n\n\n\n\n\n\n")]);
 }
 
 #[test]
@@ -110,6 +122,7 @@ fn an_id_beyond_the_limit_takes_its_event_along_and_is_not_in_force() {
         &["id: 1\ndata: a\n\nid: 1234\ndata: b\n\ndata: c\n\n"],
         &[
             event("message", "a", Some("1"), "1"),
+            discarding(ID_ERROR),
             discarded(ID_ERROR, 5),
             event("message", "c", None, "1"),
         ],
@@ -120,8 +133,7 @@ fn an_id_beyond_the_limit_takes_its_event_along_and_is_not_in_force() {
 fn a_byte_replaced_counts_as_what_replaces_it() {
     let mut decoder = Decoder::new(LINE);
     assert_eq!(push(&mut decoder, b"data:a\xff\n\n"), [message("a\u{fffd}")]);
-    let lost = push(&mut decoder, b"data:aaa\xff\n\n");
-    assert_eq!(lost, [discarded(LINE_ERROR, 11)]);
+    assert_eq!(push(&mut decoder, b"data:aaa\xff\n\n"), lost(LINE_ERROR, 11));
 }
 
 #[test]
@@ -136,7 +148,7 @@ fn what_is_discarded_is_counted() {
 #[test]
 fn an_event_that_is_lost_at_the_end_of_the_stream_is_not_counted() {
     let mut decoder = Decoder::new(LINE);
-    assert_eq!(push(&mut decoder, b"data: 1234567"), []);
+    assert_eq!(push(&mut decoder, b"data: 1234567"), [discarding(LINE_ERROR)]);
     decoder.end_stream();
     assert_eq!(push(&mut decoder, b"data: a\n\n"), [message("a")]);
     assert_eq!(decoder.discarded(), 0);
@@ -166,11 +178,31 @@ fn a_decoder_that_failed_reads_the_next_stream() {
 #[test]
 fn a_line_without_end_is_not_held() {
     let mut decoder = Decoder::new(LINE);
-    for _ in 0..1000 {
+    assert_eq!(push(&mut decoder, &[b'x'; 100]), [discarding(LINE_ERROR)]);
+    for _ in 1..1000 {
         assert_eq!(push(&mut decoder, &[b'x'; 100]), []);
     }
     assert_eq!(
         push(&mut decoder, b"\n\ndata: a\n\n"),
         [discarded(LINE_ERROR, 100_000), message("a")]
     );
+}
+
+#[test]
+fn what_has_no_end_is_told_once_and_is_an_error_in_the_end() {
+    // A line, a comment, and an event of many lines.
+    let long = format!("data: {}\n", "x".repeat(900));
+    for (begins, goes_on) in [("data: ", "x"), (": ", "x"), ("data: a\n", long.as_str())] {
+        let limits = Limits { line_bytes_max: 1000, event_bytes_max: 1000, ..LINE };
+        let mut decoder = Decoder::new(limits);
+        push(&mut decoder, begins.as_bytes());
+        let piece = goes_on.repeat((4 << 20) / goes_on.len());
+        let told = push(&mut decoder, piece.as_bytes());
+        assert!(matches!(told.as_slice(), [Seen::Discarding(_)]), "{told:?}");
+        let mut rest = Vec::new();
+        for _ in 0..17 {
+            rest.extend(push(&mut decoder, piece.as_bytes()));
+        }
+        assert!(matches!(rest.as_slice(), [Seen::Failed(_)]), "{begins:?}: {rest:?}");
+    }
 }

@@ -154,6 +154,9 @@ impl Stream {
                 last_event_id: self.id.clone(),
             });
         } else if has_fields {
+            if has_id {
+                self.seen.push(Seen::LastEventId(self.id.clone()));
+            }
             self.seen.push(Seen::NoEvent);
         }
     }

@@ -21,7 +21,7 @@ fn main() -> std::io::Result<()> {
     for incoming in EventSource::get(url).open_blocking()? {
         match incoming {
             Incoming::Event(event) => println!("{}", event.data()),
-            Incoming::Lost(lost) => eprintln!("{lost}; again in {:?}", lost.retry_in),
+            Incoming::Lost(lost) => eprintln!("{lost}; reconnecting in {:?}", lost.retry_in),
             Incoming::Closed(reason) => eprintln!("{reason}"),
             _ => {}
         }

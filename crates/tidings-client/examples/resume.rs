@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 assert_eq!(event.data(), next.to_string(), "nothing is missing or comes twice");
                 next += 1;
             }
-            Some(Incoming::Lost(lost)) => println!("  {lost}; again in {:?}", lost.retry_in),
+            Some(Incoming::Lost(lost)) => println!("  {lost}; reconnecting in {:?}", lost.retry_in),
             Some(Incoming::Open(_)) => println!("  open, after {:?}", stream.last_event_id()),
             Some(_) => {}
             None => break,

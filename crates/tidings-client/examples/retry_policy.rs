@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(incoming) = stream.next().await {
         match incoming {
             Incoming::Event(event) => println!("{}", event.data()),
-            Incoming::Lost(lost) => println!("  {lost}; again in {:?}", lost.retry_in),
+            Incoming::Lost(lost) => println!("  {lost}; reconnecting in {:?}", lost.retry_in),
             Incoming::Closed(reason) => println!("  {reason}"),
             _ => {}
         }

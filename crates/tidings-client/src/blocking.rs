@@ -1,4 +1,4 @@
-//! Events without async: a thread of its own reads them into a small queue.
+//! Event streams without async: a thread of its own reads events into a bounded queue.
 //!
 //! ```no_run
 //! use tidings_client::{EventSource, Incoming, blocking::OpenBlocking};
@@ -24,15 +24,15 @@ use tokio::sync::oneshot;
 use crate::incoming::Incoming;
 use crate::subscribe::EventSource;
 
-/// What may wait for the caller. When it is full, the server waits.
+/// The maximum of items that wait for the caller. When the queue is full, the server waits.
 const QUEUE_MAX: usize = 64;
 
-/// Opens a stream for who does not await.
+/// Opens a stream without async.
 pub trait OpenBlocking {
     /// Opens the stream on a thread of its own.
     ///
     /// # Errors
-    /// If the system has no thread or event queue for it.
+    /// If the system cannot create the thread or its event queue.
     fn open_blocking(self) -> io::Result<BlockingSubscription>;
 }
 
@@ -46,7 +46,7 @@ impl OpenBlocking for EventSource {
                 let mut subscription = self.open();
                 let read = async {
                     while let Some(incoming) = subscription.next().await {
-                        // Nothing else runs on this thread, so that it may wait for room.
+                        // Blocking is fine: nothing else runs on this thread.
                         if sender.send(incoming).is_err() {
                             break;
                         }
@@ -57,7 +57,7 @@ impl OpenBlocking for EventSource {
                     _ = stopped => {}
                 }
             });
-            // A name that is still being looked up need not be waited for.
+            // Does not wait for a name lookup that is still running.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("event-stream".into()).spawn(read)?;
@@ -69,8 +69,8 @@ impl OpenBlocking for EventSource {
     }
 }
 
-/// An event stream over all its connections: an [`Iterator`] that waits for what comes, and ends
-/// after [`Incoming::Closed`]. Dropping it ends the connection and the thread.
+/// An event stream that reconnects: an [`Iterator`] that blocks until the next item, and ends after
+/// [`Incoming::Closed`]. Dropping it ends the connection and the thread.
 pub struct BlockingSubscription {
     receiver: Option<Receiver<Incoming>>,
     stop: Option<oneshot::Sender<()>>,
@@ -78,7 +78,7 @@ pub struct BlockingSubscription {
 }
 
 impl BlockingSubscription {
-    /// What comes next, if it comes in time.
+    /// The next item, if there is one within this time.
     pub fn next_within(&mut self, time: Duration) -> Option<Incoming> {
         self.receiver.as_ref()?.recv_timeout(time).ok()
     }
@@ -94,7 +94,7 @@ impl Iterator for BlockingSubscription {
 
 impl Drop for BlockingSubscription {
     fn drop(&mut self) {
-        // The thread waits for the one or for room in the other.
+        // The thread waits either for this signal or for room in the queue.
         self.stop.take();
         self.receiver.take();
         if let Some(thread) = self.thread.take() {

@@ -1,4 +1,4 @@
-//! One request: an open stream, or why there is none.
+//! Sends one request, and returns its stream or the reason for its failure.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -7,33 +7,40 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-    LOCATION, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_LOCATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{Method, StatusCode};
 use url::Url;
 
+use crate::coding;
+use crate::content_type::ContentType;
+use crate::login;
 use crate::reconnect::Failure;
-use crate::transport::{Body, Transport, TransportError};
+use crate::transport::{Body, ThroughProxy, Transport, TransportError};
 
-/// The only content type that an event stream can have.
-pub(crate) const EVENT_STREAM: &str = "text/event-stream";
+/// The content type of event streams.
+const EVENT_STREAM: &str = "text/event-stream";
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Some servers refuse requests that don't say who makes them.
-const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+/// The default `User-Agent`: some servers refuse requests without one.
+pub(crate) const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// Hops that are followed from one request, as in the fetch standard.
+/// The maximum of redirects followed from one request, as in the fetch standard.
 pub const REDIRECTS_MAX: u32 = 20;
-/// Bytes of a refusal's body that are kept.
+/// The maximum of bytes of a last event ID in a request; a longer one is not sent. Hardly any server
+/// accepts a longer header, and one that refuses it would refuse every attempt.
+pub const LAST_EVENT_ID_BYTES_MAX: usize = 64 << 10;
+/// The maximum of bytes kept of a refusal's body.
 pub const REFUSAL_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a JSON answer that are read.
+/// The maximum of bytes of a JSON response.
 pub const JSON_BYTES_MAX: usize = 16 << 20;
-/// How long the body of an answer that is no stream may take.
+/// The maximum time to read the body of a response that is not a stream.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// What is asked of a server, before each attempt.
-#[derive(Clone, Debug)]
+/// A request, as it is about to be sent.
+#[derive(Clone)]
 pub struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
@@ -41,6 +48,17 @@ pub struct Request {
     pub(crate) body: Bytes,
     pub(crate) attempt: u32,
     pub(crate) refused: Option<StatusCode>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers, query and body may hold secrets.
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("origin", &self.url.origin().ascii_serialization())
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Request {
@@ -54,17 +72,17 @@ impl Request {
         &self.method
     }
 
-    /// Where it goes.
+    /// The URL.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Where it goes, to be changed.
+    /// The URL, mutable.
     pub fn url_mut(&mut self) -> &mut Url {
         &mut self.url
     }
 
-    /// The caller's headers, to be changed. What stands here wins over what we would send.
+    /// The caller's headers, mutable. They take precedence over the default headers.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.headers
     }
@@ -79,103 +97,171 @@ impl Request {
         self.attempt
     }
 
-    /// The status with which the attempt before was refused, if it was: 401 asks for a fresh
-    /// token.
+    /// The status of the previous attempt, if it was refused. After 401 a fresh token is needed.
     pub fn refused(&self) -> Option<StatusCode> {
         self.refused
+    }
+
+    /// Turns it into a GET without a body, and without the headers that describe one.
+    pub(crate) fn become_get(&mut self) {
+        self.method = Method::GET;
+        self.body = Bytes::new();
+        for name in [
+            CONTENT_TYPE,
+            CONTENT_LENGTH,
+            TRANSFER_ENCODING,
+            CONTENT_ENCODING,
+            CONTENT_LANGUAGE,
+            CONTENT_LOCATION,
+        ] {
+            self.headers.remove(name);
+        }
+    }
+}
+
+/// The response to one request after all redirects, of any status and content type.
+#[non_exhaustive]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The URL and the headers.
+    pub head: Opened,
+    /// The body, as it arrives.
+    pub body: Body,
+    proxy: Option<ThroughProxy>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    /// The next bytes of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if the future is dropped.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
+        poll_fn(|cx| self.body.as_mut().poll_next(cx)).await.transpose()
+    }
+
+    /// The content coding of the body, such as `gzip`, if it has one that the reader must decode.
+    /// This crate does not decode it.
+    pub fn coding(&self) -> Option<String> {
+        coding::of(&self.head.headers)
     }
 }
 
 /// The head of a stream that has been opened.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// Where the stream comes from, after all redirects.
+    /// The URL, after all redirects.
     pub url: Url,
-    /// The head of its response.
+    /// The headers of the response.
     pub headers: HeaderMap,
-    /// How many redirects were followed.
+    /// The number of redirects that were followed.
     pub redirects: u32,
 }
 
-/// What a request came to.
+/// The result of a successful request.
 pub(crate) enum Connected {
     Stream(Opened, Body),
     Json(JsonAnswer),
 }
 
-/// An answer in JSON where a stream was hoped for: what some servers send when there is only
-/// one thing to say.
+/// A JSON response to a request for a stream. Some servers send it if there is only one message.
 #[derive(Clone, Debug)]
 pub struct JsonAnswer {
-    /// The head of the response, whose status is 200.
+    /// The headers of the response, whose status is 200.
     pub headers: HeaderMap,
-    /// The body, as it came.
+    /// The body.
     pub body: Bytes,
 }
 
-/// Why a request brought no stream.
+/// Why a request did not open a stream.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The server answered with a status that is no success.
+    /// The server answered with a status other than 200.
     Status(Box<Refusal>),
-    /// The answer is no event stream.
+    /// The content type of the response is not that of an event stream.
     ContentType {
-        /// What it is, by its own words.
+        /// The content type of the response.
         found: Option<String>,
-        /// Where its body begins.
+        /// The beginning of its body.
         body: Bytes,
     },
-    /// A redirect leads nowhere.
+    /// The response is compressed or encoded, although the request asked for none.
+    Encoded {
+        /// The coding in lower case, such as `gzip`.
+        coding: String,
+    },
+    /// The response has the content type of an event stream, but is another text: usually an error
+    /// message.
+    NoEvents {
+        /// The beginning of the text, up to [`REFUSAL_BYTES_MAX`].
+        body: Bytes,
+    },
+    /// A redirect could not be followed.
     Redirect(RedirectError),
-    /// The answer did not come in time.
+    /// There was no response in time.
     NoAnswer {
-        /// How long it was waited for.
+        /// How long the client waited.
         waited: Duration,
     },
-    /// The body of an answer that is no stream is too large.
+    /// The body of a response that is not a stream is too large.
     TooLarge {
         /// The limit in bytes.
         max: usize,
     },
-    /// What was to make the request ready failed.
+    /// The function given to [`prepare`](crate::EventSource::prepare) failed.
     Prepare(Box<dyn StdError + Send + Sync>),
-    /// The request can't be made as it is.
+    /// The request is invalid.
     Request(http::Error),
-    /// The server could not be reached, or not be trusted.
+    /// The connection to the server failed, or its certificate is not trusted.
     Transport(TransportError),
 }
 
-/// A server's refusal.
+/// A response that refuses a request.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Refusal {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// The head of the response.
+    /// The headers.
     pub headers: HeaderMap,
-    /// How long the server asks to wait, by `Retry-After`.
+    /// How long the server asks to wait (`Retry-After`).
     pub retry_after: Option<Duration>,
-    /// The body, cut off after [`REFUSAL_BYTES_MAX`].
+    /// The body, up to [`REFUSAL_BYTES_MAX`].
     pub body: Bytes,
+    /// The proxy that the response came through, if any. The proxy may be what refuses.
+    pub proxy: Option<String>,
 }
 
-/// How a redirect leads nowhere.
+/// Why a redirect could not be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedirectError {
-    /// It names no place, or an empty one.
+    /// It has no `Location`, or an empty one.
     NoLocation(StatusCode),
-    /// What it names is no URL for http.
+    /// Its `Location` is not an http or https URL.
     BadLocation(String),
-    /// There are more than [`REDIRECTS_MAX`], most probably in a circle.
+    /// There were more than [`REDIRECTS_MAX`] redirects, probably in a loop.
     TooMany,
 }
 
 impl ConnectError {
-    /// Whether it is worth trying again. Of a [`Status`](Self::Status) the policy decides.
+    /// Whether another attempt may succeed. For [`Status`](Self::Status) the policy decides.
     pub fn failure(&self) -> Failure {
         match self {
-            Self::NoAnswer { .. } | Self::Prepare(_) => Failure::Passing,
+            Self::NoAnswer { .. } | Self::Prepare(_) | Self::NoEvents { .. } => Failure::Passing,
             Self::Transport(error) => error.failure(),
             _ => Failure::Final,
         }
@@ -191,12 +277,17 @@ impl ConnectError {
 }
 
 impl Refusal {
-    /// The body as text, trimmed.
+    /// The body as text, trimmed. For a compressed body, a note that names its coding.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).trim().to_owned()
+        match coding::of(&self.headers) {
+            Some(coding) if !self.body.is_empty() => {
+                format!("(the reason is compressed with {coding})")
+            }
+            _ => String::from_utf8_lossy(&self.body).trim().to_owned(),
+        }
     }
 
-    /// The body as JSON, if it is.
+    /// The body as JSON, if it is JSON.
     pub fn json(&self) -> Option<serde_json::Value> {
         serde_json::from_slice(&self.body).ok()
     }
@@ -207,34 +298,44 @@ impl fmt::Display for ConnectError {
         match self {
             Self::Status(refusal) => {
                 write!(f, "the server answered {}", refusal.status)?;
-                let text = refusal.text();
-                if text.is_empty() {
-                    return Ok(());
+                if let Some(proxy) = &refusal.proxy {
+                    write!(f, " through the proxy {proxy}")?;
                 }
-                // A page of HTML tells a person nothing at the end of a line.
-                let line: String = text.chars().take(200).collect();
-                write!(f, ": {}", line.replace(['\r', '\n'], " "))
+                write_start(f, &refusal.text())
             }
             Self::ContentType { found: Some(found), .. } => {
-                write!(f, "the answer is no event stream; its content type is {found}")
+                write!(f, "the response is not an event stream: its content type is {found}")
             }
             Self::ContentType { found: None, .. } => {
-                f.write_str("the answer is no event stream; it has no content type")
+                f.write_str("the response is not an event stream: it has no content type")
+            }
+            Self::Encoded { coding } => write!(
+                f,
+                "the response is compressed with {coding}, although the request asked for none \
+                 (Accept-Encoding: identity)"
+            ),
+            Self::NoEvents { body } => {
+                f.write_str(
+                    "the response has the content type of an event stream, but is another text",
+                )?;
+                write_start(f, String::from_utf8_lossy(body).trim())
             }
             Self::Redirect(error) => error.fmt(f),
             Self::NoAnswer { waited } => {
                 write!(f, "the server did not answer within {} s", waited.as_secs_f64())
             }
-            Self::TooLarge { max } => write!(f, "the answer has more than {max} bytes"),
-            Self::Prepare(_) => f.write_str("the request could not be made ready"),
-            Self::Request(_) => f.write_str("the request can't be made"),
+            Self::TooLarge { max } => {
+                write!(f, "the response is larger than the limit of {max} bytes")
+            }
+            Self::Prepare(_) => f.write_str("cannot prepare the request"),
+            Self::Request(_) => f.write_str("the request is invalid"),
             Self::Transport(error) => error.fmt(f),
         }
     }
 }
 
 impl StdError for ConnectError {
-    // The text of a transport's error has its causes in it already.
+    // The text of a transport error already contains its causes.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Prepare(cause) => Some(cause.as_ref()),
@@ -244,64 +345,85 @@ impl StdError for ConnectError {
     }
 }
 
+/// Writes the beginning of a text on one line, if there is any: a whole HTML page would be of no
+/// use in an error message.
+fn write_start(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let line: String = text.chars().take(200).collect();
+    let line = line.replace(|character: char| character.is_control(), " ");
+    write!(f, ": {line}")
+}
+
 impl fmt::Display for RedirectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoLocation(status) => write!(f, "a redirect ({status}) names no place to go to"),
+            Self::NoLocation(status) => write!(f, "a redirect ({status}) has no Location"),
             Self::BadLocation(location) => {
-                write!(f, "a redirect leads to {location:?}, which is no http URL")
+                write!(f, "a redirect leads to {location:?}, which is not an http or https URL")
             }
-            Self::TooMany => write!(f, "there are more than {REDIRECTS_MAX} redirects"),
+            Self::TooMany => write!(f, "more than {REDIRECTS_MAX} redirects"),
         }
     }
 }
 
 impl StdError for RedirectError {}
 
-/// Makes the request, follows its redirects, and looks at the answer.
+/// Sends the request, follows redirects, and returns the response of any status.
 ///
-/// Once a redirect has left the origin, the caller's headers are sent no more, not even back to
-/// it, but for those named in `kept`.
-pub(crate) async fn connect(
+/// Once a redirect leaves the origin, the caller's headers are no longer sent, not even back to that
+/// origin, except those in `kept`. The same holds for a login in the URL, which becomes a header
+/// here.
+pub(crate) async fn exchange(
     transport: &dyn Transport,
     mut request: Request,
-    last_event_id: Option<HeaderValue>,
+    last_event_id: Option<&HeaderValue>,
     kept: &[HeaderName],
     answer_within: Duration,
-) -> Result<Connected, ConnectError> {
+) -> Result<Answer, ConnectError> {
     let mut redirects = 0;
     loop {
-        let sent = transport.send(to_http(&request, last_event_id.as_ref())?);
+        login::move_to_header(&mut request.url, &mut request.headers);
+        let sent = transport.send(to_http(&request, last_event_id)?);
         let response = match tokio::time::timeout(answer_within, sent).await {
             Ok(answer) => answer.map_err(ConnectError::Transport)?,
             Err(_) => return Err(ConnectError::NoAnswer { waited: answer_within }),
         };
-        let (head, body) = response.into_parts();
-        match head.status.as_u16() {
-            200 => {
-                let opened = Opened { url: request.url, headers: head.headers, redirects };
-                return accept(opened, body).await;
-            }
-            301 | 302 | 303 | 307 | 308 => {
-                redirects += 1;
-                if redirects > REDIRECTS_MAX {
-                    return Err(ConnectError::Redirect(RedirectError::TooMany));
-                }
-                follow(&mut request, head.status, &head.headers, kept)
-                    .map_err(ConnectError::Redirect)?;
-            }
-            _ => {
-                let retry_after = retry_after(&head.headers, SystemTime::now());
-                let body = read_start(body, REFUSAL_BYTES_MAX).await;
-                return Err(ConnectError::Status(Box::new(Refusal {
-                    status: head.status,
-                    headers: head.headers,
-                    retry_after,
-                    body,
-                })));
-            }
+        let (mut head, body) = response.into_parts();
+        if !matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+            let proxy = head.extensions.remove::<ThroughProxy>();
+            let opened = Opened { url: request.url, headers: head.headers, redirects };
+            return Ok(Answer { status: head.status, head: opened, body, proxy });
         }
+        redirects += 1;
+        if redirects > REDIRECTS_MAX {
+            return Err(ConnectError::Redirect(RedirectError::TooMany));
+        }
+        follow(&mut request, head.status, &head.headers, kept).map_err(ConnectError::Redirect)?;
     }
+}
+
+/// Sends the request, follows redirects, and checks the response.
+pub(crate) async fn connect(
+    transport: &dyn Transport,
+    request: Request,
+    last_event_id: Option<HeaderValue>,
+    kept: &[HeaderName],
+    answer_within: Duration,
+) -> Result<Connected, ConnectError> {
+    let answer = exchange(transport, request, last_event_id.as_ref(), kept, answer_within).await?;
+    if answer.status == StatusCode::OK {
+        return accept(answer).await;
+    }
+    let headers = answer.head.headers;
+    Err(ConnectError::Status(Box::new(Refusal {
+        status: answer.status,
+        retry_after: retry_after(&headers, SystemTime::now()),
+        body: read_start(answer.body, REFUSAL_BYTES_MAX).await,
+        headers,
+        proxy: answer.proxy.map(ThroughProxy::into_shown),
+    })))
 }
 
 fn to_http(
@@ -315,6 +437,8 @@ fn to_http(
         .map_err(ConnectError::Request)?;
     let headers = made.headers_mut();
     headers.insert(ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+    // Compression delays events or bundles them, because compressors do not know where events end.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     if let Some(id) = last_event_id {
@@ -327,23 +451,29 @@ fn to_http(
     Ok(made)
 }
 
-async fn accept(opened: Opened, body: Body) -> Result<Connected, ConnectError> {
-    let found = opened.headers.get(CONTENT_TYPE);
-    let found = found.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    // Parameters say nothing here: an event stream is UTF-8, whatever its charset claims.
-    let essence = found.as_deref().unwrap_or_default().split(';').next().unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    if essence == EVENT_STREAM {
+async fn accept(answer: Answer) -> Result<Connected, ConnectError> {
+    if let Some(coding) = answer.coding() {
+        return Err(ConnectError::Encoded { coding });
+    }
+    let Answer { head: opened, body, .. } = answer;
+    // Parameters are ignored: an event stream is UTF-8, whatever its charset.
+    let content_type = ContentType::of(&opened.headers);
+    if content_type.as_ref().is_some_and(ContentType::is_event_stream) {
         return Ok(Connected::Stream(opened, body));
     }
-    if essence == "application/json" || essence.ends_with("+json") {
+    if content_type.as_ref().is_some_and(ContentType::is_json) {
         let body = read_all(body, JSON_BYTES_MAX).await?;
         return Ok(Connected::Json(JsonAnswer { headers: opened.headers, body }));
     }
-    Err(ConnectError::ContentType { found, body: read_start(body, REFUSAL_BYTES_MAX).await })
+    let found = opened.headers.get_all(CONTENT_TYPE).iter();
+    let found = found.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let found = Some(found.collect::<Vec<_>>()).filter(|found| !found.is_empty());
+    let found = found.map(|found| found.join(", "));
+    let body = read_start(body, REFUSAL_BYTES_MAX).await;
+    Err(ConnectError::ContentType { found, body })
 }
 
-/// Makes the request the one that the redirect asks for (fetch, "HTTP-redirect fetch").
+/// Changes the request as the redirect demands (fetch, "HTTP-redirect fetch").
 fn follow(
     request: &mut Request,
     status: StatusCode,
@@ -364,18 +494,14 @@ fn follow(
         _ => false,
     };
     if loses_body {
-        request.method = Method::GET;
-        request.body = Bytes::new();
-        for name in [CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING] {
-            request.headers.remove(name);
-        }
+        request.become_get();
     }
     if target.origin() != request.url.origin() {
         let mut left = HeaderMap::new();
         for (name, value) in &request.headers {
-            // A body that goes along is nothing without the name of what it is.
-            let goes_along = kept.contains(name) || name == CONTENT_TYPE;
-            if goes_along && name != HOST {
+            // A body that is sent on needs its content type.
+            let is_kept = kept.contains(name) || name == CONTENT_TYPE;
+            if is_kept && name != HOST {
                 left.append(name, value.clone());
             }
         }
@@ -386,7 +512,7 @@ fn follow(
 }
 
 /// The wait that `Retry-After` asks for: seconds, or a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::from(u32::MAX))));
@@ -395,8 +521,8 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// What a body begins with. What breaks while it is read has said enough by its status.
-async fn read_start(mut body: Body, max: usize) -> Bytes {
+/// The beginning of a body. An error while reading it is ignored: the status is what matters.
+pub(crate) async fn read_start(mut body: Body, max: usize) -> Bytes {
     let mut start = BytesMut::new();
     let read = async {
         while let Some(Ok(chunk)) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {

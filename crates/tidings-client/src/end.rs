@@ -1,17 +1,16 @@
-//! Which event is a stream's last, for the streams that everybody reads.
+//! Predicates for the last event of well-known APIs.
 //!
-//! An answer that breaks off looks like one that is complete, unless its last event is known.
+//! If the last event is not known, a truncated stream looks like a complete one.
 
-use crate::incoming::ReceivedEvent;
+use crate::received::ReceivedEvent;
 
-/// The end of an answer of OpenAI's chat completions, and of those who speak like it: the data
-/// `[DONE]`.
+/// The last event of OpenAI's chat completions and compatible APIs: its data is `[DONE]`.
 pub fn openai_chat(event: &ReceivedEvent) -> bool {
     event.data().trim() == "[DONE]"
 }
 
-/// The end of an answer of OpenAI's Responses: `response.completed`, `.incomplete`, `.failed`
-/// or `.cancelled`.
+/// The last event of OpenAI's Responses API: its type is `response.completed`, `.incomplete`,
+/// `.failed` or `.cancelled`.
 pub fn openai_responses(event: &ReceivedEvent) -> bool {
     matches!(
         event.event_type(),
@@ -19,7 +18,7 @@ pub fn openai_responses(event: &ReceivedEvent) -> bool {
     )
 }
 
-/// The end of an answer of Anthropic's Messages: `message_stop`.
+/// The last event of Anthropic's Messages API: its type is `message_stop`.
 pub fn anthropic(event: &ReceivedEvent) -> bool {
     event.event_type() == "message_stop"
 }
@@ -29,7 +28,7 @@ pub fn any(event: &ReceivedEvent) -> bool {
     openai_chat(event) || openai_responses(event) || anthropic(event)
 }
 
-/// An event of the type `error`, by which APIs report what fails after their 200.
+/// An event of the type `error`, with which APIs report a failure after status 200.
 pub fn error(event: &ReceivedEvent) -> bool {
     event.event_type() == "error"
 }

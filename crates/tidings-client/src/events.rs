@@ -1,4 +1,4 @@
-//! Events from bytes that are there already: a response, a file, a pipe.
+//! Reads events from a stream of bytes: a response, a file, a pipe.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,7 +11,7 @@ use futures_core::Stream;
 use tidings_sse::decode::{DecodeError, StreamEnd};
 use tidings_sse::{Decoder, Item, Limits};
 
-use crate::incoming::{Fields, ReceivedEvent};
+use crate::received::{Fields, ReceivedEvent};
 
 type Predicate = Box<dyn Fn(&ReceivedEvent) -> bool + Send + Sync>;
 
@@ -20,7 +20,7 @@ pub trait ByteStreamExt<B, E>: Stream<Item = Result<B, E>> + Sized
 where
     B: AsRef<[u8]>,
 {
-    /// The events of these bytes, as they come.
+    /// The events of these bytes, as they arrive.
     fn events(self) -> Events<Self> {
         Events::new(self)
     }
@@ -36,8 +36,8 @@ where
 /// Reads a reqwest response as an event stream.
 #[cfg(feature = "reqwest")]
 pub trait ResponseExt {
-    /// The events of this response, as they come. Neither its status nor its content type is
-    /// looked at: that is yours to do before.
+    /// The events of this response, as they arrive. Check its status and content type first: this
+    /// method ignores them.
     fn events(self) -> Events<crate::transport::Body>;
 }
 
@@ -55,6 +55,8 @@ pub struct Events<S> {
     fields: Fields,
     reconnection_time: Option<Duration>,
     is_end: Option<Predicate>,
+    is_lenient: bool,
+    has_ended: bool,
     is_done: bool,
 }
 
@@ -72,11 +74,13 @@ impl<S> Events<S> {
             fields: Fields::default(),
             reconnection_time: None,
             is_end: None,
+            is_lenient: false,
+            has_ended: false,
             is_done: false,
         }
     }
 
-    /// How large lines, events and ids may be. What is larger is discarded or an error, as the
+    /// The maximum sizes of lines, events and ids. Larger ones are discarded or an error, as the
     /// limits say. Default: 16 MiB, discarded.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -84,7 +88,7 @@ impl<S> Events<S> {
         self
     }
 
-    /// Which event is the last: nothing is read after it, and bytes that end before it are
+    /// Defines the last event. Nothing is read after it, and bytes that end before it are
     /// [`ReadError::Truncated`].
     #[must_use]
     pub fn ends_with(
@@ -95,17 +99,38 @@ impl<S> Events<S> {
         self
     }
 
-    /// The id after which the stream would go on.
+    /// Whether an event at the end of the bytes needs no blank line after it. Some servers leave it
+    /// out after their last event. Default: false, as in the standard, because the event may be
+    /// incomplete: it is [`ReadError::Truncated`]. Bytes that end with an error never complete an
+    /// event.
+    ///
+    /// ```
+    /// use tidings_client::ByteStreamExt as _;
+    ///
+    /// # async fn read(bytes: impl futures_core::Stream<Item = Result<Vec<u8>, std::io::Error>>) {
+    /// let mut events = bytes.events().lenient_end(true);
+    /// while let Some(Ok(event)) = events.next().await {
+    ///     println!("{}", event.data());
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn lenient_end(mut self, lenient: bool) -> Self {
+        self.is_lenient = lenient;
+        self
+    }
+
+    /// The last event ID.
     pub fn last_event_id(&self) -> &str {
         self.decoder.last_event_id()
     }
 
-    /// The reconnection time that the stream has set last.
+    /// The last reconnection time that the stream has set.
     pub fn reconnection_time(&self) -> Option<Duration> {
         self.reconnection_time
     }
 
-    /// How many events and comments were beyond the limits and are lost.
+    /// How many events and comments exceeded the limits and were discarded.
     pub fn discarded(&self) -> u64 {
         self.decoder.discarded()
     }
@@ -167,6 +192,12 @@ where
                 }
                 None => {}
             }
+            if self.has_ended {
+                self.is_done = true;
+                let is_whole = self.decoder.end_stream() == StreamEnd::Clean;
+                let ended = is_whole && self.is_end.is_none();
+                return Poll::Ready((!ended).then_some(Err(ReadError::Truncated)));
+            }
             match ready!(self.bytes.as_mut().poll_next(cx)) {
                 Some(Ok(chunk)) => self.decoder.push(chunk.as_ref()),
                 Some(Err(error)) => {
@@ -174,32 +205,33 @@ where
                     return Poll::Ready(Some(Err(ReadError::Bytes(error))));
                 }
                 None => {
-                    self.is_done = true;
-                    let is_whole = self.decoder.end_stream() == StreamEnd::Clean;
-                    let ended = is_whole && self.is_end.is_none();
-                    return Poll::Ready((!ended).then_some(Err(ReadError::Truncated)));
+                    self.has_ended = true;
+                    if self.is_lenient {
+                        self.decoder.finish();
+                    }
                 }
             }
         }
     }
 }
 
-/// Why there are no more events.
+/// Why reading events ended early.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReadError<E> {
-    /// The bytes ended in the middle of an event, or before the event that was named as the end.
+    /// The bytes ended in the middle of an event, or before the last event as defined by
+    /// [`Events::ends_with`].
     Truncated,
     /// The bytes could not be read.
     Bytes(E),
-    /// They are beyond the limits.
+    /// The bytes exceed the limits.
     TooLarge(DecodeError),
 }
 
 impl<E: fmt::Display> fmt::Display for ReadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated => f.write_str("the stream ended before its end"),
+            Self::Truncated => f.write_str("the stream ended before it was complete"),
             Self::Bytes(error) => error.fmt(f),
             Self::TooLarge(error) => error.fmt(f),
         }

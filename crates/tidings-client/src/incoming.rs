@@ -1,21 +1,18 @@
-//! What a stream brings, its connections' news included.
+//! The items of a stream: events, notices, and changes of its connection.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use tidings_sse::DecodedEvent;
 use tidings_sse::decode::{DecodeError, Discarded};
 
 use crate::connect::{ConnectError, JsonAnswer, Opened};
 use crate::notice::Notice;
+use crate::received::ReceivedEvent;
 use crate::reconnect::Loss;
 use crate::transport::TransportError;
 
-/// Bytes of one event's unknown fields that are kept. What is more is left out.
-const FIELDS_BYTES_MAX: usize = 64 << 10;
-
-/// One thing that a stream brings.
+/// An item of a stream.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Incoming {
@@ -23,74 +20,82 @@ pub enum Incoming {
     Open(Box<Opened>),
     /// An event.
     Event(ReceivedEvent),
-    /// A comment's text after the colon, nothing trimmed: mostly a heartbeat.
+    /// The text of a comment after the colon, not trimmed: usually a heartbeat.
     Comment(String),
-    /// A word of a Tidings hub about the stream.
+    /// A notice of a Tidings hub about the stream.
     Notice(Notice),
-    /// Something was larger than the limits allow, and is lost.
+    /// The last event ID changed without an event, possibly to an empty one. Servers send this to
+    /// tell the position before the first event.
+    LastEventId(String),
+    /// Part of the stream is larger than the limits allow and is discarded until its end, which
+    /// may never come.
+    Discarding(DecodeError),
+    /// Part of the stream was larger than the limits allow, and is lost.
     Discarded(Discarded),
-    /// The last event id has characters that no header can carry, so that the request goes
-    /// without it, and events may be missing.
+    /// The request is sent without the last event ID, so events may be lost. The ID is too long
+    /// ([`LAST_EVENT_ID_BYTES_MAX`](crate::LAST_EVENT_ID_BYTES_MAX)), was refused for its length,
+    /// or contains characters that a header cannot hold.
     LastEventIdNotSent(String),
-    /// There is no connection now, but there will be another attempt.
+    /// The connection was lost or could not be made. Another attempt follows.
     Lost(Lost),
-    /// There is nothing more; always the last.
+    /// The end of the stream; always the last item.
     Closed(CloseReason),
 }
 
-/// A connection that was lost or not had, and what comes next.
+/// A lost connection or a failed attempt, and the next attempt.
 #[derive(Debug)]
 pub struct Lost {
-    /// How.
+    /// The kind of loss.
     pub loss: Loss,
-    /// What is known of it.
+    /// The error, if there was one.
     pub error: Option<LossError>,
-    /// The number of the attempt that comes: 1 for the first since a connection was healthy.
+    /// The number of the next attempt: 1 for the first since a connection was healthy.
     pub attempt: u32,
-    /// How long until then.
+    /// The time until the next attempt.
     pub retry_in: Duration,
 }
 
-/// What went wrong.
+/// The error of a lost connection or a failed attempt.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LossError {
-    /// With the request.
+    /// The request failed.
     Connect(ConnectError),
-    /// With the stream that was open.
+    /// The open stream failed.
     Stream(TransportError),
 }
 
-/// Why there is nothing more.
+/// Why a stream was closed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The event came that was named as the end.
+    /// The last event was received, as defined by [`ends_with`](crate::EventSource::ends_with).
     Complete,
-    /// The one request's stream ended in good order, and no end was named that should come.
+    /// The stream of a single request ended after a whole event, and no last event was defined.
     Ended,
-    /// The one request's stream ended before its end: in the middle of an event, or before the
-    /// event that was named as the end.
+    /// The stream of a single request ended in the middle of an event, or before the last event as
+    /// defined by [`ends_with`](crate::EventSource::ends_with).
     Truncated {
-        /// What broke, if it was not a clean end of the connection.
+        /// The error, unless the connection ended cleanly.
         cause: Option<TransportError>,
     },
-    /// The one request's stream brought nothing for too long.
+    /// The stream of a single request sent nothing for longer than `silence_max`.
     Silent,
-    /// The server has nothing more (204).
+    /// The server answered 204: there are no more events.
     NoContent,
-    /// The answer was JSON.
+    /// The response was JSON.
     Json(Box<JsonAnswer>),
-    /// The request brought no stream, and will bring none.
+    /// The request failed, and another attempt would fail in the same way.
     Failed(ConnectError),
-    /// Trying again has come to its limit.
+    /// The limit on attempts or time was reached.
     GaveUp {
-        /// How many attempts in a row brought nothing.
+        /// How many attempts in a row failed.
         attempts: u32,
-        /// What was wrong at last.
+        /// The error of the last attempt.
         last: Option<LossError>,
     },
-    /// The event came that was named as a failure.
+    /// An event reported an error, as defined by
+    /// [`fails_with`](crate::EventSource::fails_with).
     ErrorEvent(ReceivedEvent),
     /// The stream is larger than the limits allow.
     TooLarge(DecodeError),
@@ -99,98 +104,9 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Whether the stream came to the end that it was to have.
+    /// Whether the stream ended as intended.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Complete | Self::Ended | Self::NoContent | Self::Closed)
-    }
-}
-
-/// An event as it came.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReceivedEvent {
-    data: String,
-    event_type: String,
-    own_id: bool,
-    last_event_id: String,
-    fields: Vec<(String, String)>,
-}
-
-impl ReceivedEvent {
-    pub(crate) fn new(event: DecodedEvent<'_>, fields: Vec<(String, String)>) -> Self {
-        Self {
-            data: event.data().to_owned(),
-            event_type: event.event_type().to_owned(),
-            own_id: event.id().is_some(),
-            last_event_id: event.last_event_id().to_owned(),
-            fields,
-        }
-    }
-
-    /// The data, its lines joined by LF.
-    pub fn data(&self) -> &str {
-        &self.data
-    }
-
-    /// The data, taken out.
-    pub fn into_data(self) -> String {
-        self.data
-    }
-
-    /// The data as JSON.
-    ///
-    /// # Errors
-    /// If it is no JSON, or not that of a `T`.
-    pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
-        serde_json::from_str(&self.data)
-    }
-
-    /// The type, `message` where the event names none.
-    pub fn event_type(&self) -> &str {
-        &self.event_type
-    }
-
-    /// The event's own id, if it has one.
-    pub fn id(&self) -> Option<&str> {
-        self.own_id.then_some(self.last_event_id.as_str())
-    }
-
-    /// The id after which a stream goes on that has taken this event: its own, or the last one
-    /// before it, or "".
-    pub fn last_event_id(&self) -> &str {
-        &self.last_event_id
-    }
-
-    /// What a Tidings hub says that the event is about, if it was asked to (`tidings=topics`).
-    pub fn topics(&self) -> impl Iterator<Item = &str> {
-        self.fields.iter().filter(|(name, _)| name == "topic").map(|(_, value)| value.as_str())
-    }
-
-    /// The fields whose names the standard does not know, up to 64 KiB of them.
-    pub fn fields(&self) -> &[(String, String)] {
-        &self.fields
-    }
-}
-
-/// Collects the unknown fields of the block that is being read.
-#[derive(Debug, Default)]
-pub(crate) struct Fields {
-    fields: Vec<(String, String)>,
-    bytes: usize,
-}
-
-impl Fields {
-    pub(crate) fn add(&mut self, name: &str, value: &str) {
-        // The two strings themselves cost more than many names and values.
-        let bytes = name.len() + value.len() + size_of::<(String, String)>();
-        if self.bytes + bytes <= FIELDS_BYTES_MAX {
-            self.bytes += bytes;
-            self.fields.push((name.to_owned(), value.to_owned()));
-        }
-    }
-
-    pub(crate) fn take(&mut self) -> Vec<(String, String)> {
-        self.bytes = 0;
-        std::mem::take(&mut self.fields)
     }
 }
 
@@ -207,7 +123,7 @@ impl StdError for LossError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Connect(error) => error.source(),
-            // Its text has its causes in it already.
+            // Its text already contains its causes.
             Self::Stream(_) => None,
         }
     }
@@ -216,13 +132,13 @@ impl StdError for LossError {
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Ended => "the stream has ended",
-            Self::Unfinished => "the stream has ended in the middle of an event",
-            Self::Broken => "the connection broke",
-            Self::Silent => "nothing has come for too long",
-            Self::Unreachable => "there is no connection",
-            Self::Refused => "the server refused for now",
-            Self::Slept => "the machine has slept",
+            Self::Ended => "the stream ended",
+            Self::Unfinished => "the stream ended in the middle of an event",
+            Self::Broken => "the connection was lost",
+            Self::Silent => "the server sent nothing for too long",
+            Self::Unreachable => "cannot connect",
+            Self::Refused => "the server refused the request temporarily",
+            Self::Slept => "the machine was suspended",
         })
     }
 }
@@ -241,23 +157,29 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Complete => f.write_str("the stream is complete"),
-            Self::Ended => f.write_str("the stream has ended"),
-            Self::Truncated { cause: None } => f.write_str("the stream ended before its end"),
-            Self::Truncated { cause: Some(cause) } => {
-                write!(f, "the stream broke before its end: {cause}")
+            Self::Ended => f.write_str("the stream ended"),
+            Self::Truncated { cause: None } => {
+                f.write_str("the stream ended before it was complete")
             }
-            Self::Silent => f.write_str("nothing came for too long"),
-            Self::NoContent => f.write_str("the server has ended the stream (204)"),
-            Self::Json(_) => f.write_str("the answer is JSON, and no event stream"),
+            Self::Truncated { cause: Some(cause) } => {
+                write!(f, "the connection was lost before the stream was complete: {cause}")
+            }
+            Self::Silent => f.write_str("the server sent nothing for too long"),
+            Self::NoContent => f.write_str("the server ended the stream (204)"),
+            Self::Json(_) => f.write_str("the response is JSON, not an event stream"),
             Self::Failed(error) => error.fmt(f),
             Self::GaveUp { attempts, last: None } => {
-                write!(f, "given up after {attempts} attempts that brought nothing")
+                write!(f, "gave up after {attempts} failed attempts")
             }
             Self::GaveUp { attempts, last: Some(last) } => {
-                write!(f, "given up after {attempts} attempts that brought nothing: {last}")
+                write!(f, "gave up after {attempts} failed attempts: {last}")
             }
             Self::ErrorEvent(event) => {
-                write!(f, "the server reported an error by an event of type {}", event.event_type())
+                write!(
+                    f,
+                    "the server reported an error with an event of type {}",
+                    event.event_type()
+                )
             }
             Self::TooLarge(error) => error.fmt(f),
             Self::Closed => f.write_str("the stream was closed"),

@@ -1,4 +1,4 @@
-//! Events from any server, across lost connections.
+//! A client for event streams (server-sent events) that reconnects and resumes.
 //!
 //! ```no_run
 //! use tidings_client::{EventSource, Incoming};
@@ -8,7 +8,7 @@
 //! while let Some(incoming) = stream.next().await {
 //!     match incoming {
 //!         Incoming::Event(event) => println!("{}: {}", event.event_type(), event.data()),
-//!         Incoming::Lost(lost) => eprintln!("{lost}; trying again in {:?}", lost.retry_in),
+//!         Incoming::Lost(lost) => eprintln!("{lost}; reconnecting in {:?}", lost.retry_in),
 //!         Incoming::Closed(reason) => eprintln!("{reason}"),
 //!         _ => {}
 //!     }
@@ -16,8 +16,8 @@
 //! # }
 //! ```
 //!
-//! A GET reconnects and resumes, in the manner of the standard's `EventSource`. An answer to a
-//! POST is one stream, never asked for twice, and it is known whether it is complete:
+//! A GET reconnects and resumes, like the standard's `EventSource`. A POST is sent once, and its
+//! stream is known to be complete or truncated:
 //!
 //! ```no_run
 //! use tidings_client::{EventSource, end};
@@ -35,35 +35,47 @@
 //! # }
 //! ```
 //!
-//! Where an answer is there already, [`ByteStreamExt::events`] reads it. Without async there is
-//! [`blocking`]. Without reqwest there is [`transport::Transport`]. Without tokio there is
+//! For a response that you already have, use [`ByteStreamExt::events`]; without async,
+//! [`blocking`]; without reqwest, [`transport::Transport`]; without tokio,
 //! [`reconnect::Reconnect`].
 //!
+//! Lost connections, and streams that are closed by an error, are also logged with `tracing`, as
+//! warnings.
+//!
 //! # Features
-//! - `rustls` (default): https, by rustls on aws-lc-rs with the system's certificates.
-//! - `reqwest`: the transport over reqwest; without `rustls` it speaks http only.
+//! - `rustls` (default): https, with rustls on aws-lc-rs and the system's certificates.
+//! - `reqwest`: the transport over reqwest. Without `rustls` it supports http only.
 
 pub mod end;
 pub mod reconnect;
 pub mod transport;
 
+mod coding;
 mod connect;
+mod content_type;
 mod events;
+mod hub;
 mod incoming;
+mod instead;
+mod login;
 mod notice;
 mod publish;
+mod received;
 mod subscribe;
 
 pub mod blocking;
 
 pub use connect::{
-    ConnectError, JSON_BYTES_MAX, JsonAnswer, Opened, REDIRECTS_MAX, REFUSAL_BYTES_MAX,
-    RedirectError, Refusal, Request,
+    Answer, ConnectError, JSON_BYTES_MAX, JsonAnswer, LAST_EVENT_ID_BYTES_MAX, Opened,
+    REDIRECTS_MAX, REFUSAL_BYTES_MAX, RedirectError, Refusal, Request,
 };
+pub use content_type::ContentType;
 pub use events::{ByteStreamExt, Events, ReadError};
-pub use incoming::{CloseReason, Incoming, LossError, Lost, ReceivedEvent};
+pub use incoming::{CloseReason, Incoming, LossError, Lost};
+pub use login::hide_login;
 pub use notice::{Notice, NoticeKind};
 pub use publish::{PublishError, Publisher, Update};
+pub use received::ReceivedEvent;
 pub use subscribe::{EventSource, Subscription};
 
 #[cfg(feature = "reqwest")]

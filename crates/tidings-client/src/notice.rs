@@ -1,80 +1,80 @@
-//! What a Tidings hub says about a stream: events of the type `tidings` (see
-//! `docs/client.md`), read into values.
+//! Notices of a Tidings hub about a stream: events of the type `tidings` (see `docs/client.md`).
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::incoming::ReceivedEvent;
+use crate::received::ReceivedEvent;
 
-/// The type of the events that are notices.
+/// The event type of notices.
 const TYPE: &str = "tidings";
 
-/// A word of the hub about this stream.
+/// A notice of the hub about this stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     kind: NoticeKind,
     event: ReceivedEvent,
 }
 
-/// What the hub says.
+/// The content of a notice.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum NoticeKind {
-    /// Events that this stream would have had are gone.
+    /// Events of this stream were lost.
     Gap {
-        /// The id after which the stream was to go on; none where it fell behind while open.
+        /// The id that the request asked to resume from; none if the stream fell behind while
+        /// open.
         asked: Option<String>,
-        /// The id of the oldest event that is still there.
+        /// The id of the oldest event that is still available.
         oldest: Option<String>,
-        /// How many are gone, if that is known.
+        /// The number of lost events, if known.
         missed: Option<u64>,
     },
-    /// The hub does not know the id after which the stream was to go on: its journal began
-    /// anew, or lost its end. What came meanwhile is not sent.
+    /// The hub does not know the id that the request asked to resume from: its journal is new, or
+    /// lost its newest updates. Events published since that id are not sent.
     Reset {
         /// That id.
         asked: Option<String>,
     },
-    /// The token ends soon.
+    /// The token expires soon.
     Expiring {
-        /// In so many milliseconds.
+        /// The time until then, in milliseconds.
         in_ms: u64,
     },
     /// The token was revoked.
     Revoked,
-    /// No token came with the request, so that only public events will come.
+    /// The request had no token, so the stream has public events only.
     Anonymous,
-    /// The hub is going, and says when to come back.
+    /// The hub is draining, and will close the stream.
     Draining {
-        /// In so many milliseconds.
+        /// The time to wait before reconnecting, in milliseconds.
         retry_ms: Option<u64>,
     },
-    /// What follows is live.
+    /// All events after this notice are new.
     Live {
-        /// How often at least something is sent, in milliseconds.
+        /// The longest time between two things that the hub sends, in milliseconds.
         heartbeat_ms: Option<u64>,
     },
-    /// A newer id for a stream that was quiet for long.
+    /// A newer id for a stream that had no events for a long time.
     Cursor,
-    /// The id was found; what was missed follows.
+    /// The id was found; the missed events follow.
     Resumed {
-        /// The id after which it goes on.
+        /// The id that the stream resumes from.
         asked: Option<String>,
-        /// How many events follow, if that is known.
+        /// The number of events that follow, if known.
         replayed: Option<u64>,
     },
-    /// This reader fell behind and is catching up.
+    /// The stream fell behind, because this client reads too slowly, and is catching up.
     Slow {
-        /// By so many updates.
+        /// The number of updates that it is behind.
         behind: Option<u64>,
     },
 }
 
 impl Notice {
-    /// Reads a notice from an event. What is none, or of a kind that is not known here, comes
-    /// back as the event that it is.
+    /// Reads a notice from an event. An event that is not a notice, or one of an unknown kind, is
+    /// returned unchanged.
     pub(crate) fn read(event: ReceivedEvent) -> Result<Self, ReceivedEvent> {
         #[derive(Deserialize)]
         struct Versioned {
@@ -91,17 +91,17 @@ impl Notice {
         }
     }
 
-    /// What it says.
+    /// The content.
     pub fn kind(&self) -> &NoticeKind {
         &self.kind
     }
 
-    /// The event as which it came.
+    /// The event that carried the notice.
     pub fn event(&self) -> &ReceivedEvent {
         &self.event
     }
 
-    /// Whether it says that events were lost, or may have been.
+    /// Whether it reports that events were lost or may have been lost.
     pub fn is_loss(&self) -> bool {
         matches!(self.kind, NoticeKind::Gap { .. } | NoticeKind::Reset { .. })
     }

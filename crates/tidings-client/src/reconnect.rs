@@ -1,8 +1,8 @@
-//! When to try again, and from where: a pure state machine.
+//! Decides when to reconnect and from where: a state machine without I/O or clock.
 //!
-//! What happens goes in with the time at which it happened; what to do comes out of
-//! [`Reconnect::next`]. Nothing here does I/O, reads a clock or waits, so that another
-//! transport or runtime can drive it, and a test can pass a day in a microsecond.
+//! The driver reports what happened and when; [`Reconnect::next`] returns what to do. Nothing here
+//! does I/O, reads a clock or waits. So any transport or runtime can drive it, and a test can
+//! simulate a day in a microsecond.
 //!
 //! ```
 //! use std::time::Duration;
@@ -21,7 +21,7 @@
 //!     }
 //! }
 //! assert_eq!(seen, ["a"]);
-//! // The server asked for 50 ms, which is below the floor.
+//! // The server asked for 50 ms, which is below the minimum.
 //! let (Verdict::Retry { after, .. }, _) = source.ended(now) else { panic!() };
 //! assert_eq!(after, Duration::from_millis(100));
 //! assert_eq!(source.last_event_id(), "7");
@@ -35,23 +35,23 @@ use http::StatusCode;
 use tidings_sse::decode::{DecodeError, StreamEnd};
 use tidings_sse::{Decoder, EventId, Item, Limits};
 
-/// No wait that a server asks for, by `retry` or `Retry-After`, is longer than this.
+/// The maximum wait that a server can ask for with `retry` or `Retry-After`.
 pub const SERVER_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// How often whoever drives the machine is asked to come by while nothing arrives. It is how
-/// long a suspended machine's stream stays dead after it has woken up.
+/// The maximum time between two calls of the driver while nothing arrives. After the computer wakes
+/// up, a dead stream is noticed within this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// A clock that has gone this much further than the other one shows that the machine slept:
-/// the monotonic one stands still meanwhile. What is less may be a correction of the time.
+/// If the wall clock advanced this much more than the monotonic clock, the computer was suspended:
+/// the monotonic clock stops meanwhile. A smaller difference may be a correction of the time.
 const SLEPT_MIN: Duration = Duration::from_secs(10);
 
-/// The moment at which something happens, by both clocks of the system.
+/// A point in time, on both clocks of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Never goes back, and stands still while the machine sleeps.
+    /// The monotonic clock. It never goes back, and stops while the computer is suspended.
     pub instant: Instant,
-    /// Goes on while the machine sleeps, and may be set.
+    /// The wall clock. It advances while the computer is suspended, and may be set.
     pub wall: SystemTime,
 }
 
@@ -61,38 +61,42 @@ impl Now {
         Self { instant: Instant::now(), wall: SystemTime::now() }
     }
 
-    /// A moment later, by both clocks.
+    /// A later point in time, on both clocks.
     #[must_use]
     pub fn after(self, time: Duration) -> Self {
         Self { instant: self.instant + time, wall: self.wall + time }
     }
 }
 
-/// What is done when a stream has ended or could not be had.
+/// Whether to send another request after a stream has ended or could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
     /// One request after another, as `EventSource` does.
     Reconnect,
-    /// One request, and never another.
+    /// A single request.
     Once,
+    /// A single request, then GETs that resume its stream as in [`Reconnect`](Self::Reconnect),
+    /// once the stream has been open and there is a last event ID. MCP works this way.
+    OnceThenResume,
 }
 
-/// What an answer's status means for the next attempt.
+/// What the status of a response means for the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusClass {
-    /// It may be different next time.
+    /// Another attempt may succeed.
     Passing,
-    /// It may be different with fresh credentials: tried again once in a row, and only where
-    /// the request is made anew before each attempt.
+    /// Another attempt with fresh credentials may succeed. It is made once, and only if a function
+    /// prepares each request.
     Unauthorized,
-    /// It will be the same next time.
+    /// Another attempt would fail too.
     Final,
 }
 
 impl StatusClass {
-    /// 408, 425, 429 and 5xx (529 among them) are passing, but for 501 and 505, which say what
-    /// the server can't do; 401 wants fresh credentials; everything else is final. By the
-    /// standard every status but 200 is final.
+    /// The default: 408, 425, 429 and 5xx (including 529) are passing, except 501 and 505, which
+    /// mean that the server does not support the request. 401 needs fresh credentials. Everything
+    /// else is final. In the standard every status except 200 is final.
     pub fn of(status: StatusCode) -> Self {
         match status.as_u16() {
             401 => Self::Unauthorized,
@@ -103,12 +107,12 @@ impl StatusClass {
     }
 }
 
-/// The part of a [`Policy`] that classes statuses.
+/// The part of a [`Policy`] that classifies statuses.
 #[derive(Clone)]
 pub struct Classify(Arc<dyn Fn(StatusCode) -> StatusClass + Send + Sync>);
 
 impl Classify {
-    /// Statuses mean what `class` says.
+    /// Classifies statuses with `class`.
     pub fn new(class: impl Fn(StatusCode) -> StatusClass + Send + Sync + 'static) -> Self {
         Self(Arc::new(class))
     }
@@ -120,38 +124,38 @@ impl fmt::Debug for Classify {
     }
 }
 
-/// When to try again, and when no more.
+/// When to reconnect, and when to give up.
 ///
-/// The wait before attempt *n* after a loss is the reconnection time (the server's, by
-/// `retry`), and for each attempt that brought nothing a part by chance of up to
-/// `backoff_first × 2ⁿ⁻¹`, at most `backoff_max`; never less than the answer's `Retry-After`.
+/// The wait before an attempt is the reconnection time (the server's, if it sent `retry`). After *n*
+/// failed attempts a random time is added, up to `backoff_first × 2ⁿ⁻¹` and at most `backoff_max`.
+/// The wait is never less than the `Retry-After` of the response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Policy {
     /// Whether there is more than one request.
     pub mode: Mode,
-    /// How long to wait before coming back, until the server says otherwise. Default: 3 s.
+    /// How long to wait before reconnecting, unless the server sends another time. Default: 3 s.
     pub reconnection_time: Duration,
-    /// No `retry` of a server counts as less, so that `retry: 0` is no flood. Default: 100 ms.
+    /// The minimum for the server's `retry`, so that `retry: 0` does not cause a flood of requests.
+    /// Default: 100 ms.
     pub reconnection_time_min: Duration,
-    /// What chance adds at most after the first attempt that brought nothing. Default: 1 s.
+    /// The maximum random time added after the first failed attempt. Default: 1 s.
     pub backoff_first: Duration,
-    /// What chance adds at most after any. Default: 30 s.
+    /// The maximum random time added after any failed attempt. Default: 30 s.
     pub backoff_max: Duration,
-    /// A connection that has been open this long counts as healthy, as does one that brought an
-    /// event: then the backoff begins anew. An answer with nothing in it does not. Default: 10 s.
+    /// A connection that delivered an event, or was open for this long, counts as healthy and resets
+    /// the backoff. An empty response does not. Default: 10 s.
     pub healthy_after: Duration,
-    /// How long no connection may have been healthy before it is given up. Default: no limit.
+    /// Give up after this time without a healthy connection. Default: no limit.
     pub budget: Option<Duration>,
-    /// How many attempts in a row may bring nothing before it is given up. Default: no limit.
+    /// Give up after this many failed attempts in a row. Default: no limit.
     pub attempts_max: Option<u32>,
-    /// How long a stream may bring no byte at all, not even a comment, before it counts as
-    /// lost. Default: 5 min.
+    /// How long an open stream may send nothing, not even a comment, before it counts as lost.
+    /// Default: 5 min.
     pub silence_max: Option<Duration>,
-    /// Whether it is tried again when the first attempt of all brings no stream. Default:
-    /// true, as in the standard.
+    /// Whether to retry if the very first attempt fails. Default: true, as in the standard.
     pub retry_first: bool,
-    /// What statuses mean. Default: [`StatusClass::of`].
+    /// How statuses are classified. Default: [`StatusClass::of`].
     pub classify: Classify,
 }
 
@@ -173,86 +177,86 @@ impl Default for Policy {
     }
 }
 
-/// What an `EventSource` calls its ready state.
+/// The ready state, as the standard defines it for `EventSource`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadyState {
-    /// There is no stream, but there may be one again.
+    /// There is no connection, but another attempt follows.
     Connecting,
-    /// There is a stream.
+    /// The stream is open.
     Open,
-    /// There will be no more streams.
+    /// The stream is closed for good.
     Closed,
 }
 
-/// What to do next.
+/// What the driver must do next.
 #[derive(Debug, PartialEq)]
 pub enum Step<'a> {
-    /// Make the request, or go on making it, with [`Reconnect::last_event_id`]; then say
-    /// [`opened`](Reconnect::opened), [`refused`](Reconnect::refused) or
+    /// Send the request, or keep waiting for its response, with [`Reconnect::last_event_id`]. Then
+    /// call [`opened`](Reconnect::opened), [`refused`](Reconnect::refused) or
     /// [`failed`](Reconnect::failed).
     Connect {
-        /// 1 for the first since a connection was healthy.
+        /// The number of the attempt: 1 for the first since a connection was healthy.
         attempt: u32,
     },
-    /// Come back at this moment.
+    /// Call [`next`](Reconnect::next) again at this time.
     Wait {
-        /// When.
+        /// The time.
         until: Instant,
     },
-    /// Hand this over.
+    /// Deliver this item to the caller.
     Deliver(Item<'a>),
-    /// Read from the connection; then say [`bytes`](Reconnect::bytes),
-    /// [`ended`](Reconnect::ended) or [`broken`](Reconnect::broken). If there is nothing by
-    /// `until`, say [`nothing`](Reconnect::nothing).
+    /// Read from the connection. Then call [`bytes`](Reconnect::bytes),
+    /// [`ended`](Reconnect::ended) or [`broken`](Reconnect::broken), or
+    /// [`nothing`](Reconnect::nothing) if nothing arrived by `until`.
     Read {
-        /// When to look here again.
+        /// The time.
         until: Instant,
     },
-    /// Drop the connection: the machine has slept, and what was open is most probably dead.
-    /// [`next`](Reconnect::next) goes on with a new one at once.
+    /// Drop the connection: the computer was suspended, so the connection is probably dead.
+    /// [`next`](Reconnect::next) then starts a new one at once.
     Drop,
-    /// There is nothing more to do.
+    /// Stop: the stream is closed.
     GiveUp(Why),
 }
 
-/// What an input led to.
+/// The result of a loss or failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is tried again.
+    /// Another attempt follows.
     Retry {
-        /// The number of the attempt that comes.
+        /// The number of the next attempt.
         attempt: u32,
-        /// How long from now.
+        /// The time until then.
         after: Duration,
     },
-    /// It is not.
+    /// There is no further attempt.
     GiveUp(Why),
 }
 
-/// Why nothing more is tried.
+/// Why there is no further attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// The server said that there is nothing more (204).
+    /// The server answered 204: there are no more events.
     NoContent,
-    /// The caller said that it has all.
+    /// The caller called [`complete`](Reconnect::complete).
     Complete,
-    /// The caller wants no more.
+    /// The caller called [`close`](Reconnect::close).
     Closed,
-    /// The answer or failure is one that trying again doesn't change.
+    /// Another attempt would fail in the same way.
     Final,
-    /// There was to be one request, and this was it.
+    /// The mode allows a single request only.
     Once(Loss),
     /// The policy's budget or number of attempts is used up.
     Budget {
-        /// How many attempts in a row brought nothing.
+        /// How many attempts in a row failed.
         attempts: u32,
     },
-    /// The stream went beyond the decoder's limits, which would be the same next time.
+    /// The stream exceeded the decoder's limits, and would do so again.
     TooLarge(DecodeError),
 }
 
-/// How a connection, or the attempt at one, came to its end.
+/// How a connection or an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
@@ -260,24 +264,24 @@ pub enum Loss {
     Ended,
     /// The stream ended in the middle of an event, which is lost.
     Unfinished,
-    /// The connection broke.
+    /// The connection was lost.
     Broken,
-    /// Nothing came for too long.
+    /// The server sent nothing for too long.
     Silent,
-    /// There was no connection.
+    /// The connection could not be made.
     Unreachable,
-    /// The answer was no stream, but may be one next time.
+    /// The server refused the request, but may accept another.
     Refused,
-    /// The machine has slept.
+    /// The computer was suspended.
     Slept,
 }
 
-/// What failed before there was an answer.
+/// Whether a request that failed without a response should be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It may work next time.
+    /// Another attempt may succeed.
     Passing,
-    /// It will not: the URL, the certificate, the redirects.
+    /// Another attempt would fail too: the URL, the certificate or a redirect is at fault.
     Final,
 }
 
@@ -286,7 +290,7 @@ enum State {
     Connecting,
     Open {
         since: Instant,
-        /// When silence has lasted too long, set anew with the first look after each byte.
+        /// When the stream counts as silent for too long. Set at the first call after each byte.
         silent_at: Option<Instant>,
     },
     Waiting {
@@ -295,7 +299,7 @@ enum State {
     GivenUp(Why),
 }
 
-/// The state machine of one stream over all its connections.
+/// The state machine of one stream and all its connections.
 #[derive(Debug)]
 pub struct Reconnect {
     policy: Policy,
@@ -303,7 +307,7 @@ pub struct Reconnect {
     state: State,
     reconnection_time: Duration,
     silence_max: Option<Duration>,
-    /// Attempts in a row that brought nothing, the current one not among them.
+    /// Failed attempts in a row, not counting the current one.
     fruitless: u32,
     /// When the last healthy connection was lost, or the first attempt was made.
     unhealthy_since: Option<Instant>,
@@ -316,8 +320,8 @@ pub struct Reconnect {
 }
 
 impl Reconnect {
-    /// A stream that is yet to be opened. `seed` is for the part of the waits that is left to
-    /// chance: clients with the same one come back at the same moments.
+    /// A stream that is not open yet. `seed` is for the random part of the waits: clients with the
+    /// same seed reconnect at the same times.
     pub fn new(policy: Policy, limits: Limits, seed: u64) -> Self {
         Self {
             reconnection_time: policy.reconnection_time.min(SERVER_WAIT_MAX),
@@ -336,22 +340,22 @@ impl Reconnect {
         }
     }
 
-    /// Goes on after this event, as if it had been received.
+    /// Resumes after this event, as if it had been received.
     pub fn set_last_event_id(&mut self, id: &EventId) {
         self.decoder.set_last_event_id(id);
     }
 
-    /// What to send as `Last-Event-ID`, unless it is empty. It outlives the connections.
+    /// The id to send as `Last-Event-ID`, unless it is empty. It persists across connections.
     pub fn last_event_id(&self) -> &str {
         self.decoder.last_event_id()
     }
 
-    /// The reconnection time in force: the server's, or the policy's.
+    /// The current reconnection time: the server's, or the policy's.
     pub fn reconnection_time(&self) -> Duration {
         self.reconnection_time
     }
 
-    /// The state, in the words of the standard.
+    /// The ready state, as the standard defines it.
     pub fn ready_state(&self) -> ReadyState {
         match self.state {
             State::Connecting | State::Waiting { .. } => ReadyState::Connecting,
@@ -360,9 +364,24 @@ impl Reconnect {
         }
     }
 
-    /// Whether a stream has been open, now or before.
+    /// Whether the stream is or was open.
     pub fn has_opened(&self) -> bool {
         self.has_opened
+    }
+
+    /// Whether the next request must be a GET that resumes the first request's stream: see
+    /// [`Mode::OnceThenResume`].
+    pub fn resumes(&self) -> bool {
+        self.policy.mode == Mode::OnceThenResume && self.has_opened
+    }
+
+    /// Whether another request may follow if the current one fails.
+    fn may_ask_again(&self) -> bool {
+        match self.policy.mode {
+            Mode::Reconnect => true,
+            Mode::Once => false,
+            Mode::OnceThenResume => self.has_opened && !self.last_event_id().is_empty(),
+        }
     }
 
     /// What to do now.
@@ -374,7 +393,7 @@ impl Reconnect {
                     self.state = State::Connecting;
                     return Step::Drop;
                 }
-                // The network may be another one by now.
+                // The network may have changed, so waiting longer is pointless.
                 State::Waiting { .. } => self.state = State::Connecting,
                 State::Connecting | State::GivenUp(_) => {}
             }
@@ -395,9 +414,9 @@ impl Reconnect {
             }
             State::Open { silent_at, .. } => {
                 let Some(item) = self.decoder.next() else {
-                    let nobody_looked =
+                    let is_driver_late =
                         self.look_by.take().is_some_and(|by| now.instant > by + LOOK_AGAIN);
-                    if nobody_looked {
+                    if is_driver_late {
                         *silent_at = None;
                     }
                     let until = match self.silence_max {
@@ -442,7 +461,7 @@ impl Reconnect {
         self.unauthorized = false;
     }
 
-    /// Bytes have arrived. Take all that is to be delivered before saying so again.
+    /// Bytes have arrived. Deliver all items from [`next`](Self::next) before the next call.
     pub fn bytes(&mut self, chunk: &[u8]) {
         if let State::Open { silent_at, .. } = &mut self.state {
             *silent_at = None;
@@ -451,8 +470,8 @@ impl Reconnect {
         }
     }
 
-    /// The server says that it sends something at least this often. Silence of three times as
-    /// long counts as a loss from now on.
+    /// The server has announced that it sends something at least this often. From now on silence of
+    /// three times that counts as a loss.
     pub fn heartbeat(&mut self, interval: Duration) {
         if interval.is_zero() || self.policy.silence_max.is_none() {
             return;
@@ -464,7 +483,7 @@ impl Reconnect {
         }
     }
 
-    /// Nothing has arrived by the moment that was asked for. `None` if that is no loss yet.
+    /// Nothing has arrived by the requested time. `None` if that is not a loss yet.
     pub fn nothing(&mut self, now: Now) -> Option<Verdict> {
         match self.state {
             State::Open { silent_at: Some(at), .. } if now.instant >= at => {
@@ -474,7 +493,7 @@ impl Reconnect {
         }
     }
 
-    /// The body has come to its end: where, and what that leads to.
+    /// The body has ended. Returns what follows, and whether it ended within an event.
     pub fn ended(&mut self, now: Now) -> (Verdict, Loss) {
         let loss = match self.decoder.end_stream() {
             StreamEnd::Clean => Loss::Ended,
@@ -483,14 +502,14 @@ impl Reconnect {
         (self.lose(now, loss, None), loss)
     }
 
-    /// The connection broke while the stream was open.
+    /// The connection was lost while the stream was open.
     pub fn broken(&mut self, now: Now) -> Verdict {
         self.lose(now, Loss::Broken, None)
     }
 
-    /// The request was answered with another status than 200.
+    /// The response has a status other than 200.
     ///
-    /// `renews` says that the next request may carry other credentials.
+    /// `renews` says that the next request may have fresh credentials.
     pub fn refused(
         &mut self,
         now: Now,
@@ -509,7 +528,7 @@ impl Reconnect {
         self.lose(now, Loss::Refused, retry_after)
     }
 
-    /// There was no answer, or none that could be read.
+    /// There was no response, or an unreadable one.
     pub fn failed(&mut self, now: Now, failure: Failure) -> Verdict {
         match failure {
             Failure::Final => self.give_up(Why::Final),
@@ -520,17 +539,17 @@ impl Reconnect {
         }
     }
 
-    /// The caller has all that it wanted of this stream.
+    /// The caller has received the last event.
     pub fn complete(&mut self) {
         self.give_up(Why::Complete);
     }
 
-    /// The caller wants no more.
+    /// The caller closes the stream.
     pub fn close(&mut self) {
         self.give_up(Why::Closed);
     }
 
-    /// Connects anew at once, whatever there is: the network has changed, say.
+    /// Reconnects at once, for example because the network has changed.
     pub fn restart(&mut self) {
         if !matches!(self.state, State::GivenUp(_)) {
             self.decoder.end_stream();
@@ -555,13 +574,13 @@ impl Reconnect {
             }
             State::Open { since, .. } => {
                 let open_for = now.instant.saturating_duration_since(since);
-                // Silence is no sign of health, however long it has lasted.
+                // A silent connection is not healthy, however long it was open.
                 self.healthy |= open_for >= self.policy.healthy_after && loss != Loss::Silent;
             }
             State::Connecting => self.healthy = false,
         }
         self.decoder.end_stream();
-        if self.policy.mode == Mode::Once {
+        if !self.may_ask_again() {
             return self.give_up(Why::Once(loss));
         }
         if std::mem::take(&mut self.healthy) {
@@ -584,19 +603,19 @@ impl Reconnect {
         Verdict::Retry { attempt: self.fruitless + 1, after }
     }
 
-    /// Full jitter: anything between nothing and a limit that doubles, so that those who lost a
-    /// server together don't come back together.
+    /// A random time between zero and a limit that doubles ("full jitter"), so that clients which
+    /// lost a server at the same time do not reconnect at the same time.
     fn backoff(&mut self) -> Duration {
         let Some(doublings) = self.fruitless.checked_sub(1) else { return Duration::ZERO };
         let longest = self.policy.backoff_first.saturating_mul(1 << doublings.min(30));
         longest.min(self.policy.backoff_max).mul_f64(self.random.f64())
     }
 
-    /// Whether the machine slept between the last look and this one.
+    /// Whether the computer was suspended since the last call.
     fn has_slept(&mut self, now: Now) -> bool {
         let Some(before) = self.seen.replace(now) else { return false };
-        // What only one request may bring is not thrown away on a suspicion.
-        if self.policy.mode == Mode::Once {
+        // A stream that cannot be requested again is not dropped on a mere suspicion.
+        if !self.may_ask_again() {
             return false;
         }
         let ran = now.instant.saturating_duration_since(before.instant);

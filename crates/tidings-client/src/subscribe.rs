@@ -1,4 +1,4 @@
-//! A stream of events that outlives its connections.
+//! Opens event streams, and keeps them open across lost connections.
 
 use std::collections::{HashSet, VecDeque};
 use std::error::Error as StdError;
@@ -13,29 +13,38 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
+use tidings_sse::decode::DecodeError;
 use tidings_sse::{EventId, Item, Limits};
 use tokio::time::Sleep;
 use url::Url;
 
-use crate::connect::{ConnectError, Connected, Request, connect};
-use crate::incoming::{CloseReason, Fields, Incoming, LossError, Lost, ReceivedEvent};
+use crate::connect::{
+    Answer, ConnectError, Connected, LAST_EVENT_ID_BYTES_MAX, Request, connect, exchange,
+};
+use crate::incoming::{CloseReason, Incoming, LossError, Lost};
+use crate::instead::{Collected, Instead};
+use crate::login;
 use crate::notice::Notice;
-use crate::reconnect::{Loss, Mode, Now, Policy, ReadyState, Reconnect, Step, Verdict, Why};
+use crate::received::{Fields, ReceivedEvent};
+use crate::reconnect::{
+    Failure, Loss, Mode, Now, Policy, ReadyState, Reconnect, Step, Verdict, Why,
+};
 use crate::transport::{Body, BoxFuture, Transport, TransportError};
 
-/// How long a safe request's answer is waited for; others may have to think first.
+/// How long to wait for the response to a GET.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// The same for other methods, whose servers may compute before they respond.
 const ANSWER_TIME_OF_WORK: Duration = Duration::from_secs(300);
 
 type Predicate = Arc<dyn Fn(&ReceivedEvent) -> bool + Send + Sync>;
 type AnyError = Box<dyn StdError + Send + Sync>;
 type Prepare = Arc<dyn Fn(Request) -> BoxFuture<'static, Result<Request, AnyError>> + Send + Sync>;
 
-/// Describes a stream that is to be opened.
+/// A builder for event streams.
 ///
-/// A GET goes on until it is dropped or the server ends it: it reconnects, and resumes after
-/// the last event id. Any other method makes one request, and is never sent again unless
-/// [`reconnect`](Self::reconnect) asks for it.
+/// A GET continues until it is dropped or the server ends it: the client reconnects, and resumes
+/// after the last event ID. A request with another method is sent once, unless
+/// [`reconnect`](Self::reconnect) is set.
 #[derive(Clone)]
 #[must_use = "nothing happens before it is opened"]
 pub struct EventSource {
@@ -54,40 +63,45 @@ pub struct EventSource {
 
 impl fmt::Debug for EventSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither headers nor URL: both may hold secrets.
+        // Headers and URL are left out because they may contain secrets.
         f.debug_struct("EventSource").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
 impl EventSource {
-    /// A stream in the manner of the standard's `EventSource`.
+    /// A stream that behaves like the standard's `EventSource`.
     ///
-    /// A URL that is none is reported when the stream is opened.
+    /// An invalid URL is reported when the stream is opened.
     pub fn get(url: impl AsRef<str>) -> Self {
         Self::request(Method::GET, url)
     }
 
-    /// A stream that answers a POST: one request, one stream.
+    /// The stream in the response to a POST: one request, one stream.
     pub fn post(url: impl AsRef<str>) -> Self {
         Self::request(Method::POST, url)
     }
 
-    /// A stream that answers a request with any method. Only a GET is sent again by default.
+    /// The stream in the response to a request with any method. By default only a GET reconnects.
     pub fn request(method: Method, url: impl AsRef<str>) -> Self {
         let text = url.as_ref();
         let request = match Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") => {
                 Ok(Request::new(method.clone(), url))
             }
-            Ok(url) => Err(invalid(format!("{:?} is no scheme of http", url.scheme()))),
-            Err(error) => Err(invalid(format!("{text:?} is no URL: {error}"))),
+            Ok(url) => Err(invalid(format!(
+                "the URL has the scheme {:?}; it must be http or https",
+                url.scheme()
+            ))),
+            Err(error) => {
+                Err(invalid(format!("invalid URL {:?}: {error}", login::hide_login(text))))
+            }
         };
         Self::with(method, request)
     }
 
-    /// A stream that answers a request which is made already.
+    /// The stream in the response to a reqwest request.
     ///
-    /// A body that is a stream itself can't be sent again and is refused when it is opened.
+    /// If the body of the request is a stream, opening fails, because it could not be sent again.
     #[cfg(feature = "reqwest")]
     pub fn from_request(request: reqwest::Request) -> Self {
         let method = request.method().clone();
@@ -102,7 +116,9 @@ impl EventSource {
                 made.body = body;
                 Ok(made)
             }
-            None => Err(invalid("the request's body is a stream; give it as bytes".into())),
+            None => Err(invalid(
+                "the body of the request is a stream, which cannot be sent again; use bytes".into(),
+            )),
         };
         Self::with(method, made)
     }
@@ -125,16 +141,18 @@ impl EventSource {
         }
     }
 
-    /// A header for every attempt; the same name again replaces it. `Accept`,
-    /// `Cache-Control` and `User-Agent` can be replaced too.
+    /// Sets a header for every attempt, replacing an earlier one of the same name. It can also
+    /// replace `Accept`, `Cache-Control` and `User-Agent`.
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         let (name, value) = (name.as_ref(), value.as_ref());
         let parsed = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| invalid(format!("{name:?} is no name of a header")))
+            .map_err(|_| invalid(format!("{name:?} is not a header name")))
             .and_then(|parsed| match HeaderValue::from_str(value) {
                 Ok(value) => Ok((parsed, value)),
-                // The value may be a secret.
-                Err(_) => Err(invalid(format!("the value of the header {name:?} is none"))),
+                // The value is left out, because it may be a secret.
+                Err(_) => Err(invalid(format!(
+                    "the value of the header {name:?} contains characters that a header cannot hold"
+                ))),
             });
         match (&mut self.request, parsed) {
             (Ok(request), Ok((name, value))) => {
@@ -146,7 +164,7 @@ impl EventSource {
         self
     }
 
-    /// Headers for every attempt; each name replaces what stands there.
+    /// Sets headers for every attempt, replacing earlier ones of the same names.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         if let Ok(request) = &mut self.request {
             for name in headers.keys() {
@@ -157,7 +175,7 @@ impl EventSource {
         self
     }
 
-    /// `Authorization: Bearer …` for every attempt.
+    /// Sets `Authorization: Bearer …` for every attempt.
     pub fn bearer(self, token: impl fmt::Display) -> Self {
         let mut source = self.header("authorization", format!("Bearer {token}"));
         if let Ok(request) = &mut source.request
@@ -181,15 +199,15 @@ impl EventSource {
         match serde_json::to_vec(body) {
             Ok(body) => self.header("content-type", "application/json").body(body),
             Err(error) => {
-                let request = Err(invalid(format!("the body can't be written as JSON: {error}")));
+                let request = Err(invalid(format!("cannot write the body as JSON: {error}")));
                 Self { request, ..self }
             }
         }
     }
 
-    /// Makes each attempt's request ready: a fresh token, say, or another URL. It is called
-    /// before each connection, not for each redirect. If it fails, that counts as an attempt
-    /// which brought nothing; where it is there, a 401 is tried again once.
+    /// Sets a function that prepares the request of each attempt, for example with a fresh token.
+    /// It is called before each connection, not for each redirect. If it fails, that counts as a
+    /// failed attempt. With it, a request refused with 401 is repeated once.
     pub fn prepare<F, P>(mut self, prepare: F) -> Self
     where
         F: Fn(Request) -> P + Send + Sync + 'static,
@@ -199,54 +217,86 @@ impl EventSource {
         self
     }
 
-    /// Goes on after the event with this id.
+    /// Resumes after the event with this id.
     pub fn last_event_id(mut self, id: EventId) -> Self {
         self.last_event_id = Some(id);
         self
     }
 
-    /// Whether there is another request when the stream has ended. Default: for a GET only.
-    /// Sending a request again may do its work again, and may cost money.
+    /// Whether to send the request again after the stream ends. Default: for a GET only. Repeating
+    /// another request may have effects twice, and may cost money.
     pub fn reconnect(mut self, reconnect: bool) -> Self {
         self.policy.mode = if reconnect { Mode::Reconnect } else { Mode::Once };
         self
     }
 
-    /// When to try again, and when no more. It replaces what [`reconnect`](Self::reconnect) said.
+    /// Sends the request once. If its stream is lost after an id, resumes with a GET: to the same URL
+    /// with the same headers, without the body. If the response is not a stream, or the stream has
+    /// no ids, there is no second request. This is for protocols in which the response to a POST
+    /// can be resumed, such as MCP up to version 2025-11-25.
+    ///
+    /// The stream continues until it is refused or dropped, or until its last event
+    /// ([`ends_with`](Self::ends_with)).
+    ///
+    /// ```no_run
+    /// use serde_json::json;
+    /// use tidings_client::EventSource;
+    ///
+    /// # async fn example() -> Result<(), tidings_client::CloseReason> {
+    /// let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {} });
+    /// let mut answer = EventSource::post("https://example.com/mcp")
+    ///     .header("accept", "application/json, text/event-stream")
+    ///     .json(&call)
+    ///     .resume_by_get()
+    ///     .ends_with(|event| event.data().contains("\"id\":1"))
+    ///     .open();
+    /// while let Some(event) = answer.next_event().await? {
+    ///     println!("{}", event.data());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resume_by_get(mut self) -> Self {
+        self.policy.mode = Mode::OnceThenResume;
+        self
+    }
+
+    /// When to reconnect, and when to give up. It replaces the settings of
+    /// [`reconnect`](Self::reconnect) and [`resume_by_get`](Self::resume_by_get).
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// How long to wait before coming back, until the server says otherwise. Default: 3 s.
+    /// How long to wait before reconnecting, unless the server sends another time. Default: 3 s.
     pub fn reconnection_time(mut self, time: Duration) -> Self {
         self.policy.reconnection_time = time;
         self
     }
 
-    /// How long no byte may come, not even a comment, before the connection counts as lost;
-    /// `None` is for ever. Default: 5 min. A hub that says how often it sends something is held
-    /// to three times that.
+    /// How long the server may send nothing, not even a comment, before the connection counts as
+    /// lost; `None` is no limit. Default: 5 min. If a Tidings hub announces its heartbeat, the limit
+    /// is three times the heartbeat.
     pub fn silence_max(mut self, time: Option<Duration>) -> Self {
         self.policy.silence_max = time;
         self
     }
 
-    /// How long an answer's head is waited for. Default: 60 s for a GET, 5 min for others.
+    /// How long to wait for the head of a response. Default: 60 s for a GET, 5 min for others.
     pub fn answer_within(mut self, time: Duration) -> Self {
         self.answer_within = time;
         self
     }
 
-    /// How large lines, events and ids may be, and what happens to larger ones. Default: 16 MiB,
-    /// and they are discarded.
+    /// The maximum sizes of lines, events and ids, and what happens to larger ones. Default: 16 MiB,
+    /// and larger ones are discarded.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Which event is the stream's last. It is delivered, then the stream is closed as
-    /// [`CloseReason::Complete`]; one request's stream that ends without it is
+    /// Defines the last event of the stream. It is delivered, then the stream is closed as
+    /// [`CloseReason::Complete`]. The stream of a single request that ends without it is
     /// [`CloseReason::Truncated`]. See [`crate::end`].
     pub fn ends_with(
         mut self,
@@ -256,7 +306,8 @@ impl EventSource {
         self
     }
 
-    /// Which event reports a failure. It closes the stream as [`CloseReason::ErrorEvent`].
+    /// Defines the events that report an error. Such an event closes the stream as
+    /// [`CloseReason::ErrorEvent`].
     pub fn fails_with(
         mut self,
         error: impl Fn(&ReceivedEvent) -> bool + Send + Sync + 'static,
@@ -265,35 +316,50 @@ impl EventSource {
         self
     }
 
-    /// Drops events whose id is among the last `count` that came, as a server that replays from
-    /// a little earlier sends them. Default: 0, nothing is dropped.
+    /// Drops events whose id is among the last `count` ids, for servers that resume a little
+    /// earlier than asked. Default: 0, nothing is dropped.
     pub fn drop_repeats(mut self, count: usize) -> Self {
         self.repeats = count;
         self
     }
 
-    /// A header of the caller's that is sent on to other origins too. All others are dropped
-    /// when a redirect leaves the origin: they were meant for it alone.
+    /// Keeps this header of the caller if a redirect leads to another origin. All others are
+    /// dropped then, because they were meant for the original origin only.
     pub fn keep_on_redirect(mut self, name: HeaderName) -> Self {
         self.kept.push(name);
         self
     }
 
-    /// Another way to the server than the default one.
+    /// Replaces the default transport.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// A reqwest client of your own; see
+    /// Uses your own reqwest client; see
     /// [`ReqwestTransport::with_client`](crate::transport::ReqwestTransport::with_client).
     #[cfg(feature = "reqwest")]
     pub fn client(self, client: reqwest::Client) -> Self {
         self.transport(Arc::new(crate::transport::ReqwestTransport::with_client(client)))
     }
 
-    /// Opens the stream. Nothing is sent before it is polled, and nothing is read that is not
-    /// asked for. What is wrong with the request is its first and last item.
+    /// Sends the request once, follows redirects, and returns the response of any status and content
+    /// type, to examine what [`open`](Self::open) would receive. `prepare` is not called.
+    ///
+    /// # Errors
+    /// If there is no response, or a redirect cannot be followed.
+    pub async fn answer(self) -> Result<Answer, ConnectError> {
+        let request = self.request.map_err(owned)?;
+        let transport = match self.transport {
+            Some(transport) => transport,
+            None => default_transport().map_err(ConnectError::Transport)?,
+        };
+        let id = self.last_event_id.as_ref().and_then(|id| header_of(id.as_str()));
+        exchange(transport.as_ref(), request, id.as_ref(), &self.kept, self.answer_within).await
+    }
+
+    /// Opens the stream. Nothing is sent or read until it is polled. If the request is invalid, the
+    /// stream's only item is the error.
     pub fn open(self) -> Subscription {
         let mut machine = Reconnect::new(self.policy, self.limits, fastrand::u64(..));
         if let Some(id) = &self.last_event_id {
@@ -323,6 +389,9 @@ impl EventSource {
             fields: Fields::default(),
             pending: VecDeque::new(),
             refused: None,
+            id_bytes_max: LAST_EVENT_ID_BYTES_MAX,
+            collected: None,
+            discarding: None,
             last_activity: None,
             clock: read_clocks,
         }
@@ -333,6 +402,20 @@ fn invalid(text: String) -> Arc<ConnectError> {
     Arc::new(ConnectError::Transport(TransportError::lasting(text)))
 }
 
+/// The header for this id, if a header can hold it. The standard sends the bytes of the id
+/// unchanged, but a header cannot hold control characters.
+fn header_of(id: &str) -> Option<HeaderValue> {
+    let is_sent = !id.is_empty() && id.len() <= LAST_EVENT_ID_BYTES_MAX;
+    HeaderValue::from_bytes(id.as_bytes()).ok().filter(|_| is_sent)
+}
+
+/// The error by value. A cloned `EventSource` shares it, so then its text is copied.
+fn owned(error: Arc<ConnectError>) -> ConnectError {
+    Arc::try_unwrap(error).unwrap_or_else(|shared| {
+        ConnectError::Transport(TransportError::lasting(shared.to_string()))
+    })
+}
+
 #[cfg(feature = "reqwest")]
 fn default_transport() -> Result<Arc<dyn Transport>, TransportError> {
     Ok(Arc::new(crate::transport::ReqwestTransport::new()?))
@@ -340,11 +423,11 @@ fn default_transport() -> Result<Arc<dyn Transport>, TransportError> {
 
 #[cfg(not(feature = "reqwest"))]
 fn default_transport() -> Result<Arc<dyn Transport>, TransportError> {
-    Err(TransportError::lasting("there is no transport: name one, or use the feature \"reqwest\""))
+    Err(TransportError::lasting("no transport is set; set one, or use the feature \"reqwest\""))
 }
 
 fn read_clocks() -> Now {
-    // tokio's clock, which a test can pause.
+    // tokio's clock, because tests can pause it.
     Now { instant: tokio::time::Instant::now().into_std(), wall: SystemTime::now() }
 }
 
@@ -357,15 +440,15 @@ enum Doing {
     Done,
 }
 
-/// An event stream over all its connections: a [`Stream`] of [`Incoming`], whose last item is
+/// An event stream that reconnects: a [`Stream`] of [`Incoming`], whose last item is
 /// [`Incoming::Closed`].
 ///
-/// It works only while it is polled: a reader that is slow makes the server wait, and dropping
-/// it ends the connection.
+/// It works only while it is polled: a slow reader makes the server wait, and dropping it ends the
+/// connection.
 #[must_use = "nothing happens before it is polled"]
 pub struct Subscription {
     machine: Reconnect,
-    /// `None` if it can't be made.
+    /// `None` if the request is invalid.
     request: Option<(Request, Arc<dyn Transport>)>,
     unmade: Option<Arc<ConnectError>>,
     answer_within: Duration,
@@ -377,9 +460,16 @@ pub struct Subscription {
     doing: Doing,
     timer: Option<Pin<Box<Sleep>>>,
     fields: Fields,
-    /// What comes before the next item of the stream: at most two.
+    /// Items to deliver before the next one of the connection: at most two.
     pending: VecDeque<Incoming>,
     refused: Option<StatusCode>,
+    /// A longer last event ID is not sent: it was refused, or would be.
+    id_bytes_max: usize,
+    /// The beginning of the response, until a line of an event stream is found in it.
+    collected: Option<Collected>,
+    /// A discarded part of the stream that was not reported yet. Usually its end arrives with it, and
+    /// then only that is reported.
+    discarding: Option<DecodeError>,
     last_activity: Option<Instant>,
     clock: fn() -> Now,
 }
@@ -391,19 +481,19 @@ impl fmt::Debug for Subscription {
 }
 
 impl Subscription {
-    /// The next thing that comes; `None` after [`Incoming::Closed`].
+    /// The next item; `None` after [`Incoming::Closed`].
     ///
     /// # Cancel safety
-    /// Nothing is lost if the future is dropped: the next call goes on where this one was.
+    /// Nothing is lost if the future is dropped: the next call continues.
     pub async fn next(&mut self) -> Option<Incoming> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// The next event; `None` after the end that the stream was to have. Everything else is
-    /// passed over, also a hub's notice that events were lost: see [`next`](Self::next).
+    /// The next event; `None` if the stream ended as intended. All other items are skipped, even a
+    /// hub's notice that events were lost: see [`next`](Self::next).
     ///
     /// # Errors
-    /// If the stream came to another end.
+    /// If the stream ended for another reason.
     ///
     /// # Cancel safety
     /// As [`next`](Self::next).
@@ -419,28 +509,28 @@ impl Subscription {
         }
     }
 
-    /// The state, in the words of the standard.
+    /// The ready state, as the standard defines it.
     pub fn ready_state(&self) -> ReadyState {
         self.machine.ready_state()
     }
 
-    /// The id after which the stream would go on now.
+    /// The last event ID, after which the stream would resume now.
     pub fn last_event_id(&self) -> &str {
         self.machine.last_event_id()
     }
 
-    /// The reconnection time in force.
+    /// The current reconnection time.
     pub fn reconnection_time(&self) -> Duration {
         self.machine.reconnection_time()
     }
 
-    /// When bytes last came, be it a comment.
+    /// When the last bytes arrived, including comments.
     pub fn last_activity(&self) -> Option<Instant> {
         self.last_activity
     }
 
-    /// Drops the connection, if there is one, and makes a new one at once: when the network is
-    /// known to have changed, say.
+    /// Drops the connection, if there is one, and reconnects at once, for example because the
+    /// network has changed.
     pub fn reconnect_now(&mut self) {
         if !matches!(self.doing, Doing::Done) {
             self.drop_connection();
@@ -448,7 +538,7 @@ impl Subscription {
         }
     }
 
-    /// Ends it: the next item is [`Incoming::Closed`].
+    /// Closes the stream: the next item is [`Incoming::Closed`].
     pub fn close(&mut self) {
         if !matches!(self.doing, Doing::Done) {
             self.drop_connection();
@@ -468,9 +558,11 @@ impl Subscription {
         let mut request = request.clone();
         request.attempt = attempt;
         request.refused = self.refused.take();
+        if self.machine.resumes() {
+            request.become_get();
+        }
         let id = self.machine.last_event_id();
-        // By the standard its bytes as they are; but no header carries control characters.
-        let header = HeaderValue::from_bytes(id.as_bytes()).ok().filter(|_| !id.is_empty());
+        let header = header_of(id).filter(|_| id.len() <= self.id_bytes_max);
         if header.is_none() && !id.is_empty() {
             self.pending.push_back(Incoming::LastEventIdNotSent(id.to_owned()));
         }
@@ -488,13 +580,8 @@ impl Subscription {
     }
 
     fn why_unmade(&mut self) -> ConnectError {
-        let shared = self.unmade.take().map(Arc::try_unwrap);
-        match shared {
-            Some(Ok(error)) => error,
-            // The description was cloned, and its error with it.
-            Some(Err(shared)) => {
-                ConnectError::Transport(TransportError::lasting(shared.to_string()))
-            }
+        match self.unmade.take() {
+            Some(error) => owned(error),
             None => ConnectError::Transport(TransportError::lasting("there is no request")),
         }
     }
@@ -503,6 +590,7 @@ impl Subscription {
         match result {
             Ok(Connected::Stream(opened, body)) => {
                 self.machine.opened(now);
+                self.collected = Some(Collected::new(&opened.headers));
                 self.last_activity = Some(now.instant);
                 self.doing = Doing::Reading(body);
                 Incoming::Open(Box::new(opened))
@@ -510,6 +598,11 @@ impl Subscription {
             Ok(Connected::Json(answer)) => self.close_with(CloseReason::Json(Box::new(answer))),
             Err(error) => {
                 let verdict = match error.refusal() {
+                    // The server may accept the request without the id.
+                    Some(refusal) if self.has_too_long_an_id(refusal.status) => {
+                        self.id_bytes_max = self.machine.last_event_id().len() - 1;
+                        self.machine.failed(now, Failure::Passing)
+                    }
                     Some(refusal) => {
                         self.refused = Some(refusal.status);
                         let (status, wait) = (refusal.status, refusal.retry_after);
@@ -526,12 +619,23 @@ impl Subscription {
         }
     }
 
-    /// What a verdict looks like from outside.
+    /// Whether a refusal may be caused by the length of the last event ID. Servers answer 431
+    /// (RFC 6585, 5) or 413; nginx answers 400, or 494, its own status for this.
+    fn has_too_long_an_id(&self, status: StatusCode) -> bool {
+        const LONG: usize = 1 << 10;
+        let length = self.machine.last_event_id().len();
+        matches!(status.as_u16(), 400 | 413 | 431 | 494)
+            && (LONG..=self.id_bytes_max).contains(&length)
+    }
+
+    /// The item for a verdict.
     fn lost(&mut self, verdict: Verdict, loss: Loss, error: Option<LossError>) -> Incoming {
         self.drop_connection();
         match verdict {
             Verdict::Retry { attempt, after } => {
-                Incoming::Lost(Lost { loss, error, attempt, retry_in: after })
+                let lost = Lost { loss, error, attempt, retry_in: after };
+                tracing::warn!(origin = self.origin(), "{lost}; reconnecting in {after:?}");
+                Incoming::Lost(lost)
             }
             Verdict::GiveUp(why) => {
                 let reason = self.reason(why, error);
@@ -557,14 +661,23 @@ impl Subscription {
         }
     }
 
+    /// The origin of the URL, which contains no secrets.
+    fn origin(&self) -> String {
+        let request = self.request.as_ref();
+        request.map_or_else(String::new, |(one, _)| one.url.origin().ascii_serialization())
+    }
+
     fn close_with(&mut self, reason: CloseReason) -> Incoming {
+        if !reason.is_success() {
+            tracing::warn!(origin = self.origin(), "the stream is closed: {reason}");
+        }
         self.machine.close();
         self.doing = Doing::Done;
         self.timer = None;
         Incoming::Closed(reason)
     }
 
-    /// An event, if it is to be delivered.
+    /// The item for an event, unless it is dropped as a repeat.
     fn take_event(&mut self, event: ReceivedEvent) -> Option<Incoming> {
         if event.id().is_some_and(|id| self.repeats.has_seen(id)) {
             return None;
@@ -598,16 +711,22 @@ impl Subscription {
         timer.as_mut().poll(cx)
     }
 
-    /// Reads until something has to be told, or nothing more can be read now.
+    /// Reads until there is an item, or nothing more can be read now.
     fn poll_read(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        if let Some(error) = self.discarding.take() {
+            return Poll::Ready(Some(Incoming::Discarding(error)));
+        }
         let Doing::Reading(body) = &mut self.doing else {
-            // What was open is gone without a word: a loss like any other.
+            // The connection was dropped without an error: a loss like any other.
             let verdict = self.machine.broken((self.clock)());
             return Poll::Ready(Some(self.lost(verdict, Loss::Broken, None)));
         };
         match body.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(chunk))) => {
                 self.last_activity = Some((self.clock)().instant);
+                if let Some(collected) = &mut self.collected {
+                    collected.push(&chunk);
+                }
                 self.machine.bytes(&chunk);
                 Poll::Ready(None)
             }
@@ -617,8 +736,18 @@ impl Subscription {
                 Poll::Ready(Some(self.lost(verdict, Loss::Broken, error)))
             }
             Poll::Ready(None) => {
+                let error = match self.collected.take().and_then(Collected::end) {
+                    // Treated as if its content type had been JSON.
+                    Some(Instead::Json(answer)) => {
+                        let reason = CloseReason::Json(Box::new(answer));
+                        return Poll::Ready(Some(self.close_with(reason)));
+                    }
+                    Some(Instead::Text(body)) => Some(ConnectError::NoEvents { body }),
+                    None => None,
+                };
                 let (verdict, loss) = self.machine.ended((self.clock)());
-                Poll::Ready(Some(self.lost(verdict, loss, None)))
+                let loss = if error.is_some() { Loss::Ended } else { loss };
+                Poll::Ready(Some(self.lost(verdict, loss, error.map(LossError::Connect))))
             }
             Poll::Pending => {
                 ready!(self.poll_timer(until, cx));
@@ -673,12 +802,24 @@ impl Stream for Subscription {
                     return Poll::Ready(Some(this.close_with(reason)));
                 }
                 Step::Deliver(item) => match item {
-                    Item::Event(event) => ReceivedEvent::new(event, this.fields.take()),
+                    Item::Event(event) => {
+                        this.collected = None;
+                        ReceivedEvent::new(event, this.fields.take())
+                    }
                     Item::Comment(text) => {
+                        this.collected = None;
                         return Poll::Ready(Some(Incoming::Comment(text.to_owned())));
                     }
                     Item::Field { name, value } => {
                         this.fields.add(name, value);
+                        continue;
+                    }
+                    Item::LastEventId(id) => {
+                        let incoming = Incoming::LastEventId(id.to_owned());
+                        return Poll::Ready(Some(incoming));
+                    }
+                    Item::Discarding(error) => {
+                        this.discarding = Some(error);
                         continue;
                     }
                     Item::NoEvent => {
@@ -687,6 +828,7 @@ impl Stream for Subscription {
                     }
                     Item::Discarded(discarded) => {
                         this.fields.take();
+                        this.discarding = None;
                         return Poll::Ready(Some(Incoming::Discarded(discarded)));
                     }
                     _ => continue,
@@ -699,7 +841,7 @@ impl Stream for Subscription {
     }
 }
 
-/// The ids that came last, so that what comes again is known.
+/// The most recent ids, to recognize repeated events.
 #[derive(Debug)]
 struct Repeats {
     max: usize,
@@ -712,7 +854,7 @@ impl Repeats {
         Self { max, order: VecDeque::new(), ids: HashSet::new() }
     }
 
-    /// Whether the id came before; from now on it did.
+    /// Whether the id was seen before. Afterwards it counts as seen.
     fn has_seen(&mut self, id: &str) -> bool {
         if self.max == 0 || id.is_empty() {
             return false;

@@ -89,7 +89,7 @@ fn after(verdict: Verdict) -> Duration {
 }
 
 #[test]
-fn a_stream_that_brought_an_event_comes_back_after_the_reconnection_time() {
+fn a_stream_that_delivered_an_event_reconnects_after_the_reconnection_time() {
     let mut bench = Bench::new();
     bench.connects(1);
     bench.open();
@@ -172,7 +172,7 @@ fn the_backoff_doubles_to_its_cap_and_never_goes_below_the_reconnection_time() {
             *longest = waited.max(*longest);
         }
     }
-    // Full jitter: somebody came near each limit.
+    // Full jitter: some waits are near each limit.
     for (index, longest) in longest.iter().enumerate() {
         let most = second(3) + second(1 << index).min(second(30));
         assert!(*longest > second(3) + (most - second(3)).mul_f64(0.9), "{index}: {longest:?}");
@@ -238,7 +238,7 @@ fn statuses_that_pass_are_tried_again_and_others_are_final() {
 }
 
 #[test]
-fn what_a_status_means_can_be_said() {
+fn the_meaning_of_statuses_can_be_changed() {
     let mut bench = Bench::with(|policy| {
         policy.classify = Classify::new(|status| match status.as_u16() {
             404 => StatusClass::Passing,
@@ -380,7 +380,7 @@ fn a_server_that_says_how_often_it_speaks_is_held_to_it() {
 }
 
 #[test]
-fn silence_is_no_sign_of_health() {
+fn a_silent_connection_is_not_healthy() {
     let mut bench = Bench::new();
     bench.open();
     silence_until_lost(&mut bench);
@@ -389,11 +389,11 @@ fn silence_is_no_sign_of_health() {
 }
 
 #[test]
-fn silence_counts_only_while_somebody_listens() {
+fn silence_counts_only_while_the_stream_is_read() {
     let mut bench = Bench::new();
     bench.open();
     assert!(matches!(bench.machine.next(bench.now), Step::Read { .. }));
-    // The reader was busy for an hour, and what came meanwhile has not been looked at.
+    // The reader was busy for an hour, and did not read what arrived meanwhile.
     bench.pass(second(3600));
     assert!(matches!(bench.machine.next(bench.now), Step::Read { .. }));
     assert!(bench.machine.nothing(bench.now).is_none());
@@ -413,7 +413,7 @@ fn no_limit_on_silence_is_none() {
 }
 
 #[test]
-fn after_a_sleep_the_connection_is_made_anew_at_once() {
+fn after_a_suspend_the_stream_reconnects_at_once() {
     let mut bench = Bench::new();
     bench.connects(1);
     bench.open();
@@ -425,7 +425,7 @@ fn after_a_sleep_the_connection_is_made_anew_at_once() {
 }
 
 #[test]
-fn after_a_sleep_there_is_no_more_waiting() {
+fn after_a_suspend_there_is_no_more_waiting() {
     let mut bench = Bench::new();
     bench.connects(1);
     bench.unreachable();
@@ -434,7 +434,7 @@ fn after_a_sleep_there_is_no_more_waiting() {
 }
 
 #[test]
-fn a_clock_that_is_set_is_no_sleep() {
+fn setting_the_clock_is_not_taken_for_a_suspend() {
     let mut bench = Bench::new();
     bench.connects(1);
     bench.open();
@@ -469,7 +469,7 @@ fn a_restart_connects_at_once_and_forgets_half_an_event() {
 }
 
 #[test]
-fn beyond_the_limits_there_is_no_trying_again() {
+fn exceeding_the_limits_is_final() {
     let limits = Limits {
         line_bytes_max: 8,
         excess: tidings_sse::decode::Excess::Fail,

@@ -70,3 +70,34 @@ async fn a_response_has_events() {
     };
     tokio::join!(serve, read);
 }
+
+#[tokio::test]
+async fn a_lenient_end_completes_an_unfinished_event() {
+    // What a lenient reader sees, and what a strict one does, to whom the rest is cut off.
+    for (bytes, lenient, strict) in [
+        ("data: a\n\ndata: b", &["a", "b"][..], &["a"][..]),
+        ("data: a\n\ndata: b\n", &["a", "b"], &["a"]),
+        ("data: a\n\nid: 7\n", &["a"], &["a"]),
+        ("data: a\n\n", &["a"], &["a"]),
+        ("data: [DONE]", &["[DONE]"], &[]),
+    ] {
+        for (lenient, expected) in [(true, lenient), (false, strict)] {
+            let mut events = Pieces(bytes.as_bytes().chunks(3)).events().lenient_end(lenient);
+            let mut seen = Vec::new();
+            let mut failed = false;
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => seen.push(event.into_data()),
+                    Err(error) => failed = matches!(error, ReadError::Truncated),
+                }
+            }
+            assert_eq!(seen, expected, "{bytes:?}, lenient: {lenient}");
+            let is_whole = lenient || bytes.ends_with("\n\n");
+            assert_eq!(failed, !is_whole, "{bytes:?}, lenient: {lenient}");
+        }
+    }
+    let mut events =
+        Pieces(b"data: [DONE]".chunks(5)).events().lenient_end(true).ends_with(end::openai_chat);
+    assert_eq!(events.next().await.unwrap().unwrap().data(), "[DONE]");
+    assert!(events.next().await.is_none());
+}

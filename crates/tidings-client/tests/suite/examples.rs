@@ -28,8 +28,9 @@ async fn answers_of_language_models_are_whole_or_truncated() {
 }
 
 #[tokio::test]
-async fn a_stream_goes_on_after_its_server_was_lost() {
-    check("resume", &["open, after \"\"", "3", "again in", "open, after \"3\"", "4", "10"]).await;
+async fn a_stream_resumes_after_its_server_was_lost() {
+    check("resume", &["open, after \"\"", "3", "reconnecting in", "open, after \"3\"", "4", "10"])
+        .await;
 }
 
 #[tokio::test]
@@ -38,6 +39,6 @@ async fn a_plain_loop_reads_a_stream() {
 }
 
 #[tokio::test]
-async fn a_policy_says_what_is_tried_again() {
+async fn a_policy_decides_what_is_retried() {
     check("retry_policy", &["404", "503", "here", "429 Too Many Requests: over the quota"]).await;
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_client::reconnect::{Loss, Policy};
+use tidings_client::transport::{ReqwestTransport, Transport as _};
 use tidings_client::{CloseReason, ConnectError, EventSource, Incoming, Limits, LossError};
 use tokio::net::TcpListener;
 
@@ -29,6 +30,157 @@ async fn an_id_with_control_characters_is_left_out_of_the_request_and_reported()
         assert_eq!(event(&mut stream).await.last_event_id(), bad);
         assert_eq!(event(&mut stream).await.last_event_id(), "2");
     }
+}
+
+#[tokio::test]
+async fn an_id_that_is_too_long_for_a_request_is_left_out_and_reported() {
+    let server = Server::start().await;
+    let mut stream = eager(server.url("/")).open();
+    let long = "x".repeat(200_000);
+    let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
+    let send = async {
+        exchange.send(format!("id: {long}\ndata: a\n\n")).await;
+        drop(exchange);
+    };
+    let (first, ()) = tokio::join!(event(&mut stream), send);
+    assert_eq!(first.last_event_id().len(), long.len());
+    lost(&mut stream).await;
+    assert!(matches!(next(&mut stream).await, Incoming::LastEventIdNotSent(id) if id == long));
+    let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
+    assert_eq!(exchange.header("last-event-id"), None);
+    exchange.send("id: 2\ndata: b\n\n").await;
+    event(&mut stream).await;
+    drop(exchange);
+    lost(&mut stream).await;
+    let (exchange, _) = tokio::join!(server.open(), next(&mut stream));
+    assert_eq!(exchange.header("last-event-id").as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn an_id_that_a_server_refuses_for_its_length_is_left_out_from_then_on() {
+    let server = Server::start().await;
+    let long = "x".repeat(5000);
+    for status in [
+        "400 Bad Request",
+        "413 Content Too Large",
+        "431 Request Header Fields Too Large",
+        "494 Request Header Too Large",
+    ] {
+        let id = tidings_client::EventId::new(&long).unwrap();
+        let mut stream = eager(server.url("/")).last_event_id(id).open();
+        let refuse = async {
+            let exchange = server.next().await;
+            assert_eq!(exchange.header("last-event-id").map(|id| id.len()), Some(5000));
+            exchange.answer(status, &[], "").await;
+        };
+        let (lost, ()) = tokio::join!(lost(&mut stream), refuse);
+        assert_eq!(lost.loss, Loss::Refused);
+        assert!(matches!(next(&mut stream).await, Incoming::LastEventIdNotSent(id) if id == long));
+        let (exchange, _) = tokio::join!(server.open(), next(&mut stream));
+        assert_eq!(exchange.header("last-event-id"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_for_another_reason_than_a_long_id_is_final() {
+    let server = Server::start().await;
+    let check = async |id: &str, status: &str| {
+        let id = tidings_client::EventId::new(id).unwrap();
+        let mut stream = eager(server.url("/")).last_event_id(id).open();
+        let refuse = async { server.next().await.answer(status, &[], "").await };
+        let (reason, ()) = tokio::join!(closed(&mut stream), refuse);
+        assert!(matches!(reason, CloseReason::Failed(ConnectError::Status(_))), "{reason:?}");
+    };
+    // Without an id there is nothing to leave out, and a short one is not what is too long.
+    check("", "431 Request Header Fields Too Large").await;
+    check("7", "400 Bad Request").await;
+    check(&"x".repeat(5000), "403 Forbidden").await;
+}
+
+#[tokio::test]
+async fn a_request_that_took_too_long_is_not_sent_again() {
+    let server = Server::start().await;
+    let client = reqwest::Client::builder().read_timeout(Duration::from_millis(200)).build();
+    let request = http::Request::get(server.url("/")).body(Bytes::new()).unwrap();
+    let transport = ReqwestTransport::with_client(client.unwrap());
+    let (answer, _exchange) = tokio::join!(transport.send(request), server.next());
+    assert!(answer.is_err());
+    // A second connection would be there by now.
+    assert!(server.is_left_alone(Duration::from_millis(100)).await);
+}
+
+#[tokio::test]
+async fn a_line_that_never_ends_is_reported_when_it_is_too_long() {
+    let server = Server::start().await;
+    let limits = Limits { line_bytes_max: 1000, ..Limits::default() };
+    let mut stream = eager(server.url("/")).limits(limits).open();
+    let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
+    exchange.send("x".repeat(2000)).await;
+    let incoming = next(&mut stream).await;
+    assert!(matches!(incoming, Incoming::Discarding(_)), "{incoming:?}");
+    // Once for all of it, until it ends after all.
+    exchange.send("x".repeat(2000)).await;
+    exchange.send("\n\ndata: a\n\n").await;
+    let incoming = next(&mut stream).await;
+    assert!(matches!(incoming, Incoming::Discarded(_)), "{incoming:?}");
+    assert_eq!(event(&mut stream).await.data(), "a");
+}
+
+#[tokio::test]
+async fn json_that_says_it_is_a_stream_is_json_all_the_same() {
+    for method in [http::Method::GET, http::Method::POST] {
+        let server = Server::start().await;
+        let mut stream = EventSource::request(method, server.url("/")).open();
+        let serve = async {
+            let mut exchange = server.open().await;
+            exchange.send("{\"error\":\n").await;
+            exchange.send("\"no key\"}").await;
+        };
+        let (reason, ()) = tokio::join!(closed(&mut stream), serve);
+        let CloseReason::Json(answer) = reason else { panic!("{reason:?}") };
+        assert_eq!(&*answer.body, b"{\"error\":\n\"no key\"}");
+        assert!(server.is_left_alone(Duration::from_millis(50)).await);
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_says_it_is_a_stream_is_shown_with_each_loss() {
+    let server = Server::start().await;
+    let mut stream = eager(server.url("/")).open();
+    for text in ["<html>\n<p>Bad gateway\n", "upstream timed out"] {
+        let serve = async { server.open().await.send(text).await };
+        let (lost, ()) = tokio::join!(lost(&mut stream), serve);
+        assert_eq!(lost.loss, Loss::Ended);
+        let Some(LossError::Connect(ConnectError::NoEvents { body })) = &lost.error else {
+            panic!("{lost:?}")
+        };
+        assert_eq!(body, text.as_bytes());
+        assert!(lost.to_string().contains(&text[..5]), "{lost}");
+    }
+    // One that brings nothing is only empty, and half an event is half an event.
+    for (text, loss) in [("", Loss::Ended), ("data: a", Loss::Unfinished)] {
+        let serve = async { server.open().await.send(text).await };
+        let (lost, ()) = tokio::join!(lost(&mut stream), serve);
+        assert!(lost.error.is_none() && lost.loss == loss, "{lost:?}");
+    }
+    let mut answer = EventSource::post(server.url("/")).open();
+    let serve = async { server.open().await.send("no such model\n").await };
+    let (reason, ()) = tokio::join!(closed(&mut answer), serve);
+    assert!(matches!(reason, CloseReason::Failed(ConnectError::NoEvents { .. })), "{reason:?}");
+}
+
+#[tokio::test]
+async fn an_id_without_an_event_is_the_position_of_the_next_connection() {
+    let server = Server::start().await;
+    let mut stream = eager(server.url("/")).open();
+    let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
+    exchange.send("id: 7\n\n").await;
+    assert!(matches!(next(&mut stream).await, Incoming::LastEventId(id) if id == "7"));
+    assert_eq!(stream.last_event_id(), "7");
+    drop(exchange);
+    lost(&mut stream).await;
+    let (exchange, _) = tokio::join!(server.open(), next(&mut stream));
+    assert_eq!(exchange.header("last-event-id").as_deref(), Some("7"));
 }
 
 #[tokio::test]
@@ -66,7 +218,10 @@ async fn a_line_of_fourteen_megabytes_comes_and_a_larger_one_is_reported() {
     };
     let read = async {
         assert_eq!(event(&mut stream).await.data().len(), text.len());
-        let incoming = next(&mut stream).await;
+        let mut incoming = next(&mut stream).await;
+        if let Incoming::Discarding(_) = incoming {
+            incoming = next(&mut stream).await;
+        }
         let Incoming::Discarded(discarded) = incoming else { panic!("{incoming:?}") };
         assert!(discarded.bytes() >= 28_000_000);
         assert_eq!(event(&mut stream).await.data(), "small");
@@ -91,7 +246,7 @@ async fn beyond_the_limits_a_stream_can_be_made_to_fail() {
 }
 
 #[tokio::test]
-async fn unknown_fields_without_end_take_no_memory_without_end() {
+async fn endless_unknown_fields_take_a_bounded_memory() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
@@ -108,7 +263,7 @@ async fn unknown_fields_without_end_take_no_memory_without_end() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_address_is_a_loss_and_is_tried_again() {
+async fn an_unreachable_address_is_a_loss_and_is_retried() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut policy = Policy::default();
     policy.reconnection_time = Duration::from_millis(1);
@@ -126,7 +281,7 @@ async fn nobody_at_the_address_is_a_loss_and_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_none_is_a_loss_that_says_so() {
+async fn an_unknown_host_name_is_a_loss_with_a_reason() {
     let mut policy = Policy::default();
     policy.retry_first = false;
     let mut stream = EventSource::get("http://nowhere.invalid/").policy(policy).open();
@@ -135,7 +290,7 @@ async fn a_name_that_is_none_is_a_loss_that_says_so() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_http_is_a_loss() {
+async fn a_response_that_is_not_http_is_a_loss() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let serve = async {
@@ -207,7 +362,7 @@ async fn a_hub_that_announces_its_heartbeat_is_left_after_three_of_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reconnection_time_of_zero_is_no_flood() {
+async fn a_reconnection_time_of_zero_causes_no_flood() {
     let acts = vec![Act::Send(Bytes::from_static(b"retry: 0\ndata: a\n\n")), Act::End];
     let mut stream = simulated(move |_| Answer::stream(acts.clone())).open();
     let begun = tokio::time::Instant::now();
@@ -254,7 +409,7 @@ mod tls {
     use super::*;
 
     #[tokio::test]
-    async fn a_certificate_that_nobody_vouches_for_is_the_end_and_says_why() {
+    async fn an_untrusted_certificate_closes_the_stream_with_a_reason() {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let config = ServerConfig::builder()
@@ -280,7 +435,7 @@ mod tls {
     }
 
     #[tokio::test]
-    async fn a_certificate_that_is_trusted_is_no_fault() {
+    async fn a_trusted_certificate_is_accepted() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

@@ -85,7 +85,7 @@ async fn notice(stream: &mut Subscription, is_meant: fn(&NoticeKind) -> bool) ->
 }
 
 #[tokio::test]
-async fn what_is_published_arrives_with_its_topics() {
+async fn events_arrive_with_their_topics() {
     let hub = Running::start().await;
     let mut stream = hub.subscribe().await;
     let event_sent = Event::new("a\nb").with_type("price").unwrap().with_id("my own ☂").unwrap();
@@ -101,7 +101,7 @@ async fn what_is_published_arrives_with_its_topics() {
 }
 
 #[tokio::test]
-async fn what_the_hub_refuses_is_told_in_its_words() {
+async fn a_refusal_has_the_hubs_reason() {
     let hub = Running::start().await;
     let update = Update::new(TOPIC, Event::new("").with_type("tidings").unwrap());
     let Err(PublishError::Refused(refusal)) = hub.publisher().publish(&update).await else {
@@ -109,14 +109,14 @@ async fn what_the_hub_refuses_is_told_in_its_words() {
     };
     assert_eq!(refusal.status, 400);
     assert!(refusal.json().unwrap()["detail"].as_str().unwrap().contains("tidings"));
-    let nobody = Publisher::to("http://127.0.0.1:9/").unwrap();
+    let unreachable = Publisher::to("http://127.0.0.1:9/").unwrap();
     let update = Update::new(TOPIC, Event::new(""));
-    assert!(matches!(nobody.publish(&update).await, Err(PublishError::NotSent(_))));
-    assert!(Publisher::to("localhost").unwrap_err().to_string().contains("no URL"));
+    assert!(matches!(unreachable.publish(&update).await, Err(PublishError::NotSent(_))));
+    assert!(Publisher::to("localhost").unwrap_err().to_string().contains("invalid URL"));
 }
 
 #[tokio::test]
-async fn what_was_missed_between_connections_follows() {
+async fn events_missed_between_connections_follow() {
     let hub = Running::start().await;
     let mut stream = hub.subscribe().await;
     let first = hub.publish("1").await;
@@ -181,4 +181,36 @@ async fn a_drain_is_announced_and_after_the_restart_the_loss_is() {
     notice(&mut stream, |kind| matches!(kind, NoticeKind::Live { .. })).await;
     hub.publish("2").await;
     assert_eq!(event(&mut stream).await.data(), "2");
+}
+
+#[tokio::test]
+async fn updates_published_before_the_first_event_but_after_a_cut_are_not_lost() {
+    let hub = Running::start().await;
+    // Without notices, which would tell the place as well.
+    let mut stream = hub.source(&format!("topic={TOPIC}&tidings=place")).open();
+    let place = loop {
+        match next(&mut stream).await {
+            Incoming::LastEventId(id) => break id,
+            Incoming::Open(_) | Incoming::Comment(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(stream.last_event_id(), place);
+    stream.reconnect_now();
+    hub.publish("1").await;
+    assert_eq!(event(&mut stream).await.data(), "1");
+}
+
+#[tokio::test]
+async fn the_topics_of_a_hub_come_with_all_that_it_can_tell() {
+    let hub = Running::start().await;
+    let mut stream = EventSource::topics(format!("http://{}", hub.address), [TOPIC, "b"]).open();
+    let Incoming::Open(opened) = next(&mut stream).await else { panic!("it is not open") };
+    assert_eq!(opened.url.path(), "/.well-known/mercure");
+    notice(&mut stream, |kind| matches!(kind, NoticeKind::Live { .. })).await;
+    hub.publish("1").await;
+    let event = event(&mut stream).await;
+    assert_eq!((event.data(), event.topics().collect::<Vec<_>>()), ("1", vec![TOPIC]));
+    let mut stream = EventSource::topics("localhost", ["a"]).open();
+    assert!(matches!(next(&mut stream).await, Incoming::Closed(_)));
 }

@@ -4,10 +4,12 @@
 
 mod blocking;
 mod bytes;
+mod codings;
 mod contract;
 mod examples;
 mod faults;
 mod hub;
+mod login;
 mod network;
 mod one_shot;
 mod prepare;

@@ -58,7 +58,7 @@ async fn an_answer_is_complete_with_the_event_that_says_so() {
         (end::anthropic, "data: {}\n\nevent: message_stop\ndata: {}\n\n"),
     ];
     for (is_end, body) in ends {
-        // What comes after the end is nobody's.
+        // Events after the end are not delivered.
         let body = format!("{body}data: more\n\n");
         let source = |source: EventSource| source.ends_with(is_end);
         let (seen, reason) = check(source, async |exchange| stream(exchange, &body).await).await;
@@ -145,8 +145,8 @@ async fn an_error_after_the_200_is_seen_where_it_is_named() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_not_tried_again() {
-    let nobody = Server::start().await.url("/");
-    let reason = closed(&mut EventSource::post(nobody).open()).await;
+    let unreachable = Server::start().await.url("/");
+    let reason = closed(&mut EventSource::post(unreachable).open()).await;
     assert!(matches!(reason, CloseReason::Failed(ConnectError::Transport(_))), "{reason:?}");
 }
 
@@ -206,4 +206,49 @@ async fn a_request_that_is_made_already_is_sent_as_it_is() {
     };
     let (event, ()) = tokio::join!(event(&mut answer), serve);
     assert_eq!(event.data(), "a");
+}
+
+#[tokio::test]
+async fn a_stream_that_answers_a_post_can_go_on_by_get() {
+    let server = Server::start().await;
+    let mut answer = EventSource::post(server.url("/mcp"))
+        .header("mcp-session-id", "s")
+        .json(&json!({ "id": 1 }))
+        .resume_by_get()
+        .reconnection_time(Duration::from_millis(1))
+        .ends_with(|event| event.data() == "end")
+        .open();
+    let (mut exchange, _) = tokio::join!(server.open(), next(&mut answer));
+    assert_eq!((exchange.method.as_str(), exchange.body.as_slice()), ("POST", &b"{\"id\":1}"[..]));
+    exchange.send("id: 1\ndata:\n\n").await;
+    event(&mut answer).await;
+    exchange.reset();
+    crate::server::lost(&mut answer).await;
+    for (id, data) in [("1", "id: 2\ndata: a\n\n"), ("2", "data: end\n\n")] {
+        let (mut exchange, _) = tokio::join!(server.open(), next(&mut answer));
+        assert_eq!((exchange.method.as_str(), exchange.path.as_str()), ("GET", "/mcp"));
+        assert_eq!(exchange.header("last-event-id").as_deref(), Some(id));
+        assert_eq!(exchange.header("mcp-session-id").as_deref(), Some("s"));
+        assert!(exchange.body.is_empty() && exchange.header("content-type").is_none());
+        exchange.send(data).await;
+        event(&mut answer).await;
+        drop(exchange);
+        if id == "1" {
+            crate::server::lost(&mut answer).await;
+        }
+    }
+    assert!(matches!(closed(&mut answer).await, CloseReason::Complete));
+}
+
+#[tokio::test]
+async fn without_an_id_or_a_stream_there_is_nothing_to_go_on_with_by_get() {
+    for body in ["data: a\n\n", "data: a\n\nid: 7\ndata: cut"] {
+        let source = |source: EventSource| source.resume_by_get();
+        let (seen, reason) = check(source, async |exchange| stream(exchange, body).await).await;
+        assert_eq!(seen, ["a"]);
+        assert!(!matches!(reason, CloseReason::Failed(_)), "{reason:?}");
+    }
+    let source = |source: EventSource| source.resume_by_get();
+    let (_, reason) = check(source, async |exchange| exchange.answer("503 x", &[], "").await).await;
+    assert!(matches!(reason, CloseReason::Failed(ConnectError::Status(_))), "{reason:?}");
 }

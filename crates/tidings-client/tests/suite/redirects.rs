@@ -96,3 +96,51 @@ async fn a_redirect_to_nowhere_is_the_end() {
         assert!(server.is_left_alone(Duration::from_millis(50)).await);
     }
 }
+
+#[tokio::test]
+async fn the_target_of_a_redirect_is_requested_on_a_new_connection() {
+    use tokio::io::AsyncReadExt as _;
+    let server = Server::start().await;
+    let mut stream = eager(server.url("/")).open();
+    let serve = async {
+        let mut exchange = server.next().await;
+        // The connection could be kept, but a server that is done with it closes it meanwhile:
+        // what is sent on it gets no answer.
+        exchange.send("HTTP/1.1 307 x\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n").await;
+        let mut kept = exchange.socket;
+        let first = async {
+            let mut byte = [0];
+            assert!(!matches!(kept.read(&mut byte).await, Ok(1)), "it was used again");
+        };
+        let second = async { server.open().await };
+        let ((), exchange) = tokio::join!(first, second);
+        assert_eq!(exchange.path, "/next");
+    };
+    let (incoming, ()) = tokio::join!(next(&mut stream), serve);
+    assert!(matches!(incoming, Incoming::Open(_)), "{incoming:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_keeps_connections_is_asked_once_more_where_one_was_closed() {
+    use tokio::io::AsyncReadExt as _;
+    let server = Server::start().await;
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .build()
+        .unwrap();
+    let mut policy = tidings_client::reconnect::Policy::default();
+    policy.retry_first = false;
+    let mut stream = eager(server.url("/")).policy(policy).client(client).open();
+    let serve = async {
+        let mut exchange = server.next().await;
+        exchange.send("HTTP/1.1 307 x\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n").await;
+        let mut kept = exchange.socket;
+        // The next request comes on it, and finds it closed.
+        assert_eq!(kept.read_u8().await.unwrap(), b'G');
+        drop(kept);
+        assert_eq!(server.open().await.path, "/next");
+    };
+    let (incoming, ()) = tokio::join!(next(&mut stream), serve);
+    assert!(matches!(incoming, Incoming::Open(_)), "{incoming:?}");
+}

@@ -18,7 +18,8 @@ async fn the_request_is_that_of_an_event_source() {
     assert_eq!((exchange.method.as_str(), exchange.path.as_str()), ("GET", "/a?b=c"));
     let mut headers: Vec<_> = exchange.headers.iter().map(|(name, _)| name.as_str()).collect();
     headers.sort_unstable();
-    assert_eq!(headers, ["accept", "cache-control", "host", "user-agent", "x-mine"]);
+    let expected = ["accept", "accept-encoding", "cache-control", "host", "user-agent", "x-mine"];
+    assert_eq!(headers, expected);
     assert_eq!(exchange.header("accept").unwrap(), "text/event-stream");
     assert_eq!(exchange.header("cache-control").unwrap(), "no-cache");
     assert!(exchange.header("user-agent").unwrap().starts_with("tidings-client/"));
@@ -33,7 +34,7 @@ async fn the_request_is_that_of_an_event_source() {
 }
 
 #[tokio::test]
-async fn it_comes_back_with_the_last_event_id_until_that_is_reset() {
+async fn it_reconnects_with_the_last_event_id_until_that_is_reset() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let sent = [
@@ -57,7 +58,7 @@ async fn it_comes_back_with_the_last_event_id_until_that_is_reset() {
 }
 
 #[tokio::test]
-async fn an_end_and_a_break_are_told_apart_and_both_come_back() {
+async fn an_end_and_a_lost_connection_are_distinguished_and_both_reconnect() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let (exchange, _) = tokio::join!(server.open(), next(&mut stream));
@@ -128,10 +129,21 @@ async fn the_content_type_is_looked_at_without_its_parameters() {
         "text/event-stream; charset=utf-8",
         "text/event-stream;charset=windows-1252",
         "Text/Event-Stream ; x",
+        "text/event-stream, text/event-stream",
+        "text/html, text/event-stream",
+        "text/event-stream,",
     ] {
         assert!(check_type(&[&format!("content-type: {good}")]).await.is_none(), "{good}");
     }
-    for bad in ["text/event-streams", "text/plain", "text/html; a=text/event-stream", "x"] {
+    let twice = ["content-type: text/event-stream", "content-type: text/event-stream"];
+    assert!(check_type(&twice).await.is_none());
+    for bad in [
+        "text/event-stream, text/html",
+        "text/event-streams",
+        "text/plain",
+        "text/html; a=text/event-stream",
+        "x",
+    ] {
         let reason = check_type(&[&format!("content-type: {bad}")]).await.unwrap();
         let CloseReason::Failed(ConnectError::ContentType { found: Some(found), body }) = reason
         else {
@@ -154,7 +166,7 @@ async fn a_passing_status_is_tried_again_after_the_time_it_asks_for() {
     assert!(lost.retry_in >= Duration::from_secs(1));
     assert_eq!(
         lost.to_string(),
-        "the server refused for now: the server answered 503 Service Unavailable: busy"
+        "the server refused the request temporarily: the server answered 503 Service Unavailable: busy"
     );
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
     exchange.send("data: a\n\n").await;
@@ -190,7 +202,7 @@ async fn a_refusals_body_is_bounded() {
 }
 
 #[tokio::test]
-async fn it_can_be_told_to_connect_anew_and_to_close() {
+async fn it_can_be_made_to_reconnect_and_to_close() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).reconnection_time(Duration::from_secs(3600)).open();
     let (mut first, _) = tokio::join!(server.open(), next(&mut stream));
@@ -267,7 +279,7 @@ async fn repeats_are_dropped_by_their_id_where_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_url_or_header_is_said_when_it_is_opened() {
+async fn an_invalid_url_or_header_is_reported_when_the_stream_is_opened() {
     for source in [
         EventSource::get("nowhere"),
         EventSource::get("ftp://a.test/"),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use load::{DATA_BYTES, Hub, Publisher, TOPICS, in_parallel, median, replay, topic};
 use rusqlite::Connection;
 use tidings_hub::{
-    DiskJournal, DiskOptions, Journal as _, Keep, Position, Retention, RetentionRule, Rights,
+    DiskJournal, DiskOptions, Journal as _, Keep, Position, Retention, RetentionRule, Rights, Room,
     Selectors, Update,
 };
 use tidings_sse::Event;
@@ -182,7 +182,9 @@ fn large(options: &Options) {
         let journal = open(&dir);
         for (share, id) in &ids {
             let micros = best_of(20, || {
-                let found = runtime.block_on(journal.find(id, &Rights::Public)).expect("it reads");
+                let found = runtime
+                    .block_on(journal.find(id, &Selectors::all(), &Rights::Public))
+                    .expect("it reads");
                 assert!(found.is_some());
             });
             println!("  a cursor at {share} % is found in {micros:.0} µs");
@@ -268,7 +270,7 @@ fn fill(dir: &Path, events: u64) -> Vec<(u64, String)> {
             let topic = if is_sparse { "sparse".to_owned() } else { topic(number % TOPICS) };
             Update::new(topic, Event::new(data.clone()))
         });
-        let appended = journal.append(updates.collect(), None);
+        let appended = journal.append(updates.collect(), None, Room::uncounted());
         let appended = runtime.block_on(appended).expect("it is appended");
         for share in [1, 50, 99] {
             let place = events * share / 100;

@@ -7,7 +7,7 @@
 //! curl -b session=editor http://127.0.0.1:3000/.well-known/mercure -d topic=urn:news -d data=Hello
 //! ```
 //!
-//! The first is answered `403 Forbidden` and `this request may not subscribe`. The second stays
+//! The first is answered `403 Forbidden` and `this request is not allowed to subscribe`. The second stays
 //! open and shows `data: Hello` as soon as the third has published it. The reader may not
 //! publish, and nobody about anything but `urn:news`.
 

@@ -1,7 +1,7 @@
 // Tokens for the page: what they grant, and who is subscribed.
 
 import { find, valueOf } from "./find.js";
-import { HUB_PATH } from "./publish.js";
+import { HUB_URL } from "./publish.js";
 import { sayStatus } from "./refusal.js";
 import { forgetTokens, headersTo, useToken } from "./token.js";
 
@@ -42,7 +42,7 @@ export function showAccess(section) {
  */
 function use(token) {
   const claims = claimsOf(token);
-  if (claims === null) return "That is no token (JWT), and isn't used.";
+  if (claims === null) return "That is not a token (JWT), so it is not used.";
   const { publish, subscribe } = grantsOf(claims);
   const nothing = publish.length + subscribe.length === 0;
   const uses = { publish: nothing || publish.length > 0, subscribe: nothing || subscribe.length > 0 };
@@ -101,7 +101,7 @@ function grantsOf(claims) {
 async function who(list, say) {
   list.replaceChildren();
   try {
-    const response = await fetch(`${HUB_PATH}/subscriptions`, {
+    const response = await fetch(`${HUB_URL}/subscriptions`, {
       headers: headersTo("subscribe"),
       signal: AbortSignal.timeout(ANSWER_MS_MAX),
     });

@@ -1,32 +1,32 @@
 // The page's forms as command lines for a POSIX shell.
 
-import { HUB_PATH } from "./publish.js";
+const HUB_PATH = ".well-known/mercure";
 
 /**
- * @param {string} origin the hub's
+ * @param {URL} base the hub's, which ends with a slash
  * @param {string} topic
  * @returns {string}
  */
-export function subscribeCommand(origin, topic) {
-  return ["curl -N --get", `--data-urlencode ${quote(`topic=${topic}`)}`, quote(origin + HUB_PATH)].join(" \\\n  ");
+export function subscribeCommand(base, topic) {
+  return ["curl -N --get", `--data-urlencode ${quote(`topic=${topic}`)}`, quote(base.href + HUB_PATH)].join(" \\\n  ");
 }
 
 /**
- * @param {string} origin
+ * @param {URL} base
  * @param {URLSearchParams} update
  * @returns {string}
  */
-export function publishCommand(origin, update) {
+export function publishCommand(base, update) {
   const fields = [...update].map(([name, value]) => `--data-urlencode ${quote(`${name}=${value}`)}`);
-  return ["curl", ...fields, quote(origin + HUB_PATH)].join(" \\\n  ");
+  return ["curl", ...fields, quote(base.href + HUB_PATH)].join(" \\\n  ");
 }
 
 /**
- * @param {string} origin
+ * @param {URL} base
  * @returns {string}
  */
-export function clockCommand(origin) {
-  return `curl -N ${quote(`${origin}/sse`)}`;
+export function clockCommand(base) {
+  return `curl -N ${quote(`${base.href}sse`)}`;
 }
 
 /**

@@ -22,3 +22,11 @@ export function valueOf(form, name) {
   const value = new FormData(form).get(name);
   return typeof value === "string" ? value : "";
 }
+
+/**
+ * Lets the buttons be pressed. The HTML has them disabled: a press before the scripts listen would
+ * be lost, or would send a form, with its token, as the query of a page.
+ */
+export function enableButtons() {
+  for (const button of document.querySelectorAll("button")) button.disabled = false;
+}

@@ -2,8 +2,8 @@
 
 import EventSourceWrapper from "../browser/index.js";
 import { sharing } from "../browser/share.js";
-import { find } from "./find.js";
-import { HUB_PATH, publish } from "./publish.js";
+import { enableButtons, find } from "./find.js";
+import { HUB_URL, publish } from "./publish.js";
 
 const COUNT = 8;
 const LOOK_MS = 500;
@@ -37,7 +37,7 @@ function open(shared) {
   isShared = shared;
   received = 0;
   sources = topics.map((topic, n) => {
-    const source = new EventSourceWrapper(HUB_PATH, { topics: [topic], shared });
+    const source = new EventSourceWrapper(HUB_URL, { topics: [topic], shared });
     source.on("open", show);
     source.on("error", show);
     source.onMessage(({ data }) => {
@@ -71,7 +71,7 @@ async function ask() {
   const waited = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
   const timer = setInterval(() => (place.textContent = `hangs for ${waited()}, without an error`), LOOK_MS);
   try {
-    await fetch("/tidings/page/icon.svg", { cache: "no-store", signal });
+    await fetch(new URL("icon.svg", import.meta.url), { cache: "no-store", signal });
     place.textContent = `answered after ${waited()}`;
   } catch {
     if (!signal.aborted) place.textContent = "failed";
@@ -116,3 +116,4 @@ find(meanwhile, "[data-act=publish]").addEventListener("click", async () => {
   const answer = await publish(update);
   result.textContent = answer.ok ? `Published as ${answer.id}` : `Not published. ${answer.words}`;
 });
+enableButtons();

@@ -13,18 +13,18 @@ export const NOTICE_TYPE = "tidings";
 /** @type {Record<string, (fields: Record<string, unknown>) => string>} */
 const WORDS = {
   gap: ({ asked, oldest, missed }) =>
-    `Events are missing. The hub no longer has all that came after ${text(asked, "what this page got last")}` +
-    `${oldest === undefined ? "" : `, and goes on from ${text(oldest)}`}. ` +
-    (typeof missed === "number" ? `${count(missed, "event")} lost.` : "How many, it doesn't know."),
+    `Events were lost. The hub no longer has everything after ${text(asked, "the last event of this page")}` +
+    `${oldest === undefined ? "" : `; the stream continues from ${text(oldest)}`}. ` +
+    (typeof missed === "number" ? `${count(missed, "event")} lost.` : "Their number is unknown."),
   reset: ({ asked }) =>
-    `The hub doesn't know the id ${text(asked, "asked for")}: its journal began anew. ` +
-    "Events may be missing; what follows is new.",
-  expiring: ({ in_ms }) => `The token of this stream ends in ${span(in_ms)}.`,
+    `The hub doesn't know the id ${text(asked, "asked for")}: its journal was reset. ` +
+    "Events may have been lost; what follows is new.",
+  expiring: ({ in_ms }) => `The token of this stream expires in ${span(in_ms)}.`,
   revoked: () => "The token of this stream was revoked.",
-  anonymous: () => "No token came with this stream, so it carries public events only.",
-  draining: ({ retry_ms }) => `The hub is going. Come back in ${span(retry_ms)}; the page does so by itself.`,
+  anonymous: () => "This stream has no token, so it has public events only.",
+  draining: ({ retry_ms }) => `The hub is draining. The page reconnects in ${span(retry_ms)}.`,
   live: () => "Live. What follows is new.",
-  cursor: () => "Nothing new for this stream, but the id has moved on: a reconnect starts from here.",
+  cursor: () => "Nothing new for this stream. A reconnect resumes from here.",
   resumed: ({ asked, replayed }) =>
     `Resumed after ${text(asked, "the id asked for")}. ` +
     (typeof replayed === "number" ? `${count(replayed, "event")} to catch up on.` : "Events to catch up on may follow."),

@@ -3,17 +3,17 @@
 import { showAccess } from "./access.js";
 import { clockCommand, publishCommand, subscribeCommand } from "./commands.js";
 import { clockTime } from "./event-list.js";
-import { find, valueOf } from "./find.js";
+import { enableButtons, find, valueOf } from "./find.js";
 import { Panel } from "./panel.js";
-import { HUB_PATH, publish, updateOf } from "./publish.js";
+import { BASE, HUB_URL, publish, updateOf } from "./publish.js";
 
 const topicForm = /** @type {HTMLFormElement} */ (find(document, "#topic form"));
 const publishForm = /** @type {HTMLFormElement} */ (find(document, "#publish form"));
 
-const clock = new Panel(find(document, "#clock"), () => ({ url: new URL("/sse", location.href) }));
+const clock = new Panel(find(document, "#clock"), () => ({ url: new URL("sse", BASE) }));
 
 const topic = new Panel(find(document, "#topic"), (stream) => {
-  const url = new URL(HUB_PATH, location.href);
+  const url = new URL(HUB_URL);
   url.searchParams.set("topic", valueOf(topicForm, "topic"));
   // `topics` is not asked for: an `EventSource` can't read the lines it adds.
   url.searchParams.set("tidings", "notices");
@@ -30,10 +30,9 @@ function listen() {
 }
 
 function showCommands() {
-  const { origin } = location;
-  find(document, "#command-clock").textContent = clockCommand(origin);
-  find(document, "#command-subscribe").textContent = subscribeCommand(origin, valueOf(topicForm, "topic"));
-  find(document, "#command-publish").textContent = publishCommand(origin, updateOf(new FormData(publishForm)));
+  find(document, "#command-clock").textContent = clockCommand(BASE);
+  find(document, "#command-subscribe").textContent = subscribeCommand(BASE, valueOf(topicForm, "topic"));
+  find(document, "#command-publish").textContent = publishCommand(BASE, updateOf(new FormData(publishForm)));
 }
 
 let publishing = false;
@@ -71,7 +70,8 @@ async function copy(command) {
 topicForm.addEventListener("input", () => (listen(), showCommands()));
 publishForm.addEventListener("input", () => (listen(), showCommands()));
 
-find(document, "#origin").textContent = location.origin;
+find(document, "#origin").textContent = BASE.href.replace(/\/$/, "");
 listen();
 showCommands();
 showAccess(find(document, "#access"));
+enableButtons();

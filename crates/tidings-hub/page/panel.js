@@ -67,7 +67,7 @@ export class Panel {
     }
     const step = () => {
       const seconds = Math.ceil((retryAt - performance.now()) / 1_000);
-      const text = seconds > 0 ? `Trying again in ${seconds} s.` : "Trying again now.";
+      const text = seconds > 0 ? `Reconnecting in ${seconds} s.` : "Reconnecting now.";
       if (place.textContent !== text) place.textContent = text;
       if (seconds <= 0) clearInterval(this.#countdown);
     };

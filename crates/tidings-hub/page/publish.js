@@ -3,8 +3,10 @@
 import { sayStatus } from "./refusal.js";
 import { headersTo } from "./token.js";
 
-/** Where the hub takes updates and gives streams. */
-export const HUB_PATH = "/.well-known/mercure";
+/** Where the hub is. Behind a proxy or in another service it may be under a path. */
+export const BASE = new URL("../../", import.meta.url);
+/** Where it takes updates and gives streams. */
+export const HUB_URL = new URL(".well-known/mercure", BASE);
 
 const ANSWER_MS_MAX = 10_000;
 
@@ -37,7 +39,7 @@ export function updateOf(form) {
  */
 export async function publish(update) {
   try {
-    const response = await fetch(HUB_PATH, {
+    const response = await fetch(HUB_URL, {
       method: "POST",
       headers: headersTo("publish"),
       body: update,

@@ -2,7 +2,7 @@
 
 import EventSourceWrapper from "../browser/index.js";
 import { NOTICE_TYPE, readNotice } from "./notices.js";
-import { HUB_PATH } from "./publish.js";
+import { HUB_URL } from "./publish.js";
 import { hasToken, headersTo } from "./token.js";
 
 export const CONNECTING = 0;
@@ -75,11 +75,11 @@ export class Stream {
   open(url, lastEventId = "") {
     const same = this.#url?.href === url.href;
     if (same && this.readyState === OPEN) {
-      this.#say(OPEN, "Open already: it stays the one connection.");
+      this.#say(OPEN, "Already open; the page keeps its one connection.");
       return;
     }
     if (same && this.readyState === CONNECTING) {
-      if (this.#retryAt !== null) this.#connect("Trying again now.");
+      if (this.#retryAt !== null) this.#connect("Reconnecting now.");
       return;
     }
     this.#url = url;
@@ -121,7 +121,7 @@ export class Stream {
     this.#browserRetryMs = BROWSER_RETRY_MS;
     const options = { lastEventId: this.lastEventId, reconnect: RECONNECT };
     // The browser's own `EventSource` can send no token.
-    const isHubs = this.#url.origin === location.origin && this.#url.pathname === HUB_PATH;
+    const isHubs = this.#url.origin === HUB_URL.origin && this.#url.pathname === HUB_URL.pathname;
     const headers = isHubs && hasToken("subscribe") ? { headers: async () => headersTo("subscribe") } : {};
     const source = new EventSourceWrapper(this.#url, { ...options, ...headers });
     this.#source = source;
@@ -192,8 +192,8 @@ export class Stream {
 
 /** @param {import("../../../browser/wrapper.js").ErrorEvent} event */
 function wordsOf({ kind, status, body, message }) {
-  if (kind === "not-a-stream") return `The answer is no event stream but ${message.split(", ").slice(1).join(", ")}.`;
-  if (status === 204) return "The hub says that there is nothing to come (204).";
+  if (kind === "not-a-stream") return `The response is not an event stream but ${message.split(", ").slice(1).join(", ")}.`;
+  if (status === 204) return "The hub has nothing more to send (204).";
   if (status > 0) {
     const said = body.trim().slice(0, BODY_CHARACTERS_SHOWN);
     return `The hub answered ${status}${said && `: ${said}${/[.!?…]$/.test(said) ? "" : "."}`}${said ? "" : "."}`;

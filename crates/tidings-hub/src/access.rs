@@ -3,36 +3,49 @@
 //! Whoever comes gets [`Grants`]: those of a token, or those that everybody has. What decides is
 //! the [`gate::Gate`]; what is asked for and what is granted meet in [`Rights`].
 
-pub(crate) mod claims;
+mod authorize;
 pub(crate) mod gate;
-mod key;
-mod key_set;
+#[cfg(not(feature = "tokens"))]
+mod no_tokens;
+mod origin;
+pub(crate) mod payloads;
 mod revoked;
-mod token;
-mod tool;
+mod token_error;
+mod token_id;
+#[cfg(feature = "tokens")]
+mod tokens;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value};
-use url::Url;
-
-pub(crate) use claims::DETAIL_TYPE;
-pub use key::{Algorithm, InvalidKey, Key, SigningKey};
-pub use key_set::{InvalidKeySetUrl, KeySetUrl};
-pub(crate) use revoked::Revoked;
-pub use token::TokenError;
-pub use tool::{TokenReport, TokenUse, inspect_token, sign_token, token_time};
-
-mod authorize;
+use serde_json::Value;
+use url::{Host, Url};
 
 pub(crate) use authorize::Authorizer;
 pub use authorize::{Authorize, Authorizing, Permissions};
+pub use origin::{CorsOrigins, InvalidOrigin, Origin};
+pub(crate) use origin::{host_of, is_address, is_local};
+pub(crate) use revoked::Revoked;
+pub use token_error::TokenError;
+pub use token_id::RevokedToken;
+pub(crate) use token_id::TokenId;
+#[cfg(feature = "tokens")]
+pub use tokens::{
+    Algorithm, InvalidKey, Issuer, IssuerKeys, Key, SigningKey, TokenGrant, TokenReport, TokenUse,
+    Tokens, inspect_token, sign_token, token_time,
+};
+#[cfg(feature = "jwks")]
+pub use tokens::{InvalidKeySetUrl, KeySetUrl};
 
-use crate::http::is_local_origin;
+use crate::budget::Permit;
 use crate::selector::Selectors;
+#[cfg(feature = "tokens")]
+use crate::selector::{Account, InvalidSelectors};
 use crate::update::{Topic, Update};
+
+/// The type of a detail that is Mercure's (1.0, RFC 9396).
+pub(crate) const DETAIL_TYPE: &str = "https://mercure.rocks/authorization-detail";
 
 /// What a subscriber may read beside what everybody may.
 ///
@@ -48,10 +61,6 @@ pub enum Rights {
 }
 
 impl Rights {
-    fn of(granted: Option<Selectors>) -> Self {
-        granted.map_or(Self::Public, Self::Granted)
-    }
-
     /// Whether this subscriber may read `update`, whatever it has asked for.
     pub fn may_read(&self, update: &Update) -> bool {
         if !update.is_private() {
@@ -62,6 +71,23 @@ impl Rights {
         match self {
             Self::Public => false,
             Self::Granted(granted) => granted.match_any(update.topics()),
+        }
+    }
+
+    /// Takes what they need from the budget, as [`Selectors::charge_to`].
+    #[cfg(feature = "tokens")]
+    fn charge_to(&mut self, account: &Account) -> Result<(), InvalidSelectors> {
+        match self {
+            Self::Public => Ok(()),
+            Self::Granted(granted) => granted.charge_to(account),
+        }
+    }
+
+    /// How many tests it takes to hold a topic against them.
+    pub(crate) fn tests(&self) -> usize {
+        match self {
+            Self::Public => 0,
+            Self::Granted(granted) => granted.tests(),
         }
     }
 
@@ -86,7 +112,10 @@ pub(crate) struct Grants {
     /// Topics that may be published to.
     pub(crate) publish: Option<Selectors>,
     pub(crate) subscribe: Rights,
-    pub(crate) payloads: claims::Payloads,
+    pub(crate) payloads: payloads::Payloads,
+    /// What large payloads take of the hub's budget.
+    #[expect(dead_code, reason = "it is held for its drop")]
+    pub(crate) charge: Option<Arc<Permit>>,
     /// When all of it ends.
     pub(crate) expires: Option<SystemTime>,
     /// The token that grants it; `None` for what everybody may.
@@ -111,44 +140,26 @@ impl Grants {
             .is_some_and(|granted| topics.iter().all(|topic| granted.matches(topic)))
     }
 
+    /// What they take in memory, also what is shared with others.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        const AROUND: usize = 512;
+        let subscribe = match &self.subscribe {
+            Rights::Public => None,
+            Rights::Granted(granted) => Some(granted),
+        };
+        let lists = self.publish.iter().chain(subscribe).map(Selectors::memory_bytes);
+        AROUND + lists.sum::<usize>() + self.payloads.bytes()
+    }
+
     /// What those who watch subscriptions are told of this one.
-    pub(crate) fn payload(&self, selector: &str) -> Option<&Value> {
+    pub(crate) fn payload(&self, selector: &str) -> Option<&Arc<Value>> {
         self.payloads.of(selector)
     }
 
     /// For how long it has been over.
     fn expired(&self, now: SystemTime) -> Option<Duration> {
         self.expires.and_then(|end| now.duration_since(end).ok())
-    }
-}
-
-/// What a token is revoked by: its own id (`jti`), or its hash where it has none.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TokenId(Arc<str>);
-
-impl TokenId {
-    fn of(claims: &Map<String, Value>, hash: &[u8]) -> Self {
-        match claims.get("jti").and_then(Value::as_str) {
-            Some(id) => Self::named(id),
-            None => {
-                let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-                Self(format!("sha256:{hex}").into())
-            }
-        }
-    }
-
-    /// The token with this `jti`.
-    pub(crate) fn named(id: &str) -> Self {
-        Self(format!("jti:{id}").into())
-    }
-
-    /// The token that a journal has kept under this name.
-    pub(crate) fn kept(name: &str) -> Self {
-        Self(name.into())
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -171,9 +182,9 @@ impl Role {
 /// A dialect of the Mercure protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// 0.x: the one that is deployed.
+    /// 0.x: up to draft-07, which most hubs in use speak.
     Deployed,
-    /// 1.0: the coming one.
+    /// 1.0: draft-08, released in September 2026.
     Coming,
 }
 
@@ -215,55 +226,6 @@ impl fmt::Display for Dialects {
     }
 }
 
-/// Which tokens a hub takes. By default none.
-#[derive(Clone, Debug, Default)]
-pub struct Tokens {
-    /// Verifies the tokens of publishers.
-    pub publisher_key: Option<Key>,
-    /// Verifies the tokens of subscribers.
-    pub subscriber_key: Option<Key>,
-    /// Whose tokens are taken that name an issuer; those of Mercure 1.0 have to.
-    pub issuers: Vec<Issuer>,
-    /// The hub's own names, of which tokens of Mercure 1.0 have to be for one.
-    pub audience: Vec<String>,
-    /// The cookie that carries tokens of Mercure 0.x; without one it is `mercureAuthorization`.
-    pub cookie: Option<String>,
-    /// Whether a token may stand in the query (`authorization`, Mercure 0.x), where logs and
-    /// histories keep it.
-    pub in_query: bool,
-}
-
-impl Tokens {
-    /// Whether there is any key, so that some token could be good.
-    pub fn has_keys(&self) -> bool {
-        let own = |issuer: &Issuer| !matches!(issuer.keys, IssuerKeys::Shared);
-        self.publisher_key.is_some()
-            || self.subscriber_key.is_some()
-            || self.issuers.iter().any(own)
-    }
-}
-
-/// Somebody who issues tokens.
-#[derive(Clone, Debug)]
-pub struct Issuer {
-    /// What its tokens have in `iss`.
-    pub name: String,
-    /// What its tokens are verified with.
-    pub keys: IssuerKeys,
-}
-
-/// The keys of an issuer.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum IssuerKeys {
-    /// The hub's keys for publishers and subscribers.
-    Shared,
-    /// Its own.
-    These(Vec<Key>),
-    /// Those that it publishes.
-    Url(KeySetUrl),
-}
-
 /// Who may use the hub over HTTP. By default nobody: what is open is opened by name.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -272,17 +234,21 @@ pub struct Access {
     /// Whoever reaches the hub may subscribe, and gets public updates.
     pub anonymous_subscribe: bool,
     /// Which tokens are taken.
+    #[cfg(feature = "tokens")]
     pub tokens: Tokens,
     /// Which dialects of Mercure are spoken. By default both.
     pub dialects: Dialects,
     /// Where the hub is to be reached from outside, with the protocol's path. Relative URL
     /// patterns and topics are resolved against it.
     pub hub_url: Option<Url>,
-    /// Websites whose pages may publish, as origins (`https://app.test`), beside the hub's own.
-    pub publish_origins: Vec<String>,
-    /// Websites whose pages may read, as origins; `*` for all of them, then without
-    /// credentials.
-    pub cors_origins: Vec<String>,
+    /// The names under which requests reach the hub. If there are any, a request for another name
+    /// is refused: a website can make a name of its own point to the hub (DNS rebinding).
+    /// Addresses and the names of this machine's loopback need not be listed.
+    pub allowed_hosts: Vec<Host>,
+    /// Websites and applications whose pages may publish, beside the hub's own.
+    pub publish_origins: Vec<Origin>,
+    /// Websites and applications whose pages may read.
+    pub cors_origins: CorsOrigins,
     /// Only requests to this machine's loopback are answered, and its other pages may read
     /// and publish: a hub for development.
     pub local_only: bool,
@@ -291,7 +257,7 @@ pub struct Access {
 impl Access {
     /// Whether the hub says of itself whose tokens it takes: those of Mercure 1.0.
     pub(crate) fn has_metadata(&self) -> bool {
-        self.dialects.has(Dialect::Coming) && !self.tokens.audience.is_empty()
+        self.dialects.has(Dialect::Coming) && !self.audience().is_empty()
     }
 
     /// Open to all on this machine, and to nobody else.
@@ -308,11 +274,16 @@ impl Access {
         self.allows(&self.publish_origins, origin)
     }
 
+    /// Whether pages of this origin may read with their visitors' credentials.
     pub(crate) fn may_read_from(&self, origin: &str) -> bool {
-        self.allows(&self.cors_origins, origin)
+        match &self.cors_origins {
+            CorsOrigins::These(listed) => self.allows(listed, origin),
+            CorsOrigins::All => self.allows(&[], origin),
+        }
     }
 
-    fn allows(&self, listed: &[String], origin: &str) -> bool {
-        listed.iter().any(|one| one == origin) || (self.local_only && is_local_origin(origin))
+    fn allows(&self, listed: &[Origin], origin: &str) -> bool {
+        listed.iter().any(|one| one.is(origin))
+            || (self.local_only && origin::is_local_origin(origin))
     }
 }

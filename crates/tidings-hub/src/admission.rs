@@ -1,9 +1,10 @@
-//! Who is let in, and how often: streams and publishes by address, and in all.
+//! Admission: how many streams and publishes are accepted, by address and in all.
 //!
-//! Whoever is turned away loses nothing: a stream is told when to come back, a publish that
-//! nothing was published.
+//! A refused client loses nothing: a stream is told when to reconnect, and a publish that nothing
+//! was published.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::limits::{ADDRESSES_MAX, Limits};
+use crate::limits::{ADDRESSES_MAX, Limits, Network};
 
 /// What decides. Times are passed in.
 #[derive(Debug)]
@@ -34,17 +35,59 @@ struct Visitor {
     publishing: Bucket,
 }
 
-/// Who counts as one: an IPv4 address, or the 64 bits of an IPv6 address that a provider gives
-/// to one customer. The latter are no others than the former: none begins with 32 zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Address(u64);
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// A machine.
+    Ip(IpAddr),
+    /// A process on this machine, over a Unix socket.
+    Unix,
+}
 
-impl From<IpAddr> for Address {
+impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(v4) => u32::from(v4).into(),
-            IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
+        Self::Ip(address.to_canonical())
+    }
+}
+
+impl Client {
+    /// Whether it belongs to one of these networks.
+    pub(crate) fn is_one_of(self, networks: &[Network]) -> bool {
+        networks.iter().any(|network| match self {
+            Self::Ip(address) => network.contains(address),
+            Self::Unix => network.is_unix(),
         })
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// What counts as one client: an IPv4 address, or the 64 bits of an IPv6 address that a provider
+/// gives to one customer. The two never coincide: no such prefix begins with 32 zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Address(u64);
+
+impl Address {
+    /// All clients of Unix sockets are one. No client's IPv6 address begins with 64 ones.
+    const UNIX: Self = Self(u64::MAX);
+}
+
+impl From<Client> for Address {
+    fn from(client: Client) -> Self {
+        match client {
+            Client::Ip(address) => Self(match address.to_canonical() {
+                IpAddr::V4(v4) => u32::from(v4).into(),
+                IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
+            }),
+            Client::Unix => Self::UNIX,
+        }
     }
 }
 
@@ -74,15 +117,19 @@ impl Bucket {
     }
 }
 
-/// Why somebody is turned away.
+/// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TurnedAway {
     /// The hub has as many streams as it may.
     Streams,
     /// The address has as many streams as it may.
     Address,
-    /// Too many came within a second.
+    /// Too many within a second.
     Rate,
+    /// There is no room for what it selects.
+    Selectors,
+    /// Too many comings and goings wait to be told.
+    Presence,
 }
 
 /// The right to be one of the hub's streams. Given back when dropped.
@@ -117,15 +164,15 @@ impl Admission {
         self.streams.load(Ordering::Acquire)
     }
 
-    /// Whether this address may open one more stream now. It counts as one that tried.
-    pub(crate) fn may_open(&self, address: Option<IpAddr>, now: Instant) -> Result<(), TurnedAway> {
+    /// Whether this client may open one more stream now. It counts as one that tried.
+    pub(crate) fn may_open(&self, client: Option<Client>, now: Instant) -> Result<(), TurnedAway> {
         let limits = self.limits();
         if !limits.counts_addresses() && limits.streams_per_second == u32::MAX {
             return Ok(());
         }
         let mut visitors = self.visitors.lock();
-        if let Some(address) = address
-            && let Some(visitor) = visitors.by_address.get(&address.into())
+        if let Some(client) = client
+            && let Some(visitor) = visitors.by_address.get(&client.into())
             && visitor.streams >= limits.streams_per_address
         {
             return Err(TurnedAway::Address);
@@ -149,18 +196,18 @@ impl Admission {
         Ok(StreamPermit { admission: Arc::clone(self), number, address: None })
     }
 
-    /// Whether this address may publish now.
-    pub(crate) fn may_publish(&self, address: Option<IpAddr>, now: Instant) -> bool {
+    /// Whether this client may publish now.
+    pub(crate) fn may_publish(&self, client: Option<Client>, now: Instant) -> bool {
         let per_second = self.limits().publishes_per_second;
-        let Some(address) = address.filter(|_| per_second < u32::MAX) else { return true };
+        let Some(client) = client.filter(|_| per_second < u32::MAX) else { return true };
         let mut visitors = self.visitors.lock();
-        let visitor = visitors.visitor(address.into(), now);
+        let visitor = visitors.visitor(client.into(), now);
         visitor.is_none_or(|visitor| visitor.publishing.take(per_second, now))
     }
 }
 
 impl Visitors {
-    /// `None` if there are too many who are known already: whoever comes then is not counted.
+    /// `None` if too many addresses are known already: further ones are not counted.
     fn visitor(&mut self, address: Address, now: Instant) -> Option<&mut Visitor> {
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.by_address.retain(|_, one| one.streams > 0 || !one.publishing.is_full(now));
@@ -178,14 +225,26 @@ impl StreamPermit {
         self.number
     }
 
-    /// Counts the stream as one of this address, where there is a limit for it.
-    pub(crate) fn belongs_to(&mut self, address: Option<IpAddr>, now: Instant) {
-        let counts = self.address.is_none() && self.admission.limits().counts_addresses();
-        let Some(address) = address.map(Address::from).filter(|_| counts) else { return };
+    /// Counts the stream as one of this client, where there is a limit for it.
+    ///
+    /// # Errors
+    /// If others of the client began since it was asked whether this one may.
+    pub(crate) fn belongs_to(
+        &mut self,
+        client: Option<Client>,
+        now: Instant,
+    ) -> Result<(), TurnedAway> {
+        let limits = self.admission.limits();
+        let counts = self.address.is_none() && limits.counts_addresses();
+        let Some(address) = client.map(Address::from).filter(|_| counts) else { return Ok(()) };
         if let Some(visitor) = self.admission.visitors.lock().visitor(address, now) {
+            if visitor.streams >= limits.streams_per_address {
+                return Err(TurnedAway::Address);
+            }
             visitor.streams += 1;
             self.address = Some(address);
         }
+        Ok(())
     }
 }
 
@@ -207,10 +266,10 @@ impl Drop for StreamPermit {
 mod tests {
     use super::*;
 
-    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    const HERE: Option<Client> = Some(Client::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
 
-    fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn address(text: &str) -> Option<Client> {
+        Some(Client::Ip(text.parse().unwrap()))
     }
 
     #[test]
@@ -221,7 +280,7 @@ mod tests {
         let open = |address| {
             admission.may_open(address, now)?;
             let mut permit = admission.stream()?;
-            permit.belongs_to(address, now);
+            permit.belongs_to(address, now)?;
             Ok::<_, TurnedAway>(permit)
         };
         let first = open(HERE).unwrap();
@@ -239,12 +298,22 @@ mod tests {
         let admission = Admission::new(Limits { streams_per_address: 1, ..Limits::default() });
         let now = Instant::now();
         let mut permit = admission.stream().unwrap();
-        permit.belongs_to(address("2001:db8::1"), now);
+        permit.belongs_to(address("2001:db8::1"), now).unwrap();
         let same = admission.may_open(address("2001:db8::ffff:1"), now);
         assert_eq!(same, Err(TurnedAway::Address));
         assert_eq!(admission.may_open(address("2001:db8:0:1::1"), now), Ok(()));
         drop(permit);
         assert!(admission.visitors.lock().by_address.is_empty());
+    }
+
+    #[test]
+    fn all_that_come_over_unix_sockets_are_one() {
+        let admission = Admission::new(Limits { streams_per_address: 1, ..Limits::default() });
+        let now = Instant::now();
+        let mut permit = admission.stream().unwrap();
+        permit.belongs_to(Some(Client::Unix), now).unwrap();
+        assert_eq!(admission.may_open(Some(Client::Unix), now), Err(TurnedAway::Address));
+        assert_eq!(admission.may_open(HERE, now), Ok(()));
     }
 
     #[test]
@@ -273,7 +342,7 @@ mod tests {
     fn more_addresses_than_can_be_known_are_let_in_uncounted() {
         let admission = Admission::new(Limits { publishes_per_second: 1, ..Limits::default() });
         let now = Instant::now();
-        let nth = |n: usize| Some(IpAddr::V4((n as u32).into()));
+        let nth = |n: usize| Some(Client::Ip(IpAddr::V4((n as u32).into())));
         assert!((1..=ADDRESSES_MAX).all(|n| admission.may_publish(nth(n), now)));
         let another = nth(ADDRESSES_MAX + 1);
         assert!(admission.may_publish(another, now) && admission.may_publish(another, now));

@@ -9,15 +9,16 @@ use crate::access::Rights;
 use crate::journal::Position;
 use crate::limits::FEED_RANGES;
 use crate::selector::Selectors;
-use crate::shard::SubscriberKey;
 use crate::window::{Offset, Span};
 
 slotmap::new_key_type! {
     /// A feed of one shard.
     pub(crate) struct FeedKey;
+    /// A subscriber of one shard.
+    pub(crate) struct SubscriberKey;
 }
 
-/// What makes a feed: who asks for the same shares one.
+/// What makes a feed: streams with equal sources share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     /// Updates from the journal.
@@ -44,11 +45,11 @@ pub(crate) struct Feed {
     pub(crate) behind: usize,
     /// What was routed up to here is not in the feed: it did not exist then.
     pub(crate) begun: Position,
-    /// The newest update that came.
+    /// The newest update of the feed.
     pub(crate) newest: Position,
     /// In order; neighbours are merged.
     spans: SmallVec<[Span; 1]>,
-    /// The spans are all that came from here on.
+    /// The spans are complete from here on.
     complete_from: Offset,
     /// Set while the feed waits for the flusher to walk its subscribers.
     pub(crate) queued: Option<Queued>,
@@ -107,7 +108,7 @@ impl Feed {
         }
     }
 
-    /// What came from `offset` on; `None` if some of it is no longer known.
+    /// The spans from `offset` on; `None` if some of them are no longer known.
     pub(crate) fn since(&self, offset: Offset) -> Option<impl Iterator<Item = Span>> {
         if offset < self.complete_from {
             return None;
@@ -117,17 +118,17 @@ impl Feed {
         Some(self.spans[first..].iter().map(clip))
     }
 
-    /// Leaves out an update: what came up to `position` is no longer here, and the feed goes
-    /// on at the window's end.
+    /// Leaves out an update: the feed no longer has what was routed up to `position`, and continues
+    /// at the window's end.
     pub(crate) fn skip(&mut self, position: Position, window_end: Offset) {
         self.spans.clear();
         self.complete_from = window_end;
         self.begun = position;
     }
 
-    /// Forgets spans that nobody needs any more: those before `window_start`, and of those
-    /// before `offered`, which every live subscriber has had, all but the few newest that
-    /// serve the subscribers who are behind.
+    /// Forgets spans that are no longer needed: those before `window_start`, and of those before
+    /// `offered`, which every live subscriber has received, all but the few newest that serve
+    /// subscribers that are behind.
     pub(crate) fn settle(&mut self, window_start: Offset, offered: Offset) {
         let keep = if self.behind == 0 { 0 } else { FEED_RANGES };
         let until = |offset| self.spans.partition_point(|span| span.end <= offset);

@@ -1,19 +1,32 @@
-//! The only place that knows HTTP: requests to calls of the hub, and its answers to
-//! responses.
+//! HTTP: turns requests into calls of the hub, and its answers into responses.
 
+mod accept;
+mod ambiguous;
+#[cfg_attr(not(feature = "tls"), allow(dead_code))]
+mod arriving;
 mod asset;
 mod bad_head;
+mod body;
 #[cfg(feature = "tls")]
 mod body_lane;
 mod browser;
 mod clock;
 mod connection;
+mod content;
 mod credentials;
 mod door;
+mod exchange;
+mod forwarded;
 mod gate;
 #[cfg(feature = "tls")]
 mod handshake;
+mod head_room;
+#[cfg(feature = "tls")]
+mod header_blocks;
 mod health;
+mod linger;
+mod listener;
+mod listing;
 #[cfg(feature = "tls")]
 mod movable;
 mod origin;
@@ -26,6 +39,11 @@ mod subscribe;
 mod subscriptions;
 #[cfg(feature = "tls")]
 mod tls;
+mod tls_names;
+#[cfg(feature = "tls")]
+mod turns;
+mod unread;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,15 +55,14 @@ use axum::middleware;
 use axum::routing::{any, get};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-pub(crate) use clock::start as start_clock;
-pub(crate) use origin::is_local_origin;
+pub use listener::{Listener, is_ipv6_only, listen, listen_ipv6_only};
+pub use serve::serve;
 #[cfg(feature = "tls")]
 pub use serve::serve_tls;
-pub use serve::{listen, serve};
-pub(crate) use subscriptions::Named;
 #[cfg(feature = "tls")]
 pub use tls::{Reload, Tls, TlsError};
 
+use crate::access::CorsOrigins;
 use crate::hub::Hub;
 use crate::update::HUB_PATH;
 use refusal::Refusal;
@@ -75,7 +92,7 @@ impl FromRef<App> for Hub {
 /// All that the hub answers itself. A response that is to be a stream has no body yet: it
 /// carries its [`subscribe::Stream`], which the lane takes out.
 fn routes(hub: &Hub) -> Router {
-    let options = hub.options();
+    let extras = hub.extras();
     let app = App::of(hub);
     let subscriptions = || {
         get(subscriptions::list)
@@ -87,7 +104,7 @@ fn routes(hub: &Hub) -> Router {
         .route(&format!("{HUB_PATH}/subscriptions/{{*rest}}"), subscriptions())
         .route(&format!("{HUB_PATH}/tokens/{{*rest}}"), any(subscriptions::revoke_token))
         .route(credentials::METADATA_PATH, get(subscriptions::metadata));
-    if options.demo {
+    if extras.demo {
         others = others.route(
             "/sse",
             get(clock::clock)
@@ -95,16 +112,15 @@ fn routes(hub: &Hub) -> Router {
         );
     }
     others = others.layer(CorsLayer::clone(&app.cors)).merge(browser::routes());
-    if options.page {
+    if extras.page {
         others = others.merge(page::routes());
     }
-    if options.admin {
+    if extras.admin {
         others = others.merge(health::routes());
     }
     let others = others.layer(middleware::from_fn_with_state(app.clone(), origin::guard));
-    // axum puts the methods into the answer to OPTIONS.
-    let mercure = get(door::mercure).post(door::mercure).fallback(door::mercure);
-    others.route(HUB_PATH, mercure).with_state(app)
+    // Not by method: axum knows no QUERY, and would leave it out of an Allow on each such answer.
+    others.route(HUB_PATH, any(door::mercure)).with_state(app)
 }
 
 /// What operators ask: health, readiness, metrics.
@@ -113,10 +129,10 @@ pub fn admin_router(hub: &Hub) -> Router {
 }
 
 fn cors(hub: &Hub) -> CorsLayer {
-    let any = hub.access().cors_origins.iter().any(|origin| origin == "*");
+    let any = hub.access().cors_origins == CorsOrigins::All;
     let hub = hub.clone();
     let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::HEAD, Method::QUERY, Method::POST, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
@@ -131,6 +147,9 @@ fn cors(hub: &Hub) -> CorsLayer {
             header::LINK,
             header::ETAG,
             header::WWW_AUTHENTICATE,
+            header::RETRY_AFTER,
+            subscribe::ACCEPT_QUERY,
+            HeaderName::from_static("incremental"),
             HeaderName::from_static("idempotent-replayed"),
         ])
         .max_age(Duration::from_secs(600));
@@ -145,6 +164,15 @@ fn cors(hub: &Hub) -> CorsLayer {
 }
 
 impl Hub {
+    /// Lets `router` answer under the hub's own names only, as the hub's own paths do
+    /// ([`Access::allowed_hosts`], and this machine's names in development). This is for the
+    /// fallback of [`serve`](crate::serve), which otherwise answers under every name.
+    ///
+    /// [`Access::allowed_hosts`]: crate::Access::allowed_hosts
+    pub fn guard_names(&self, router: Router) -> Router {
+        router.layer(middleware::from_fn_with_state(self.clone(), origin::guard_names))
+    }
+
     /// The hub as a router for an axum service of your own: the Mercure path, and
     /// what else the hub was built with. Streams go out as bodies of responses.
     pub fn router(&self) -> Router {

@@ -4,16 +4,21 @@
 //! update only when that update is as safe as its publisher was promised, so nobody ever
 //! receives what a crash could still take back.
 
+#[cfg(feature = "disk")]
 mod disk;
 mod dropped;
 mod followers;
 mod id;
+mod ids;
 mod keys;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
 mod once;
+#[cfg(any(feature = "disk", feature = "nats"))]
 mod recent;
+mod room;
+mod same_id;
 
 use std::fmt;
 use std::pin::Pin;
@@ -24,17 +29,19 @@ use std::time::{Duration, SystemTime};
 use tidings_sse::EventId;
 use tokio::sync::Notify;
 
-pub use disk::{DiskJournal, DiskOptions, JournalFile, OpenError, Promise, Summary};
+#[cfg(feature = "disk")]
+pub use disk::{DiskJournal, DiskOptions, Exported, JournalFile, OpenError, Promise, Summary};
 pub use id::{Epoch, HubId};
 pub use memory::MemoryJournal;
 #[cfg(feature = "nats")]
 pub use nats::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 pub use once::{Appended, IdempotencyKey, InvalidIdempotencyKey};
+pub use room::Room;
 
-use crate::access::Rights;
-use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
+use crate::access::{RevokedToken, Rights};
+use crate::limits::{BATCH_BYTES, SCAN_STEPS, SCAN_UPDATES};
 use crate::selector::Selectors;
-use crate::update::Update;
+use crate::update::{Update, matching_steps};
 
 /// An update's place in the journal. The first update has position 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +50,10 @@ pub struct Position(u64);
 impl Position {
     /// The place before the first update.
     pub const START: Self = Self(0);
+
+    /// The last one that an id has room for: below 2^53, so that it survives in JSON and
+    /// JavaScript.
+    pub const MAX: Self = Self((1 << 53) - 1);
 
     /// The position with this number.
     pub const fn new(number: u64) -> Self {
@@ -57,7 +68,7 @@ impl Position {
     /// The place after this one.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The place before this one; the start has none before it.
@@ -127,10 +138,15 @@ impl Record {
         rights.may_read(&self.update) && selectors.match_any(self.update.topics())
     }
 
-    /// What the record is counted as where memory or disk is bounded by bytes: its texts, and
+    /// What the record is counted as where a journal's storage is bounded by bytes: its texts, and
     /// an allowance for what surrounds them.
     pub fn weight(&self) -> u64 {
         self.update.weight()
+    }
+
+    /// What the record takes in memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.update.memory_bytes()
     }
 }
 
@@ -139,7 +155,8 @@ impl Record {
 pub struct Retention {
     /// Updates at most.
     pub count: u64,
-    /// Bytes at most, each update counted with an allowance for what surrounds its texts.
+    /// Bytes at most, each update counted with what surrounds its texts: in memory what that takes,
+    /// with the journal's indexes, and elsewhere an allowance.
     pub bytes: u64,
     /// Time at most.
     pub age: Duration,
@@ -187,23 +204,29 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// no earlier than that. Dropping the future does not undo the append.
     ///
     /// Under a key that is remembered nothing is appended: the ids are those of the first time.
+    ///
+    /// The journal keeps `room` for as long as it has the updates only to append them, also where
+    /// the future is dropped.
     fn append(
         &self,
         updates: Vec<Update>,
         key: Option<IdempotencyKey>,
+        room: Room,
     ) -> Pending<'_, Result<Appended, AppendError>>;
 
     /// The place after which the updates of `time` and later stand, as far as they are there.
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>>;
 
-    /// The place of the update with this id; of several with a publisher's id, the earliest.
-    /// A publisher's id of an update that `rights` do not let read counts as unknown; the
-    /// hub's own ids are places, and known whatever stands there.
+    /// The update with this id. Of several with a publisher's id it is the earliest that
+    /// `selectors` select, or else, uncertain, the earliest. A publisher's id of an update that
+    /// `rights` do not let read counts as unknown; the hub's own ids are places, and known
+    /// whatever stands there.
     fn find<'a>(
         &'a self,
         id: &'a str,
+        selectors: &'a Selectors,
         rights: &'a Rights,
-    ) -> Pending<'a, Result<Option<Position>, ReadError>>;
+    ) -> Pending<'a, Result<Option<Found>, ReadError>>;
 
     /// Whether an update after `after` that such a subscriber would have got is gone.
     fn missed<'a>(
@@ -222,6 +245,18 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
         selectors: &'a Selectors,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Batch, ReadError>>;
+
+    /// What [`Journal::read`] gives, where memory has it all. Never waits. `None` where it has to be
+    /// fetched, or may have to be.
+    fn read_at_hand(
+        &self,
+        _after: Position,
+        _until: Position,
+        _selectors: &Selectors,
+        _rights: &Rights,
+    ) -> Option<Batch> {
+        None
+    }
 
     /// As [`Journal::read`], but only updates that are the newest about one of the topics that
     /// the subscriber selected, public and private ones apart. What a newer update replaces
@@ -244,6 +279,12 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
 
     /// Where the journal begins and ends now. Never waits.
     fn edges(&self) -> Edges;
+
+    /// How often it began anew since it was opened. A place that was found, or read, before
+    /// this grew may name another update since, even where the epoch is the same.
+    fn generation(&self) -> u64 {
+        0
+    }
 
     /// Keeps beside the updates that a token was revoked. The future ends when that is as safe
     /// as an update. A journal that does not outlive the process has nothing to do.
@@ -272,6 +313,16 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
         0
     }
 
+    /// How many messages were found in it that are no updates: where others can write into it too.
+    fn strangers(&self) -> u64 {
+        0
+    }
+
+    /// How many places of it were found damaged.
+    fn damaged(&self) -> u64 {
+        0
+    }
+
     /// The other hubs on the same journal, where it may have several.
     fn nodes(&self) -> Option<&dyn Nodes> {
         None
@@ -288,6 +339,17 @@ pub trait Nodes: fmt::Debug + Send + Sync {
     /// Has `node` answer the others from now on, and know which tokens they revoke.
     fn join(&self, node: Arc<dyn Node>);
 
+    /// Whether `node` has been told of every token that any hub revoked, but for a moment ago.
+    /// A hub that is cut off from the others has not, and accepts no tokens.
+    fn know_revocations(&self) -> bool {
+        true
+    }
+
+    /// Waits until it has.
+    fn until_known(&self) -> Pending<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Asks the others. The answers are those of all that are there.
     fn ask(&self, question: Vec<u8>) -> Pending<'_, Result<Vec<Vec<u8>>, ReadError>>;
 }
@@ -300,15 +362,9 @@ pub trait Node: Send + Sync {
     /// Another hub has revoked a token, or this one. It is barred at once; the future ends its
     /// streams.
     fn revoked(&self, token: RevokedToken) -> Pending<'static, ()>;
-}
 
-/// A token that is good no more, though it has not expired.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RevokedToken {
-    /// What it is known by: `jti:` and its own id, or `sha256:` and its hash.
-    pub name: String,
-    /// When it ends by itself, to the second, where that is known.
-    pub until: Option<SystemTime>,
+    /// The tokens that it bars and that have not expired, for a journal that has lost them.
+    fn barred(&self) -> Vec<RevokedToken>;
 }
 
 /// A reader of the tail, and how far it has come.
@@ -365,7 +421,7 @@ impl Follower {
         self.news.store(false, Ordering::Release);
     }
 
-    /// What the tail shows and was not taken, as records are counted.
+    /// What the tail shows and was not taken, as records take memory.
     pub fn waiting_bytes(&self) -> u64 {
         let taken = self.taken_bytes.load(Ordering::Acquire);
         self.shown_bytes.load(Ordering::Acquire).saturating_sub(taken)
@@ -373,7 +429,7 @@ impl Follower {
 
     /// Says that this record was taken, and all before it.
     pub fn take(&self, record: &Record) {
-        self.taken_bytes.fetch_add(record.weight(), Ordering::AcqRel);
+        self.taken_bytes.fetch_add(record.memory_bytes(), Ordering::AcqRel);
         self.pass(record.position);
     }
 
@@ -423,6 +479,8 @@ pub enum Tail {
     /// What came after the asked position is gone up to this one, before it was followed. Who
     /// wanted some of it is told so by a read.
     Gone(HubId),
+    /// No update for any subscriber lies between the asked position and this one.
+    Nothing(HubId),
     /// The journal began anew: it does not know the asked id, and now ends here. All that was
     /// known of it is void.
     Anew(HubId),
@@ -438,28 +496,56 @@ pub struct Batch {
     pub through: Position,
     /// What the subscriber would have got before the first record, but is gone.
     pub missed: Option<Missed>,
+    /// What is missed could not be read: it is told also to a subscriber that was told of newer
+    /// updates that are gone.
+    pub is_damaged: bool,
 }
 
 impl Batch {
     /// Those of `records`, which are all that come next, that are `wanted`: up to `until`, and
     /// as many as fit.
+    #[cfg(feature = "nats")]
     fn of<'a>(
         records: impl Iterator<Item = &'a Arc<Record>>,
         until: Position,
         wanted: impl Fn(&Record) -> bool,
     ) -> Self {
-        let mut batch = Self { records: Vec::new(), through: until, missed: None };
+        Self::tested(records, until, 1, wanted)
+    }
+
+    /// The same of those that such a subscriber is to get.
+    fn for_subscriber<'a>(
+        records: impl Iterator<Item = &'a Arc<Record>>,
+        until: Position,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Self {
+        let tests = selectors.tests() + rights.tests();
+        Self::tested(records, until, tests, |record| record.is_for(selectors, rights))
+    }
+
+    /// The same where `wanted` makes so many tests for each topic of a record. Their number is
+    /// bounded too: a subscriber chooses its patterns, and a publisher its topics.
+    fn tested<'a>(
+        records: impl Iterator<Item = &'a Arc<Record>>,
+        until: Position,
+        tests_per_topic: usize,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Self {
+        let mut batch = Self { through: until, ..Self::default() };
         let mut bytes = 0;
+        let mut steps = 0;
         for (scanned, record) in records.enumerate() {
             if record.position > until {
                 break;
             }
-            if scanned == SCAN_UPDATES || bytes >= BATCH_BYTES {
+            if scanned == SCAN_UPDATES || steps >= SCAN_STEPS || bytes >= BATCH_BYTES {
                 batch.through = record.position.previous();
                 break;
             }
+            steps += matching_steps(record.update.topics()) * tests_per_topic;
             if wanted(record) {
-                bytes += record.weight() as usize;
+                bytes += record.memory_bytes() as usize;
                 batch.records.push(Arc::clone(record));
             }
         }
@@ -478,6 +564,35 @@ pub struct Missed {
     /// The newest of what is gone. Where topics are kept differently, that may be newer than
     /// much that is still there.
     pub newest: Position,
+}
+
+#[cfg(feature = "disk")]
+impl Missed {
+    /// Both.
+    fn and(self, other: Self) -> Self {
+        let is_further = other.resume.position > self.resume.position;
+        Self {
+            oldest: self.oldest,
+            resume: if is_further { other.resume } else { self.resume },
+            newest: self.newest.max(other.newest),
+        }
+    }
+}
+
+/// An update that was found by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its place, and the hub's id of it.
+    pub place: HubId,
+    /// This subscriber may have seen it under this id. Otherwise it has a publisher's id and is not
+    /// selected: another update may have been meant, which is no longer kept.
+    pub is_certain: bool,
+}
+
+impl Found {
+    fn certain(place: HubId) -> Self {
+        Self { place, is_certain: true }
+    }
 }
 
 /// Where the updates since a time stand.
@@ -529,13 +644,13 @@ impl fmt::Display for AppendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(cause) => {
-                write!(f, "the journal cannot take updates now: {cause}")
+                write!(f, "the journal does not accept updates: {cause}")
             }
             Self::KeyReused => {
-                f.write_str("the idempotency key was used before, for something else")
+                f.write_str("the idempotency key was already used for another request")
             }
             Self::TooLarge { bytes, max, .. } => {
-                write!(f, "the update takes {bytes} bytes; the journal takes at most {max}")
+                write!(f, "the update needs {bytes} bytes in the journal; the limit is {max}")
             }
         }
     }
@@ -564,7 +679,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(_) => f.write_str("the journal cannot be read now"),
-            Self::Away(_) => f.write_str("the journal is out of reach"),
+            Self::Away(_) => f.write_str("the journal is unreachable"),
         }
     }
 }

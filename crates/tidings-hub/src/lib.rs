@@ -17,7 +17,7 @@
 //! let event = subscription.next().await.expect("the hub is there");
 //! assert_eq!((event.data(), event.id()), ("19.5", Some(&id)));
 //!
-//! // Who goes on after an id gets what came since.
+//! // A subscriber that resumes from an id receives everything published after it.
 //! hub.publish(Update::new("https://example.com/prices", Event::new("20.0"))).await?;
 //! let mut later = hub.subscribe(prices, Since::After(id)).await?;
 //! assert_eq!(later.next().await.expect("the hub is there").data(), "20.0");
@@ -45,7 +45,7 @@
 //! tokio::select! {
 //!     served = tidings_hub::serve(listener, hub.clone(), app) => served?,
 //!     _ = tokio::signal::ctrl_c() => {
-//!         // Each subscriber comes back at its own moment within three seconds.
+//!         // Each subscriber reconnects at its own moment within three seconds.
 //!         hub.drain(std::time::Duration::from_secs(3)).await;
 //!         hub.idle().await;
 //!     }
@@ -55,19 +55,39 @@
 //! # }
 //! ```
 //!
-//! What requests may do says [`Access`], or a callback of yours: [`HubBuilder::authorize`].
-//! What the hub answers is described in `docs/interfaces.md` of its repository.
+//! [`Access`], or your own callback ([`HubBuilder::authorize`]), decides what a request may do.
+//! The repository's `docs/interfaces.md` describes what the hub answers.
+//!
+//! # Features
+//!
+//! No feature is on by default. A hub without features has its journal in memory, asks your own
+//! login, and compiles neither SQLite nor TLS, a JWT library or an HTTP client.
+//!
+//! | feature | adds | compiles |
+//! |---|---|---|
+//! | `disk` | `DiskJournal`: the journal on disk | SQLite |
+//! | `tokens` | `Access::tokens`: tokens (JWT) of publishers and subscribers | aws-lc, a JWT library |
+//! | `jwks` | `IssuerKeys::Url`: keys from an issuer's key set; implies `tokens` | an HTTP client |
+//! | `tls` | `serve_tls`: TLS and HTTP/2, and key sets over https | rustls on aws-lc |
+//! | `nats` | `NatsJournal`: the journal on NATS JetStream, for several hubs | a NATS client, rustls on aws-lc |
+//!
+//! Without `tokens` the hub refuses every token with 401, unless a callback of yours decides.
 
 mod limits;
+mod random;
 
 mod access;
 mod admission;
+mod budget;
+mod compile;
+mod cursor;
 mod selector;
 mod update;
 
 mod journal;
 
 mod feed;
+mod framing;
 mod notice;
 mod presence;
 mod replay;
@@ -79,30 +99,39 @@ mod wire;
 
 mod http;
 mod hub;
+mod log_rate;
 mod metrics;
-mod nodes;
 mod subscription;
+mod transport;
 
 pub use access::{
-    Access, Algorithm, Authorize, Authorizing, Dialect, Dialects, InvalidKey, InvalidKeySetUrl,
-    Issuer, IssuerKeys, Key, KeySetUrl, Permissions, Rights, SigningKey, TokenError, TokenReport,
-    TokenUse, Tokens, inspect_token, sign_token, token_time,
+    Access, Authorize, Authorizing, CorsOrigins, Dialect, Dialects, InvalidOrigin, Origin,
+    Permissions, RevokedToken, Rights, TokenError,
 };
+#[cfg(feature = "tokens")]
+pub use access::{
+    Algorithm, InvalidKey, Issuer, IssuerKeys, Key, SigningKey, TokenGrant, TokenReport, TokenUse,
+    Tokens, inspect_token, sign_token, token_time,
+};
+#[cfg(feature = "jwks")]
+pub use access::{InvalidKeySetUrl, KeySetUrl};
 pub use feed::StreamOptions;
+pub use http::{Listener, admin_router, is_ipv6_only, listen, listen_ipv6_only, serve};
 #[cfg(feature = "tls")]
 pub use http::{Reload, Tls, TlsError, serve_tls};
-pub use http::{admin_router, listen, serve};
-pub use hub::{Hub, HubBuilder, PublishError};
+pub use hub::{Hub, HubBuilder, HubFailed, PublishError};
 pub use journal::{
-    AppendError, Appended, Batch, Before, DiskJournal, DiskOptions, Edges, Epoch, Follower, HubId,
-    IdempotencyKey, InvalidIdempotencyKey, Journal, JournalFile, Keep, MemoryJournal, Missed, Node,
-    Nodes, OpenError, Pending, Position, Promise, ReadError, Record, Retention, RetentionRule,
-    Summary, Tail,
+    AppendError, Appended, Batch, Before, Edges, Epoch, Follower, Found, HubId, IdempotencyKey,
+    InvalidIdempotencyKey, Journal, Keep, MemoryJournal, Missed, Node, Nodes, Pending, Position,
+    ReadError, Record, Retention, RetentionRule, Room, Tail,
 };
+#[cfg(feature = "disk")]
+pub use journal::{DiskJournal, DiskOptions, Exported, JournalFile, OpenError, Promise, Summary};
 #[cfg(feature = "nats")]
 pub use journal::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};
-pub use limits::{InvalidNetwork, Limits, Network};
+pub use limits::{ForwardedHeader, InvalidNetwork, Limits, Network};
 pub use selector::{Base, InvalidSelectors, Pattern, Selector, Selectors, Template};
-pub use shard::StreamBody;
+pub use shard::{StreamBody, StreamCut};
 pub use subscription::{Since, SubscribeError, Subscription};
 pub use update::{HUB_PATH, InvalidUpdate, Topic, Update};
+pub use url::Host;

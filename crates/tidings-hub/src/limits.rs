@@ -1,4 +1,16 @@
-//! Every bound in one place, each with its reason.
+//! Bounds that users set or several modules share, each with its reason. Those of a feature have a file of
+//! their own.
+
+#[cfg(feature = "disk")]
+mod disk;
+#[cfg(feature = "jwks")]
+mod jwks;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tokens")]
+mod tokens;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,6 +19,17 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+#[cfg(feature = "disk")]
+pub(crate) use disk::*;
+#[cfg(feature = "jwks")]
+pub(crate) use jwks::*;
+#[cfg(feature = "nats")]
+pub(crate) use nats::*;
+#[cfg(feature = "tls")]
+pub(crate) use tls::*;
+#[cfg(feature = "tokens")]
+pub(crate) use tokens::*;
+
 /// What a hub allows its clients. Each limit has an outcome that loses nothing.
 ///
 /// A stream that cannot be had now is answered 200 with a `retry` field and ends: any other
@@ -14,14 +37,14 @@ use ipnet::IpNet;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Streams that may be open. Whoever comes later is told when to come back. By default there
-    /// is no bound of the hub's own.
+    /// Streams that may be open. A client beyond them is told when to reconnect. By default the hub
+    /// sets no limit.
     pub streams: usize,
     /// Streams that may be open from one address (IPv6: from one /64). As [`Limits::streams`].
     /// Only those are counted that were opened while there was such a limit.
     pub streams_per_address: usize,
-    /// Streams and requests of one HTTP/2 connection: what the connection's settings tell the
-    /// client, who waits. By default 256. New connections get it.
+    /// Streams and requests of one HTTP/2 connection: the connection's settings tell the client,
+    /// which waits. By default 256. Applies to new connections.
     pub streams_per_connection: u32,
     /// Streams that may be opened in a second. As [`Limits::streams`].
     pub streams_per_second: u32,
@@ -42,17 +65,39 @@ pub struct Limits {
     pub head_time: Duration,
     /// Time for a request's body: 408. By default 30 s.
     pub body_time: Duration,
-    /// Different streams that the hub tells apart, counted per shard. A stream that would be one
-    /// more begins, says when to come back, and ends. By default a million.
+    /// Bytes of requests under way, heads and bodies, in all. One address may have a quarter of it,
+    /// and requests without authorization three quarters. A publish waits for its part, then it is
+    /// refused: 429 if its address has too much, 503 otherwise. A stream is told to reconnect. By
+    /// default 64 MiB. Fixed when the hub is built.
+    pub request_bytes: usize,
+    /// Connections that wait for a request, in all. One more takes the place of the connection
+    /// that has waited longest. As many may shake hands (TLS) beside them, of one address a
+    /// quarter while others want to. By default 4096, at least 16 for each shard.
+    pub waiting_connections: usize,
+    /// Connections that the hub has ended, and whose client still sends, in all: they linger, so
+    /// that the last answer is read. One more closes the oldest. By default 2048, at least one for
+    /// each shard.
+    pub lingering_connections: usize,
+    /// Different streams that the hub tells apart, counted per shard. One more stream begins, says
+    /// when to reconnect, and ends. By default a million.
     pub feeds: usize,
-    /// Bytes that all shards keep for subscribers whose sockets are full; those who are further
-    /// behind read the journal. By default 8 MiB for each shard.
+    /// Bytes that all shards keep for subscribers whose sockets are full. Subscribers that are
+    /// further behind read the journal. By default 8 MiB for each shard.
     pub window_bytes: Option<usize>,
+    /// Bytes that selectors may take, of streams and of the grants of tokens: compiled URI templates
+    /// and URL patterns, each distinct one once, lists of more than 4 KiB of topics, and payloads of
+    /// more than 4 KiB. One address may have a quarter, and streams without a token three quarters.
+    /// Without room a stream begins, says when to reconnect, and ends; any other request whose token
+    /// needs more room is refused with 503. By default 256 MiB. Fixed when the hub is built.
+    pub selector_bytes: usize,
     /// How long a stream may be open; each ends at a moment of its own between 80 and 100 % of
     /// it, with a notice that names where to go on. By default there is no end.
     pub stream_age: Option<Duration>,
-    /// Proxies whose `X-Forwarded-For` is believed. By default none.
+    /// Proxies that are believed when they say which address a request comes from. By default
+    /// none.
     pub trusted_proxies: Vec<Network>,
+    /// In which header they say so. By default [`ForwardedHeader::Either`].
+    pub forwarded_header: ForwardedHeader,
 }
 
 impl Limits {
@@ -75,22 +120,62 @@ impl Default for Limits {
             head_bytes: 64 << 10,
             head_time: Duration::from_secs(20),
             body_time: Duration::from_secs(30),
+            request_bytes: 64 << 20,
+            waiting_connections: 4096,
+            lingering_connections: 2048,
             feeds: 1_000_000,
             window_bytes: None,
+            selector_bytes: 256 << 20,
             stream_age: None,
             trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::Either,
         }
     }
 }
 
-/// Addresses of which one is meant: one alone, or all that begin alike, as `10.0.0.0/8`.
+/// The header in which a trusted proxy names the client.
+///
+/// A proxy that sets one of them passes on the other as its client wrote it, so a header is
+/// believed only as far as it cannot be the client's alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For` or `Forwarded`, whichever comes. Where both come and name different
+    /// clients, neither is believed: the request counts as the proxy's.
+    #[default]
+    Either,
+    /// `X-Forwarded-For`; the other one is ignored.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239); the other one is ignored.
+    Forwarded,
+}
+
+/// Addresses of which one is meant: one alone, or all that begin alike, as `10.0.0.0/8`. `unix`
+/// stands for all that connect to Unix sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network(IpNet);
+pub struct Network(Peers);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peers {
+    Ip(IpNet),
+    Unix,
+}
 
 impl Network {
+    /// All that connect to Unix sockets.
+    pub const UNIX: Self = Self(Peers::Unix);
+
     /// Whether this is one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(&address.to_canonical())
+        match self.0 {
+            Peers::Ip(network) => network.contains(&address.to_canonical()),
+            Peers::Unix => false,
+        }
+    }
+
+    /// Whether these are all that connect to Unix sockets.
+    pub fn is_unix(&self) -> bool {
+        self.0 == Peers::Unix
     }
 }
 
@@ -98,14 +183,29 @@ impl FromStr for Network {
     type Err = InvalidNetwork;
 
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        if text == "unix" {
+            return Ok(Self::UNIX);
+        }
         let network = text.parse().or_else(|_| text.parse().map(|one: IpAddr| one.into()));
-        network.map(Self).map_err(|_| InvalidNetwork(text.to_owned()))
+        let network: IpNet = network.map_err(|_| InvalidNetwork(text.to_owned()))?;
+        // Addresses are compared as what they are, so an IPv4 network in IPv6's clothes is one.
+        // One with a shorter prefix would contain addresses of both kinds.
+        let canonical = match network.addr().to_canonical() {
+            v4 @ IpAddr::V4(_) if network.addr().is_ipv6() => {
+                network.prefix_len().checked_sub(96).and_then(|prefix| IpNet::new(v4, prefix).ok())
+            }
+            _ => Some(network),
+        };
+        canonical.map(|network| Self(Peers::Ip(network))).ok_or(InvalidNetwork(text.to_owned()))
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self.0 {
+            Peers::Ip(network) => network.fmt(f),
+            Peers::Unix => f.write_str("unix"),
+        }
     }
 }
 
@@ -115,7 +215,11 @@ pub struct InvalidNetwork(String);
 
 impl fmt::Display for InvalidNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no address and no network; write it as 10.0.0.1 or 10.0.0.0/8", self.0)
+        write!(
+            f,
+            "{:?} is neither an address nor a network; write it as 10.0.0.1, 10.0.0.0/8 or unix",
+            self.0
+        )
     }
 }
 
@@ -130,52 +234,69 @@ const fn bound(real: usize, in_tests: usize) -> usize {
 pub(crate) const TOPICS_MAX: usize = 1000;
 /// Selectors of one stream: each is an entry in a shard's index for as long as it is open.
 pub(crate) const SELECTORS_MAX: usize = 1000;
-/// Selectors that a token may grant, for publishing and for subscribing each.
-pub(crate) const GRANTS_MAX: usize = 1000;
+/// Pairs of a form, each of which takes some fifty bytes beside its text: topics as many as are
+/// allowed, and names that are not known here.
+pub(crate) const PAIRS_MAX: usize = 4096;
 /// Bytes of a token: what fits into a request's head.
 pub(crate) const TOKEN_BYTES_MAX: usize = 64 << 10;
-/// How much earlier than its `nbf` a token is taken: clocks differ.
-pub(crate) const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
-/// Verified tokens that are remembered, for publishers, and for how long: so long may a key go
-/// on counting that its issuer has withdrawn.
-pub(crate) const TOKENS_KEPT: usize = bound(1024, 8);
-/// See [`TOKENS_KEPT`].
-pub(crate) const TOKENS_KEPT_FOR: Duration = Duration::from_secs(60);
-/// Signatures of public-key cryptography that are verified at the same time.
-pub(crate) const VERIFYING: usize = 8;
 /// Tokens that are known to be revoked. Past it those that never expire are forgotten, the
 /// oldest first.
 pub(crate) const REVOKED_MAX: usize = bound(100_000, 8);
+/// Bytes of a token's own id by which it is revoked. A longer one is known by its hash.
+pub(crate) const TOKEN_ID_BYTES: usize = 256;
 /// How long before its token expires a subscriber is told so.
 pub(crate) const EXPIRING_NOTICE: Duration = Duration::from_secs(30);
 /// Comings and goings that wait to be told before newcomers have to wait.
 pub(crate) const PRESENCE_PENDING: usize = bound(16_384, 8);
+/// Bytes that they may keep before new subscribers have to wait. Subscribers that end cannot wait:
+/// beyond twice as many bytes they end unannounced.
+pub(crate) const PRESENCE_PENDING_BYTES: usize = bound(8 << 20, 20_000);
 /// How many of them are told at once.
 pub(crate) const PRESENCE_BATCH: usize = 256;
+/// Bytes that are told at once: a quarter of a millisecond's work on a shard's thread.
+pub(crate) const PRESENCE_BATCH_BYTES: u64 = 64 << 10;
+/// Bytes of one piece of the list of subscriptions.
+pub(crate) const LIST_BYTES: usize = bound(64 << 10, 1000);
+/// Subscribers that are looked at for one piece, with the list locked.
+pub(crate) const LIST_SUBSCRIBERS: usize = bound(256, 3);
+/// Pieces of lists that are made at the same time.
+pub(crate) const LISTING: usize = 2;
 /// How long it takes until what could not be appended is tried again, at first.
 pub(crate) const PRESENCE_PAUSE: Duration = Duration::from_millis(500);
-/// Updates that tell who subscribes, that a journal keeps beside all others.
+/// Announcements of subscriptions that a journal keeps, besides all other updates.
 pub(crate) const PRESENCE_COUNT: u64 = bound(10_000, 10) as u64;
+/// Bytes of them that it keeps.
+pub(crate) const PRESENCE_BYTES: u64 = 16 << 20;
 /// And for how long.
 pub(crate) const PRESENCE_AGE: Duration = Duration::from_secs(300);
-/// How long a fetched set of keys is taken for new.
-pub(crate) const KEY_SET_AGE: Duration = Duration::from_secs(300);
-/// How long it is used while a newer one cannot be had.
-pub(crate) const KEY_SET_STALE: Duration = Duration::from_secs(3600);
 /// Shortest time between two attempts to fetch a set of keys, whatever tokens ask for.
 pub(crate) const KEY_SET_PAUSE: Duration = Duration::from_millis(bound(10_000, 100) as u64);
-/// Longest time that fetching may take.
-pub(crate) const KEY_SET_TIME: Duration = Duration::from_millis(bound(5000, 500) as u64);
-/// Bytes of a set of keys.
-pub(crate) const KEY_SET_BYTES: usize = 256 << 10;
-/// Keys of a set: each may have to be tried for a token without a key's name.
-pub(crate) const KEY_SET_KEYS: usize = 32;
 /// Templates and URL patterns of one stream, and so of what has to be tried for each update.
 pub(crate) const PATTERNS_MAX: usize = 100;
-/// Variables of one URI template; what it compiles to grows with their square.
+/// Variables of one URI template.
 pub(crate) const TEMPLATE_VARIABLES_MAX: usize = 32;
-/// Bytes that a template or pattern may compile to.
+/// Bytes that a template or pattern may take while it is compiled: some milliseconds' work.
 pub(crate) const PATTERN_BYTES: usize = 256 << 10;
+/// What surrounds a compiled pattern where it is known and indexed.
+pub(crate) const PATTERN_BYTES_AROUND: usize = 1 << 10;
+/// Bytes that the templates and patterns of one request may take one after the other while they are
+/// compiled: some tenths of a second's work, beside the shards. A hundred patterns of Laravel's
+/// presence channels take about 6 MiB.
+pub(crate) const PATTERNS_BYTES: usize = 16 << 20;
+/// Bytes that all requests of a hub may take at a time while their patterns are compiled; those of
+/// one address a quarter of it.
+pub(crate) const COMPILING_BYTES: usize = 16 << 20;
+/// What surrounds a selector of a stream in its list and in a shard's index.
+pub(crate) const SELECTOR_BYTES_AROUND: usize = 160;
+/// Bytes of selectors that the room for a stream includes. A longer list is charged to
+/// [`Limits::selector_bytes`].
+pub(crate) const SELECTORS_BYTES_FREE: usize = 4 << 10;
+/// Steps that finding the patterns for one update may take in a shard, and so what publishes and
+/// sockets wait for: some ten milliseconds. It is 80,000 patterns that are tried for a topic of 100
+/// bytes, or 128 for the longest topics that an update can have.
+pub(crate) const ROUTE_STEPS: usize = 8 << 20;
+/// Bytes of all topics of an update. Each of them may be held against each byte of every pattern.
+pub(crate) const TOPICS_BYTES_MAX: usize = 64 << 10;
 /// Topics for which each shard remembers which patterns match.
 pub(crate) const REMEMBERED_TOPICS: usize = bound(4096, 4);
 /// Feeds that are remembered with them, in all: 2 MiB in each shard.
@@ -225,10 +346,16 @@ pub(crate) const FEED_RANGES: usize = bound(64, 4);
 pub(crate) const BATCH_BYTES: usize = bound(64 << 10, 700);
 /// Updates that one read of the journal looks at before others get their turn.
 pub(crate) const SCAN_UPDATES: usize = bound(4096, 5);
+/// Steps in which that read holds topics against patterns: one for each byte. One update more may
+/// be looked at, which is at most 100 patterns times [`TOPICS_BYTES_MAX`].
+pub(crate) const SCAN_STEPS: usize = 1024 * SCAN_UPDATES;
 /// Replays of one shard that read the journal at the same time.
 pub(crate) const REPLAYS_READING: usize = 32;
 /// A subscriber that takes nothing for so long is closed.
 pub(crate) const STALL_TIME: Duration = Duration::from_secs(300);
+/// How long a start waits for what other hubs on the journal have revoked. Past it, the hub takes
+/// no tokens until it knows.
+pub(crate) const MEETING_TIME: Duration = Duration::from_secs(2);
 /// How long a publish waits for slow shards before it is refused with 503.
 pub(crate) const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 /// How long a request waits for the word of the service around the hub on what it may do.
@@ -236,77 +363,38 @@ pub(crate) const AUTHORIZE_TIME: Duration = Duration::from_secs(10);
 /// How long the head of a stream waits for the journal to say where it begins. Past it the
 /// stream begins, and waits with heartbeats.
 pub(crate) const LOCATE_TIME: Duration = Duration::from_secs(2);
+/// How long a stream that a token opened waits, with heartbeats, while its hub cannot know whether
+/// another hub has revoked that token. Past it the stream ends, and its client may find a hub that
+/// knows.
+pub(crate) const UNCONFIRMED_TIME: Duration = Duration::from_secs(5);
 /// How long a stream waits until it asks again for a journal that is out of reach.
 pub(crate) const AWAY_PAUSE: Duration = Duration::from_millis(500);
+/// Requests that wait for their part of a budget in bytes; of one address a quarter as many. The
+/// system and HTTP/2's windows hold up to 64 KiB of each.
+pub(crate) const BUDGET_WAITING: usize = bound(512, 8);
 /// Commands that wait for a shard: new connections and bodies.
 pub(crate) const SHARD_INBOX: usize = 1024;
 /// Topics for which the journal remembers the newest update that it dropped.
 pub(crate) const DROPPED_TOPICS: usize = bound(65_536, 500);
-/// Different sets of topics for which it remembers the newest private update that it dropped.
-/// Whoever comes back with a grant is held against all that are newer.
+/// Different sets of topics for which it remembers the newest private update that it dropped. A
+/// returning subscriber with grants is compared with all that are newer.
 pub(crate) const DROPPED_PRIVATE: usize = 8192;
+/// Bytes of those topics.
+pub(crate) const DROPPED_PRIVATE_BYTES: usize = bound(8 << 20, 20_000);
+/// Steps in which topics are held against patterns to find out whether a private update was missed,
+/// one for each byte: some ten milliseconds' work. Past it the answer is yes.
+pub(crate) const DROPPED_STEPS: usize = bound(16 << 20, 256_000);
 
-/// Bytes of the newest updates that the journal on disk also has in memory, so that who was
-/// away for a moment is served without it.
+/// Bytes of the newest updates that the journal on disk also has in memory, so that a short
+/// disconnection is served without the disk.
+#[cfg(any(feature = "disk", feature = "nats"))]
 pub(crate) const RECENT_BYTES: u64 = 16 << 20;
-/// Requests that wait for the journal's writer. The hub bounds their bytes before that.
-pub(crate) const APPENDS_WAITING: usize = 32_768;
-/// Updates of one group that the journal syncs at once.
-pub(crate) const GROUP_UPDATES: usize = bound(4096, 8);
-/// Entries of the journal's index of topics that are written at once.
-pub(crate) const INDEX_ENTRIES: usize = bound(512, 7);
-/// Threads that read the journal on disk.
-pub(crate) const JOURNAL_READERS: usize = 4;
-/// Reads that wait for one of them; who comes then waits for room.
-pub(crate) const READS_WAITING: usize = 64;
-/// Updates that are trimmed at once, between two groups: about a millisecond's work.
-pub(crate) const TRIM_UPDATES: usize = bound(256, 4);
-/// How often the journal looks for updates that are too old.
-pub(crate) const TRIM_INTERVAL: Duration = Duration::from_millis(250);
 /// How long an idempotency key is remembered.
 pub(crate) const KEYS_TIME: Duration = Duration::from_secs(24 * 3600);
 /// Idempotency keys that are remembered; past it the oldest go.
 pub(crate) const KEYS_MAX: usize = bound(100_000, 16);
-/// How long a start waits for the servers of a journal on NATS.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_START_TIME: Duration = Duration::from_secs(30);
-/// Time for one request to NATS. Where it is not answered, it is sent again.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_REQUEST_TIME: Duration = Duration::from_secs(2);
-/// How often the stream is asked for its state.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_STATE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often its consumer has to be heard of: without that, it is made anew.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_HEARTBEAT: Duration = Duration::from_millis(500);
-/// The longest pause between two attempts to go on where NATS was away.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// Bytes that shards may have still to take before no more is pulled from the stream.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_WAITING_BYTES: u64 = 4 << 20;
-/// Messages that are asked for at once.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_BATCH: usize = 1024;
-/// Bytes of them, for the tail; as many again may be under way.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_BATCH_BYTES: usize = 4 << 20;
-/// Bytes of parts of the stream that were read lately, for others who read the same.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_BLOCKS_BYTES: u64 = 8 << 20;
-/// Parts of the stream that are read at the same time.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_READING: usize = 8;
-/// Topics whose newest update is remembered, once a stream began with those.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_TOPICS: usize = bound(262_144, 16);
-/// Publishers' own ids that are remembered; an older one is unknown.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_IDS: usize = bound(100_000, 16);
-/// Several updates that are published all or none, at the same time. A server takes 50 for
-/// each stream, from all hubs together.
-#[cfg(feature = "nats")]
-pub(crate) const NATS_ATOMIC: usize = 8;
+/// Bytes of them that a journal in memory remembers.
+pub(crate) const KEYS_BYTES: usize = bound(16 << 20, 4000);
 /// Bytes of an idempotency key.
 pub(crate) const KEY_BYTES_MAX: usize = 255;
 
@@ -318,47 +406,75 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(crate) const BACKLOG: i32 = 4096;
 /// Fields of a request's head: what hyper has room for without allocating.
 pub(crate) const HEAD_FIELDS: usize = 100;
+/// Bytes of a request's target, which is hyper's own limit.
+pub(crate) const TARGET_BYTES: usize = 65_534;
+/// Bytes of a head that belong to the connection. What a head has beyond them is counted.
+pub(crate) const HEAD_BYTES_FREE: usize = 8 << 10;
+/// What a request with a body counts at least: its connection and its tasks.
+pub(crate) const BODY_BYTES_MIN: usize = 16 << 10;
+/// What a body of unknown length counts at first. One that is longer counts as the longest.
+pub(crate) const BODY_BYTES_UNKNOWN: usize = 64 << 10;
+/// Connections of a shard that may always wait for a request.
+pub(crate) const WAITING_MIN: usize = bound(16, 3);
+/// How long a client has to take the last answer of its connection.
+pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// How long a connection that the hub has ended stays for a client that still sends, such as a
+/// body that was refused: closed sooner, it would be reset, and the answer lost with it. Enough
+/// for 10 MB at 3 Mbit/s.
+pub(crate) const LINGER_TIME: Duration = Duration::from_secs(30);
+/// How long such a client may be silent.
+pub(crate) const LINGER_SILENCE: Duration = Duration::from_secs(5);
+/// Bytes of it that are discarded.
+pub(crate) const LINGER_BYTES: usize = bound(64 << 20, 100_000);
 /// Bytes that a subscriber may send on its open stream, for no purpose, before it is closed.
 pub(crate) const STREAM_INPUT_BYTES: usize = 64 << 10;
-/// The reconnection time that every stream starts with, and how much is added at random so
-/// that clients of a hub that went away don't come back at one moment.
+/// The reconnection time that every stream starts with, and how much is added at random so that the
+/// clients of a hub that stopped don't reconnect at one moment.
 pub(crate) const RETRY: Duration = Duration::from_millis(3000);
 /// See [`RETRY`].
 pub(crate) const RETRY_JITTER: Duration = Duration::from_millis(1000);
+/// How often the hub looks whether its journal's threads still run.
+pub(crate) const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end of a drain waits for requests that are under way.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long a drain waits for subscribers that are behind to catch up.
 pub(crate) const CATCH_UP_TIME: Duration = Duration::from_secs(1);
-
-/// TLS handshakes that are under way at one time. Further connections wait in the backlog.
-#[cfg(feature = "tls")]
-pub(crate) const HANDSHAKES_MAX: usize = 4096;
-/// Time for a TLS handshake.
-#[cfg(feature = "tls")]
-pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// Bytes that a peer may send before it has to wait, for each request. Four times as much for
-/// all requests of a connection.
-#[cfg(feature = "tls")]
-pub(crate) const HTTP2_RECEIVE_BYTES: u32 = 64 << 10;
-/// Bytes of a stream that wait in its HTTP/2 connection.
-#[cfg(feature = "tls")]
-pub(crate) const HTTP2_SEND_BYTES: usize = 16 << 10;
-/// Requests that a peer may take back before they are looked at, and streams that it may make
-/// us reset, before its connection is closed ("rapid reset").
-#[cfg(feature = "tls")]
-pub(crate) const HTTP2_RESETS: usize = 100;
-/// How often an HTTP/2 connection is asked whether it still lives.
-#[cfg(feature = "tls")]
-pub(crate) const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the answer may take before the connection counts as dead.
-#[cfg(feature = "tls")]
-pub(crate) const HTTP2_PING_TIME: Duration = Duration::from_secs(20);
-/// How long an HTTP/2 connection may stay without a request or a stream.
-#[cfg(feature = "tls")]
-pub(crate) const HTTP2_IDLE_TIME: Duration = Duration::from_secs(60);
+/// How long the driver of a body has to write what it was given before it is told that the stream
+/// is cut: it drops what it has not written by then.
+pub(crate) const CUT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the end of a shard waits for what its connections have still to write.
 pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Addresses whose streams and publishes are counted. Past it, new ones are let in uncounted.
 pub(crate) const ADDRESSES_MAX: usize = bound(65_536, 1000);
+/// Updates with one publisher's id that a cursor is looked for among, where it is not found by its
+/// topic. A publisher chooses how many have the same id, and each is read.
+pub(crate) const SAME_ID_MAX: usize = bound(256, 3);
 /// How often a drain ends the streams whose moment has come.
 pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(50);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_contains_ipv4_addresses_however_either_is_written() {
+        for network in ["10.0.0.0/8", "10.1.2.3/8", "::ffff:10.0.0.0/104"] {
+            let network: Network = network.parse().unwrap();
+            for address in ["10.1.2.3", "::ffff:10.1.2.3"] {
+                assert!(network.contains(address.parse().unwrap()), "{network} {address}");
+            }
+            assert!(!network.contains("11.0.0.1".parse().unwrap()));
+            assert!(!network.is_unix());
+        }
+        let one: Network = "::ffff:10.0.0.1".parse().unwrap();
+        assert!(one.contains("10.0.0.1".parse().unwrap()));
+        let unix: Network = "unix".parse().unwrap();
+        assert!(unix.is_unix() && !unix.contains("127.0.0.1".parse().unwrap()));
+        assert!("unix:".parse::<Network>().is_err());
+        for short in ["::ffff:0:0/90", "::ffff:10.0.0.0/95", "::ffff:10.0.0.0/0"] {
+            assert!(short.parse::<Network>().is_err(), "{short}");
+        }
+        for network in ["::/0", "::ffff:0:0/96", "::1"] {
+            assert!(network.parse::<Network>().is_ok(), "{network}");
+        }
+    }
+}

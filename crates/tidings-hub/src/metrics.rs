@@ -1,8 +1,11 @@
 //! What the hub counts, in Prometheus' terms. Nothing is labelled by topic, and nothing is
 //! counted per delivery: shards add up once per slice.
 
+mod format;
+
 use std::fmt::{self, Write as _};
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -13,7 +16,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::admission::TurnedAway;
+use crate::budget::{Budget, Exhausted};
 use crate::journal::Journal;
+pub(crate) use format::Format;
 
 /// Label values are written as they stand in queries: lower case, words joined by `_`.
 macro_rules! label_values {
@@ -21,6 +26,11 @@ macro_rules! label_values {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            /// Every value, so that each is there before it first counts.
+            const ALL: &[Self] = &[$(Self::$variant,)*];
+        }
 
         impl EncodeLabelValue for $name {
             fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
@@ -53,14 +63,18 @@ label_values! {
         Lost = "lost",
         /// The journal could not be read.
         Unreadable = "unreadable",
-        /// The hub is going.
+        /// The hub is draining.
         Drain = "drain",
         /// The subscriber's token expired.
         Expired = "expired",
         /// The subscriber's token was revoked.
         Revoked = "revoked",
+        /// Whether it was could not be known for too long.
+        Unconfirmed = "unconfirmed",
         /// It was as old as streams may get.
         Age = "age",
+        /// Its templates and URL patterns took too long to be tried for an update.
+        Patterns = "patterns",
         /// It would have been one feed too many.
         Feeds = "feeds",
     }
@@ -77,7 +91,7 @@ label_values! {
         TooLarge = "too_large",
         /// The publisher's address published too often.
         Rate = "rate",
-        /// The hub or its journal could not keep up, or the hub is going.
+        /// The hub or its journal could not keep up, or the hub is draining.
         Unavailable = "unavailable",
     }
 }
@@ -85,7 +99,7 @@ label_values! {
 label_values! {
     /// Why a loss was told.
     GapCause {
-        /// A returning subscriber asked for what is gone.
+        /// A returning subscriber resumed from a cursor whose updates are no longer kept.
         Resume = "resume",
         /// A reader on an open stream fell so far behind.
         Slow = "slow",
@@ -116,16 +130,57 @@ struct CauseLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TurnedAwayLabel {
-    limit: TurnedAway,
+    limit: Limit,
 }
 
-impl EncodeLabelValue for TurnedAway {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(match self {
-            Self::Streams => "streams",
-            Self::Address => "address",
-            Self::Rate => "rate",
-        })
+label_values! {
+    /// Why a stream was told to reconnect.
+    Limit {
+        /// The hub has as many streams as it may.
+        Streams = "streams",
+        /// The address has as many streams as it may.
+        Address = "address",
+        /// Too many within a second.
+        Rate = "rate",
+        /// There is no room for what it selects.
+        Selectors = "selectors",
+        Presence = "presence",
+    }
+}
+
+label_values! {
+    /// Which bound of the budget for requests was reached.
+    Bound {
+        /// What one address may have.
+        Address = "address",
+        /// What all may have together.
+        Total = "total",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BoundLabel {
+    bound: Bound,
+}
+
+impl From<Exhausted> for Bound {
+    fn from(exhausted: Exhausted) -> Self {
+        match exhausted {
+            Exhausted::Address { .. } => Self::Address,
+            Exhausted::All { .. } => Self::Total,
+        }
+    }
+}
+
+impl From<TurnedAway> for Limit {
+    fn from(why: TurnedAway) -> Self {
+        match why {
+            TurnedAway::Streams => Self::Streams,
+            TurnedAway::Address => Self::Address,
+            TurnedAway::Rate => Self::Rate,
+            TurnedAway::Selectors => Self::Selectors,
+            TurnedAway::Presence => Self::Presence,
+        }
     }
 }
 
@@ -149,12 +204,22 @@ pub(crate) struct Metrics {
     journal_bytes: Gauge<u64, AtomicU64>,
     journal_available: Gauge,
     journal_interruptions: Counter,
+    journal_strangers: Counter,
+    journal_damaged: Counter,
     handshakes_failed: Counter,
     turned_away: Family<TurnedAwayLabel, Counter>,
+    selector_bytes: Gauge<u64, AtomicU64>,
+    presence_dropped: Counter,
+    request_bytes: Gauge<u64, AtomicU64>,
+    requests_refused: Family<BoundLabel, Counter>,
+    connections_displaced: Counter,
+    /// Where the process counts them.
+    log_lines: Arc<AtomicU64>,
+    log_lines_dropped: Counter,
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(log_lines_dropped: Arc<AtomicU64>) -> Self {
         // 50 µs to 13 s.
         let seconds = || Histogram::new(exponential_buckets(0.000_05, 3.5, 11));
         let mut metrics = Self {
@@ -176,11 +241,44 @@ impl Metrics {
             journal_bytes: Gauge::default(),
             journal_available: Gauge::default(),
             journal_interruptions: Counter::default(),
+            journal_strangers: Counter::default(),
+            journal_damaged: Counter::default(),
             handshakes_failed: Counter::default(),
             turned_away: Family::default(),
+            selector_bytes: Gauge::default(),
+            presence_dropped: Counter::default(),
+            request_bytes: Gauge::default(),
+            requests_refused: Family::default(),
+            connections_displaced: Counter::default(),
+            log_lines: log_lines_dropped,
+            log_lines_dropped: Counter::default(),
         };
         metrics.register();
+        metrics.begin();
         metrics
+    }
+
+    /// Has every labelled metric begin at 0. One that appears with its first count looks to
+    /// `rate()` as if nothing had happened.
+    fn begin(&self) {
+        for lane in Lane::ALL {
+            drop(self.subscribers.get_or_create(&LaneLabel { lane: *lane }));
+        }
+        for reason in Reason::ALL {
+            drop(self.closed.get_or_create(&ReasonLabel { reason: *reason }));
+        }
+        for reason in Refusal::ALL {
+            drop(self.refused.get_or_create(&RefusalLabel { reason: *reason }));
+        }
+        for cause in GapCause::ALL {
+            drop(self.gaps.get_or_create(&CauseLabel { cause: *cause }));
+        }
+        for limit in Limit::ALL {
+            drop(self.turned_away.get_or_create(&TurnedAwayLabel { limit: *limit }));
+        }
+        for bound in Bound::ALL {
+            drop(self.requests_refused.get_or_create(&BoundLabel { bound: *bound }));
+        }
     }
 
     fn register(&mut self) {
@@ -233,13 +331,23 @@ impl Metrics {
         );
         registry.register(
             "journal_available",
-            "1, or 0 while the journal is out of reach",
+            "1, or 0 while the journal is unreachable",
             self.journal_available.clone(),
         );
         registry.register(
             "journal_interruptions",
-            "How often the journal went out of reach",
+            "How often the journal became unreachable",
             self.journal_interruptions.clone(),
+        );
+        registry.register(
+            "journal_strangers",
+            "Messages on NATS that no hub and no valid publisher has sent",
+            self.journal_strangers.clone(),
+        );
+        registry.register(
+            "journal_damaged",
+            "Places of the journal that were found damaged",
+            self.journal_damaged.clone(),
         );
         registry.register(
             "tls_handshakes_failed",
@@ -250,6 +358,36 @@ impl Metrics {
             "streams_turned_away",
             "Streams that were told to come back, by the limit that was reached",
             self.turned_away.clone(),
+        );
+        registry.register(
+            "selector_bytes",
+            "What compiled selectors take, and long lists of them",
+            self.selector_bytes.clone(),
+        );
+        registry.register(
+            "presence_dropped",
+            "Subscriptions whose beginning or end was never told",
+            self.presence_dropped.clone(),
+        );
+        registry.register(
+            "request_bytes",
+            "What heads and bodies of requests under way are counted as",
+            self.request_bytes.clone(),
+        );
+        registry.register(
+            "requests_refused",
+            "Requests for whose bytes there was no room, by the bound that was reached",
+            self.requests_refused.clone(),
+        );
+        registry.register(
+            "connections_displaced",
+            "Connections without a request that were closed to make room for newer ones",
+            self.connections_displaced.clone(),
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Lines of the log that nothing took in time",
+            self.log_lines_dropped.clone(),
         );
         registry.register("build", "What is running", build);
     }
@@ -265,7 +403,15 @@ impl Metrics {
     }
 
     pub(crate) fn turned_away(&self, limit: TurnedAway) {
-        self.turned_away.get_or_create(&TurnedAwayLabel { limit }).inc();
+        self.turned_away.get_or_create(&TurnedAwayLabel { limit: limit.into() }).inc();
+    }
+
+    pub(crate) fn connection_displaced(&self) {
+        self.connections_displaced.inc();
+    }
+
+    pub(crate) fn request_refused(&self, exhausted: Exhausted) {
+        self.requests_refused.get_or_create(&BoundLabel { bound: exhausted.into() }).inc();
     }
 
     pub(crate) fn publish_refused(&self, reason: Refusal) {
@@ -281,19 +427,41 @@ impl Metrics {
         self.gaps.get_or_create(&CauseLabel { cause }).inc_by(count);
     }
 
-    /// All of it, in the text format of OpenMetrics.
-    pub(crate) fn encode(&self, journal: &dyn Journal) -> String {
+    /// Notes how many subscriptions began or ended untold.
+    pub(crate) fn presence_dropped(&self, count: u64) {
+        self.presence_dropped.inner().fetch_max(count, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Notes what selectors take.
+    pub(crate) fn selectors_take(&self, bytes: usize) {
+        self.selector_bytes.set(bytes as u64);
+    }
+
+    /// All of it, as text.
+    pub(crate) fn encode(
+        &self,
+        journal: &dyn Journal,
+        requests: &Budget,
+        format: Format,
+    ) -> String {
+        self.request_bytes.set(requests.used() as u64);
         let edges = journal.edges();
         self.first_position.set(edges.first.number());
         self.last_position.set(edges.last.position.number());
         self.journal_bytes.set(edges.bytes);
+        let dropped = self.log_lines.load(Ordering::Relaxed);
+        self.log_lines_dropped.inner().fetch_max(dropped, Ordering::Relaxed);
         self.journal_available.set(i64::from(journal.trouble().is_none()));
-        self.journal_interruptions
-            .inner()
-            .fetch_max(journal.interruptions(), std::sync::atomic::Ordering::Relaxed);
+        self.journal_interruptions.inner().fetch_max(journal.interruptions(), Ordering::Relaxed);
+        self.journal_strangers.inner().fetch_max(journal.strangers(), Ordering::Relaxed);
+        self.journal_damaged.inner().fetch_max(journal.damaged(), Ordering::Relaxed);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
             .expect("writing to a String never fails");
-        text
+        let text = format::ordered(&text);
+        match format {
+            Format::OpenMetrics => text,
+            Format::Classic => format::classic(&text),
+        }
     }
 }

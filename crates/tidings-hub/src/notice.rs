@@ -5,13 +5,15 @@ use std::time::Duration;
 use serde::Serialize;
 use tidings_sse::{Event, EventId, encode};
 
+use crate::framing::chunk;
+
 /// A word of the hub to one subscriber. Its fields are those that clients read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum Notice {
-    /// Events after the asked cursor are gone that this subscriber would have got.
-    /// `asked` is missing on an open stream, where nobody asked: a reader fell so far behind,
-    /// or its shard did.
+    /// Events after the asked cursor are lost or trimmed, and this subscriber would have received
+    /// them. `asked` is `None` on an open stream: the subscriber fell behind this far, or its shard
+    /// did.
     Gap {
         #[serde(skip_serializing_if = "Option::is_none")]
         asked: Option<String>,
@@ -23,9 +25,9 @@ pub(crate) enum Notice {
     Expiring { in_ms: u64 },
     /// The token was revoked: the stream ends.
     Revoked,
-    /// No token came, so what follows is public only.
+    /// The request had no token, so the stream has public events only.
     Anonymous,
-    /// The hub is going; come back after the time.
+    /// The hub is draining; reconnect after the time.
     Draining { retry_ms: u64 },
     /// What follows is live.
     Live { heartbeat_ms: u64 },
@@ -38,13 +40,25 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
-    /// Whether it goes also to subscribers who did not ask for notices: those who lose
-    /// something, or are about to lose the stream, have to know.
+    /// Whether subscribers get it that did not ask for notices: those that lose something, or are
+    /// about to lose the stream, must know. Other notices are only sent on request: a program that
+    /// takes each event for one of its own would stumble over them.
     pub(crate) fn is_for_all(&self) -> bool {
-        !matches!(self, Self::Live { .. } | Self::Cursor | Self::Resumed { .. } | Self::Slow { .. })
+        match self {
+            Self::Gap { .. }
+            | Self::Reset { .. }
+            | Self::Expiring { .. }
+            | Self::Revoked
+            | Self::Draining { .. } => true,
+            Self::Anonymous
+            | Self::Live { .. }
+            | Self::Cursor
+            | Self::Resumed { .. }
+            | Self::Slow { .. } => false,
+        }
     }
 
-    /// Appends the notice, with the id from which the stream goes on.
+    /// Appends the notice in a chunk of its own, with the id after which the stream continues.
     pub(crate) fn encode(&self, id: Option<&EventId>, retry: Option<Duration>, out: &mut Vec<u8>) {
         #[derive(Serialize)]
         struct Versioned<'a> {
@@ -61,7 +75,7 @@ impl Notice {
         if let Some(retry) = retry {
             event = event.with_retry(retry);
         }
-        encode::event(event.as_ref(), out);
+        chunk(out, |out| encode::event(event.as_ref(), out));
     }
 }
 
@@ -72,6 +86,7 @@ mod tests {
     fn check(notice: &Notice, expected: &str) {
         let mut out = Vec::new();
         notice.encode(Some(&EventId::new("7").unwrap()), None, &mut out);
+        let expected = format!("{:x}\r\n{expected}\r\n", expected.len());
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
@@ -79,8 +94,8 @@ mod tests {
     fn a_notice_is_an_event_of_its_own_type_with_versioned_json() {
         check(
             &Notice::Gap { asked: Some("3\n\"x".into()), oldest: "9".into() },
-            "event: tidings\nid: 7\ndata: {\"v\":1,\"kind\":\"gap\",\"asked\":\"3\\n\\\"x\",\"oldest\":\"9\"}\n\n",
+            "event: tidings\ndata: {\"v\":1,\"kind\":\"gap\",\"asked\":\"3\\n\\\"x\",\"oldest\":\"9\"}\nid: 7\n\n",
         );
-        check(&Notice::Cursor, "event: tidings\nid: 7\ndata: {\"v\":1,\"kind\":\"cursor\"}\n\n");
+        check(&Notice::Cursor, "event: tidings\ndata: {\"v\":1,\"kind\":\"cursor\"}\nid: 7\n\n");
     }
 }

@@ -1,102 +1,106 @@
-//! Who is subscribed to what (Mercure, "active subscriptions"), and how to end a subscription.
+//! Active subscriptions (Mercure): the list of them, their announcements, and how to end one.
 //!
-//! Shards say who comes and goes. What is told of it, in both dialects, goes through the journal
-//! in the order in which it happened, each once.
+//! Shards say when subscriptions begin and end. The announcements, in both dialects, go through the
+//! journal in the order in which that happened, each once.
 
-use std::collections::{HashMap, VecDeque};
-use std::fmt;
-use std::str::FromStr;
+mod list;
+mod path;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tidings_sse::Event;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
-use crate::access::{Dialect, Dialects, Grants, Revoked, TokenId};
-use crate::journal::{IdempotencyKey, Journal, RevokedToken};
-use crate::limits::{PRESENCE_BATCH, PRESENCE_PAUSE, PRESENCE_PENDING};
+pub(crate) use list::{Piece, piece};
+pub(crate) use path::{Named, decoded};
+
+use crate::access::{Dialect, Dialects, Grants, Revoked, RevokedToken, TokenId};
+use crate::feed::SubscriberKey;
+use crate::journal::{AppendError, IdempotencyKey, Journal, Room};
+use crate::limits::{
+    LIST_SUBSCRIBERS, LISTING, PRESENCE_BATCH, PRESENCE_BATCH_BYTES, PRESENCE_PAUSE,
+    PRESENCE_PENDING, PRESENCE_PENDING_BYTES,
+};
 use crate::selector::{Selector, Selectors};
-use crate::shard::SubscriberKey;
-use crate::update::{PRESENCE_PATH, Update};
-
-/// What a path segment keeps unencoded (RFC 6570 3.2.2): the unreserved characters.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// A subscriber, as others see it: drawn at random for each connection.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct SubscriberId(u128);
-
-impl SubscriberId {
-    fn random() -> Self {
-        // Version 4, variant 1 (RFC 9562 5.4).
-        const FIXED: u128 = 0xf000 << 64 | 0xc000 << 48;
-        const VALUE: u128 = 0x4000 << 64 | 0x8000 << 48;
-        Self(fastrand::u128(..) & !FIXED | VALUE)
-    }
-}
-
-impl fmt::Display for SubscriberId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hex = format!("{:032x}", self.0);
-        let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-        write!(f, "urn:uuid:{a}-{b}-{c}-{d}-{e}")
-    }
-}
-
-impl fmt::Debug for SubscriberId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for SubscriberId {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let hex: String = text.strip_prefix("urn:uuid:").ok_or(())?.split('-').collect();
-        let id = Self(u128::from_str_radix(&hex, 16).map_err(|_| ())?);
-        // One spelling per subscriber.
-        if id.to_string() == text { Ok(id) } else { Err(()) }
-    }
-}
+use crate::update::Update;
+use crate::update::presence::SubscriberId;
 
 /// The subscribers of a hub.
 #[derive(Debug)]
 pub(crate) struct Presence {
     members: Mutex<Members>,
     dialects: RwLock<Dialects>,
-    /// Whether subscribers are listed: where there are no tokens, nobody may ask for them.
+    /// Whether subscribers are listed: without tokens no request may ask for them.
     listing: AtomicBool,
     revoked: Arc<Revoked>,
+    /// Turns to make a piece of the list.
+    listing_turns: Arc<Semaphore>,
     /// Set where comings and goings are told.
     events: Option<Pending>,
 }
 
 #[derive(Debug, Default)]
 struct Members {
-    by_id: HashMap<SubscriberId, Member>,
+    by_id: BTreeMap<SubscriberId, Arc<Member>>,
     /// Counts every change.
     version: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Member {
     shard: usize,
     key: SubscriberKey,
     selectors: Selectors,
     grants: Arc<Grants>,
+    /// Whether others are told that it has come, and so are to be told that it goes.
+    is_told: AtomicBool,
+}
+
+impl Member {
+    /// What it keeps in memory once its stream has ended.
+    fn bytes(&self) -> usize {
+        const AROUND: usize = 512;
+        let selectors: usize = self.selectors.iter().map(|one| AROUND + one.text().len()).sum();
+        AROUND + selectors + self.grants.payloads.bytes()
+    }
 }
 
 /// What is still to be published.
 #[derive(Debug, Default)]
 struct Pending {
-    queue: Mutex<VecDeque<Update>>,
+    queue: Mutex<Queue>,
     added: Notify,
     taken: Notify,
+    /// The journal does not take what is told, so it is no use to wait.
+    is_failing: AtomicBool,
+    /// How much was never told.
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Change>,
+    bytes: usize,
+    /// Subscriptions that have begun or ended.
+    count: usize,
+}
+
+/// A subscriber that has come or gone. What is told of it is made when its turn comes: for
+/// each of many selectors that may be a long text.
+#[derive(Debug)]
+struct Change {
+    id: SubscriberId,
+    member: Arc<Member>,
+    active: bool,
+    bytes: usize,
+    /// How many of its selectors are done.
+    done: usize,
 }
 
 /// A subscriber that is there, for as long as this lives.
@@ -117,11 +121,10 @@ impl Drop for Membership {
 pub(crate) struct Subscription {
     pub(crate) subscriber: SubscriberId,
     pub(crate) selector: Selector,
-    payload: Option<Value>,
+    payload: Option<Arc<Value>>,
 }
 
-/// What it takes to carry out that somebody is barred: streams to end, and a token of which it
-/// is to be kept.
+/// What a revocation does: the streams to end, and the token to keep as revoked.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Revocation {
     pub(crate) ending: Vec<Ending>,
@@ -142,12 +145,12 @@ impl Presence {
             dialects: RwLock::new(dialects),
             listing: AtomicBool::new(true),
             revoked,
+            listing_turns: Arc::new(Semaphore::new(LISTING)),
             events: events.then(Pending::default),
         }
     }
 
-    /// In whose words comings and goings are told from now on, and whether those who come are
-    /// listed at all.
+    /// Sets the dialects of announcements from now on, and whether new subscribers are listed.
     pub(crate) fn set(&self, dialects: Dialects, listing: bool) {
         *self.dialects.write() = dialects;
         self.listing.store(listing, Ordering::Release);
@@ -167,7 +170,8 @@ impl Presence {
     ) -> Option<Membership> {
         let id = SubscriberId::random();
         let token = grants.token.clone();
-        let member = Member { shard, key, selectors, grants };
+        let is_told = AtomicBool::new(false);
+        let member = Arc::new(Member { shard, key, selectors, grants, is_told });
         {
             let mut members = self.members.lock();
             self.tell(id, &member, true);
@@ -175,7 +179,7 @@ impl Presence {
             members.version += 1;
         }
         let membership = Membership { id, presence: Arc::clone(self) };
-        // It is on the list already, so whoever revokes either finds it there or is found here.
+        // The subscriber is listed already: a revocation either finds it there, or is found here.
         let is_revoked = token.is_some_and(|token| self.revoked.contains(&token));
         (!is_revoked).then_some(membership)
     }
@@ -189,55 +193,98 @@ impl Presence {
     }
 
     /// Called with the list locked, so that what is told has the order of what happened.
-    fn tell(&self, id: SubscriberId, member: &Member, active: bool) {
+    fn tell(&self, id: SubscriberId, member: &Arc<Member>, active: bool) {
         let Some(events) = &self.events else { return };
-        let dialects = *self.dialects.read();
-        let mut queue = events.queue.lock();
-        for selector in member.selectors.iter() {
-            let subscription = Subscription::of(id, member, selector);
-            for form in [Dialect::Deployed, Dialect::Coming] {
-                if dialects.has(form)
-                    && let Some(update) = subscription.update(form, active)
-                {
-                    queue.push_back(update);
-                }
-            }
+        if !active && !member.is_told.load(Ordering::Acquire) {
+            return;
         }
+        let bytes = member.bytes();
+        let count = member.selectors.iter().count();
+        let mut queue = events.queue.lock();
+        let bytes_max = if active { PRESENCE_PENDING_BYTES } else { 2 * PRESENCE_PENDING_BYTES };
+        let is_full = queue.bytes + bytes > bytes_max && !queue.waiting.is_empty();
+        let is_vain = active && queue.is_full() && events.is_failing.load(Ordering::Acquire);
+        if is_full || is_vain {
+            events.lose(count);
+            return;
+        }
+        member.is_told.store(true, Ordering::Release);
+        let member = Arc::clone(member);
+        queue.waiting.push_back(Change { id, member, active, bytes, done: 0 });
+        queue.bytes += bytes;
+        queue.count += count;
         events.added.notify_one();
     }
 
-    /// Waits until there is room for what a new subscriber makes to be told. Those who go are
-    /// told of without waiting, so what waits is bounded by this and by the open streams.
+    /// Waits until there is room for a new subscriber's announcements, or the journal fails: then
+    /// they are dropped. Subscribers that end are announced without a wait.
     pub(crate) async fn room(&self) {
         let Some(events) = &self.events else { return };
         loop {
             let taken = events.taken.notified();
-            if events.queue.lock().len() < PRESENCE_PENDING {
+            if !events.queue.lock().is_full() || events.is_failing.load(Ordering::Acquire) {
                 break;
             }
             taken.await;
         }
     }
 
-    /// The subscriptions that `wanted` picks, and a number that changes with each of them.
+    /// Subscriptions whose beginning or end was never told.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.events.as_ref().map_or(0, |events| events.dropped.load(Ordering::Relaxed))
+    }
+
+    /// A number that changes with each subscriber that comes or goes.
+    pub(crate) fn version(&self) -> u64 {
+        self.members.lock().version
+    }
+
+    /// Turns to make a piece of the list.
+    pub(crate) fn listing_turns(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.listing_turns)
+    }
+
+    /// The subscriptions of one subscriber that `wanted` picks.
+    pub(crate) fn of(
+        &self,
+        id: SubscriberId,
+        wanted: impl Fn(&Selector) -> bool,
+    ) -> Vec<Subscription> {
+        let Some(member) = self.members.lock().by_id.get(&id).cloned() else { return Vec::new() };
+        let selectors = member.selectors.iter().filter(|one| wanted(one));
+        selectors.map(|selector| Subscription::of(id, &member, selector)).collect()
+    }
+
+    /// Gives `take` the subscriptions that `wanted` picks, from a start on, in the order of their
+    /// subscribers, until `take` has enough. Returns where to continue, if anywhere.
+    ///
+    /// One call looks at few subscribers, so that shards are never held up for long. A subscriber
+    /// that begins or ends between two calls may be in the list or not: the reader of the list gets
+    /// its announcement.
     pub(crate) fn list(
         &self,
-        wanted: impl Fn(SubscriberId, &Selector) -> bool,
-    ) -> (Vec<Subscription>, u64) {
-        let members = self.members.lock();
-        let mut list: Vec<_> = members
-            .by_id
-            .iter()
-            .flat_map(|(id, member)| member.selectors.iter().map(move |one| (*id, member, one)))
-            .filter(|(id, _, selector)| wanted(*id, selector))
-            .map(|(id, member, selector)| Subscription::of(id, member, selector))
-            .collect();
-        let version = members.version;
-        drop(members);
-        list.sort_unstable_by(|one, other| {
-            (&one.selector, one.subscriber).cmp(&(&other.selector, other.subscriber))
-        });
-        (list, version)
+        from: Place,
+        wanted: impl Fn(&Selector) -> bool,
+        mut take: impl FnMut(Subscription) -> bool,
+    ) -> Option<Place> {
+        let here: Vec<_> = {
+            let members = self.members.lock();
+            let range = (from.0.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded);
+            let here = members.by_id.range(range).take(LIST_SUBSCRIBERS + 1);
+            here.map(|(id, member)| (*id, Arc::clone(member))).collect()
+        };
+        for (index, (id, member)) in here.iter().enumerate() {
+            if index == LIST_SUBSCRIBERS {
+                return Some(Place(Some(*id), 0));
+            }
+            let done = if from.0 == Some(*id) { from.1 } else { 0 };
+            for (at, selector) in member.selectors.iter().enumerate().skip(done) {
+                if wanted(selector) && !take(Subscription::of(*id, member, selector)) {
+                    return Some(Place(Some(*id), at + 1));
+                }
+            }
+        }
+        None
     }
 
     /// Whether comings and goings are told, and so the newest update says how new a list is.
@@ -259,7 +306,7 @@ impl Presence {
         let ending = Ending { shard: member.shard, key: member.key };
         match &member.grants.token {
             Some(token) => Some(self.revoke_token(token.clone(), member.grants.expires)),
-            // Nobody can bar who is nobody in particular.
+            // An anonymous subscriber has no token to revoke.
             None => Some(Revocation { ending: vec![ending], token: None }),
         }
     }
@@ -268,8 +315,8 @@ impl Presence {
     pub(crate) fn revoke_token(&self, token: TokenId, expires: Option<SystemTime>) -> Revocation {
         self.revoked.add(token.clone(), expires);
         let members = self.members.lock();
-        let has_it = |member: &&Member| member.grants.token.as_ref() == Some(&token);
-        let ending = |member: &Member| Ending { shard: member.shard, key: member.key };
+        let has_it = |member: &&Arc<Member>| member.grants.token.as_ref() == Some(&token);
+        let ending = |member: &Arc<Member>| Ending { shard: member.shard, key: member.key };
         let ending = members.by_id.values().filter(has_it).map(ending).collect();
         let kept = RevokedToken { name: token.as_str().to_owned(), until: expires };
         Revocation { ending, token: Some(kept) }
@@ -280,28 +327,114 @@ impl Presence {
         let Some(events) = &self.events else { return };
         loop {
             let added = events.added.notified();
-            let batch: Vec<Update> = {
-                let mut queue = events.queue.lock();
-                let count = queue.len().min(PRESENCE_BATCH);
-                queue.drain(..count).collect()
-            };
+            let dialects = *self.dialects.read();
+            let batch = events.next_batch(dialects);
             if batch.is_empty() {
-                added.await;
+                if events.queue.lock().waiting.is_empty() {
+                    added.await;
+                }
                 continue;
             }
-            events.taken.notify_waiters();
-            let mut pause = PRESENCE_PAUSE;
-            // Where nobody knows what became of an attempt, it is told apart by a name.
-            let key = journal.nodes().map(|_| IdempotencyKey::random());
-            while let Err(error) = journal.append(batch.clone(), key.clone()).await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "who subscribes is not told yet"
-                );
-                tokio::time::sleep(pause).await;
-                pause = (2 * pause).min(Duration::from_secs(30));
+            events.append(batch, journal).await;
+            // A journal in memory never waits, and the shard has other work.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A place in the list of subscriptions: a subscriber, and how many of its selectors are done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place(Option<SubscriberId>, usize);
+
+impl Queue {
+    fn is_full(&self) -> bool {
+        self.count >= PRESENCE_PENDING || self.bytes >= PRESENCE_PENDING_BYTES
+    }
+}
+
+impl Pending {
+    fn lose(&self, count: usize) {
+        if self.dropped.fetch_add(count as u64, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                "presence events are dropped, because the journal does not accept updates; \
+                 tidings_presence_dropped_total counts them"
+            );
+        }
+    }
+
+    /// What comes next, as much as is told at once.
+    fn next_batch(&self, dialects: Dialects) -> Vec<Update> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < PRESENCE_BATCH && bytes < PRESENCE_BATCH_BYTES {
+            // Only this takes from the queue, so the order stays while it is not locked.
+            let Some(mut change) = self.queue.lock().waiting.pop_front() else { break };
+            let mut selectors = change.member.selectors.iter().skip(change.done);
+            let mut is_done = true;
+            for selector in selectors.by_ref() {
+                change.done += 1;
+                let subscription = Subscription::of(change.id, &change.member, selector);
+                for form in [Dialect::Deployed, Dialect::Coming] {
+                    let update =
+                        dialects.has(form).then(|| subscription.update(form, change.active));
+                    if let Some(update) = update.flatten() {
+                        bytes += update.memory_bytes();
+                        batch.push(update);
+                    }
+                }
+                if batch.len() >= PRESENCE_BATCH || bytes >= PRESENCE_BATCH_BYTES {
+                    is_done = false;
+                    break;
+                }
+            }
+            let is_done = is_done || selectors.next().is_none();
+            let mut queue = self.queue.lock();
+            if is_done {
+                queue.bytes -= change.bytes;
+                queue.count -= change.done;
+            } else {
+                queue.waiting.push_front(change);
             }
         }
+        self.taken.notify_waiters();
+        batch
+    }
+
+    /// Appends a batch, however long it takes. What the journal will never take is left out.
+    async fn append(&self, mut batch: Vec<Update>, journal: &dyn Journal) {
+        // If the outcome of an attempt is unknown, a key tells its repetition apart.
+        let key = || journal.nodes().map(|_| IdempotencyKey::random());
+        let mut name = key();
+        let mut pause = PRESENCE_PAUSE;
+        while !batch.is_empty() {
+            let error = match journal.append(batch.clone(), name.clone(), Room::uncounted()).await {
+                Ok(_) => break,
+                Err(error) => error,
+            };
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "presence events are not published yet"
+            );
+            match error {
+                AppendError::Unavailable(_) => {
+                    self.is_failing.store(true, Ordering::Release);
+                    self.taken.notify_waiters();
+                    tokio::time::sleep(pause).await;
+                    pause = (2 * pause).min(Duration::from_secs(30));
+                }
+                AppendError::TooLarge { index, .. } if index < batch.len() => {
+                    batch.remove(index);
+                    self.lose(1);
+                    name = key();
+                }
+                // Trying again changes nothing.
+                _ => {
+                    self.lose(batch.len());
+                    break;
+                }
+            }
+        }
+        self.is_failing.store(false, Ordering::Release);
     }
 }
 
@@ -328,18 +461,6 @@ impl Subscription {
         }
     }
 
-    /// The subscription's path, which is its topic too. Each part is encoded once, as a whole.
-    fn path(&self, form: Dialect) -> String {
-        let encode = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
-        let selector = encode(self.selector.text());
-        let subscriber = encode(&self.subscriber.to_string());
-        let kind = match (form, Self::match_type(&self.selector)) {
-            (Dialect::Coming, Some(kind)) => format!("{kind}/"),
-            _ => String::new(),
-        };
-        format!("{PRESENCE_PATH}{kind}{selector}/{subscriber}")
-    }
-
     /// The subscription as JSON, without the context of JSON-LD that 0.x puts around it.
     pub(crate) fn document(&self, form: Dialect, active: bool) -> Value {
         let id = self.path(form);
@@ -355,7 +476,7 @@ impl Subscription {
             }),
         };
         if let Some(payload) = &self.payload {
-            document["payload"] = payload.clone();
+            document["payload"] = Value::clone(payload);
         }
         document
     }
@@ -391,20 +512,33 @@ mod tests {
         Arc::new(Presence::new(dialects, Arc::default(), true))
     }
 
-    fn selectors(texts: &[&str]) -> Selectors {
-        Selectors::new(texts.iter().map(|text| Selector::template(text).unwrap())).unwrap()
+    /// How many subscriptions the list has, read in pieces of each size.
+    fn listed(presence: &Presence) -> usize {
+        let count = |size: usize| {
+            let mut seen = std::collections::HashSet::new();
+            let mut place = Some(Place::default());
+            while let Some(from) = place {
+                let mut left = size;
+                place = presence.list(
+                    from,
+                    |_| true,
+                    |one| {
+                        let name = (one.subscriber, one.selector.text().to_owned());
+                        assert!(seen.insert(name), "it is listed twice");
+                        left -= 1;
+                        left > 0
+                    },
+                );
+            }
+            seen.len()
+        };
+        let count_in = [1, 2, 3, 100].map(count);
+        assert!(count_in.iter().all(|one| *one == count_in[0]), "{count_in:?}");
+        count_in[0]
     }
 
-    #[test]
-    fn an_id_reads_back_as_itself_and_in_no_other_spelling() {
-        let id = SubscriberId::random();
-        let text = id.to_string();
-        assert_eq!(text.parse(), Ok(id));
-        assert_eq!(text.as_bytes()[23], b'4', "{text}");
-        for other in [text.to_uppercase(), text.replace('-', ""), format!("{text}0"), String::new()]
-        {
-            assert_eq!(other.parse::<SubscriberId>(), Err(()), "{other}");
-        }
+    fn selectors(texts: &[&str]) -> Selectors {
+        Selectors::new(texts.iter().map(|text| Selector::template(text).unwrap())).unwrap()
     }
 
     #[tokio::test]
@@ -456,9 +590,9 @@ mod tests {
             .map(|(path, kind, active)| (path.as_str(), kind.as_str(), *active))
             .collect();
         assert_eq!(told, expected);
-        assert_eq!(presence.list(|_, _| true).0.len(), 1);
+        assert_eq!(listed(&presence), 1);
         drop(second);
-        assert!(presence.list(|_, _| true).0.is_empty());
+        assert_eq!(listed(&presence), 0);
     }
 
     #[test]
@@ -473,6 +607,210 @@ mod tests {
         assert_eq!(presence.revoke_token(token, None).ending.len(), 1);
         assert!(join().is_none());
         drop(there);
-        assert!(presence.list(|_, _| true).0.is_empty());
+        assert_eq!(listed(&presence), 0);
+    }
+
+    /// A journal on a disk that is full, and one that never takes long updates.
+    #[derive(Debug)]
+    struct Failing {
+        journal: MemoryJournal,
+        is_full: AtomicBool,
+        bytes_max: usize,
+        attempts: Notify,
+    }
+
+    impl Failing {
+        fn new(is_full: bool, bytes_max: usize) -> Arc<Self> {
+            let journal = MemoryJournal::new(Retention::default());
+            let is_full = AtomicBool::new(is_full);
+            Arc::new(Self { journal, is_full, bytes_max, attempts: Notify::new() })
+        }
+
+        fn told(&self) -> u64 {
+            self.journal.edges().last.position.number()
+        }
+    }
+
+    impl Journal for Failing {
+        fn append(
+            &self,
+            updates: Vec<Update>,
+            key: Option<IdempotencyKey>,
+            room: Room,
+        ) -> crate::journal::Pending<'_, Result<crate::journal::Appended, AppendError>> {
+            self.attempts.notify_one();
+            let long = |update: &Update| update.event().data().len() > self.bytes_max;
+            let refused = if self.is_full.load(Ordering::Acquire) {
+                Some(AppendError::Unavailable("the disk is full".into()))
+            } else {
+                let index = updates.iter().position(long);
+                let max = self.bytes_max;
+                index.map(|index| AppendError::TooLarge { index, bytes: max + 1, max })
+            };
+            match refused {
+                Some(error) => Box::pin(std::future::ready(Err(error))),
+                None => self.journal.append(updates, key, room),
+            }
+        }
+
+        fn before(
+            &self,
+            time: SystemTime,
+        ) -> crate::journal::Pending<'_, Result<crate::journal::Before, crate::journal::ReadError>>
+        {
+            self.journal.before(time)
+        }
+
+        fn find<'a>(
+            &'a self,
+            id: &'a str,
+            selectors: &'a Selectors,
+            rights: &'a crate::access::Rights,
+        ) -> crate::journal::Pending<
+            'a,
+            Result<Option<crate::journal::Found>, crate::journal::ReadError>,
+        > {
+            self.journal.find(id, selectors, rights)
+        }
+
+        fn missed<'a>(
+            &'a self,
+            after: Position,
+            selectors: &'a Selectors,
+            rights: &'a crate::access::Rights,
+        ) -> crate::journal::Pending<
+            'a,
+            Result<Option<crate::journal::Missed>, crate::journal::ReadError>,
+        > {
+            self.journal.missed(after, selectors, rights)
+        }
+
+        fn read<'a>(
+            &'a self,
+            after: Position,
+            until: Position,
+            selectors: &'a Selectors,
+            rights: &'a crate::access::Rights,
+        ) -> crate::journal::Pending<'a, Result<crate::journal::Batch, crate::journal::ReadError>>
+        {
+            self.journal.read(after, until, selectors, rights)
+        }
+
+        fn read_last<'a>(
+            &'a self,
+            after: Position,
+            until: Position,
+            selectors: &'a Selectors,
+            rights: &'a crate::access::Rights,
+        ) -> crate::journal::Pending<'a, Result<crate::journal::Batch, crate::journal::ReadError>>
+        {
+            self.journal.read_last(after, until, selectors, rights)
+        }
+
+        fn follow(&self) -> Arc<crate::journal::Follower> {
+            self.journal.follow()
+        }
+
+        fn tail(
+            &self,
+            after: crate::journal::HubId,
+            count: usize,
+            records: &mut Vec<Arc<crate::journal::Record>>,
+        ) -> crate::journal::Tail {
+            self.journal.tail(after, count, records)
+        }
+
+        fn edges(&self) -> crate::journal::Edges {
+            self.journal.edges()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_disk_keeps_nobody_out_and_the_queue_stays_small() {
+        let presence = presence(Dialects::Only(Dialect::Coming));
+        let journal = Failing::new(true, usize::MAX);
+        let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
+        let publishing = {
+            let (presence, journal) = (Arc::clone(&presence), Arc::clone(&journal));
+            tokio::spawn(async move { presence.publish(journal.as_ref()).await })
+        };
+        let long = "x".repeat(400);
+        let mut there = Vec::new();
+        for _ in 0..200 {
+            tokio::time::timeout(Duration::from_secs(10), presence.room()).await.unwrap();
+            let joined = presence.join(0, keys.insert(()), selectors(&[&long]), Arc::default());
+            there.push(joined.unwrap());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(listed(&presence), 200);
+        assert!(presence.dropped() > 0);
+        there.truncate(50);
+        let queue = |presence: &Presence| presence.events.as_ref().unwrap().queue.lock().bytes;
+        assert!(queue(&presence) <= 2 * PRESENCE_PENDING_BYTES, "{}", queue(&presence));
+        journal.is_full.store(false, Ordering::Release);
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while queue(&presence) > 0 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await
+        .unwrap();
+        // Subscriptions that began unannounced end unannounced, and the next one is announced
+        // again.
+        let told = journal.told();
+        assert!(told > 0 && told < 200, "{told}");
+        there.push(presence.join(0, keys.insert(()), selectors(&["new"]), Arc::default()).unwrap());
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while journal.told() == told {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await
+        .unwrap();
+        publishing.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_journal_never_takes_is_left_out_and_counted() {
+        let presence = presence(Dialects::Only(Dialect::Coming));
+        let journal = Failing::new(false, 1000);
+        let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
+        let long = "x".repeat(2000);
+        let _there =
+            presence.join(0, keys.insert(()), selectors(&["a", &long, "z"]), Arc::default());
+        let publishing = presence.publish(journal.as_ref());
+        let told = async {
+            while journal.told() < 2 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! { () = publishing => {} () = told => {} }
+        assert_eq!(presence.dropped(), 1);
+    }
+
+    #[test]
+    fn what_waits_is_told_in_batches_that_are_bounded_in_bytes() {
+        let presence = presence(Dialects::All);
+        let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
+        let payload = json!({ "text": "x".repeat(20_000) });
+        let payloads = crate::access::payloads::Payloads::Same(payload.into());
+        let grants = Arc::new(Grants { payloads, ..Grants::default() });
+        let texts: Vec<_> = (0..100).map(|at| at.to_string()).collect();
+        let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+        let _there = presence.join(0, keys.insert(()), selectors(&texts), grants);
+        let events = presence.events.as_ref().unwrap();
+        let mut told = 0;
+        loop {
+            let batch = events.next_batch(Dialects::All);
+            let bytes: u64 = batch.iter().map(Update::memory_bytes).sum();
+            assert!(bytes < PRESENCE_BATCH_BYTES + 50_000, "{bytes}");
+            told += batch.len();
+            if batch.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(told, 200);
+        let queue = events.queue.lock();
+        assert_eq!((queue.bytes, queue.count), (0, 0));
     }
 }

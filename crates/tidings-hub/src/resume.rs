@@ -1,15 +1,17 @@
 //! Where a stream begins: what its subscriber has already, as a place in the journal, and what
 //! it is told of what it missed.
 
+use tidings_server::place::Form;
 use tidings_sse::EventId;
 
 use crate::access::Rights;
-use crate::hub::{Cursor, EARLIEST, LAST};
-use crate::journal::{Before, Journal, Position, ReadError};
+use crate::cursor::{Cursor, EARLIEST, LAST};
+use crate::journal::{Before, Found, Journal, Missed, Position, ReadError};
 use crate::metrics::{GapCause, Metrics};
 use crate::notice::Notice;
 use crate::replay::{Due, Which};
 use crate::selector::Selectors;
+use crate::wire;
 
 /// What a subscriber asks for, to be looked up in the journal.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub(crate) struct Asked {
     pub(crate) rights: Rights,
     /// It wants all notices, not only those of losses and ends.
     pub(crate) notices: bool,
+    /// How it is to be told its place before the first event.
+    pub(crate) place: Option<Form>,
 }
 
 /// The place that was found.
@@ -27,7 +31,7 @@ pub(crate) struct Located {
     pub(crate) due: Due,
     /// Notices that come first.
     pub(crate) bytes: Vec<u8>,
-    /// What the cursor headers say: the id after which the stream goes on, or `earliest`.
+    /// What the cursor headers say: the id after which the stream continues, or `earliest`.
     pub(crate) cursor: String,
 }
 
@@ -41,19 +45,28 @@ impl Asked {
         journal: &dyn Journal,
         metrics: &Metrics,
     ) -> Result<Located, ReadError> {
-        let Self { cursor, selectors, rights, notices } = self;
+        let Self { cursor, selectors, rights, notices, place: tell_place } = self;
         let mut bytes = Vec::new();
-        let mut tell = |notice: Notice, id: &EventId| {
+        let tell = |notice: Notice, id: &EventId, bytes: &mut Vec<u8>| {
             if notice.is_for_all() || notices {
-                notice.encode(Some(id), None, &mut bytes);
+                notice.encode(Some(id), None, bytes);
             }
         };
+        // Asked first: where the journal begins anew meanwhile, the place counts as foreign.
+        let generation = journal.generation();
         let edges = journal.edges();
-        let mut due =
-            Due { until: edges.last.position, epoch: Some(edges.last.epoch), ..Due::NOTHING };
+        let mut due = Due {
+            until: edges.last.position,
+            epoch: Some(edges.last.epoch),
+            generation,
+            ..Due::NOTHING
+        };
         let cursor = match cursor {
             Cursor::Now => {
                 due.after = edges.last.position;
+                if let Some(form) = tell_place {
+                    wire::place(form, &edges.last.to_event_id(), &mut bytes);
+                }
                 match edges.last.position {
                     Position::START => EARLIEST.to_owned(),
                     _ => edges.last.to_string(),
@@ -62,11 +75,13 @@ impl Asked {
             Cursor::Earliest => {
                 due.after = edges.first.previous();
                 due.told = edges.gone;
+                due.tell_place = tell_place;
                 EARLIEST.to_owned()
             }
             Cursor::Last => {
                 due.which = Which::Last;
                 due.told = edges.gone;
+                due.tell_place = tell_place;
                 LAST.to_owned()
             }
             Cursor::Since(time, asked) => {
@@ -83,38 +98,52 @@ impl Asked {
                         };
                         due.after = goes_on.position;
                         let oldest = missed.oldest.to_string();
-                        tell(Notice::Gap { asked: Some(asked), oldest }, &goes_on.to_event_id());
+                        tell(
+                            Notice::Gap { asked: Some(asked), oldest },
+                            &goes_on.to_event_id(),
+                            &mut bytes,
+                        );
                         EARLIEST.to_owned()
                     }
                     None => {
                         due.told = edges.gone;
-                        tell(Notice::Resumed { asked: asked.clone() }, &place.to_event_id());
+                        tell(
+                            Notice::Resumed { asked: asked.clone() },
+                            &place.to_event_id(),
+                            &mut bytes,
+                        );
+                        if let Some(form) = tell_place {
+                            wire::place(form, &place.to_event_id(), &mut bytes);
+                        }
                         asked
                     }
                 }
             }
-            Cursor::After(asked) => match journal.find(&asked, &rights).await? {
+            Cursor::After(asked) => match journal.find(&asked, &selectors, &rights).await? {
                 None => {
                     metrics.gap(GapCause::Reset, 1);
-                    tell(Notice::Reset { asked }, &edges.last.to_event_id());
+                    tell(Notice::Reset { asked }, &edges.last.to_event_id(), &mut bytes);
                     due.after = edges.last.position;
                     EARLIEST.to_owned()
                 }
-                Some(found) => match journal.missed(found, &selectors, &rights).await? {
+                Some(found) => match lost(found, journal, &selectors, &rights).await? {
                     Some(missed) => {
                         metrics.gap(GapCause::Resume, 1);
                         due.after = missed.resume.position;
                         due.told = missed.newest;
                         let oldest = missed.oldest.to_string();
                         let notice = Notice::Gap { asked: Some(asked), oldest };
-                        tell(notice, &missed.resume.to_event_id());
+                        tell(notice, &missed.resume.to_event_id(), &mut bytes);
                         EARLIEST.to_owned()
                     }
                     None => {
                         if let Ok(id) = EventId::new(&asked) {
-                            tell(Notice::Resumed { asked: asked.clone() }, &id);
+                            tell(Notice::Resumed { asked: asked.clone() }, &id, &mut bytes);
+                            if let Some(form) = tell_place {
+                                wire::place(form, &id, &mut bytes);
+                            }
                         }
-                        due.after = found;
+                        due.after = found.place.position;
                         asked
                     }
                 },
@@ -122,4 +151,18 @@ impl Asked {
         };
         Ok(Located { due, bytes, cursor })
     }
+}
+
+/// What such a subscriber missed, or may have missed, after the update that was found.
+async fn lost(
+    found: Found,
+    journal: &dyn Journal,
+    selectors: &Selectors,
+    rights: &Rights,
+) -> Result<Option<Missed>, ReadError> {
+    let Found { place, is_certain } = found;
+    let missed = journal.missed(place.position, selectors, rights).await?;
+    // If another update was meant, which is gone, some between it and this one are lost.
+    let doubt = Missed { oldest: place, resume: place, newest: place.position };
+    Ok(missed.or((!is_certain).then_some(doubt)))
 }

@@ -1,5 +1,6 @@
 //! Which feeds want an update.
 
+mod meter;
 mod patterns;
 
 use std::collections::HashMap;
@@ -9,6 +10,8 @@ use indexmap::IndexSet;
 use crate::feed::FeedKey;
 use crate::selector::{Selector, Selectors};
 use crate::update::Topic;
+use meter::Meter;
+pub(crate) use meter::OutOfSteps;
 use patterns::Patterns;
 
 /// The feeds of one shard by what they select. Joining and leaving cost in proportion to a
@@ -19,6 +22,8 @@ pub(crate) struct Router {
     exact: HashMap<Topic, IndexSet<FeedKey>>,
     all: IndexSet<FeedKey>,
     patterns: Patterns,
+    /// Steps that were taken since [`Router::take_steps`].
+    steps: usize,
 }
 
 impl Router {
@@ -57,13 +62,33 @@ impl Router {
 
     /// The feeds that want an update about `topics`. One that wants it for several reasons is
     /// named several times.
-    pub(crate) fn route(&mut self, topics: &[Topic]) -> impl Iterator<Item = FeedKey> {
+    ///
+    /// # Errors
+    /// If it takes more than `steps` to find those of patterns: then [`Router::excess`] has to go
+    /// first.
+    pub(crate) fn route(
+        &mut self,
+        topics: &[Topic],
+        steps: usize,
+    ) -> Result<impl Iterator<Item = FeedKey>, OutOfSteps> {
         let mut matched = Vec::new();
-        if !self.patterns.is_empty() {
-            topics.iter().for_each(|topic| self.patterns.find(topic, &mut matched));
-        }
+        let mut meter = Meter::of(steps);
+        let found = self.patterns.find(topics, &mut meter, &mut matched);
+        self.steps += steps - meter.left();
+        found?;
         let exact = topics.iter().filter_map(|topic| self.exact.get(topic)).flatten();
-        self.all.iter().chain(exact).copied().chain(matched)
+        Ok(self.all.iter().chain(exact).copied().chain(matched))
+    }
+
+    /// The feeds without which no more than `keep` steps are spent on trying patterns for these
+    /// topics: those of the patterns that came last. Takes at most `max` steps to find out.
+    pub(crate) fn excess(&self, topics: &[Topic], keep: usize, max: usize) -> Vec<FeedKey> {
+        self.patterns.excess(topics, keep, max)
+    }
+
+    /// The steps that were taken since this was last asked.
+    pub(crate) fn take_steps(&mut self) -> usize {
+        std::mem::take(&mut self.steps)
     }
 }
 
@@ -86,7 +111,7 @@ mod tests {
         router.join(books, &template);
         let route = |router: &mut Router, topics: &[&str]| {
             let topics: Vec<_> = topics.iter().map(|topic| Topic::from(*topic)).collect();
-            router.route(&topics).collect::<Vec<_>>()
+            router.route(&topics, 1 << 20).expect("few steps").collect::<Vec<_>>()
         };
         assert_eq!(route(&mut router, &["a"]), [all, both]);
         assert_eq!(route(&mut router, &["a", "b"]), [all, both, both]);

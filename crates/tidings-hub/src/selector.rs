@@ -1,7 +1,11 @@
 //! What a subscriber asks for, and what a token grants: sets of selectors.
 
+mod allowance;
+mod automaton;
+mod expansion;
 mod intern;
 mod pattern;
+mod spelled;
 mod template;
 
 use std::cmp::Ordering;
@@ -9,11 +13,19 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+pub(crate) use allowance::{Account, Allowance};
+#[cfg(test)]
+pub(crate) use automaton::WALKED;
 pub(crate) use pattern::Location;
 pub use pattern::{Base, Pattern};
+pub(crate) use spelled::Spelled;
 pub use template::Template;
 
-use crate::limits::{PATTERNS_MAX, SELECTORS_MAX, TEMPLATE_VARIABLES_MAX, TOPIC_BYTES_MAX};
+use crate::budget::Permit;
+use crate::limits::{
+    PATTERNS_MAX, SELECTOR_BYTES_AROUND, SELECTORS_BYTES_FREE, SELECTORS_MAX,
+    TEMPLATE_VARIABLES_MAX, TOPIC_BYTES_MAX,
+};
 use crate::update::{InvalidUpdate, Topic, check_characters};
 
 /// What a subscriber asks for, or a token grants: one topic, those of a pattern, or all.
@@ -49,8 +61,16 @@ impl Selector {
     /// As of [`Selector::new`]; and if it is a template with more than 32 variables, or one
     /// that compiles to more than 256 KiB.
     pub fn template(text: &str) -> Result<Self, InvalidSelectors> {
+        Self::template_within(text, &mut Allowance::unlimited())
+    }
+
+    /// As [`Selector::template`], within what a request may spend.
+    pub(crate) fn template_within(
+        text: &str,
+        allowance: &mut Allowance,
+    ) -> Result<Self, InvalidSelectors> {
         let exact = Self::new(text)?;
-        match (Template::read(text)?, exact) {
+        match (Template::read(text, allowance)?, exact) {
             (Some(template), Self::Exact(_)) => Ok(Self::Template(template)),
             (_, exact) => Ok(exact),
         }
@@ -62,9 +82,18 @@ impl Selector {
     /// # Errors
     /// As of [`Selector::new`]; and if it is no URL pattern, or compiles to more than 256 KiB.
     pub fn pattern(text: &str, base: &Base) -> Result<Self, InvalidSelectors> {
+        Self::pattern_within(text, base, &mut Allowance::unlimited())
+    }
+
+    /// As [`Selector::pattern`], within what a request may spend.
+    pub(crate) fn pattern_within(
+        text: &str,
+        base: &Base,
+        allowance: &mut Allowance,
+    ) -> Result<Self, InvalidSelectors> {
         match Self::new(text)? {
             Self::All => Ok(Self::All),
-            _ => Pattern::read(text, base).map(Self::Pattern),
+            _ => Pattern::read(text, base, allowance).map(Self::Pattern),
         }
     }
 
@@ -95,7 +124,7 @@ impl Selector {
     }
 
     /// Whether it has to be tried, rather than looked up.
-    fn is_pattern(&self) -> bool {
+    pub(crate) fn is_pattern(&self) -> bool {
         matches!(self, Self::Template(_) | Self::Pattern(_))
     }
 
@@ -169,8 +198,26 @@ impl<'a> Candidate<'a> {
 
 /// All that one subscriber asks for, or is granted: at least one selector, each once, in a fixed
 /// order, so that those who ask for the same are seen to do so.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Selectors(Arc<[Selector]>);
+#[derive(Clone, Debug)]
+pub struct Selectors {
+    all: Arc<[Selector]>,
+    /// What a long list takes of the hub's budget, until the last copy goes.
+    charge: Option<Arc<Permit>>,
+}
+
+impl PartialEq for Selectors {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
+
+impl Eq for Selectors {}
+
+impl Hash for Selectors {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.all.hash(state);
+    }
+}
 
 impl Selectors {
     /// # Errors
@@ -184,6 +231,7 @@ impl Selectors {
     }
 
     /// What a token grants, which may be more than one stream can ask for.
+    #[cfg(feature = "tokens")]
     pub(crate) fn granted(
         selectors: impl IntoIterator<Item = Selector>,
     ) -> Result<Self, InvalidSelectors> {
@@ -196,33 +244,64 @@ impl Selectors {
         selectors.dedup();
         match selectors.len() {
             0 => Err(InvalidSelectors::None),
-            1..=SELECTORS_MAX => Ok(Self(selectors.into())),
+            1..=SELECTORS_MAX => Ok(Self { all: selectors.into(), charge: None }),
             count => Err(InvalidSelectors::TooMany { count }),
         }
     }
 
     /// One topic and no other.
     pub fn topic(topic: impl Into<Topic>) -> Self {
-        Self([Selector::Exact(topic.into())].into())
+        Self { all: [Selector::Exact(topic.into())].into(), charge: None }
     }
 
     /// Every topic.
     pub fn all() -> Self {
-        Self([Selector::All].into())
+        Self { all: [Selector::All].into(), charge: None }
+    }
+
+    /// Takes what a long list needs from the budget, for as long as the list is kept. What every
+    /// stream has room for costs nothing, nor does what patterns compile to: that is charged with
+    /// each of them.
+    ///
+    /// # Errors
+    /// If the budget has no room for it now.
+    pub(crate) fn charge_to(&mut self, account: &Account) -> Result<(), InvalidSelectors> {
+        let bytes = self.list_bytes();
+        if bytes > SELECTORS_BYTES_FREE {
+            self.charge = Some(Arc::new(account.take(bytes)?));
+        }
+        Ok(())
+    }
+
+    /// What the list takes, without what its patterns compile to.
+    pub(crate) fn list_bytes(&self) -> usize {
+        self.iter().map(|one| one.text().len() + SELECTOR_BYTES_AROUND).sum()
+    }
+
+    /// What is kept in memory for them, with what their patterns compile to.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let compiled = self.patterns().iter().map(|one| match one {
+            Selector::Template(template) => template.bytes(),
+            Selector::Pattern(pattern) => pattern.bytes(),
+            Selector::All | Selector::Exact(_) => 0,
+        });
+        self.list_bytes() + compiled.sum::<usize>()
     }
 
     /// The selectors, in their fixed order: all, topics, templates, URL patterns.
     pub fn iter(&self) -> std::slice::Iter<'_, Selector> {
-        self.0.iter()
+        self.all.iter()
     }
 
     fn patterns(&self) -> &[Selector] {
-        &self.0[self.0.partition_point(|selector| !selector.is_pattern())..]
+        &self.all[self.all.partition_point(|selector| !selector.is_pattern())..]
     }
 
-    /// The length of the longest selector.
-    pub(crate) fn bytes_max(&self) -> usize {
-        self.iter().map(|selector| selector.text().len()).max().unwrap_or(0)
+    /// How many tests it takes to hold a topic against all of them: one for all exact ones, and
+    /// one for each pattern.
+    pub(crate) fn tests(&self) -> usize {
+        1 + self.patterns().len()
     }
 
     /// Whether an update about `topics` is asked for.
@@ -233,12 +312,12 @@ impl Selectors {
     /// Whether `topic` is asked for.
     pub fn matches(&self, topic: &Topic) -> bool {
         // `All` sorts first, then the exact topics in their order, then what has to be tried.
-        let found = self.0.binary_search_by(|selector| match selector {
+        let found = self.all.binary_search_by(|selector| match selector {
             Selector::All => Ordering::Less,
             Selector::Exact(exact) => exact.cmp(topic),
             Selector::Template(_) | Selector::Pattern(_) => Ordering::Greater,
         });
-        if self.0.first() == Some(&Selector::All) || found.is_ok() {
+        if self.all.first() == Some(&Selector::All) || found.is_ok() {
             return true;
         }
         let candidate = Candidate::new(topic);
@@ -278,6 +357,13 @@ pub enum InvalidSelectors {
         /// What it may take.
         bytes_max: usize,
     },
+    /// Templates and patterns that together would take too much memory to compile.
+    TooComplexTogether {
+        /// What they may take.
+        bytes_max: usize,
+    },
+    /// The hub's memory for templates and patterns is used up for now.
+    NoRoom,
     /// A text that is no URL pattern, or one that would take too much memory.
     NoPattern {
         /// What it may take.
@@ -289,7 +375,7 @@ impl fmt::Display for InvalidSelectors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("a stream needs at least one topic"),
-            Self::Empty => f.write_str("a selector is empty, and no topic can be"),
+            Self::Empty => f.write_str("a selector is empty"),
             Self::TooMany { count } => {
                 write!(f, "there are {count} selectors; at most {SELECTORS_MAX} are allowed")
             }
@@ -303,16 +389,22 @@ impl fmt::Display for InvalidSelectors {
             Self::Character(cause) => cause.fmt(f),
             Self::TooManyVariables => write!(
                 f,
-                "a URI template has more than {TEMPLATE_VARIABLES_MAX} variables, which is what is allowed"
+                "a URI template has more than {TEMPLATE_VARIABLES_MAX} variables, the limit"
             ),
-            Self::TooComplex { bytes_max } => write!(
+            Self::TooComplex { bytes_max } => {
+                write!(f, "a URI template compiles to more than {} KiB, the limit", bytes_max >> 10)
+            }
+            Self::TooComplexTogether { bytes_max } => write!(
                 f,
-                "a URI template compiles to more than {} KiB, which is what is allowed",
+                "the templates and URL patterns together compile to more than {} KiB, the limit; use fewer or simpler ones",
                 bytes_max >> 10
+            ),
+            Self::NoRoom => f.write_str(
+                "the hub's memory for templates and URL patterns is used up; try again later",
             ),
             Self::NoPattern { bytes_max } => write!(
                 f,
-                "a selector is no URL pattern (WHATWG), or compiles to more than {} KiB, which is what is allowed",
+                "a selector is not a URL pattern (WHATWG), or compiles to more than {} KiB, the limit",
                 bytes_max >> 10
             ),
         }

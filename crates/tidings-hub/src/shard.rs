@@ -1,64 +1,73 @@
-//! One core's share of the subscribers: which of them want an update, and what each has had.
+//! One thread's share of the subscribers: which of them an update is for, and how far each has been
+//! served.
 //!
-//! A shard is a plain value that does no more than it is told; [`run`] gives it a thread, a
-//! clock and real sockets. It holds no queue per subscriber. A *live* subscriber follows its
-//! feed and has a cursor in the window; one that is *behind* has a place in the journal, and
-//! [`crate::replay`] brings it back.
+//! A shard is a plain value that is driven from outside; [`thread`] gives it a thread, a clock and
+//! real sockets. It holds no queue per subscriber. A *live* subscriber follows its feed and has an
+//! offset in the window. A subscriber that is *behind* also has a position in the journal, and
+//! [`crate::replay`] decides what brings it back.
 
-mod body;
+mod authorization;
+mod catch_up;
+pub(crate) mod clock;
 mod deadlines;
+mod deliver;
+mod drain;
 mod flush;
 mod handle;
-mod leave;
-mod line;
-pub(crate) mod run;
+mod heartbeat;
+mod lane;
+mod replays;
 pub(crate) mod service_stream;
+mod slot;
 mod socket;
-mod tcp;
+mod thread;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use slotmap::SlotMap;
 
-pub use body::StreamBody;
-pub(crate) use socket::{Chunk, Socket};
+pub(crate) use handle::{Command, NewStream, ShardContext, ShardHandle};
+pub(crate) use lane::body::Parting;
+pub use lane::body::{StreamBody, StreamCut};
+pub(crate) use slot::Load;
+use socket::{Outgoing, Socket, Taken};
+pub(crate) use thread::{RequestRoom, ShardThread};
 
-use crate::feed::{Feed, FeedKey, Queued, Source, StreamOptions};
+use crate::feed::{Feed, FeedKey, Queued, Source, StreamOptions, SubscriberKey};
 use crate::journal::{HubId, Position, Record};
-use crate::limits::{FORMS_BYTES, WINDOW_BYTES};
+use crate::limits::{FORMS_BYTES, ROUTE_STEPS, WINDOW_BYTES};
 use crate::replay::{Behind, Due};
 use crate::router::Router;
 use crate::update::Topic;
 use crate::window::{Offset, Place, Span, Window};
 use crate::wire;
 
-slotmap::new_key_type! {
-    /// A subscriber of one shard.
-    pub(crate) struct SubscriberKey;
-}
-
 /// Time as a shard counts it, in parts of the heartbeat's interval.
-pub(crate) type Tick = u32;
+type Tick = u32;
 
 #[derive(Debug)]
-pub(crate) struct Shard<S> {
-    pub(crate) window: Window,
-    pub(crate) feeds: SlotMap<FeedKey, Feed>,
-    pub(crate) subscribers: SlotMap<SubscriberKey, Subscriber<S>>,
+struct Shard<S> {
+    window: Window,
+    feeds: SlotMap<FeedKey, Feed>,
+    subscribers: SlotMap<SubscriberKey, Subscriber<S>>,
     /// The newest update that was routed.
-    pub(crate) routed: HubId,
-    pub(crate) now: Tick,
-    pub(crate) heartbeat_ms: u64,
-    pub(crate) tally: Tally,
-    /// Who fell behind or broke since somebody last asked, for their tasks to be started or
-    /// ended.
-    pub(crate) fell_behind: Vec<SubscriberKey>,
-    pub(crate) broken: Vec<SubscriberKey>,
+    routed: HubId,
+    /// In which of the journal's generations that is.
+    generation: u64,
+    now: Tick,
+    heartbeat_ms: u64,
+    tally: Tally,
+    /// Subscribers that fell behind or broke since the last look, so that their tasks are started
+    /// or ended.
+    fell_behind: Vec<SubscriberKey>,
+    broken: Vec<SubscriberKey>,
+    /// Subscribers whose patterns took too long to try: they are closed before the next update.
+    unmatched: Vec<SubscriberKey>,
     /// How many subscribers are behind.
-    pub(crate) behind: usize,
+    behind: usize,
     /// Kept for its memory only.
-    pub(crate) scratch: Vec<u8>,
+    scratch: Vec<u8>,
     by_source: HashMap<Source, FeedKey>,
     router: Router,
     /// Feeds that have something new, the one that has waited longest first.
@@ -77,46 +86,48 @@ struct Walk {
     queued: Queued,
 }
 
-/// What was done since somebody last asked.
+/// Counts since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) deliveries: u64,
-    pub(crate) bytes: u64,
-    /// Gaps that had to be told to readers who were behind.
-    pub(crate) gaps: u64,
-    /// When the first of those updates came of which the last delivery is now made.
-    pub(crate) delivered_since: Option<Instant>,
+struct Tally {
+    deliveries: u64,
+    bytes: u64,
+    /// Gaps told to subscribers that were behind.
+    gaps: u64,
+    /// When the first update was published of those whose last delivery is now made.
+    delivered_since: Option<Instant>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Subscriber<S> {
-    pub(crate) socket: S,
-    pub(crate) feed: FeedKey,
+struct Subscriber<S> {
+    socket: S,
+    feed: FeedKey,
     /// Its index among the feed's subscribers.
     index: usize,
-    /// A live subscriber has had all of its feed up to here.
-    pub(crate) cursor: Offset,
+    /// A live subscriber has received all of its feed up to here.
+    cursor: Offset,
     /// When something was last sent.
-    pub(crate) sent: Tick,
+    sent: Tick,
     /// The newest position that it was told outside of events.
-    pub(crate) told: Position,
+    told: Position,
     /// Set while it is not live.
-    pub(crate) behind: Option<Box<Behind>>,
+    behind: Option<Box<Behind>>,
 }
 
 impl<S: Socket> Shard<S> {
-    /// A shard that goes on after `routed`.
-    pub(crate) fn new(routed: HubId, heartbeat_ms: u64, window_bytes: Option<u64>) -> Self {
+    /// A shard that follows the journal after `routed`.
+    fn new(routed: HubId, heartbeat_ms: u64, window_bytes: Option<u64>) -> Self {
         Self {
             window: Window::default(),
             feeds: SlotMap::with_key(),
             subscribers: SlotMap::with_key(),
             routed,
+            generation: 0,
             now: 0,
             heartbeat_ms,
             tally: Tally::default(),
             fell_behind: Vec::new(),
             broken: Vec::new(),
+            unmatched: Vec::new(),
             behind: 0,
             scratch: Vec::new(),
             by_source: HashMap::new(),
@@ -131,13 +142,7 @@ impl<S: Socket> Shard<S> {
     /// Adds a subscriber, to whom this much of the journal is due. It joins its feed here and
     /// now, at the window's end: what was routed before is the replay's, what is routed from
     /// now on is the feed's. It begins behind; [`Shard::catch_up`] writes `opening` first.
-    pub(crate) fn join(
-        &mut self,
-        socket: S,
-        source: Source,
-        due: Due,
-        opening: Vec<u8>,
-    ) -> SubscriberKey {
+    fn join(&mut self, socket: S, source: Source, due: Due, opening: Vec<u8>) -> SubscriberKey {
         let options = match &source {
             Source::Updates { options, .. } => *options,
             Source::Clock => StreamOptions::default(),
@@ -146,7 +151,7 @@ impl<S: Socket> Shard<S> {
         let offset = matches!(source, Source::Clock).then(|| self.window.end());
         let feed = self.feed(source);
         let mut behind = Behind::opening(opening, due, offset, options.notices);
-        if due.epoch.is_some_and(|epoch| epoch != self.routed.epoch) {
+        if self.is_foreign(&due) {
             behind.lose();
         }
         let members = &mut self.feeds[feed];
@@ -166,6 +171,12 @@ impl<S: Socket> Shard<S> {
         key
     }
 
+    /// Whether this place was found in another journal, or before the journal began anew.
+    fn is_foreign(&self, due: &Due) -> bool {
+        due.epoch
+            .is_some_and(|epoch| epoch != self.routed.epoch || due.generation != self.generation)
+    }
+
     fn feed(&mut self, source: Source) -> FeedKey {
         if let Some(feed) = self.by_source.get(&source) {
             return *feed;
@@ -180,7 +191,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Forgets a subscriber, and its feed with the last one. Gives the socket back.
-    pub(crate) fn leave(&mut self, key: SubscriberKey) -> Option<S> {
+    fn leave(&mut self, key: SubscriberKey) -> Option<S> {
         let gone = self.subscribers.remove(key)?;
         let feed = &mut self.feeds[gone.feed];
         let mut hole = gone.index;
@@ -214,7 +225,9 @@ impl<S: Socket> Shard<S> {
         if let Source::Updates { selectors, .. } = &feed.source {
             self.router.leave(key, selectors);
         }
-        self.by_source.remove(&feed.source);
+        if self.by_source.get(&feed.source) == Some(&key) {
+            self.by_source.remove(&feed.source);
+        }
         // Its key may still stand in the queue, where it is passed over.
         self.queued_spans -= feed.queued.map_or(0, |queued| queued.spans);
         if let Some(walk) = self.walk.take_if(|walk| walk.feed == key) {
@@ -225,12 +238,12 @@ impl<S: Socket> Shard<S> {
     /// Notes an update in the feeds that want it, and says in how many. Its bytes are made
     /// once, and once more for each set of topics that feeds show; where that would take too
     /// much, a feed leaves the update out, and its subscribers read it from the journal.
-    pub(crate) fn route(&mut self, record: &Record, now: Instant) -> usize {
+    fn route(&mut self, record: &Record, now: Instant) -> usize {
         let since = self.window.end();
         let mut encoded: HashMap<Vec<&Topic>, Span> = HashMap::new();
         let mut left_out = Vec::new();
         let mut reached = 0;
-        for key in self.router.route(record.update.topics()) {
+        for key in self.find(record) {
             let Some(feed) = self.feeds.get_mut(key) else { continue };
             let Source::Updates { rights, .. } = &feed.source else { continue };
             // The second time is for another topic of the same update.
@@ -265,9 +278,65 @@ impl<S: Socket> Shard<S> {
         reached
     }
 
-    /// Goes on after `end`, without what came before it: it is gone before this shard could
-    /// follow it. Everybody reads the journal, which tells each who missed something.
-    pub(crate) fn skip_to(&mut self, end: HubId) {
+    /// The feeds that an update is for. If finding them among patterns takes too many steps, the
+    /// feeds with the newest patterns are given up first.
+    fn find(&mut self, record: &Record) -> Vec<FeedKey> {
+        let topics = record.update.topics();
+        for keep in [ROUTE_STEPS / 2, ROUTE_STEPS / 16, 0] {
+            if let Ok(found) = self.router.route(topics, ROUTE_STEPS) {
+                return found.collect();
+            }
+            for key in self.router.excess(topics, keep, ROUTE_STEPS) {
+                self.give_up(key, record.position);
+            }
+        }
+        // No pattern is left.
+        self.router.route(topics, ROUTE_STEPS).into_iter().flatten().collect()
+    }
+
+    /// Gives up a feed whose patterns take too long to try. Its subscribers are closed: each
+    /// reconnects, and is served from the journal.
+    fn give_up(&mut self, key: FeedKey, position: Position) {
+        self.leave_out(key, position);
+        let feed = &self.feeds[key];
+        self.unmatched.extend(&feed.subscribers);
+        if let Source::Updates { selectors, .. } = &feed.source {
+            self.router.leave(key, selectors);
+        }
+        // A subscriber that reconnects begins a feed of its own.
+        self.by_source.remove(&feed.source);
+    }
+
+    /// The steps that routing has taken since the last call.
+    fn take_steps(&mut self) -> usize {
+        self.router.take_steps()
+    }
+
+    /// Takes live subscribers whose socket `is_meant` out of the feeds that an update is about to be
+    /// routed to. Each continues by itself, from its offset.
+    fn set_aside(&mut self, record: &Record, is_meant: impl Fn(&S) -> bool) {
+        for key in self.find(record) {
+            let Some(feed) = self.feeds.get(key) else { continue };
+            let Source::Updates { rights, .. } = &feed.source else { continue };
+            // After the first such update none is live: the next ones need not look at each.
+            if feed.behind == feed.subscribers.len() || !rights.may_read(&record.update) {
+                continue;
+            }
+            for subscriber in feed.subscribers.clone() {
+                let live = self.subscribers.get(subscriber).filter(|one| one.behind.is_none());
+                let meant = live.filter(|one| is_meant(&one.socket));
+                let Some(from) = meant.map(|one| self.next_offset(one)) else { continue };
+                self.fall_behind(subscriber, from, Vec::new());
+                if let Some(behind) = self.subscribers[subscriber].behind.as_mut() {
+                    behind.was_not_slow();
+                }
+            }
+        }
+    }
+
+    /// Continues after `end`: the updates before it were trimmed before this shard could follow
+    /// them. Every subscriber reads the journal, which says what it missed.
+    fn skip_to(&mut self, end: HubId) {
         let follows = |(_, feed): &(FeedKey, &Feed)| feed.follows_journal();
         let feeds: Vec<_> = self.feeds.iter().filter(follows).map(|(key, _)| key).collect();
         for key in feeds {
@@ -276,16 +345,24 @@ impl<S: Socket> Shard<S> {
         self.routed = end;
     }
 
-    /// Goes on after `end` of a journal that began anew. Every subscriber is to be closed: they
-    /// come back with ids of the old one, and are told of the reset.
-    pub(crate) fn begin_anew(&mut self, end: HubId) {
+    /// Continues after `end`: no update for any subscriber comes before it.
+    fn pass_to(&mut self, end: HubId) {
+        self.routed = end;
+    }
+
+    /// Continues after `end` of a journal that began anew. Every subscriber is closed: it
+    /// reconnects with an id of the old journal, and gets the reset.
+    fn begin_anew(&mut self, end: HubId, generation: u64) {
         self.window.begin_anew();
         self.routed = end;
+        self.generation = generation;
         self.broken = self.subscribers.keys().collect();
     }
 
-    /// Leaves an update out of a feed: its live subscribers go on from where they are by
-    /// themselves.
+    /// Leaves an update out of a feed: each of its subscribers reads the journal from its own
+    /// position, also those that were behind already. The window's end, where one of them may
+    /// stand, becomes the feed's end. It would otherwise pass for an offset that has received
+    /// everything.
     fn leave_out(&mut self, key: FeedKey, position: Position) {
         for subscriber in self.feeds[key].subscribers.clone() {
             let live = self.subscribers.get(subscriber).filter(|one| one.behind.is_none());
@@ -293,14 +370,16 @@ impl<S: Socket> Shard<S> {
                 self.fall_behind(subscriber, from, Vec::new());
                 let behind = self.subscribers[subscriber].behind.as_mut();
                 behind.into_iter().for_each(|behind| behind.leave_window());
+            } else if let Some(one) = self.subscribers.get_mut(subscriber) {
+                one.behind.iter_mut().for_each(|behind| behind.forget_offset());
             }
         }
         let end = self.window.end();
         self.feeds[key].skip(position, end);
     }
 
-    /// Gives an event of the clock to those who watch it. It stands in no journal.
-    pub(crate) fn tick_clock(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Gives an event of the clock to its subscribers. The event is in no journal.
+    fn tick_clock(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
         let Some(key) = self.by_source.get(&Source::Clock).copied() else { return };
         let feed = &mut self.feeds[key];
         let span = self.window.append(self.routed.position, encode);
@@ -309,8 +388,8 @@ impl<S: Socket> Shard<S> {
         enqueue(&mut self.queue, key, feed, Queued { since: span.start, spans: added, at: now });
     }
 
-    /// Whether anybody watches the clock.
-    pub(crate) fn has_clock(&self) -> bool {
+    /// Whether the clock has subscribers.
+    fn has_clock(&self) -> bool {
         self.by_source.contains_key(&Source::Clock)
     }
 
@@ -329,13 +408,13 @@ impl<S: Socket> Shard<S> {
     }
 
     /// What waits to be offered, in bytes. Publishers are slowed down by it.
-    pub(crate) fn unoffered(&mut self) -> u64 {
+    fn unoffered(&mut self) -> u64 {
         let waiting = self.window.end() - self.offered();
         waiting + (self.queued_spans * size_of::<Span>()) as u64
     }
 
-    /// Frees what the window need not keep: all that was offered, but for a budget that serves
-    /// subscribers who are only briefly behind.
+    /// Frees what the window need not keep: everything that was offered, except a budget for
+    /// subscribers that are only briefly behind.
     fn trim(&mut self) {
         let mut keep_from = self.offered();
         if self.behind > 0 {
@@ -344,7 +423,7 @@ impl<S: Socket> Shard<S> {
         self.window.trim(keep_from);
     }
 
-    /// Takes a live subscriber out of its feed's walk: it goes on from `from` by itself.
+    /// Takes a live subscriber out of its feed's walk. It continues from `from` by itself.
     fn fall_behind(&mut self, key: SubscriberKey, from: Offset, own: Vec<u8>) {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
         let feed = &mut self.feeds[subscriber.feed];
@@ -369,32 +448,31 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Where a live subscriber stands in the journal.
-    pub(crate) fn place_of(&self, subscriber: &Subscriber<S>) -> Place {
+    fn place_of(&self, subscriber: &Subscriber<S>) -> Place {
         self.window.place(self.next_offset(subscriber), self.routed.position)
     }
 
     /// Whether a subscriber gets updates, which have a place in the journal.
-    pub(crate) fn follows_journal(&self, key: SubscriberKey) -> bool {
+    fn follows_journal(&self, key: SubscriberKey) -> bool {
         self.subscribers
             .get(key)
             .is_some_and(|one| matches!(self.feeds[one.feed].source, Source::Updates { .. }))
     }
 
-    /// Sends bytes that are this subscriber's alone, whole events or comments. Whoever is
-    /// behind gets none, unless it waits between two events: they would stand in the middle of
-    /// one.
-    pub(crate) fn send_own(&mut self, key: SubscriberKey, bytes: &[u8]) {
+    /// Sends bytes to this subscriber alone: whole events or comments. A subscriber that is behind
+    /// gets none, unless it waits between two events: they would stand in the middle of an event.
+    fn send_own(&mut self, key: SubscriberKey, bytes: &[u8]) {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
         if subscriber.behind.as_ref().is_some_and(|behind| !behind.waits()) {
             return;
         }
-        let written = match subscriber.socket.write(&Chunk::of(bytes)) {
-            Ok(written) => written,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+        let Taken { bytes: written, sent } = match subscriber.socket.write(&Outgoing::of(bytes)) {
+            Ok(taken) => taken,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Taken::default(),
             Err(_) => return self.broken.push(key),
         };
         subscriber.sent = self.now;
-        self.tally.bytes += written as u64;
+        self.tally.bytes += sent as u64;
         if let Some(behind) = &mut subscriber.behind {
             behind.set_own(bytes[written..].to_vec());
         } else if written < bytes.len() {
@@ -403,9 +481,8 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// The subscribers to whom nothing was sent for `ticks`, of those who are live or wait for
-    /// the journal.
-    pub(crate) fn silent_for(&self, ticks: Tick) -> Vec<SubscriberKey> {
+    /// Subscribers that got nothing for `ticks`, of those that are live or wait for the journal.
+    fn silent_for(&self, ticks: Tick) -> Vec<SubscriberKey> {
         let is_idle = |one: &Subscriber<S>| one.behind.as_ref().is_none_or(|one| one.waits());
         self.subscribers
             .iter()
@@ -416,7 +493,7 @@ impl<S: Socket> Shard<S> {
 
     /// Whether a live subscriber wants notices and knows no id newer than `half`, and there is
     /// one to tell.
-    pub(crate) fn needs_cursor(&self, key: SubscriberKey, half: Position) -> bool {
+    fn needs_cursor(&self, key: SubscriberKey, half: Position) -> bool {
         if self.routed.position < half {
             return false;
         }

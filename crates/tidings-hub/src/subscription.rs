@@ -5,10 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
-use http_body::Body as _;
 use tidings_sse::{Decoder, Event, EventId, Item, Limits};
 
-use crate::hub::Cursor;
+use crate::cursor::Cursor;
 use crate::journal::ReadError;
 use crate::shard::StreamBody;
 
@@ -21,7 +20,8 @@ pub enum Since {
     Now,
     /// With all that the journal has.
     Earliest,
-    /// With what came after the update with this id. If some of that is gone, a notice says so.
+    /// With the updates after the one with this id. If some of them are no longer kept, a notice
+    /// says so.
     After(EventId),
 }
 
@@ -37,24 +37,25 @@ impl From<Since> for Cursor {
 
 /// The events of [`Hub::subscribe`](crate::Hub::subscribe). Dropping it ends the subscription.
 ///
-/// It is a subscriber like any other: whoever takes events out slowly has no queue but a place
-/// in the journal, and whoever takes none for five minutes is closed. The stream ends then, or
-/// when the hub drains or stops; it goes on where it was with [`Since::After`] the last id.
+/// It is a subscriber like any other. A slow reader has no queue, but a position in the journal. A
+/// reader that takes nothing for five minutes is closed. The stream ends then, when the hub drains
+/// or stops, and if its patterns take too long to try for an update. [`Since::After`] the last id
+/// continues it.
 ///
-/// Beside the updates' events, each with its id, come the hub's notices, which are events of
-/// type `tidings` with JSON data: `gap` and `reset` say that something was missed, `draining`
-/// that the hub is going.
+/// Besides the updates' events, each with its id, the stream has the hub's notices: events of type
+/// `tidings` with JSON data. `gap` and `reset` say that something was missed, `draining` that the
+/// hub is draining.
 pub struct Subscription {
-    body: Pin<Box<StreamBody>>,
+    body: StreamBody,
     decoder: Decoder,
 }
 
 impl Subscription {
     pub(crate) fn new(body: StreamBody) -> Self {
-        // Whatever was published came in one piece already, so there is nothing to guard against.
+        // The hub has checked every update, so the decoder needs no limits.
         let limits =
             Limits { line_bytes_max: usize::MAX, event_bytes_max: usize::MAX, ..Limits::default() };
-        Self { body: Box::pin(body), decoder: Decoder::new(limits) }
+        Self { body, decoder: Decoder::new(limits) }
     }
 
     /// The next event, `None` at the end.
@@ -76,12 +77,9 @@ impl Stream for Subscription {
                     return Poll::Ready(Some(event.to_event()));
                 }
             }
-            match ready!(self.body.as_mut().poll_frame(context)) {
+            match ready!(self.body.poll_bytes(context)) {
                 None => return Poll::Ready(None),
-                Some(Err(never)) => match never {},
-                Some(Ok(frame)) => {
-                    frame.data_ref().into_iter().for_each(|bytes| self.decoder.push(bytes));
-                }
+                Some(bytes) => self.decoder.push(&bytes),
             }
         }
     }
@@ -99,7 +97,7 @@ impl fmt::Debug for Subscription {
 pub enum SubscribeError {
     /// The hub has as many streams as it may have.
     Full,
-    /// The hub is going.
+    /// The hub is draining.
     Draining,
     /// The journal cannot be read.
     Journal(ReadError),
@@ -108,7 +106,7 @@ pub enum SubscribeError {
 impl fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full => f.write_str("the hub has as many streams as it may have"),
+            Self::Full => f.write_str("the hub has reached its limit of streams"),
             Self::Draining => f.write_str("the hub is shutting down"),
             Self::Journal(cause) => cause.fmt(f),
         }

@@ -1,5 +1,7 @@
 //! What a publisher sends: an event, its topics, and whether it is private.
 
+pub(crate) mod presence;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +11,9 @@ use tidings_sse::Event;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use url::Url;
 
-use crate::limits::{ID_BYTES_MAX, Limits, TOPIC_BYTES_MAX, TOPICS_MAX, TYPE_BYTES_MAX};
+use crate::limits::{
+    ID_BYTES_MAX, Limits, TOPIC_BYTES_MAX, TOPICS_BYTES_MAX, TOPICS_MAX, TYPE_BYTES_MAX,
+};
 
 /// What an update is about: a string, usually an IRI. Topics are equal when their bytes are
 /// (no normalisation, no case folding: Mercure, "exact" matching).
@@ -63,6 +67,7 @@ impl Update {
     }
 
     /// An update as a journal has kept it. The topics are at least one, each once.
+    #[cfg(any(feature = "disk", feature = "nats"))]
     pub(crate) fn of_parts(topics: Vec<Topic>, event: Event, private: bool) -> Self {
         debug_assert!(!topics.is_empty());
         Self { topics, event, private, presence: false }
@@ -87,6 +92,8 @@ impl Update {
                 self.topics.push(topic);
             }
         }
+        // A list that has grown has up to twice the room that it needs.
+        self.topics.shrink_to_fit();
         self
     }
 
@@ -97,8 +104,8 @@ impl Update {
         self
     }
 
-    /// The same update, as one of those by which the hub tells who subscribes. Journals keep
-    /// them apart, so that comings and goings push nothing out.
+    /// The same update, marked as an announcement of a subscription. Journals keep announcements
+    /// apart, so that they push nothing out.
     #[must_use]
     pub(crate) fn of_presence(mut self) -> Self {
         self.presence = true;
@@ -127,13 +134,13 @@ impl Update {
         self.private
     }
 
-    /// Whether the hub tells by it who subscribes.
+    /// Whether it announces a subscription.
     pub fn is_presence(&self) -> bool {
         self.presence
     }
 
-    /// What the update is counted as where memory or disk is bounded by bytes: its texts, and
-    /// an allowance for what surrounds them.
+    /// What the update is counted as where a journal's storage is bounded by bytes: its texts, and
+    /// an allowance for what surrounds them. Files keep sums of it.
     pub(crate) fn weight(&self) -> u64 {
         const AROUND: usize = 288;
         let event = &self.event;
@@ -142,7 +149,21 @@ impl Update {
         (AROUND + event.data().len() + event.event_type().len() + id + topics) as u64
     }
 
-    /// Checks what every publisher has to keep to, whichever way the update came.
+    /// What the update takes in memory, with its record. A topic may have one byte, and an update
+    /// a thousand topics, so each counts with what surrounds its text.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        const AROUND: usize = 264;
+        // A place in the list, the counts of those who share the text, and what allocators add.
+        const AROUND_TOPIC: usize = 40;
+        let event = &self.event;
+        // The record has a copy.
+        let id = event.id().map_or(0, |id| 2 * id.as_str().len());
+        let topics: usize =
+            self.topics.iter().map(|topic| topic.as_str().len() + AROUND_TOPIC).sum();
+        (AROUND + event.data().len() + event.event_type().len() + id + topics) as u64
+    }
+
+    /// Checks what every update must satisfy, however it was published.
     ///
     /// # Errors
     /// The first rule that the update breaks.
@@ -150,6 +171,11 @@ impl Update {
         if self.topics.len() > TOPICS_MAX {
             let (count, max) = (self.topics.len(), TOPICS_MAX);
             return Err(InvalidUpdate::TooManyTopics { count, max });
+        }
+        let bytes = self.topics.iter().map(|topic| topic.as_str().len()).sum();
+        if bytes > TOPICS_BYTES_MAX {
+            let what = "the list of topics";
+            return Err(InvalidUpdate::TooLong { what, bytes, max: TOPICS_BYTES_MAX });
         }
         for topic in &self.topics {
             check_topic(topic.as_str())?;
@@ -172,6 +198,11 @@ impl Update {
             Some(bytes) => Err(InvalidUpdate::TooLong { what: "a topic", bytes, max }),
         }
     }
+}
+
+/// Steps that it takes to hold these topics against one pattern: one for each byte, and some around.
+pub(crate) fn matching_steps(topics: &[Topic]) -> usize {
+    topics.iter().map(|topic| topic.as_str().len() + 32).sum()
 }
 
 fn check_topic(topic: &str) -> Result<(), InvalidUpdate> {
@@ -201,7 +232,7 @@ fn check_id(id: &str) -> Result<(), InvalidUpdate> {
         return Err(InvalidUpdate::TooLong { what, bytes: id.len(), max: ID_BYTES_MAX });
     }
     check_characters(what, id)?;
-    // A header's value loses the spaces at its ends, so such an id would not come back whole.
+    // A header's value loses the spaces at its ends, so such an id would not return whole.
     if id.starts_with(' ') || id.ends_with(' ') {
         return Err(InvalidUpdate::IdHasOuterSpace);
     }
@@ -242,7 +273,7 @@ pub(crate) fn check_characters(what: &'static str, text: &str) -> Result<(), Inv
 /// which the hub has topics of its own (Mercure 1.0, "publication").
 pub const HUB_PATH: &str = "/.well-known/mercure";
 
-/// What the topics of updates begin with that tell who subscribes.
+/// Topics of announcements of subscriptions begin with this.
 pub(crate) const PRESENCE_PATH: &str = "/.well-known/mercure/subscriptions/";
 
 /// Whether `topic`, read as a URL reference against the hub's own URL, lies under the hub's
@@ -258,6 +289,14 @@ fn resolves_under_hub(topic: &str) -> bool {
     let Ok(url) = BASE.join(topic) else { return false };
     let path = decode_unreserved(url.path());
     path == HUB_PATH || path.strip_prefix(HUB_PATH).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Another spelling for a relative topic that resolves to the hub's path, such as `#general` or
+/// `mercure`: names that are chosen without a thought of URLs.
+fn instead_of(topic: &str) -> Option<String> {
+    let is_relative = !topic.starts_with(['/', '\\']) && Url::parse(topic).is_err();
+    let instead = format!("/{}", topic.trim_start());
+    (is_relative && !in_hub_namespace(&instead)).then_some(instead)
 }
 
 /// Recognises most topics without parsing them as URLs, which costs more than all else that is
@@ -361,22 +400,29 @@ impl fmt::Display for InvalidUpdate {
                     "{what} has the character U+{code:04X}; control and invisible format characters are not allowed"
                 )
             }
-            Self::TopicIsEmpty => {
-                f.write_str("a topic is empty; it has to say what the update is about")
-            }
+            Self::TopicIsEmpty => f.write_str("a topic is empty"),
             Self::TopicIsAll => {
                 f.write_str("\"*\" selects all topics and cannot be published to; name a topic")
             }
-            Self::TopicIsTheHubs { topic } => write!(
-                f,
-                "the topic {topic:?} lies under {HUB_PATH}, where only the hub itself publishes"
-            ),
+            Self::TopicIsTheHubs { topic } => match instead_of(topic) {
+                Some(instead) => write!(
+                    f,
+                    "the topic {topic:?}, read as a URL relative to the hub's, is the hub's own path \
+                     {HUB_PATH}, where only the hub itself publishes; write it another way, such as \
+                     {instead:?}"
+                ),
+                None => write!(
+                    f,
+                    "the topic {topic:?} lies under {HUB_PATH}, where only the hub itself publishes; \
+                     choose another path"
+                ),
+            },
             Self::IdHasOuterSpace => f.write_str(
                 "the id begins or ends with a space, which would be lost in Last-Event-ID",
             ),
             Self::IdIsReserved { id } => write!(
                 f,
-                "the id {id:?} is reserved: ids that begin with \"tidings:\" or \"#\", and \"earliest\", are the hub's"
+                "the id {id:?} is reserved for the hub, as are \"earliest\" and ids that begin with \"tidings:\" or \"#\""
             ),
             Self::TypeIsReserved { event_type } => {
                 write!(f, "the type {event_type:?} is reserved for the hub's own events")

@@ -24,7 +24,7 @@ pub(crate) struct Span {
 /// Where a subscriber stands, in words that outlive the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// It has had everything up to here.
+    /// It has received everything up to here.
     pub(crate) through: Position,
     /// And a part of this event, if any.
     pub(crate) half: Option<Half>,

@@ -1,18 +1,31 @@
-//! Records as bytes. A record looks the same whether it comes from the window or from the
-//! journal, which is what lets a half-written event be finished from either.
+//! Records as bytes, in chunks. A record looks the same whether it comes from the window or
+//! from the journal, which is what lets a half-written event be finished from either.
 
-use tidings_sse::encode;
+use tidings_server::place::Form;
+use tidings_sse::{EventId, encode};
 
 use crate::feed::{Source, StreamOptions};
+use crate::framing::chunk;
 use crate::journal::Record;
+use crate::notice::Notice;
 use crate::update::Topic;
 
-/// What an idle stream gets: a comment, which no client dispatches.
-pub(crate) const HEARTBEAT: &[u8] = b":\n";
+/// A comment, which no client dispatches: what every stream begins with.
+pub(crate) const COMMENT: &[u8] = b":\n";
+/// What an idle stream gets: a comment, in its chunk.
+pub(crate) const HEARTBEAT: &[u8] = b"2\r\n:\n\r\n";
 
-/// Which of the record's topics a stream from `source` shows. Topics that the subscriber did
-/// not ask for, or of a private update was not granted, stay hidden: they could betray who else
-/// gets the update.
+/// Appends the position after which a stream continues, in a chunk of its own.
+pub(crate) fn place(form: Form, id: &EventId, out: &mut Vec<u8>) {
+    match form {
+        Form::Event => Notice::Cursor.encode(Some(id), None, out),
+        _ => chunk(out, |out| encode::id(id, out)),
+    }
+}
+
+/// The topics of a record that a stream from `source` shows. Topics that the subscriber did not
+/// select, or that its grants do not cover for a private update, stay hidden: they could betray who
+/// else receives the update.
 pub(crate) fn shown<'a>(source: &Source, record: &'a Record) -> Vec<&'a Topic> {
     match source {
         Source::Updates { selectors, rights, options: StreamOptions { topics: true, .. } } => {
@@ -26,10 +39,12 @@ pub(crate) fn shown<'a>(source: &Source, record: &'a Record) -> Vec<&'a Topic> {
     }
 }
 
-/// Appends the record as an event that shows these topics.
+/// Appends the record as an event that shows these topics, in a chunk of its own.
 pub(crate) fn record(record: &Record, shown: &[&Topic], out: &mut Vec<u8>) {
-    for topic in shown {
-        encode::extra_field("topic", topic.as_str(), out);
-    }
-    encode::event(record.update.event().as_ref().with_id(record.id()), out);
+    chunk(out, |out| {
+        for topic in shown {
+            encode::extra_field("topic", topic.as_str(), out);
+        }
+        encode::event(record.update.event().as_ref().with_id(record.id()), out);
+    });
 }

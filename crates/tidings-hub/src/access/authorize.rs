@@ -7,8 +7,9 @@ use std::sync::Arc;
 use http::request::Parts;
 use serde_json::Value;
 
-use super::claims::Payloads;
+use super::payloads::Payloads;
 use super::{Grants, Rights};
+use crate::limits::AUTHORIZE_TIME;
 use crate::selector::Selectors;
 
 /// Says what a request may do with the hub.
@@ -37,6 +38,8 @@ pub trait Authorize: Send + Sync + 'static {
     /// What the request with this head may do. A request whose answer takes longer than ten
     /// seconds is answered with 503, or told to come back; one whose answer panics is dropped.
     /// Nothing is remembered: each request is asked about anew, an open stream never again.
+    /// What it may do takes memory for as long as the request or its stream does, and does not
+    /// count in [`Limits::selector_bytes`](crate::Limits::selector_bytes).
     fn authorize<'a>(&'a self, request: &'a Parts) -> Authorizing<'a>;
 }
 
@@ -100,7 +103,9 @@ impl From<Permissions> for Grants {
         Self {
             publish: permissions.publish,
             subscribe: permissions.subscribe.unwrap_or_default(),
-            payloads: permissions.payload.map_or(Payloads::None, Payloads::Same),
+            payloads: permissions
+                .payload
+                .map_or(Payloads::None, |payload| Payloads::Same(payload.into())),
             ..Self::default()
         }
     }
@@ -108,7 +113,23 @@ impl From<Permissions> for Grants {
 
 /// The hub's authorizer, if it was built with one.
 #[derive(Clone, Default)]
-pub(crate) struct Authorizer(pub(crate) Option<Arc<dyn Authorize>>);
+pub(crate) struct Authorizer(Option<Arc<dyn Authorize>>);
+
+impl Authorizer {
+    pub(crate) fn new(authorize: impl Authorize) -> Self {
+        Self(Some(Arc::new(authorize)))
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What a request may do. `None` if the callback did not answer in time, or there is none.
+    pub(crate) async fn ask(&self, request: &Parts) -> Option<Permissions> {
+        let callback = self.0.as_ref()?;
+        tokio::time::timeout(AUTHORIZE_TIME, callback.authorize(request)).await.ok()
+    }
+}
 
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

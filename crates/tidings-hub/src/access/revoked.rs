@@ -5,8 +5,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use super::TokenId;
-use crate::journal::RevokedToken;
+use super::{RevokedToken, TokenId};
 use crate::limits::REVOKED_MAX;
 
 /// The tokens that were revoked. They are kept until they expire; so many that the bound is
@@ -26,18 +25,37 @@ impl Revoked {
         let now = SystemTime::now();
         let lasting = |token: &RevokedToken| token.until.is_none_or(|until| until > now);
         for token in tokens.into_iter().filter(lasting) {
-            self.add(TokenId(token.name.into()), token.until);
+            if let Some(id) = TokenId::kept(&token.name) {
+                self.add(id, token.until);
+            }
         }
     }
 
     pub(crate) fn add(&self, token: TokenId, expires: Option<SystemTime>) {
         let mut list = self.0.lock();
+        // Tokens may share an id. It is barred until the last of them ends.
+        let expires = match list.until.get(&token) {
+            Some(known) => known.zip(expires).map(|(known, expires)| known.max(expires)),
+            None => expires,
+        };
         if list.until.insert(token.clone(), expires).is_none() {
             list.order.push_back(token);
         }
         if list.order.len() > REVOKED_MAX {
             list.trim();
         }
+    }
+
+    /// Those that have not expired, in the order in which they were revoked.
+    pub(crate) fn list(&self) -> Vec<RevokedToken> {
+        let now = SystemTime::now();
+        let list = self.0.lock();
+        let tokens = list.order.iter().filter_map(|token| {
+            let until = *list.until.get(token)?;
+            let lasts = until.is_none_or(|until| until > now);
+            lasts.then(|| RevokedToken { name: token.as_str().to_owned(), until })
+        });
+        tokens.collect()
     }
 
     pub(crate) fn contains(&self, token: &TokenId) -> bool {
@@ -54,7 +72,9 @@ impl List {
         while self.order.len() > REVOKED_MAX
             && let Some(oldest) = self.order.pop_front()
         {
-            tracing::warn!("too many tokens are revoked: the oldest of them is good again");
+            tracing::warn!(
+                "too many revoked tokens: the oldest revocation was dropped, so its token is accepted again"
+            );
             self.until.remove(&oldest);
         }
     }
@@ -81,5 +101,20 @@ mod tests {
         assert!(revoked.contains(&token(0)));
         assert!(!revoked.contains(&token(1)));
         assert!(revoked.contains(&token(REVOKED_MAX + 1)));
+    }
+
+    #[test]
+    fn an_id_that_tokens_share_is_barred_until_the_last_of_them_ends() {
+        let now = SystemTime::now();
+        let [early, late] = [60, 3600].map(|seconds| Some(now + Duration::from_secs(seconds)));
+        for (ends, expected) in
+            [([early, late], late), ([late, early], late), ([None, early], None)]
+        {
+            let revoked = Revoked::default();
+            for end in ends {
+                revoked.add(TokenId::named("1"), end);
+            }
+            assert_eq!(revoked.list()[0].until, expected);
+        }
     }
 }

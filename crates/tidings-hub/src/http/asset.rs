@@ -4,6 +4,7 @@ use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 
 use super::App;
 use super::refusal::Refusal;
@@ -12,7 +13,7 @@ use super::refusal::Refusal;
 #[derive(Clone, Debug)]
 pub(super) struct Asset {
     pub(super) path: String,
-    pub(super) text: &'static str,
+    pub(super) text: Bytes,
     pub(super) fresh: Fresh,
     /// What a page made of it may load, and from where (CSP). What is no part of a page is for
     /// pages of any origin.
@@ -46,13 +47,13 @@ impl Asset {
     }
 
     /// The file, or the word that the browser has it already.
-    fn respond(&self, headers: &HeaderMap) -> Response {
-        let etag = format!("\"{:08x}\"", crc32fast::hash(self.text.as_bytes()));
+    pub(super) fn respond(&self, headers: &HeaderMap) -> Response {
+        let etag = format!("\"{:08x}\"", crc32fast::hash(&self.text));
         let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| *value == *etag);
         let mut response = if known {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
-            self.text.into_response()
+            self.text.clone().into_response()
         };
         let headers = response.headers_mut();
         let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));

@@ -1,140 +1,181 @@
-//! What is answered where a request's head is none. hyper ends such a connection with a bare
-//! status, before any of the hub's own code is asked; this puts the words to it.
-
-use std::cell::Cell;
-use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+//! The answer to a head that is no request. hyper ends such a connection before any of the hub's
+//! own code is asked, and answers with a bare status, which [`exchange`] withholds. Here is what
+//! the client gets instead: the same status, and words.
+//!
+//! [`exchange`]: super::exchange
 
 use axum::http::StatusCode;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use httparse::{EMPTY_HEADER, Error as ParseError};
 
-use crate::limits::{HEAD_FIELDS, Limits};
+use super::body;
+use super::connection::append_date;
+use super::exchange::Exchange;
+use crate::budget::Exhausted;
+use crate::limits::{HEAD_FIELDS, Limits, TARGET_BYTES};
 
-/// How long the client has to take the answer.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
-/// Bytes that are read from who still sends.
-const INPUT_BYTES: u64 = 1 << 20;
-
-/// The stream under hyper, which keeps the bare status that hyper answers a bad head with to
-/// itself, and stays open then, for [`refuse`].
-#[derive(Debug)]
-pub(super) struct Watched<S> {
-    stream: S,
-    bad_head: Rc<Cell<Option<StatusCode>>>,
+/// What hyper left behind.
+pub(super) struct BadHead<'a> {
+    pub(super) exchange: &'a Exchange,
+    pub(super) error: &'a hyper::Error,
+    /// What hyper has not consumed: the head, unless it was the head's meaning that was wrong.
+    pub(super) left: &'a [u8],
+    pub(super) limits: &'a Limits,
 }
 
-impl<S> Watched<S> {
-    pub(super) fn new(stream: S, bad_head: Rc<Cell<Option<StatusCode>>>) -> Self {
-        Self { stream, bad_head }
+impl BadHead<'_> {
+    /// The answer in place of hyper's, if that was withheld.
+    pub(super) fn answer(&self) -> Option<Vec<u8>> {
+        let said = match self.exchange.withheld() {
+            Some(said) => said,
+            // hyper says nothing to a client that begins in HTTP/2.
+            None if self.error.is_parse_version_h2() => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            None => return None,
+        };
+        let parsed = httparse::Request::new(&mut [EMPTY_HEADER; HEAD_FIELDS]).parse(self.left);
+        let (status, words) = self.status(said, parsed.err());
+        let is_consumed = parsed.is_ok() && !is_about_size(status);
+        let content = match self.is_head_request(is_consumed) {
+            Some(true) => Content::LengthAlone,
+            Some(false) => Content::Whole,
+            None => Content::Nothing,
+        };
+        Some(write(status, &words, content))
     }
 
-    pub(super) fn into_inner(self) -> S {
-        self.stream
-    }
-
-    /// Whether these bytes are the answer that is kept back.
-    fn keeps(&self, bytes: &[u8]) -> bool {
-        let status = status_of(bytes);
-        if status.is_some() {
-            self.bad_head.set(status);
+    fn status(&self, said: StatusCode, parsed: Option<ParseError>) -> (StatusCode, String) {
+        let head_bytes = self.limits.head_bytes;
+        let is_large = self.left.len() >= head_bytes || parsed == Some(ParseError::TooManyHeaders);
+        // hyper measures a target only once the whole head has come. One that fills the room for
+        // the head is too long as well, and hyper blames the head for it.
+        let is_target = said == StatusCode::URI_TOO_LONG
+            || (said == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+                && self.left.len() >= head_bytes
+                && is_target_long(self.left, head_bytes));
+        match said {
+            _ if is_target => (
+                StatusCode::URI_TOO_LONG,
+                format!(
+                    "the request's target is too long; a target may have at most {TARGET_BYTES} \
+                     bytes, and the whole head {head_bytes}"
+                ),
+            ),
+            // hyper says this of a Content-Length, too.
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if !is_large => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "the body is too large; at most {} bytes are allowed",
+                    self.limits.body_bytes
+                ),
+            ),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+                said,
+                format!(
+                    "the request's head is too large; at most {head_bytes} bytes and \
+                     {HEAD_FIELDS} header fields are allowed"
+                ),
+            ),
+            _ if parsed == Some(ParseError::Version) && names_a_version(self.left) => (
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "the version of HTTP is not supported; use HTTP/1.0 or HTTP/1.1".to_owned(),
+            ),
+            _ => (said, format!("not an HTTP/1 request: {}", self.error)),
         }
-        status.is_some()
     }
-}
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.keeps(bytes) {
-            return Poll::Ready(Ok(bytes.len()));
+    /// Whether the answer must have no content (RFC 9110 9.3.2), as far as that can be known.
+    fn is_head_request(&self, is_consumed: bool) -> Option<bool> {
+        if is_consumed {
+            return self.exchange.is_first_a_head_request();
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let line = self.left.trim_ascii_start();
+        Some(line.starts_with(b"HEAD "))
     }
+}
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if let [piece] = pieces
-            && self.keeps(piece)
+/// The answer to a head for which there is no room.
+pub(super) fn no_room(exhausted: Exhausted) -> Vec<u8> {
+    // The request may have been HEAD: its method may not have come whole.
+    write(body::status_of(exhausted), &format!("{exhausted}; try again later"), Content::Nothing)
+}
+
+fn is_about_size(status: StatusCode) -> bool {
+    matches!(status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG)
+}
+
+/// Whether the target alone is longer than a target or a head may be. What has come may end within it,
+/// or behind it: that depends on how much was read at once.
+fn is_target_long(head: &[u8], head_bytes: usize) -> bool {
+    let is_word = |byte: &u8| !byte.is_ascii_whitespace();
+    let Some(method) = head.iter().position(is_word) else { return false };
+    let Some(space) = head[method..].iter().position(|byte| *byte == b' ') else { return false };
+    let target = method + space + 1;
+    match head[target..].iter().position(u8::is_ascii_whitespace) {
+        None => true,
+        Some(length) => length > TARGET_BYTES || target + length >= head_bytes,
+    }
+}
+
+/// Whether the first line ends with a version of HTTP, however far that is from ours.
+fn names_a_version(head: &[u8]) -> bool {
+    let line = head.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let version = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])
+}
+
+/// What follows the answer's head.
+enum Content {
+    Whole,
+    /// Nothing, but the head says how long it would be.
+    LengthAlone,
+    /// Nothing: the request may have been HEAD.
+    Nothing,
+}
+
+fn write(status: StatusCode, words: &str, content: Content) -> Vec<u8> {
+    let (length, words) = match content {
+        Content::Whole => (words.len() + 1, format!("{words}\n")),
+        Content::LengthAlone => (words.len() + 1, String::new()),
+        Content::Nothing => (0, String::new()),
+    };
+    let mut answer = format!("HTTP/1.1 {status}\r\ndate: ").into_bytes();
+    append_date(&mut answer);
+    answer.extend_from_slice(
+        format!(
+            "\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\n\
+             x-content-type-options: nosniff\r\ncache-control: no-store\r\nconnection: close\r\n\
+             \r\n{words}"
+        )
+        .as_bytes(),
+    );
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_too_long_that_leaves_no_room_for_the_rest_of_the_head() {
+        let check = |head: &str| is_target_long(head.as_bytes(), 10);
+        for head in ["GET /longer", "\r\nGET /longer", "GET /longer HTTP/1.1\r\nx: y"] {
+            assert!(check(head), "{head:?}");
+        }
+        for head in ["", "\r\n", "GET", "GET /a HTTP/1.1", "GET /a\r\n", "GET /a HTTP/1.1\r\nx: y"]
         {
-            return Poll::Ready(Ok(piece.len()));
+            assert!(!check(head), "{head:?}");
         }
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let longest = |bytes: usize| format!("GET {} HTTP/1.1\r\n", "x".repeat(bytes));
+        assert!(!is_target_long(longest(TARGET_BYTES).as_bytes(), 1 << 20));
+        assert!(is_target_long(longest(TARGET_BYTES + 1).as_bytes(), 1 << 20));
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.bad_head.get().is_some() {
-            return Poll::Ready(Ok(()));
+    #[test]
+    fn a_version_is_told_from_noise() {
+        for line in ["GET / HTTP/2.0\r\n", "\r\nGET / HTTP/0.9\n", "GET / HTTP/1.2\r\nhost: a"] {
+            assert!(names_a_version(line.as_bytes()), "{line:?}");
         }
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        for line in ["", "GET / HTTP\r\n", "GET / HTTP/11\r\n", "GET / http/2.0\r\n", "hello"] {
+            assert!(!names_a_version(line.as_bytes()), "{line:?}");
+        }
     }
-}
-
-/// The status of the answer that hyper makes by itself, if these bytes are one: no other
-/// refusal comes without a body.
-fn status_of(bytes: &[u8]) -> Option<StatusCode> {
-    let head = bytes.strip_prefix(b"HTTP/1.1 ")?;
-    let status = StatusCode::from_bytes(head.get(..3)?).ok()?;
-    let is_ours = matches!(
-        status,
-        StatusCode::BAD_REQUEST
-            | StatusCode::URI_TOO_LONG
-            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-    );
-    let is_empty = head.windows(21).any(|window| window == b"\r\ncontent-length: 0\r\n");
-    (is_ours && is_empty).then_some(status)
-}
-
-/// Answers with `status` and what is wrong and allowed, and ends the connection.
-pub(super) async fn refuse<S>(mut stream: S, status: StatusCode, limits: &Limits)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let words = match status {
-        StatusCode::BAD_REQUEST => "this is no request in HTTP/1.0 or HTTP/1.1".to_owned(),
-        _ => format!(
-            "the request's head is too large; at most {} bytes and {HEAD_FIELDS} header fields are \
-             allowed",
-            limits.head_bytes
-        ),
-    };
-    let answer = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n{words}\n",
-        words.len() + 1
-    );
-    let say = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        // Closing before all was read would reset the connection, and the answer with it.
-        tokio::io::copy(&mut stream.take(INPUT_BYTES), &mut tokio::io::sink()).await
-    };
-    // Whoever does not take it goes without.
-    let _ = tokio::time::timeout(ANSWER_TIME, say).await;
 }

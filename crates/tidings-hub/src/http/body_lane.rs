@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::uri::Scheme;
 use axum::http::{Request, Response};
+use axum::response::IntoResponse as _;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -24,30 +25,48 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
-use tower_service::Service;
+use tower::Service;
 
-use super::bad_head::{self, Watched};
+use super::arriving::{self, Arriving};
+use super::body::no_room;
+use super::connection::{last_words, note_refused};
+use super::exchange::{Answer, Exchange, Watched};
 use super::gate::Peer;
+use super::header_blocks::{Counted, Refused};
 use super::movable::Movable;
 use super::subscribe::Stream;
+use super::tls::Tls;
+use super::unread::Unread;
+use super::waiting::Waiting;
+use super::{ambiguous, forwarded, linger, unread};
+use crate::budget::{Exhausted, Permit, Standing};
 use crate::limits::{
-    HTTP2_IDLE_TIME, HTTP2_PING_INTERVAL, HTTP2_PING_TIME, HTTP2_RECEIVE_BYTES, HTTP2_RESETS,
-    HTTP2_SEND_BYTES, Limits,
+    HTTP2_CONNECTION_BYTES, HTTP2_HEAD_BYTES_FREE, HTTP2_IDLE_TIME, HTTP2_PING_INTERVAL,
+    HTTP2_PING_TIME, HTTP2_RECEIVE_BYTES, HTTP2_RESETS, HTTP2_SEND_BYTES, Limits,
 };
 use crate::shard::StreamBody;
-use crate::shard::run::Local;
+use crate::shard::{Load, RequestRoom, ShardThread};
 
 /// Serves a connection, fresh from its handshake, on its shard's thread.
-pub(super) fn start(local: &Rc<Local>, stream: TlsStream<Movable>, router: &Arc<Router>) {
+pub(super) fn start(
+    thread: &Rc<ShardThread>,
+    stream: TlsStream<Movable>,
+    tls: Tls,
+    router: &Arc<Router>,
+    load: Load,
+) {
+    let peer = stream.get_ref().0.peer();
+    let room = thread.request_room(peer);
     let connection = Rc::new(Connection {
-        local: Rc::clone(local),
-        peer: stream.get_ref().0.peer().map(Peer),
-        limits: local.limits(),
+        thread: Rc::clone(thread),
+        peer: peer.map(Peer),
+        limits: thread.limits(),
+        room,
         router: Arc::clone(router),
+        tls,
         busy: Cell::new(0),
         changed: Notify::new(),
     });
-    let load = local.count_connection();
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     // The one task of an HTTP/1 connection also writes the one stream that it may carry.
     let task = Task::default();
@@ -64,24 +83,37 @@ pub(super) fn start(local: &Rc<Local>, stream: TlsStream<Movable>, router: &Arc<
 }
 
 async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Task) {
-    let mut closing = connection.local.closing();
+    let mut closing = connection.thread.closing();
+    let exchange = Exchange::new(&connection.room);
     let service = {
         let (connection, task) = (Rc::clone(&connection), task.take());
+        let exchange = Rc::clone(&exchange);
         service_fn(move |request: Request<Incoming>| {
-            Box::pin(Rc::clone(&connection).answer(request, task.clone()))
+            let answering = exchange.begin();
+            let (request, unread) = unread::watch(request);
+            let answer = Rc::clone(&connection).answer(request, task.clone());
+            Box::pin(async move {
+                let mut response = answer.await?;
+                unread.settle(&mut response).await;
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, answering)))
+            })
         })
     };
-    let bad_head = Rc::new(Cell::new(None));
-    let stream = Watched::new(stream, Rc::clone(&bad_head));
+    let io = TokioIo::new(Watched::new(stream, &exchange));
     let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(connection.limits.head_time)
         .max_buf_size(connection.limits.head_bytes)
         .max_header_size(connection.limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(io, service);
     let ended = tokio::select! {
+        // A request that has come is read before its connection could lose its place.
+        biased;
         ended = &mut serving => Some(ended),
         () = closing.asked() => None,
+        () = poll_fn(|context| exchange.poll_displaced(context)) => {
+            return connection.thread.metrics().connection_displaced();
+        }
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -90,24 +122,42 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Tas
             (&mut serving).await
         }
     };
-    note(ended);
-    if let Some(status) = bad_head.get() {
-        let stream = serving.into_parts().io.into_inner().into_inner();
-        // In a box, so that all the connections without it do not make room for it.
-        Box::pin(bad_head::refuse(stream, status, &connection.limits)).await;
+    let parts = serving.into_parts();
+    let last = last_words(&exchange, ended, &parts.read_buf, &connection.limits);
+    let stream = parts.io.into_inner().into_inner();
+    note_refused(&connection.thread, &exchange);
+    if let Some(last) = last {
+        // The end of a shard need not wait for this.
+        drop(closing);
+        // What comes still is not looked at, and so not decrypted.
+        let socket = |stream: TlsStream<Movable>| stream.into_inner().0;
+        let most = connection.thread.lingering_max();
+        spawn_local(async move { linger::close(stream, &last, most, socket).await });
     }
 }
 
 async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
-    let mut closing = connection.local.closing();
+    let mut closing = connection.thread.closing();
     let asked = Asked::default();
+    let refused = Refused::default();
     let service = {
         let (connection, asked) = (Rc::clone(&connection), asked.clone());
         service_fn(move |request: Request<Incoming>| {
             let (connection, task) = (Rc::clone(&connection), asked.begin());
+            // From now on and not from when the task first runs: until then the connection could
+            // lose its place.
+            let busy = Busy::new(&connection);
             Box::pin(async move {
+                let _busy = busy;
                 let task = task.take();
-                connection.answer(request, task).await
+                let admitted = connection.admit(&request);
+                let (request, unread) = connection.watch(request);
+                let response = match &admitted {
+                    Ok(_) => connection.answer(request, task).await,
+                    Err(exhausted) => Ok(connection.refuse(*exhausted)),
+                };
+                unread.hold();
+                response
             })
         })
     };
@@ -116,18 +166,30 @@ async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
             .timer(TokioTimer::new())
             .max_concurrent_streams(connection.limits.streams_per_connection)
             .initial_stream_window_size(HTTP2_RECEIVE_BYTES)
-            .initial_connection_window_size(4 * HTTP2_RECEIVE_BYTES)
+            .initial_connection_window_size(HTTP2_CONNECTION_BYTES)
             .max_send_buf_size(HTTP2_SEND_BYTES)
             .max_header_list_size(u32::try_from(connection.limits.head_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(HTTP2_RESETS)
             .max_local_error_reset_streams(HTTP2_RESETS)
             .keep_alive_interval(HTTP2_PING_INTERVAL)
             .keep_alive_timeout(HTTP2_PING_TIME)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(
+                TokioIo::new(Counted::new(stream, &connection.room, &refused)),
+                service
+            )
     );
+    let note = |ended| {
+        if let Some(exhausted) = refused.take() {
+            connection.thread.metrics().request_refused(exhausted);
+        }
+        note(ended);
+    };
     tokio::select! {
+        biased;
         ended = serving.as_mut() => return note(ended),
-        () = connection.idle() => {}
+        idle = connection.idle() => if idle == Idle::Displaced {
+            return connection.thread.metrics().connection_displaced();
+        },
         () = closing.asked() => {}
     }
     // Streams that are open go on. A peer that does not answer is noticed by the pings.
@@ -145,12 +207,24 @@ fn note(ended: hyper::Result<()>) {
     }
 }
 
+/// What a request's head takes once it is decoded: 32 bytes for each field beside its texts, as
+/// in RFC 9113 6.5.2.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 32);
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    fields.sum::<usize>() + target
+}
+
 /// What the requests of one connection share.
 struct Connection {
-    local: Rc<Local>,
+    thread: Rc<ShardThread>,
     peer: Option<Peer>,
     limits: Arc<Limits>,
+    room: RequestRoom,
     router: Arc<Router>,
+    /// The certificate, whose names are the hub's.
+    tls: Tls,
     /// Requests and streams that are under way.
     busy: Cell<usize>,
     /// Told when there is the first of them, and when there are none any more.
@@ -158,42 +232,93 @@ struct Connection {
 }
 
 impl Connection {
+    /// Takes room for the head of a request of HTTP/2, until the request has been answered.
+    fn admit(&self, request: &Request<Incoming>) -> Result<Option<Permit>, Exhausted> {
+        let RequestRoom { budget, client, .. } = &self.room;
+        let bytes = head_bytes(request);
+        (bytes > HTTP2_HEAD_BYTES_FREE)
+            .then(|| budget.try_take(*client, Standing::Anyone, bytes))
+            .transpose()
+    }
+
+    /// Takes room for what may arrive of a request's body until it is read.
+    fn watch(&self, mut request: Request<Incoming>) -> (Request<Body>, Unread) {
+        let body = request.body();
+        let window = HTTP2_CONNECTION_BYTES as usize;
+        let length = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+        let bytes = length.unwrap_or(window).min(window);
+        if bytes == 0 || body.is_end_stream() {
+            return unread::watch(request);
+        }
+        let Limits { trusted_proxies, forwarded_header, .. } = &*self.limits;
+        let headers = request.headers();
+        let client = self
+            .peer
+            .map(|Peer(peer)| forwarded::client(peer, headers, trusted_proxies, *forwarded_header));
+        let standing = arriving::standing(request.uri(), headers);
+        let arriving = self.room.budget.try_take(client, standing, bytes).map(Arriving::new);
+        if let Ok(arriving) = &arriving {
+            arriving.note(request.extensions_mut());
+        }
+        unread::watch_counted(request, arriving.map(Some))
+    }
+
+    /// Answers a request for which there is no room.
+    fn refuse(self: &Rc<Self>, exhausted: Exhausted) -> Response<LaneBody> {
+        self.thread.metrics().request_refused(exhausted);
+        let busy = Busy::new(self);
+        let response = no_room(exhausted).into_response();
+        response.map(|body| LaneBody { content: Content::Whole(body), _busy: busy })
+    }
+
     /// Answers a request. `task` is what writes the answer.
     async fn answer(
         self: Rc<Self>,
-        mut request: Request<Incoming>,
+        mut request: Request<Body>,
         task: Option<AbortHandle>,
     ) -> Result<Response<LaneBody>, Infallible> {
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
         request.extensions_mut().insert(Scheme::HTTPS);
+        request.extensions_mut().insert(self.tls.clone());
         let busy = Busy::new(&self);
-        let mut response = Router::clone(&self.router).call(request.map(Body::new)).await?;
+        let mut response = match ambiguous::check(&request) {
+            Ok(()) => Router::clone(&self.router).call(request).await?,
+            Err(refusal) => ambiguous::answer(refusal, request.version()),
+        };
         Ok(match Stream::take(&mut response) {
             Some(opening) => {
-                let body = self.local.attach_body(opening, task);
+                let body = self.thread.attach_body(opening, task);
                 response.map(|_| LaneBody { content: Content::Stream(body), _busy: busy })
             }
             None => response.map(|body| LaneBody { content: Content::Whole(body), _busy: busy }),
         })
     }
 
-    /// Waits until nothing has been under way for [`HTTP2_IDLE_TIME`]; the first request has to
-    /// come sooner.
-    async fn idle(&self) {
+    /// Waits until nothing has been under way for [`HTTP2_IDLE_TIME`], or another connection
+    /// takes the place of this one while nothing is; the first request has to come sooner.
+    async fn idle(&self) -> Idle {
         let mut patience = self.limits.head_time;
+        let waiting = Waiting::begin(self.room.waiting, self.room.client);
+        let displaced = || poll_fn(|context| waiting.poll_displaced(context));
         loop {
             // Registered before the check, so that no change is missed in between.
             let changed = self.changed.notified();
             if self.busy.get() > 0 {
                 patience = HTTP2_IDLE_TIME;
+                waiting.leave();
                 changed.await;
+                if self.busy.get() == 0 {
+                    waiting.resume();
+                }
                 continue;
             }
             tokio::select! {
+                biased;
                 () = changed => {}
-                () = sleep(patience) => return,
+                () = sleep(patience) => return Idle::TimeIsUp,
+                () = displaced() => return Idle::Displaced,
             }
         }
     }
@@ -209,6 +334,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// Why a connection on which nothing is under way has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Idle {
+    TimeIsUp,
+    Displaced,
 }
 
 /// A request or stream that is under way, counted while this lives.
@@ -282,9 +414,7 @@ impl http_body::Body for LaneBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut self.content {
-            Content::Stream(body) => {
-                Pin::new(body).poll_frame(context).map_err(|never| match never {})
-            }
+            Content::Stream(body) => Pin::new(body).poll_frame(context).map_err(axum::Error::new),
             Content::Whole(body) => Pin::new(body).poll_frame(context),
         }
     }

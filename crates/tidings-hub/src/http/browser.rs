@@ -14,12 +14,14 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 16] = modules![
+const MODULES: [(&str, &str); 18] = modules![
     "connect.js",
+    "cursor.js",
     "decode.js",
     "event-source.js",
     "failure.js",
     "index.js",
+    "interface.js",
     "lifecycle.js",
     "native.js",
     "notice.js",
@@ -37,7 +39,7 @@ const MODULES: [(&str, &str); 16] = modules![
 /// one another relatively, so either place has all of them.
 pub(super) fn routes() -> Router<App> {
     MODULES.into_iter().fold(Router::new(), |router, (name, text)| {
-        let at = |path: String, fresh| Asset { path, text, fresh, policy: None };
+        let at = |path: String, fresh| Asset { path, text: text.into(), fresh, policy: None };
         let router = at(format!("/tidings/browser/{name}"), Fresh::Asked).route(router);
         at(format!("/tidings/browser/{VERSION}/{name}"), Fresh::Immutable).route(router)
     })

@@ -2,132 +2,218 @@
 //! hub or of the service around it. Then the socket is taken out of hyper and becomes that
 //! stream, and nothing else any more.
 
-use std::cell::{Cell, RefCell};
-use std::future::{pending, poll_fn};
-use std::io;
-use std::net::IpAddr;
+use std::cell::RefCell;
+use std::future::{Future as _, pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderName, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::{Body as _, Incoming};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use axum::http::{Method, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidings_server::EventBody;
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
-use tower_service::Service;
+use tower::Service;
 
-use super::bad_head::{self, Watched};
+use super::bad_head::BadHead;
+use super::exchange::{Answer, Exchange, Watched};
 use super::gate::Peer;
 use super::subscribe::Stream;
+use super::{ambiguous, bad_head, linger, unread};
+use crate::admission::Client;
+use crate::framing::{Framing, chunk};
 use crate::limits::Limits;
-use crate::shard::run::{Local, Opening};
-use crate::shard::service_stream::{Framing, ServiceStream};
+use crate::shard::service_stream::ServiceStream;
+use crate::shard::{Load, NewStream, ShardThread};
+use crate::transport::Transport;
 
 /// What a connection becomes.
 enum Taken {
-    Hub(Opening),
+    Hub(NewStream, Framing),
     Service(ServiceStream),
 }
 
 /// Serves a connection on its shard's thread.
-pub(super) fn start(local: &Rc<Local>, stream: TcpStream, peer: IpAddr, router: &Arc<Router>) {
-    let load = local.count_connection();
-    let limits = local.limits();
-    let (local, router) = (Rc::clone(local), Arc::clone(router));
+pub(super) fn start(
+    thread: &Rc<ShardThread>,
+    stream: Transport,
+    peer: Client,
+    router: &Arc<Router>,
+    load: Load,
+) {
+    let limits = thread.limits();
+    let exchange = Exchange::new(&thread.request_room(Some(peer)));
+    let (thread, router) = (Rc::clone(thread), Arc::clone(router));
     spawn_local(async move {
-        let stream = Box::pin(requests(stream, Peer(peer), router, &limits)).await;
+        let over =
+            Box::pin(requests(stream, Peer(peer), router, &limits, Rc::clone(&exchange))).await;
         drop(load);
         // A task of its own follows, far smaller than this one. This one could go on as that, and
         // save its making; but then it would stay where it is, among all that is gone by then,
         // and each stream would take a tenth more memory.
-        match stream {
-            Some((stream, Taken::Hub(opening))) => local.attach_tcp(stream, opening),
-            Some((stream, Taken::Service(taken))) => local.attach_service_stream(stream, taken),
-            None => {}
+        match over {
+            Over::Taken(stream, Taken::Hub(opening, framing)) => {
+                thread.attach_tcp(stream, framing, opening);
+            }
+            Over::Taken(stream, Taken::Service(taken)) => {
+                thread.attach_service_stream(stream, taken);
+            }
+            Over::Answered { stream, last } => {
+                note_refused(&thread, &exchange);
+                let most = thread.lingering_max();
+                spawn_local(async move {
+                    linger::close(stream, &last, most, |stream| stream).await;
+                });
+            }
+            Over::Displaced => thread.metrics().connection_displaced(),
+            Over::Gone => {}
         }
     });
 }
 
-/// Answers requests. Gives the socket back if one of them asked for a stream.
+/// Counts a head for which there was no room.
+pub(super) fn note_refused(thread: &ShardThread, exchange: &Exchange) {
+    if let Some(exhausted) = exchange.refused() {
+        thread.metrics().request_refused(exhausted);
+    }
+}
+
+/// How an HTTP/1 connection ended, as far as its requests go.
+enum Over {
+    /// A request asked for a stream.
+    Taken(Transport, Taken),
+    /// The hub ends the connection, after this last answer. The client may still send, and may not
+    /// have read the earlier ones.
+    Answered { stream: Transport, last: Vec<u8> },
+    /// It waited for a request, and another connection took its place.
+    Displaced,
+    /// The peer has ended, or the connection has failed.
+    Gone,
+}
+
+/// Answers requests. Gives the socket back if one of them asked for a stream, or if the hub ends
+/// the connection.
 async fn requests(
-    stream: TcpStream,
+    stream: Transport,
     peer: Peer,
     router: Arc<Router>,
     limits: &Limits,
-) -> Option<(TcpStream, Taken)> {
+    exchange: Rc<Exchange>,
+) -> Over {
     let taken: RefCell<Option<Taken>> = RefCell::default();
-    let flushed = Rc::new(Cell::new(true));
-    let bad_head = Rc::new(Cell::new(None));
     let service = service_fn(|mut request: Request<Incoming>| {
+        let answering = exchange.begin();
         request.extensions_mut().insert(peer);
         let (method, version) = (request.method().clone(), request.version());
+        let checked = ambiguous::check(&request);
+        let (request, unread) = unread::watch(request);
         let mut router = Router::clone(&router);
         let taken = &taken;
         Box::pin(async move {
-            let mut response = router.call(request.map(body)).await?;
+            let mut response = match checked {
+                Ok(()) => router.call(request).await?,
+                Err(refusal) => ambiguous::answer(refusal, version),
+            };
             match take(&method, version, &mut response) {
                 Some(stream) => *taken.borrow_mut() = Some(stream),
-                None => return Ok(response),
+                None => {
+                    unread.settle(&mut response).await;
+                    return Ok(response.map(|body| Answer::new(body, answering)));
+                }
             }
             // Nothing is answered through hyper: what it sees of this request ends here.
-            pending::<Result<Response<Body>, std::convert::Infallible>>().await
+            pending::<Result<Response<Answer<Body>>, std::convert::Infallible>>().await
         })
     });
-    let io = Io {
-        stream: TokioIo::new(Watched::new(stream, Rc::clone(&bad_head))),
-        flushed: Rc::clone(&flushed),
-    };
+    let io = TokioIo::new(Watched::new(stream, &exchange));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // A client that has said all it has to say may end its side, and is answered all the same.
+        .half_close(true)
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head_bytes)
         .max_header_size(limits.head_bytes)
         .serve_connection(io, service);
-    poll_fn(|context| {
-        let polled = connection.poll_without_shutdown(context);
+    let mut is_displaced = false;
+    let ended = poll_fn(|context| {
+        let polled = Pin::new(&mut connection).poll(context);
         // The answers to earlier requests of this connection must have left: taking it apart
         // drops what is still buffered.
-        if taken.borrow().is_some() && flushed.get() {
-            return Poll::Ready(());
+        if taken.borrow().is_some() && exchange.is_flushed() {
+            return Poll::Ready(None);
         }
-        polled.map(|_| ())
+        if polled.is_pending() && exchange.poll_displaced(context).is_ready() {
+            is_displaced = true;
+            return Poll::Ready(None);
+        }
+        polled.map(Some)
     })
     .await;
-    if let Some(status) = bad_head.get() {
-        let stream = connection.into_parts().io.stream.into_inner().into_inner();
-        // In a box, so that all the connections without it do not make room for it.
-        Box::pin(bad_head::refuse(stream, status, limits)).await;
-        return None;
+    if is_displaced {
+        return Over::Displaced;
     }
-    let taken = taken.borrow_mut().take()?;
-    Some((connection.into_parts().io.stream.into_inner().into_inner(), taken))
+    let parts = connection.into_parts();
+    let stream = parts.io.into_inner().into_inner();
+    match (taken.take(), ended) {
+        (Some(taken), None) => Over::Taken(stream, taken),
+        (_, Some(ended)) => match last_words(&exchange, ended, &parts.read_buf, limits) {
+            Some(last) if !exchange.has_peer_ended() => Over::Answered { stream, last },
+            _ => Over::Gone,
+        },
+        (None, None) => Over::Gone,
+    }
 }
 
-/// A request's body. Most have none, and need no box for it.
-fn body(body: Incoming) -> Body {
-    if body.is_end_stream() { Body::empty() } else { Body::new(body) }
+/// What is still to be written when hyper has ended a connection; `None` if the connection failed.
+pub(super) fn last_words(
+    exchange: &Exchange,
+    ended: hyper::Result<()>,
+    left: &[u8],
+    limits: &Limits,
+) -> Option<Vec<u8>> {
+    let Err(error) = ended else { return Some(Vec::new()) };
+    if let Some(exhausted) = exchange.refused() {
+        return Some(bad_head::no_room(exhausted));
+    }
+    // Peers can make connections fail as they please, so this is no warning.
+    tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
+    if error.is_timeout() {
+        return Some(Vec::new());
+    }
+    error.is_parse().then(|| {
+        let bad_head = BadHead { exchange, error: &error, left, limits };
+        bad_head.answer().unwrap_or_default()
+    })
 }
+
+/// The last lines of a stream's head, and the empty one: what the connection is to be afterwards,
+/// and how its content is framed.
+const KEPT_ALIVE: &[u8] = b"connection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n";
+const CLOSED: &[u8] = b"connection: close\r\n\r\n";
+const CLOSED_IN_CHUNKS: &[u8] = b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// Takes the stream out of a response, if there is one.
 fn take(method: &Method, version: Version, response: &mut Response<Body>) -> Option<Taken> {
+    // Clients of HTTP/1.0 know no chunks (RFC 9112 6.1).
+    let framing = if version == Version::HTTP_10 { Framing::Close } else { Framing::Chunked };
     if let Some(mut opening) = Stream::take(response) {
-        // The body has no length and so ends with the connection (RFC 9112 6.3), whatever is
-        // said here; but this is what event-stream servers have always said, and clients wait
-        // for.
-        let connection = if version == Version::HTTP_10 { "close" } else { "keep-alive" };
-        let mut bytes = head(response, &[(header::CONNECTION, connection)]);
+        // Nothing else ever comes on this connection, whatever is said here; but this is what
+        // event-stream servers have always said, and clients wait for.
+        let mut bytes = Vec::with_capacity(640);
+        match framing {
+            Framing::Chunked => append_head(response, KEPT_ALIVE, &mut bytes),
+            // All that goes to such a socket is unframed on its way.
+            Framing::Close => chunk(&mut bytes, |out| append_head(response, CLOSED, out)),
+        }
         bytes.append(&mut opening.bytes);
         opening.bytes = bytes;
-        return Some(Taken::Hub(opening));
+        return Some(Taken::Hub(opening, framing));
     }
     let encoded = response.headers().contains_key(header::CONTENT_ENCODING);
     if *method == Method::HEAD || response.status() != StatusCode::OK || encoded {
@@ -135,31 +221,24 @@ fn take(method: &Method, version: Version, response: &mut Response<Body>) -> Opt
         return None;
     }
     let body = EventBody::take(response.extensions_mut())?;
-    let (framing, framed) = if version == Version::HTTP_10 {
-        (Framing::Close, None)
-    } else {
-        (Framing::Chunked, Some((header::TRANSFER_ENCODING, "chunked")))
-    };
-    let close = [(header::CONNECTION, "close")];
-    let more: Vec<_> = close.into_iter().chain(framed).collect();
-    Some(Taken::Service(ServiceStream { head: head(response, &more), framing, body }))
+    let more = if framing == Framing::Close { CLOSED } else { CLOSED_IN_CHUNKS };
+    let mut head = Vec::with_capacity(512);
+    append_head(response, more, &mut head);
+    Some(Taken::Service(ServiceStream { head, framing, body }))
 }
 
-/// A stream's head, with more lines than the response has.
-fn head(response: &Response<Body>, more: &[(HeaderName, &str)]) -> Vec<u8> {
-    let mut head = Vec::with_capacity(512);
+/// Appends a stream's head, which ends with these lines.
+fn append_head(response: &Response<Body>, last_lines: &[u8], head: &mut Vec<u8>) {
     head.extend_from_slice(b"HTTP/1.1 200 OK\r\ndate: ");
-    append_date(&mut head);
+    append_date(head);
     head.extend_from_slice(b"\r\n");
-    let own = response.headers().iter().map(|(name, value)| (name, value.as_bytes()));
-    for (name, value) in own.chain(more.iter().map(|(name, value)| (name, value.as_bytes()))) {
+    for (name, value) in response.headers() {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
-        head.extend_from_slice(value);
+        head.extend_from_slice(value.as_bytes());
         head.extend_from_slice(b"\r\n");
     }
-    head.extend_from_slice(b"\r\n");
-    head
+    head.extend_from_slice(last_lines);
 }
 
 thread_local! {
@@ -168,7 +247,7 @@ thread_local! {
 }
 
 /// Appends what time it is, which is put in words once a second.
-fn append_date(out: &mut Vec<u8>) {
+pub(super) fn append_date(out: &mut Vec<u8>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     DATE.with_borrow_mut(|(second, text)| {
         if *second != now || text.is_empty() {
@@ -177,61 +256,6 @@ fn append_date(out: &mut Vec<u8>) {
         }
         out.extend_from_slice(text.as_bytes());
     });
-}
-
-/// The socket under hyper, which remembers whether hyper still has something to write.
-struct Io {
-    stream: TokioIo<Watched<TcpStream>>,
-    flushed: Rc<Cell<bool>>,
-}
-
-impl Io {
-    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
-        self.flushed.set(polled.is_ready());
-        polled
-    }
-}
-
-impl Read for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl Write for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note(polled)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.note(polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }
 
 #[cfg(test)]
@@ -244,6 +268,7 @@ mod tests {
 
     use super::*;
     use crate::http::routes;
+    use crate::shard::RequestRoom;
     use crate::{Access, Hub};
 
     /// Sends `request`, then one byte every seven seconds if `trickle`, and checks after what
@@ -266,9 +291,17 @@ mod tests {
             }
         };
         let limits = Limits::default();
-        let serving = requests(stream, Peer(peer.ip()), Arc::new(routes(&hub)), &limits);
+        let room =
+            RequestRoom { budget: Arc::clone(hub.request_budget()), client: None, waiting: 16 };
+        let serving = requests(
+            Transport::Tcp(stream),
+            Peer(peer.ip().into()),
+            Arc::new(routes(&hub)),
+            &limits,
+            Exchange::new(&room),
+        );
         tokio::select! {
-            taken = serving => assert!(taken.is_none()),
+            over = serving => assert!(!matches!(over, Over::Taken(..))),
             () = dribble => {}
         }
         assert_eq!(begun.elapsed().as_secs(), time.as_secs(), "{request:?}");

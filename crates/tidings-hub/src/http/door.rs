@@ -4,19 +4,40 @@
 use std::convert::Infallible;
 
 use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use tower::{Layer as _, Service as _, service_fn};
 
 use super::publish::publish;
 use super::refusal::Refusal;
-use super::subscribe::subscribe;
+use super::subscribe::{ACCEPT_QUERY, FORM, subscribe};
 use super::{App, gate, origin};
 use crate::hub::Hub;
+
+/// The methods of the protocol's path.
+const METHODS: &str = "GET, HEAD, QUERY, POST, OPTIONS";
 
 /// What guards other paths too, and CORS, are layers there: axum boxes and clones each of them for
 /// every request, which would cost a new stream a third more.
 pub(super) async fn mercure(State(app): State<App>, request: Request) -> Response {
+    let method = request.method().clone();
+    let mut response = guarded(&app, request).await;
+    if method == Method::OPTIONS {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
+    }
+    if subscribes(&method) || method == Method::OPTIONS {
+        // On refusals too, so that a client learns how else it may ask (RFC 10008 3).
+        response.headers_mut().insert(ACCEPT_QUERY, HeaderValue::from_static(FORM));
+    }
+    response
+}
+
+/// Whether a request of this method asks for a stream.
+fn subscribes(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::QUERY)
+}
+
+async fn guarded(app: &App, request: Request) -> Response {
     if let Err(refused) = origin::check(&app.hub, &request) {
         return *refused;
     }
@@ -30,10 +51,10 @@ async fn answer(hub: &Hub, request: Request) -> Result<Response, Infallible> {
     if let Err(refused) = gate::check_publishing(hub, &request) {
         return Ok(*refused);
     }
-    Ok(match *request.method() {
-        Method::GET | Method::HEAD => subscribe(hub, request).await.into_response(),
+    Ok(match request.method() {
+        method if subscribes(method) => subscribe(hub, request).await.into_response(),
         // In a box, so that a stream does not make room for it.
-        Method::POST => Box::pin(publish(hub, request)).await,
-        _ => Refusal::method_not_allowed("GET, HEAD, POST, OPTIONS").into_response(),
+        &Method::POST => Box::pin(publish(hub, request)).await,
+        _ => Refusal::method_not_allowed(METHODS).into_response(),
     })
 }

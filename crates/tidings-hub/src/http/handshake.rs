@@ -9,7 +9,6 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -17,16 +16,18 @@ use tokio_rustls::server::TlsStream;
 use super::body_lane;
 use super::movable::Movable;
 use super::tls::Tls;
+use super::turns::{Turn, Turns};
+use crate::admission::Client;
 use crate::hub::Hub;
-use crate::limits::{HANDSHAKE_TIME, HANDSHAKES_MAX};
-use crate::shard::run::{Command, Local};
+use crate::limits::{FIRST_BYTE_TIME, HANDSHAKE_TIME, HANDSHAKES_MIN};
+use crate::shard::{Command, Load, ShardThread};
 
 /// Threads that shake hands, and hand the connections to the shards.
 pub(super) struct Handshakes {
-    acceptor: TlsAcceptor,
+    tls: Tls,
     /// Taken on the way out only.
     runtime: Option<Runtime>,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
     hub: Hub,
     router: Arc<Router>,
 }
@@ -40,24 +41,27 @@ impl Handshakes {
             .thread_name("handshake")
             .enable_all()
             .build()?;
-        Ok(Self {
-            acceptor: TlsAcceptor::from(tls.config()),
-            runtime: Some(runtime),
-            turns: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
-            hub,
-            router,
-        })
+        Ok(Self { tls: tls.clone(), runtime: Some(runtime), turns: Arc::default(), hub, router })
     }
 
-    /// Begins a handshake. Waits while as many as may be are under way.
-    pub(super) async fn begin(&self, stream: TcpStream) {
-        let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else { return };
+    /// Begins a handshake. One too many takes the place of the oldest silent client's.
+    pub(super) async fn begin(&self, stream: TcpStream, peer: Client) {
+        let limits = self.hub.limits();
+        // A proxy stands for many clients.
+        let client = Some(peer).filter(|peer| !peer.is_one_of(&limits.trusted_proxies));
+        let max = limits.waiting_connections.max(HANDSHAKES_MIN);
+        let turn = self.turns.take(client, max).await;
         // A socket belongs to the event queue of the thread that uses it.
         let Ok(stream) = stream.into_std() else { return };
-        let (acceptor, hub, router) =
-            (self.acceptor.clone(), self.hub.clone(), Arc::clone(&self.router));
+        let (tls, hub, router) = (self.tls.clone(), self.hub.clone(), Arc::clone(&self.router));
         if let Some(runtime) = &self.runtime {
-            runtime.spawn(shake(acceptor, stream, turn, hub, router));
+            runtime.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = turn.lost() => hub.metrics().connection_displaced(),
+                    () = shake(tls, stream, &turn, &hub, router) => {}
+                }
+            });
         }
     }
 }
@@ -71,20 +75,27 @@ impl Drop for Handshakes {
     }
 }
 
-async fn shake(
-    acceptor: TlsAcceptor,
-    stream: StdStream,
-    turn: OwnedSemaphorePermit,
-    hub: Hub,
-    router: Arc<Router>,
-) {
+async fn shake(tls: Tls, stream: StdStream, turn: &Turn, hub: &Hub, router: Arc<Router>) {
     let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => Movable::new(stream, hub.patience()),
-        Err(error) => return tracing::warn!(%error, "a connection was lost before its handshake"),
+        Ok(stream) => stream,
+        Err(error) => {
+            return tracing::warn!(%error, "cannot take over a connection for its handshake");
+        }
     };
-    let stream = match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
+    let acceptor = TlsAcceptor::from(tls.config());
+    turn.place().set_silent(true);
+    // Until then nothing is made for it.
+    match timeout(FIRST_BYTE_TIME, stream.readable()).await {
+        Ok(Ok(())) => turn.place().set_silent(false),
         // What anybody on the internet can make happen is no warning.
+        Ok(Err(_)) | Err(_) => {
+            hub.metrics().handshake_failed();
+            return tracing::debug!("a client did not begin its TLS handshake");
+        }
+    }
+    let stream = Movable::new(stream, hub.patience(), turn.place());
+    let mut stream = match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             hub.metrics().handshake_failed();
             return tracing::debug!(%error, "a TLS handshake failed");
@@ -94,22 +105,24 @@ async fn shake(
             return tracing::debug!("a TLS handshake took too long");
         }
     };
-    drop(turn);
-    let (mut stream, shard) = (stream, hub.emptiest_shard());
+    turn.place().set_silent(false);
+    let (shard, dealt) = hub.deal();
     let Ok(socket) = stream.get_mut().0.detach() else { return };
-    let adopt = move |local: &Rc<Local>| adopt(local, stream, socket, &router);
+    let adopt = move |thread: &Rc<ShardThread>| adopt(thread, stream, socket, tls, &router, dealt);
     shard.send(Command::Run(Box::new(adopt))).await;
 }
 
 /// Goes on with a connection on its shard's thread.
 fn adopt(
-    local: &Rc<Local>,
+    thread: &Rc<ShardThread>,
     mut stream: TlsStream<Movable>,
     socket: StdStream,
+    tls: Tls,
     router: &Arc<Router>,
+    dealt: Load,
 ) {
     match stream.get_mut().0.attach(socket) {
-        Ok(()) => body_lane::start(local, stream, router),
-        Err(error) => tracing::warn!(%error, "a connection was lost on its way to its shard"),
+        Ok(()) => body_lane::start(thread, stream, tls, router, dealt),
+        Err(error) => tracing::warn!(%error, "a shard cannot take over a connection"),
     }
 }

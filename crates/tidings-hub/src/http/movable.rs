@@ -1,8 +1,9 @@
 //! A socket that changes threads under the TLS that stands on it.
 
 use std::io;
-use std::net::{IpAddr, TcpStream as StdStream};
+use std::net::TcpStream as StdStream;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::limits::STALL_TIME;
+use super::turns::Place;
+use crate::admission::Client;
+use crate::limits::{HANDSHAKE_BYTES, STALL_TIME};
+use crate::transport::set_patience;
 
 /// A TCP socket that can be taken out, and put in again by another thread.
 #[derive(Debug)]
@@ -19,15 +23,19 @@ pub(super) struct Movable {
     /// How long the kernel waits for a peer's acknowledgement before it gives up.
     patience: Duration,
     is_full: bool,
+    /// What is told of what comes, while the peer shakes hands.
+    handshake: Option<Arc<Place>>,
 }
 
 impl Movable {
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> Self {
-        Self { stream: Some(stream), patience, is_full: false }
+    pub(super) fn new(stream: TcpStream, patience: Duration, place: &Arc<Place>) -> Self {
+        let handshake = Some(Arc::clone(place));
+        Self { stream: Some(stream), patience, is_full: false, handshake }
     }
 
     /// Takes the socket out of this thread's event queue.
     pub(super) fn detach(&mut self) -> io::Result<StdStream> {
+        self.handshake = None;
         self.stream.take().ok_or(io::ErrorKind::NotConnected)?.into_std()
     }
 
@@ -38,8 +46,8 @@ impl Movable {
     }
 
     /// The address of the other end.
-    pub(super) fn peer(&self) -> Option<IpAddr> {
-        Some(self.stream.as_ref()?.peer_addr().ok()?.ip())
+    pub(super) fn peer(&self) -> Option<Client> {
+        Some(self.stream.as_ref()?.peer_addr().ok()?.ip().into())
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
@@ -54,7 +62,7 @@ impl Movable {
             let patience = if self.is_full { STALL_TIME } else { self.patience };
             if let Some(stream) = &self.stream {
                 // Only a socket that is broken already refuses; its next write says so.
-                let _ = SockRef::from(stream).set_tcp_user_timeout(Some(patience));
+                let _ = set_patience(SockRef::from(stream), patience);
             }
         }
         polled
@@ -67,7 +75,15 @@ impl AsyncRead for Movable {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream()?.poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = self.stream()?.poll_read(context, buffer);
+        if let Some(place) = &self.handshake {
+            place.set_silent(polled.is_pending());
+            if place.add(buffer.filled().len() - before) > HANDSHAKE_BYTES {
+                return Poll::Ready(Err(io::Error::other("the TLS handshake has too many bytes")));
+            }
+        }
+        polled
     }
 }
 

@@ -1,9 +1,16 @@
-//! The page at `/`, embedded in the binary.
+//! The page, embedded in the binary. It names its parts, and the hub, relatively: a proxy may put it
+//! under a path and a service may nest it.
 
 use axum::Router;
+use axum::extract::NestedPath;
+use axum::http::{Extensions, HeaderMap};
+use axum::response::Response;
+use axum::routing::get;
+use bytes::Bytes;
 
 use super::App;
 use super::asset::{Asset, Fresh};
+use super::refusal::Refusal;
 
 /// Nothing of others, nor inside a page of others.
 const POLICY: &str =
@@ -15,7 +22,8 @@ macro_rules! files {
     };
 }
 
-const INDEX: (&str, &str) = ("/", include_str!("../../page/index.html"));
+/// Names its parts as seen from the hub's root.
+const INDEX: &str = include_str!("../../page/index.html");
 const FILES: [(&str, &str); 16] = files![
     "access.js",
     "commands.js",
@@ -36,8 +44,34 @@ const FILES: [(&str, &str); 16] = files![
 ];
 
 pub(super) fn routes() -> Router<App> {
-    [INDEX].into_iter().chain(FILES).fold(Router::new(), |router, (path, text)| {
-        let policy = Some(POLICY);
-        Asset { path: path.to_owned(), text, fresh: Fresh::Asked, policy }.route(router)
-    })
+    let beside_its_parts = asset("/tidings/page/index.html", index("")).route(Router::new());
+    FILES
+        .into_iter()
+        .fold(beside_its_parts, |router, (path, text)| asset(path, text).route(router))
+        .route("/", get(root).fallback(|| async { Refusal::method_not_allowed("GET, HEAD") }))
+}
+
+async fn root(extensions: Extensions, headers: HeaderMap) -> Response {
+    let nested = extensions.get::<NestedPath>().map(NestedPath::as_str);
+    let page = match nested.and_then(last_segment) {
+        // A service that nests the hub at `/events` has the page there, and the parts below it.
+        Some(folder) => index(&format!("./{folder}/tidings/page/")),
+        None => INDEX.to_owned(),
+    };
+    asset("/", page).respond(&headers)
+}
+
+/// The page with its parts in this folder.
+fn index(parts: &str) -> String {
+    INDEX.replace("\"tidings/page/", &format!("\"{parts}"))
+}
+
+/// What a path ends with; nothing if that is a slash or a parameter.
+fn last_segment(path: &str) -> Option<&str> {
+    let segment = path.rsplit('/').next()?;
+    (!segment.is_empty() && !segment.contains(['{', '"'])).then_some(segment)
+}
+
+fn asset(path: &str, text: impl Into<Bytes>) -> Asset {
+    Asset { path: path.to_owned(), text: text.into(), fresh: Fresh::Asked, policy: Some(POLICY) }
 }

@@ -3,28 +3,27 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body::Body as _;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tidings_sse::{Event, EventId, EventType};
 
+use super::body::read_body;
 use super::credentials::{Asking, Carrier, Visitor};
-use super::origin;
 use super::query::Pairs;
 use super::refusal::Refusal;
-use crate::access::{Dialect, Role};
+use super::{content, gate};
+use crate::access::Role;
+use crate::budget::Standing;
 use crate::hub::{Hub, PublishError};
 use crate::journal::{AppendError, Appended, IdempotencyKey};
 use crate::limits::BATCH_UPDATES_MAX;
 use crate::metrics::Refusal as Reason;
-use crate::update::Update;
+use crate::update::{InvalidUpdate, Update};
 
 /// Characters of a wrong value that are said back.
 const SHOWN_CHARACTERS: usize = 100;
@@ -40,20 +39,21 @@ pub(super) enum Format {
 impl Format {
     const NAMES: &str = "application/x-www-form-urlencoded, application/json, application/x-ndjson";
 
-    /// Parameters of the content type are ignored; the charset of all three is UTF-8.
     pub(super) fn of(request: &Request) -> Result<Self, Refusal> {
-        let given = request.headers().get(header::CONTENT_TYPE);
-        let given = given.map_or("none", |value| value.to_str().unwrap_or("one that is no text"));
-        let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
-            "application/x-www-form-urlencoded" => Ok(Self::Form),
-            "application/json" => Ok(Self::Json),
-            "application/x-ndjson" => Ok(Self::NdJson),
-            _ => Err(Refusal::new(
+        let given = content::media_type(request.headers())?;
+        let refused = |found: String| {
+            Refusal::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                format!("the content type is {given:?}; allowed are: {}", Self::NAMES),
+                format!("{found}; allowed are: {}", Self::NAMES),
             )
-            .with(HeaderName::from_static("accept-post"), HeaderValue::from_static(Self::NAMES))),
+            .with(HeaderName::from_static("accept-post"), HeaderValue::from_static(Self::NAMES))
+        };
+        match given.as_deref() {
+            Some("application/x-www-form-urlencoded") => Ok(Self::Form),
+            Some("application/json") => Ok(Self::Json),
+            Some("application/x-ndjson") => Ok(Self::NdJson),
+            Some(given) => Err(refused(format!("the content type is {given:?}"))),
+            None => Err(refused("the request has no content type".to_owned())),
         }
     }
 
@@ -109,6 +109,7 @@ pub(super) async fn publish(hub: &Hub, request: Request) -> Response {
             let reason = match refusal.status() {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Reason::Forbidden,
                 StatusCode::PAYLOAD_TOO_LARGE => Reason::TooLarge,
+                StatusCode::TOO_MANY_REQUESTS => Reason::Rate,
                 status if status.is_server_error() => Reason::Unavailable,
                 _ => Reason::Invalid,
             };
@@ -124,42 +125,47 @@ async fn take(
     request: Request,
     trace: Option<&str>,
 ) -> Result<Appended, Refusal> {
+    let charset = content::check(request.headers())?;
     let (parts, body) = request.into_parts();
-    let query = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
+    let query = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes());
     let asking = Asking::new(hub, &parts, &query);
     let visitor = asking.visitor(Role::Publish).await?;
-    check_cookie(&asking, &visitor)?;
+    asking.check_cookie(&visitor)?;
     if visitor.grants.publish.is_none() {
         return Err(if visitor.carrier == Carrier::Service {
-            Refusal::new(StatusCode::FORBIDDEN, "this request may not publish")
+            Refusal::new(StatusCode::FORBIDDEN, "this request is not allowed to publish")
         } else if visitor.grants.is_anonymous() {
-            let detail = "this hub allows no anonymous publishers, and no token came; \
-                          --anonymous-publish opens it";
+            let detail = format!("publishing needs a token, but {}", asking.no_token());
             asking.unauthorized(None, detail)
         } else {
-            asking.forbidden("the token does not let its holder publish")
+            asking.forbidden("the token does not grant publishing")
         });
     }
-    let limits = hub.limits();
-    let max = limits.body_bytes;
-    // Who waits for leave to send a body that is too large is told before it does.
-    let waits = parts.headers.contains_key(header::EXPECT);
-    if waits && body.size_hint().lower() > max as u64 {
-        return Err(too_large(max));
-    }
     let key = idempotency_key(&parts.headers)?;
-    let body = read_body(body, max, limits.body_time).await?;
-    let updates = format.updates(&body)?;
-    check_grants(&asking, &visitor, &updates, format, &body)?;
-    let key = key.map(|key| IdempotencyKey::new(&key, &body)).transpose();
+    // Held until the journal has answered: until then the updates are in memory too.
+    let client = gate::client(hub, &parts.extensions, &parts.headers);
+    let standing = match visitor.grants.is_anonymous() {
+        true => Standing::Anyone,
+        false => Standing::Authorized,
+    };
+    let mut received =
+        read_body(hub, client, standing, parts.version, &parts.extensions, body).await?;
+    charset.check(&received.bytes)?;
+    let updates = format.updates(&received.bytes)?;
+    received.make_room(hub, updates.iter().map(Update::memory_bytes).sum::<u64>() as usize)?;
+    let body = &received.bytes;
+    check_grants(&asking, &visitor, &updates, format, body)?;
+    let key = key.map(|key| IdempotencyKey::new(&key, body)).transpose();
     let key = key.map_err(|error| Refusal::bad_request(error.to_string()))?;
     let begun = Instant::now();
     let appended =
-        hub.publish_once(updates, key).await.map_err(|error| refuse(format, &body, error))?;
+        hub.publish_once(updates, key).await.map_err(|error| refuse(format, body, error))?;
     hub.metrics().publish_ack.observe(begun.elapsed().as_secs_f64());
     if let Some(first) = appended.ids.first() {
         let (count, repeated) = (appended.ids.len(), appended.repeated);
-        tracing::debug!(id = first.as_str(), count, repeated, trace, "updates taken");
+        // A publisher's own id may be anything.
+        let id = Some(first.as_str()).filter(|id| id.starts_with("tidings:"));
+        tracing::debug!(id, count, repeated, trace, "updates accepted");
     }
     Ok(appended)
 }
@@ -170,24 +176,14 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Refusal::bad_request("the header Idempotency-Key is given more than once"));
+        return Err(Refusal::bad_request("the header Idempotency-Key occurs more than once"));
     }
-    let text = value.to_str().map_err(|_| {
-        Refusal::bad_request("the header Idempotency-Key has something else than printable ASCII")
-    })?;
+    let text = value
+        .to_str()
+        .map_err(|_| Refusal::bad_request("the header Idempotency-Key must be printable ASCII"))?;
     let text = text.trim();
     let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     Ok(Some(bare.to_owned()))
-}
-
-/// A browser sends cookies whoever makes it do so: a cookie counts only where it is known who did.
-pub(super) fn check_cookie(asking: &Asking<'_>, visitor: &Visitor) -> Result<(), Refusal> {
-    let Carrier::Cookie(dialect) = visitor.carrier else { return Ok(()) };
-    let checked = origin::check_cookie(asking.access(), asking.host(), &asking.parts.headers);
-    checked.map_err(|detail| match dialect {
-        Dialect::Coming => Refusal::bad_request(detail),
-        Dialect::Deployed => Refusal::new(StatusCode::FORBIDDEN, detail),
-    })
 }
 
 /// Every topic of every update has to be granted. What no publisher may send is said first.
@@ -211,7 +207,7 @@ fn check_grants(
         return Err(match visitor.carrier {
             Carrier::Service => Refusal::new(
                 StatusCode::FORBIDDEN,
-                format!("this request may not publish to every topic of {what}"),
+                format!("this request is not allowed to publish to every topic of {what}"),
             ),
             _ => asking
                 .forbidden(format!("the token does not grant publishing to every topic of {what}")),
@@ -231,44 +227,18 @@ fn trace_parent(headers: &HeaderMap) -> Option<String> {
     is_one.then(|| value.to_owned())
 }
 
-async fn read_body(body: Body, max: usize, time: Duration) -> Result<Bytes, Refusal> {
-    let too_slow = |_| {
-        Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            format!("the body did not come within {} s", time.as_secs_f32()),
-        )
-    };
-    let whole = tokio::time::timeout(time, Limited::new(body, max).collect());
-    match whole.await.map_err(too_slow)? {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(max)),
-        Err(error) => {
-            // The innermost cause says what it was.
-            let mut cause: &dyn std::error::Error = error.as_ref();
-            while let Some(source) = cause.source() {
-                cause = source;
-            }
-            Err(Refusal::bad_request(format!("the body could not be read: {cause}")))
-        }
-    }
-}
-
-fn too_large(max: usize) -> Refusal {
-    Refusal::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        format!("the body has more than {max} bytes, which is what this hub allows"),
-    )
-}
-
 fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
     let unavailable = |detail: String| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
             .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
     };
     match error {
-        PublishError::Invalid { index, cause } if format == Format::NdJson => {
-            let line = lines(body).nth(index).map_or(index, |(line, _)| line);
-            bad_line(line, cause)
+        PublishError::Invalid { index, cause } => {
+            let line = lines(body).nth(index).filter(|_| format == Format::NdJson);
+            match line {
+                Some((line, _)) => bad_line(line, &cause).with_status(status_of(&cause)),
+                None => Refusal::new(status_of(&cause), cause.to_string()),
+            }
         }
         PublishError::Journal(AppendError::KeyReused) => {
             Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
@@ -278,9 +248,20 @@ fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
             let line = line.map(|(line, _)| format!("line {line}: ")).unwrap_or_default();
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{line}{error}"))
         }
-        PublishError::TooMany { .. } => Refusal::bad_request(error.to_string()),
-        PublishError::Invalid { cause, .. } => Refusal::bad_request(cause.to_string()),
+        PublishError::TooMany { .. } => {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+        }
         error => unavailable(error.to_string()),
+    }
+}
+
+/// 413 for a broken limit, 400 for all else (Mercure 1.0, "publication").
+fn status_of(cause: &InvalidUpdate) -> StatusCode {
+    match cause {
+        InvalidUpdate::TooLong { .. } | InvalidUpdate::TooManyTopics { .. } => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -326,7 +307,7 @@ fn parse_retry(text: &str) -> Result<u64, String> {
     // The standard's field is ASCII digits; `parse` alone would take "+5" too.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         let shown: String = text.chars().take(SHOWN_CHARACTERS).collect();
-        return Err(format!("retry is {shown:?}; it has to be a whole number of milliseconds"));
+        return Err(format!("retry is {shown:?}; it must be a whole number of milliseconds"));
     }
     Ok(text.parse().unwrap_or(u64::MAX))
 }
@@ -345,14 +326,15 @@ impl Sent {
             event = event.with_retry(Duration::from_millis(milliseconds));
         }
         let mut topics = self.topics.into_iter();
-        let canonical = topics.next().ok_or("the update has no topic; at least one is needed")?;
+        let canonical = topics.next().ok_or("the update has no topic; it needs at least one")?;
         let update = Update::new(canonical, event).about_all(topics);
         Ok(if self.private { update.private() } else { update })
     }
 }
 
 fn read_form(body: &[u8]) -> Result<Update, Refusal> {
-    let pairs = Pairs::read(body)?;
+    let pairs = Pairs::of_body(body)?;
+    pairs.check_text(|name| matches!(name, "topic" | "data" | "type" | "id" | "retry"))?;
     let retry = pairs.one("retry")?.filter(|text| !text.is_empty()).map(parse_retry);
     let retry = retry.transpose().map_err(Refusal::bad_request)?;
     let owned = |value: Option<&str>| value.map(str::to_owned);
@@ -369,14 +351,16 @@ fn read_form(body: &[u8]) -> Result<Update, Refusal> {
 }
 
 fn read_json(bytes: &[u8]) -> Result<Update, String> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|_| "the body is no JSON, which is valid UTF-8")?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| "the body is not valid UTF-8, which JSON requires")?;
     // A list of the members' values would pass for an object otherwise.
     if !text.trim_start().starts_with('{') {
-        return Err(r#"the body is no JSON object, as {"topics":["…"],"data":"…"} is"#.to_owned());
+        return Err(
+            r#"the body is not a JSON object such as {"topics":["…"],"data":"…"}"#.to_owned()
+        );
     }
     let sent: Sent = serde_json::from_str(text)
-        .map_err(|error| format!("the body is no update in JSON: {error}"))?;
+        .map_err(|error| format!("the body is not an update in JSON: {error}"))?;
     sent.into_update()
 }
 
@@ -386,11 +370,12 @@ fn read_ndjson(body: &[u8]) -> Result<Vec<Update>, Refusal> {
         .take(BATCH_UPDATES_MAX + 1)
         .collect::<Result<Vec<_>, _>>()?;
     match updates.len() {
-        0 => Err(Refusal::bad_request("the body has no update; each line is to be one")),
+        0 => Err(Refusal::bad_request("the body is empty; each line must be an update")),
         1..=BATCH_UPDATES_MAX => Ok(updates),
-        _ => Err(Refusal::bad_request(format!(
-            "the body has more than {BATCH_UPDATES_MAX} updates; nothing was published"
-        ))),
+        _ => Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body has more than {BATCH_UPDATES_MAX} updates; nothing was published"),
+        )),
     }
 }
 

@@ -5,6 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::update::HUB_PATH;
+
 /// A refusal: its status, and what was wrong and what is allowed.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
@@ -25,9 +27,15 @@ impl Refusal {
 
     /// `allowed` goes into the header as it stands.
     pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
-        let detail = format!("this method is not allowed here; allowed are: {allowed}");
+        let detail = format!("the method is not allowed; allowed: {allowed}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)
             .with(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    #[must_use]
+    pub(super) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
     }
 
     #[must_use]
@@ -47,18 +55,6 @@ impl Refusal {
         self.status
     }
 
-    /// What was wrong, for the log: without what it quotes of the request, which may be a
-    /// payload.
-    fn unquoted(&self) -> String {
-        let is_quote = |c: char| matches!(c, '"' | '`');
-        match (self.detail.find(is_quote), self.detail.rfind(is_quote)) {
-            (Some(first), Some(last)) if first < last => {
-                format!("{}…{}", &self.detail[..first], &self.detail[last + 1..])
-            }
-            _ => self.detail.to_string(),
-        }
-    }
-
     /// As problem details.
     pub(super) fn into_problem(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");
@@ -72,7 +68,7 @@ impl Refusal {
     }
 
     fn respond(self, content_type: &'static str, body: String) -> Response {
-        let (status, reason, trace) = (self.status.as_u16(), self.unquoted(), &self.trace);
+        let (status, reason, trace) = (self.status.as_u16(), unquoted(&self.detail), &self.trace);
         tracing::debug!(status, reason, trace, "a request was refused");
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
@@ -93,18 +89,41 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// What was wrong, for the log: without what it quotes of the request, which may be a topic, a
+/// payload or part of a token.
+pub(super) fn unquoted(detail: &str) -> String {
+    let is_quote = |c: char| matches!(c, '"' | '`');
+    match (detail.find(is_quote), detail.rfind(is_quote)) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}…{}", &detail[..first], &detail[last + 1..])
+        }
+        _ => detail.to_owned(),
+    }
+}
+
+/// What a request asked for, for the log: the rest of its path may be a topic or the id of a
+/// token.
+pub(super) fn route(path: &str) -> &'static str {
+    match path.strip_prefix(HUB_PATH) {
+        Some("") => "publish or subscribe",
+        Some(rest) if rest.starts_with("/subscriptions") => "subscriptions",
+        Some(rest) if rest.starts_with("/tokens") => "tokens",
+        _ => "something else",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(detail: &str, logged: &str) {
-        assert_eq!(Refusal::bad_request(detail).unquoted(), logged);
+        assert_eq!(unquoted(detail), logged);
     }
 
     #[test]
     fn what_a_refusal_quotes_is_not_logged() {
         check("the body is too large", "the body is too large");
-        check(r#"retry is "a secret"; it has to be a number"#, "retry is …; it has to be a number");
+        check(r#"retry is "a secret"; it must be a number"#, "retry is …; it must be a number");
         check(
             r#"invalid type: string "a \"secret\"", expected"#,
             "invalid type: string …, expected",

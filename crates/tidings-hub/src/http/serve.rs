@@ -1,59 +1,44 @@
 //! Listening and accepting: one acceptor, which deals the connections to the shards.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+#[cfg(feature = "tls")]
+use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 #[cfg(feature = "tls")]
 use super::handshake::Handshakes;
+use super::listener::Listener;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use super::{connection, routes};
+use crate::admission::Client;
 use crate::hub::Hub;
-use crate::limits::{BACKLOG, HEARTBEAT, SOCKET_SEND_BYTES};
-use crate::shard::run::{Command, Local};
+use crate::log_rate::LogRate;
+use crate::shard::{Command, Load, ShardThread};
+use crate::transport::{Detached, Transport};
 
 /// Pause after the system had no descriptor, or no memory, for a connection. Those that wait
 /// stay in the backlog.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// It is said once a second.
+static ACCEPTING: LogRate = LogRate::new(1);
 
-/// Listens on `address`, and on no port that somebody else listens on. IPv6 addresses take no
-/// IPv4 connections.
-///
-/// # Errors
-/// If the address is taken, not this machine's, or not allowed.
-pub fn listen(address: SocketAddr) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // Connections of an earlier hub that are not quite gone don't hold the port.
-    socket.set_reuse_address(true)?;
-    // Before anybody can connect: clients that wait for a hub to come back are faster than it.
-    bound_kernel(SockRef::from(&socket), HEARTBEAT)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Serves the hub on a listener, with the direct lane: an event stream over HTTP/1 has its
-/// socket to itself. What the hub does not know goes to `fallback`. Ends with the hub.
+/// Serves the hub on a listener, of TCP or a Unix socket, with the direct lane: an event stream over
+/// HTTP/1 has its socket to itself. What the hub does not know goes to `fallback`. Ends with the hub.
 ///
 /// Dropping the future ends the accepting, and no stream.
 ///
 /// # Errors
 /// If the listener cannot be used.
-pub async fn serve(listener: StdListener, hub: Hub, fallback: Router) -> io::Result<()> {
+pub async fn serve(listener: impl Into<Listener>, hub: Hub, fallback: Router) -> io::Result<()> {
     let router = Arc::new(routes(&hub).fallback_service(fallback));
-    run(listener, &hub, Entry::Plain { hub: hub.clone(), router }).await
+    run(listener.into(), &hub, Entry::Plain { hub: hub.clone(), router }).await
 }
 
 /// Serves the hub on a listener, over TLS: HTTP/2 and HTTP/1.1, as the client chooses. What the
@@ -72,23 +57,21 @@ pub async fn serve_tls(
 ) -> io::Result<()> {
     let router = Arc::new(routes(&hub).fallback_service(fallback));
     let handshakes = Handshakes::new(tls, hub.clone(), router)?;
-    run(listener, &hub, Entry::Tls(handshakes)).await
+    run(listener.into(), &hub, Entry::Tls(handshakes)).await
 }
 
-async fn run(listener: StdListener, hub: &Hub, entry: Entry) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    // Somebody else may have made the listener.
-    bound_kernel(SockRef::from(&listener), hub.heartbeat())?;
+async fn run(listener: Listener, hub: &Hub, entry: Entry) -> io::Result<()> {
+    listener.prepare(hub.heartbeat())?;
     // Dropped with this future, which ends the task; and dropped with the task, which ends
     // this future.
     let (end, ended) = oneshot::channel::<()>();
     let (stop, stopped) = oneshot::channel::<()>();
-    let run = move |local: &Rc<Local>| {
-        let local = Rc::clone(local);
+    let run = move |thread: &Rc<ShardThread>| {
+        let thread = Rc::clone(thread);
         spawn_local(async move {
             let _stop = stop;
             tokio::select! {
-                () = accept(local, listener, entry) => {}
+                () = accept(thread, listener, entry) => {}
                 _ = ended => {}
             }
         });
@@ -111,34 +94,33 @@ enum Entry {
 
 impl Entry {
     /// Lets a connection in.
-    async fn admit(&self, local: &Rc<Local>, stream: TcpStream, peer: IpAddr) {
+    async fn admit(&self, thread: &Rc<ShardThread>, stream: Transport, peer: Client) {
         match self {
-            Self::Plain { hub, router } => deal(local, stream, peer, hub, router).await,
+            Self::Plain { hub, router } => deal(thread, stream, peer, hub, router).await,
             #[cfg(feature = "tls")]
-            Self::Tls(handshakes) => handshakes.begin(stream).await,
+            Self::Tls(handshakes) => {
+                match stream {
+                    Transport::Tcp(stream) => handshakes.begin(stream, peer).await,
+                    // It was made from a listener of TCP.
+                    #[cfg(unix)]
+                    Transport::Unix(_) => {}
+                }
+            }
         }
     }
 }
 
-/// Bounds what the kernel holds for each connection, and for how long. Accepted sockets inherit
-/// all of it from their listener, which saves as many calls for each of them.
-fn bound_kernel(socket: SockRef<'_>, heartbeat: Duration) -> io::Result<()> {
-    socket.set_send_buffer_size(SOCKET_SEND_BYTES)?;
-    socket.set_tcp_user_timeout(Some(3 * heartbeat))?;
-    socket.set_tcp_nodelay(true)
-}
-
-async fn accept(local: Rc<Local>, listener: StdListener, entry: Entry) {
-    let listener = match TcpListener::from_std(listener) {
+async fn accept(thread: Rc<ShardThread>, listener: Listener, entry: Entry) {
+    let listener = match listener.attach() {
         Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "the listener cannot be used"),
+        Err(error) => return tracing::error!(%error, "cannot use the listener"),
     };
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => entry.admit(&local, stream, peer.ip()).await,
+            Ok((stream, peer)) => entry.admit(&thread, stream, peer).await,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "accepting waits");
+                ACCEPTING.log(|| tracing::warn!(%error, "cannot accept connections for now"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -146,21 +128,34 @@ async fn accept(local: Rc<Local>, listener: StdListener, entry: Entry) {
 }
 
 /// Gives a connection to the emptiest shard.
-async fn deal(local: &Rc<Local>, stream: TcpStream, peer: IpAddr, hub: &Hub, router: &Arc<Router>) {
-    let shard = hub.emptiest_shard();
+async fn deal(
+    thread: &Rc<ShardThread>,
+    stream: Transport,
+    peer: Client,
+    hub: &Hub,
+    router: &Arc<Router>,
+) {
+    let (shard, dealt) = hub.deal();
     if std::ptr::eq(shard, &hub.shards()[0]) {
-        return connection::start(local, stream, peer, router);
+        return connection::start(thread, stream, peer, router, dealt);
     }
     // A socket belongs to the event queue of the thread that uses it.
-    let Ok(stream) = stream.into_std() else { return };
+    let Ok(stream) = stream.detach() else { return };
     let router = Arc::clone(router);
-    shard.send(Command::Run(Box::new(move |local| adopt(local, stream, peer, &router)))).await;
+    let adopt = move |thread: &Rc<ShardThread>| adopt(thread, stream, peer, &router, dealt);
+    shard.send(Command::Run(Box::new(adopt))).await;
 }
 
-fn adopt(local: &Rc<Local>, stream: StdStream, peer: IpAddr, router: &Arc<Router>) {
-    match TcpStream::from_std(stream) {
-        Ok(stream) => connection::start(local, stream, peer, router),
-        Err(error) => tracing::warn!(%error, "a connection was lost on its way to its shard"),
+fn adopt(
+    thread: &Rc<ShardThread>,
+    stream: Detached,
+    peer: Client,
+    router: &Arc<Router>,
+    dealt: Load,
+) {
+    match stream.attach() {
+        Ok(stream) => connection::start(thread, stream, peer, router, dealt),
+        Err(error) => tracing::warn!(%error, "a shard cannot take over a connection"),
     }
 }
 
@@ -173,21 +168,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_connects_before_the_hub_serves_is_bounded_too() {
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let _client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
-        let socket = SockRef::from(&accepted);
-        // The kernel counts its own overhead, for which it doubles the value.
-        assert_eq!(socket.send_buffer_size().unwrap(), 2 * SOCKET_SEND_BYTES);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(3 * HEARTBEAT));
-        assert!(socket.tcp_nodelay().unwrap());
-    }
 }

@@ -1,5 +1,6 @@
 //! Subscribing: the parameters of a stream, and the head of its response.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,46 +8,62 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::DateTime;
 use parking_lot::Mutex;
-use tidings_server::LastEventId;
+use tidings_server::{LastEventId, place};
 
+use super::accept::{self, MediaType};
+use super::body::{Unreceived, read_body};
+use super::content;
 use super::credentials::{Asking, Carrier};
 use super::gate::Gate;
 use super::query::Pairs;
 use super::refusal::Refusal;
 use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
 use crate::access::{Dialect, Role};
+use crate::admission::{Client, TurnedAway};
+use crate::budget::Standing;
+use crate::compile::NotCompiled;
+use crate::cursor::{Cursor, EARLIEST, LAST};
 use crate::feed::StreamOptions;
-use crate::hub::{Cursor, EARLIEST, Hub, LAST, within};
+use crate::hub::{Begin, Hub, within};
 use crate::limits::{ID_BYTES_MAX, Limits, PUBLISH_WAIT, SELECTORS_MAX};
 use crate::notice::Notice;
-use crate::selector::{InvalidSelectors, Selector, Selectors};
-use crate::shard::run::Opening;
+use crate::selector::{InvalidSelectors, Selectors, Spelled};
+use crate::shard::NewStream;
+use crate::shard::{Parting, StreamCut};
 
 /// What an id begins with that names a time.
 const SINCE: &str = "tidings:since:";
 
 /// What a response carries that is to be a stream, until its lane takes it out.
 #[derive(Clone, Debug)]
-pub(super) struct Stream(Arc<Mutex<Option<Opening>>>);
+pub(super) struct Stream(Arc<Mutex<Option<NewStream>>>);
 
 impl Stream {
-    pub(super) fn take(response: &mut Response) -> Option<Opening> {
+    pub(super) fn take(response: &mut Response) -> Option<NewStream> {
         let stream: Self = response.extensions_mut().remove()?;
         stream.0.lock().take()
     }
 }
 
+/// Names [`FORM`], the media type of QUERY, in every answer to a subscriber (RFC 10008 3).
+pub(super) const ACCEPT_QUERY: HeaderName = HeaderName::from_static("accept-query");
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Opens a stream (Mercure, "subscription").
 pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, Refusal> {
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let is_query = parts.method == Method::QUERY;
+    if is_query {
+        check_content(&parts.headers)?;
+    }
     let gate = Gate::of(hub, &parts);
     let method = parts.method.clone();
-    let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes())?;
+    let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes());
     let asking = Asking::new(hub, &parts, &pairs);
     let visitor = match asking.visitor(Role::Subscribe).await {
         // What is not to be had now is worth coming back for, and a browser's `EventSource`
@@ -59,37 +76,79 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
     let is_anonymous = visitor.grants.is_anonymous();
     let by_service = visitor.carrier == Carrier::Service;
     if by_service && !visitor.may_subscribe {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "this request may not subscribe"));
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "this request is not allowed to subscribe",
+        ));
     }
     if !visitor.may_subscribe {
-        let detail = "this hub allows no anonymous subscribers, and no token came; \
-                      --anonymous-subscribe opens it";
+        let detail = format!("subscribing needs a token, but {}", asking.no_token());
         return Err(asking.unauthorized(None, detail));
     }
-    let asked = Asked::read(&asking)?;
+    let mut is_open = None;
+    let form = if is_query {
+        asking.check_cookie(&visitor)?;
+        // A client that is told to come back sends its body again then, so it is not read now.
+        if !*is_open.insert(gate.is_open()) {
+            return turned_away(hub, &asking, visitor.carrier);
+        }
+        // In a box, so that streams without a body do not make room for it.
+        let extensions = &parts.extensions;
+        let read = read_body(hub, gate.client(), Standing::Anyone, parts.version, extensions, body);
+        match Box::pin(read).await {
+            Ok(received) => Some(received),
+            Err(Unreceived::NoRoom(_)) => return turned_away(hub, &asking, visitor.carrier),
+            Err(Unreceived::Refused(refusal)) => return Err(refusal),
+        }
+    } else {
+        None
+    };
+    let asked = {
+        let text = form.as_ref().map(|received| &received.bytes[..]).unwrap_or_default();
+        Asked::read(&asking, &Pairs::of_body(text)?)?
+    };
+    // The room of the body is for others while this request waits.
+    drop(form);
     check_limits(&asked.selectors, &hub.limits())?;
     if is_anonymous && asked.authorized && !by_service {
-        let detail = "the stream option \"authorized\" needs a token, and none came";
+        let detail = "the stream option \"authorized\" needs a token, but the request has none";
         return Err(asking.unauthorized(None, detail));
     }
     let Asked { selectors, options, cursor, .. } = asked;
+    let tell_place = place::form(&parts.headers, asked.place);
     let named = asked.named_cursor;
+    let is_empty = cursor == Cursor::Now;
     // A stream that only says when to come back loses nothing: it goes on from where it was.
     let unmoved = named.then(|| cursor.to_string());
     let rights = visitor.grants.subscribe.clone();
-    let is_let_in = gate.is_open() && within(PUBLISH_WAIT, hub.presence().room()).await.is_ok();
-    let opened = match is_let_in {
-        true => hub.open(selectors, rights, options, cursor).await,
-        false => Ok(None),
+    let is_open = is_open.unwrap_or_else(|| gate.is_open());
+    let standing =
+        if is_anonymous && !by_service { Standing::Anyone } else { Standing::Authorized };
+    // Only for a stream that may be opened, as it may take time.
+    let selectors = match is_open {
+        true => compiled(hub, selectors, gate.client(), standing).await?,
+        false => None,
+    };
+    let opened = match selectors {
+        Some(selectors) if within(PUBLISH_WAIT, hub.presence().room()).await.is_ok() => {
+            hub.open(selectors, rights, options, Begin { cursor, tell_place }).await
+        }
+        Some(_) => {
+            hub.metrics().turned_away(TurnedAway::Presence);
+            Ok(None)
+        }
+        None => Ok(None),
     };
     let granted = opened.unwrap_or_else(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "a stream was not opened");
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot open a stream");
         None
     });
+    let granted =
+        granted.and_then(|mut granted| gate.count(&mut granted.opening).then_some(granted));
     let (mut response, cursor) = match granted {
         Some(mut granted) => {
-            gate.count(&mut granted.opening);
-            if is_anonymous && !by_service && named && asking.access().tokens.has_keys() {
+            let told = options.notices && named;
+            if is_anonymous && !by_service && told && asking.access().has_token_keys() {
                 // Whoever comes back without the token that it had would see private events
                 // stop, and not know why.
                 Notice::Anonymous.encode(None, None, &mut granted.opening.bytes);
@@ -101,6 +160,46 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
     };
     // Where a stream begins that waits for the journal it is told in the stream.
     let cursor = cursor.filter(|_| named);
+    // An empty id is none that is known, though nothing was missed (Mercure 1.0).
+    let cursor = cursor.map(|cursor| if is_empty { EARLIEST.to_owned() } else { cursor });
+    complete(&mut response, &asking, visitor.carrier, cursor);
+    Ok(response)
+}
+
+/// The selectors of a stream, `None` if there is no room for them now.
+async fn compiled(
+    hub: &Hub,
+    spelled: Vec<Spelled>,
+    client: Option<Client>,
+    standing: Standing,
+) -> Result<Option<Selectors>, Refusal> {
+    match hub.compiler().compile(spelled, client, standing).await {
+        Ok(selectors) => Ok(Some(selectors)),
+        Err(NotCompiled::Invalid(error)) => Err(Refusal::bad_request(error.to_string())),
+        Err(NotCompiled::Full) => {
+            hub.metrics().turned_away(TurnedAway::Selectors);
+            tracing::debug!("refused a stream: no memory for its selectors");
+            Ok(None)
+        }
+    }
+}
+
+/// The answer to a QUERY whose body was not read: it is told to come back, to where it was.
+fn turned_away(hub: &Hub, asking: &Asking<'_>, carrier: Carrier) -> Result<Response, Refusal> {
+    let parts = asking.parts;
+    let (cursor, named) = cursor([asking.query, &Pairs::default()], &parts.headers)?;
+    let mut response = come_back(hub, &parts.method);
+    complete(&mut response, asking, carrier, named.then(|| cursor.to_string()));
+    Ok(response)
+}
+
+/// Writes into the head of a stream where it goes on, and what may be kept of it.
+fn complete(
+    response: &mut Response,
+    asking: &Asking<'_>,
+    carrier: Carrier,
+    cursor: Option<String>,
+) {
     if let Some(Ok(value)) = cursor.map(|cursor| HeaderValue::try_from(cursor.as_bytes())) {
         let headers = response.headers_mut();
         if asking.access().dialects.has(Dialect::Deployed) {
@@ -110,22 +209,56 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
             headers.insert(MERCURE_LAST_EVENT_ID, value);
         }
     }
-    if visitor.carrier == Carrier::Query {
-        // The URL is a secret, and what it names is one person's.
-        let private = HeaderValue::from_static("private, no-cache, no-transform");
-        response.headers_mut().insert(header::CACHE_CONTROL, private);
+    if let Some(value) = cache_control(&asking.parts.method, carrier) {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(value));
     }
-    Ok(response)
 }
 
-fn check_limits(selectors: &Selectors, limits: &Limits) -> Result<(), Refusal> {
-    let (count, max) = (selectors.iter().count(), limits.topics);
+/// The `Cache-Control` of a stream for which that of every stream is not enough.
+fn cache_control(method: &Method, carrier: Carrier) -> Option<&'static str> {
+    match (method == Method::QUERY, carrier == Carrier::Query) {
+        (false, false) => None,
+        // The URL is a secret, and what it names is one person's.
+        (false, true) => Some("private, no-cache, no-transform"),
+        // Answers to QUERY may be kept by URL and body unless they say otherwise (RFC 10008).
+        (true, false) => Some("no-store, no-cache, no-transform"),
+        (true, true) => Some("private, no-store, no-cache, no-transform"),
+    }
+}
+
+/// Refuses the body of a QUERY that is no form, or compressed (RFC 10008 2.3). The parameters of its
+/// media type do not matter (Mercure 1.0, "subscription").
+fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {
+    match content::media_type(headers)?.as_deref() {
+        None => {
+            let detail = format!("QUERY needs a content type; allowed is: {FORM}");
+            Err(Refusal::bad_request(detail))
+        }
+        Some(FORM) => content::check_coding(headers),
+        Some(given) => Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("the content type is {given:?}; allowed is: {FORM}"),
+        )),
+    }
+}
+
+const EVENT_STREAM: MediaType = MediaType { kind: "text", subtype: "event-stream", versions: &[] };
+
+/// Whether a client accepts event streams. One without a preference does.
+fn accepts_streams(headers: &HeaderMap) -> bool {
+    accept::quality(headers, &EVENT_STREAM) != Some(0)
+}
+
+fn check_limits(selectors: &[Spelled], limits: &Limits) -> Result<(), Refusal> {
+    let different: BTreeSet<_> = selectors.iter().collect();
+    let (count, max) = (different.len(), limits.topics);
     if count > max {
         return Err(Refusal::bad_request(format!(
             "the stream asks for {count} topics; at most {max} are allowed"
         )));
     }
-    let (bytes, max) = (selectors.bytes_max(), limits.topic_bytes);
+    let bytes = selectors.iter().map(|one| one.text().len()).max().unwrap_or(0);
+    let max = limits.topic_bytes;
     if bytes > max {
         return Err(Refusal::bad_request(format!(
             "a selector has {bytes} bytes; at most {max} are allowed"
@@ -136,67 +269,88 @@ fn check_limits(selectors: &Selectors, limits: &Limits) -> Result<(), Refusal> {
 
 /// What a subscriber asks for.
 struct Asked {
-    selectors: Selectors,
+    selectors: Vec<Spelled>,
     options: StreamOptions,
     authorized: bool,
+    place: bool,
     cursor: Cursor,
     /// Whether the cursor headers are to be sent.
     named_cursor: bool,
 }
 
 impl Asked {
-    fn read(asking: &Asking<'_>) -> Result<Self, Refusal> {
+    /// Reads the parameters of the query, and after them those of a body.
+    fn read(asking: &Asking<'_>, form: &Pairs<'_>) -> Result<Self, Refusal> {
+        let is_read = |name: &str| matches!(name, "topic" | "tidings") || is_like_match(name);
+        asking.query.check_text(is_read)?;
+        form.check_text(is_read)?;
+        let all = || asking.query.iter().chain(form.iter());
+        // Hubs of 0.x ignore the header, and clients that work there have to work here.
+        let is_deployed = asking.parts.method != Method::QUERY && asking.query.has("topic");
+        if !is_deployed && !accepts_streams(&asking.parts.headers) {
+            return Err(Refusal::new(
+                StatusCode::NOT_ACCEPTABLE,
+                "the header Accept excludes text/event-stream, the only content type here",
+            ));
+        }
         let mut options = StreamOptions::default();
         let mut authorized = false;
-        for word in asking.query.all("tidings").flat_map(|value| value.split(',')) {
+        let mut place = false;
+        let words =
+            all().filter(|(name, _)| *name == "tidings").flat_map(|(_, value)| value.split(','));
+        for word in words {
             match word.trim() {
                 "topics" => options.topics = true,
                 "notices" => options.notices = true,
                 "authorized" => authorized = true,
+                "place" => place = true,
                 "" => {}
                 unknown => {
                     return Err(Refusal::bad_request(format!(
-                        "{unknown:?} is no option of a stream; known are: topics, notices, authorized"
+                        "{unknown:?} is not an option of a stream; it must be one of: topics, notices, place, authorized"
                     )));
                 }
             }
         }
-        let (cursor, named_cursor) = cursor(asking.query, &asking.parts.headers)?;
-        Ok(Self { selectors: selectors(asking)?, options, authorized, cursor, named_cursor })
+        let (cursor, named_cursor) = cursor([asking.query, form], &asking.parts.headers)?;
+        let selectors = selectors(asking, all())?;
+        Ok(Self { selectors, options, authorized, place, cursor, named_cursor })
     }
 }
 
 /// The selectors: `topic` in the words of Mercure 0.x; `match`, `match_exact` and
 /// `match_urlpattern` in those of 1.0, which demands that all other names of that beginning are
 /// refused. A stream may use the words of both.
-fn selectors(asking: &Asking<'_>) -> Result<Selectors, Refusal> {
+fn selectors<'a>(
+    asking: &Asking<'_>,
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<Vec<Spelled>, Refusal> {
     let dialects = asking.access().dialects;
     let coming = dialects.has(Dialect::Coming);
-    let refused = |error: InvalidSelectors| Refusal::bad_request(error.to_string());
     let mut selectors = Vec::new();
-    for (name, value) in asking.query.iter() {
+    for (name, value) in pairs {
         let selector = match name {
-            "topic" if dialects.has(Dialect::Deployed) => Selector::template(value),
+            "topic" if dialects.has(Dialect::Deployed) => Spelled::Template(value.to_owned()),
             "topic" => {
                 return Err(Refusal::bad_request(
-                    "\"topic\" is a word of Mercure 0.x, which this hub does not speak; use match, \
+                    "\"topic\" belongs to Mercure 0.x, which this hub does not speak; use match, \
                      match_exact or match_urlpattern",
                 ));
             }
-            "match" | "match_exact" if coming => Selector::new(value),
-            "match_urlpattern" if coming => Selector::pattern(value, &asking.base()),
+            "match" | "match_exact" if coming => Spelled::Exact(value.to_owned()),
+            "match_urlpattern" if coming => Spelled::Pattern(value.to_owned(), asking.base()),
             _ if coming && is_like_match(name) => {
                 return Err(Refusal::bad_request(format!(
-                    "{name:?} is no way to match topics here; known are: match, match_exact, \
+                    "{name:?} is not a way to match topics; use one of: match, match_exact, \
                      match_urlpattern"
                 )));
             }
             _ => continue,
         };
-        selectors.push(selector.map_err(refused)?);
-        // Refused before all of them are compiled.
+        selectors.push(selector);
         if selectors.len() > SELECTORS_MAX {
-            return Err(refused(InvalidSelectors::TooMany { count: selectors.len() }));
+            let error = InvalidSelectors::TooMany { count: selectors.len() };
+            return Err(Refusal::bad_request(error.to_string()));
         }
     }
     if selectors.is_empty() {
@@ -204,7 +358,7 @@ fn selectors(asking: &Asking<'_>) -> Result<Selectors, Refusal> {
             "a stream needs at least one topic, as in ?topic=https%3A%2F%2Fexample.com%2Fbooks%2F1",
         ));
     }
-    Selectors::new(selectors).map_err(refused)
+    Ok(selectors)
 }
 
 fn is_like_match(name: &str) -> bool {
@@ -212,12 +366,20 @@ fn is_like_match(name: &str) -> bool {
 }
 
 /// The cursor, and whether one was named at all. The header wins over the query, which an
-/// `EventSource` cannot change when it reconnects.
-fn cursor(pairs: &Pairs<'_>, headers: &HeaderMap) -> Result<(Cursor, bool), Refusal> {
+/// `EventSource` cannot change when it reconnects, and that over the body. In each the last one
+/// that is not empty counts: polyfills append theirs to a URL that may have one.
+fn cursor(places: [&Pairs<'_>; 2], headers: &HeaderMap) -> Result<(Cursor, bool), Refusal> {
+    let is_cursor = |(name, _): &(&str, &str)| LastEventId::QUERY_NAMES.contains(name);
     let header = LastEventId::of(headers);
-    let coming = pairs.one("last_event_id")?;
-    let deployed = pairs.one("lastEventID")?.filter(|id| !id.is_empty());
-    let asked = header.as_deref().or(coming.filter(|id| !id.is_empty())).or(deployed);
+    let last = |pairs: &'_ Pairs<'_>| {
+        let mut ids = pairs.iter().rev().filter(is_cursor).map(|(_, id)| id);
+        ids.find(|id| !id.is_empty()).map(str::to_owned)
+    };
+    let asked = header.into_inner().or_else(|| places.into_iter().find_map(last));
+    // An empty one counts as sent (Mercure 1.0). It names no event, and nothing is replayed.
+    let is_sent = headers.contains_key(LAST_EVENT_ID)
+        || places.into_iter().any(|pairs| pairs.iter().any(|pair| is_cursor(&pair)));
+    let asked = asked.as_deref();
     let cursor = match asked {
         None => Cursor::Now,
         Some(EARLIEST) => Cursor::Earliest,
@@ -226,7 +388,7 @@ fn cursor(pairs: &Pairs<'_>, headers: &HeaderMap) -> Result<(Cursor, bool), Refu
             let text = id.strip_prefix(SINCE).unwrap_or_default();
             let time = DateTime::parse_from_rfc3339(text).map_err(|_| {
                 Refusal::bad_request(format!(
-                    "{text:?} is no time; write it as in {SINCE}2026-01-31T12:00:00Z (RFC 3339)"
+                    "{text:?} is not a time; write it as in {SINCE}2026-01-31T12:00:00Z (RFC 3339)"
                 ))
             })?;
             Cursor::Since(time.into(), id.to_owned())
@@ -234,12 +396,11 @@ fn cursor(pairs: &Pairs<'_>, headers: &HeaderMap) -> Result<(Cursor, bool), Refu
         // A longer one is nobody's, and is not to be repeated at length in a notice.
         Some(id) => Cursor::After(id.chars().take(ID_BYTES_MAX + 1).collect()),
     };
-    // In 1.0 an empty one counts as sent, in 0.x it does not.
-    Ok((cursor, asked.is_some() || coming.is_some()))
+    Ok((cursor, is_sent))
 }
 
 /// The response that becomes a stream.
-pub(super) fn stream(method: &Method, opening: Opening) -> Response {
+pub(super) fn stream(method: &Method, opening: NewStream) -> Response {
     let mut response = head();
     if *method != Method::HEAD {
         response.extensions_mut().insert(Stream(Arc::new(Mutex::new(Some(opening)))));
@@ -247,13 +408,13 @@ pub(super) fn stream(method: &Method, opening: Opening) -> Response {
     response
 }
 
-/// A stream that only says when to come back. Any other status, as 503, would end a browser's
-/// `EventSource` for good.
+/// A stream that only says when to come back, and is cut. Any other status, as 503, would end a
+/// browser's `EventSource` for good, and a clean end some clients of others.
 pub(super) fn come_back(hub: &Hub, method: &Method) -> Response {
     let mut response = head();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     if *method != Method::HEAD {
-        *response.body_mut() = Body::from(hub.opening_bytes());
+        *response.body_mut() = Body::new(Cut::after(hub.opening_bytes()));
     }
     response
 }
@@ -277,6 +438,33 @@ impl http_body::Body for OfNoLength {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
         Poll::Ready(None)
+    }
+}
+
+/// The body of an answer that is a stream and has nothing more to say.
+struct Cut {
+    bytes: Option<Bytes>,
+    parting: Parting,
+}
+
+impl Cut {
+    fn after(bytes: Vec<u8>) -> Self {
+        Self { bytes: Some(bytes.into()), parting: Parting::default() }
+    }
+}
+
+impl http_body::Body for Cut {
+    type Data = Bytes;
+    type Error = StreamCut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, StreamCut>>> {
+        match self.bytes.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(http_body::Frame::data(bytes)))),
+            None => self.parting.poll(context).map(|cut| Some(Err(cut))),
+        }
     }
 }
 

@@ -10,15 +10,16 @@ use std::time::{Duration, SystemTime};
 use parking_lot::RwLock;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig};
 use webpki::{EndEntityCert, KeyUsage};
 
 /// HTTP/2 first: a browser opens no more than six connections to a server of HTTP/1.1, and so
-/// no more than six streams over all its tabs.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// no more than six streams over all its tabs. A client of HTTP/1.0 may name nothing else, and
+/// would be refused.
+const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// A certificate and its key, from files in PEM. Cheap to clone; all clones are the same.
 ///
@@ -127,6 +128,15 @@ impl Tls {
         not_good(&self.0.certificate, validity, SystemTime::now())
     }
 
+    /// Whether the certificate is for this host.
+    pub(super) fn is_for(&self, host: &str) -> bool {
+        let certified = Arc::clone(&self.0.shown.0.read().certified);
+        let own =
+            certified.end_entity_cert().ok().and_then(|own| EndEntityCert::try_from(own).ok());
+        let name = ServerName::try_from(host.trim_matches(['[', ']'])).ok();
+        own.zip(name).is_some_and(|(own, name)| own.verify_is_valid_for_subject_name(&name).is_ok())
+    }
+
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0.config)
     }
@@ -171,11 +181,11 @@ impl Loaded {
             |path: &Path, what: &'static str| TlsError::Content { path: path.to_owned(), what };
         let chain = CertificateDer::pem_slice_iter(&files.certificate)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| wrong(certificate, "is no PEM"))?;
-        let first = chain.first().ok_or_else(|| wrong(certificate, "holds no certificate"))?;
+            .map_err(|_| wrong(certificate, "is not PEM"))?;
+        let first = chain.first().ok_or_else(|| wrong(certificate, "contains no certificate"))?;
         let validity = Validity::of(first);
         let private = PrivateKeyDer::from_pem_slice(&files.key)
-            .map_err(|_| wrong(key, "holds no private key in PEM"))?;
+            .map_err(|_| wrong(key, "contains no private key in PEM"))?;
         let certified = match CertifiedKey::from_der(chain, private, provider) {
             Ok(certified) => certified,
             Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
@@ -269,27 +279,27 @@ pub enum TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read { path, .. } => write!(f, "{} cannot be read", path.display()),
+            Self::Read { path, .. } => write!(f, "cannot read {}", path.display()),
             Self::Content { path, what } => write!(f, "{} {what}", path.display()),
             Self::Mismatch { certificate, key } => write!(
                 f,
-                "the key in {} is not that of the certificate in {}",
+                "the key in {} does not match the certificate in {}",
                 key.display(),
                 certificate.display()
             ),
             Self::Expired { path, since } => write!(
                 f,
-                "the certificate in {} has expired on {}",
+                "the certificate in {} expired on {}",
                 path.display(),
                 httpdate::fmt_http_date(*since)
             ),
             Self::NotYetGood { path, from } => write!(
                 f,
-                "the certificate in {} is good only from {} on; is the clock right?",
+                "the certificate in {} is valid only from {}; check the system's clock",
                 path.display(),
                 httpdate::fmt_http_date(*from)
             ),
-            Self::Refused(_) => f.write_str("the certificate or its key cannot be used"),
+            Self::Refused(_) => f.write_str("cannot use the certificate or its key"),
         }
     }
 }

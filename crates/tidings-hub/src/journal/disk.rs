@@ -5,45 +5,61 @@
 //! what memory does not have.
 
 mod clock;
+mod damage;
+mod dropped;
 mod file;
+mod group;
+mod ids;
 mod index;
 mod inspect;
+mod keys;
+mod layout;
+mod lock;
 mod query;
 mod readers;
+mod rebuild;
 mod record;
 mod retain;
 mod revoked;
+mod rows;
 mod state;
+mod sum;
+mod upgrade;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub use file::OpenError;
-pub use inspect::{JournalFile, Summary};
+pub use inspect::{Exported, JournalFile, Summary};
 
 use self::clock::Clock;
-use self::file::{Folder, Identity, position, take};
+use self::damage::Damage;
+use self::file::Folder;
+use self::group::At;
 use self::index::Index;
-use self::query::Which;
+use self::layout::{Identity, put, take};
+use self::lock::Mark;
+use self::query::{Reading, Which};
 use self::readers::Readers;
+use self::rebuild::Rebuild;
 use self::retain::Classes;
 use self::state::State;
+use self::sum::{Part, is_damage};
 use self::writer::{Request, Revoking, Shared, Writer};
-use super::dropped::{Dropped, Lost};
 use super::once::{Appended, IdempotencyKey};
 use super::{
-    AppendError, Batch, Before, Edges, Follower, HubId, Journal, Keep, Missed, Pending, Position,
-    ReadError, Record, Retention, RetentionRule, RevokedToken, Tail,
+    AppendError, Batch, Before, Edges, Follower, Found, HubId, Journal, Keep, Missed, Pending,
+    Position, ReadError, Record, Retention, RetentionRule, Room, Tail,
 };
-use crate::access::Rights;
-use crate::limits::{PRESENCE_AGE, PRESENCE_COUNT, TRIM_INTERVAL};
+use crate::access::{RevokedToken, Rights};
+use crate::limits::{PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
 use crate::selector::Selectors;
 use crate::update::Update;
 
@@ -105,27 +121,49 @@ impl DiskJournal {
         if options.promise != Promise::Always {
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)?;
         }
+        layout::check_meta(&connection).map_err(failed)?;
         let identity = Identity::read(&connection).map_err(failed)?;
-        let index = Index::load(&mut connection, &identity).map_err(failed)?;
+        let damage = Damage::default();
+        let revoked = revoked::read(&connection).map_err(failed)?;
+        let mut rebuild = Rebuild::left(&connection).map_err(failed)?;
         let mut rules = options.retention;
         let bounds = Retention { bytes: 1 << 30, ..Retention::default() };
         let all = |bounds| RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
         rules.push(all(bounds));
         rules.push(all(Retention {
             count: PRESENCE_COUNT,
+            bytes: PRESENCE_BYTES,
             age: PRESENCE_AGE,
-            ..Retention::default()
         }));
-        let classes = Classes::load(&mut connection, &identity, rules).map_err(failed)?;
-        let (state, clock) =
-            restore(&connection, &identity, &classes, (options.now)()).map_err(failed)?;
-        let keys = connection
-            .query_row("SELECT count(*) FROM keys", [], |row| row.get::<_, i64>(0))
-            .map_err(failed)?;
-        let revoked = revoked::read(&connection).map_err(failed)?;
+        // Where a start fails on damage, what is damaged is made anew, each part once.
+        let mut made_anew = Vec::new();
+        let loaded = loop {
+            let mark = folder.mark;
+            let now = (options.now)();
+            let loaded = Loaded::load(&mut connection, &identity, mark, &damage, &rules, now);
+            let error = match loaded {
+                Ok(loaded) => break loaded,
+                Err(error) => error,
+            };
+            let part = sum::damaged_part(&error).filter(|part| !made_anew.contains(part));
+            match part {
+                Some(Part::Ids) => ids::build(&mut connection, &identity).map_err(failed)?,
+                Some(Part::Updates) => {
+                    let anew = rebuild::run(&connection, &identity, &damage).map_err(failed)?;
+                    rebuild = Some(anew);
+                }
+                _ => return Err(failed(error)),
+            }
+            made_anew.extend(part);
+        };
+        let Loaded { last, index, classes, state, clock, keys } = loaded;
+        let keys_damaged_at = keys::damaged_at(&connection).map_err(failed)?;
+        if keys.is_none() || keys_damaged_at.is_some() {
+            damage.of_keys();
+        }
         let readers = Readers::start(&folder)?;
-        let last = state.last();
-        let shared = Arc::new(Shared::new(state));
+        let shared = Arc::new(Shared::new(state, damage));
+        let in_place = folder.in_place();
         let writer = Writer {
             connection,
             identity,
@@ -136,8 +174,18 @@ impl DiskJournal {
             promise: options.promise,
             last,
             now: options.now,
-            keys: usize::try_from(keys).unwrap_or(0),
+            keys: keys.unwrap_or(0),
+            rebuild,
+            next_rebuild: Instant::now(),
+            appended: 0,
+            is_ids_noted: false,
+            keys_damaged_at,
             is_failing: false,
+            next_probe: Instant::now(),
+            unsynced: None,
+            in_place,
+            is_displaced: false,
+            is_noted: true,
             folder,
         };
         let writer = std::thread::Builder::new()
@@ -158,7 +206,7 @@ impl DiskJournal {
         // The look that is under way may have begun before.
         while looks() < begun + 2 {
             if self.shared.is_closed() {
-                return Err(AppendError::Unavailable("its writer has ended".into()));
+                return Err(AppendError::Unavailable("its writer has stopped".into()));
             }
             let edges = self.edges();
             progress(edges.last.position.number() + 1 - edges.first.number());
@@ -177,21 +225,72 @@ impl DiskJournal {
     ) -> Result<Batch, ReadError> {
         let (shared, identity) = (Arc::clone(&self.shared), self.identity);
         let read = move |connection: &Connection| {
-            let known = |state: &State| match which {
-                Which::All => state.missed(after, &selectors, &rights),
-                Which::Last => None,
+            let known = |state: &State| {
+                let missed = match which {
+                    Which::All => state.missed(after, &selectors, &rights),
+                    Which::Last => None,
+                };
+                (missed, state.first, state.oldest)
             };
-            at_one_moment(connection, &shared, known, |missed| {
+            at_one_moment(connection, &shared, known, |(missed, first, oldest)| {
                 let interest = (&selectors, &rights);
-                let part = query::part(connection, &identity, (after, until), interest, which)?;
-                let missed = with_id(connection, &identity, after, missed)?;
+                let damage = &shared.damage;
+                let reading = Reading { connection, identity: &identity, first, damage };
+                let part = query::part(reading, (after, until), interest, which)?;
+                let mut missed = with_id(connection, &identity, after, missed)?;
+                if let Some(through) = part.damaged {
+                    let resume = HubId::of_gone(identity.epoch, through);
+                    let damaged = Missed { oldest, resume, newest: through };
+                    missed = Some(missed.map_or(damaged, |missed| missed.and(damaged)));
+                }
                 // What is gone may reach further than what was asked for.
                 let through =
                     missed.map_or(part.through, |missed| part.through.max(missed.resume.position));
-                Ok(Batch { records: part.records, through, missed })
+                let is_damaged = part.damaged.is_some();
+                Ok(Batch { records: part.records, through, missed, is_damaged })
             })
         };
         self.readers.run(read).await
+    }
+}
+
+/// What a start has in memory of the file.
+struct Loaded {
+    last: HubId,
+    index: Index,
+    classes: Classes,
+    state: State,
+    clock: Clock,
+    /// How many keys are remembered, if they can be read.
+    keys: Option<usize>,
+}
+
+impl Loaded {
+    /// What fails on damage can be done again when the damaged part was made anew.
+    fn load(
+        connection: &mut Connection,
+        identity: &Identity,
+        mark: Option<Mark>,
+        damage: &Damage,
+        rules: &[RetentionRule],
+        now: SystemTime,
+    ) -> rusqlite::Result<Self> {
+        if !dropped::is_sound(connection, identity)? {
+            let (_, covered) = group::covered(connection, identity)?;
+            let newest = noted_last(connection)?.position.max(covered);
+            dropped::lose_all(connection, identity, newest)?;
+            damage.of_all_dropped();
+        }
+        let last = find_end(connection, identity, mark, damage)?;
+        ids::load(connection, identity)?;
+        let index = Index::load(connection, identity)?;
+        let classes = Classes::load(connection, identity, rules.to_vec())?;
+        let (state, clock) = restore(connection, identity, last, &classes, now)?;
+        let keys = match keys::count(connection) {
+            Err(error) if is_damage(&error) => None,
+            count => Some(count?),
+        };
+        Ok(Self { last, index, classes, state, clock, keys })
     }
 }
 
@@ -210,7 +309,8 @@ fn at_one_moment<K, T>(
         known(&shared.state.lock())
     };
     let read = read(known);
-    transaction.commit()?;
+    // SQLite refuses to commit what has met a damaged page.
+    transaction.rollback()?;
     read
 }
 
@@ -234,49 +334,98 @@ fn id_at(connection: &Connection, identity: &Identity, at: Position) -> rusqlite
     if at == Position::START {
         return Ok(HubId::start(identity.epoch));
     }
-    let record = record::at(connection, identity, at)?;
-    Ok(record.map_or(HubId::of_gone(identity.epoch, at), |record| record.hub_id()))
+    Ok(match group::record_at(connection, identity, at)? {
+        At::Update(record) => record.hub_id(),
+        At::Nothing | At::Damage => HubId::of_gone(identity.epoch, at),
+    })
+}
+
+/// The newest place when it was noted last.
+fn noted_last(connection: &Connection) -> rusqlite::Result<HubId> {
+    let noted: String = take(connection, "last")?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    noted.parse().map_err(|_| sum::damaged("the newest position"))
+}
+
+/// The newest place that there ever was. Where the file has lost what was acknowledged, its
+/// positions are not given to other updates, and all that had not seen them are told of a gap.
+fn find_end(
+    connection: &mut Connection,
+    identity: &Identity,
+    mark: Option<Mark>,
+    damage: &Damage,
+) -> rusqlite::Result<HubId> {
+    let noted = noted_last(connection)?;
+    let rows = group::newest_row(connection, identity)?;
+    if rows.is_any && rows.newest.is_none() {
+        // Older rows may be sound, and the end of what was acknowledged is not known.
+        return Err(sum::unreadable(Part::Updates));
+    }
+    let (_, covered) = group::covered(connection, identity)?;
+    let newest = group::newest(connection, identity)?.map(|(record, _)| record.hub_id());
+    let last = [Some(noted), newest, Some(HubId::of_gone(identity.epoch, covered))]
+        .into_iter()
+        .flatten()
+        .max_by_key(|id| (id.position, Some(*id) == newest || *id == noted))
+        .unwrap_or(noted);
+    let acknowledged = match mark {
+        Some(mark) if mark.epoch == identity.epoch => mark.position,
+        // It has never had anything: the file that had is not there.
+        Some(mark) if last.position == Position::START && mark.position > Position::START => {
+            damage.of_file(mark.position);
+            Position::START
+        }
+        Some(mark) => {
+            tracing::warn!(
+                last = mark.position.number(),
+                "the journal differs from the one that was last used in this folder"
+            );
+            Position::START
+        }
+        None => Position::START,
+    };
+    let transaction = connection.transaction()?;
+    let indexed = index::through(&transaction)?;
+    let mut end = acknowledged.max(last.position).max(indexed);
+    // Where such a row came from, it is missing. Without a mark it may be the newest one.
+    if let Some(removed) = group::remove_after(&transaction, covered)?
+        && acknowledged < covered
+    {
+        end = end.max(removed);
+    }
+    if end == covered {
+        transaction.commit()?;
+        return Ok(last);
+    }
+    // No other update may be found under the ids and the topics of what is lost.
+    ids::remove_after(&transaction, covered)?;
+    if indexed > covered {
+        index::renew(&transaction)?;
+    }
+    damage.of_acknowledged(covered, end);
+    let mut newest = dropped::Newest::of(&dropped::restore(&transaction, identity)?);
+    newest.lose_all(end);
+    newest.save(&transaction)?;
+    let last = if end > last.position { HubId::of_gone(identity.epoch, end) } else { last };
+    group::insert_empty(&transaction, identity, covered, end)?;
+    put(&transaction, "last", last.to_string())?;
+    transaction.commit()?;
+    Ok(last)
 }
 
 /// What an earlier process has left.
 fn restore(
     connection: &Connection,
     identity: &Identity,
+    last: HubId,
     classes: &Classes,
     now: SystemTime,
 ) -> rusqlite::Result<(State, Clock)> {
-    let place =
-        |name| -> rusqlite::Result<Position> { Ok(position(take(connection, name)?.unwrap_or(0))) };
-    let mut dropped = Dropped::new(identity.keys);
-    let public = connection
-        .prepare("SELECT topic, position FROM dropped")?
-        .query_map([], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), position(row.get(1)?))))?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    let private = connection
-        .prepare("SELECT topics, position FROM dropped_private")?
-        .query_map([], |row| Ok((record::topics(row, 0)?.into(), position(row.get(1)?))))?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    dropped.restore(
-        Lost::restored(place("dropped_public")?, place("dropped_forgotten")?, public),
-        Lost::restored(place("dropped_private")?, place("dropped_private_forgotten")?, private),
-        place("dropped_presence")?,
-    );
-    let noted: Option<String> = take(connection, "last")?;
-    let noted = noted.and_then(|id| id.parse::<HubId>().ok());
-    let mut last = noted.unwrap_or(HubId::start(identity.epoch));
+    let dropped = dropped::restore(connection, identity)?;
     let mut time = record::time(take(connection, "trimmed_time")?.unwrap_or(0));
     let mut age = take::<i64>(connection, "trimmed_age")?.unwrap_or(0);
-    let newest =
-        format!("SELECT {}, age FROM updates ORDER BY position DESC LIMIT 1", record::COLUMNS);
-    let mut newest = connection.prepare(&newest)?;
-    let mut rows = newest.query([])?;
-    if let Some(row) = rows.next()? {
-        let record = record::read(identity, row)?;
-        if record.position > last.position {
-            last = record.hub_id();
-        }
+    if let Some((record, newest_age)) = group::newest(connection, identity)? {
         time = time.max(record.time);
-        age = age.max(row.get(8)?);
+        age = age.max(newest_age);
     }
     if age == 0 && time == SystemTime::UNIX_EPOCH {
         time = now;
@@ -294,13 +443,14 @@ impl Journal for DiskJournal {
         &self,
         updates: Vec<Update>,
         key: Option<IdempotencyKey>,
+        room: Room,
     ) -> Pending<'_, Result<Appended, AppendError>> {
         let (done, answer) = oneshot::channel();
         // Handed over here and now: whoever drops the future has published all the same.
-        let pushed = self.shared.push(Request { updates, key, done });
+        let pushed = self.shared.push(Request { updates, key, room, done });
         Box::pin(async move {
             pushed?;
-            let ended = || AppendError::Unavailable("its writer has ended".into());
+            let ended = || AppendError::Unavailable("its writer has stopped".into());
             answer.await.map_err(|_| ended())?
         })
     }
@@ -310,7 +460,7 @@ impl Journal for DiskJournal {
         Box::pin(self.readers.run(move |connection| {
             let known = |state: &State| (state.first, state.last().position, state.dropped_time);
             at_one_moment(connection, &shared, known, |(first, last, dropped_time)| {
-                let since = query::since(connection, time, (first, last))?;
+                let since = query::since(connection, &identity, time, (first, last))?;
                 let place = since.map_or(last, Position::previous);
                 // Updates that are gone stand before it only where they are known to be older.
                 let gone_after = if dropped_time < time { place } else { Position::START };
@@ -322,37 +472,41 @@ impl Journal for DiskJournal {
     fn find<'a>(
         &'a self,
         id: &'a str,
+        selectors: &'a Selectors,
         rights: &'a Rights,
-    ) -> Pending<'a, Result<Option<Position>, ReadError>> {
+    ) -> Pending<'a, Result<Option<Found>, ReadError>> {
         let ready = |found| -> Pending<'a, _> { Box::pin(std::future::ready(Ok(found))) };
         let identity = self.identity;
         let Ok(hub_id) = id.parse::<HubId>() else {
             if tidings_sse::EventId::new(id).is_err() {
                 return ready(None);
             }
-            let (id, rights) = (id.to_owned(), rights.clone());
-            return Box::pin(
-                self.readers
-                    .run(move |connection| query::find(connection, &identity, &id, &rights)),
-            );
+            let (id, selectors, rights) = (id.to_owned(), selectors.clone(), rights.clone());
+            let shared = Arc::clone(&self.shared);
+            return Box::pin(self.readers.run(move |connection| {
+                query::find(connection, &identity, &shared.damage, &id, &selectors, &rights)
+            }));
         };
-        let at = hub_id.position;
+        let (at, found) = (hub_id.position, Found::certain(hub_id));
         {
             let state = self.shared.state.lock();
             if hub_id.epoch != identity.epoch || at > state.last().position {
                 return ready(None);
             }
             if at == Position::START {
-                return ready((hub_id == HubId::start(identity.epoch)).then_some(at));
+                return ready((hub_id == HubId::start(identity.epoch)).then_some(found));
             }
             if let Some(record) = state.recent.at(at) {
-                return ready((record.hub_id() == hub_id).then_some(at));
+                return ready((record.hub_id() == hub_id).then_some(found));
             }
         }
         Box::pin(self.readers.run(move |connection| {
             // Where the record is gone there is nothing to hold the check against.
-            let record = record::at(connection, &identity, at)?;
-            Ok(record.is_none_or(|record| record.hub_id() == hub_id).then_some(at))
+            let is_it = match group::record_at(connection, &identity, at)? {
+                At::Update(record) => record.hub_id() == hub_id,
+                At::Nothing | At::Damage => true,
+            };
+            Ok(is_it.then_some(found))
         }))
     }
 
@@ -370,6 +524,20 @@ impl Journal for DiskJournal {
         Box::pin(self.readers.run(move |connection| with_id(connection, &identity, after, missed)))
     }
 
+    fn read_at_hand(
+        &self,
+        after: Position,
+        until: Position,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Batch> {
+        let state = self.shared.state.lock();
+        // An update that was deleted on disk is told as missed, even if memory still has it.
+        let all_there = state.dropped.missed(after, selectors, rights).is_none();
+        (all_there && after.next() >= state.recent.first())
+            .then(|| Batch::for_subscriber(state.recent.after(after), until, selectors, rights))
+    }
+
     fn read<'a>(
         &'a self,
         after: Position,
@@ -377,15 +545,8 @@ impl Journal for DiskJournal {
         selectors: &'a Selectors,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Batch, ReadError>> {
-        {
-            let state = self.shared.state.lock();
-            // What is gone from the disk is told, also where memory still has it.
-            let all_there = state.dropped.missed(after, selectors, rights).is_none();
-            if all_there && after.next() >= state.recent.first() {
-                let wanted = |record: &Record| record.is_for(selectors, rights);
-                let batch = Batch::of(state.recent.after(after), until, wanted);
-                return Box::pin(std::future::ready(Ok(batch)));
-            }
+        if let Some(batch) = self.read_at_hand(after, until, selectors, rights) {
+            return Box::pin(std::future::ready(Ok(batch)));
         }
         let (selectors, rights) = (selectors.clone(), rights.clone());
         Box::pin(self.read_disk((after, until), selectors, rights, Which::All))
@@ -423,7 +584,7 @@ impl Journal for DiskJournal {
         let pushed = self.shared.revoke(Revoking { token, done });
         Box::pin(async move {
             pushed?;
-            let ended = || AppendError::Unavailable("its writer has ended".into());
+            let ended = || AppendError::Unavailable("its writer has stopped".into());
             answer.await.map_err(|_| ended())?
         })
     }
@@ -434,6 +595,18 @@ impl Journal for DiskJournal {
 
     fn is_running(&self) -> bool {
         !self.shared.is_closed()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.shared.trouble()
+    }
+
+    fn interruptions(&self) -> u64 {
+        self.shared.interruptions()
+    }
+
+    fn damaged(&self) -> u64 {
+        self.shared.damage.count()
     }
 }
 

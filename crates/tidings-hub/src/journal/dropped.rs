@@ -1,13 +1,14 @@
 //! What the journal no longer has, remembered just well enough to tell who missed something.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::Position;
 use super::keys::Keys;
 use crate::access::Rights;
-use crate::limits::{DROPPED_PRIVATE, DROPPED_TOPICS};
+use crate::limits::{DROPPED_PRIVATE, DROPPED_PRIVATE_BYTES, DROPPED_STEPS, DROPPED_TOPICS};
 use crate::selector::{Location, Selector, Selectors};
-use crate::update::{PRESENCE_PATH, Topic, Update};
+use crate::update::{PRESENCE_PATH, Topic, Update, matching_steps};
 
 /// For each topic the newest public update about it that was dropped.
 ///
@@ -18,8 +19,9 @@ use crate::update::{PRESENCE_PATH, Topic, Update};
 ///
 /// Private updates stand apart, with their topics, since who would have got one hangs on all
 /// of them: nobody is told of a private update that was not granted. Of more than
-/// [`DROPPED_PRIVATE`] different sets of topics, those whose last update is oldest are forgotten;
-/// then whoever has any grant may be told of a gap that did not concern it.
+/// [`DROPPED_PRIVATE`] different sets of topics, or [`DROPPED_PRIVATE_BYTES`], those whose last
+/// update is oldest are forgotten; then whoever has any grant may be told of a gap that did not
+/// concern it. The same holds where it would take more than [`DROPPED_STEPS`] to find out.
 ///
 /// Of updates that tell who subscribes only the newest is known: each is about a topic that was
 /// never seen before, so that many of them would push all others out.
@@ -39,11 +41,32 @@ pub(super) struct Lost<K> {
     /// Of those that are not known, none is newer than this.
     forgotten: Position,
     known: HashMap<K, Position>,
+    /// What their names take beside the map.
+    bytes: usize,
 }
 
-impl<K: std::hash::Hash + Eq> Lost<K> {
+/// What an update is known by once it is gone.
+pub(super) trait Name: std::hash::Hash + Eq {
+    /// What it takes beside itself.
+    fn bytes(&self) -> usize;
+}
+
+impl Name for u64 {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Name for Box<[Topic]> {
+    fn bytes(&self) -> usize {
+        const AROUND: usize = 48;
+        self.iter().map(|topic| topic.as_str().len() + AROUND).sum()
+    }
+}
+
+impl<K: Name> Lost<K> {
     fn nothing() -> Self {
-        Self { newest: Position::START, forgotten: Position::START, known: HashMap::new() }
+        Self::restored(Position::START, Position::START, [])
     }
 
     /// What an earlier process has noted.
@@ -52,26 +75,36 @@ impl<K: std::hash::Hash + Eq> Lost<K> {
         forgotten: Position,
         known: impl IntoIterator<Item = (K, Position)>,
     ) -> Self {
-        Self { newest, forgotten, known: known.into_iter().collect() }
+        let known: HashMap<_, _> = known.into_iter().collect();
+        let bytes = known.keys().map(Name::bytes).sum();
+        Self { newest, forgotten, known, bytes }
     }
 
     fn note(&mut self, name: K, position: Position) {
         self.newest = position.max(self.newest);
-        let known = self.known.entry(name).or_default();
-        *known = position.max(*known);
+        match self.known.entry(name) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                *known = position.max(*known);
+            }
+            Entry::Vacant(entry) => {
+                self.bytes += entry.key().bytes();
+                entry.insert(position);
+            }
+        }
     }
 
-    /// Forgets the older half where there are more than `max`: half at a time, so that the work
-    /// per update stays the same on average.
-    fn bound(&mut self, max: usize) {
-        if self.known.len() <= max {
-            return;
+    /// Forgets the older half where there are more than `max`, or they take more than so many
+    /// bytes: half at a time, so that the work per update stays the same on average.
+    fn bound(&mut self, max: usize, bytes_max: usize) {
+        while self.known.len() > max || self.bytes > bytes_max {
+            let mut positions: Vec<Position> = self.known.values().copied().collect();
+            let middle = positions.len() / 2;
+            let (_, &mut limit, _) = positions.select_nth_unstable(middle);
+            self.known.retain(|_, position| *position > limit);
+            self.forgotten = limit.max(self.forgotten);
+            self.bytes = self.known.keys().map(Name::bytes).sum();
         }
-        let mut positions: Vec<Position> = self.known.values().copied().collect();
-        let middle = positions.len() / 2;
-        let (_, &mut limit, _) = positions.select_nth_unstable(middle);
-        self.known.retain(|_, position| *position > limit);
-        self.forgotten = limit.max(self.forgotten);
     }
 }
 
@@ -80,19 +113,6 @@ impl Dropped {
     pub(super) fn new(keys: Keys) -> Self {
         let presence = Position::START;
         Self { keys, public: Lost::nothing(), private: Lost::nothing(), presence }
-    }
-
-    /// Goes on with what an earlier process has noted.
-    pub(super) fn restore(
-        &mut self,
-        public: Lost<u64>,
-        private: Lost<Box<[Topic]>>,
-        presence: Position,
-    ) {
-        self.public = public;
-        self.private = private;
-        self.presence = presence;
-        self.bound();
     }
 
     /// Notes that the update at `position` is gone.
@@ -110,8 +130,8 @@ impl Dropped {
     }
 
     fn bound(&mut self) {
-        self.public.bound(DROPPED_TOPICS);
-        self.private.bound(DROPPED_PRIVATE);
+        self.public.bound(DROPPED_TOPICS, usize::MAX);
+        self.private.bound(DROPPED_PRIVATE, DROPPED_PRIVATE_BYTES);
     }
 
     /// The newest update that is gone and that a subscriber who has had everything up to
@@ -138,7 +158,7 @@ impl Dropped {
     }
 
     fn newest_public(&self, selector: &Selector) -> Position {
-        let Lost { newest, forgotten, known } = &self.public;
+        let Lost { newest, forgotten, known, .. } = &self.public;
         match selector {
             // Which of the topics that are known by their hashes match cannot be told.
             Selector::All | Selector::Template(_) | Selector::Pattern(_) => *newest,
@@ -155,18 +175,68 @@ impl Dropped {
         selectors: &Selectors,
         granted: &Selectors,
     ) -> Option<Position> {
-        let Lost { newest, forgotten, known } = &self.private;
+        let Lost { newest, forgotten, known, .. } = &self.private;
         if *newest <= after {
             return None;
         }
         let concerns = |topics: &[Topic]| selectors.match_any(topics) && granted.match_any(topics);
-        let known = known.iter().filter(|(topics, newest)| **newest > after && concerns(topics));
-        known.map(|(_, newest)| *newest).max().max(Some((*forgotten).min(*newest)))
+        let mut missed = (*forgotten).min(*newest);
+        let tests_per_topic = selectors.tests() + granted.tests();
+        let mut steps = 0;
+        for (topics, position) in known.iter().filter(|(_, newest)| **newest > after) {
+            steps += matching_steps(topics) * tests_per_topic;
+            if steps > DROPPED_STEPS {
+                return Some(*newest);
+            }
+            if *position > missed && concerns(topics) {
+                missed = *position;
+            }
+        }
+        Some(missed)
+    }
+
+    /// The topics' hashes that it knows, each with the newest public update that was dropped.
+    #[cfg(feature = "disk")]
+    pub(super) fn known_public(&self) -> impl Iterator<Item = (u64, Position)> {
+        self.public.known.iter().map(|(topic, at)| (*topic, *at))
+    }
+
+    /// The sets of topics that it knows, each with the newest private update that was dropped.
+    #[cfg(feature = "disk")]
+    pub(super) fn known_private(&self) -> impl Iterator<Item = (&[Topic], Position)> {
+        self.private.known.iter().map(|(topics, at)| (&**topics, *at))
     }
 
     /// The newest update of all that is gone.
     pub(super) fn newest(&self) -> Position {
         self.public.newest.max(self.private.newest).max(self.presence)
+    }
+}
+
+#[cfg(any(feature = "disk", feature = "nats"))]
+impl Dropped {
+    /// Goes on with what an earlier process has noted.
+    pub(super) fn restore(
+        &mut self,
+        public: Lost<u64>,
+        private: Lost<Box<[Topic]>>,
+        presence: Position,
+    ) {
+        self.public = public;
+        self.private = private;
+        self.presence = presence;
+        self.bound();
+    }
+}
+
+/// What the journal on disk writes down, and reads from a damaged file.
+#[cfg(feature = "disk")]
+impl Dropped {
+    /// Notes that any update up to `position` may be gone.
+    pub(super) fn note_unknown(&mut self, position: Position) {
+        self.public.forget(position);
+        self.private.forget(position);
+        self.presence = position.max(self.presence);
     }
 
     /// The newest update that is gone of those that tell who subscribes.
@@ -183,6 +253,17 @@ impl Dropped {
     /// than this.
     pub(super) fn forgotten_of_kinds(&self) -> [Position; 2] {
         [self.public.forgotten, self.private.forgotten]
+    }
+}
+
+#[cfg(feature = "disk")]
+impl<K: Name> Lost<K> {
+    /// Knows no more than that none is newer than `position` of those that are as old.
+    fn forget(&mut self, position: Position) {
+        self.newest = position.max(self.newest);
+        self.forgotten = position.max(self.forgotten);
+        self.known.retain(|_, known| *known > position);
+        self.bytes = self.known.keys().map(Name::bytes).sum();
     }
 }
 
@@ -270,6 +351,40 @@ mod tests {
         assert!(
             dropped.missed(Position(count), &Selectors::topic("t1"), &Rights::Public).is_none()
         );
+    }
+
+    #[test]
+    fn long_lists_of_topics_are_forgotten_by_their_bytes_and_their_gaps_still_told() {
+        let mut dropped = Dropped::new(Keys::random());
+        let topic = |position: u64, at: usize| format!("{position}/{at}/{}", "x".repeat(100));
+        for position in 1..=100 {
+            let more = (1..20).map(|at| topic(position, at));
+            let update = more.fold(update(&topic(position, 0)), |all, one| all.about(one));
+            dropped.note(Position(position), &update.private());
+            assert!(dropped.private.bytes <= DROPPED_PRIVATE_BYTES);
+        }
+        let missed = |after, selected: &str| {
+            let rights = Rights::Granted(Selectors::all());
+            dropped.missed(Position(after), &Selectors::topic(selected), &rights).is_some()
+        };
+        for position in [1, 50, 99, 100] {
+            assert!(missed(position - 1, &topic(position, 7)), "{position}");
+        }
+        assert!(!missed(100, &topic(1, 7)));
+        assert!(!missed(99, &topic(99, 7)));
+    }
+
+    #[test]
+    fn where_it_takes_too_long_to_find_out_a_gap_is_told() {
+        let mut dropped = Dropped::new(Keys::random());
+        for position in 1..=200 {
+            dropped.note(Position(position), &update(&format!("t{position}")).private());
+        }
+        let rights = Rights::Granted(Selectors::all());
+        let patterns = (0..50).map(|at| Selector::template(&format!("other/{at}/{{x}}")).unwrap());
+        let many = Selectors::new(patterns).unwrap();
+        assert!(dropped.missed(Position::START, &many, &rights).is_some());
+        assert!(dropped.missed(Position(190), &many, &rights).is_none());
     }
 
     #[test]

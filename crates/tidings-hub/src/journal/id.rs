@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use tidings_sse::EventId;
 
 use super::Position;
+use crate::random;
 use crate::update::Update;
 
 const PREFIX: &str = "tidings:";
@@ -18,8 +19,6 @@ const PREFIX: &str = "tidings:";
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const EPOCH_CHARACTERS: u32 = 6;
 const CHECK_CHARACTERS: u32 = 4;
-/// Positions are below 2^53, so that they survive in JSON and JavaScript.
-const POSITION_MAX: u64 = (1 << 53) - 1;
 
 /// Which journal an id comes from: 30 bits, drawn when the journal is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +27,7 @@ pub struct Epoch(u32);
 impl Epoch {
     /// An epoch that no other journal is likely to have.
     pub fn random() -> Self {
-        Self(fastrand::u32(..) >> (32 - 5 * EPOCH_CHARACTERS))
+        Self::new(random::secret() as u32)
     }
 
     /// The epoch with this number, as a journal that outlives the process has kept it. Only
@@ -133,7 +132,7 @@ impl FromStr for HubId {
             let canonical = position == "0"
                 || (!position.starts_with('0') && position.bytes().all(|b| b.is_ascii_digit()));
             let position: u64 = position.parse().ok().filter(|_| canonical)?;
-            (position <= POSITION_MAX).then_some(Self {
+            (position <= Position::MAX.number()).then_some(Self {
                 epoch: Epoch(epoch),
                 position: Position(position),
                 check,
@@ -152,7 +151,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_id_reads_back_as_itself(
-            epoch in 0_u32..1 << 30, position in 0..=POSITION_MAX, check in 0_u32..1 << 20,
+            epoch in 0_u32..1 << 30, position in 0..=Position::MAX.number(), check in 0_u32..1 << 20,
         ) {
             let id = HubId { epoch: Epoch(epoch), position: Position(position), check };
             prop_assert_eq!(id.to_string().parse(), Ok(id));

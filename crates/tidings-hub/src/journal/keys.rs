@@ -4,6 +4,13 @@
 use std::hash::Hasher as _;
 
 use siphasher::sip::SipHasher13;
+use tidings_sse::EventId;
+
+use crate::random;
+use crate::update::{Topic, Update};
+
+/// Stands for any topic. No update has it.
+pub(super) const ANY_TOPIC: &str = "";
 
 /// Hashes with a secret of the journal's own, so that nobody can choose names that collide.
 /// Whoever finds something by such a number still has to compare the name.
@@ -15,13 +22,14 @@ pub(super) struct Keys {
 impl Keys {
     /// Keys that no other journal has.
     pub(super) fn random() -> Self {
-        Self::new([fastrand::u64(..), fastrand::u64(..)])
+        Self::new([random::secret(), random::secret()])
     }
 
     pub(super) fn new(secret: [u64; 2]) -> Self {
         Self { secret }
     }
 
+    #[cfg(feature = "disk")]
     pub(super) fn secret(&self) -> [u64; 2] {
         self.secret
     }
@@ -32,9 +40,23 @@ impl Keys {
         self.hash(if private { 1 } else { 0 }, topic)
     }
 
-    /// The number of a publisher's id.
-    pub(super) fn id(&self, id: &str) -> u64 {
-        self.hash(2, id)
+    /// The number of a publisher's id together with a topic, or with [`ANY_TOPIC`]. The upper half
+    /// is the id's, so that on disk all numbers of an id are neighbours.
+    pub(super) fn id(&self, id: &str, topic: &str, private: bool) -> u64 {
+        const UPPER: u64 = 0xFFFF_FFFF_0000_0000;
+        (self.hash(2, id) & UPPER) | (self.topic(topic, private) & !UPPER)
+    }
+
+    /// The numbers under which an update with a publisher's id is found. There are none for an
+    /// update without such an id.
+    pub(super) fn ids<'a>(&self, update: &'a Update) -> impl Iterator<Item = u64> + use<'a> {
+        let keys = *self;
+        let numbers = move |id: &'a EventId| {
+            let topics = update.topics().iter().map(Topic::as_str);
+            let number = move |topic| keys.id(id.as_str(), topic, update.is_private());
+            topics.chain([ANY_TOPIC]).map(number)
+        };
+        update.event().id().into_iter().flat_map(numbers)
     }
 
     fn hash(&self, kind: u8, text: &str) -> u64 {
@@ -42,5 +64,19 @@ impl Keys {
         hasher.write_u8(kind);
         hasher.write(text.as_bytes());
         hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threads_generator_does_not_decide_the_secret() {
+        let drawn = || {
+            fastrand::seed(7);
+            Keys::random().secret
+        };
+        assert_ne!(drawn(), drawn());
     }
 }

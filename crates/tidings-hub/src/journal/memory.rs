@@ -4,24 +4,26 @@
 mod ring;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use tidings_sse::EventId;
 
 use self::ring::Ring;
 use super::dropped::Dropped;
 use super::followers::Followers;
+use super::ids::Ids;
 use super::keys::Keys;
-use super::once::{Appended, IdempotencyKey, Known, Remembered};
+use super::once::{Appended, IdempotencyKey, Place, Remembered};
+use super::same_id::{self, SameId};
 use super::{
-    AppendError, Batch, Before, Edges, Epoch, Follower, HubId, Journal, Missed, Pending, Position,
-    ReadError, Record, Retention, Tail,
+    AppendError, Batch, Before, Edges, Epoch, Follower, Found, HubId, Journal, Missed, Pending,
+    Position, ReadError, Record, Retention, Room, Tail,
 };
 use crate::access::Rights;
-use crate::limits::{PRESENCE_AGE, PRESENCE_COUNT};
+use crate::limits::{PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT};
 use crate::selector::Selectors;
 use crate::update::Update;
 
@@ -39,6 +41,8 @@ struct State {
     /// What the hub tells of who subscribes: apart, so that comings and goings push nothing out.
     presence: Ring,
     last: HubId,
+    /// When it came.
+    time: SystemTime,
     dropped: Dropped,
     /// No update that is gone came later than this.
     dropped_time: SystemTime,
@@ -46,8 +50,7 @@ struct State {
     /// For each topic the newest record that is kept, public and private ones apart.
     newest: HashMap<u64, Position>,
     remembered: Remembered,
-    /// Where the updates with publishers' own ids are, each list in order.
-    ids: HashMap<EventId, SmallVec<[Position; 1]>>,
+    ids: Ids,
     /// Bytes of all records that there ever were.
     bytes_ever: u64,
     followers: Followers,
@@ -55,11 +58,11 @@ struct State {
 
 impl MemoryJournal {
     /// An empty journal of a new epoch. Updates that tell who subscribes are kept beside all
-    /// others: 10,000 of them, for five minutes, and as many bytes at most again.
+    /// others: 10,000 of them, for five minutes, and 16 MiB of them, or `retention.bytes` if less.
     pub fn new(retention: Retention) -> Self {
         let presence = Retention {
             count: PRESENCE_COUNT,
-            bytes: retention.bytes.min(Retention::default().bytes),
+            bytes: retention.bytes.min(PRESENCE_BYTES),
             age: PRESENCE_AGE,
         };
         Self::keeping(retention, presence)
@@ -72,12 +75,13 @@ impl MemoryJournal {
             updates: Ring::new(updates),
             presence: Ring::new(presence),
             last: HubId::start(epoch),
+            time: SystemTime::UNIX_EPOCH,
             dropped: Dropped::new(keys),
             dropped_time: SystemTime::UNIX_EPOCH,
             keys,
             newest: HashMap::new(),
             remembered: Remembered::default(),
-            ids: HashMap::new(),
+            ids: Ids::default(),
             bytes_ever: 0,
             followers: Followers::default(),
         };
@@ -129,21 +133,34 @@ impl State {
 
     fn push(&mut self, epoch: Epoch, update: Update) -> EventId {
         let position = self.last.position.next();
-        let record = Arc::new(Record::new(epoch, position, SystemTime::now(), update));
-        if let Some(id) = record.update.event().id() {
-            self.ids.entry(id.clone()).or_default().push(position);
+        // Never earlier than the record before, so that a time is found without looking at all.
+        self.time = SystemTime::now().max(self.time);
+        let record = Arc::new(Record::new(epoch, position, self.time, update));
+        for key in self.keys.ids(&record.update) {
+            self.ids.insert(key, position);
         }
         for topic in record.update.topics() {
             let key = self.keys.topic(topic.as_str(), record.update.is_private());
             self.newest.insert(key, position);
         }
         self.last = record.hub_id();
-        self.bytes_ever += record.weight();
+        self.bytes_ever += record.memory_bytes();
         let id = record.id().clone();
         let is_presence = record.update.is_presence();
         let ring = if is_presence { &mut self.presence } else { &mut self.updates };
         ring.push(record);
         id
+    }
+
+    /// The ids of updates that were published together. Of one that is gone the hub's own id
+    /// remains, which is its place.
+    fn ids_from(&self, first: Position, count: usize) -> Vec<EventId> {
+        let positions = (first.number()..).map(Position::new).take(count);
+        let id = |position| match self.at(position) {
+            Some(record) => record.id().clone(),
+            None => HubId::of_gone(self.last.epoch, position).to_event_id(),
+        };
+        positions.map(id).collect()
     }
 
     fn bytes(&self) -> u64 {
@@ -159,6 +176,7 @@ impl State {
         while let Some(record) = self.updates.trim(taken).or_else(|| self.presence.trim(taken)) {
             self.forget(&record);
         }
+        give_back(&mut self.newest);
     }
 
     fn forget(&mut self, record: &Record) {
@@ -170,17 +188,18 @@ impl State {
             }
         }
         self.dropped.note(record.position, &record.update);
-        if let Some(id) = record.update.event().id()
-            && let Some(positions) = self.ids.get_mut(id)
-        {
-            positions.retain(|position| *position != record.position);
-            if positions.is_empty() {
-                self.ids.remove(id);
-            }
+        for key in self.keys.ids(&record.update) {
+            self.ids.remove(key, record.position);
         }
     }
 
-    fn find(&self, id: &str, epoch: Epoch, rights: &Rights) -> Option<Position> {
+    fn find(
+        &self,
+        id: &str,
+        epoch: Epoch,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Found> {
         if let Ok(id) = id.parse::<HubId>() {
             if id.epoch != epoch || id.position > self.last.position {
                 return None;
@@ -191,13 +210,19 @@ impl State {
                 None if id.position == Position::START => id == HubId::start(epoch),
                 None => true,
             };
-            return known.then_some(id.position);
+            return known.then_some(Found::certain(id));
         }
-        let id = EventId::new(id).ok()?;
-        let readable = |position: &&Position| {
-            self.at(**position).is_some_and(|record| rights.may_read(&record.update))
-        };
-        self.ids.get(&id)?.iter().find(readable).copied()
+        let mut search = SameId::new(id, selectors, rights);
+        for keys in search.rounds(&self.keys) {
+            let next = |key, after| Ok(self.ids.next(key, after));
+            let Ok(places) = same_id::places::<Infallible>(&keys, next);
+            for record in places.into_iter().filter_map(|at| self.at(at)) {
+                if search.is(record) {
+                    return Some(Found::certain(record.hub_id()));
+                }
+            }
+        }
+        search.elsewhere()
     }
 
     fn missed(&self, after: Position, selectors: &Selectors, rights: &Rights) -> Option<Missed> {
@@ -232,31 +257,41 @@ impl State {
     }
 }
 
+/// Gives back what a table does not need any more: it keeps the room of the most entries that it
+/// ever had. Half of what is left is for those that come, so that the work per entry stays small.
+fn give_back<K: Eq + std::hash::Hash, V>(table: &mut HashMap<K, V>) {
+    if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
+        table.shrink_to(table.capacity() / 4);
+    }
+}
+
 impl Journal for MemoryJournal {
     fn append(
         &self,
         updates: Vec<Update>,
         key: Option<IdempotencyKey>,
+        _: Room,
     ) -> Pending<'_, Result<Appended, AppendError>> {
         let mut state = self.state.lock();
         if let Some(key) = &key {
             state.remembered.expire();
             match state.remembered.look_up(key) {
-                Known::New => {}
-                Known::Same(ids) => {
-                    let appended = Appended { ids, repeated: true };
+                Place::New => {}
+                Place::Same(first, count) => {
+                    let appended = Appended { ids: state.ids_from(first, count), repeated: true };
                     return Box::pin(std::future::ready(Ok(appended)));
                 }
-                Known::Other => {
+                Place::Other => {
                     return Box::pin(std::future::ready(Err(AppendError::KeyReused)));
                 }
             }
         }
         let before = state.bytes_ever;
+        let first = state.last.position.next();
         let ids: Vec<EventId> =
             updates.into_iter().map(|update| state.push(self.epoch, update)).collect();
         if let Some(key) = key {
-            state.remembered.insert(key, ids.clone());
+            state.remembered.insert(&key, first, ids.len());
         }
         state.trim();
         state.followers.tell(state.last.position, state.bytes_ever - before);
@@ -272,9 +307,10 @@ impl Journal for MemoryJournal {
     fn find<'a>(
         &'a self,
         id: &'a str,
+        selectors: &'a Selectors,
         rights: &'a Rights,
-    ) -> Pending<'a, Result<Option<Position>, ReadError>> {
-        let found = self.state.lock().find(id, self.epoch, rights);
+    ) -> Pending<'a, Result<Option<Found>, ReadError>> {
+        let found = self.state.lock().find(id, self.epoch, selectors, rights);
         Box::pin(std::future::ready(Ok(found)))
     }
 
@@ -299,8 +335,7 @@ impl Journal for MemoryJournal {
         let mut state = self.state.lock();
         state.trim();
         let missed = state.missed(after, selectors, rights);
-        let wanted = |record: &Record| record.is_for(selectors, rights);
-        let mut batch = Batch::of(state.after(after), until, wanted);
+        let mut batch = Batch::for_subscriber(state.after(after), until, selectors, rights);
         batch.missed = missed;
         Box::pin(std::future::ready(Ok(batch)))
     }
@@ -314,7 +349,8 @@ impl Journal for MemoryJournal {
     ) -> Pending<'a, Result<Batch, ReadError>> {
         let mut state = self.state.lock();
         state.trim();
-        let batch = Batch::of(state.after(after), until, |record| {
+        let tests = selectors.tests() + rights.tests();
+        let batch = Batch::tested(state.after(after), until, tests, |record| {
             rights.may_read(&record.update) && state.is_last(record, selectors)
         });
         Box::pin(std::future::ready(Ok(batch)))

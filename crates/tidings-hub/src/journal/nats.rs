@@ -14,16 +14,18 @@ mod newest;
 mod nodes;
 mod options;
 mod read;
+mod revocations;
 mod state;
+mod strangers;
 mod stream;
 mod tail;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_nats::Client;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 pub use error::NatsError;
 pub use options::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};
@@ -32,13 +34,16 @@ use self::condition::Condition;
 use self::connection::Failure;
 use self::newest::Newest;
 use self::read::Reader;
-use self::state::State;
+use self::revocations::Revocations;
+use self::state::{Generation, State};
+use self::stream::Unfit;
 use super::once::{Appended, IdempotencyKey};
+use super::same_id::SameId;
 use super::{
-    AppendError, Batch, Before, Edges, Follower, HubId, Journal, Missed, Nodes, Pending, Position,
-    ReadError, Record, RevokedToken, Tail,
+    AppendError, Batch, Before, Edges, Follower, Found, HubId, Journal, Missed, Nodes, Pending,
+    Position, ReadError, Record, Room, Tail,
 };
-use crate::access::Rights;
+use crate::access::{RevokedToken, Rights};
 use crate::limits::NATS_ATOMIC;
 use crate::selector::Selectors;
 use crate::update::Update;
@@ -62,7 +67,9 @@ struct Shared {
     state: Mutex<State>,
     atomic: Semaphore,
     meeting: nodes::Meeting,
-    newest: tokio::sync::Mutex<Newest>,
+    revocations: Revocations,
+    newest: Mutex<Newest>,
+    newest_wanted: Notify,
     is_running: std::sync::atomic::AtomicBool,
 }
 
@@ -86,50 +93,68 @@ impl NatsJournal {
         let thread = std::thread::Builder::new()
             .name("journal-nats".to_owned())
             .spawn(move || {
-                runtime.block_on(async move {
-                    tokio::select! {
-                        () = run(options, opened) => {}
-                        // An error says that the journal was dropped.
-                        _ = stopped => {}
-                    }
-                });
+                runtime.block_on(run(options, opened, stopped));
                 // Whatever of the client still waits has nobody to wait for.
                 runtime.shutdown_background();
             })
             .map_err(system)?;
-        let ended = || system(std::io::Error::other("the journal's thread has ended"));
+        let ended = || system(std::io::Error::other("the journal's thread has stopped"));
         let shared = is_opened.await.map_err(|_| ended())??;
         Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Bytes that an update may have beside what surrounds it, as the servers allow it now.
     fn bytes_max(&self) -> usize {
-        self.shared.client.max_payload().saturating_sub(message::OVERHEAD_BYTES)
+        self.shared.message_bytes_max().saturating_sub(message::OVERHEAD_BYTES)
     }
 }
+
+/// The longest time that the options may have anything wait.
+const WAIT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 fn check(options: &NatsOptions) -> Result<(), NatsError> {
     let wrong = |reason: String| Err(NatsError::Setting { reason });
     if options.servers.is_empty() {
-        return wrong("no NATS server is named".to_owned());
+        return wrong("no NATS server is given".to_owned());
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let name = &options.stream;
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
         return wrong(format!(
-            "{name:?} is no name for the stream; it has to be 1 to 64 letters, digits, \"-\" and \"_\""
+            "the stream name {name:?} is invalid; it must be 1 to 64 letters, digits, \"-\" and \"_\""
         ));
     }
-    match options.replicas {
-        Some(replicas) if !(1..=5).contains(&replicas) => {
-            wrong(format!("the stream's replicas are {replicas}; they have to be 1 to 5"))
+    // Longer waits are no waits, and sums of them would not fit the clock.
+    for (name, time) in [("publishes", options.publish_wait), ("the start", options.start_wait)] {
+        if time > WAIT_MAX {
+            let (is, max) = (time.as_secs(), WAIT_MAX.as_secs());
+            return wrong(format!("{name} may wait at most {max} s, not {is} s"));
         }
-        _ => Ok(()),
     }
+    if let Some(replicas) = options.replicas.filter(|replicas| !(1..=5).contains(replicas)) {
+        return wrong(format!("replicas is {replicas}; it must be 1 to 5"));
+    }
+    let breaches = stream::unfit_options(options);
+    if !breaches.is_empty() {
+        return wrong(format!(
+            "the stream {name:?} would have unsuitable settings: {}",
+            breaches.join("; ")
+        ));
+    }
+    Ok(())
 }
 
-async fn run(options: NatsOptions, opened: oneshot::Sender<Result<Arc<Shared>, NatsError>>) {
-    let shared = match open(options).await {
+async fn run(
+    options: NatsOptions,
+    opened: oneshot::Sender<Result<Arc<Shared>, NatsError>>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let open = tokio::select! {
+        open = open(options) => open,
+        // An error says that the journal was dropped.
+        _ = &mut stopped => return,
+    };
+    let shared = match open {
         Ok(shared) => Arc::new(shared),
         Err(error) => {
             // Whoever asked may have stopped waiting.
@@ -139,7 +164,12 @@ async fn run(options: NatsOptions, opened: oneshot::Sender<Result<Arc<Shared>, N
     };
     let _running = Running(Arc::clone(&shared));
     if opened.send(Ok(Arc::clone(&shared))).is_ok() {
-        tokio::join!(tail::run(&shared), nodes::run(&shared));
+        let running =
+            async { tokio::join!(tail::run(&shared), nodes::run(&shared), newest::run(&shared)) };
+        tokio::select! {
+            _ = running => {}
+            _ = &mut stopped => nodes::leave(&shared).await,
+        }
     }
 }
 
@@ -155,23 +185,33 @@ impl Drop for Running {
 async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
     let condition = Arc::new(Condition::new());
     let client = connection::connect(&options, &condition).await?;
-    let reader = Reader::new(client.clone(), options.stream.clone());
+    let what = "messages of the stream that are not valid updates";
+    let reader = Reader::new(client.clone(), options.stream.clone(), what);
     let mut pause = connection::Pause::default();
     let until = tokio::time::Instant::now() + options.start_wait;
-    let (state, meeting) = loop {
+    let (state, revocations) = loop {
         let told = stream::prepare(&client, &options).await?;
-        let loaded = tail::load(&reader, &told).await;
-        let met = nodes::prepare(&client, &options).await;
-        match loaded.and_then(|state| met.map(|meeting| (state, meeting))) {
+        let prepared = async {
+            let state = tail::load(&reader, &told).await?;
+            Ok((state, revocations::prepare(&client, &condition, &options).await?))
+        };
+        match prepared.await {
             Ok(prepared) => break prepared,
-            Err(failure) if tokio::time::Instant::now() >= until => {
-                let reason = failure.to_string();
+            Err(Unfit::Differs { name, differences }) => {
+                return Err(NatsError::Stream { name, differences });
+            }
+            Err(Unfit::Failed(failure)) if failure.is_final() => {
+                let (name, reason) = (revocations::name(&options), failure.to_string());
+                return Err(NatsError::Unmade { name, reason });
+            }
+            Err(unfit) if tokio::time::Instant::now() >= until => {
+                let reason = unfit.to_string();
                 return Err(NatsError::Away { waited: options.start_wait, reason });
             }
             Err(_) => pause.wait().await,
         }
     };
-    let epoch = state.epoch;
+    let generation = state.generation();
     Ok(Shared {
         client,
         options,
@@ -179,8 +219,10 @@ async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
         reader,
         state: Mutex::new(state),
         atomic: Semaphore::new(NATS_ATOMIC),
-        meeting,
-        newest: tokio::sync::Mutex::new(Newest::new(epoch)),
+        meeting: nodes::Meeting::new(),
+        revocations,
+        newest: Mutex::new(Newest::new(generation)),
+        newest_wanted: Notify::new(),
         is_running: true.into(),
     })
 }
@@ -191,24 +233,22 @@ fn away(failure: Failure) -> ReadError {
 
 /// What was read first is of another journal than what was read last.
 fn began_anew() -> ReadError {
-    away(Failure::Away("the journal begins anew".to_owned()))
+    away(Failure::Away("the journal was reset".to_owned()))
 }
 
 impl Shared {
     /// What a subscriber is told who missed something up to `newest`.
     async fn missed(&self, after: Position, newest: Position) -> Result<Missed, ReadError> {
-        let (epoch, first, last) = {
+        let (generation, first, last) = {
             let state = self.state.lock();
-            (state.epoch, state.first, state.last())
+            (state.generation(), state.first, state.last())
         };
         let oldest = match self.record(first).await? {
             Some(record) => record.hub_id(),
             None => last,
         };
         let resume = self.id_at(after.max(first.previous())).await?;
-        if resume.epoch != epoch || oldest.epoch != epoch {
-            return Err(began_anew());
-        }
+        self.check_still(generation)?;
         Ok(Missed { oldest, resume, newest })
     }
 
@@ -226,6 +266,12 @@ impl Shared {
         }
         let record = self.record(at).await?;
         Ok(record.map_or(HubId::of_gone(epoch, at), |record| record.hub_id()))
+    }
+
+    /// Fails where the journal began anew since: what was read first is of another than what was
+    /// read last.
+    fn check_still(&self, generation: Generation) -> Result<(), ReadError> {
+        if self.state.lock().generation() == generation { Ok(()) } else { Err(began_anew()) }
     }
 
     /// The update at a place, from memory or from the stream.
@@ -252,40 +298,65 @@ impl Shared {
         }
     }
 
-    async fn find(&self, id: &str, rights: &Rights) -> Result<Option<Position>, ReadError> {
+    async fn find(
+        &self,
+        id: &str,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Result<Option<Found>, ReadError> {
         let Ok(hub_id) = id.parse::<HubId>() else {
-            let places = self.state.lock().places(id);
-            for place in places {
-                if let Some(record) = self.record(place).await?
-                    && record.update.event().id().is_some_and(|own| own.as_str() == id)
-                    && rights.may_read(&record.update)
-                {
-                    return Ok(Some(place));
+            let mut search = SameId::new(id, selectors, rights);
+            let rounds = search.rounds(self.state.lock().keys());
+            for keys in rounds {
+                let places = self.state.lock().places(&keys);
+                for place in places {
+                    if let Some(record) = self.record(place).await?
+                        && search.is(&record)
+                    {
+                        return Ok(Some(Found::certain(record.hub_id())));
+                    }
                 }
             }
-            return Ok(None);
+            return Ok(search.elsewhere());
         };
         let at = hub_id.position;
-        let (epoch, first) = {
+        let (generation, first) = {
             let state = self.state.lock();
-            (state.epoch, state.first)
+            (state.generation(), state.first)
         };
+        let epoch = generation.epoch;
+        let found = Found::certain(hub_id);
         if hub_id.epoch != epoch {
             return Ok(None);
         }
         if at == Position::START {
-            return Ok((hub_id == HubId::start(epoch)).then_some(at));
+            return Ok((hub_id == HubId::start(epoch)).then_some(found));
         }
         // Where the record is gone there is nothing to hold the check against.
         if at < first {
-            return Ok(Some(at));
+            return Ok(Some(found));
         }
         if let Some(record) = self.record(at).await? {
-            return Ok((record.hub_id() == hub_id).then_some(at));
+            return Ok((record.hub_id() == hub_id).then_some(found));
         }
         // Either it is gone since, or the stream does not reach so far.
         let told = stream::look(&self.client, &self.options).await.map_err(away)?;
-        Ok((told.epoch == epoch && at <= told.last).then_some(at))
+        self.check_still(generation)?;
+        Ok((told.epoch == epoch && at <= told.last).then_some(found))
+    }
+
+    /// What memory has, if that is all.
+    fn read_at_hand(
+        &self,
+        (after, until): (Position, Position),
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Batch> {
+        let state = self.state.lock();
+        // An update that left the stream is told as missed, even if memory still has it.
+        let all_there = state.missed(after, selectors, rights).is_none();
+        (all_there && state.has_all_after(after))
+            .then(|| Batch::for_subscriber(state.recent.after(after), until, selectors, rights))
     }
 
     async fn read(
@@ -294,18 +365,13 @@ impl Shared {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Result<Batch, ReadError> {
-        let wanted = |record: &Record| record.is_for(selectors, rights);
-        let epoch = {
-            let state = self.state.lock();
-            // What is gone from the stream is told, also where memory still has it.
-            if state.missed(after, selectors, rights).is_none() && state.has_all_after(after) {
-                return Ok(Batch::of(state.recent.after(after), until, wanted));
-            }
-            state.epoch
-        };
+        if let Some(batch) = self.read_at_hand((after, until), selectors, rights) {
+            return Ok(batch);
+        }
+        let generation = self.state.lock().generation();
         self.check_there()?;
         let from = after.max(self.state.lock().first.previous());
-        let block = self.reader.block(epoch, from).await.map_err(away)?;
+        let block = self.reader.block(generation, from).await.map_err(away)?;
         let mut reached = block.through;
         if reached <= from && from < until {
             self.find_end(from, until).await?;
@@ -316,14 +382,14 @@ impl Shared {
         }
         let (newest, first) = {
             let state = self.state.lock();
-            if state.epoch != epoch {
+            if state.generation() != generation {
                 return Err(began_anew());
             }
             (state.missed(after, selectors, rights), state.first)
         };
         let begin = block.records.partition_point(|record| record.position <= after);
         let records = block.records[begin..].iter().filter(|one| one.position >= first);
-        let mut batch = Batch::of(records, until.min(reached), wanted);
+        let mut batch = Batch::for_subscriber(records, until.min(reached), selectors, rights);
         if let Some(newest) = newest {
             let missed = self.missed(after, newest).await?;
             batch.through = batch.through.max(missed.resume.position);
@@ -399,8 +465,9 @@ impl Journal for NatsJournal {
         &self,
         updates: Vec<Update>,
         key: Option<IdempotencyKey>,
+        room: Room,
     ) -> Pending<'_, Result<Appended, AppendError>> {
-        Box::pin(append::append(&self.shared, updates, key))
+        Box::pin(append::append(&self.shared, updates, key, room))
     }
 
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
@@ -410,9 +477,10 @@ impl Journal for NatsJournal {
     fn find<'a>(
         &'a self,
         id: &'a str,
+        selectors: &'a Selectors,
         rights: &'a Rights,
-    ) -> Pending<'a, Result<Option<Position>, ReadError>> {
-        Box::pin(self.shared.find(id, rights))
+    ) -> Pending<'a, Result<Option<Found>, ReadError>> {
+        Box::pin(self.shared.find(id, selectors, rights))
     }
 
     fn missed<'a>(
@@ -428,6 +496,16 @@ impl Journal for NatsJournal {
                 None => Ok(None),
             }
         })
+    }
+
+    fn read_at_hand(
+        &self,
+        after: Position,
+        until: Position,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Batch> {
+        self.shared.read_at_hand((after, until), selectors, rights)
     }
 
     fn read<'a>(
@@ -462,12 +540,16 @@ impl Journal for NatsJournal {
         self.shared.state.lock().edges()
     }
 
+    fn generation(&self) -> u64 {
+        self.shared.state.lock().generation().number
+    }
+
     fn revoke(&self, token: RevokedToken) -> Pending<'_, Result<(), AppendError>> {
         Box::pin(self.shared.revoke(token))
     }
 
     fn revoked(&self) -> Vec<RevokedToken> {
-        self.shared.revoked()
+        self.shared.revocations.loaded()
     }
 
     fn is_running(&self) -> bool {
@@ -475,12 +557,24 @@ impl Journal for NatsJournal {
     }
 
     fn trouble(&self) -> Option<String> {
-        let (since, reason) = self.shared.condition.trouble()?;
-        Some(format!("NATS is away since {} s: {reason}", since.as_secs()))
+        let Shared { condition, meeting, revocations, .. } = self.shared.as_ref();
+        if let Some((since, reason)) = condition.trouble() {
+            return Some(format!("NATS has been unreachable for {} s: {reason}", since.as_secs()));
+        }
+        let unknown = || {
+            let reason = revocations.trouble().filter(|_| meeting.has_node())?;
+            Some(format!("cannot read other hubs' revocations ({reason}), so tokens are refused"))
+        };
+        condition.refusal().or_else(unknown)
     }
 
     fn interruptions(&self) -> u64 {
-        self.shared.condition.interruptions()
+        self.shared.condition.interruptions() + self.shared.revocations.lapses()
+    }
+
+    fn strangers(&self) -> u64 {
+        let Shared { reader, meeting, revocations, .. } = self.shared.as_ref();
+        reader.strangers().count() + meeting.strangers() + revocations.strangers()
     }
 
     fn nodes(&self) -> Option<&dyn Nodes> {

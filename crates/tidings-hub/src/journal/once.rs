@@ -4,12 +4,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::Hasher as _;
+use std::sync::Arc;
 use std::time::Instant;
 
 use siphasher::sip::SipHasher24;
 use tidings_sse::EventId;
 
-use crate::limits::{KEY_BYTES_MAX, KEYS_MAX, KEYS_TIME};
+use super::Position;
+use crate::limits::{KEY_BYTES_MAX, KEYS_BYTES, KEYS_MAX, KEYS_TIME};
 
 /// What a publisher calls one of its publishes, and a fingerprint of what that was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,13 +39,14 @@ impl IdempotencyKey {
 
     /// A key that nothing else was published under.
     pub(crate) fn random() -> Self {
-        Self { key: format!("hub {:032x}", fastrand::u128(..)), fingerprint: 0 }
+        Self { key: format!("hub {:032x}", crate::random::unique()), fingerprint: 0 }
     }
 
     pub(super) fn as_str(&self) -> &str {
         &self.key
     }
 
+    #[cfg(any(feature = "disk", feature = "nats"))]
     pub(super) fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
@@ -67,11 +70,9 @@ impl fmt::Display for InvalidIdempotencyKey {
         match self {
             Self::Length { bytes } => write!(
                 f,
-                "the idempotency key has {bytes} bytes; it has to have 1 to {KEY_BYTES_MAX}"
+                "the idempotency key has {bytes} bytes; it must have 1 to {KEY_BYTES_MAX}"
             ),
-            Self::Character => {
-                f.write_str("the idempotency key has a character that is no printable ASCII")
-            }
+            Self::Character => f.write_str("the idempotency key must be printable ASCII"),
         }
     }
 }
@@ -93,45 +94,70 @@ impl Appended {
     }
 }
 
-/// What a key is known to stand for.
-#[derive(Debug)]
-pub(super) enum Known {
+/// The keys of a journal that does not outlive the process.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    keys: HashMap<Arc<str>, Publish>,
+    order: VecDeque<(Instant, Arc<str>)>,
+    bytes: usize,
+}
+
+/// What was published under a key. Its ids are those of the records: a publish of many updates
+/// takes no more memory here than one of a single update.
+#[derive(Clone, Copy, Debug)]
+struct Publish {
+    fingerprint: u64,
+    first: Position,
+    count: usize,
+}
+
+/// What a key of [`Remembered`] is known to stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
     /// Nothing yet.
     New,
-    /// The same publish, which got these ids.
-    Same(Vec<EventId>),
+    /// The same publish: so many updates, of which this is the first.
+    Same(Position, usize),
     /// Another one.
     Other,
 }
 
-/// The keys of a journal that does not outlive the process.
-#[derive(Debug, Default)]
-pub(super) struct Remembered {
-    keys: HashMap<String, (u64, Vec<EventId>)>,
-    order: VecDeque<(Instant, String)>,
-}
+/// What a key takes beside its text.
+const AROUND_KEY: usize = 160;
 
 impl Remembered {
-    pub(super) fn look_up(&self, key: &IdempotencyKey) -> Known {
-        match self.keys.get(&key.key) {
-            None => Known::New,
-            Some((fingerprint, ids)) if *fingerprint == key.fingerprint => Known::Same(ids.clone()),
-            Some(_) => Known::Other,
+    pub(super) fn look_up(&self, key: &IdempotencyKey) -> Place {
+        match self.keys.get(key.as_str()) {
+            None => Place::New,
+            Some(Publish { fingerprint, first, count }) if *fingerprint == key.fingerprint => {
+                Place::Same(*first, *count)
+            }
+            Some(_) => Place::Other,
         }
     }
 
-    pub(super) fn insert(&mut self, key: IdempotencyKey, ids: Vec<EventId>) {
-        self.order.push_back((Instant::now(), key.key.clone()));
-        self.keys.insert(key.key, (key.fingerprint, ids));
+    pub(super) fn insert(&mut self, key: &IdempotencyKey, first: Position, count: usize) {
+        let text: Arc<str> = key.as_str().into();
+        self.bytes += text.len() + AROUND_KEY;
+        self.order.push_back((Instant::now(), Arc::clone(&text)));
+        self.keys.insert(text, Publish { fingerprint: key.fingerprint, first, count });
+    }
+
+    /// What the keys take.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Forgets what is older than the window, or too many.
     pub(super) fn expire(&mut self) {
         while let Some((since, _)) = self.order.front() {
-            if since.elapsed() <= KEYS_TIME && self.order.len() <= KEYS_MAX {
+            let is_full = self.order.len() > KEYS_MAX || self.bytes > KEYS_BYTES;
+            if since.elapsed() <= KEYS_TIME && !is_full {
                 break;
             }
             if let Some((_, key)) = self.order.pop_front() {
+                self.bytes -= key.len() + AROUND_KEY;
                 self.keys.remove(&key);
             }
         }

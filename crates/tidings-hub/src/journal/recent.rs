@@ -38,20 +38,26 @@ impl Recent {
     }
 
     /// The oldest update that is here; the next one, if there is none.
+    #[cfg(feature = "disk")]
     pub(super) fn first(&self) -> Position {
         self.records.front().map_or(self.last.position.next(), |record| record.position)
     }
 
     /// Shows these to who follows, and lets go of the oldest. Says what they are counted as.
-    pub(super) fn show(&mut self, records: Vec<Arc<Record>>) -> u64 {
-        let Some(newest) = records.last() else { return 0 };
+    pub(super) fn show(&mut self, records: Vec<Arc<Record>>) {
+        let Some(newest) = records.last() else { return };
         self.last = newest.hub_id();
-        let bytes: u64 = records.iter().map(|record| record.weight()).sum();
+        let bytes: u64 = records.iter().map(|record| record.memory_bytes()).sum();
         self.bytes += bytes;
         self.records.extend(records);
         self.trim();
         self.followers.tell(self.last.position, bytes);
-        bytes
+    }
+
+    /// The newest record that is here. The newest place may be one without.
+    #[cfg(feature = "nats")]
+    pub(super) fn newest(&self) -> Option<&Arc<Record>> {
+        self.records.back()
     }
 
     /// The place after which they begin.
@@ -96,7 +102,7 @@ impl Recent {
 
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.records.pop_front() {
-            self.bytes -= oldest.weight();
+            self.bytes -= oldest.memory_bytes();
             self.before = oldest.hub_id();
         }
     }

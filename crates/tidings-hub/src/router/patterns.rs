@@ -3,6 +3,9 @@
 //! Each distinct pattern is held once, however many feeds select it, and is only tried for
 //! topics that begin as it does and have its longest literal in what follows. What matched a
 //! topic is remembered until a pattern comes or goes.
+//!
+//! A subscriber chooses its patterns and a publisher its topics, so all of this is counted, and
+//! where it takes too many steps the patterns that came last have to go.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -10,6 +13,7 @@ use std::sync::Arc;
 
 use indexmap::IndexSet;
 
+use super::meter::{LOCATION_STEPS, Meter, NOTE_STEPS, OutOfSteps};
 use crate::feed::FeedKey;
 use crate::limits::{REMEMBERED_FEEDS, REMEMBERED_TOPICS};
 use crate::selector::{Base, Location, Pattern, Selector, Template};
@@ -24,7 +28,12 @@ pub(super) struct Patterns {
     remembered: HashMap<Topic, Arc<[FeedKey]>>,
     /// How many feeds are remembered, each time that one is.
     remembered_feeds: usize,
+    /// The number of the next pattern that comes.
+    next: u64,
 }
+
+/// So many feeds may be named twice.
+const DISTINCT_MIN: usize = 1 << 16;
 
 impl Patterns {
     pub(super) fn is_empty(&self) -> bool {
@@ -33,13 +42,14 @@ impl Patterns {
 
     pub(super) fn join(&mut self, feed: FeedKey, selector: &Selector) {
         match selector {
-            Selector::Template(template) => self.templates.join(feed, template),
+            Selector::Template(template) => self.templates.join(feed, template, self.next),
             Selector::Pattern(pattern) => {
                 let prefixes = self.by_base.entry(pattern.base().clone()).or_default();
-                prefixes.join(feed, pattern);
+                prefixes.join(feed, pattern, self.next);
             }
             _ => return,
         }
+        self.next += 1;
         self.forget();
     }
 
@@ -59,17 +69,61 @@ impl Patterns {
         self.forget();
     }
 
-    /// Appends to `feeds` those of all patterns that match `topic`.
-    pub(super) fn find(&mut self, topic: &Topic, feeds: &mut Vec<FeedKey>) {
+    /// Appends to `feeds` those of all patterns that match one of `topics`.
+    ///
+    /// # Errors
+    /// If it takes more steps than `meter` has.
+    pub(super) fn find(
+        &mut self,
+        topics: &[Topic],
+        meter: &mut Meter,
+        feeds: &mut Vec<FeedKey>,
+    ) -> Result<(), OutOfSteps> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let mut distinct = DISTINCT_MIN;
+        for topic in topics {
+            self.find_one(topic, meter, feeds)?;
+            // Many topics of one update may all have the same feeds.
+            if feeds.len() > 2 * distinct {
+                feeds.sort_unstable();
+                feeds.dedup();
+                distinct = feeds.len().max(DISTINCT_MIN);
+            }
+        }
+        Ok(())
+    }
+
+    fn find_one(
+        &mut self,
+        topic: &Topic,
+        meter: &mut Meter,
+        feeds: &mut Vec<FeedKey>,
+    ) -> Result<(), OutOfSteps> {
         if let Some(known) = self.remembered.get(topic) {
-            return feeds.extend_from_slice(known);
+            feeds.extend_from_slice(known);
+            return Ok(());
         }
         let before = feeds.len();
-        self.templates.find(topic.as_str(), |template| template.matches(topic.as_str()), feeds);
-        for (base, prefixes) in &self.by_base {
-            if let Some(location) = Location::of(topic.as_str(), base) {
-                prefixes.find(&location.place, |pattern| pattern.matches(&location), feeds);
+        let text = topic.as_str();
+        self.templates.visit(text, meter, &mut |member, meter| {
+            meter.take(member.pattern.steps(text))?;
+            if member.pattern.matches(text) {
+                feeds.extend(&member.feeds);
             }
+            Ok(())
+        })?;
+        for (base, prefixes) in &self.by_base {
+            meter.take(LOCATION_STEPS * text.len())?;
+            let Some(location) = Location::of(text, base) else { continue };
+            prefixes.visit(&location.place, meter, &mut |member, meter| {
+                meter.take(member.pattern.steps(text))?;
+                if member.pattern.matches(&location) {
+                    feeds.extend(&member.feeds);
+                }
+                Ok(())
+            })?;
         }
         let found = feeds.len() - before;
         if self.remembered.len() >= REMEMBERED_TOPICS
@@ -81,6 +135,57 @@ impl Patterns {
             self.remembered_feeds += found;
             self.remembered.insert(topic.clone(), feeds[before..].into());
         }
+        Ok(())
+    }
+
+    /// The feeds that are too many where these topics are found among patterns: of the patterns
+    /// that would be tried, those that have been selected longest stay, as many as take no more
+    /// than `keep` steps. The feeds of all others are given.
+    pub(super) fn excess(&self, topics: &[Topic], keep: usize, max: usize) -> Vec<FeedKey> {
+        let mut tried = Vec::new();
+        if self.note_tried(topics, &mut Meter::of(max), &mut tried).is_err() {
+            // Looking for them is too much work already, so every pattern counts.
+            tried.clear();
+            self.templates.note_all(topics.iter().map(Topic::as_str), &mut tried);
+            for prefixes in self.by_base.values() {
+                prefixes.note_all(topics.iter().map(Topic::as_str), &mut tried);
+            }
+        }
+        tried.sort_unstable_by_key(|one| one.since);
+        let mut steps = 0_usize;
+        let excess = tried.into_iter().skip_while(|one| {
+            steps = steps.saturating_add(one.steps);
+            steps <= keep
+        });
+        let mut feeds: Vec<_> = excess.flat_map(|one| one.feeds.iter().copied()).collect();
+        feeds.sort_unstable();
+        feeds.dedup();
+        feeds
+    }
+
+    /// Notes what [`Patterns::find`] would try.
+    fn note_tried<'a>(
+        &'a self,
+        topics: &[Topic],
+        meter: &mut Meter,
+        tried: &mut Vec<Tried<'a>>,
+    ) -> Result<(), OutOfSteps> {
+        for topic in topics {
+            let text = topic.as_str();
+            self.templates.visit(text, meter, &mut |member, meter| {
+                tried.push(member.tried(text));
+                meter.take(NOTE_STEPS)
+            })?;
+            for (base, prefixes) in &self.by_base {
+                meter.take(LOCATION_STEPS * text.len())?;
+                let Some(location) = Location::of(text, base) else { continue };
+                prefixes.visit(&location.place, meter, &mut |member, meter| {
+                    tried.push(member.tried(text));
+                    meter.take(NOTE_STEPS)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn forget(&mut self) {
@@ -96,6 +201,8 @@ trait Written: Clone {
     fn prefix(&self) -> &str;
     /// What every text that matches has after that.
     fn literal(&self) -> &str;
+    /// The most steps that it takes to try it for this topic.
+    fn steps(&self, topic: &str) -> usize;
 }
 
 impl Written for Template {
@@ -109,6 +216,10 @@ impl Written for Template {
 
     fn literal(&self) -> &str {
         self.literal()
+    }
+
+    fn steps(&self, topic: &str) -> usize {
+        self.steps(topic)
     }
 }
 
@@ -124,6 +235,10 @@ impl Written for Pattern {
     fn literal(&self) -> &str {
         self.literal()
     }
+
+    fn steps(&self, topic: &str) -> usize {
+        self.steps(topic)
+    }
 }
 
 /// Patterns in the order of what they begin with.
@@ -137,12 +252,12 @@ impl<P> Default for Prefixes<P> {
 }
 
 impl<P: Written> Prefixes<P> {
-    fn join(&mut self, feed: FeedKey, pattern: &P) {
+    fn join(&mut self, feed: FeedKey, pattern: &P, since: u64) {
         if !self.0.contains_key(pattern.prefix()) {
             self.0.insert(pattern.prefix().into(), Alike::default());
         }
         let Some(here) = self.0.get_mut(pattern.prefix()) else { return };
-        here.join(feed, pattern);
+        here.join(feed, pattern, since);
     }
 
     fn leave(&mut self, feed: FeedKey, pattern: &P) {
@@ -153,22 +268,67 @@ impl<P: Written> Prefixes<P> {
         }
     }
 
-    fn find(&self, text: &str, matches: impl Fn(&P) -> bool, feeds: &mut Vec<FeedKey>) {
-        for (prefix, here) in beginnings(&self.0, text) {
-            here.find(&text[prefix.len()..], &matches, feeds);
+    /// Visits the patterns that are to be tried for `text`.
+    fn visit<'a>(
+        &'a self,
+        text: &str,
+        meter: &mut Meter,
+        visit: &mut impl FnMut(&'a Member<P>, &mut Meter) -> Result<(), OutOfSteps>,
+    ) -> Result<(), OutOfSteps> {
+        let mut beginnings = Beginnings::new(&self.0, text);
+        while let Some((prefix, here)) = beginnings.next(meter)? {
+            here.visit(&text[prefix.len()..], meter, visit)?;
+        }
+        Ok(())
+    }
+
+    /// Notes all patterns, each as if it were tried for all of `topics`.
+    fn note_all<'a, 't>(
+        &'a self,
+        topics: impl Iterator<Item = &'t str> + Clone,
+        tried: &mut Vec<Tried<'a>>,
+    ) {
+        for alike in self.0.values() {
+            for member in alike.by_literal.values().chain([&alike.others]).flat_map(HashMap::values)
+            {
+                let steps = topics.clone().map(|topic| member.pattern.steps(topic)).sum();
+                tried.push(Tried { steps, ..member.tried("") });
+            }
         }
     }
 }
 
-/// Each distinct pattern with its feeds.
-type Feeds<P> = HashMap<Topic, (P, IndexSet<FeedKey>)>;
+/// A distinct pattern.
+#[derive(Debug)]
+struct Member<P> {
+    pattern: P,
+    /// Which of all patterns came before it.
+    since: u64,
+    feeds: IndexSet<FeedKey>,
+}
+
+/// A pattern that is tried for a topic.
+struct Tried<'a> {
+    since: u64,
+    steps: usize,
+    feeds: &'a IndexSet<FeedKey>,
+}
+
+impl<P: Written> Member<P> {
+    fn tried(&self, topic: &str) -> Tried<'_> {
+        Tried { since: self.since, steps: self.pattern.steps(topic), feeds: &self.feeds }
+    }
+}
+
+/// Each distinct pattern by its text.
+type Members<P> = HashMap<Topic, Member<P>>;
 
 /// Patterns that begin alike, by a literal that every text that matches has in its rest.
 #[derive(Debug)]
 struct Alike<P> {
-    by_literal: BTreeMap<Box<str>, Feeds<P>>,
+    by_literal: BTreeMap<Box<str>, Members<P>>,
     /// Those without such a literal.
-    others: Feeds<P>,
+    others: Members<P>,
 }
 
 impl<P> Default for Alike<P> {
@@ -182,13 +342,14 @@ impl<P: Written> Alike<P> {
         self.by_literal.is_empty() && self.others.is_empty()
     }
 
-    fn join(&mut self, feed: FeedKey, pattern: &P) {
+    fn join(&mut self, feed: FeedKey, pattern: &P, since: u64) {
         let here = match pattern.literal() {
             "" => &mut self.others,
             literal => self.by_literal.entry(literal.into()).or_default(),
         };
         let entry = here.entry(pattern.text().clone());
-        entry.or_insert_with(|| (pattern.clone(), IndexSet::new())).1.insert(feed);
+        let new = || Member { pattern: pattern.clone(), since, feeds: IndexSet::new() };
+        entry.or_insert_with(new).feeds.insert(feed);
     }
 
     fn leave(&mut self, feed: FeedKey, pattern: &P) {
@@ -198,7 +359,7 @@ impl<P: Written> Alike<P> {
             literal => self.by_literal.get_mut(literal),
         };
         let Some(here) = here else { return };
-        if let Some((_, feeds)) = here.get_mut(pattern.text()) {
+        if let Some(Member { feeds, .. }) = here.get_mut(pattern.text()) {
             feeds.swap_remove(&feed);
             if feeds.is_empty() {
                 here.remove(pattern.text());
@@ -209,53 +370,72 @@ impl<P: Written> Alike<P> {
         }
     }
 
-    /// Tries the patterns whose literal `rest` has.
-    fn find(&self, rest: &str, matches: impl Fn(&P) -> bool, feeds: &mut Vec<FeedKey>) {
-        let mut try_all = |here: &Feeds<P>| {
-            let matching = here.values().filter(|(pattern, _)| matches(pattern));
-            feeds.extend(matching.flat_map(|(_, feeds)| feeds));
+    /// Visits the patterns whose literal `rest` has.
+    fn visit<'a>(
+        &'a self,
+        rest: &str,
+        meter: &mut Meter,
+        visit: &mut impl FnMut(&'a Member<P>, &mut Meter) -> Result<(), OutOfSteps>,
+    ) -> Result<(), OutOfSteps> {
+        let mut visit_all = |here: &'a Members<P>, meter: &mut Meter| {
+            here.values().try_for_each(|member| visit(member, meter))
         };
-        try_all(&self.others);
-        match self.found(rest) {
-            Some(found) => found.into_values().for_each(try_all),
-            None => self.by_literal.values().for_each(try_all),
+        visit_all(&self.others, meter)?;
+        match self.found(rest, meter)? {
+            Some(found) => found.into_values().try_for_each(|here| visit_all(here, meter)),
+            None => self.by_literal.values().try_for_each(|here| visit_all(here, meter)),
         }
     }
 
     /// The patterns of each literal that `rest` has, each once. `None` where looking for them
     /// is more work than to try all.
-    fn found(&self, rest: &str) -> Option<BTreeMap<&str, &Feeds<P>>> {
+    fn found(
+        &self,
+        rest: &str,
+        meter: &mut Meter,
+    ) -> Result<Option<BTreeMap<&str, &Members<P>>>, OutOfSteps> {
         let mut found = BTreeMap::new();
-        let mut steps = self.by_literal.len();
+        let mut looks = self.by_literal.len();
         for (at, _) in rest.char_indices() {
-            steps = steps.checked_sub(1)?;
-            for (literal, here) in beginnings(&self.by_literal, &rest[at..]) {
-                steps = steps.checked_sub(1)?;
+            let mut beginnings = Beginnings::new(&self.by_literal, &rest[at..]);
+            loop {
+                let Some(left) = looks.checked_sub(1) else { return Ok(None) };
+                looks = left;
+                let Some((literal, here)) = beginnings.next(meter)? else { break };
                 found.insert(literal, here);
             }
         }
-        Some(found)
+        Ok(Some(found))
     }
 }
 
-/// The entries of `map` that `text` begins with: the longest first, from one to the next
+/// The entries of a map that a text begins with: the longest first, from one to the next
 /// shorter without looking at those in between.
-fn beginnings<'a, V>(
+struct Beginnings<'a, 't, V> {
     map: &'a BTreeMap<Box<str>, V>,
-    text: &str,
-) -> impl Iterator<Item = (&'a str, &'a V)> {
-    let mut bound = Bound::Included(text);
-    std::iter::from_fn(move || {
-        while let Some((key, value)) = map.range::<str, _>((Bound::Unbounded, bound)).next_back() {
+    text: &'t str,
+    bound: Bound<&'t str>,
+}
+
+impl<'a, 't, V> Beginnings<'a, 't, V> {
+    fn new(map: &'a BTreeMap<Box<str>, V>, text: &'t str) -> Self {
+        Self { map, text, bound: Bound::Included(text) }
+    }
+
+    fn next(&mut self, meter: &mut Meter) -> Result<Option<(&'a str, &'a V)>, OutOfSteps> {
+        let Self { map, text, bound } = self;
+        loop {
+            meter.take_look(text)?;
+            let range = map.range::<str, _>((Bound::Unbounded, *bound));
+            let Some((key, value)) = { range }.next_back() else { return Ok(None) };
             if let Some(same) = text.get(..key.len()).filter(|same| **same == **key) {
-                bound = Bound::Excluded(same);
-                return Some((&**key, value));
+                *bound = Bound::Excluded(same);
+                return Ok(Some((key, value)));
             }
             // No beginning of `text` lies between what the two have in common and this.
-            bound = Bound::Included(&text[..common(key, text)]);
+            *bound = Bound::Included(&text[..common(key, text)]);
         }
-        None
-    })
+    }
 }
 
 /// How many bytes two texts have in common at their beginning, cut between characters.
@@ -270,6 +450,8 @@ mod tests {
     use slotmap::SlotMap;
 
     use super::*;
+    use crate::limits::{ROUTE_STEPS, TOPIC_BYTES_MAX, TOPICS_BYTES_MAX};
+    use crate::selector::WALKED;
 
     fn selector() -> impl Strategy<Value = Selector> {
         let parts = prop_oneof![
@@ -336,7 +518,8 @@ mod tests {
             for round in 0..3 {
                 for topic in &topics {
                     let mut found = Vec::new();
-                    patterns.find(topic, &mut found);
+                    let (topics, mut meter) = ([topic.clone()], Meter::of(usize::MAX));
+                    patterns.find(&topics, &mut meter, &mut found).expect("many steps");
                     found.sort_unstable();
                     let mut expected: Vec<_> = joined
                         .iter()
@@ -362,5 +545,135 @@ mod tests {
             }
             prop_assert!(patterns.is_empty());
         }
+    }
+
+    /// Joins these patterns, each of a feed of its own.
+    fn joined(
+        texts: impl IntoIterator<Item = String>,
+        read: impl Fn(&str) -> Selector,
+    ) -> (Patterns, Vec<(FeedKey, Selector)>) {
+        let mut keys: SlotMap<FeedKey, ()> = SlotMap::with_key();
+        let mut patterns = Patterns::default();
+        let feeds: Vec<_> = texts.into_iter().map(|text| (keys.insert(()), read(&text))).collect();
+        for (feed, selector) in &feeds {
+            patterns.join(*feed, selector);
+        }
+        (patterns, feeds)
+    }
+
+    /// Finds `topics` as a shard does: within so many steps, after as many of the newest patterns
+    /// have gone as it takes. Gives how many have, and what was found.
+    fn find_within(
+        patterns: &mut Patterns,
+        feeds: &[(FeedKey, Selector)],
+        topics: &[Topic],
+        steps: usize,
+    ) -> (usize, Vec<FeedKey>) {
+        let mut gone: Vec<FeedKey> = Vec::new();
+        for keep in [steps / 2, steps / 16, 0] {
+            let mut found = Vec::new();
+            let mut meter = Meter::of(steps);
+            let before = WALKED.get();
+            let result = patterns.find(topics, &mut meter, &mut found);
+            // What was counted is at least what was done.
+            assert!(WALKED.get() - before <= steps - meter.left());
+            if result.is_ok() {
+                return (gone.len(), found);
+            }
+            let excess = patterns.excess(topics, keep, steps);
+            for (feed, selector) in feeds.iter().filter(|(feed, _)| excess.contains(feed)) {
+                patterns.leave(*feed, selector);
+            }
+            gone.extend(excess);
+        }
+        assert!(patterns.is_empty());
+        (gone.len(), Vec::new())
+    }
+
+    fn template(text: &str) -> Selector {
+        Selector::template(text).expect("a template")
+    }
+
+    /// As many as an update may have, as long as they may be.
+    fn longest_topics(first: char) -> Vec<Topic> {
+        let topic = |at| format!("{first}{}{at:02}", "b".repeat(TOPIC_BYTES_MAX - 3)).into();
+        (0..TOPICS_BYTES_MAX / TOPIC_BYTES_MAX).map(topic).collect()
+    }
+
+    #[test]
+    fn so_many_patterns_that_begin_alike_are_tried_for_the_longest_topics() {
+        let texts = (0..300).map(|at| format!("{{+a{at}}}"));
+        let (mut patterns, feeds) = joined(texts, template);
+        let before = WALKED.get();
+        let (gone, found) = find_within(&mut patterns, &feeds, &longest_topics('b'), ROUTE_STEPS);
+        // The oldest stay, and each is found once for each topic.
+        let stayed = feeds.len() - gone;
+        assert!((60..=64).contains(&stayed), "{stayed}");
+        let oldest: Vec<_> = feeds[..stayed].iter().map(|(feed, _)| *feed).collect();
+        assert!(oldest.iter().all(|feed| found.contains(feed)));
+        assert!(found.iter().all(|feed| oldest.contains(feed)));
+        // All that was done, in both attempts.
+        let walked = WALKED.get() - before;
+        assert!((ROUTE_STEPS..2 * ROUTE_STEPS).contains(&walked), "{walked}");
+    }
+
+    #[test]
+    fn short_topics_are_held_against_as_many_patterns_as_ever() {
+        let texts = (0..5000).map(|at| format!("https://a.test/{{kind{at}}}"));
+        let (mut patterns, feeds) = joined(texts, template);
+        let topics: Vec<Topic> = vec!["https://a.test/books".into(), "https://a.test/x/y".into()];
+        let (gone, found) = find_within(&mut patterns, &feeds, &topics, ROUTE_STEPS);
+        assert_eq!((gone, found.len()), (0, 5000));
+    }
+
+    #[test]
+    fn looking_for_beginnings_and_literals_is_counted_too() {
+        // Each is the beginning of the next longer one, up to its last character.
+        let nested = (0..2000).map(|at| format!("{}a{{x}}", "b".repeat(at)));
+        let literals = (0..100).map(|at| format!("{{x}}{}a{{y}}", "b".repeat(at)));
+        for (name, texts) in
+            [("nested", nested.collect::<Vec<_>>()), ("literals", literals.collect())]
+        {
+            let (mut patterns, feeds) = joined(texts, template);
+            let (gone, found) =
+                find_within(&mut patterns, &feeds, &longest_topics('b'), ROUTE_STEPS);
+            assert!(gone > 0, "{name}");
+            assert_eq!(found, [], "{name}");
+        }
+    }
+
+    #[test]
+    fn patterns_of_many_hosts_are_counted_too() {
+        // Relative patterns of subscribers to a hub that does not know its own URL.
+        let mut number = 0..;
+        let read = |text: &str| {
+            let host = format!("h{}.test", number.next().unwrap_or(0));
+            let base = Base::of_host("https", &host).expect("a host");
+            Selector::pattern(text, &base).expect("a pattern")
+        };
+        let read = std::cell::RefCell::new(read);
+        let texts = (0..200).map(|at| format!("/b{at}/*"));
+        let (mut patterns, feeds) = joined(texts, |text| (read.borrow_mut())(text));
+        let (gone, _) = find_within(&mut patterns, &feeds, &longest_topics('/'), ROUTE_STEPS);
+        assert!(gone > 0);
+    }
+
+    #[test]
+    fn patterns_for_other_topics_stay_whatever_is_published() {
+        let others = (0..50).map(|at| format!("https://a.test/{at}/{{id}}"));
+        let costly = (0..300).map(|at| format!("b{{+a{at}}}"));
+        let texts: Vec<_> = costly.chain(others).collect();
+        let (mut patterns, feeds) = joined(texts, template);
+        let excess = {
+            let topics = longest_topics('b');
+            let mut meter = Meter::of(ROUTE_STEPS);
+            let found = patterns.find(&topics, &mut meter, &mut Vec::new());
+            assert_eq!(found, Err(OutOfSteps));
+            patterns.excess(&topics, ROUTE_STEPS / 2, ROUTE_STEPS)
+        };
+        assert!(!excess.is_empty());
+        // They are the newest, and still none of them has to go.
+        assert!(feeds[300..].iter().all(|(feed, _)| !excess.contains(feed)));
+        assert!(feeds[..50].iter().all(|(feed, _)| !excess.contains(feed)));
     }
 }

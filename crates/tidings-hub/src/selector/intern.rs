@@ -6,20 +6,19 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-/// What is known by its text, and kept by who uses it.
+/// What is known by its text, and kept by who uses it. A value says when it goes
+/// ([`Interner::forget`]).
 #[derive(Debug)]
 pub(super) struct Interner<K, V>(Mutex<Known<K, V>>);
 
 #[derive(Debug)]
 struct Known<K, V> {
     values: HashMap<K, Weak<V>>,
-    /// When there are so many, those that nobody uses any more are forgotten.
-    sweep_at: usize,
 }
 
 impl<K, V> Default for Interner<K, V> {
     fn default() -> Self {
-        Self(Mutex::new(Known { values: HashMap::new(), sweep_at: 64 }))
+        Self(Mutex::new(Known { values: HashMap::new() }))
     }
 }
 
@@ -34,13 +33,21 @@ impl<K: Eq + Hash, V> Interner<K, V> {
         if let Some(there) = known.values.get(&key).and_then(Weak::upgrade) {
             return there;
         }
-        if known.values.len() >= known.sweep_at {
-            known.values.retain(|_, value| value.strong_count() > 0);
-            known.sweep_at = 2 * known.values.len() + 64;
-        }
         let value = Arc::new(value);
         known.values.insert(key, Arc::downgrade(&value));
         value
+    }
+
+    /// Forgets a value that is being dropped: what nobody uses any more is not to take memory
+    /// until as many others have come.
+    pub(super) fn forget(&self, key: &K) {
+        let mut known = self.0.lock();
+        if known.values.get(key).is_some_and(|value| value.strong_count() == 0) {
+            known.values.remove(key);
+        }
+        if known.values.capacity() > 64 && known.values.len() < known.values.capacity() / 8 {
+            known.values.shrink_to(64);
+        }
     }
 }
 
@@ -53,9 +60,12 @@ mod tests {
         let interner = Interner::default();
         let kept = interner.add("kept".to_owned(), 0);
         for number in 0..1000 {
-            interner.add(number.to_string(), number);
+            drop(interner.add(number.to_string(), number));
+            interner.forget(&number.to_string());
         }
-        assert!(interner.0.lock().values.len() <= 128);
+        interner.forget(&"kept".to_owned());
+        assert_eq!(interner.0.lock().values.len(), 1);
+        assert!(interner.0.lock().values.capacity() <= 128);
         assert!(Arc::ptr_eq(&kept, &interner.add("kept".to_owned(), 1)));
         assert!(interner.get(&"7".to_owned()).is_none());
     }

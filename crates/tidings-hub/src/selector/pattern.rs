@@ -1,21 +1,28 @@
 //! URL patterns (the WHATWG standard), the language of Mercure 1.0.
 //!
-//! Parts of a pattern that are more than a literal or one wildcard become regular expressions
-//! of the `regex` crate: linear in the topic whatever the pattern, and bounded in size.
+//! Parts of a pattern that are more than a literal or one wildcard become automata, which take
+//! one step for each byte of the topic whatever the pattern.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use regex::RegexBuilder;
 use url::Url;
 use urlpattern::parser::RegexSyntax;
 use urlpattern::regexp::RegExp;
 use urlpattern::{UrlPattern, UrlPatternInit, UrlPatternMatchInput, UrlPatternOptions};
 
 use super::InvalidSelectors;
+use super::allowance::{self, Allowance};
+use super::automaton::{Automaton, Built};
 use super::intern::Interner;
-use crate::limits::PATTERN_BYTES;
+use crate::budget::Permit;
+use crate::limits::{PATTERN_BYTES, PATTERN_BYTES_AROUND};
 use crate::update::{HUB_PATH, Topic};
+
+/// Steps of a test, whose eight components are made anew for each.
+const TRY_STEPS: usize = 512;
+/// And for each byte of the topic.
+const TRY_STEPS_PER_BYTE: usize = 8;
 
 static KNOWN: LazyLock<Interner<(Topic, Base), Compiled>> = LazyLock::new(Interner::default);
 
@@ -65,12 +72,30 @@ struct Compiled {
     /// What it has somewhere after that; perhaps nothing.
     literal: String,
     pattern: UrlPattern<Expression>,
+    #[cfg_attr(not(feature = "tokens"), expect(dead_code, reason = "only tokens are remembered"))]
+    bytes: usize,
+    _charge: Option<Permit>,
+}
+
+impl Drop for Compiled {
+    fn drop(&mut self) {
+        KNOWN.forget(&(self.text.clone(), self.base.clone()));
+    }
 }
 
 impl Pattern {
+    /// The pattern that `text` is, if it is compiled already.
+    pub(super) fn known(text: &str, base: &Base) -> Option<Self> {
+        KNOWN.get(&(Topic::from(text), base.clone())).map(Self)
+    }
+
     /// # Errors
     /// If `text` is no URL pattern, or compiles to more than allowed.
-    pub(super) fn read(text: &str, base: &Base) -> Result<Self, InvalidSelectors> {
+    pub(super) fn read(
+        text: &str,
+        base: &Base,
+        allowance: &mut Allowance,
+    ) -> Result<Self, InvalidSelectors> {
         let key = (Topic::from(text), base.clone());
         if let Some(known) = KNOWN.get(&key) {
             return Ok(Self(known));
@@ -80,12 +105,36 @@ impl Pattern {
         // A pattern that names a scheme needs no base; with one, the library would take the
         // path of `urn:` for one that begins with a slash.
         let parse = |base| UrlPatternInit::parse_constructor_string::<Expression>(text, base);
-        let init = parse(None).or_else(|_| parse(Some(base.url().clone()))).map_err(refused)?;
-        let pattern = UrlPattern::parse(init, UrlPatternOptions::default()).map_err(refused)?;
+        let compile = || {
+            let init = parse(None).or_else(|_| parse(Some(base.url().clone())))?;
+            UrlPattern::parse(init, UrlPatternOptions::default())
+        };
+        let max = allowance.next_max();
+        let (pattern, taken) = allowance::bounded(max, compile);
+        let pattern = pattern.map_err(|error| match allowance.too_complex() {
+            // Its text may be no pattern; but the others have left too little for most that are.
+            together @ InvalidSelectors::TooComplexTogether { .. }
+                if taken > 0 || max < PATTERN_BYTES / 2 =>
+            {
+                together
+            }
+            _ => refused(error),
+        })?;
+        allowance.spend(taken + PATTERN_BYTES_AROUND);
+        // Each of eight components keeps its text in some forms.
+        let bytes = taken.min(max) + 8 * text.len() + 2 * PATTERN_BYTES_AROUND;
+        let charge = allowance.charge(bytes)?;
         let (prefix, literal) = (prefix(&pattern), literal(pattern.pathname()).to_owned());
         let text = key.0.clone();
-        let compiled = Compiled { text, base: base.clone(), prefix, literal, pattern };
+        let base = base.clone();
+        let compiled = Compiled { text, base, prefix, literal, pattern, bytes, _charge: charge };
         Ok(Self(KNOWN.add(key, compiled)))
+    }
+
+    /// What it takes in memory.
+    #[cfg(feature = "tokens")]
+    pub(super) fn bytes(&self) -> usize {
+        self.0.bytes
     }
 
     /// The pattern as it was written.
@@ -107,6 +156,11 @@ impl Pattern {
     /// perhaps nothing.
     pub(crate) fn literal(&self) -> &str {
         &self.0.literal
+    }
+
+    /// The most steps that [`Pattern::matches`] takes, in those of templates.
+    pub(crate) fn steps(&self, topic: &str) -> usize {
+        TRY_STEPS + TRY_STEPS_PER_BYTE * topic.len()
     }
 
     pub(crate) fn matches(&self, topic: &Location) -> bool {
@@ -174,19 +228,18 @@ fn literal(path: &str) -> &str {
 #[derive(Debug)]
 struct Expression {
     source: String,
-    regex: OnceLock<Option<regex::Regex>>,
+    automaton: OnceLock<Option<Automaton>>,
 }
 
 impl Expression {
-    fn regex(&self) -> Option<&regex::Regex> {
+    fn automaton(&self) -> Option<&Automaton> {
         let compile = || {
-            RegexBuilder::new(&self.source)
-                .size_limit(PATTERN_BYTES)
-                .dfa_size_limit(PATTERN_BYTES)
-                .build()
-                .ok()
+            let built = Automaton::of_expression(&self.source, allowance::left());
+            let Built { automaton, work } = built.ok()?;
+            allowance::take(work);
+            Some(automaton)
         };
-        self.regex.get_or_init(compile).as_ref()
+        self.automaton.get_or_init(compile).as_ref()
     }
 
     /// Whether it is what a literal or a single wildcard is turned into.
@@ -207,17 +260,17 @@ impl RegExp for Expression {
     }
 
     fn parse(pattern: &str, _flags: &str, _force_eval: bool) -> Result<Self, ()> {
-        let expression = Self { source: pattern.to_owned(), regex: OnceLock::new() };
+        let expression = Self { source: pattern.to_owned(), automaton: OnceLock::new() };
         // A bad one is to be refused when it comes, not found out later.
-        if !expression.is_simple() && expression.regex().is_none() {
+        if !expression.is_simple() && expression.automaton().is_none() {
             return Err(());
         }
         Ok(expression)
     }
 
+    /// Whether it matches: what its groups match is never asked for.
     fn matches<'a>(&self, text: &'a str) -> Option<Vec<Option<&'a str>>> {
-        let captures = self.regex()?.captures(text)?;
-        Some(captures.iter().skip(1).map(|group| group.map(|found| found.as_str())).collect())
+        self.automaton()?.matches(text).then(Vec::new)
     }
 
     fn pattern_string(&self) -> &str {
@@ -235,9 +288,13 @@ impl fmt::Display for Pattern {
 mod tests {
     use super::*;
 
+    fn read(text: &str, base: &Base) -> Result<Pattern, InvalidSelectors> {
+        Pattern::read(text, base, &mut Allowance::unlimited())
+    }
+
     fn check(pattern: &str, matching: &[&str], others: &[&str]) {
         let base = Base::of_host("https", "h.test").unwrap();
-        let pattern = Pattern::read(pattern, &base).unwrap();
+        let pattern = read(pattern, &base).unwrap();
         let matches =
             |topic: &str| Location::of(topic, &base).is_some_and(|topic| pattern.matches(&topic));
         for topic in matching {
@@ -312,17 +369,17 @@ mod tests {
             "https://a.test/{",
             "https://[/",
         ] {
-            let read = Pattern::read(pattern, &Base::default());
+            let read = read(pattern, &Base::default());
             assert!(matches!(read, Err(InvalidSelectors::NoPattern { .. })), "{pattern}: {read:?}");
         }
         let long = format!("https://a.test{}", "/:a(\\w{50})".repeat(300).replace(":a", ""));
-        assert!(Pattern::read(&long, &Base::default()).is_err());
+        assert!(read(&long, &Base::default()).is_err());
+        assert!(read("*://*/([^N]*a[a-z]{3600})", &Base::default()).is_err());
     }
 
     #[test]
     fn the_prefix_is_what_all_that_match_begin_with() {
-        let prefix =
-            |text: &str| Pattern::read(text, &Base::default()).unwrap().prefix().to_owned();
+        let prefix = |text: &str| read(text, &Base::default()).unwrap().prefix().to_owned();
         assert_eq!(prefix("https://a.test/books/:id"), "https://a.test:/books");
         assert_eq!(prefix("https://a.test:8443/b/x"), "https://a.test:8443/b/x");
         assert_eq!(prefix("https://*.test/books"), "");
@@ -332,8 +389,7 @@ mod tests {
 
     #[test]
     fn the_literal_is_what_all_that_match_have_after_the_prefix() {
-        let literal =
-            |text: &str| Pattern::read(text, &Base::default()).unwrap().literal().to_owned();
+        let literal = |text: &str| read(text, &Base::default()).unwrap().literal().to_owned();
         assert_eq!(literal("https://a.test/books/:id"), "");
         assert_eq!(literal("https://a.test/:kind/x1"), "/x1");
         assert_eq!(literal("https://a.test/:a/books/:b/x"), "/books/");

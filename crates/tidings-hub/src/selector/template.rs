@@ -1,19 +1,20 @@
 //! URI templates (RFC 6570) turned round: whether a topic is something that a template can
 //! expand to. The language of Mercure 0.x.
-//!
-//! A template becomes one regular expression of the `regex` crate, which takes time linear in
-//! the topic whatever the template, and whose size is bounded here.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use regex::{Regex, RegexBuilder};
-
 use super::InvalidSelectors;
+use super::allowance::Allowance;
+use super::automaton::{Automaton, Built};
+use super::expansion;
 use super::intern::Interner;
-use crate::limits::{PATTERN_BYTES, TEMPLATE_VARIABLES_MAX};
+use crate::budget::Permit;
+use crate::limits::{PATTERN_BYTES_AROUND, TEMPLATE_VARIABLES_MAX};
 use crate::update::Topic;
+
+/// Steps of a test beside those of the automaton.
+const TRY_STEPS: usize = 32;
 
 static KNOWN: LazyLock<Interner<Topic, Compiled>> = LazyLock::new(Interner::default);
 
@@ -26,15 +27,38 @@ struct Compiled {
     text: Topic,
     prefix: usize,
     literal: Range<usize>,
-    regex: Regex,
+    /// Matches what stands after the prefix.
+    automaton: Automaton,
+    #[cfg_attr(not(feature = "tokens"), expect(dead_code, reason = "only tokens are remembered"))]
+    bytes: usize,
+    _charge: Option<Permit>,
+}
+
+impl Drop for Compiled {
+    fn drop(&mut self) {
+        KNOWN.forget(&self.text);
+    }
 }
 
 impl Template {
+    /// The template that `text` is, if it is compiled already.
+    pub(super) fn known(text: &str) -> Option<Self> {
+        KNOWN.get(&Topic::from(text)).map(Self)
+    }
+
+    /// Whether `text` is a template, and no text without expressions.
+    pub(super) fn is_template(text: &str) -> bool {
+        text.contains('{') && parse(text).is_some()
+    }
+
     /// The template that `text` is; `None` if it is none, or a text without expressions.
     ///
     /// # Errors
     /// If it has more variables than allowed, or compiles to more than allowed.
-    pub(super) fn read(text: &str) -> Result<Option<Self>, InvalidSelectors> {
+    pub(super) fn read(
+        text: &str,
+        allowance: &mut Allowance,
+    ) -> Result<Option<Self>, InvalidSelectors> {
         if !text.contains('{') {
             return Ok(None);
         }
@@ -43,18 +67,34 @@ impl Template {
             return Ok(Some(Self(known)));
         }
         let Some(parts) = parse(text) else { return Ok(None) };
-        let source = regex_of(&parts)?;
-        let regex = RegexBuilder::new(&source)
-            .size_limit(PATTERN_BYTES)
-            .dfa_size_limit(PATTERN_BYTES)
-            .build()
-            .map_err(|_| InvalidSelectors::TooComplex { bytes_max: PATTERN_BYTES })?;
+        let variables = |part: &Part<'_>| match part {
+            Part::Literal(_) => 0,
+            Part::Expression { variables, .. } => variables.len(),
+        };
+        if parts.iter().map(variables).sum::<usize>() > TEMPLATE_VARIABLES_MAX {
+            return Err(InvalidSelectors::TooManyVariables);
+        }
         let prefix = match parts.first() {
             Some(Part::Literal(literal)) => literal.find(|c| !is_plain(c)).unwrap_or(literal.len()),
             _ => 0,
         };
+        let max = allowance.next_max();
+        let built =
+            expansion::nfa(&parts, prefix, max).and_then(|nfa| Automaton::of_nfa(&nfa, max));
+        let Built { automaton, work } = built.map_err(|_| allowance.too_complex())?;
+        allowance.spend(work);
+        let bytes = automaton.bytes() + text.len() + PATTERN_BYTES_AROUND;
+        let charge = allowance.charge(bytes)?;
         let literal = longest_literal(text, prefix);
-        Ok(Some(Self(KNOWN.add(key.clone(), Compiled { text: key, prefix, literal, regex }))))
+        let compiled =
+            Compiled { text: key.clone(), prefix, literal, automaton, bytes, _charge: charge };
+        Ok(Some(Self(KNOWN.add(key, compiled))))
+    }
+
+    /// What it takes in memory.
+    #[cfg(feature = "tokens")]
+    pub(super) fn bytes(&self) -> usize {
+        self.0.bytes
     }
 
     /// The template as it was written.
@@ -73,10 +113,16 @@ impl Template {
         &self.0.text.as_str()[self.0.literal.clone()]
     }
 
+    /// The most steps that [`Template::matches`] takes: one is what a small automaton takes for a
+    /// byte.
+    pub(crate) fn steps(&self, topic: &str) -> usize {
+        TRY_STEPS + self.0.automaton.steps(topic.len().saturating_sub(self.0.prefix))
+    }
+
     /// Whether `topic` is the template itself, or something that it can expand to.
     pub(crate) fn matches(&self, topic: &str) -> bool {
-        topic.starts_with(self.prefix())
-            && (topic == self.0.text.as_str() || self.0.regex.is_match(topic))
+        let Some(rest) = topic.strip_prefix(self.prefix()) else { return false };
+        self.0.automaton.matches(rest) || topic == self.0.text.as_str()
     }
 }
 
@@ -98,17 +144,17 @@ fn longest_literal(text: &str, prefix: usize) -> Range<usize> {
     longest
 }
 
-enum Part<'a> {
+pub(super) enum Part<'a> {
     Literal(&'a str),
     Expression { operator: Operator, variables: Vec<Variable<'a>> },
 }
 
-struct Variable<'a> {
-    name: &'a str,
-    modifier: Modifier,
+pub(super) struct Variable<'a> {
+    pub(super) name: &'a str,
+    pub(super) modifier: Modifier,
 }
 
-enum Modifier {
+pub(super) enum Modifier {
     None,
     Prefix(usize),
     Explode,
@@ -116,13 +162,13 @@ enum Modifier {
 
 /// How an expression expands: the table of RFC 6570, appendix A.
 #[derive(Clone, Copy)]
-struct Operator {
-    first: &'static str,
-    separator: &'static str,
-    named: bool,
+pub(super) struct Operator {
+    pub(super) first: &'static str,
+    pub(super) separator: &'static str,
+    pub(super) named: bool,
     /// What follows the name of an empty value.
-    if_empty: &'static str,
-    reserved: bool,
+    pub(super) if_empty: &'static str,
+    pub(super) reserved: bool,
 }
 
 impl Operator {
@@ -144,7 +190,7 @@ impl Operator {
         Self { first: "", separator: ",", named: false, if_empty: "", reserved: false };
 }
 
-fn parse(text: &str) -> Option<Vec<Part<'_>>> {
+pub(super) fn parse(text: &str) -> Option<Vec<Part<'_>>> {
     let mut parts = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -198,118 +244,23 @@ fn parse_variable(text: &str) -> Option<Variable<'_>> {
     name.split('.').all(is_word).then_some(Variable { name, modifier })
 }
 
-const UNRESERVED: &str = "[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2}";
-const RESERVED: &str = "[A-Za-z0-9._~:/?#\\[\\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2}";
-
-fn regex_of(parts: &[Part<'_>]) -> Result<String, InvalidSelectors> {
-    let mut source = String::from("(?-u)^");
-    let mut count = 0;
-    for part in parts {
-        match part {
-            Part::Literal(literal) => push_literal(literal, &mut source),
-            Part::Expression { operator, variables } => {
-                count += variables.len();
-                if count > TEMPLATE_VARIABLES_MAX {
-                    return Err(InvalidSelectors::TooManyVariables);
-                }
-                push_expression(*operator, variables, &mut source);
-            }
-        }
-        // The expression of a long name in a long list; compiling it would refuse it too, but
-        // only after long.
-        if source.len() > PATTERN_BYTES {
-            return Err(InvalidSelectors::TooComplex { bytes_max: PATTERN_BYTES });
-        }
-    }
-    source.push('$');
-    Ok(source)
-}
-
 /// Whether a literal stands for itself only. Others may also stand percent-encoded, which is
 /// what a template expands them to (RFC 6570, 3.1).
-fn is_plain(c: char) -> bool {
+pub(super) fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c)
-}
-
-fn push_literal(literal: &str, out: &mut String) {
-    for c in literal.chars() {
-        let mut buffer = [0; 4];
-        let text = c.encode_utf8(&mut buffer);
-        if is_plain(c) {
-            out.push_str(&regex::escape(text));
-            continue;
-        }
-        // Unicode is on for the character itself, which is more than one byte.
-        write!(out, "(?:(?u:{})|", regex::escape(text)).expect("writing to a String never fails");
-        for byte in text.bytes() {
-            write!(out, "%(?i:{byte:02X})").expect("writing to a String never fails");
-        }
-        out.push(')');
-    }
-}
-
-fn push_expression(operator: Operator, variables: &[Variable<'_>], out: &mut String) {
-    let first = regex::escape(operator.first);
-    let separator = regex::escape(operator.separator);
-    let items: Vec<_> = variables.iter().map(|variable| item(operator, variable)).collect();
-    // Any of the variables may be undefined.
-    let optional = |items: &[String]| -> String {
-        items.iter().map(|item| format!("(?:{separator}{item})?")).collect()
-    };
-    if operator.first == operator.separator {
-        out.push_str(&optional(&items));
-        return;
-    }
-    // The first that is defined goes without a separator.
-    let from = |at: usize| format!("{}{}", items[at], optional(&items[at + 1..]));
-    let choices = (0..items.len()).map(from).collect::<Vec<_>>().join("|");
-    write!(out, "(?:{first}(?:{choices}))?").expect("writing to a String never fails");
-}
-
-/// What one variable expands to, as a string, a list or a map.
-fn item(operator: Operator, variable: &Variable<'_>) -> String {
-    let class = if operator.reserved { RESERVED } else { UNRESERVED };
-    let value = format!("(?:{class})*");
-    // Lists and maps that are not exploded are joined by commas.
-    let joined = format!("(?:{class}|,)*");
-    let separator = regex::escape(operator.separator);
-    if !operator.named {
-        return match variable.modifier {
-            Modifier::None => joined,
-            Modifier::Prefix(length) => prefix(class, length),
-            Modifier::Explode => {
-                let one = format!("{value}(?:={value})?");
-                format!("{one}(?:{separator}{one})*")
-            }
-        };
-    }
-    let name = regex::escape(variable.name);
-    let filled = |value: &str| match operator.if_empty {
-        "" => format!("(?:={value})?"),
-        _ => format!("={value}"),
-    };
-    match variable.modifier {
-        Modifier::None => format!("{name}{}", filled(&joined)),
-        Modifier::Prefix(length) => format!("{name}{}", filled(&prefix(class, length))),
-        // A map's own keys stand in for the name.
-        Modifier::Explode => {
-            let one = format!("(?:{class})+{}", filled(&value));
-            format!("{one}(?:{separator}{one})*")
-        }
-    }
-}
-
-/// At most `length` characters, each of which takes up to four bytes, encoded one by one.
-fn prefix(class: &str, length: usize) -> String {
-    format!("(?:(?:%[0-9A-Fa-f]{{2}}){{1,4}}|{class}){{0,{length}}}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PATTERN_BYTES;
+
+    fn read(text: &str) -> Result<Option<Template>, InvalidSelectors> {
+        Template::read(text, &mut Allowance::unlimited())
+    }
 
     fn check(template: &str, matching: &[&str], others: &[&str]) {
-        let read = Template::read(template).unwrap();
+        let read = read(template).unwrap();
         let read = read.unwrap_or_else(|| panic!("{template:?} is no template"));
         for topic in matching {
             assert!(read.matches(topic), "{template:?} does not match {topic:?}");
@@ -381,22 +332,39 @@ mod tests {
             "{%4}",
             "{{a}}",
         ] {
-            assert!(Template::read(text).unwrap().is_none(), "{text:?} is a template");
+            assert!(read(text).unwrap().is_none(), "{text:?} is a template");
         }
     }
 
     #[test]
     fn a_hostile_template_is_refused_with_the_limit() {
         let many = "{a}".repeat(TEMPLATE_VARIABLES_MAX + 1);
-        assert_eq!(Template::read(&many).unwrap_err(), InvalidSelectors::TooManyVariables);
-        let names = (0..32).map(|at| format!("{}{at}", "n".repeat(100))).collect::<Vec<_>>();
-        for text in ["{a:9999}".to_owned(), format!("{{?{}}}", names.join(","))] {
-            assert_eq!(
-                Template::read(&text).unwrap_err(),
-                InvalidSelectors::TooComplex { bytes_max: PATTERN_BYTES },
-                "{text}"
-            );
+        assert_eq!(read(&many).unwrap_err(), InvalidSelectors::TooManyVariables);
+        let names: Vec<_> = (0..32).map(|at| format!("{}{at}", "n".repeat(100))).collect();
+        let named = format!("{{?{}}}", names.join(","));
+        for text in ["{a:9999}", "{+a}x{b:20}y", "{+a}x{+b:12}y{+c:12}z", &named] {
+            let refused = InvalidSelectors::TooComplex { bytes_max: PATTERN_BYTES };
+            assert_eq!(read(text).unwrap_err(), refused, "{text}");
         }
+    }
+
+    #[test]
+    fn many_variables_compile_to_little() {
+        let names: Vec<_> = (0..32).map(|at| format!("{}{at}", "name".repeat(2))).collect();
+        let template = read(&format!("/a{{?{}}}", names.join(","))).unwrap().unwrap();
+        assert!(template.matches(&format!("/a?{}=1&{}=2", names[3], names[31])));
+        assert!(!template.matches(&format!("/a?{}=1&{}=2", names[31], names[3])));
+        assert!(template.0.automaton.bytes() < 64 << 10, "{}", template.0.automaton.bytes());
+    }
+
+    #[test]
+    fn one_request_may_not_spend_more_than_its_allowance() {
+        let mut allowance = Allowance::charged(64 << 10, None);
+        let names: Vec<_> = (0..20).map(|at| format!("name{at}")).collect();
+        let each = |at: usize| format!("/{at}{{?{}}}", names.join(","));
+        let refused = (0..100).find_map(|at| Template::read(&each(at), &mut allowance).err());
+        let expected = InvalidSelectors::TooComplexTogether { bytes_max: 64 << 10 };
+        assert_eq!(refused, Some(expected));
     }
 
     #[test]
@@ -412,14 +380,14 @@ mod tests {
             ("{longer_than_all},{+y:3}", "", ","),
             ("%41{x}%42", "%41", "%42"),
         ] {
-            let template = Template::read(text).unwrap().unwrap();
+            let template = read(text).unwrap().unwrap();
             assert_eq!((template.prefix(), template.literal()), (prefix, literal), "{text}");
         }
     }
 
     #[test]
     fn equal_templates_share_what_they_compile_to() {
-        let read = || Template::read("https://share.test/{id}").unwrap().unwrap();
+        let read = || self::read("https://share.test/{id}").unwrap().unwrap();
         let (one, other) = (read(), read());
         assert!(Arc::ptr_eq(&one.0, &other.0));
         assert_eq!(one.prefix(), "https://share.test/");

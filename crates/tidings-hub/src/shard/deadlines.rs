@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::SubscriberKey;
+use crate::feed::SubscriberKey;
 use crate::limits::EXPIRING_NOTICE;
 
 /// What is due to a subscriber.
@@ -57,7 +57,7 @@ impl Deadlines {
     }
 }
 
-/// Somebody who is behind cannot be told in the middle of an event; it is tried again so soon.
+/// A subscriber that is behind cannot be told in the middle of an event. It is tried again so soon.
 pub(super) const AGAIN: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

@@ -3,15 +3,15 @@
 
 use std::io::ErrorKind;
 
-use super::{Chunk, Shard, Socket, Walk};
+use super::{Outgoing, Shard, Socket, Taken, Walk};
 use crate::feed::Feed;
 use crate::limits::{SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
 use crate::window::{Offset, Pieces, Span, Window};
 
 /// Whether the walk is through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flushed {
-    /// Everybody has been offered everything.
+pub(super) enum Flushed {
+    /// Every subscriber was offered everything.
     All,
     /// Others are let in, then there is more to do.
     Slice,
@@ -24,7 +24,7 @@ const SLICE_LOOKS: usize = 16 * SLICE_SOCKETS;
 
 impl<S: Socket> Shard<S> {
     /// Writes to the next few sockets, across feeds.
-    pub(crate) fn flush_slice(&mut self) -> Flushed {
+    pub(super) fn flush_slice(&mut self) -> Flushed {
         let feeds_max = self.queue.len() + usize::from(self.walk.is_some());
         let sockets_max = if feeds_max > 1 { SLICE_SOCKETS } else { SLICE_SOCKETS_ALONE };
         let mut slice = Slice { sockets_max, sockets: 0, bytes: 0, looks: 0 };
@@ -84,19 +84,19 @@ impl<S: Socket> Shard<S> {
                     cached => cached.insert(Pending::new(feed, &self.window, subscriber.cursor)),
                 };
                 slice.sockets += 1;
-                let written = match subscriber.socket.write(&pending.chunk) {
-                    Ok(written) => written,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                let taken = match subscriber.socket.write(&pending.outgoing) {
+                    Ok(taken) => taken,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => Taken::default(),
                     Err(_) => {
                         self.broken.push(key);
                         break;
                     }
                 };
-                slice.bytes += written;
+                slice.bytes += taken.sent;
                 subscriber.sent = self.now;
-                self.tally.bytes += written as u64;
-                if written < pending.chunk.len() {
-                    let stop = pending.offset_at(written);
+                self.tally.bytes += taken.sent as u64;
+                if taken.bytes < pending.outgoing.len() {
+                    let stop = pending.offset_at(taken.bytes);
                     self.tally.deliveries += pending.events_before(&self.window, stop);
                     stopped.push((key, stop));
                     break;
@@ -135,7 +135,7 @@ struct Pending<'a> {
     from: Offset,
     to: Offset,
     spans: smallvec::SmallVec<[Span; 4]>,
-    chunk: Chunk<'a>,
+    outgoing: Outgoing<'a>,
     events: u64,
 }
 
@@ -154,7 +154,7 @@ impl<'a> Pending<'a> {
             spans.push(span);
             to = span.end;
         }
-        Self { from, to, spans, chunk: Chunk::new(pieces), events }
+        Self { from, to, spans, outgoing: Outgoing::new(pieces), events }
     }
 
     /// The place of the first byte that was not written.

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::SubscriberKey;
-use super::body::{BodySocket, StreamBody, hand_over};
-use super::run::{Local, Seed, run};
+use super::lane::body::{BodySocket, StreamBody, hand_over};
+use super::slot::Load;
+use super::thread::{ShardInit, ShardThread, run};
 use crate::access::Grants;
 use crate::admission::{Admission, StreamPermit};
-use crate::feed::Source;
+use crate::budget::Budget;
+use crate::feed::{Source, SubscriberKey};
 use crate::journal::{Follower, Journal};
 use crate::limits::SHARD_INBOX;
 use crate::metrics::Metrics;
@@ -22,7 +23,7 @@ use crate::resume::Asked;
 
 /// A stream that is about to be handed to a shard.
 #[derive(Debug)]
-pub(crate) struct Opening {
+pub(crate) struct NewStream {
     pub(crate) source: Source,
     pub(crate) due: Due,
     /// What it asked for, where the journal was out of reach and could not say what is due.
@@ -30,24 +31,25 @@ pub(crate) struct Opening {
     /// What it gets first.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: StreamPermit,
-    /// What its subscriber may do; `None` for who needs no leave.
+    /// What the subscriber may do; `None` if it needs no authorization.
     pub(crate) grants: Option<Arc<Grants>>,
 }
 
 /// Something to do on a shard's thread.
-pub(crate) type Task = Box<dyn FnOnce(&Rc<Local>) + Send>;
+pub(crate) type Task = Box<dyn FnOnce(&Rc<ShardThread>) + Send>;
 
 /// What a shard's thread is asked to do.
 pub(crate) enum Command {
     /// Run this on the shard's thread.
     Run(Task),
     /// Send a stream through a body, and answer when it has joined.
-    Attach(Opening, BodySocket, oneshot::Sender<()>),
-    /// End the streams of these subscribers: what let them in is revoked.
-    Revoke(Vec<SubscriberKey>),
-    /// Say goodbye to every subscriber, each at its own moment until the end, then answer.
-    Leave { end: Instant, spread: Duration, done: oneshot::Sender<()> },
-    /// Say goodbye to every subscriber, then answer.
+    /// It counts as dealt until it has.
+    Attach(NewStream, BodySocket, oneshot::Sender<()>, Load),
+    /// End the streams of these subscribers, whose authorization is revoked, then answer.
+    Revoke { keys: Vec<SubscriberKey>, done: oneshot::Sender<()> },
+    /// Drain every subscriber, each at its own moment until the end, then answer.
+    DrainUntil { end: Instant, spread: Duration, done: oneshot::Sender<()> },
+    /// Drain every subscriber, then answer.
     Drain { spread: Duration, done: oneshot::Sender<()> },
     /// End the thread.
     Stop,
@@ -69,22 +71,22 @@ impl ShardHandle {
     ///
     /// # Errors
     /// If the system has no thread or no event queue for it.
-    pub(crate) fn start(index: usize, setting: Setting) -> std::io::Result<Self> {
+    pub(crate) fn start(index: usize, shared: ShardContext) -> std::io::Result<Self> {
         let (inbox, commands) = mpsc::channel(SHARD_INBOX);
-        let follower = setting.journal.follow();
+        let follower = shared.journal.follow();
         let load = Arc::new(AtomicUsize::new(0));
         let unoffered = Arc::new(AtomicU64::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let seed = Seed {
+        let init = ShardInit {
             index,
-            setting,
+            shared,
             follower: Arc::clone(&follower),
             load: Arc::clone(&load),
             unoffered: Arc::clone(&unoffered),
         };
         let thread = std::thread::Builder::new()
             .name(format!("shard-{index}"))
-            .spawn(move || run(&runtime, seed, commands))?;
+            .spawn(move || run(&runtime, init, commands))?;
         let thread = parking_lot::Mutex::new(Some(thread));
         Ok(Self { inbox, load, follower, unoffered, thread })
     }
@@ -96,6 +98,16 @@ impl ShardHandle {
 
     pub(crate) fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that is dealt to it, until the guard is dropped.
+    pub(crate) fn count(&self) -> Load {
+        Load::new(&self.load)
+    }
+
+    /// Waits until the thread takes no commands any more.
+    pub(crate) async fn ended(&self) {
+        self.inbox.closed().await;
     }
 
     /// What this shard has still to do, in bytes.
@@ -114,15 +126,15 @@ impl ShardHandle {
         debug_assert!(sent.is_ok(), "the inbox was not empty");
     }
 
-    /// Opens a stream whose body somebody else drives. `None` if the shard has ended.
-    pub(crate) async fn attach(&self, opening: Opening) -> Option<StreamBody> {
+    /// Opens a stream whose body another task drives. `None` if the shard has ended.
+    pub(crate) async fn attach(&self, opening: NewStream, dealt: Load) -> Option<StreamBody> {
         let (socket, body) = hand_over(None);
         let (joined, wait) = oneshot::channel();
-        if !self.send(Command::Attach(opening, socket, joined)).await {
+        if !self.send(Command::Attach(opening, socket, joined, dealt)).await {
             return None;
         }
-        // Whoever has the head of its stream gets all that is published from then on, and is
-        // on the list of who subscribes.
+        // A client that has the head of its stream gets everything published from then on, and is
+        // listed.
         wait.await.is_ok().then_some(body)
     }
 
@@ -138,20 +150,24 @@ impl ShardHandle {
 
 /// What all shards of a hub share.
 #[derive(Clone, Debug)]
-pub(crate) struct Setting {
+pub(crate) struct ShardContext {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heartbeat: Duration,
     /// Notified when a shard that publishers had to wait for has caught up.
     pub(crate) relief: Arc<Notify>,
-    /// Who is subscribed, where anybody may ask.
+    /// The list of subscribers, if requests may read it.
     pub(crate) presence: Option<Arc<Presence>>,
     pub(crate) admission: Arc<Admission>,
+    /// Heads and bodies of requests that are under way.
+    pub(crate) requests: Arc<Budget>,
+    /// Different streams of all shards, which [`Limits::feeds`](crate::Limits::feeds) bounds.
+    pub(crate) feeds: Arc<AtomicUsize>,
     /// How many shards there are.
     pub(crate) shards: usize,
 }
 
-impl Setting {
+impl ShardContext {
     /// What one shard may keep for subscribers whose sockets are full.
     pub(super) fn window_bytes(&self) -> Option<u64> {
         self.admission.limits().window_bytes.map(|bytes| (bytes / self.shards) as u64)

@@ -13,25 +13,17 @@ use std::task::Poll;
 use bytes::Bytes;
 use http_body::Body as _;
 use tidings_server::EventBody;
-use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
 
 use super::Socket as _;
-use super::run::Local;
-use super::tcp::TcpSocket;
+use super::lane::tcp::TcpSocket;
+use super::thread::ShardThread;
+use crate::framing::Framing;
 use crate::limits::STALL_TIME;
+use crate::transport::Transport;
 
 /// A piece of so many bytes was not the last that was ready.
 const FULL_PIECE_BYTES: usize = 16 << 10;
-
-/// How the end of a body is told (RFC 9112 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// Each piece says its length, and the last one has none.
-    Chunked,
-    /// The connection's end is the body's.
-    Close,
-}
 
 /// What a connection is to become that asked for such a stream.
 #[derive(Debug)]
@@ -45,18 +37,18 @@ pub(crate) struct ServiceStream {
 /// the body failed.
 struct Cut;
 
-impl Local {
+impl ShardThread {
     /// Hands a socket, fresh from its request's head, to such a stream.
-    pub(crate) fn attach_service_stream(self: &Rc<Self>, socket: TcpStream, stream: ServiceStream) {
-        let local = Rc::clone(self);
+    pub(crate) fn attach_service_stream(self: &Rc<Self>, socket: Transport, stream: ServiceStream) {
+        let thread = Rc::clone(self);
         spawn_local(async move {
-            let _load = local.count_connection();
-            let socket = TcpSocket::new(socket, local.patience());
+            let _load = thread.count_connection();
+            let socket = TcpSocket::new(socket, thread.patience(), stream.framing);
             let writer = Writer { socket, framing: stream.framing };
             tokio::select! {
                 biased;
-                // Who asked comes back, or knows that this was not all.
-                () = local.going() => {}
+                // A client reconnects, or knows that the stream was cut.
+                () = thread.until_drain() => {}
                 _ = writer.run(stream.head, stream.body) => {}
             }
         });

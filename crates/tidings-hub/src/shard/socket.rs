@@ -5,58 +5,79 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::framing::Unframer;
 use crate::limits::BATCH_BYTES;
 use crate::window::Pieces;
 
 /// One subscriber's end of the wire: a TCP socket, the hand-over to a body, or a test's.
-pub(crate) trait Socket {
+pub(super) trait Socket {
     /// Takes as many of the bytes as it can, from their beginning, without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` if it takes nothing now; any other error means that the peer is gone.
-    fn write(&mut self, chunk: &Chunk<'_>) -> io::Result<usize>;
+    /// `WouldBlock` if it takes nothing now; any other error means that the peer is disconnected.
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken>;
 
     /// The socket is full, or no longer so.
     fn set_full(&mut self, full: bool);
 }
 
-/// Bytes for a socket, in pieces, which several subscribers may be given one after another.
-#[derive(Debug)]
-pub(crate) struct Chunk<'a> {
-    pieces: Pieces<'a>,
-    length: usize,
-    shared: OnceCell<Bytes>,
+/// What a socket took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Of the bytes that it was given.
+    pub(super) bytes: usize,
+    /// And so many went out: fewer, where it steps over the chunks' frames.
+    pub(super) sent: usize,
 }
 
-impl<'a> Chunk<'a> {
-    pub(crate) fn new(pieces: Pieces<'a>) -> Self {
+/// Bytes for a socket: chunks, in pieces that may be cut anywhere. Several subscribers may be
+/// given the same, one after another.
+#[derive(Debug)]
+pub(super) struct Outgoing<'a> {
+    pieces: Pieces<'a>,
+    length: usize,
+    /// The same without frames, for sockets that take none; made once, as most need all of it.
+    unframed: OnceCell<Unframed>,
+}
+
+/// What is in chunks, copied.
+#[derive(Clone, Debug)]
+pub(super) struct Unframed {
+    pub(super) content: Bytes,
+    /// So many bytes of the chunks that was.
+    pub(super) taken: usize,
+    /// The state of a reader that received it.
+    pub(super) then: Unframer,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(super) fn new(pieces: Pieces<'a>) -> Self {
         let length = pieces.iter().map(|piece| piece.len()).sum();
-        Self { pieces, length, shared: OnceCell::new() }
+        Self { pieces, length, unframed: OnceCell::new() }
     }
 
-    pub(crate) fn of(bytes: &'a [u8]) -> Self {
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
         Self::new(Pieces::from_iter([io::IoSlice::new(bytes)]))
     }
 
-    pub(crate) fn pieces(&self) -> &Pieces<'a> {
+    pub(super) fn pieces(&self) -> &Pieces<'a> {
         &self.pieces
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.length
     }
 
-    /// The beginning of the bytes, as much as one hand-over takes. They are copied once,
-    /// however many bodies get them.
-    pub(crate) fn to_bytes(&self) -> Bytes {
+    /// The contents of the chunks for a reader in state `from`, as much as one hand-over takes.
+    /// For readers between two events, the usual case, it is copied once for all of them.
+    pub(super) fn unframed(&self, from: Unframer) -> Unframed {
         let copy = || {
-            let mut copy = BytesMut::with_capacity(self.length.min(BATCH_BYTES));
-            for piece in &self.pieces {
-                let room = BATCH_BYTES - copy.len();
-                copy.extend_from_slice(&piece[..piece.len().min(room)]);
-            }
-            copy.freeze()
+            let mut then = from;
+            let mut content = BytesMut::with_capacity(self.length.min(BATCH_BYTES));
+            let copy = |bytes: &[u8]| content.extend_from_slice(bytes);
+            let taken = then.advance(&self.pieces, BATCH_BYTES, copy);
+            Unframed { content: content.freeze(), taken, then }
         };
-        self.shared.get_or_init(copy).clone()
+        if from == Unframer::START { self.unframed.get_or_init(copy).clone() } else { copy() }
     }
 }

@@ -13,10 +13,13 @@ use proptest::prelude::*;
 use tidings_sse::{Decoder, Event, Item, Limits};
 
 use super::flush::Flushed;
-use super::{Chunk, Shard, Socket, SubscriberKey};
+use super::{Outgoing, Shard, Socket, Taken};
 use crate::access::Rights;
-use crate::feed::{Source, StreamOptions};
-use crate::journal::{Batch, Follower, Journal, MemoryJournal, Pending, Position, Retention};
+use crate::feed::{Source, StreamOptions, SubscriberKey};
+use crate::framing::{Unframer, chunk};
+use crate::journal::{
+    Batch, Follower, Journal, MemoryJournal, Missed, Pending, Position, Retention, Room,
+};
 use crate::limits::FORMS_BYTES;
 use crate::notice::Notice;
 use crate::replay::{Due, Step};
@@ -31,28 +34,72 @@ struct Wire(Rc<RefCell<WireState>>);
 #[derive(Debug, Default)]
 struct WireState {
     room: usize,
+    /// What came, in its chunks unless there is an unframer.
     written: Vec<u8>,
+    /// As where the peer knows no chunks.
+    unframer: Option<Unframer>,
     broken: bool,
     writes: usize,
 }
 
+impl WireState {
+    /// The stream that came.
+    fn stream(&self) -> Vec<u8> {
+        match self.unframer {
+            Some(_) => self.written.clone(),
+            None => chunks(&self.written).concat(),
+        }
+    }
+}
+
+/// What stands in chunks, the last of which may be cut.
+fn chunks(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut chunks = Vec::new();
+    while let Some(end) = bytes.windows(2).position(|end| end == b"\r\n") {
+        let size = std::str::from_utf8(&bytes[..end]).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        let content = &bytes[end + 2..];
+        chunks.push(&content[..size.min(content.len())]);
+        let Some(rest) = content.get(size..) else { break };
+        assert!(b"\r\n".starts_with(&rest[..rest.len().min(2)]), "{rest:?}");
+        bytes = rest.get(2..).unwrap_or_default();
+    }
+    chunks
+}
+
 impl Socket for Wire {
-    fn write(&mut self, chunk: &Chunk<'_>) -> io::Result<usize> {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken> {
         let mut wire = self.0.borrow_mut();
+        let wire = &mut *wire;
         if wire.broken {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        let taken = chunk.len().min(wire.room);
-        if taken == 0 && chunk.len() > 0 {
+        if wire.room == 0 && bytes.len() > 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut left = taken;
-        for piece in chunk.pieces() {
-            let part = piece.len().min(left);
-            wire.written.extend_from_slice(&piece[..part]);
-            left -= part;
-        }
-        wire.room -= taken;
+        let taken = match &mut wire.unframer {
+            None => {
+                let taken = bytes.len().min(wire.room);
+                let mut left = taken;
+                for piece in bytes.pieces() {
+                    let part = piece.len().min(left);
+                    wire.written.extend_from_slice(&piece[..part]);
+                    left -= part;
+                }
+                Taken { bytes: taken, sent: taken }
+            }
+            Some(unframer) => {
+                let unframed = bytes.unframed(*unframer);
+                let sent = unframed.content.len().min(wire.room);
+                wire.written.extend_from_slice(&unframed.content[..sent]);
+                let taken = unframer.advance(bytes.pieces(), sent, |_| {});
+                if sent == unframed.content.len() {
+                    assert_eq!((taken, *unframer), (unframed.taken, unframed.then));
+                }
+                Taken { bytes: taken, sent }
+            }
+        };
+        wire.room -= taken.sent;
         wire.writes += 1;
         Ok(taken)
     }
@@ -91,6 +138,13 @@ struct World {
 
 const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
 
+/// What a stream begins with.
+fn opening() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    chunk(&mut bytes, |out| out.extend_from_slice(b":\nretry: 3000\n\n"));
+    bytes
+}
+
 fn now<T>(mut pending: Pending<'_, T>) -> T {
     match pending.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
@@ -119,18 +173,27 @@ impl World {
             update = update.about(TOPICS[*topic]);
         }
         let update = if private { update.private() } else { update };
-        now(self.journal.append(vec![update], None)).unwrap();
+        now(self.journal.append(vec![update], None, Room::uncounted())).unwrap();
         self.published.push(Published { topics: topics.to_vec(), private });
     }
 
     fn route(&mut self, shard: usize, count: usize) {
-        let (shard, follower) = &mut self.shards[shard];
+        self.route_past(shard, count, false);
+    }
+
+    /// The same. Before each update, half of the readers may be set aside.
+    fn route_past(&mut self, index: usize, count: usize, aside: bool) {
+        let (shard, follower) = &mut self.shards[index];
         let mut records = Vec::new();
         self.journal.tail(shard.routed, count, &mut records);
         for record in records {
+            if aside {
+                shard.set_aside(&record, |wire| wire.0.borrow().unframer.is_some());
+            }
             shard.route(&record, Instant::now());
             follower.take(&record);
         }
+        self.settle(index);
     }
 
     fn flush(&mut self, index: usize) -> Flushed {
@@ -158,12 +221,13 @@ impl World {
     fn join(&mut self, shard: usize, selectors: Selectors, options: StreamOptions, start: u64) {
         let wire = Wire::default();
         wire.0.borrow_mut().room = 1000;
+        wire.0.borrow_mut().unframer = (self.readers.len() % 2 == 1).then_some(Unframer::START);
         let source =
             Source::Updates { selectors: selectors.clone(), rights: Rights::Public, options };
         let is_placed = !self.unplaced || self.readers.len() % 3 != 2;
         let due = if is_placed { self.due(start) } else { Due::UNPLACED };
         let core = &mut self.shards[shard].0;
-        let key = core.join(wire.clone(), source, due, b":\nretry: 3000\n\n".to_vec());
+        let key = core.join(wire.clone(), source, due, opening());
         let step = core.catch_up(key);
         let batch = None;
         self.readers.push(Reader { shard, key, wire, selectors, start, step, batch, left: false });
@@ -197,7 +261,7 @@ impl World {
                 return;
             }
             Step::Full if reader.wire.0.borrow().room == 0 => return,
-            Step::Full | Step::Again | Step::Route => core.catch_up(key),
+            Step::Full | Step::Again | Step::Route | Step::Unconfirmed => core.catch_up(key),
             Step::Locate => {
                 core.set_waiting(key, true);
                 core.send_own(key, wire::HEARTBEAT);
@@ -266,7 +330,7 @@ impl World {
                 (reader.start + 1..=self.published.len() as u64).filter(|at| wanted(*at)).collect();
             let wire = reader.wire.0.borrow();
             let mut decoder = Decoder::new(Limits::default());
-            decoder.push(&wire.written);
+            decoder.push(&wire.stream());
             while let Some(item) = decoder.next() {
                 let Item::Event(event) = item else { continue };
                 if event.event_type() == "tidings" {
@@ -306,7 +370,7 @@ impl World {
 enum Act {
     Publish { topics: Vec<usize>, bytes: usize, private: bool },
     Join { shard: usize, selectors: usize, topics: bool, notices: bool, from: f64 },
-    Route { shard: usize, count: usize },
+    Route { shard: usize, count: usize, aside: bool },
     Flush { shard: usize },
     Advance { reader: usize },
     Room { reader: usize, room: usize },
@@ -335,7 +399,8 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(shard, selectors, topics, notices, from)| {
                 Act::Join { shard, selectors, topics, notices, from }
             }),
-        4 => (0..4_usize, 1..20_usize).prop_map(|(shard, count)| Act::Route { shard, count }),
+        4 => (0..4_usize, 1..20_usize, proptest::bool::weighted(0.2))
+            .prop_map(|(shard, count, aside)| Act::Route { shard, count, aside }),
         4 => (0..4_usize).prop_map(|shard| Act::Flush { shard }),
         6 => (0..64_usize).prop_map(|reader| Act::Advance { reader }),
         4 => (0..64_usize, prop_oneof![Just(0), 1..200_usize, 1..2000_usize, Just(10_000_000)])
@@ -367,7 +432,9 @@ fn simulate(shards: usize, kept: u64, acts: &[Act]) {
                 let options = StreamOptions { topics: *topics, notices: *notices };
                 world.join(shard % shards, selectors, options, start);
             }
-            Act::Route { shard, count } => world.route(shard % shards, *count),
+            Act::Route { shard, count, aside } => {
+                world.route_past(shard % shards, *count, *aside);
+            }
             Act::Flush { shard } => {
                 world.flush(shard % shards);
             }
@@ -551,11 +618,14 @@ fn the_clock_reaches_those_who_watch_it_and_no_selector() {
     let wire = Wire::default();
     wire.0.borrow_mut().room = 1000;
     let core = &mut world.shards[0].0;
-    let key = core.join(wire.clone(), Source::Clock, Due::NOTHING, b":\n".to_vec());
+    let key = core.join(wire.clone(), Source::Clock, Due::NOTHING, opening());
     assert_eq!(core.catch_up(key), Step::Live);
-    core.tick_clock(Instant::now(), |out| out.extend_from_slice(b"data: tick\n\n"));
+    core.tick_clock(Instant::now(), |out| {
+        chunk(out, |out| out.extend_from_slice(b"data: tick\n\n"));
+    });
     deliver_all(&mut world);
-    assert!(wire.0.borrow().written.ends_with(b":\ndata: tick\n\n"));
+    let wire = wire.0.borrow();
+    assert_eq!(chunks(&wire.written), [&b":\nretry: 3000\n\n"[..], b"data: tick\n\n"]);
     assert_eq!(world.readers[all].wire.0.borrow().writes, 1);
 }
 
@@ -570,7 +640,8 @@ fn what_was_there_before_a_subscriber_came_comes_before_it_is_told_to_be_live() 
     deliver_all(&mut world);
     world.finish();
     let wire = world.readers[0].wire.0.borrow();
-    let text = String::from_utf8_lossy(&wire.written);
+    let text = wire.stream();
+    let text = String::from_utf8_lossy(&text);
     let live = text.find("\"live\"").expect("it is told to be live");
     assert!(text.find("data: 2:").is_some_and(|last| last < live), "{text}");
 }
@@ -595,10 +666,124 @@ fn a_place_in_a_journal_that_is_no_more_is_never_taken_for_one_in_another() {
         ..Due::NOTHING
     };
     let core = &mut world.shards[0].0;
-    let key = core.join(wire.clone(), source, due, b":\nretry: 3000\n\n".to_vec());
+    let key = core.join(wire.clone(), source, due, opening());
     assert_eq!(core.catch_up(key), Step::Lost);
     // It is told when to come back, and nothing else.
-    assert_eq!(wire.0.borrow().written, b":\nretry: 3000\n\n");
+    assert_eq!(wire.0.borrow().written, opening());
+}
+
+#[test]
+fn a_place_found_before_the_journal_began_anew_is_not_one_after_it() {
+    let mut world = World::new(1, u64::MAX);
+    world.publish(&[0], 10, false);
+    world.route(0, 1);
+    // The epoch is the same where a journal lost its newest updates and went on.
+    let (core, _) = &mut world.shards[0];
+    core.begin_anew(core.routed, 1);
+    world.join(0, Selectors::topic("a"), StreamOptions::default(), 1);
+    assert_eq!(world.readers[0].step, Step::Lost);
+    let due = Due { generation: 1, ..world.due(1) };
+    let source = Source::Updates {
+        selectors: Selectors::topic("a"),
+        rights: Rights::Public,
+        options: StreamOptions::default(),
+    };
+    let wire = Wire::default();
+    wire.0.borrow_mut().room = 1000;
+    let core = &mut world.shards[0].0;
+    let key = core.join(wire, source, due, opening());
+    assert_eq!(core.catch_up(key), Step::Live);
+}
+
+/// Publishes so many updates, all of which but the last are gone before the shard can route them.
+fn publish_what_is_gone(world: &mut World, count: u64) {
+    // The journal keeps what its follower has still to take.
+    let last = world.published.len() as u64 + count;
+    world.shards[0].1.pass(Position::new(last));
+    (0..count).for_each(|_| world.publish(&[0], 10, false));
+    let all = Selectors::all();
+    let missed = world.journal.missed(Position::new(last - count), &all, &Rights::Public);
+    let gone = now(missed).unwrap().expect("something is gone").resume;
+    world.shards[0].0.skip_to(gone);
+}
+
+#[test]
+fn a_reader_at_the_end_of_the_window_is_told_what_is_gone_however_full_its_socket_was() {
+    // One is live, one has half of a heartbeat still to write, one half of what it begins with.
+    let mut world = World::new(1, 1);
+    let readers = [(); 3].map(|()| reader(&mut world, Selectors::topic("a")));
+    world.readers[readers[1]].wire.0.borrow_mut().room = 1;
+    let key = world.readers[readers[1]].key;
+    world.shards[0].0.send_own(key, wire::HEARTBEAT);
+    world.settle(0);
+    assert_eq!(world.readers[readers[1]].step, Step::Full);
+    let late = Wire::default();
+    late.0.borrow_mut().room = 5;
+    let source = Source::Updates {
+        selectors: Selectors::topic("a"),
+        rights: Rights::Public,
+        options: StreamOptions::default(),
+    };
+    let due = world.due(0);
+    let core = &mut world.shards[0].0;
+    let key = core.join(late.clone(), source, due, opening());
+    let step = core.catch_up(key);
+    assert_eq!(step, Step::Full);
+    world.readers.push(Reader {
+        shard: 0,
+        key,
+        wire: late,
+        selectors: Selectors::topic("a"),
+        start: 0,
+        step,
+        batch: None,
+        left: false,
+    });
+    publish_what_is_gone(&mut world, 3);
+    world.settle(0);
+    world.finish();
+    world.check();
+    for reader in &world.readers {
+        let text = reader.wire.0.borrow().stream();
+        let text = String::from_utf8_lossy(&text);
+        assert_eq!(text.matches("\"gap\"").count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_half_written_event_is_finished_before_the_loss_behind_it_is_told() {
+    let mut world = World::new(1, u64::MAX);
+    let one = reader(&mut world, Selectors::topic("a"));
+    world.readers[one].wire.0.borrow_mut().room = 10;
+    (0..3).for_each(|_| world.publish(&[0], 100, false));
+    world.route(0, 1);
+    while world.flush(0) == Flushed::Slice {}
+    assert_eq!(world.readers[one].step, Step::Full);
+    // The second of the three is gone.
+    let topic = Selectors::topic("a");
+    let read = |after, until| {
+        let (after, until) = (Position::new(after), Position::new(until));
+        now(world.journal.read(after, until, &topic, &Rights::Public)).unwrap()
+    };
+    let mut batch = read(0, 1);
+    let first = batch.records[0].hub_id();
+    batch.records.extend(read(2, 3).records);
+    batch.through = Position::new(3);
+    batch.missed = Some(Missed { oldest: first, resume: first, newest: Position::new(2) });
+    let wire = world.readers[one].wire.clone();
+    wire.0.borrow_mut().room = usize::MAX / 2;
+    let key = world.readers[one].key;
+    let core = &mut world.shards[0].0;
+    assert_eq!(core.deliver(key, &batch), Step::Again);
+    let text = |wire: &Wire| String::from_utf8_lossy(&wire.0.borrow().stream()).into_owned();
+    assert!(text(&wire).contains("data: 1:"), "{}", text(&wire));
+    assert!(!text(&wire).contains("data: 3:"), "{}", text(&wire));
+    // What it reads next begins with the loss.
+    batch.records.remove(0);
+    assert_eq!(core.deliver(key, &batch), Step::Again);
+    let told = text(&wire);
+    let gap = told.find("\"gap\"").expect("the loss is told");
+    assert!(told.find("data: 3:").is_some_and(|third| gap < third), "{told}");
 }
 
 #[test]
@@ -633,7 +818,8 @@ fn an_update_takes_no_more_of_the_window_than_its_forms_may() {
     world.check();
     for (reader, selectors) in world.readers.iter().zip(&sets) {
         let wire = reader.wire.0.borrow();
-        let text = String::from_utf8_lossy(&wire.written);
+        let text = wire.stream();
+        let text = String::from_utf8_lossy(&text);
         let event = text.find("data: 1:").expect("everybody wants it");
         let shown = text[..event].matches("topic: ").count();
         assert_eq!(shown, selectors.iter().count(), "{}", &text[..event]);

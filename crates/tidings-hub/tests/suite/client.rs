@@ -9,8 +9,8 @@ use tidings_sse::decode::{Decoder, Item, Limits};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Nothing takes so long here. Who waits longer waits in vain.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Nothing takes so long here, on a busy machine either. A longer wait is in vain.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request as it goes over the wire.
 #[derive(Clone)]
@@ -72,6 +72,19 @@ impl Request {
         self
     }
 
+    /// The same request to another path.
+    pub(crate) fn to(mut self, path: &str) -> Self {
+        let method = self.line.split(' ').next().expect("a method");
+        self.line = format!("{method} {path} HTTP/1.1");
+        self
+    }
+
+    /// The value of its own header, as text.
+    pub(crate) fn value(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().find(|(other, _)| other == name)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
     /// The request's bytes. A `host` of its own stands in for the hub's address.
     pub(crate) fn bytes(&self, host: SocketAddr) -> Vec<u8> {
         let mut bytes = format!("{}\r\n", self.line).into_bytes();
@@ -83,7 +96,7 @@ impl Request {
             bytes.extend_from_slice(value);
             bytes.extend_from_slice(b"\r\n");
         }
-        if self.line.starts_with("POST") {
+        if self.line.starts_with("POST") || self.line.starts_with("QUERY") {
             bytes.extend_from_slice(format!("content-length: {}\r\n", self.body.len()).as_bytes());
         }
         bytes.extend_from_slice(b"\r\n");
@@ -255,9 +268,13 @@ impl Connection {
 
     /// Reads until these bytes have come, and takes none.
     pub(crate) async fn until(&mut self, bytes: &[u8]) {
-        while !self.read.windows(bytes.len()).any(|window| window == bytes) {
-            assert!(self.more().await, "the connection ended before {bytes:?}");
-        }
+        let reading = async {
+            while !self.read.windows(bytes.len()).any(|window| window == bytes) {
+                assert!(self.more().await, "the connection ended before {bytes:?}");
+            }
+        };
+        // Heartbeats would keep it reading for ever.
+        tokio::time::timeout(PATIENCE, reading).await.expect("the bytes come");
     }
 
     /// All that is left as text, and whether the connection was reset then.
@@ -297,7 +314,7 @@ impl Connection {
             (Body::Whole, _) if matches!(head.status, 204 | 304) => {}
             (Body::Whole, Some(length)) => bytes = self.take(length).await,
             (Body::Whole, None) if chunked => {
-                while let Some(chunk) = self.chunk().await {
+                while let Piece::Chunk(chunk) = self.chunk().await {
                     bytes.extend_from_slice(&chunk);
                 }
             }
@@ -309,13 +326,37 @@ impl Connection {
         Answer { head, body: bytes }
     }
 
-    async fn chunk(&mut self) -> Option<Vec<u8>> {
-        let line = self.take_through(b"\r\n").await;
-        let line = std::str::from_utf8(&line).expect("a chunk's size is ASCII").trim();
-        let size = usize::from_str_radix(line, 16).expect("a chunk's size is a number");
-        let mut chunk = self.take(size + 2).await;
-        chunk.truncate(size);
-        (size > 0).then_some(chunk)
+    /// The next chunk (RFC 9112 7.1), whole.
+    async fn chunk(&mut self) -> Piece {
+        let Some(size_end) = self.find(b"\r\n").await else { return Piece::Cut };
+        let size = std::str::from_utf8(&self.read[..size_end]).expect("a chunk's size is ASCII");
+        assert!(!size.starts_with('0') || size == "0", "{size:?}");
+        let size = usize::from_str_radix(size, 16).expect("a chunk's size is a number");
+        let content = size_end + 2;
+        while self.read.len() < content + size + 2 {
+            if !self.more().await {
+                return Piece::Cut;
+            }
+        }
+        let rest = self.read.split_off(content + size + 2);
+        let mut chunk = std::mem::replace(&mut self.read, rest);
+        assert!(chunk.ends_with(b"\r\n"), "a chunk ends with a line break");
+        chunk.truncate(content + size);
+        chunk.drain(..content);
+        if size > 0 { Piece::Chunk(chunk) } else { Piece::Last }
+    }
+
+    /// Where `bytes` stand in what comes; `None` if the connection ends before.
+    async fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        loop {
+            let found = self.read.windows(bytes.len()).position(|window| window == bytes);
+            if found.is_some() {
+                return found;
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
     }
 
     /// Reads a response's head, then the stream that follows it.
@@ -326,13 +367,35 @@ impl Connection {
             head,
             connection: self,
             chunked,
-            ended: false,
+            ended: None,
+            pieces: 0,
+            frames: 0,
             decoder: Decoder::new(Limits::default()),
             seen: VecDeque::new(),
             topics: Vec::new(),
             raw: Vec::new(),
         }
     }
+}
+
+/// What comes next of a body in chunks.
+enum Piece {
+    Chunk(Vec<u8>),
+    /// The one without bytes: the body was whole.
+    Last,
+    /// The connection ended without it.
+    Cut,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// With the last chunk, from which a client can tell that it was all.
+    Whole,
+    /// With the connection, where the last chunk was to come.
+    Cut,
+    /// With the connection, which is all that ends a body without chunks.
+    Closed,
 }
 
 /// Whether a body follows a head.
@@ -385,7 +448,11 @@ pub(crate) struct Stream {
     pub(crate) head: Head,
     connection: Connection,
     chunked: bool,
-    ended: bool,
+    pub(crate) ended: Option<Ended>,
+    /// The chunks it came in, where it came in chunks.
+    pub(crate) pieces: usize,
+    /// Bytes of their sizes and line breaks.
+    pub(crate) frames: usize,
     decoder: Decoder,
     seen: VecDeque<Seen>,
     topics: Vec<String>,
@@ -400,20 +467,46 @@ impl Stream {
             if let Some(seen) = self.seen.pop_front() {
                 return seen;
             }
-            if self.ended {
+            if self.ended.is_some() {
                 return Seen::End;
             }
-            let bytes = if self.chunked {
-                self.connection.chunk().await
-            } else if self.connection.read.is_empty() && !self.connection.more().await {
-                None
-            } else {
-                Some(std::mem::take(&mut self.connection.read))
-            };
-            match bytes {
-                Some(bytes) => self.decode(&bytes),
-                None => self.ended = true,
+            self.more().await;
+        }
+    }
+
+    /// Reads more, or that there is no more.
+    async fn more(&mut self) {
+        if self.chunked {
+            match self.connection.chunk().await {
+                Piece::Chunk(bytes) => {
+                    self.pieces += 1;
+                    self.frames += format!("{:x}\r\n\r\n", bytes.len()).len();
+                    self.decode(&bytes);
+                }
+                Piece::Last => self.ended = Some(Ended::Whole),
+                Piece::Cut => self.ended = Some(Ended::Cut),
             }
+        } else if self.connection.read.is_empty() && !self.connection.more().await {
+            self.ended = Some(Ended::Closed);
+        } else {
+            let bytes = std::mem::take(&mut self.connection.read);
+            self.decode(&bytes);
+        }
+    }
+
+    /// The id of the first block that has one and no data, once it has come.
+    pub(crate) async fn place(&mut self) -> String {
+        loop {
+            let text = String::from_utf8_lossy(&self.raw);
+            for block in text.split_inclusive("\n\n").filter(|block| block.ends_with("\n\n")) {
+                let mut lines = block.lines();
+                let id = lines.find_map(|line| line.strip_prefix("id: "));
+                if let Some(id) = id.filter(|_| !block.contains("data: ")) {
+                    return id.to_owned();
+                }
+            }
+            assert_eq!(self.ended, None, "no place came: {text}");
+            self.more().await;
         }
     }
 
@@ -435,7 +528,7 @@ impl Stream {
                     self.topics.push(value.to_owned());
                     continue;
                 }
-                Item::NoEvent => continue,
+                Item::NoEvent | Item::LastEventId(_) => continue,
                 other => panic!("{other:?} has no place on a stream of the hub"),
             });
         }

@@ -1,6 +1,6 @@
 //! Which websites may read what the hub answers.
 
-use tidings_hub::{Access, HubBuilder};
+use tidings_hub::{Access, CorsOrigins, HubBuilder};
 
 use crate::client::{HUB, Head, Request};
 use crate::server::{on_both_lanes, open};
@@ -9,7 +9,12 @@ fn readable_from(origins: &[&str]) -> HubBuilder {
     let access = Access {
         anonymous_subscribe: true,
         anonymous_publish: true,
-        cors_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
+        cors_origins: match origins {
+            ["*"] => CorsOrigins::All,
+            origins => CorsOrigins::These(
+                origins.iter().map(|origin| origin.parse().expect("an origin")).collect(),
+            ),
+        },
         ..Access::default()
     };
     open().access(access)
@@ -31,7 +36,7 @@ fn check_preflight(head: &Head) {
     }
     let methods = head.list("access-control-allow-methods");
     let allowed = head.list("allow");
-    for name in ["get", "post"] {
+    for name in ["get", "post", "query"] {
         assert!(methods.iter().any(|other| other == name), "{name} is not in {methods:?}");
         assert!(allowed.iter().any(|other| other == name), "{name} is not in {allowed:?}");
     }
@@ -47,7 +52,16 @@ fn a_listed_website_may_read_with_credentials() {
             assert_eq!(head.header("access-control-allow-origin"), Some(origin));
             assert_eq!(head.header("access-control-allow-credentials"), Some("true"));
             let exposed = head.list("access-control-expose-headers");
-            for name in ["last-event-id", "mercure-last-event-id", "link"] {
+            for name in [
+                "last-event-id",
+                "mercure-last-event-id",
+                "link",
+                "etag",
+                "www-authenticate",
+                "retry-after",
+                "accept-query",
+                "incremental",
+            ] {
                 assert!(exposed.iter().any(|other| other == name), "{name}: {exposed:?}");
             }
             assert!(head.list("vary").contains(&"origin".to_owned()), "{head:?}");

@@ -52,6 +52,48 @@ fn a_cursor_is_read_from_the_header_and_from_both_names_in_the_query() {
     });
 }
 
+/// The names that a cursor has in queries: of both dialects, of polyfills, and the header's.
+const NAMES: [&str; 5] =
+    ["last_event_id", "lastEventID", "lastEventId", "Last-Event-ID", "last-event-id"];
+
+#[test]
+fn a_cursor_has_many_names_in_the_query_and_the_last_one_counts() {
+    on_both_lanes(open, async |server| {
+        let ids = publish(server, 3).await;
+        let [one, two] = [0, 1].map(|at| encoded(&ids[at]));
+        for name in NAMES {
+            for query in [
+                format!("{name}={two}"),
+                // Polyfills append it to a URL that may have one already.
+                format!("last_event_id={one}&{name}={two}"),
+                format!("{name}={one}&lastEventID={two}"),
+                format!("{name}={one}&{name}={two}"),
+                format!("{name}={two}&{name}={two}"),
+                format!("{name}={two}&{name}="),
+            ] {
+                let mut stream = server.subscribe(&format!("topic=a&{query}")).await;
+                assert_eq!(stream.cursor().as_ref(), Some(&ids[1]), "{query}");
+                assert_eq!(stream.data(1).await, ["3"], "{query}");
+            }
+        }
+        // Text that is no UTF-8 is an unknown id, as in the header, and no refusal.
+        let mut stream = server.subscribe("topic=a&last_event_id=%ff").await;
+        assert_eq!(stream.event().await.notice("reset")["asked"], "\u{fffd}");
+    });
+}
+
+#[test]
+fn of_several_headers_the_last_one_counts() {
+    on_both_lanes(open, async |server| {
+        let ids = publish(server, 3).await;
+        let request = Request::get(&format!("{HUB}?topic=a"));
+        let request = request.header("last-event-id", &ids[0]).header("last-event-id", &ids[1]);
+        let mut stream = server.open(request).await;
+        assert_eq!(stream.cursor().as_ref(), Some(&ids[1]));
+        assert_eq!(stream.data(1).await, ["3"]);
+    });
+}
+
 #[test]
 fn the_header_wins_over_the_query() {
     on_both_lanes(open, async |server| {
@@ -77,15 +119,15 @@ fn an_empty_cursor_asks_for_nothing() {
         assert_eq!(empty.cursor().as_deref(), Some("earliest"), "there is no event yet");
         let ids = publish(server, 2).await;
         assert_eq!(empty.data(2).await, ["1", "2"]);
-        // In Mercure 1.0 it counts as sent, in 0.x it does not.
-        let mut coming = server.subscribe("topic=a&last_event_id=").await;
-        assert_eq!(coming.cursor().as_ref(), Some(&ids[1]));
-        let mut deployed = server.subscribe("topic=a&lastEventID=").await;
-        assert_eq!(deployed.cursor(), None);
-        let mut header = server.resume("topic=a", "").await;
-        assert_eq!(header.cursor(), None);
+        // It counts as sent wherever it stands, names no event, and nothing is replayed.
+        let mut streams = vec![server.resume("topic=a", "").await];
+        for name in NAMES {
+            streams.push(server.subscribe(&format!("topic=a&{name}=")).await);
+            streams.push(server.subscribe(&format!("topic=a&{name}")).await);
+        }
         let id = server.tell("a", "live").await;
-        for stream in [&mut coming, &mut deployed, &mut header] {
+        for stream in &mut streams {
+            assert_eq!(stream.cursor().as_deref(), Some("earliest"));
             assert_eq!(stream.event().await.id(), id);
         }
         // An empty one does not hide one that is not.
@@ -339,5 +381,83 @@ fn without_a_cursor_only_what_is_new_comes() {
         assert_eq!(stream.cursor(), None);
         only_live(server, &mut stream).await;
         assert!(matches!(server.subscribe("topic=a").await.next().await, Seen::Comment));
+    });
+}
+
+#[test]
+fn an_id_that_another_publisher_took_means_the_update_that_is_selected() {
+    on_both_lanes(open, async |server| {
+        for topic in ["theirs", "a", "theirs"] {
+            for n in 0..10 {
+                server.publish(&format!("topic={topic}&data={topic}{n}&id=order:{n}")).await;
+            }
+        }
+        let data = async |query: &str, id: &str| {
+            let mut stream = server.resume(query, id).await;
+            assert_eq!(stream.cursor().as_deref(), Some(id));
+            let mut data = Vec::new();
+            server.tell("a", "live").await;
+            loop {
+                match stream.event().await.data {
+                    live if live == "live" => return data,
+                    other => data.push(other),
+                }
+            }
+        };
+        let without_live = |data: Vec<String>| data.join(" ");
+        assert_eq!(without_live(data("topic=a", "order:7").await), "a8 a9");
+    });
+}
+
+/// Another publisher uses an id for more updates than a hub looks at, before and after the update
+/// that is meant.
+pub(crate) async fn resume_among_many_of_one_id(server: &Server) {
+    let line = "{\"topics\":[\"theirs\"],\"data\":\"t\",\"id\":\"order:7\"}\n";
+    let theirs = || Request::ndjson(&line.repeat(300));
+    assert_eq!(server.ask(theirs()).await.status(), 200);
+    server.publish("topic=a&topic=b&data=a7&id=order:7").await;
+    assert_eq!(server.ask(theirs()).await.status(), 200);
+    server.publish("topic=a&data=a8&id=order:8").await;
+    for query in ["topic=a", "topic=b&topic=a"] {
+        let mut stream = server.resume(query, "order:7").await;
+        assert_eq!(stream.cursor().as_deref(), Some("order:7"));
+        assert_eq!(stream.data(1).await, ["a8"], "{query}");
+    }
+    // By a template it is not found among so many. Nothing is lost: it comes again, and the
+    // subscriber is told that this is not for certain the place that it knows.
+    let mut stream = server.resume("topic={x}&topic=nothing", "order:7").await;
+    assert_eq!(stream.cursor().as_deref(), Some("order:7"), "the first is selected");
+    let data = stream.data(601).await;
+    assert_eq!((&*data[298], &*data[299], &*data[600]), ("t", "a7", "a8"));
+    let mut stream = server.resume("topic=a{x}&topic=a", "order:7").await;
+    assert_eq!(stream.cursor().as_deref(), Some("earliest"));
+    assert_eq!(stream.event().await.notice("gap")["asked"], "order:7");
+    assert_eq!(stream.data(2).await, ["a7", "a8"]);
+}
+
+#[test]
+fn however_many_others_have_an_id_a_subscriber_of_topics_finds_its_own() {
+    on_both_lanes(open, resume_among_many_of_one_id);
+}
+
+#[test]
+fn an_id_that_only_updates_of_other_topics_have_is_a_gap() {
+    let short =
+        || open().journal(MemoryJournal::new(Retention { count: 4, ..Retention::default() }));
+    on_both_lanes(short, async |server| {
+        for (topic, id) in [("a", "x"), ("a", "1"), ("a", "2"), ("theirs", "x"), ("a", "3")] {
+            server.publish(&format!("topic={topic}&data={id}&id={id}")).await;
+        }
+        // The update that the subscriber knows by this id is gone, and its successors are not.
+        server.journal_begins_at(2).await;
+        let mut stream = server.resume("topic=a", "x").await;
+        assert_eq!(stream.cursor().as_deref(), Some("earliest"));
+        let gap = stream.event().await;
+        assert_eq!(gap.notice("gap")["asked"], "x");
+        assert_eq!(stream.data(1).await, ["3"]);
+        // From the notice on it is not told again.
+        let mut again = server.resume("topic=a", gap.id()).await;
+        assert_eq!(again.cursor().as_deref(), Some(gap.id()));
+        assert_eq!(again.data(1).await, ["3"]);
     });
 }

@@ -6,10 +6,11 @@ use axum::Router;
 use axum::routing::get;
 use futures_core::Stream;
 use http::request::Parts;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tidings_hub::{
     Access, Authorize, Authorizing, Hub, MemoryJournal, Permissions, Retention, Rights, Selector,
-    Selectors, Since, SubscribeError, Update,
+    Selectors, Since, StreamCut, SubscribeError, Update,
 };
 use tidings_server::EventStream;
 use tidings_sse::Event;
@@ -200,7 +201,7 @@ impl Authorize for Undecided {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_not_decided_about_in_time_may_do_nothing_and_is_told_to_come_back() {
-    use tower_service::Service as _;
+    use tower::Service as _;
     let asked = Arc::new(AtomicUsize::new(0));
     let builder = Hub::builder().shards(1).authorize(Undecided(Arc::clone(&asked)));
     let hub = builder.build().await.unwrap();
@@ -213,8 +214,12 @@ async fn who_is_not_decided_about_in_time_may_do_nothing_and_is_told_to_come_bac
     let subscribe = http::Request::get(format!("{HUB}?topic=t"));
     let told = hub.router().call(request(subscribe, "")).await.unwrap();
     assert_eq!(told.status(), 200);
-    let body = axum::body::to_bytes(told.into_body(), 1000).await.unwrap();
-    assert!(body.starts_with(b":\nretry: "), "{body:?}");
+    let mut body = told.into_body();
+    let said = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(said.starts_with(b":\nretry: "), "{said:?}");
+    // It is cut, so that the subscriber reconnects.
+    let cut = body.frame().await.unwrap().unwrap_err();
+    assert!(std::error::Error::source(&cut).is_some_and(|cause| cause.is::<StreamCut>()), "{cut}");
     assert_eq!(asked.load(Ordering::Relaxed), 2);
     assert_eq!(hub.subscribers(), 0);
     hub.stop().await;
@@ -277,7 +282,7 @@ fn a_services_own_stream_has_its_socket_to_itself_and_says_how_it_ended() {
             connection.send(&request).await;
             let sender = streams.recv().await.unwrap();
             sender.send(Ok(Event::new("a\r\nb").with_id("1").unwrap())).await.unwrap();
-            connection.until(b"data: b\n\n").await;
+            connection.until(b"data: b\nid: 1\n\n").await;
             if fails {
                 sender.send(Err(std::io::Error::other("as this test wants it"))).await.unwrap();
             }

@@ -90,7 +90,10 @@ fn a_login_decides_who_reads_and_who_writes() {
         let example = Example::start("login");
         let subscribe = Request::get(&format!("{HUB}?topic=urn:news"));
         let refused = example.ask(subscribe.clone()).await;
-        assert_eq!((refused.status(), refused.text()), (403, "this request may not subscribe\n"));
+        assert_eq!(
+            (refused.status(), refused.text()),
+            (403, "this request is not allowed to subscribe\n")
+        );
         let mut stream = example.open(subscribe.header("cookie", "session=reader")).await;
         let publish = Request::form("topic=urn:news&data=Hello");
         let by_reader = example.ask(publish.clone().header("cookie", "session=reader")).await;

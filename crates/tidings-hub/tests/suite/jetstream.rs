@@ -10,6 +10,7 @@ use tidings_hub::{
 use tidings_sse::{Event, EventId};
 
 use crate::client::{HUB, Request, Seen, Stream};
+use crate::cursor::resume_among_many_of_one_id;
 use crate::nats::{Nats, Settings};
 use crate::server::{Lane, Server, TEST_TIME, becomes, runtime};
 use crate::token::{access, publisher, subscriber};
@@ -23,7 +24,7 @@ pub(crate) fn options(nats: &Nats) -> NatsOptions {
     }
 }
 
-async fn builder(options: NatsOptions, access: Access) -> HubBuilder {
+pub(crate) async fn builder(options: NatsOptions, access: Access) -> HubBuilder {
     let journal = NatsJournal::open(options).await.expect("the stream can be used");
     Hub::builder()
         .shards(2)
@@ -43,7 +44,7 @@ pub(crate) fn on(nats: Nats, test: impl AsyncFnOnce(Nats)) {
     });
 }
 
-async fn stop(hubs: &[&Server]) {
+pub(crate) async fn stop(hubs: &[&Server]) {
     for server in hubs {
         server.hub.stop().await;
     }
@@ -59,7 +60,7 @@ async fn data(subscription: &mut tidings_hub::Subscription, count: usize) -> Vec
 }
 
 /// Waits for so many heartbeats; nothing else may come.
-async fn heartbeats(stream: &mut Stream, count: usize) {
+pub(crate) async fn heartbeats(stream: &mut Stream, count: usize) {
     let mut seen = 0;
     while seen < count {
         match stream.next().await {
@@ -143,6 +144,36 @@ fn a_key_is_taken_once_by_all_hubs_and_batches_all_or_none() {
 }
 
 #[test]
+fn a_repeated_batch_is_answered_with_its_own_ids_also_where_some_of_it_is_gone() {
+    on(Nats::one(), async |nats| {
+        let (one, two) = (hub(options(&nats)).await, hub(options(&nats)).await);
+        let body: String =
+            (1..=4).map(|index| format!("{{\"topics\":[\"a\"],\"data\":\"{index}\"}}\n")).collect();
+        let ids = async |server: &Server| {
+            let answer = server.ask(Request::ndjson(&body).header("idempotency-key", "k")).await;
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+            answer.text().lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let first = ids(&one).await;
+        let place = |id: &str| id.rsplit_once('.').map(|(place, _)| place.to_owned());
+        for gone in [2, 4] {
+            nats.api("STREAM.MSG.DELETE.TIDINGS", &json!({ "seq": gone }).to_string());
+        }
+        // At the end of the stream, and with an update of others behind it.
+        for _ in 0..2 {
+            let again = ids(&two).await;
+            assert_eq!(again.len(), 4);
+            for (index, (id, was)) in again.iter().zip(&first).enumerate() {
+                assert_eq!(place(id), place(was));
+                assert_eq!(id == was, index % 2 == 0, "{again:?} after {first:?}");
+            }
+            one.tell("a", "of others").await;
+        }
+        stop(&[&one, &two]).await;
+    });
+}
+
+#[test]
 fn while_nats_is_away_streams_wait_with_heartbeats_and_all_goes_on_afterwards() {
     on(Nats::one(), async |mut nats| {
         let short = NatsOptions { publish_wait: Duration::from_millis(600), ..options(&nats) };
@@ -154,7 +185,7 @@ fn while_nats_is_away_streams_wait_with_heartbeats_and_all_goes_on_afterwards() 
         let away = async || hasty.get("/readyz").await.status() == 503;
         becomes("whether NATS is away", true, away).await;
         let ready = hasty.get("/readyz").await;
-        assert!(ready.text().starts_with("journal: NATS is away"), "{}", ready.text());
+        assert!(ready.text().starts_with("journal: NATS has been unreachable"), "{}", ready.text());
         assert_eq!(hasty.get("/healthz").await.status(), 200);
         assert_eq!(hasty.metric("tidings_journal_available").await, 0.0);
         let refused = hasty.ask(Request::form("topic=a&data=never")).await;
@@ -164,6 +195,8 @@ fn while_nats_is_away_streams_wait_with_heartbeats_and_all_goes_on_afterwards() 
         let mut resuming = hasty.resume("topic=a&tidings=notices", &unknown).await;
         assert_eq!(resuming.cursor(), None);
         heartbeats(&mut resuming, 3).await;
+        // A new stream is told its place even now; below it is resumed from.
+        assert_eq!(hasty.subscribe("topic=a&tidings=place").await.place().await, id);
         // From memory it goes on even now.
         assert_eq!(patient.subscribe("topic=a&lastEventID=earliest").await.data(1).await, ["1"]);
         let waiting = patient.tell("a", "2");
@@ -206,6 +239,15 @@ fn what_the_stream_has_dropped_is_told_and_what_it_has_is_replayed() {
         let silent = one.resume("topic=quiet", &quiet).await;
         assert_eq!(silent.cursor().as_deref(), Some(&*quiet), "nothing was missed");
         stop(&[&one, &two]).await;
+    });
+}
+
+#[test]
+fn however_many_others_have_an_id_a_subscriber_of_topics_finds_its_own() {
+    on(Nats::one(), async |nats| {
+        let one = hub(options(&nats)).await;
+        resume_among_many_of_one_id(&one).await;
+        stop(&[&one]).await;
     });
 }
 
@@ -277,17 +319,21 @@ fn a_stream_that_has_lost_its_tail_is_no_continuation() {
         let mut stream = one.subscribe("topic=a").await;
         let lost = one.tell("a", "lost").await;
         assert_eq!(stream.data(1).await, ["lost"]);
+        let last = async || one.subscribe("topic=a&lastEventID=tidings:last").await.data(1).await;
+        assert_eq!(last().await, ["lost"]);
         // The server comes back as it was before.
         nats.kill(0);
         std::fs::remove_dir_all(nats.store(0)).unwrap();
         copy(&saved, &nats.store(0));
         nats.start(0);
         stream.rest().await;
-        let other = one.tell("a", "other").await;
+        // Its place is that of the one that was lost, and it is about something else.
+        let other = one.tell("b", "other").await;
+        assert_eq!(last().await, ["kept"]);
         assert_eq!(other.split('.').nth(1), lost.split('.').nth(1), "the place is used again");
         let mut reset = one.resume("topic=a", &lost).await;
         assert_eq!(reset.event().await.notice("reset")["asked"], json!(lost));
-        let mut resumed = one.resume("topic=a", &kept).await;
+        let mut resumed = one.resume("topic=a&topic=b", &kept).await;
         assert_eq!(resumed.data(1).await, ["other"]);
         stop(&[&one]).await;
     });
@@ -467,6 +513,22 @@ fn an_id_of_another_stream_is_a_reset() {
         assert_eq!(reset.event().await.notice("reset")["asked"], json!(id));
         assert!(EventId::new(&id).is_ok());
         stop(&[&one, &other]).await;
+    });
+}
+
+#[test]
+fn an_id_that_another_publisher_took_means_the_update_that_is_selected() {
+    on(Nats::one(), async |nats| {
+        let one = hub(options(&nats)).await;
+        for topic in ["theirs", "a", "theirs"] {
+            for n in 0..4 {
+                one.publish(&format!("topic={topic}&data={topic}{n}&id=order:{n}")).await;
+            }
+        }
+        let mut stream = one.resume("topic=a", "order:2").await;
+        one.tell("a", "live").await;
+        assert_eq!(stream.data(2).await, ["a3", "live"]);
+        stop(&[&one]).await;
     });
 }
 

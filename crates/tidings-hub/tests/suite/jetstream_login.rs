@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -61,6 +62,25 @@ fn by_an_nkey() {
         lets_in(NatsOptions { login, ..options(&nats) }).await;
         let login = NatsLogin::Nkey(KeyPair::new_user().seed().unwrap());
         refuses(NatsOptions { login, ..options(&nats) }).await;
+    });
+}
+
+#[test]
+fn without_the_right_to_look_at_revocations_the_start_says_so() {
+    let denied = "$JS.API.STREAM.INFO.TIDINGS_REVOKED";
+    let permissions = format!("permissions: {{ publish: {{ deny: {denied:?} }} }}");
+    let user = format!("{{ user: ann, password: p, {permissions} }}");
+    let configuration = format!("authorization {{ users: [ {user} ] }}");
+    on(server(&configuration), async |nats| {
+        let url = nats.url().replace("://", "://ann:p@");
+        // Another failure would be tried again for as long.
+        let start_wait = Duration::from_secs(24 * 3600);
+        let options = NatsOptions { servers: vec![url], start_wait, ..options(&nats) };
+        let error = NatsJournal::open(options).await.expect_err("it cannot be read");
+        let words = error.to_string();
+        assert!(matches!(error, NatsError::Unmade { .. }), "{words}");
+        assert!(words.to_lowercase().contains("permissions violation"), "{words}");
+        assert!(words.contains(denied), "{words}");
     });
 }
 

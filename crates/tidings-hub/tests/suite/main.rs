@@ -11,6 +11,7 @@ mod publish;
 mod refusals;
 
 mod options;
+mod query;
 mod subscribe;
 
 mod cursor;
@@ -20,9 +21,12 @@ mod starts;
 mod tail;
 
 mod drain;
+mod framing;
 mod heartbeat;
+mod place;
 
 mod limits;
+mod request_room;
 
 mod cors;
 mod origin;
@@ -44,15 +48,24 @@ mod page;
 mod tls;
 
 mod connection;
+mod exchanges;
 mod injection;
 
 #[cfg(feature = "nats")]
 mod jetstream;
 #[cfg(feature = "nats")]
+mod jetstream_apart;
+#[cfg(feature = "nats")]
 mod jetstream_login;
+#[cfg(feature = "nats")]
+mod jetstream_revoked;
+#[cfg(feature = "nats")]
+mod jetstream_settings;
 #[cfg(feature = "nats")]
 #[path = "../nats/mod.rs"]
 mod nats;
+#[cfg(feature = "nats")]
+mod relay;
 
 mod embedding;
 mod examples;

@@ -13,17 +13,86 @@ fn closed(reason: &str) -> String {
     format!("tidings_streams_closed_total{{reason=\"{reason}\"}}")
 }
 
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How many bytes were written to a stream: on the direct lane its head and frames too.
+fn written(lane: Lane, stream: &Stream) -> usize {
+    let own = if lane == Lane::Direct { stream.head.length + stream.frames } else { 0 };
+    own + stream.raw.len()
+}
+
 #[test]
-fn the_metrics_are_in_the_format_of_open_metrics() {
+fn the_metrics_are_in_the_format_that_is_asked_for() {
+    on_both_lanes(open, async |server| {
+        for (accept, content_type) in [
+            ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", OPENMETRICS),
+            ("text/plain", CLASSIC),
+            ("*/*", CLASSIC),
+            ("", CLASSIC),
+        ] {
+            let request = Request::get("/metrics").header("accept", accept);
+            let answer = server.ask(request).await;
+            assert_eq!(answer.header("content-type"), Some(content_type), "{accept}");
+            assert_eq!(answer.header("vary"), Some("accept"));
+            let is_open_metrics = content_type == OPENMETRICS;
+            assert_eq!(answer.text().ends_with("# EOF\n"), is_open_metrics);
+            assert_eq!(answer.text().contains("# UNIT"), is_open_metrics);
+            assert!(answer.text().contains("tidings_build_info{version=\""));
+            for line in answer.text().lines() {
+                assert!(line.starts_with("# ") || line.starts_with("tidings_"), "{line}");
+                assert!(!line.contains("topic"), "{line}");
+            }
+        }
+        assert_eq!(server.get("/metrics").await.header("content-type"), Some(CLASSIC));
+    });
+}
+
+#[test]
+fn every_metric_is_there_before_it_first_counts() {
     on_both_lanes(open, async |server| {
         let answer = server.get("/metrics").await;
-        let content_type = answer.header("content-type").unwrap();
-        assert!(content_type.starts_with("application/openmetrics-text"), "{content_type}");
-        assert!(answer.text().ends_with("# EOF\n"));
-        assert!(answer.text().contains("tidings_build_info{version=\""));
-        for line in answer.text().lines() {
-            assert!(line.starts_with("# ") || line.starts_with("tidings_"), "{line}");
-            assert!(!line.contains("topic"), "{line}");
+        let text = answer.text();
+        let zero = |name: &str, label: &str, values: &[&str]| {
+            for value in values {
+                let line = format!("tidings_{name}{{{label}=\"{value}\"}} 0\n");
+                assert!(text.contains(&line), "{line}");
+            }
+            let all = text.matches(&format!("tidings_{name}{{")).count();
+            assert_eq!(all, values.len(), "{name}");
+        };
+        zero("subscribers", "lane", &["direct", "body"]);
+        zero(
+            "streams_closed_total",
+            "reason",
+            &[
+                "client",
+                "broken",
+                "stalled",
+                "lost",
+                "unreadable",
+                "drain",
+                "expired",
+                "revoked",
+                "unconfirmed",
+                "age",
+                "patterns",
+                "feeds",
+            ],
+        );
+        let refused = ["invalid", "forbidden", "too_large", "rate", "unavailable"];
+        zero("publish_refused_total", "reason", &refused);
+        zero("gaps_total", "cause", &["resume", "slow", "reset"]);
+        zero(
+            "streams_turned_away_total",
+            "limit",
+            &["streams", "address", "rate", "selectors", "presence"],
+        );
+        // A family without a sample is one that is absent.
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = line.split(' ').next().unwrap();
+            let is_sample = |line: &str| line.starts_with(name) && !line.starts_with('#');
+            assert!(text.lines().any(is_sample), "{name}");
         }
     });
 }
@@ -97,9 +166,7 @@ fn deliveries_and_their_bytes_are_those_that_arrived() {
         let counted = server.metric("tidings_delivered_bytes_total").await;
         assert!(counted >= bytes as f64);
         // What the streams began with, and on the direct lane their heads, is counted too.
-        let head =
-            |stream: &Stream| if server.lane == Lane::Direct { stream.head.length } else { 0 };
-        let all: usize = streams.iter().map(|(one, _)| one.raw.len() + head(one)).sum();
+        let all: usize = streams.iter().map(|(one, _)| written(server.lane, one)).sum();
         assert!((counted - all as f64).abs() <= 0.05 * all as f64, "{counted} bytes of {all}");
         assert_eq!(server.metric("tidings_updates_total").await, 17.0);
         assert_eq!(server.metric("tidings_journal_last_position").await, 17.0);
@@ -151,8 +218,7 @@ fn what_a_stream_begins_with_is_counted_when_it_is_written() {
         server.tell("a", "x").await;
         let mut stream = server.subscribe("topic=a&tidings=notices").await;
         stream.event().await.notice("live");
-        let head = if server.lane == Lane::Direct { stream.head.length } else { 0 };
-        let bytes = (head + stream.raw.len()) as f64;
+        let bytes = written(server.lane, &stream) as f64;
         server.metric_becomes("tidings_delivered_bytes_total", bytes).await;
         assert_eq!(server.metric("tidings_deliveries_total").await, 0.0);
     });

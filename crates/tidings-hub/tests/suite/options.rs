@@ -14,7 +14,7 @@ fn an_unknown_option_is_refused_with_those_that_are_known() {
         ] {
             let answer = server.get(&format!("{HUB}?topic=a&tidings={words}")).await;
             assert_eq!(answer.status(), 400, "{words}");
-            for word in [unknown, "topics, notices, authorized"] {
+            for word in [unknown, "topics, notices, place, authorized"] {
                 assert!(answer.text().contains(word), "{}", answer.text());
             }
         }

@@ -1,48 +1,110 @@
 //! The page at `/`.
 
-use crate::client::Request;
-use crate::server::{on_both_lanes, open};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::Router;
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::client::{Answer, Connection, HUB, Request};
+use crate::server::{on_both_lanes, open, runtime};
+use crate::token::access;
+
+/// Everything that the page at `root` names, and what that names, as a browser resolves it.
+async fn all_parts(root: &str, get: impl AsyncFn(&str) -> Answer) -> Vec<String> {
+    let root = Url::parse(&format!("http://localhost{root}")).expect("a URL");
+    let mut urls = vec![root];
+    let mut next = 0;
+    while let Some(url) = urls.get(next).cloned() {
+        next += 1;
+        let path = url.path();
+        let answer = get(path).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let content_type = match path.rsplit_once('.') {
+            Some((_, "js")) => "text/javascript; charset=utf-8",
+            Some((_, "css")) => "text/css; charset=utf-8",
+            Some((_, "svg")) => "image/svg+xml",
+            _ => "text/html; charset=utf-8",
+        };
+        assert_eq!(answer.header("content-type"), Some(content_type), "{path}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        if !path.contains("/tidings/browser/") {
+            let policy = answer.header("content-security-policy").expect("a policy");
+            assert!(policy.contains("default-src 'self'"), "{policy}");
+            assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        }
+        let is_html = content_type.starts_with("text/html");
+        let mut before = "";
+        for text in answer.text().split(['"', '\'']) {
+            let is_named = if is_html {
+                before.ends_with("href=") || before.ends_with("src=")
+            } else {
+                // `import(…)` names a type, in a comment.
+                let is_relative = text.starts_with("./") || text.starts_with("../");
+                is_relative && text.ends_with(".js") && !before.ends_with("import(")
+                    || before.ends_with("new URL(") && text.ends_with(".svg")
+            };
+            before = text;
+            if !is_named || text.contains("://") {
+                continue;
+            }
+            assert!(!text.starts_with('/'), "{path} names {text}, which leaves its folder");
+            let found = url.join(text).expect("a relative URL");
+            if !urls.contains(&found) {
+                urls.push(found);
+            }
+        }
+    }
+    urls.iter().map(|url| url.path().to_owned()).collect()
+}
 
 #[test]
 fn the_page_and_all_that_it_names_are_there_with_their_types() {
     on_both_lanes(open, async |server| {
-        let page = server.get("/").await;
-        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
-        let mut paths = vec!["/".to_owned()];
-        let mut next = 0;
-        // Everything that is named is followed, from the page into its modules.
-        while let Some(path) = paths.get(next).cloned() {
-            next += 1;
-            let answer = server.get(&path).await;
-            assert_eq!(answer.status(), 200, "{path}");
-            let content_type = match path.rsplit_once('.') {
-                Some((_, "js")) => "text/javascript; charset=utf-8",
-                Some((_, "css")) => "text/css; charset=utf-8",
-                Some((_, "svg")) => "image/svg+xml",
-                _ => "text/html; charset=utf-8",
-            };
-            assert_eq!(answer.header("content-type"), Some(content_type), "{path}");
-            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
-            if !path.starts_with("/tidings/browser/") {
-                let policy = answer.header("content-security-policy").expect("a policy");
-                assert!(policy.contains("default-src 'self'"), "{policy}");
-                assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
-            }
-            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            for text in answer.text().split(['"', '\'']) {
-                let found = match text.strip_prefix("./") {
-                    Some(name) if name.ends_with(".js") => format!("{folder}/{name}"),
-                    _ if text.starts_with("../browser/") => text.replace("..", "/tidings"),
-                    _ if text.starts_with("/tidings/page/") => text.to_owned(),
-                    _ => continue,
-                };
-                if !paths.contains(&found) {
-                    paths.push(found);
-                }
-            }
+        let parts = all_parts("/", async |path| server.get(path).await).await;
+        assert!(parts.len() > 25, "{parts:?}");
+        for part in ["/tidings/page/many-tabs.html", "/tidings/page/index.html"] {
+            assert!(parts.iter().any(|path| path == part), "{parts:?}");
         }
-        assert!(paths.len() > 25, "{paths:?}");
     });
+}
+
+#[test]
+fn a_service_may_nest_the_hub_at_any_path() {
+    for (at, root) in [
+        ("/events", "/events"),
+        ("/events/", "/events/"),
+        ("/a/b", "/a/b"),
+        ("/{tenant}/events", "/me/events"),
+    ] {
+        runtime().block_on(async {
+            let access = tidings_hub::Access { hub_url: None, ..access() };
+            let hub = open().access(access).build().await.expect("the system has threads");
+            let service = Router::new().nest(at, hub.router());
+            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let listener = TcpListener::bind(any).await.expect("the system has a port");
+            let address = listener.local_addr().expect("a bound socket has an address");
+            let serving = tokio::spawn(async move { axum::serve(listener, service).await });
+            let ask = async |request: Request| Connection::open(address).await.ask(&request).await;
+            let parts = all_parts(root, async |path| ask(Request::get(path)).await).await;
+            assert!(parts.len() > 25, "{parts:?}");
+            let base = root.trim_end_matches('/');
+            assert!(parts.iter().all(|path| path.starts_with(base)), "{parts:?}");
+            let refused = ask(Request::new("POST", &format!("{base}{HUB}"))
+                .header("content-type", "application/json"))
+            .await;
+            let challenge = refused.header("www-authenticate").expect("a challenge");
+            let prefix = if at.contains('{') { "" } else { base };
+            let metadata = format!("{prefix}/.well-known/oauth-protected-resource{HUB}");
+            let named = format!("resource_metadata=\"http://{address}{metadata}\"");
+            assert!(challenge.contains(&named), "{challenge}");
+            if prefix == base {
+                assert_eq!(ask(Request::get(&metadata)).await.status(), 200);
+            }
+            serving.abort();
+            hub.stop().await;
+        });
+    }
 }
 
 #[test]

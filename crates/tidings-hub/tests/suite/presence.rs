@@ -1,6 +1,6 @@
 //! Who is subscribed, as the hub lists it and as it tells it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -33,6 +33,13 @@ fn selector(document: &Value) -> &str {
     document.get("topic").or(document.get("match")).and_then(Value::as_str).expect("a selector")
 }
 
+/// The subscriptions of a list, which has the order of their subscribers' random ids.
+fn by_selector(list: &Value) -> Vec<Value> {
+    let mut members = list["subscriptions"].as_array().expect("a list").clone();
+    members.sort_by(|one, other| selector(one).cmp(selector(other)));
+    members
+}
+
 #[test]
 fn the_list_has_both_shapes() {
     on_both_lanes(with_keys, async |server| {
@@ -53,8 +60,8 @@ fn the_list_has_both_shapes() {
         assert_eq!(old["id"], format!("{HUB}/subscriptions"));
         assert_eq!(old["type"], "Subscriptions");
         assert_eq!(old["lastEventID"], "earliest");
-        let members = old["subscriptions"].as_array().expect("a list");
-        assert_eq!(members.iter().map(selector).collect::<Vec<_>>(), ["a", "c", "b/{x}"]);
+        let members = by_selector(&old);
+        assert_eq!(members.iter().map(selector).collect::<Vec<_>>(), ["a", "b/{x}", "c"]);
         let first = &members[0];
         let id = first["subscriber"].as_str().expect("an id");
         assert!(id.starts_with("urn:uuid:"), "{id}");
@@ -65,8 +72,8 @@ fn the_list_has_both_shapes() {
         });
         assert_eq!(first, &expected);
         // One subscriber has one id, whatever it subscribes to.
-        assert_eq!(members[2]["subscriber"], first["subscriber"]);
-        assert_eq!(members[1].get("payload"), None);
+        assert_eq!(members[1]["subscriber"], first["subscriber"]);
+        assert_eq!(members[2].get("payload"), None);
 
         let new = list(server, "", &new_token(json!([{ "match": "*" }]))).await;
         assert_eq!(new.header("content-type"), Some("application/json"));
@@ -80,7 +87,7 @@ fn the_list_has_both_shapes() {
         let new = new.json();
         assert_eq!(new["type"], "subscriptions");
         assert_eq!(new.get("@context"), None);
-        let members = new["subscriptions"].as_array().expect("a list");
+        let members = by_selector(&new);
         let kinds: Vec<_> =
             members.iter().map(|one| (one["match_type"].clone(), selector(one))).collect();
         let expected = [("exact", "a"), ("exact", "c"), ("urlpattern", "https://a.test/books/:id")];
@@ -355,5 +362,33 @@ fn after_thousands_of_joins_and_leaves_the_list_is_right_and_each_was_told_once(
             .expect("it ends in time");
         println!("{joins} joins and leaves in {:.1} s", begun.elapsed().as_secs_f64());
         server.hub.stop().await;
+    });
+}
+
+#[test]
+fn a_long_list_is_whole_and_names_each_subscription_once() {
+    const STREAMS: usize = 20;
+    const TOPICS: usize = 300;
+    on_both_lanes(with_keys, async |server| {
+        let everything = subscriber(&["*"]);
+        let topics: Vec<_> = (0..TOPICS).map(|at| format!("topic=t{at}")).collect();
+        let mut streams = Vec::new();
+        for _ in 0..STREAMS {
+            streams.push(server.subscribe(&topics.join("&")).await);
+        }
+        let answer = list(server, "", &everything).await;
+        assert!(answer.body.len() > 1_000_000, "{}", answer.body.len());
+        let document = answer.json();
+        let all = document["subscriptions"].as_array().expect("a list");
+        let ids: HashSet<_> = all.iter().map(|one| one["id"].as_str().expect("an id")).collect();
+        assert_eq!((all.len(), ids.len()), (STREAMS * TOPICS, STREAMS * TOPICS));
+        let of_one = list(server, "/t7", &everything).await.json();
+        assert_eq!(of_one["subscriptions"].as_array().expect("a list").len(), STREAMS);
+        let id = of_one["subscriptions"][0]["id"].as_str().expect("an id").to_owned();
+        let one = server.ask(Request::get(&id).bearer(&everything)).await;
+        assert_eq!(one.json()["topic"], "t7");
+        let head = Request::new("HEAD", &format!("{HUB}/subscriptions")).bearer(&everything);
+        let head = server.connect().await.ask(&head).await;
+        assert_eq!((head.status(), head.body.len()), (200, 0));
     });
 }

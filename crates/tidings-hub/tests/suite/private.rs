@@ -147,12 +147,16 @@ fn a_dropped_private_update_is_a_gap_to_those_only_who_were_granted_it() {
 }
 
 #[test]
-fn whoever_comes_back_without_a_token_is_told_that_private_events_stop() {
+fn whoever_comes_back_without_a_token_is_told_that_private_events_stop_if_it_asks_for_notices() {
     on_both_lanes(with_keys, async |server| {
         let id = publish(server, "topic=a&data=1").await;
         publish(server, "topic=a&data=2").await;
-        let mut stream = server.resume("topic=a", &id).await;
+        let mut stream = server.resume("topic=a&tidings=notices", &id).await;
+        stream.event().await.notice("resumed");
         stream.event().await.notice("anonymous");
+        assert_eq!(stream.event().await.data, "2");
+        // Nobody is told who did not ask: many programs take each event for one of their own.
+        let mut stream = server.resume("topic=a", &id).await;
         assert_eq!(stream.event().await.data, "2");
         // Neither who comes with a token nor who comes for the first time is told.
         let back = request("topic=a").bearer(&subscriber(&[])).header("last-event-id", &id);

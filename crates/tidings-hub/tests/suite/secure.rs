@@ -4,10 +4,13 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http2;
 use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
@@ -23,6 +26,43 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::client::Connection;
+
+/// A body that lets what it gave be written before it tells of its error, upon which the
+/// connection ends.
+struct Unhurried {
+    body: Incoming,
+    error: Option<hyper::Error>,
+}
+
+impl Body for Unhurried {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(Some(Err(error))) => {
+                self.error = Some(error);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 /// A certificate for `localhost`, whose own issuer it is, and its key: in files, until dropped.
 #[derive(Debug)]
@@ -147,7 +187,7 @@ impl Secure {
                 if is_stream.is_some_and(|name| name == "text/event-stream") && !is_head {
                     response.headers_mut().insert("connection", HeaderValue::from_static("close"));
                 }
-                hyper::Result::Ok(response)
+                hyper::Result::Ok(response.map(|body| Unhurried { body, error: None }))
             }
         });
         tokio::spawn(async move {

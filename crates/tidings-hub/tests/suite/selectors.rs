@@ -113,7 +113,6 @@ fn a_pattern_is_replayed_as_it_is_live() {
             encoded("/p/*")
         );
         let mut stream = server.subscribe(&query).await;
-        stream.event().await.notice("anonymous");
         assert_eq!(stream.data(3).await, ["0", "2", "3"]);
         server.tell("t/9", "live").await;
         assert_eq!(stream.event().await.data, "live");
@@ -130,9 +129,9 @@ fn what_cannot_be_asked_for_is_refused_in_words() {
         let long = "x".repeat(4097);
         for (query, words) in [
             ("matchfoo=x".to_owned(), "match_urlpattern"),
-            ("Match=x".to_owned(), "no way to match"),
-            ("MATCH_EXACT=x".to_owned(), "no way to match"),
-            ("match_regex=x".to_owned(), "no way to match"),
+            ("Match=x".to_owned(), "not a way to match"),
+            ("MATCH_EXACT=x".to_owned(), "not a way to match"),
+            ("match_regex=x".to_owned(), "not a way to match"),
             ("match=".to_owned(), "empty"),
             ("match".to_owned(), "empty"),
             ("match=%00".to_owned(), "U+0000"),
@@ -157,4 +156,112 @@ fn what_cannot_be_asked_for_is_refused_in_words() {
         // What looks a little like it is ignored, as all that is not known.
         server.subscribe("topic=a&matc=x&mmatch=y&topics=z").await;
     });
+}
+
+/// A query that asks for all of these.
+fn asking(name: &str, selectors: impl IntoIterator<Item = String>) -> String {
+    let pairs: Vec<_> =
+        selectors.into_iter().map(|text| format!("{name}={}", encoded(&text))).collect();
+    pairs.join("&")
+}
+
+#[test]
+fn dozens_of_templates_are_taken_and_shared_and_their_memory_is_given_back() {
+    on_both_lanes(known, async |server| {
+        let lane = format!("{:?}", server.lane);
+        let templates = (0..60).flat_map(|at| {
+            [
+                format!("https://a.test/{lane}/{at}/{{id}}"),
+                format!("https://a.test/{lane}/{at}/{{id}}.jsonld{{?page,order*}}"),
+            ]
+        });
+        let query = asking("topic", templates.take(99));
+        let mut first = server.subscribe(&query).await;
+        let taken = server.metric("tidings_selector_bytes").await;
+        assert!((100_000.0..1_000_000.0).contains(&taken), "{taken}");
+        let mut second = server.subscribe(&query).await;
+        let shared = server.metric("tidings_selector_bytes").await;
+        assert!(shared < 1.3 * taken, "{shared} of {taken}");
+        server.tell(&format!("https://a.test/{lane}/7/x.jsonld?page=2"), "it").await;
+        assert_eq!(first.event().await.data, "it");
+        assert_eq!(second.event().await.data, "it");
+        drop((first, second));
+        server.streams_become(0).await;
+        assert_eq!(server.metric("tidings_selector_bytes").await, 0.0);
+    });
+}
+
+#[test]
+fn a_hundred_patterns_of_long_names_are_taken() {
+    on_both_lanes(known, async |server| {
+        // As Laravel asks for the members of each of its presence channels.
+        let lane = format!("{:?}", server.lane);
+        let pattern = |at: u32| {
+            let channel = format!("presence-a.rather.long.name.of.a.channel.in.{lane}.{at}");
+            let topic = format!("https%3A%2F%2Flaravel.alt%2Fecho%2Fchannel%2F{channel}");
+            format!("/.well-known/mercure/subscriptions/:match_type/{topic}/:subscriber")
+        };
+        let patterns: Vec<_> = (0..100).map(pattern).collect();
+        server.subscribe(&asking("match_urlpattern", patterns)).await;
+    });
+}
+
+#[test]
+fn selectors_that_take_too_much_to_compile_are_refused_with_the_limit() {
+    on_both_lanes(known, async |server| {
+        let bombs = (0..100).map(|at| format!("*://*/{at}([^N]*a[a-z]{{3600}})"));
+        for (query, expected) in [
+            (asking("match_urlpattern", bombs), "more than 256 KiB"),
+            (asking("topic", ["{+a}x{b:20}y".to_owned()]), "more than 256 KiB"),
+        ] {
+            let answer = server.get(&format!("{HUB}?{query}")).await;
+            assert_eq!(answer.status(), 400, "{}", answer.text());
+            assert!(answer.text().contains(expected), "{}", answer.text());
+        }
+        assert_eq!(server.metric("tidings_selector_bytes").await, 0.0);
+    });
+}
+
+#[test]
+fn patterns_that_take_too_long_to_try_end_the_streams_that_came_last_and_nothing_is_lost() {
+    on_both_lanes(
+        || known().shards(1),
+        async |server| {
+            let mut exact = server.subscribe("topic=b").await;
+            let mut old = server.subscribe(&format!("topic={}", encoded("{+old}"))).await;
+            let mut newest = Vec::new();
+            for stream in 0..2 {
+                let topics: Vec<_> = (0..100)
+                    .map(|at| format!("topic={}", encoded(&format!("{{+x{stream}y{at}}}"))))
+                    .collect();
+                newest.push(server.subscribe(&topics.join("&")).await);
+            }
+            let before = server.tell("c", "before").await;
+            for stream in newest.iter_mut().chain([&mut old]) {
+                assert_eq!(stream.event().await.data, "before");
+            }
+            // As many bytes of topics as an update may have.
+            let topics: String =
+                (0..15).map(|at| format!("&topic={at:02}{}", "y".repeat(4094))).collect();
+            server.publish(&format!("topic=b{topics}&data=costly")).await;
+            assert_eq!(exact.event().await.data, "costly");
+            assert_eq!(old.event().await.data, "costly");
+            let closed = "tidings_streams_closed_total{reason=\"patterns\"}";
+            server.metric_becomes(closed, 2.0).await;
+            server.tell("b", "after").await;
+            assert_eq!(exact.event().await.data, "after");
+            assert_eq!(old.event().await.data, "after");
+            for _ in newest {
+                let mut resumed =
+                    server.resume(&format!("topic={}", encoded("{+x0y0}")), &before).await;
+                assert_eq!(resumed.event().await.data, "costly");
+                assert_eq!(resumed.event().await.data, "after");
+            }
+            let many: String =
+                (0..17).map(|at| format!("&topic={at:02}{}", "y".repeat(4094))).collect();
+            let refused = server.ask(Request::form(&format!("topic=b{many}&data=x"))).await;
+            assert_eq!(refused.status(), 413);
+            assert!(refused.text().contains("65536"), "{}", refused.text());
+        },
+    );
 }

@@ -11,8 +11,10 @@ use crate::client::{Answer, Connection, HUB, Request, Stream, encoded};
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
 
-/// Longest time that a test may take on one lane.
-pub(crate) const TEST_TIME: Duration = Duration::from_secs(60);
+/// Longest time that a test may take on one lane, on a busy machine too.
+pub(crate) const TEST_TIME: Duration = Duration::from_secs(300);
+/// Longest time until something becomes true.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How the hub is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,15 @@ pub(crate) fn on_both_lanes(build: impl Fn() -> HubBuilder, test: impl AsyncFn(&
 
 impl Server {
     pub(crate) async fn start(lane: Lane, builder: HubBuilder) -> Self {
+        Self::start_before(lane, builder, axum::Router::new()).await
+    }
+
+    /// The same, with a service that gets what the hub does not know.
+    pub(crate) async fn start_before(
+        lane: Lane,
+        builder: HubBuilder,
+        fallback: axum::Router,
+    ) -> Self {
         let hub = builder.build().await.expect("the system has threads");
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = tidings_hub::listen(any).expect("the system has a port");
@@ -85,18 +96,18 @@ impl Server {
             Lane::Tls | Lane::Http2 => {
                 let (hub, tls) = (hub.clone(), secure.tls.clone());
                 tokio::spawn(async move {
-                    let serve = tidings_hub::serve_tls(listener, hub, axum::Router::new(), &tls);
+                    let serve = tidings_hub::serve_tls(listener, hub, fallback, &tls);
                     serve.await.expect("the listener can be used");
                 });
             }
             Lane::Direct => {
-                let serve = tidings_hub::serve(listener, hub.clone(), axum::Router::new());
+                let serve = tidings_hub::serve(listener, hub.clone(), fallback);
                 tokio::spawn(async move { serve.await.expect("the listener can be used") });
             }
             Lane::Body => {
                 listener.set_nonblocking(true).expect("a socket of ours");
                 let listener = TcpListener::from_std(listener).expect("a socket of ours");
-                let router = hub.router();
+                let router = hub.router().fallback_service(fallback);
                 tokio::spawn(async move { axum::serve(listener, router).await });
             }
         }
@@ -177,10 +188,7 @@ impl Server {
 
     /// The value of a metric, 0 where it has not been counted yet.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let answer = self.get("/metrics").await;
-        let line =
-            answer.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().expect("a number"))
+        value(self.get("/metrics").await.text(), name)
     }
 
     /// Asks for a metric until it has this value.
@@ -220,7 +228,13 @@ where
             last = Some(ask().await);
         }
     };
-    if tokio::time::timeout(Duration::from_secs(10), reached).await.is_err() {
+    if tokio::time::timeout(PATIENCE, reached).await.is_err() {
         panic!("{what}: {last:?} does not become {value:?}");
     }
+}
+
+/// A metric's value in what `/metrics` answers; zero if it is not there.
+pub(crate) fn value(metrics: &str, name: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().expect("a number"))
 }

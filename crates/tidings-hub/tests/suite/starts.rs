@@ -157,7 +157,7 @@ fn a_publish_that_is_sent_again_under_its_key_is_taken_once() {
         assert_eq!(first.id(), again.id());
         let other = server.ask(form("k1", "2")).await;
         assert_eq!(other.status(), 422);
-        assert!(other.text().contains("used before"), "{}", other.text());
+        assert!(other.text().contains("already used"), "{}", other.text());
         let lines = "{\"topics\":[\"a\"],\"data\":\"2\"}\n{\"topics\":[\"a\"],\"data\":\"3\"}\n";
         let batch = || Request::ndjson(lines).header("idempotency-key", "batch");
         let once = server.ask(batch()).await;

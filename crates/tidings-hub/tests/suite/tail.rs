@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tidings_hub::{
-    AppendError, Appended, Batch, Before, Edges, Follower, HubId, IdempotencyKey, Journal,
-    MemoryJournal, Missed, Pending, Position, ReadError, Record, Retention, Rights, Selectors,
-    Tail, Update,
+    AppendError, Appended, Batch, Before, Edges, Follower, Found, HubId, IdempotencyKey, Journal,
+    MemoryJournal, Missed, Pending, Position, ReadError, Record, Retention, Rights, Room,
+    Selectors, Tail, Update,
 };
 
 use crate::client::{Request, Seen};
@@ -75,12 +75,13 @@ impl Journal for Remote {
         &self,
         updates: Vec<Update>,
         key: Option<IdempotencyKey>,
+        room: Room,
     ) -> Pending<'_, Result<Appended, AppendError>> {
         let mut state = self.0.lock();
         // Its texts are what counts here.
         state.hidden += updates.iter().map(|one| one.event().data().len() as u64).sum::<u64>();
         let journal = Arc::clone(&state.journal);
-        Box::pin(async move { journal.append(updates, key).await })
+        Box::pin(async move { journal.append(updates, key, room).await })
     }
 
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
@@ -91,10 +92,11 @@ impl Journal for Remote {
     fn find<'a>(
         &'a self,
         id: &'a str,
+        selectors: &'a Selectors,
         rights: &'a Rights,
-    ) -> Pending<'a, Result<Option<Position>, ReadError>> {
+    ) -> Pending<'a, Result<Option<Found>, ReadError>> {
         let journal = self.journal();
-        Box::pin(async move { journal.find(id, rights).await })
+        Box::pin(async move { journal.find(id, selectors, rights).await })
     }
 
     fn missed<'a>(
@@ -243,7 +245,7 @@ fn who_followed_a_journal_that_began_anew_comes_back_to_a_reset() {
             let new = keeping(100);
             for _ in 0..updates {
                 let foreign = Update::new("a", tidings_sse::Event::new("of another journal"));
-                now(new.append(vec![foreign], None)).unwrap();
+                now(new.append(vec![foreign], None, Room::uncounted())).unwrap();
             }
             journal.begin_anew(new);
             assert_eq!(stream.rest().await, [], "the stream went on");

@@ -13,6 +13,8 @@ use crate::token::{
 const METADATA: &str =
     "resource_metadata=\"https://h.test/.well-known/oauth-protected-resource/.well-known/mercure\"";
 
+const METADATA_PATH: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
+
 fn stream(topic: &str) -> Request {
     Request::get(&format!("{HUB}?topic={topic}"))
 }
@@ -53,6 +55,7 @@ fn a_token_is_taken_from_every_place_where_it_may_stand() {
             stream("a").header("authorization", format!("bEARER  {old}")),
             stream("a").header("cookie", format!("x=1; mercureAuthorization={old}; y=2")),
             stream("a").header("cookie", format!("__Secure-mercure_access_token={new}")),
+            stream("a").header("cookie", format!("name=ü; mercureAuthorization={old}")),
             stream("a").header(
                 "cookie",
                 format!("mercureAuthorization=bad; __Secure-mercure_access_token={new}"),
@@ -81,32 +84,174 @@ fn a_token_in_the_query_is_refused_unless_it_is_allowed() {
     on_both_lanes(with_keys, async |server| {
         let request = stream(&format!("a&authorization={}", subscriber(&["a"])));
         let answer = refused(server, request, 401, Some("invalid_request")).await;
-        assert!(answer.text().contains("--query-tokens"), "{}", answer.text());
+        assert!(answer.text().contains("does not accept tokens in the query"), "{}", answer.text());
     });
 }
 
 #[test]
-fn the_cookie_of_0_x_may_have_another_name() {
+fn a_hub_of_1_0_refuses_a_token_in_the_query_and_does_not_pass_it_over() {
+    let build = || open().access(Access { dialects: Dialects::Only(Dialect::Coming), ..access() });
+    on_both_lanes(build, async |server| {
+        let token = coming(&claims("subscribe", json!([{ "match": "a" }])), SUBSCRIBER_SECRET);
+        for query in [format!("authorization={token}"), "authorization=".to_owned()] {
+            let path = format!("{HUB}?match=a&{query}");
+            for request in [Request::get(&path), form().to(&path)] {
+                let answer = refused(server, request, 400, Some("invalid_request")).await;
+                assert!(answer.text().contains("query"), "{}", answer.text());
+            }
+        }
+        // A header goes before it.
+        server.open(Request::get(&format!("{HUB}?match=a&authorization=x")).bearer(&token)).await;
+    });
+}
+
+#[test]
+fn cookies_may_have_other_names_in_both_dialects() {
     let build = || {
         let mut access = access();
-        access.tokens.cookie = Some("mine".to_owned());
+        access.tokens.cookies = vec!["mine".to_owned(), "other".to_owned()];
         access.anonymous_subscribe = false;
         open().access(access)
     };
     on_both_lanes(build, async |server| {
-        let token = subscriber(&["a"]);
-        server.open(stream("a").header("cookie", format!("mine={token}"))).await;
-        let other = stream("a").header("cookie", format!("mercureAuthorization={token}"));
-        refused(server, other, 401, None).await;
+        let old = subscriber(&["a"]);
+        let new = coming(&claims("subscribe", json!([{ "match": "a" }])), SUBSCRIBER_SECRET);
+        for token in [&old, &new] {
+            for cookies in [
+                format!("mine={token}"),
+                format!("other={token}"),
+                format!("other=x; mine={token}"),
+            ] {
+                server.open(stream("a").header("cookie", cookies)).await;
+            }
+            for name in ["mercureAuthorization", "__Secure-mercure_access_token"] {
+                let usual = stream("a").header("cookie", format!("{name}={token}"));
+                refused(server, usual, 401, None).await;
+            }
+        }
+        assert_eq!(server.get(METADATA_PATH).await.json()["mercure_cookie"], "mine");
     });
+}
+
+#[test]
+fn an_empty_cookie_hides_no_other_of_its_name() {
+    on_both_lanes(with_keys, async |server| {
+        let old = subscriber(&["a"]);
+        for empty in ["mercureAuthorization=", "mercureAuthorization=\"\""] {
+            let bad = format!("{empty}; mercureAuthorization=bad");
+            refused(server, stream("a").header("cookie", bad), 401, Some("invalid_token")).await;
+            let good = format!("{empty}; mercureAuthorization={old}; mercureAuthorization=bad");
+            server.open(stream("a").header("cookie", good)).await;
+            // A service has deleted the cookie.
+            server.open(stream("a").header("cookie", empty)).await;
+        }
+    });
+}
+
+#[test]
+fn a_cookie_that_the_hub_does_not_read_is_no_credential() {
+    for (only, words, unread, read) in [
+        (Dialect::Coming, "match=a", "mercureAuthorization", "__Secure-mercure_access_token"),
+        (Dialect::Deployed, "topic=a", "__Secure-mercure_access_token", "mercureAuthorization"),
+        (Dialect::Deployed, "topic=a", "mercure_access_token", "mercureAuthorization"),
+    ] {
+        let build = || open().access(Access { dialects: Dialects::Only(only), ..access() });
+        on_both_lanes(build, async |server| {
+            let ask = |name: &str| {
+                Request::get(&format!("{HUB}?{words}")).header("cookie", format!("{name}=bad"))
+            };
+            // Browsers send it by themselves, also after the hub has changed its dialect.
+            server.open(ask(unread)).await;
+            assert_eq!(server.ask(ask(read)).await.status(), 401, "{read}");
+        });
+    }
+}
+
+/// A hub whose URL has this scheme, and which needs a token to read.
+fn at(scheme: &str) -> tidings_hub::HubBuilder {
+    let mut access = access();
+    access.anonymous_subscribe = false;
+    let url = url::Url::parse(&format!("{scheme}://h.test{HUB}")).expect("a URL");
+    access.hub_url = Some(url);
+    open().access(access)
+}
+
+#[test]
+fn over_plain_http_the_cookie_needs_no_prefix_and_over_https_it_does() {
+    let new = coming(&claims("subscribe", json!([{ "match": "a" }])), SUBSCRIBER_SECRET);
+    let plain = || stream("a").header("cookie", format!("mercure_access_token={new}"));
+    let check = async |server: &Server, request: Request, is_read: bool| {
+        let answer = if is_read {
+            server.open(request.clone()).await.head
+        } else {
+            server.ask(request.clone()).await.head
+        };
+        assert_eq!(answer.status, if is_read { 200 } else { 401 }, "{request:?}");
+        if !is_read {
+            let answer = server.ask(request.clone()).await;
+            let words = answer.text();
+            for name in ["cookie mercure_access_token is not accepted", "__Secure-mercure_access"] {
+                assert!(words.contains(name), "{name} is not in {words}");
+            }
+        }
+        let mut asks = Request::get(METADATA_PATH);
+        for name in ["host", "x-forwarded-proto", "forwarded"] {
+            if let Some(value) = request.value(name) {
+                asks = asks.header(name, value);
+            }
+        }
+        let name = if is_read { "mercure_access_token" } else { "__Secure-mercure_access_token" };
+        assert_eq!(server.ask(asks).await.json()["mercure_cookie"], name, "{request:?}");
+    };
+    on_both_lanes(
+        || at("http"),
+        async |server| {
+            let is_plain = server.scheme() == "http";
+            check(server, plain().header("host", "h.test"), is_plain).await;
+            check(server, plain(), is_plain).await;
+            // What a proxy says of its own connection can only make it stricter.
+            check(server, plain().header("x-forwarded-proto", "https"), false).await;
+            check(server, plain().header("forwarded", "for=192.0.2.7;proto=https"), false).await;
+            check(server, plain().header("x-forwarded-proto", "http"), is_plain).await;
+            // The one with the prefix goes before.
+            let both = format!("mercure_access_token=bad; __Secure-mercure_access_token={new}");
+            server.open(stream("a").header("cookie", both)).await;
+            let both = format!("mercure_access_token={new}; mercureAuthorization=bad");
+            let status =
+                server.ask(Request::new("HEAD", &format!("{HUB}?match=a")).header("cookie", both));
+            assert_eq!(status.await.status(), if is_plain { 200 } else { 401 });
+        },
+    );
+    on_both_lanes(
+        || at("https"),
+        async |server| {
+            check(server, plain().header("host", "h.test"), false).await;
+            // On this machine, under a name of its own, a hub for the world is tried out.
+            check(server, plain(), server.scheme() == "http").await;
+        },
+    );
 }
 
 #[test]
 fn what_is_no_presentation_of_a_token_is_refused() {
     on_both_lanes(with_keys, async |server| {
         let token = subscriber(&["a"]);
-        for value in ["", "Bearer", "Bearer ", "Basic dTpw", "token", &format!("Bearer {token} x")]
-        {
+        for value in [
+            "",
+            " ",
+            "Bearer",
+            "Bearer ",
+            "Basic",
+            "Bas(ic) dTpw",
+            "token",
+            &token,
+            &format!("Bearer {token} x"),
+            &format!("Bearer {token}ü"),
+            // A token under another name is not ignored.
+            &format!("Token {token}"),
+            &format!("JWT {token}"),
+            &format!("Basic token=\"{token}\""),
+        ] {
             let words = Request::get(&format!("{HUB}?match=a")).header("authorization", value);
             refused(server, words, 400, Some("invalid_request")).await;
             refused(server, form().header("authorization", value), 400, Some("invalid_request"))
@@ -116,6 +261,38 @@ fn what_is_no_presentation_of_a_token_is_refused() {
         }
         let twice = Request::get(&format!("{HUB}?match=a")).bearer(&token).bearer(&token);
         refused(server, twice, 400, Some("invalid_request")).await;
+    });
+}
+
+#[test]
+fn the_login_of_a_proxy_in_front_is_passed_over() {
+    let build = || {
+        let mut access = access();
+        access.anonymous_subscribe = false;
+        open().access(access)
+    };
+    on_both_lanes(build, async |server| {
+        let cookie = |token: &str| format!("mercureAuthorization={token}");
+        for login in [
+            "Basic dTpw",
+            "basic dTpw",
+            "Digest username=\"u\", realm=\"r\", nonce=\"n\", uri=\"/\", response=\"0.1.2\"",
+            "Negotiate YIIJvwYGKwYBBQUCoIIJszCCCa+gJDAi",
+            "NTLM TlRMTVNTUAABAAAAB4IIogAAAAA=",
+            "Digest username=\"Jürgen\", realm=\"r\", nonce=\"n\", uri=\"/\", response=\"0\"",
+        ] {
+            let with = |request: Request| request.header("authorization", login);
+            server.open(with(stream("a")).header("cookie", cookie(&subscriber(&["a"])))).await;
+            // It gives nothing: without the cookie the request is anonymous.
+            refused(server, with(stream("a")), 401, None).await;
+            refused(server, with(form()), 401, None).await;
+            let bad = with(stream("a")).header("cookie", cookie("bad"));
+            refused(server, bad, 401, Some("invalid_token")).await;
+        }
+        let request = form().header("authorization", "Basic dTpw");
+        let request = request.header("cookie", cookie(&publisher(&["a"])));
+        let origin = format!("https://{}", server.address);
+        server.ask(request.header("origin", origin)).await.id();
     });
 }
 
@@ -270,6 +447,44 @@ fn bad_tokens() -> Vec<(String, &'static str)> {
         (topics(json!([{ "match": "a", "match_type": 1 }])), "match_type"),
         (topics(json!([{ "match": "(", "match_type": "urlpattern" }])), "256 KiB"),
         (topics(json!([{ "match": "a\u{200b}" }])), "U+200B"),
+        // Members that are there and null are there, and the refusal says which it is.
+        (
+            topics(json!([{ "match": "b" }, { "match": "a", "match_type": null }])),
+            "topics[1].match_type",
+        ),
+        (topics(json!([{ "match": null }])), "authorization_details[0].topics[0].match"),
+        (topics(json!([[]])), "topics[0]"),
+        (topics(json!(null)), "topics"),
+        (
+            detailed(with(&detail("subscribe", json!([{ "match": "a" }])), "payload", json!(null))),
+            "payload",
+        ),
+        (
+            detailed(with(&detail("subscribe", json!([{ "match": "a" }])), "payload", json!([]))),
+            "payload",
+        ),
+        (
+            detailed(with(&detail("subscribe", json!([{ "match": "a" }])), "payload", json!("x"))),
+            "payload",
+        ),
+        (
+            detailed(with(&detail("subscribe", json!([{ "match": "a" }])), "actions", json!([]))),
+            "authorization_details[0].actions",
+        ),
+        (
+            detailed(with(&detail("subscribe", json!([{ "match": "a" }])), "actions", json!(null))),
+            "actions",
+        ),
+        (
+            detailed(with(
+                &detail("subscribe", json!([{ "match": "a" }])),
+                "actions",
+                json!("subscribe"),
+            )),
+            "actions",
+        ),
+        (new_with("authorization_details", json!(null)), "authorization_details"),
+        (old_with("mercure", json!({ "publish": [], "subscribe": [1] })), "mercure.subscribe"),
         (
             detailed(
                 json!({ "type": "https://mercure.rocks/authorization-detail", "topics": [{ "match": "a" }] }),
@@ -296,7 +511,7 @@ fn bad_tokens() -> Vec<(String, &'static str)> {
     let pattern = "https://a.test/((?:a{1000}){1000})";
     tokens.push((topics(json!([{ "match": pattern, "match_type": "urlpattern" }])), "256 KiB"));
     for template in hostile {
-        tokens.push((old_with("mercure", json!({ "subscribe": [template] })), "allowed"));
+        tokens.push((old_with("mercure", json!({ "subscribe": [template] })), "the limit"));
     }
     // Larger than any head may be where it stands in one.
     tokens.push((old_with("mercure", json!({ "subscribe": &many[..4000] })), "1000"));
@@ -319,6 +534,26 @@ fn a_bad_token_is_refused_also_where_none_is_needed() {
             assert_eq!(answer.status(), 401, "{}", answer.text());
         }
         assert_eq!(server.hub.subscribers(), 0);
+    });
+}
+
+#[test]
+fn a_refusal_names_no_more_than_the_beginning_of_what_is_not_known() {
+    on_both_lanes(with_keys, async |server| {
+        let long = "x".repeat(5000);
+        let matcher = json!([{ "match": "a", "match_type": long }]);
+        let by_type = coming(&claims("subscribe", matcher), SUBSCRIBER_SECRET);
+        let header = json!({ "alg": long, "typ": "JWT" });
+        let by_algorithm = signed(&header, &json!({}), SUBSCRIBER_SECRET.as_bytes());
+        for (token, count) in [(by_type, 40), (by_algorithm, 20)] {
+            let request = stream("a").bearer(&token);
+            let answer = refused(server, request, 401, Some("invalid_token")).await;
+            assert!(
+                answer.text().contains(&format!("\"{}\"", &long[..count])),
+                "{}",
+                answer.text()
+            );
+        }
     });
 }
 
@@ -405,7 +640,7 @@ fn a_hub_of_one_dialect_takes_no_token_of_the_other() {
             assert_eq!(head.header("mercure-last-event-id").is_some(), only == Dialect::Coming);
             let answer = server.ask(request().bearer(&refused_token)).await;
             assert_eq!(answer.status(), 401);
-            assert!(answer.text().contains("--dialect"), "{}", answer.text());
+            assert!(answer.text().contains("this hub accepts"), "{}", answer.text());
         });
     }
 }
@@ -468,24 +703,133 @@ fn each_issuer_has_its_own_keys_and_nobody_elses() {
 #[test]
 fn a_hub_says_of_itself_whose_tokens_it_takes() {
     on_both_lanes(with_keys, async |server| {
-        let path = "/.well-known/oauth-protected-resource/.well-known/mercure";
-        let answer = server.get(path).await;
+        let answer = server.get(METADATA_PATH).await;
         assert_eq!(answer.header("content-type"), Some("application/json"));
         let metadata = answer.json();
         assert_eq!(metadata["resource"], AUDIENCE);
-        assert_eq!(metadata["authorization_servers"], json!([ISSUER]));
+        // Applications that sign for themselves are no authorization servers.
+        assert_eq!(metadata.get("authorization_servers"), None);
+        assert_eq!(metadata.get("mercure_subscriptions"), None);
         assert_eq!(metadata["bearer_methods_supported"], json!(["header"]));
         assert_eq!(metadata["mercure_matcher_types_supported"], json!(["exact", "urlpattern"]));
     });
 }
 
 #[test]
-fn a_cookie_lets_nobody_publish_from_elsewhere() {
+fn a_hub_says_of_itself_what_is_so() {
     let build = || {
-        open().access(Access { publish_origins: vec!["https://app.test".to_owned()], ..access() })
+        let mut access = access();
+        access.tokens.audience = vec!["urn:hub".to_owned(), "https://other.test".to_owned()];
+        access.tokens.authorization_servers = vec![ISSUER.to_owned()];
+        open().access(access).presence_events(true)
     };
     on_both_lanes(build, async |server| {
-        let own = format!("http://{}", server.address);
+        let metadata = server.get(METADATA_PATH).await.json();
+        // What tokens have to be for, whatever the hub's URL is.
+        assert_eq!(metadata["resource"], "urn:hub");
+        assert_eq!(metadata["authorization_servers"], json!([ISSUER]));
+        assert_eq!(metadata["mercure_subscriptions"], true);
+        let mut claims = claims("subscribe", json!([{ "match": "a" }]));
+        claims["aud"] = metadata["resource"].clone();
+        server.open(stream("a").bearer(&coming(&claims, SUBSCRIBER_SECRET))).await;
+    });
+    let several = || {
+        let mut access = access();
+        access.tokens.audience.insert(0, "https://other.test/.well-known/mercure".to_owned());
+        open().access(access)
+    };
+    on_both_lanes(several, async |server| {
+        assert_eq!(server.get(METADATA_PATH).await.json()["resource"], AUDIENCE);
+    });
+}
+
+#[test]
+fn a_token_without_details_reads_what_is_public_and_grants_nothing() {
+    on_both_lanes(
+        || at("https"),
+        async |server| {
+            let mut claims = claims("subscribe", json!([]));
+            claims.as_object_mut().expect("claims").remove("authorization_details");
+            let token = coming(&claims, SUBSCRIBER_SECRET);
+            let mut stream = server.open(stream("a").bearer(&token)).await;
+            for field in ["&private=on", ""] {
+                let request =
+                    Request::form(&format!("topic=a&data=x{field}")).bearer(&publisher(&["*"]));
+                server.ask(request).await.id();
+            }
+            let rest =
+                server.ask(Request::form("topic=a&data=y").bearer(&publisher(&["*"]))).await.id();
+            assert_eq!(stream.data(2).await, ["x", "y"], "the private one did not come");
+            assert!(!rest.is_empty());
+            let token = coming(&claims, PUBLISHER_SECRET);
+            let answer = server.ask(form().bearer(&token)).await;
+            assert_eq!(answer.status(), 403, "{}", answer.text());
+            let list = Request::get(&format!("{HUB}/subscriptions"));
+            let answer = server.ask(list.bearer(&coming(&claims, SUBSCRIBER_SECRET))).await;
+            assert_eq!(answer.status(), 403, "{}", answer.text());
+        },
+    );
+}
+
+#[test]
+fn a_token_that_was_sent_on_purpose_counts_from_every_website() {
+    let build = || {
+        let mut access = access();
+        access.tokens.in_query = true;
+        open().access(access)
+    };
+    on_both_lanes(build, async |server| {
+        let token = publisher(&["*"]);
+        let evil = |request: Request| request.header("origin", "https://evil.test");
+        server.ask(evil(form()).bearer(&token)).await.id();
+        server.ask(evil(form()).bearer(&token).header("sec-fetch-site", "cross-site")).await.id();
+        // It is that token that counts, and not the visitor's cookie.
+        let cookie = format!("mercureAuthorization={token}");
+        let bad = evil(form()).bearer("bad").header("cookie", &cookie);
+        assert_eq!(server.ask(bad).await.status(), 401);
+        let query = evil(form().to(&format!("{HUB}?authorization={token}")));
+        server.ask(query).await.id();
+        let tokens = Request::new("DELETE", &format!("{HUB}/tokens/x"));
+        assert_eq!(server.ask(evil(tokens.clone()).bearer(&token)).await.status(), 204);
+        let one =
+            format!("{HUB}/subscriptions/a/urn%3Auuid%3A01234567-89ab-4def-8123-456789abcdef");
+        let one = Request::new("DELETE", &one);
+        assert_eq!(server.ask(evil(one).bearer(&token)).await.status(), 404);
+        // Cookies, and logins that browsers send by themselves, do not.
+        let by_cookie = evil(tokens.clone()).header("cookie", &cookie);
+        assert_eq!(server.ask(by_cookie).await.status(), 403);
+        let login = evil(form()).header("authorization", "Basic dTpw").header("cookie", &cookie);
+        assert_eq!(server.ask(login).await.status(), 403);
+        assert_eq!(server.ask(evil(form())).await.status(), 403);
+    });
+}
+
+#[test]
+fn the_hubs_own_pages_are_known_behind_a_proxy_that_names_it_otherwise() {
+    on_both_lanes(with_keys, async |server| {
+        let cookie = format!("mercureAuthorization={}", publisher(&["*"]));
+        let ask = async |name: &str, value: &str| {
+            let request = form().header("host", "10.0.0.7:8081").header("cookie", &cookie);
+            server.ask(request.header(name, value)).await.status()
+        };
+        assert_eq!(ask("origin", "https://h.test").await, 200);
+        assert_eq!(ask("referer", "https://h.test/page").await, 200);
+        for other in ["http://h.test", "https://h.test:444", "https://x.h.test", "null"] {
+            assert_eq!(ask("origin", other).await, 403, "{other}");
+        }
+    });
+}
+
+#[test]
+fn a_cookie_lets_nobody_publish_from_elsewhere() {
+    let build = || {
+        let publish_origins = vec!["https://app.test".parse().expect("an origin")];
+        open().access(Access { publish_origins, ..access() })
+    };
+    on_both_lanes(build, async |server| {
+        // The hub's URL is https, so pages of http are not its own, whatever the request names.
+        let (own, http) =
+            (format!("https://{}", server.address), format!("http://{}", server.address));
         let old = format!("mercureAuthorization={}", publisher(&["*"]));
         let new = coming(&claims("publish", json!([{ "match": "*" }])), PUBLISHER_SECRET);
         let new = format!("__Secure-mercure_access_token={new}");
@@ -502,6 +846,8 @@ fn a_cookie_lets_nobody_publish_from_elsewhere() {
             assert_eq!(ask(cookie, "referer", "junk").await, without);
             assert_eq!(ask(cookie, "origin", "https://evil.test").await, 403);
             assert_eq!(ask(cookie, "origin", "null").await, 403);
+            assert_eq!(ask(cookie, "origin", &http).await, 403);
+            assert_eq!(ask(cookie, "referer", &http).await, without);
             assert_eq!(server.metric("tidings_updates_total").await % 4.0, 0.0);
             for origin in ["https://app.test", &own] {
                 assert_eq!(ask(cookie, "origin", origin).await, 200);

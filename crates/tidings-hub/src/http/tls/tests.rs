@@ -92,19 +92,19 @@ fn what_is_wrong_leaves_the_old_certificate_in_place() {
     let good = (fs::read(folder.certificate()).unwrap(), fs::read(folder.key()).unwrap());
 
     folder.write(2001, 2002);
-    check_old_stays(&tls, "has expired on Tue, 01 Jan 2002");
+    check_old_stays(&tls, "expired on Tue, 01 Jan 2002");
     folder.write(2120, 2124);
-    check_old_stays(&tls, "is good only from Mon, 01 Jan 2120");
+    check_old_stays(&tls, "is valid only from Mon, 01 Jan 2120");
     fs::copy(other.certificate(), folder.certificate()).unwrap();
     fs::write(folder.key(), &good.1).unwrap();
-    check_old_stays(&tls, "is not that of the certificate");
+    check_old_stays(&tls, "does not match the certificate");
     fs::write(folder.certificate(), "").unwrap();
-    check_old_stays(&tls, "holds no certificate");
+    check_old_stays(&tls, "contains no certificate");
     fs::write(folder.certificate(), &good.0).unwrap();
     fs::write(folder.key(), &good.0).unwrap();
-    check_old_stays(&tls, "holds no private key in PEM");
+    check_old_stays(&tls, "contains no private key in PEM");
     fs::remove_file(folder.key()).unwrap();
-    check_old_stays(&tls, "cannot be read");
+    check_old_stays(&tls, "cannot read");
     fs::write(folder.key(), &good.1).unwrap();
     assert_eq!(tls.reload().unwrap(), Reload::Unchanged);
 }
@@ -114,7 +114,7 @@ fn an_expired_certificate_is_taken_where_there_is_no_better_one() {
     let folder = Folder::new();
     folder.write(2001, 2002);
     let tls = folder.read().unwrap();
-    assert!(tls.problem().unwrap().to_string().contains("has expired"));
+    assert!(tls.problem().unwrap().to_string().contains("expired on"));
     folder.write(2001, 2003);
     assert_eq!(tls.reload().unwrap(), Reload::Changed);
     folder.write(2001, 2124);

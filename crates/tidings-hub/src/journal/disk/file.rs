@@ -1,115 +1,72 @@
 //! The journal's file: how it is laid out, and what keeps it from being opened.
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::super::keys::Keys;
-use super::super::{Epoch, HubId, Position};
+use super::layout::{self, APPLICATION, FORMAT};
+use super::lock::{InPlace, Lock, Mark};
+use super::sum::is_damage;
+use super::upgrade;
 
-/// Says in the file's head that it is one of ours: "Tdgs".
-const APPLICATION: i32 = 0x5464_6773;
-/// The layout that this version reads and writes.
-pub(super) const FORMAT: i32 = 1;
 pub(super) const DATABASE: &str = "journal.db";
 pub(super) const LOG: &str = "journal.db-wal";
+/// The log of a database that is missing, kept for the case that it is found.
+const LOG_LEFT: &str = "journal.db-wal.left";
+/// SQLite's index of its log.
+pub(super) const LOG_INDEX: &str = "journal.db-shm";
 /// 1,000 frames of a page of 4,096 bytes and a head each, after which SQLite by default copies
 /// them to the database.
 const LOG_BYTES: u64 = 1000 * (4096 + 24) + 32;
-const LOCK: &str = "journal.lock";
-
-/// `docs/journal.md` says what each column means.
-pub(super) const LAYOUT: &str = "
-    CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE updates (
-        position INTEGER PRIMARY KEY,
-        time INTEGER NOT NULL,
-        age INTEGER NOT NULL,
-        class INTEGER NOT NULL,
-        private INTEGER NOT NULL,
-        topics TEXT NOT NULL,
-        type TEXT,
-        id TEXT,
-        retry INTEGER,
-        data TEXT NOT NULL
-    ) STRICT;
-    CREATE TABLE topics (
-        topic INTEGER NOT NULL,
-        position INTEGER NOT NULL,
-        PRIMARY KEY (topic, position)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE ids (
-        id INTEGER NOT NULL,
-        position INTEGER NOT NULL,
-        PRIMARY KEY (id, position)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE classes (
-        class INTEGER PRIMARY KEY,
-        rule TEXT NOT NULL,
-        count INTEGER NOT NULL,
-        bytes INTEGER NOT NULL,
-        oldest INTEGER NOT NULL,
-        replaced INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE dropped (topic INTEGER PRIMARY KEY, position INTEGER NOT NULL) STRICT;
-    CREATE INDEX dropped_position ON dropped (position);
-    CREATE TABLE dropped_private (topics TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT;
-    CREATE INDEX dropped_private_position ON dropped_private (position);
-    CREATE TABLE keys (
-        key TEXT PRIMARY KEY,
-        fingerprint INTEGER NOT NULL,
-        age INTEGER NOT NULL,
-        ids TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX keys_age ON keys (age);
-";
-
-/// Files that were made before tokens could be revoked for longer than a process lives have no
-/// such table.
-const REVOKED: &str =
-    "CREATE TABLE IF NOT EXISTS revoked (token TEXT NOT NULL UNIQUE, until INTEGER) STRICT";
+/// The file that says whether there is room again.
+const PROBE: &str = "journal.probe";
+const PROBE_BYTES: usize = 1 << 20;
 
 /// A folder with a journal in it, held against every other process that would write to it.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
     vfs: Option<String>,
-    _lock: File,
+    lock: Lock,
+    /// What was acknowledged last before this process.
+    pub(super) mark: Option<Mark>,
 }
 
 impl Folder {
-    /// Makes the folder where it is missing, and takes hold of it.
+    /// Takes hold of the folder, and makes it where it is missing.
     pub(super) fn hold(path: &Path, vfs: Option<String>) -> Result<Self, OpenError> {
-        let unusable = |source| OpenError::Unusable { path: path.to_owned(), source };
-        make_private(path).map_err(unusable)?;
-        let lock_path = path.join(LOCK);
-        let mut lock = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&lock_path).unwrap_or_default();
-                return Err(OpenError::InUse {
-                    path: path.to_owned(),
-                    process: holder.trim().parse().ok(),
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
-        }
-        // Whoever comes second can say who was first. The lock is what counts.
-        let said = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        said.map_err(unusable)?;
-        Ok(Self { path: path.to_owned(), vfs, _lock: lock })
+        let (lock, mark) = Lock::take(path)?;
+        Ok(Self { path: path.to_owned(), vfs, lock, mark })
+    }
+
+    /// Notes what is acknowledged next.
+    pub(super) fn note(&self, mark: Mark) -> io::Result<()> {
+        self.lock.note(mark)
+    }
+
+    /// Answers those who ask whether a hub holds the folder. To be called now and then.
+    pub(super) fn answer(&self) {
+        self.lock.answer();
+    }
+
+    /// The files as they are now. A storage of the caller's own has none.
+    pub(super) fn in_place(&self) -> Option<InPlace> {
+        self.vfs.is_none().then(|| InPlace::of(&self.path, &[DATABASE, LOG, LOG_INDEX]))
+    }
+
+    /// Writes a file as large as what a publish may need, and removes it.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        let path = self.path.join(PROBE);
+        let mut file = File::create(&path)?;
+        let written = file.write_all(&vec![0x55; PROBE_BYTES]).and_then(|()| file.sync_all());
+        drop(file);
+        fs::remove_file(&path)?;
+        written
     }
 
     pub(super) fn database(&self) -> PathBuf {
@@ -123,6 +80,10 @@ impl Folder {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if self.vfs.is_none() {
+            self.keep_log_left()
+                .map_err(|source| OpenError::Unusable { path: path.clone(), source })?;
+        }
         let mut connection = self.connect(flags).map_err(failed)?;
         check_format(&connection, &path)?;
         let mode: String = connection
@@ -135,7 +96,11 @@ impl Folder {
         connection
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16384")
             .map_err(failed)?;
-        lay_out(&mut connection).map_err(failed)?;
+        lay_out(&mut connection, &path).map_err(failed)?;
+        let problems = layout::problems(&connection).map_err(failed)?;
+        if let Some(detail) = problems.into_iter().next() {
+            return Err(OpenError::Corrupt { path, detail });
+        }
         // A storage of the caller's own has its log elsewhere.
         if self.vfs.is_none()
             && let Err(error) = self.lengthen_log()
@@ -144,6 +109,24 @@ impl Folder {
             tracing::debug!(error, "the write-ahead log was not lengthened");
         }
         Ok(connection)
+    }
+
+    /// Puts aside a log whose database is missing, or empty, as none with a log ever is: SQLite
+    /// would delete it, and with it what was not copied to the database yet.
+    fn keep_log_left(&self) -> io::Result<()> {
+        let bytes = |path: &Path| match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            found => found.map(|found| found.len()),
+        };
+        let (log, left) = (self.path.join(LOG), self.path.join(LOG_LEFT));
+        if bytes(&self.database())? == 0 && bytes(&log)? > 0 && !left.exists() {
+            fs::rename(&log, &left)?;
+            tracing::error!(
+                path = %left.display(),
+                "SQLite's log was left without its journal.db, and is kept under this name"
+            );
+        }
+        Ok(())
     }
 
     /// Lengthens SQLite's write-ahead log with zeros, which it takes for no frames, to about what
@@ -192,90 +175,47 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Makes the tables, all or none of them, in a file that is new.
-fn lay_out(connection: &mut Connection) -> rusqlite::Result<()> {
-    if format(connection)? != 0 {
-        return connection.execute_batch(REVOKED);
+/// Makes the tables, all or none of them, in a file that is new or of an older format.
+fn lay_out(connection: &mut Connection, path: &Path) -> rusqlite::Result<()> {
+    let found = layout::format(connection)?;
+    if found == FORMAT {
+        return Ok(());
     }
     let transaction = connection.transaction()?;
-    transaction.execute_batch(LAYOUT)?;
-    transaction.execute_batch(REVOKED)?;
-    let [first, second] = Keys::random().secret();
-    let epoch = Epoch::random();
-    put(&transaction, "epoch", epoch.number())?;
-    put(&transaction, "secret_1", first.cast_signed())?;
-    put(&transaction, "secret_2", second.cast_signed())?;
-    put(&transaction, "last", HubId::start(epoch).to_string())?;
-    transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", FORMAT)?;
-    transaction.commit()
-}
-
-fn format(connection: &Connection) -> rusqlite::Result<i32> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
-}
-
-/// Refuses a file that is not ours, or of another version.
-pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let failed = |error| OpenError::of(path, error);
-    let pragma = |name: &str| connection.query_row(name, [], |row| row.get::<_, i32>(0));
-    let application = pragma("PRAGMA application_id").map_err(failed)?;
-    let found = format(connection).map_err(failed)?;
-    let tables = pragma("SELECT count(*) FROM sqlite_schema").map_err(failed)?;
-    match (application, found, tables) {
-        (0, 0, 0) | (APPLICATION, FORMAT, _) => Ok(()),
-        (APPLICATION, _, _) => Err(OpenError::Format { path: path.to_owned(), found }),
-        _ => Err(OpenError::Foreign { path: path.to_owned() }),
+    match found {
+        0 => {
+            layout::lay_out(&transaction)?;
+            layout::found(&transaction)?;
+        }
+        _ => upgrade::convert(&transaction, path)?,
     }
-}
-
-/// What is known of the whole journal, beside its tables.
-pub(super) fn put(
-    connection: &Connection,
-    name: &str,
-    value: impl rusqlite::ToSql,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?
-        .execute(rusqlite::params![name, value])?;
+    transaction.commit()?;
+    // A new file is a journal also without its log. Of a conversion the whole file went through the
+    // log, which would stay as long as it is.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    if found != 0 {
+        tracing::info!("the journal's file has format {FORMAT} now");
+    }
     Ok(())
 }
 
-pub(super) fn take<T: rusqlite::types::FromSql>(
-    connection: &Connection,
-    name: &str,
-) -> rusqlite::Result<Option<T>> {
-    connection
-        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
-        .query_row([name], |row| row.get(0))
-        .optional()
-}
-
-/// What makes this journal's ids and indexes its own.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Identity {
-    pub(super) epoch: Epoch,
-    pub(super) keys: Keys,
-}
-
-impl Identity {
-    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
-        let missing = || rusqlite::Error::QueryReturnedNoRows;
-        let epoch = take::<u32>(connection, "epoch")?.ok_or_else(missing)?;
-        let first = take::<i64>(connection, "secret_1")?.ok_or_else(missing)?;
-        let second = take::<i64>(connection, "secret_2")?.ok_or_else(missing)?;
-        let keys = Keys::new([first.cast_unsigned(), second.cast_unsigned()]);
-        Ok(Self { epoch: Epoch::new(epoch), keys })
+/// Refuses a file that is not ours, or that this version cannot read.
+pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<i32, OpenError> {
+    let failed = |error| OpenError::of(path, error);
+    let pragma = |name: &str| connection.query_row(name, [], |row| row.get::<_, i32>(0));
+    let application = pragma("PRAGMA application_id").map_err(failed)?;
+    let found = layout::format(connection).map_err(failed)?;
+    let tables = pragma("SELECT count(*) FROM sqlite_schema").map_err(failed)?;
+    match (application, found, tables) {
+        (0, 0, 0) => Ok(0),
+        (APPLICATION, FORMAT, _) => match layout::needs(connection).map_err(failed)? {
+            None => Ok(FORMAT),
+            Some(needs) => Err(OpenError::Needs { path: path.to_owned(), needs }),
+        },
+        (APPLICATION, found, _) if layout::CONVERTED.contains(&found) => Ok(found),
+        (APPLICATION, _, _) => Err(OpenError::Format { path: path.to_owned(), found }),
+        _ => Err(OpenError::Foreign { path: path.to_owned() }),
     }
-}
-
-/// A position as SQLite has it. Positions are below 2^53.
-pub(super) fn number(position: Position) -> i64 {
-    position.number().cast_signed()
-}
-
-pub(super) fn position(number: i64) -> Position {
-    Position::new(number.cast_unsigned())
 }
 
 /// Why a journal on disk cannot be opened.
@@ -313,6 +253,13 @@ pub enum OpenError {
         /// The number of its format.
         found: i32,
     },
+    /// The file has what a newer version of Tidings added to this format.
+    Needs {
+        /// The file.
+        path: PathBuf,
+        /// What its readers have to know.
+        needs: String,
+    },
     /// The file is damaged.
     Corrupt {
         /// The file.
@@ -334,14 +281,7 @@ impl OpenError {
         let path = path.to_owned();
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::Foreign { path },
-            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, detail: error.to_string() },
-            _ if matches!(
-                error,
-                rusqlite::Error::QueryReturnedNoRows
-                    | rusqlite::Error::InvalidColumnType(..)
-                    | rusqlite::Error::FromSqlConversionFailure(..)
-            ) =>
-            {
+            _ if is_damage(&error) || matches!(error, rusqlite::Error::QueryReturnedNoRows) => {
                 Self::Corrupt { path, detail: error.to_string() }
             }
             _ => Self::Failed { path, source: error },
@@ -373,9 +313,19 @@ impl fmt::Display for OpenError {
                 "{} was written by a newer version of Tidings (format {found}; this one knows {FORMAT}), and was left as it is",
                 path.display()
             ),
+            Self::Format { path, found } if layout::CONVERTED.contains(found) => write!(
+                f,
+                "{} has format {found}, and is read in format {FORMAT}: a hub of this version converts it when it starts",
+                path.display()
+            ),
             Self::Format { path, found } => write!(
                 f,
                 "{} was written by an older version of Tidings (format {found}; this one knows {FORMAT}), and was left as it is",
+                path.display()
+            ),
+            Self::Needs { path, needs } => write!(
+                f,
+                "{} was written by a newer version of Tidings (it uses {needs}), and was left as it is",
                 path.display()
             ),
             Self::Corrupt { path, detail } => {

@@ -1,31 +1,61 @@
 //! What is read from the journal's file.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::Connection;
 
-use super::super::{Position, Record};
-use super::file::{Identity, number, position};
+use super::super::same_id::{self, SameId};
+use super::super::{Found, Position, Record};
+use super::damage::Damage;
+use super::group::{self, At, Met};
+use super::ids;
 use super::index::{self, Lacking};
-use super::record;
+use super::layout::{Identity, number, position};
+use super::record::{self, Stored};
+use super::sum::is_damage;
 use crate::access::Rights;
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
 use crate::selector::{Selector, Selectors};
+
+/// The file, as it is read at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) identity: &'a Identity,
+    /// The oldest update that is kept.
+    pub(super) first: Position,
+    pub(super) damage: &'a Damage,
+}
 
 /// Updates, and how far the look at the file went.
 #[derive(Debug, Default)]
 pub(super) struct Part {
     pub(super) records: Vec<Arc<Record>>,
     pub(super) through: Position,
+    /// An update before the first of the records and up to here cannot be read.
+    pub(super) damaged: Option<Position>,
+    bytes: usize,
 }
 
 impl Part {
     /// Takes a record, and says whether there is room for another.
-    fn take(&mut self, record: Record, bytes: &mut usize) -> bool {
-        *bytes += record.weight() as usize;
+    fn take(&mut self, record: Record) -> bool {
+        self.bytes += record.memory_bytes() as usize;
         self.records.push(Arc::new(record));
-        *bytes < BATCH_BYTES
+        self.bytes < BATCH_BYTES
+    }
+
+    /// Takes note of damage, or ends before it: a gap can be told only before all records.
+    fn damage(&mut self, after: Position, through: Position) -> ControlFlow<()> {
+        if self.records.is_empty() {
+            self.damaged = Some(through);
+            ControlFlow::Continue(())
+        } else {
+            self.through = after;
+            ControlFlow::Break(())
+        }
     }
 }
 
@@ -39,12 +69,17 @@ pub(super) enum Which {
 
 /// The updates in (`after`, `until`] that such a subscriber gets, as many as fit a batch.
 pub(super) fn part(
-    connection: &Connection,
-    identity: &Identity,
+    reading: Reading<'_>,
     (after, until): (Position, Position),
     (selectors, rights): (&Selectors, &Rights),
     which: Which,
 ) -> rusqlite::Result<Part> {
+    let Reading { connection, identity, damage, .. } = reading;
+    // What is gone is told elsewhere.
+    let after = after.max(reading.first.previous());
+    if after >= until {
+        return Ok(Part { through: until, ..Part::default() });
+    }
     let lacking = match which {
         Which::All => None,
         Which::Last => Some(Lacking::read(connection, identity)?),
@@ -52,27 +87,34 @@ pub(super) fn part(
     let is_wanted = |record: &Record| -> rusqlite::Result<bool> {
         let is_selected = record.is_for(selectors, rights);
         match &lacking {
-            Some(lacking) if is_selected => {
-                is_last(connection, identity, lacking, record, selectors)
-            }
+            Some(lacking) if is_selected => is_last(reading, lacking, record, selectors),
             _ => Ok(is_selected),
         }
     };
-    let Some(keys) = exact_keys(identity, selectors, rights) else {
-        return scanned(connection, identity, (after, until), is_wanted);
+    let span = (after, until);
+    let keys = exact_keys(identity, selectors, rights);
+    let Some(keys) = keys.filter(|_| !damage.has_index()) else {
+        return scanned(reading, span, is_wanted);
     };
     let positions = match &lacking {
-        Some(lacking) => newest(connection, (after, until), &keys, lacking)?,
+        Some(lacking) => newest(connection, span, &keys, lacking),
         None => {
             let whole = index::through(connection)?;
             if after >= whole {
                 // A few updates, in a batch of their own.
-                return scanned(connection, identity, (after, until), is_wanted);
+                return scanned(reading, span, is_wanted);
             }
-            entries(connection, (after, until.min(whole)), &keys)?
+            entries(connection, (after, until.min(whole)), &keys)
         }
     };
-    at_positions(connection, identity, positions, is_wanted)
+    match positions {
+        Ok(positions) => at_positions(reading, positions, is_wanted),
+        Err(error) if is_damage(&error) => {
+            damage.of_index();
+            scanned(reading, span, is_wanted)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The index's keys of all that is selected, if topics are all that is.
@@ -81,7 +123,7 @@ fn exact_keys(identity: &Identity, selectors: &Selectors, rights: &Rights) -> Op
         Rights::Public => &[false],
         Rights::Granted(_) => &[false, true],
     };
-    let mut keys = Vec::new();
+    let mut keys = vec![index::UNREADABLE];
     for selector in selectors.iter() {
         let Selector::Exact(topic) = selector else { return None };
         let key = |private: &bool| identity.keys.topic(topic.as_str(), *private);
@@ -91,29 +133,33 @@ fn exact_keys(identity: &Identity, selectors: &Selectors, rights: &Rights) -> Op
 }
 
 fn scanned(
-    connection: &Connection,
-    identity: &Identity,
+    reading: Reading<'_>,
     (after, until): (Position, Position),
     is_wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<Part> {
-    let mut part = Part { records: Vec::new(), through: until };
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {} FROM updates WHERE position > ?1 AND position <= ?2 ORDER BY position",
-        record::COLUMNS
-    ))?;
-    let mut rows = statement.query([number(after), number(until)])?;
-    let mut bytes = 0;
+    let Reading { connection, identity, damage, .. } = reading;
+    let mut part = Part { through: until, ..Part::default() };
     let mut scanned = 0;
-    while let Some(row) = rows.next()? {
-        let record = record::read(identity, row)?;
-        let at = record.position;
+    group::walk(connection, identity, (after, until), |met| {
+        let stored = match met {
+            Met::Update(stored) => stored,
+            Met::Damage(after, through) => {
+                damage.of_updates(after, through);
+                return Ok(part.damage(after, through));
+            }
+        };
         scanned += 1;
-        let room = !is_wanted(&record)? || part.take(record, &mut bytes);
-        if !room || scanned == SCAN_UPDATES {
-            part.through = at;
-            break;
+        let Some(record) = stored.record(identity) else {
+            damage.of_updates(stored.position.previous(), stored.position);
+            return Ok(part.damage(stored.position.previous(), stored.position));
+        };
+        let room = !is_wanted(&record)? || part.take(record);
+        if room && scanned < SCAN_UPDATES {
+            return Ok(ControlFlow::Continue(()));
         }
-    }
+        part.through = stored.position;
+        Ok(ControlFlow::Break(()))
+    })?;
     Ok(part)
 }
 
@@ -131,17 +177,10 @@ fn entries(
 ) -> rusqlite::Result<Positions> {
     // Of very many topics each gives a few, of few topics each gives many.
     let each = (SCAN_UPDATES / keys.len()).max(4);
-    let mut entries = connection.prepare_cached(
-        "SELECT position FROM topics
-         WHERE topic = ?1 AND position > ?2 AND position <= ?3 ORDER BY position LIMIT ?4",
-    )?;
     let (mut places, mut through) = (Vec::new(), until);
     for key in keys {
-        let bounds = params![key.cast_signed(), number(after), number(through), each as i64];
         let before = places.len();
-        for at in entries.query_map(bounds, |row| row.get(0))? {
-            places.push(position(at?));
-        }
+        index::entries(connection, *key, (after, through), each, &mut places)?;
         if places.len() - before == each
             && let Some(last) = places.last()
         {
@@ -162,16 +201,11 @@ fn newest(
     keys: &[u64],
     lacking: &Lacking,
 ) -> rusqlite::Result<Positions> {
-    let mut entry = connection.prepare_cached(
-        "SELECT position FROM topics WHERE topic = ?1 ORDER BY position DESC LIMIT 1",
-    )?;
     let mut places = Vec::new();
     for key in keys {
         let newest = match lacking.newest(*key) {
             Some(at) => Some(at),
-            None => {
-                entry.query_row([key.cast_signed()], |row| row.get(0)).optional()?.map(position)
-            }
+            None => index::newest(connection, *key)?,
         };
         places.extend(newest.filter(|at| *at > after && *at <= until));
     }
@@ -180,18 +214,30 @@ fn newest(
     Ok(Positions { places, through: until })
 }
 
-/// The updates at these places that are wanted, as many as fit a batch.
+/// The updates at these positions that are wanted, as many as fit a batch.
 fn at_positions(
-    connection: &Connection,
-    identity: &Identity,
+    reading: Reading<'_>,
     Positions { places, through }: Positions,
     is_wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<Part> {
-    let mut part = Part { records: Vec::new(), through };
-    let mut bytes = 0;
+    let Reading { connection, identity, damage, .. } = reading;
+    let mut part = Part { through, ..Part::default() };
     for (index, at) in places.iter().enumerate() {
-        let Some(record) = record::at(connection, identity, *at)? else { continue };
-        let room = !is_wanted(&record)? || part.take(record, &mut bytes);
+        let room = match group::record_at(connection, identity, *at)? {
+            At::Update(record) => !is_wanted(&record)? || part.take(record),
+            At::Damage => {
+                damage.of_updates(at.previous(), *at);
+                if part.damage(at.previous(), *at).is_break() {
+                    break;
+                }
+                true
+            }
+            At::Nothing => {
+                // An entry goes together with its update.
+                damage.of_index();
+                true
+            }
+        };
         let is_last = index + 1 == places.len();
         if !is_last && (!room || index + 1 == SCAN_UPDATES) {
             part.through = *at;
@@ -203,81 +249,123 @@ fn at_positions(
 
 /// Whether a record is the newest of its kind, public or private, about a selected topic.
 fn is_last(
-    connection: &Connection,
-    identity: &Identity,
+    reading: Reading<'_>,
     lacking: &Lacking,
     record: &Record,
     selectors: &Selectors,
 ) -> rusqlite::Result<bool> {
     for topic in record.update.topics().iter().filter(|topic| selectors.matches(topic)) {
-        let key = identity.keys.topic(topic.as_str(), record.update.is_private());
+        let key = reading.identity.keys.topic(topic.as_str(), record.update.is_private());
         let newer = lacking.newest(key).is_some_and(|newest| newest > record.position);
-        if !newer && !has_newer(connection, key, record.position)? {
+        if !newer && !has_newer(reading, key, record.position)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Whether the index, as far as it is whole, has an entry for `key` after `at`.
-pub(super) fn has_newer(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("SELECT 1 FROM topics WHERE topic = ?1 AND position > ?2 LIMIT 1")?
-        .exists([key.cast_signed(), number(at)])
+/// As [`index::has_newer`]. Of a damaged index nothing is known: an update too many is better
+/// than none.
+fn has_newer(reading: Reading<'_>, key: u64, at: Position) -> rusqlite::Result<bool> {
+    if reading.damage.has_index() {
+        return Ok(false);
+    }
+    match index::has_newer(reading.connection, key, at) {
+        Err(error) if is_damage(&error) => {
+            reading.damage.of_index();
+            Ok(false)
+        }
+        has => has,
+    }
 }
 
-/// The earliest update with a publisher's id that `rights` let read.
+/// The update with a publisher's id that such a subscriber means.
 pub(super) fn find(
     connection: &Connection,
     identity: &Identity,
+    damage: &Damage,
     id: &str,
+    selectors: &Selectors,
     rights: &Rights,
-) -> rusqlite::Result<Option<Position>> {
-    let mut statement =
-        connection.prepare_cached("SELECT position FROM ids WHERE id = ?1 ORDER BY position")?;
-    let mut rows = statement.query([identity.keys.id(id).cast_signed()])?;
-    while let Some(row) = rows.next()? {
-        let at = position(row.get(0)?);
-        let record = record::at(connection, identity, at)?;
-        let is_it = |record: &Record| rights.may_read(&record.update) && record.id().as_str() == id;
-        if record.as_ref().is_some_and(is_it) {
-            return Ok(Some(at));
+) -> rusqlite::Result<Option<Found>> {
+    if damage.has_ids() {
+        return Ok(None);
+    }
+    match look_up(connection, identity, id, selectors, rights) {
+        Err(error) if is_damage(&error) => {
+            damage.of_ids();
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+fn look_up(
+    connection: &Connection,
+    identity: &Identity,
+    id: &str,
+    selectors: &Selectors,
+    rights: &Rights,
+) -> rusqlite::Result<Option<Found>> {
+    let mut search = SameId::new(id, selectors, rights);
+    for keys in search.rounds(&identity.keys) {
+        for at in same_id::places(&keys, |key, after| ids::next(connection, key, after))? {
+            match group::record_at(connection, identity, at)? {
+                At::Update(record) if search.is(&record) => {
+                    return Ok(Some(Found::certain(record.hub_id())));
+                }
+                _ => {}
+            }
         }
     }
-    Ok(None)
+    Ok(search.elsewhere())
 }
 
 /// The oldest update that came at `time` or later: times never fall along the positions.
 pub(super) fn since(
     connection: &Connection,
+    identity: &Identity,
     time: SystemTime,
     ends: (Position, Position),
 ) -> rusqlite::Result<Option<Position>> {
-    let low = first_from(connection, "time", record::nanoseconds(time), ends)?;
-    let next = "SELECT position FROM updates WHERE position >= ?1 ORDER BY position LIMIT 1";
-    let found = connection.prepare_cached(next)?.query_row([number(low)], |row| row.get(0));
-    Ok(found.optional()?.map(position))
+    let wanted = record::nanoseconds(time);
+    let low = first_from(connection, identity, ends, |stored| stored.nanoseconds >= wanted)?;
+    let found = next(connection, identity, (low, ends.1), |stored| stored.position)?;
+    Ok(found)
 }
 
-/// The place from which on the updates have at least `wanted` in a column that never falls along
-/// the positions; the place after the last, if none has.
+/// The first update at `first` or later and up to `last`.
+pub(super) fn next<T>(
+    connection: &Connection,
+    identity: &Identity,
+    (first, last): (Position, Position),
+    take: impl Fn(&Stored<'_>) -> T,
+) -> rusqlite::Result<Option<T>> {
+    let mut found = None;
+    group::walk(connection, identity, (first.previous(), last), |met| {
+        let Met::Update(stored) = met else { return Ok(ControlFlow::Continue(())) };
+        found = Some(take(&stored));
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
+/// The place from which on `has` holds for the updates, where it holds for all that come after one
+/// for which it does; the place after the last, if it holds for none.
 pub(super) fn first_from(
     connection: &Connection,
-    column: &str,
-    wanted: i64,
+    identity: &Identity,
     (first, last): (Position, Position),
+    has: impl Fn(&Stored<'_>) -> bool,
 ) -> rusqlite::Result<Position> {
-    let mut from_here = connection.prepare_cached(&format!(
-        "SELECT position, {column} FROM updates WHERE position >= ?1 ORDER BY position LIMIT 1"
-    ))?;
     let (mut low, mut high) = (number(first), number(last) + 1);
     while low < high {
         let middle = low + (high - low) / 2;
-        let found = from_here
-            .query_row([middle], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-            .optional()?;
+        let ends = (position(middle), last);
+        let found =
+            next(connection, identity, ends, |stored| (number(stored.position), has(stored)))?;
         match found {
-            Some((at, value)) if value < wanted => low = at + 1,
+            Some((at, false)) => low = at + 1,
             _ => high = middle,
         }
     }

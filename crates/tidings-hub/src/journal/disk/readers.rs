@@ -18,8 +18,9 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 /// The threads, which end with this.
 pub(super) struct Readers {
     jobs: Option<SyncSender<Job>>,
-    /// A permit for each place in the queue; who finds none waits, first come, first served.
-    room: Semaphore,
+    /// A permit for each place in the queue, which the read holds until a thread has taken it from
+    /// there. A caller that finds none waits, first come, first served.
+    room: Arc<Semaphore>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -44,7 +45,7 @@ impl Readers {
                 .map_err(|source| OpenError::Unusable { path: folder.database(), source })?;
             threads.push(thread);
         }
-        Ok(Self { jobs: Some(jobs), room: Semaphore::new(READS_WAITING), threads })
+        Ok(Self { jobs: Some(jobs), room: Arc::new(Semaphore::new(READS_WAITING)), threads })
     }
 
     /// Runs `read` on one of the threads.
@@ -52,21 +53,25 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let _room = self.room.acquire().await.map_err(|_| unavailable("the journal is closed"))?;
+        let room = Arc::clone(&self.room).acquire_owned().await;
+        let room = room.map_err(|_| unavailable("the journal is closed"))?;
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            // Whoever asked may have stopped waiting.
-            let _ = answer.send(read(connection));
+            drop(room);
+            // A caller that has stopped waiting costs no read.
+            if !answer.is_closed() {
+                let _ = answer.send(read(connection));
+            }
         });
         let jobs = self.jobs.as_ref().ok_or_else(|| unavailable("the journal is closed"))?;
         match jobs.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(unavailable("too many reads wait")),
             Err(TrySendError::Disconnected(_)) => {
-                return Err(unavailable("the journal's readers have ended"));
+                return Err(unavailable("the journal's readers have stopped"));
             }
         }
-        let read = answered.await.map_err(|_| unavailable("a journal's reader has failed"))?;
+        let read = answered.await.map_err(|_| unavailable("reading the journal failed"))?;
         read.map_err(|error| ReadError::Unavailable(Box::new(error)))
     }
 }

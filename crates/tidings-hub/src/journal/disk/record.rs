@@ -1,111 +1,175 @@
-//! Updates as rows, and rows as updates.
+//! An update as bytes, and bytes as an update.
+//!
+//! `docs/journal.md` has the layout. The checksum stands outside of the bytes, in the group
+//! ([`super::group`]), and covers the journal's epoch and the position too: neither is stored
+//! here, so that a position can be given after the bytes were made.
 
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, Row, params};
 use tidings_sse::{Event, EventId, EventType};
 
 use super::super::{Position, Record};
-use super::file::{Identity, number, position};
+use super::layout::Identity;
 use crate::update::{Topic, Update};
 
-/// The columns that [`read`] takes, in its order.
-pub(super) const COLUMNS: &str = "position, time, private, topics, type, id, retry, data";
+// The lower two bits say of which kind an update is; 3 is free for records that are no updates.
+const KIND: u8 = 0b11;
+const PUBLIC: u8 = 0;
+const PRIVATE: u8 = 1;
+/// Private too: the hub tells who subscribes.
+const PRESENCE: u8 = 2;
+const HAS_TYPE: u8 = 1 << 2;
+const HAS_ID: u8 = 1 << 3;
+const HAS_RETRY: u8 = 1 << 4;
+const KNOWN: u8 = KIND | HAS_TYPE | HAS_ID | HAS_RETRY;
 
-/// Writes a record, and the entry of its own id. Its topics are for [`super::index`].
-pub(super) fn insert(
-    connection: &Connection,
-    identity: &Identity,
-    record: &Record,
-    class: usize,
-    age: Duration,
-) -> rusqlite::Result<()> {
+/// Appends an update's bytes.
+pub(super) fn encode(record: &Record, age: Duration, class: usize, out: &mut Vec<u8>) {
     let update = &record.update;
     let event = update.event();
     let event_type = Some(event.event_type()).filter(|name| *name != "message");
-    connection
-        .prepare_cached(
-            "INSERT INTO updates (position, time, age, class, private, topics, type, id, retry, data)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute(params![
-            number(record.position),
-            nanoseconds(record.time),
-            milliseconds(age),
-            class as i64,
-            kind(update),
-            text(update.topics()),
-            event_type,
-            event.id().map(EventId::as_str),
-            event.retry().map(milliseconds),
-            event.data(),
-        ])?;
-    if let Some(id) = event.id() {
-        connection.prepare_cached("INSERT INTO ids (id, position) VALUES (?1, ?2)")?.execute(
-            params![identity.keys.id(id.as_str()).cast_signed(), number(record.position)],
-        )?;
-    }
-    Ok(())
-}
-
-/// Deletes a record and its entries in the indexes.
-pub(super) fn delete(
-    connection: &Connection,
-    identity: &Identity,
-    record: &Record,
-) -> rusqlite::Result<()> {
-    let update = &record.update;
-    let at = number(record.position);
-    connection.prepare_cached("DELETE FROM updates WHERE position = ?1")?.execute([at])?;
-    let mut entry =
-        connection.prepare_cached("DELETE FROM topics WHERE topic = ?1 AND position = ?2")?;
-    for topic in update.topics() {
-        let key = identity.keys.topic(topic.as_str(), update.is_private());
-        entry.execute([key.cast_signed(), at])?;
-    }
-    if let Some(id) = update.event().id() {
-        connection
-            .prepare_cached("DELETE FROM ids WHERE id = ?1 AND position = ?2")?
-            .execute([identity.keys.id(id.as_str()).cast_signed(), at])?;
-    }
-    Ok(())
-}
-
-/// Reads a row of [`COLUMNS`].
-pub(super) fn read(identity: &Identity, row: &Row<'_>) -> rusqlite::Result<Record> {
-    let update = read_update(row)?;
-    let time = time(row.get(1)?);
-    Ok(Record::new(identity.epoch, position(row.get(0)?), time, update))
-}
-
-fn read_update(row: &Row<'_>) -> rusqlite::Result<Update> {
-    let mut event = Event::new(row.get::<_, String>(7)?);
-    if let Some(name) = row.get_ref(4)?.as_str_or_null()? {
-        event = event.with_event_type(EventType::new(name).map_err(|e| damaged(4, e))?);
-    }
-    if let Some(id) = row.get_ref(5)?.as_str_or_null()? {
-        event = event.with_event_id(EventId::new(id).map_err(|e| damaged(5, e))?);
-    }
-    if let Some(retry) = row.get::<_, Option<i64>>(6)? {
-        event = event.with_retry(Duration::from_millis(retry.cast_unsigned()));
-    }
-    let kind: i64 = row.get(2)?;
-    let update = Update::of_parts(topics(row, 3)?, event, kind != PUBLIC);
-    Ok(if kind == PRESENCE { update.of_presence() } else { update })
-}
-
-/// What stands in the column `private`.
-pub(super) const PUBLIC: i64 = 0;
-const PRIVATE: i64 = 1;
-/// Private too: the hub tells who subscribes.
-const PRESENCE: i64 = 2;
-
-fn kind(update: &Update) -> i64 {
-    match update.is_private() {
+    let kind = match update.is_private() {
         false => PUBLIC,
         true if update.is_presence() => PRESENCE,
         true => PRIVATE,
+    };
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    out.push(
+        kind | flag(event_type.is_some(), HAS_TYPE)
+            | flag(event.id().is_some(), HAS_ID)
+            | flag(event.retry().is_some(), HAS_RETRY),
+    );
+    out.extend_from_slice(&nanoseconds(record.time).to_le_bytes());
+    put_number(milliseconds(age).cast_unsigned(), out);
+    put_number(class as u64, out);
+    put_number(update.topics().len() as u64, out);
+    for topic in update.topics() {
+        put_text(topic.as_str(), out);
     }
+    if let Some(name) = event_type {
+        put_text(name, out);
+    }
+    if let Some(id) = event.id() {
+        put_text(id.as_str(), out);
+    }
+    if let Some(retry) = event.retry() {
+        put_number(milliseconds(retry).cast_unsigned(), out);
+    }
+    out.extend_from_slice(event.data().as_bytes());
+}
+
+/// An update's bytes, of which so much was read as the rules of retention need.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored<'a> {
+    pub(super) position: Position,
+    /// Nanoseconds since 1970.
+    pub(super) nanoseconds: i64,
+    /// Milliseconds of the journal's own clock.
+    pub(super) age: i64,
+    pub(super) class: usize,
+    flags: u8,
+    rest: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// Reads bytes that match their checksum. `None` if they are of a kind that is unknown here.
+    pub(super) fn read(position: Position, bytes: &'a [u8]) -> Option<Self> {
+        let (&flags, mut rest) = bytes.split_first()?;
+        if flags & !KNOWN != 0 || flags & KIND == KIND {
+            return None;
+        }
+        let (time, after) = rest.split_first_chunk()?;
+        rest = after;
+        let age = take_number(&mut rest)?.cast_signed();
+        let class = usize::try_from(take_number(&mut rest)?).ok()?;
+        let nanoseconds = i64::from_le_bytes(*time);
+        Some(Self { position, nanoseconds, age, class, flags, rest })
+    }
+
+    pub(super) fn time(&self) -> SystemTime {
+        time(self.nanoseconds)
+    }
+
+    pub(super) fn is_private(&self) -> bool {
+        self.flags & KIND != PUBLIC
+    }
+
+    /// The topics.
+    pub(super) fn topics(&self) -> Option<Vec<Topic>> {
+        take_topics(&mut { self.rest })
+    }
+
+    /// The whole record.
+    pub(super) fn record(&self, identity: &Identity) -> Option<Record> {
+        let has = |flag: u8| self.flags & flag != 0;
+        let mut rest = self.rest;
+        let topics = take_topics(&mut rest)?;
+        let event_type = if has(HAS_TYPE) { Some(take_text(&mut rest)?) } else { None };
+        let id = if has(HAS_ID) { Some(take_text(&mut rest)?) } else { None };
+        let retry = if has(HAS_RETRY) { Some(take_number(&mut rest)?) } else { None };
+        let mut event = Event::new(std::str::from_utf8(rest).ok()?);
+        if let Some(name) = event_type {
+            event = event.with_event_type(EventType::new(name).ok()?);
+        }
+        if let Some(id) = id {
+            event = event.with_event_id(EventId::new(id).ok()?);
+        }
+        if let Some(retry) = retry {
+            event = event.with_retry(Duration::from_millis(retry));
+        }
+        let update = Update::of_parts(topics, event, self.is_private());
+        let is_presence = self.flags & KIND == PRESENCE;
+        let update = if is_presence { update.of_presence() } else { update };
+        Some(Record::new(identity.epoch, self.position, self.time(), update))
+    }
+}
+
+fn take_topics(rest: &mut &[u8]) -> Option<Vec<Topic>> {
+    let count = usize::try_from(take_number(rest)?).ok()?;
+    // Each topic has a byte at least: a count beyond that reserves nothing.
+    let mut topics = Vec::with_capacity(count.min(rest.len()));
+    for _ in 0..count {
+        topics.push(Topic::from(take_text(rest)?));
+    }
+    (!topics.is_empty()).then_some(topics)
+}
+
+fn put_text(text: &str, out: &mut Vec<u8>) {
+    put_number(text.len() as u64, out);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let length = usize::try_from(take_number(rest)?).ok()?;
+    std::str::from_utf8(take_bytes(rest, length)?).ok()
+}
+
+pub(super) fn take_bytes<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (bytes, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(bytes)
+}
+
+/// Appends a number in LEB128: seven bits to a byte, the lowest first.
+pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+pub(super) fn take_number(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, after) = rest.split_first()?;
+        *rest = after;
+        number |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
 }
 
 /// Topics as one text.
@@ -114,28 +178,9 @@ pub(super) fn text(topics: &[Topic]) -> String {
     topics.iter().map(Topic::as_str).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads the topics of a row.
-pub(super) fn topics(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<Topic>> {
-    Ok(row.get_ref(column)?.as_str()?.split('\n').map(Topic::from).collect())
-}
-
-fn damaged(
-    column: usize,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
-}
-
-/// The record at a position.
-pub(super) fn at(
-    connection: &Connection,
-    identity: &Identity,
-    position: Position,
-) -> rusqlite::Result<Option<Record>> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM updates WHERE position = ?1"))?;
-    let mut rows = statement.query([number(position)])?;
-    rows.next()?.map(|row| read(identity, row)).transpose()
+/// The topics of such a text.
+pub(super) fn topics(text: &str) -> Vec<Topic> {
+    text.split('\n').map(Topic::from).collect()
 }
 
 pub(super) fn nanoseconds(time: SystemTime) -> i64 {
@@ -149,36 +194,4 @@ pub(super) fn time(nanoseconds: i64) -> SystemTime {
 
 pub(super) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::super::{Epoch, keys::Keys};
-    use super::*;
-
-    #[test]
-    fn a_row_gives_back_the_record_with_its_id() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(super::super::file::LAYOUT).unwrap();
-        let identity = Identity { epoch: Epoch::random(), keys: Keys::random() };
-        let plain = Update::new("https://a.test/größe", Event::new("a\0b\r\nc"));
-        let full = Event::new("{}").with_type("price").unwrap().with_id(" 7").unwrap();
-        let full = full.with_retry(Duration::from_millis(1234));
-        let full = Update::new("a", full).about("b").about(" c ").private();
-        for (at_position, update) in (1..).zip([plain, full, Update::new("x", Event::new(""))]) {
-            let time = SystemTime::now();
-            let record = Record::new(identity.epoch, Position::new(at_position), time, update);
-            insert(&connection, &identity, &record, 0, Duration::ZERO).unwrap();
-            let back = at(&connection, &identity, record.position).unwrap().unwrap();
-            assert_eq!(back.update, record.update);
-            assert_eq!(back.id(), record.id());
-            assert_eq!(back.hub_id(), record.hub_id());
-            delete(&connection, &identity, &record).unwrap();
-        }
-        let left = |table: &str| -> i64 {
-            let count = format!("SELECT count(*) FROM {table}");
-            connection.query_row(&count, [], |row| row.get(0)).unwrap()
-        };
-        assert_eq!(left("updates") + left("topics") + left("ids"), 0);
-    }
 }

@@ -51,7 +51,8 @@ impl State {
         if self.first > self.last().position {
             self.oldest = oldest.hub_id();
         }
-        self.bytes += self.recent.show(records);
+        self.bytes += records.iter().map(|record| record.weight()).sum::<u64>();
+        self.recent.show(records);
     }
 
     /// What is to be told to such a subscriber who has had everything up to `after`. Where it

@@ -25,6 +25,19 @@ struct Kept {
     bytes_through: u64,
 }
 
+/// What a record takes here, with what the journal knows its topics and its publisher's id by.
+fn bytes(record: &Record) -> u64 {
+    /// Of the hash table of each topic's newest record. A table has up to 16/7 as many places as
+    /// entries, of 17 bytes each.
+    const TOPIC: usize = 40;
+    /// Of the set of places under a publisher's id: one for each topic, and one for any topic. Its
+    /// nodes have room for 11 entries of 16 bytes, and may be less than half full.
+    const PLACE: usize = 40;
+    let topics = record.update.topics().len();
+    let places = record.update.event().id().map_or(0, |_| topics + 1);
+    record.memory_bytes() + (topics * TOPIC + places * PLACE) as u64
+}
+
 impl Ring {
     pub(super) fn new(bounds: Retention) -> Self {
         Self { bounds, kept: VecDeque::new(), dropped: None, bytes_ever: 0 }
@@ -68,8 +81,9 @@ impl Ring {
 
     /// The place of the first record that came at `time` or later.
     pub(super) fn since(&self, time: SystemTime) -> Option<Position> {
-        let mut records = self.kept.iter().map(|kept| &kept.record);
-        records.find(|record| record.time >= time).map(|record| record.position)
+        // Times never go back here.
+        let index = self.kept.partition_point(|kept| kept.record.time < time);
+        self.kept.get(index).map(|kept| kept.record.position)
     }
 
     /// The newest place of a record up to `until`.
@@ -79,14 +93,14 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, record: Arc<Record>) {
-        self.bytes_ever += record.weight();
+        self.bytes_ever += bytes(&record);
         self.kept.push_back(Kept { record, taken: Instant::now(), bytes_through: self.bytes_ever });
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.kept
             .front()
-            .map_or(0, |oldest| self.bytes_ever - oldest.bytes_through + oldest.record.weight())
+            .map_or(0, |oldest| self.bytes_ever - oldest.bytes_through + bytes(&oldest.record))
     }
 
     /// Whether it keeps to its bounds.

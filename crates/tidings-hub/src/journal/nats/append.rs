@@ -1,11 +1,12 @@
 //! Publishing to the stream: sent again under the same name until it is acknowledged or the
 //! publisher's time is up, and taken once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::ErrorCode;
-use async_nats::{HeaderMap, Request};
+use async_nats::{HeaderMap, Message, Request};
 use bytes::Bytes;
 use serde::Deserialize;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
@@ -13,9 +14,9 @@ use tidings_sse::EventId;
 use tokio::time::Instant;
 
 use super::super::once::{Appended, IdempotencyKey};
-use super::super::{AppendError, Epoch, HubId, Position};
+use super::super::{AppendError, Epoch, HubId, Position, Room};
 use super::Shared;
-use super::connection::{Failure, Pause, ask, read};
+use super::connection::{Failure, Pause, ask_allowed, read};
 use super::message::{self, Decoded, Nonce, Publish};
 use super::read::Stored;
 use super::stream;
@@ -29,6 +30,8 @@ const BATCH_TRY_AGAIN: [u64; 4] = [10176, 10177, 10210, 10211];
 /// A message is larger than the stream or the server takes.
 const TOO_LARGE: u64 = 10054;
 
+/// How often a publish that was acknowledged looks whether the stream keeps what it took.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a publish looks whether the connection is there again.
 const CONNECTION_PAUSE: Duration = Duration::from_millis(25);
 
@@ -44,6 +47,7 @@ pub(super) async fn append(
     shared: &Shared,
     updates: Vec<Update>,
     key: Option<IdempotencyKey>,
+    room: Room,
 ) -> Result<Appended, AppendError> {
     let until = Instant::now() + shared.options.publish_wait;
     let count = updates.len();
@@ -51,18 +55,20 @@ pub(super) async fn append(
     let nonce = Nonce::random();
     let fingerprint = key.as_ref().map_or(0, IdempotencyKey::fingerprint);
     let publish = (!single).then_some(Publish { fingerprint, count });
+    let room = Arc::new(room);
     let mut payloads = Vec::with_capacity(count);
-    let max = shared.client.max_payload();
+    let max = shared.message_bytes_max();
     for (index, update) in updates.iter().enumerate() {
         let payload = message::encode(update, nonce, publish.filter(|_| index == 0));
         let bytes = payload.len() + HEADER_BYTES;
         if bytes > max {
             return Err(AppendError::TooLarge { index, bytes, max });
         }
-        payloads.push(payload);
+        payloads.push(Held::bytes(payload, &room));
     }
+    shared.check_fit()?;
     let sending = Sending { shared, updates, payloads, nonce, until };
-    match &key {
+    let appended = match &key {
         None if single => sending.one().await,
         key => {
             // Who has no key gets one that nobody else has: several updates have no other name.
@@ -70,6 +76,42 @@ pub(super) async fn append(
             let subject = format!("{}.{name}", shared.options.subject());
             sending.once(&subject, fingerprint).await
         }
+    }?;
+    shared.condition.taken();
+    Ok(appended)
+}
+
+impl Shared {
+    /// Bytes of one message, with its headers, as servers and stream allow it now.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        self.client.max_payload().min(self.state.lock().message_bytes_max)
+    }
+
+    /// Fails at once where the stream's settings break what an acknowledgement promises.
+    fn check_fit(&self) -> Result<(), AppendError> {
+        match self.condition.unfit() {
+            Some(reason) => Err(AppendError::Unavailable(reason.into())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A message with its share of the bytes that may wait: the client's queue has a copy until it is
+/// written, also where the publisher has hung up.
+struct Held {
+    payload: Bytes,
+    _room: Arc<Room>,
+}
+
+impl Held {
+    fn bytes(payload: Bytes, room: &Arc<Room>) -> Bytes {
+        Bytes::from_owner(Self { payload, _room: Arc::clone(room) })
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.payload
     }
 }
 
@@ -130,7 +172,14 @@ impl Sending<'_> {
         loop {
             let attempt = match self.payloads.len() {
                 1 => self.try_one(subject, expected).await,
-                _ => self.try_batch(subject, expected).await,
+                _ => {
+                    // It waits for its turn, and for room in the connection for each update.
+                    let attempt = self.try_batch(subject, expected);
+                    tokio::time::timeout_at(self.until, attempt).await.unwrap_or_else(|_| {
+                        let reason = "there were too many updates for the time".to_owned();
+                        Attempt::Failed(Failure::Away(reason))
+                    })
+                }
             };
             let failure = match attempt {
                 Attempt::Taken(position) => match self.appended(position).await {
@@ -145,12 +194,18 @@ impl Sending<'_> {
                         expected = 0;
                         Failure::Away("the stream changes".to_owned())
                     }
-                    Ok(Some((there, decoded))) => {
+                    // No hub has written it, so it stands for no publish.
+                    Ok(Some((there, None))) => {
+                        expected = there.position.number();
+                        Failure::Away("another client has written at that subject".to_owned())
+                    }
+                    Ok(Some((there, Some(decoded)))) => {
                         let publish = decoded.publish;
                         let first = there.position;
                         if decoded.nonce == self.nonce {
                             // It is this one: only its acknowledgement was lost.
-                            let last = first.number() + self.payloads.len() as u64 - 1;
+                            let last =
+                                first.number().saturating_add(self.payloads.len() as u64 - 1);
                             match self.appended(Position::new(last)).await {
                                 Ok(appended) => return Ok(appended),
                                 Err(failure) => {
@@ -159,7 +214,7 @@ impl Sending<'_> {
                                 }
                             }
                         }
-                        if self.age_of(&there) > KEYS_TIME {
+                        if self.age_of(&there) > KEYS_TIME && Instant::now() < self.until {
                             expected = first.number();
                             continue;
                         }
@@ -167,7 +222,7 @@ impl Sending<'_> {
                         else {
                             return Err(AppendError::KeyReused);
                         };
-                        match self.ids(first, publish.count).await {
+                        match self.ids(first, decoded.nonce, publish.count).await {
                             Ok(ids) => return Ok(Appended { ids, repeated: true }),
                             Err(failure) => failure,
                         }
@@ -214,13 +269,12 @@ impl Sending<'_> {
                     return Attempt::Failed(failure);
                 }
                 let request = Request::new().headers(headers).payload(payload.clone());
-                let answer = ask(client, subject.to_owned(), request, self.attempt_time()).await;
-                match answer {
+                match self.ask(subject, request).await {
                     Ok(message) if message.payload.is_empty() => {}
                     Ok(message) => match read::<Ack>(&message) {
                         Err(failure) => return Self::failed(failure),
                         Ok(_) => {
-                            let reason = "the stream takes no batches".to_owned();
+                            let reason = "the stream does not allow batches".to_owned();
                             return Attempt::Failed(Failure::Away(reason));
                         }
                     },
@@ -271,14 +325,19 @@ impl Sending<'_> {
     ) -> Result<Ack, Failure> {
         self.wait_for_connection().await?;
         let request = Request::new().headers(headers).payload(payload.clone());
-        read(&ask(&self.shared.client, subject, request, self.attempt_time()).await?)
+        read(&self.ask(&subject, request).await?)
+    }
+
+    async fn ask(&self, subject: &str, request: Request) -> Result<Message, Failure> {
+        let Shared { client, condition, .. } = self.shared;
+        ask_allowed(client, condition, subject, request, self.attempt_time()).await
     }
 
     /// Waits for the connection, if it is lost: what is sent meanwhile would only pile up.
     async fn wait_for_connection(&self) -> Result<(), Failure> {
         while self.shared.client.connection_state() != State::Connected {
             if Instant::now() >= self.until {
-                return Err(Failure::Away("the connection to NATS is lost".to_owned()));
+                return Err(Failure::Away("lost connection to NATS".to_owned()));
             }
             tokio::time::sleep(CONNECTION_PAUSE).await;
         }
@@ -296,25 +355,41 @@ impl Sending<'_> {
             Failure::Refused { code: ErrorCode(TOO_LARGE), .. } => {
                 let largest = self.payloads.iter().map(Bytes::len).enumerate();
                 let (index, bytes) = largest.max_by_key(|(_, len)| *len).unwrap_or_default();
-                let max = self.shared.client.max_payload().min(bytes);
+                let max = self.shared.message_bytes_max().min(bytes);
                 Err(AppendError::TooLarge { index, bytes, max })
+            }
+            failure if failure.is_final() => {
+                self.shared.condition.refused(&failure.to_string());
+                Err(AppendError::Unavailable(Box::new(failure)))
             }
             failure if Instant::now() >= self.until => {
                 Err(AppendError::Unavailable(Box::new(failure)))
             }
             failure => {
-                tracing::debug!(%failure, "a publish is tried again");
+                self.shared.check_fit()?;
+                if !self.is_kept() {
+                    return Err(AppendError::Unavailable(Box::new(failure)));
+                }
+                tracing::debug!(%failure, "repeating a publish");
                 pause.wait().await;
                 Ok(())
             }
         }
     }
 
-    /// What stands under a name.
-    async fn occupant(&self, subject: &str) -> Result<Option<(Stored, Decoded)>, Failure> {
+    /// Whether the stream, as it is known now, keeps what it takes: its settings may have changed
+    /// since the publish began, and JetStream acknowledges also what it drops at once.
+    fn is_kept(&self) -> bool {
+        let max = self.shared.message_bytes_max();
+        let fits = |payload: &Bytes| payload.len() + HEADER_BYTES <= max;
+        self.shared.condition.unfit().is_none() && self.payloads.iter().all(fits)
+    }
+
+    /// What stands under a name, and the update that it is, if it is one.
+    async fn occupant(&self, subject: &str) -> Result<Option<(Stored, Option<Decoded>)>, Failure> {
         let Some(there) = self.shared.reader.last_of(subject).await? else { return Ok(None) };
         let decoded = there.decode(self.shared.state.lock().epoch);
-        Ok(decoded.map(|decoded| (there, decoded)))
+        Ok(Some((there, decoded)))
     }
 
     /// How old a message is by the clock of the stream, which no step of ours moves.
@@ -323,24 +398,43 @@ impl Sending<'_> {
         now.and_then(|now| now.duration_since(there.time()).ok()).unwrap_or_default()
     }
 
-    /// The ids of updates that were published together.
-    async fn ids(&self, first: Position, count: usize) -> Result<Vec<EventId>, Failure> {
+    /// The ids of updates that were published together, the first of them at `first`. One that is
+    /// gone since has the hub's id of its place.
+    async fn ids(
+        &self,
+        first: Position,
+        nonce: Nonce,
+        count: usize,
+    ) -> Result<Vec<EventId>, Failure> {
         let epoch = self.shared.state.lock().epoch;
-        let mut ids = Vec::with_capacity(count);
+        let places = (first.number()..).map(Position::new).take(count);
+        let mut ids: Vec<_> =
+            places.map(|place| HubId::of_gone(epoch, place).to_event_id()).collect();
+        let end = first.number().saturating_add(count as u64);
         let mut after = first.previous();
-        while ids.len() < count {
-            let (stored, _) =
-                self.shared.reader.range(after, count - ids.len(), NATS_BATCH_BYTES).await?;
-            let Some(newest) = stored.last() else {
-                return Err(Failure::Away("a server lags behind".to_owned()));
-            };
-            after = newest.position;
-            ids.extend(
-                stored
-                    .iter()
-                    .filter_map(|one| one.decode(epoch))
-                    .map(|one| one.record.id().clone()),
-            );
+        while after.next().number() < end {
+            let left = usize::try_from(end - after.next().number()).unwrap_or(count);
+            let (stored, _) = self.shared.reader.range(after, left, NATS_BATCH_BYTES).await?;
+            match stored.last() {
+                Some(newest) if newest.position > after => after = newest.position,
+                _ => match self.shared.reader.next_of_leader(after).await? {
+                    Some(next) if next.position.number() < end => {
+                        return Err(Failure::Away("a server lags behind".to_owned()));
+                    }
+                    _ => break,
+                },
+            }
+            for one in &stored {
+                // What stands between them is of others.
+                let of_these = one.decode(epoch).filter(|decoded| decoded.nonce == nonce);
+                let index = one.position.number().checked_sub(first.number());
+                let index = index.and_then(|index| usize::try_from(index).ok());
+                if let (Some(decoded), Some(index)) = (of_these, index)
+                    && let Some(id) = ids.get_mut(index)
+                {
+                    *id = decoded.record.id().clone();
+                }
+            }
         }
         self.is_the_stream_of(epoch).await?;
         Ok(ids)
@@ -350,24 +444,32 @@ impl Sending<'_> {
     /// one was shown here. Before, it is not certain of which stream this is the place: it may have
     /// been made anew a moment ago. And a hub that is behind slows its publishers.
     async fn appended(&self, last: Position) -> Result<Appended, Failure> {
+        if last.number() < self.payloads.len() as u64 {
+            return Err(Failure::Away(format!(
+                "JetStream acknowledged with the sequence {last}, which is before all updates"
+            )));
+        }
         loop {
             let stamp = self.nonce.number();
             let waiting = self.shared.state.lock().wait_for(last, stamp);
             let (epoch, there) = match waiting {
                 Err(known) => known,
                 Ok(shown) => {
-                    if tokio::time::timeout_at(self.until, shown).await.is_err() {
-                        let reason = "the stream's newest updates do not come here".to_owned();
+                    let next = self.until.min(Instant::now() + LOOK_INTERVAL);
+                    // If it was not shown, and the journal does not begin anew.
+                    if tokio::time::timeout_at(next, shown).await.is_err()
+                        && (Instant::now() >= self.until || !self.is_kept())
+                    {
+                        let reason = "the stream's newest updates are not received".to_owned();
                         return Err(Failure::Away(reason));
                     }
-                    // It was shown, or the journal begins anew.
                     continue;
                 }
             };
             let newest = self.updates.last().map(|one| HubId::stamped(epoch, last, stamp, one));
             match there {
                 Some(there) if Some(there) != newest => {
-                    return Err(Failure::Away("the stream is another one now".to_owned()));
+                    return Err(Failure::Away("the stream was recreated".to_owned()));
                 }
                 Some(_) => {}
                 // Memory has let go of it.
@@ -382,7 +484,7 @@ impl Sending<'_> {
         if told.epoch == epoch {
             return Ok(());
         }
-        Err(Failure::Away("the stream is another one now".to_owned()))
+        Err(Failure::Away("the stream was recreated".to_owned()))
     }
 
     fn appended_in(&self, epoch: Epoch, last: Position) -> Appended {

@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
-/// How often the log says that NATS is still away.
+use crate::limits::NATS_REFUSED_TIME;
+
+/// How often the log says that NATS is still unreachable.
 const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What is known of it. Whoever tells it logs it too, once for each change.
@@ -12,6 +15,18 @@ const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Condition {
     trouble: Mutex<Option<Trouble>>,
     interruptions: Mutex<u64>,
+    /// NATS is there, and takes no updates.
+    refusal: Mutex<Option<Refusal>>,
+    /// The stream's settings break what the hub promises.
+    unfit: Mutex<Option<String>>,
+    /// The newest error that the server has reported, and how many there were.
+    reported: watch::Sender<(u64, String)>,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    at: Instant,
+    reason: String,
 }
 
 #[derive(Debug)]
@@ -23,7 +38,13 @@ struct Trouble {
 
 impl Condition {
     pub(super) fn new() -> Self {
-        Self { trouble: Mutex::default(), interruptions: Mutex::new(0) }
+        Self {
+            trouble: Mutex::default(),
+            interruptions: Mutex::new(0),
+            refusal: Mutex::default(),
+            unfit: Mutex::default(),
+            reported: watch::Sender::default(),
+        }
     }
 
     /// NATS does not do what is needed.
@@ -34,17 +55,74 @@ impl Condition {
                 reason.clone_into(&mut known.reason);
                 if known.told.elapsed() >= TOLD_INTERVAL {
                     known.told = Instant::now();
-                    tracing::warn!(reason, "NATS is still away");
+                    tracing::warn!(reason, "NATS is still unreachable");
                 }
             }
             None => {
-                tracing::error!(
-                    reason,
-                    "NATS is away: streams stay open, and publishers have to wait"
-                );
+                tracing::error!(reason, "NATS is unreachable; streams stay open, publishes wait");
                 let now = Instant::now();
                 *trouble = Some(Trouble { since: now, told: now, reason: reason.to_owned() });
                 *self.interruptions.lock() += 1;
+            }
+        }
+    }
+
+    /// An update was refused, and would be if it were sent again.
+    pub(super) fn refused(&self, reason: &str) {
+        let mut refusal = self.refusal.lock();
+        if refusal.as_ref().is_none_or(|known| known.reason != reason) {
+            tracing::error!(reason, "NATS refuses updates");
+        }
+        *refusal = Some(Refusal { at: Instant::now(), reason: reason.to_owned() });
+    }
+
+    /// An update was taken.
+    pub(super) fn taken(&self) {
+        if self.refusal.lock().take().is_some() {
+            tracing::info!("NATS accepts updates again");
+        }
+    }
+
+    /// Why updates are refused, if one was lately. Nobody sends updates to a hub that is not ready,
+    /// so that it is forgotten after a while without.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let refusal = self.refusal.lock();
+        let recent = refusal.as_ref().filter(|one| one.at.elapsed() < NATS_REFUSED_TIME);
+        recent.map(|one| format!("NATS refuses updates: {}", one.reason))
+    }
+
+    /// The stream was found to have these settings.
+    pub(super) fn set_unfit(&self, reason: Option<String>) {
+        *self.unfit.lock() = reason;
+    }
+
+    /// What of the stream's settings breaks what the hub promises.
+    pub(super) fn unfit(&self) -> Option<String> {
+        self.unfit.lock().clone()
+    }
+
+    /// The server has reported an error, which names no request.
+    pub(super) fn reported(&self, error: &str) {
+        self.reported.send_modify(|(count, last)| {
+            *count += 1;
+            error.clone_into(last);
+        });
+    }
+
+    /// Waits until the server says that this login may not publish to `subject`.
+    pub(super) fn until_denied(&self, subject: &str) -> impl Future<Output = String> + use<> {
+        let mut reported = self.reported.subscribe();
+        let denied = format!("permissions violation for publish to \"{}\"", subject);
+        async move {
+            loop {
+                // The sender lives as long as the connection.
+                if reported.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+                let error = reported.borrow_and_update().1.clone();
+                if error.to_ascii_lowercase().contains(&denied.to_ascii_lowercase()) {
+                    return error;
+                }
             }
         }
     }

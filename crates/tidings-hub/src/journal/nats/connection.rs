@@ -44,7 +44,7 @@ pub(super) async fn connect(
         let reason = words(&error);
         match error.kind() {
             ConnectErrorKind::ServerParse => {
-                let reason = format!("{} is no list of NATS servers: {reason}", options.shown());
+                let reason = format!("{} is not a list of NATS servers: {reason}", options.shown());
                 return Err(NatsError::Setting { reason });
             }
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
@@ -77,10 +77,7 @@ impl Urls {
         for text in &options.servers {
             let mut url = Url::parse(text).map_err(|error| wrong(text, &error.to_string()))?;
             if !matches!(url.scheme(), "nats" | "tls") || url.host().is_none() {
-                return Err(wrong(
-                    text,
-                    "has to be written as nats://host:4222 or tls://host:4222",
-                ));
+                return Err(wrong(text, "must have the form nats://host:4222 or tls://host:4222"));
             }
             if !url.username().is_empty() {
                 let decoded = |text: &str| {
@@ -88,7 +85,7 @@ impl Urls {
                 };
                 let login = (decoded(url.username()), url.password().map(decoded));
                 if urls.login.as_ref().is_some_and(|other| *other != login) {
-                    return Err(wrong(text, "has another login than the one before"));
+                    return Err(wrong(text, "has a different login than another server"));
                 }
                 urls.login = Some(login);
                 // A URL with a host can have none.
@@ -99,7 +96,8 @@ impl Urls {
         }
         if urls.login.is_some() && options.login != NatsLogin::None {
             return Err(NatsError::Setting {
-                reason: "a login stands in the servers' URLs, and another was named".to_owned(),
+                reason: "there is a login in the servers' URLs and another one in the options"
+                    .to_owned(),
             });
         }
         Ok(urls)
@@ -112,7 +110,7 @@ async fn settings(
     condition: Arc<Condition>,
 ) -> Result<ConnectOptions, NatsError> {
     let unreadable = |what: &str, error: &dyn std::fmt::Display| NatsError::Setting {
-        reason: format!("the {what} for NATS cannot be used: {error}"),
+        reason: format!("cannot use the {what} for NATS: {error}"),
     };
     let mut settings = ConnectOptions::new()
         .name("tidings")
@@ -126,10 +124,12 @@ async fn settings(
         })
         .event_callback(move |event| {
             match event {
-                Event::Disconnected => condition.away("the connection is lost"),
+                Event::Disconnected => condition.away("lost connection"),
                 Event::ClientError(error) => condition.away(&error.to_string()),
                 Event::ServerError(error) => {
-                    tracing::warn!(error = error.to_string(), "NATS reports an error");
+                    let error = error.to_string();
+                    tracing::warn!(error, "NATS reports an error");
+                    condition.reported(&error);
                 }
                 event => tracing::debug!(event = event.to_string(), "NATS"),
             }
@@ -199,12 +199,33 @@ pub(super) enum Failure {
     Away(String),
     /// JetStream says no.
     Refused { code: ErrorCode, reason: String },
+    /// The login may not send this.
+    Denied(String),
+}
+
+/// JetStream has no room for more, or the disk has none. It says so as if that passed by itself.
+const FULL: [u64; 4] = [10023, 10028, 10047, 10077];
+/// Refusals that pass by themselves, though they don't look so: a message with this id is being
+/// stored, and a server that is not yet, or no longer, what it has to be.
+const PASSING: [u64; 6] = [10007, 10009, 10040, 10041, 10044, 10158];
+
+impl Failure {
+    /// Whether a retry is useless until an operator has changed something.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Away(_) => false,
+            Self::Refused { code, .. } => !PASSING.contains(&code.0),
+            Self::Denied(_) => true,
+        }
+    }
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Away(reason) | Self::Refused { reason, .. } => f.write_str(reason),
+            Self::Away(reason) | Self::Refused { reason, .. } | Self::Denied(reason) => {
+                f.write_str(reason)
+            }
         }
     }
 }
@@ -238,26 +259,54 @@ pub(super) async fn ask(
     let slow = || Failure::Away(format!("no answer within {} ms", time.as_millis()));
     asked.map_err(|_| slow())?.map_err(|error| match error.kind() {
         RequestErrorKind::TimedOut => slow(),
-        RequestErrorKind::NoResponders => {
-            Failure::Away("JetStream does not answer; is it enabled, and has a leader?".to_owned())
-        }
+        RequestErrorKind::NoResponders => Failure::Away(
+            "JetStream does not answer; check that it is enabled and has a leader".to_owned(),
+        ),
         _ => Failure::Away(words(&error)),
     })
+}
+
+/// Hands something to the connection. Where that is lost its queue fills, and the client waits
+/// without a bound for room in it.
+pub(super) async fn queued<T, E: std::error::Error>(
+    handed: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(NATS_REQUEST_TIME, handed).await {
+        Ok(handed) => handed.map_err(|error| Failure::Away(words(&error))),
+        Err(_) => Err(Failure::Away("the connection is full".to_owned())),
+    }
+}
+
+/// As [`ask`], but ends at once where the server says that this login may not publish there: to
+/// such a request it gives no answer.
+pub(super) async fn ask_allowed(
+    client: &Client,
+    condition: &Condition,
+    subject: &str,
+    request: Request,
+    time: Duration,
+) -> Result<Message, Failure> {
+    let denied = condition.until_denied(subject);
+    tokio::select! {
+        answer = ask(client, subject.to_owned(), request, time) => answer,
+        reason = denied => Err(Failure::Denied(reason)),
+    }
 }
 
 /// Reads JetStream's answer.
 pub(super) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure> {
     let unreadable = |error: serde_json::Error| {
-        Failure::Away(format!("JetStream's answer cannot be read: {error}"))
+        Failure::Away(format!("cannot read JetStream's answer: {error}"))
     };
     let refusal: Refusal = serde_json::from_slice(&message.payload).map_err(unreadable)?;
     if let Some(error) = refusal.error {
         let code = ErrorCode(error.err_code.unwrap_or(error.code));
         let reason = error.description;
-        // It has no leader now, is starting, or has no room.
-        return Err(match error.code {
-            503 => Failure::Away(reason),
-            _ => Failure::Refused { code, reason },
+        // It has no leader now, or is starting, or has too many requests for the moment (10167).
+        let passes = matches!(error.code, 429 | 503) && !FULL.contains(&code.0);
+        return Err(match passes {
+            true => Failure::Away(reason),
+            false => Failure::Refused { code, reason },
         });
     }
     serde_json::from_slice(&message.payload).map_err(unreadable)
@@ -269,10 +318,24 @@ pub(super) async fn api<T: DeserializeOwned>(
     call: &str,
     body: &Value,
 ) -> Result<T, Failure> {
+    let subject = format!("$JS.API.{call}");
+    read(&ask(client, subject, request(body), NATS_REQUEST_TIME).await?)
+}
+
+/// As [`api`], but says so at once where this login may not ask that.
+pub(super) async fn api_allowed<T: DeserializeOwned>(
+    client: &Client,
+    condition: &Condition,
+    call: &str,
+    body: &Value,
+) -> Result<T, Failure> {
+    let subject = format!("$JS.API.{call}");
+    read(&ask_allowed(client, condition, &subject, request(body), NATS_REQUEST_TIME).await?)
+}
+
+fn request(body: &Value) -> Request {
     let payload = if body.is_null() { String::new() } else { body.to_string() };
-    let request = Request::new().payload(payload.into());
-    let answer = ask(client, format!("$JS.API.{call}"), request, NATS_REQUEST_TIME).await?;
-    read(&answer)
+    Request::new().payload(payload.into())
 }
 
 /// Pauses that grow.
@@ -289,5 +352,31 @@ impl Pause {
     pub(super) async fn wait(&mut self) {
         tokio::time::sleep(self.0.mul_f64(0.5 + fastrand::f64())).await;
         self.0 = (2 * self.0).min(NATS_PAUSE_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(payload: &'static str) -> Failure {
+        let message = Message {
+            subject: "_INBOX.a".into(),
+            reply: None,
+            payload: payload.into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: payload.len(),
+        };
+        read::<serde_json::Value>(&message).unwrap_err()
+    }
+
+    #[test]
+    fn too_many_requests_pass_and_a_full_stream_does_not() {
+        let busy = r#"{"error":{"code":429,"err_code":10167,"description":"too many requests"}}"#;
+        assert!(!answer(busy).is_final());
+        let full = r#"{"error":{"code":503,"err_code":10077,"description":"maximum messages"}}"#;
+        assert!(answer(full).is_final());
     }
 }

@@ -61,22 +61,20 @@ impl fmt::Display for NatsError {
             Self::Away { waited, reason } => {
                 write!(f, "NATS did not answer within {} s: {reason}", waited.as_secs())
             }
-            Self::Refused { reason } => write!(f, "NATS lets this login not in: {reason}"),
+            Self::Refused { reason } => write!(f, "NATS rejected this login: {reason}"),
             Self::Version { version } => write!(
                 f,
-                "the NATS server has version {version}; it has to be {}.{} or later, which takes \
-                 several updates all or none (allow_atomic)",
+                "the NATS server has version {version}; it must be {}.{} or later, which can \
+                 store several updates atomically (allow_atomic)",
                 VERSION.0, VERSION.1
             ),
-            Self::Stream { name, differences } => write!(
-                f,
-                "the stream {name:?} is not as this hub's journal has to be: {}",
-                differences.join("; ")
-            ),
-            Self::Unmade { name, reason } => {
-                write!(f, "NATS does not make the stream {name:?}: {reason}")
+            Self::Stream { name, differences } => {
+                write!(f, "the stream {name:?} has unsuitable settings: {}", differences.join("; "))
             }
-            Self::System { .. } => f.write_str("the system has no thread for the journal"),
+            Self::Unmade { name, reason } => {
+                write!(f, "NATS refused to create the stream {name:?}: {reason}")
+            }
+            Self::System { .. } => f.write_str("cannot start the journal's thread"),
         }
     }
 }

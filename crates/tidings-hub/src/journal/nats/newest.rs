@@ -1,21 +1,23 @@
 //! The newest update about each topic, for streams that begin with those. The stream has one
-//! subject, so it is read once as a whole, when that is first asked for; from then on only what
-//! is new.
+//! subject, so a task reads it once as a whole when that is first asked for, and readers wait
+//! until it has. From then on it follows the tail.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::keys::Keys;
-use super::super::{Batch, Epoch, Position, ReadError, Record};
+use super::super::{Batch, Position, ReadError, Record};
+use super::connection::{Failure, Pause};
+use super::state::{Generation, State};
 use super::{Shared, away};
 use crate::access::Rights;
-use crate::limits::{BATCH_BYTES, NATS_TOPICS};
+use crate::limits::{BATCH_BYTES, NATS_NEWEST_STEP, NATS_TOPICS};
 use crate::selector::{Selector, Selectors};
 
 #[derive(Debug)]
 pub(super) struct Newest {
     keys: Keys,
-    epoch: Epoch,
+    generation: Generation,
     /// Everything up to here is known.
     through: Position,
     /// Public and private ones apart.
@@ -25,17 +27,29 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    pub(super) fn new(epoch: Epoch) -> Self {
+    pub(super) fn new(generation: Generation) -> Self {
         Self {
             keys: Keys::random(),
-            epoch,
+            generation,
             through: Position::START,
             places: HashMap::new(),
             forgotten: Position::START,
         }
     }
 
+    /// Begins anew where the journal did. Says how far the stream reaches.
+    fn renew(&mut self, state: &State) -> Position {
+        if self.generation != state.generation() {
+            *self = Self::new(state.generation());
+        }
+        // A removed update is the newest of no topic.
+        self.through = self.through.max(state.first.previous());
+        state.last().position
+    }
+
+    /// Adds the next update.
     fn add(&mut self, record: &Record) {
+        self.through = record.position;
         for topic in record.update.topics() {
             let key = self.keys.topic(topic.as_str(), record.update.is_private());
             self.places.insert(key, record.position);
@@ -82,6 +96,34 @@ impl Newest {
     }
 }
 
+/// Follows the newest updates once a stream asked for them, for as long as this is polled. It reads
+/// what memory does not have, however long that takes: no lock and no reader waits for it.
+pub(super) async fn run(shared: &Arc<Shared>) {
+    loop {
+        shared.newest_wanted.notified().await;
+        let mut pause = Pause::default();
+        loop {
+            match shared.learn().await {
+                Ok(Learned::All) => break,
+                Ok(Learned::Some) => tokio::task::yield_now().await,
+                Err(error) => {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "the newest updates of all topics are still being read"
+                    );
+                    pause.wait().await;
+                }
+            }
+        }
+    }
+}
+
+/// How far a step has come.
+enum Learned {
+    All,
+    Some,
+}
+
 impl Shared {
     pub(super) async fn read_last(
         &self,
@@ -89,55 +131,95 @@ impl Shared {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Result<Batch, ReadError> {
-        let mut newest = self.newest.lock().await;
-        self.bring_up(&mut newest).await?;
-        if let Some(places) = newest.places(selectors) {
-            drop(newest);
-            return self.read_places(&places, (after, until), rights).await;
+        let (generation, places) = {
+            let mut newest = self.newest.lock();
+            if !self.bring_up(&mut newest) {
+                self.newest_wanted.notify_one();
+                let reason = "the newest updates of all topics are still being read";
+                return Err(away(Failure::Away(reason.to_owned())));
+            }
+            (newest.generation, newest.places(selectors))
+        };
+        if let Some(places) = places {
+            let batch = self.read_places(&places, (after, until), selectors, rights).await?;
+            self.check_still(generation)?;
+            return Ok(batch);
         }
+        let (records, through) = self.next_records(generation, after, until).await?;
+        self.check_still(generation)?;
+        let newest = self.newest.lock();
         let wanted =
             |record: &Record| rights.may_read(&record.update) && newest.is_last(record, selectors);
-        let (records, through) = self.next_records(newest.epoch, after, until).await?;
         Ok(Batch::of(records.iter(), through.min(until), wanted))
     }
 
-    /// Learns what is new in the stream.
-    async fn bring_up(&self, newest: &mut Newest) -> Result<(), ReadError> {
-        loop {
-            let (epoch, first, last) = {
-                let state = self.state.lock();
-                (state.epoch, state.first, state.last().position)
-            };
-            if newest.epoch != epoch || newest.through > last {
-                *newest = Newest::new(epoch);
-            }
-            newest.through = newest.through.max(first.previous());
-            if newest.through >= last {
-                return Ok(());
-            }
-            let (records, through) = self.next_records(epoch, newest.through, last).await?;
-            records.iter().for_each(|record| newest.add(record));
-            newest.through = through;
+    /// Follows what the tail has just shown, if a stream ever asked for the newest updates.
+    pub(super) fn follow_newest(&self) {
+        let mut newest = self.newest.lock();
+        if newest.through > Position::START {
+            self.bring_up(&mut newest);
         }
+    }
+
+    /// Learns what is new, as far as memory has it. Says whether that is all.
+    fn bring_up(&self, newest: &mut Newest) -> bool {
+        let state = self.state.lock();
+        let last = newest.renew(&state);
+        if newest.through >= last {
+            return true;
+        }
+        if !state.has_all_after(newest.through) {
+            return false;
+        }
+        let records: Vec<_> =
+            state.recent.after(newest.through).take(NATS_NEWEST_STEP).cloned().collect();
+        drop(state);
+        records.iter().for_each(|record| newest.add(record));
+        newest.through >= last
+    }
+
+    /// Learns the next part of what is new, from the stream where memory does not have it.
+    async fn learn(&self) -> Result<Learned, ReadError> {
+        let (generation, after, last) = {
+            let mut newest = self.newest.lock();
+            let last = newest.renew(&self.state.lock());
+            (newest.generation, newest.through, last)
+        };
+        if after >= last {
+            return Ok(Learned::All);
+        }
+        let (records, through) = self.next_records(generation, after, last).await?;
+        let mut newest = self.newest.lock();
+        // Others may have brought it further meanwhile, or have begun anew.
+        if newest.generation == generation {
+            for record in &records {
+                if record.position > newest.through {
+                    newest.add(record);
+                }
+            }
+            newest.through = through.max(newest.through);
+        }
+        Ok(Learned::Some)
     }
 
     /// The next updates after `after`, and how far they reach: to `until` where there are none.
     async fn next_records(
         &self,
-        epoch: Epoch,
+        generation: Generation,
         after: Position,
         until: Position,
     ) -> Result<(Vec<Arc<Record>>, Position), ReadError> {
         {
             let state = self.state.lock();
-            if state.has_all_after(after) {
-                let records: Vec<_> = state.recent.after(after).take(4096).cloned().collect();
+            if state.generation() == generation && state.has_all_after(after) {
+                let records: Vec<_> =
+                    state.recent.after(after).take(NATS_NEWEST_STEP).cloned().collect();
                 let through = records.last().map_or(until, |record| record.position);
                 return Ok((records, through));
             }
         }
         self.check_there()?;
-        let block = self.reader.block(epoch, after).await.map_err(away)?;
+        let block = self.reader.block(generation, after).await.map_err(away)?;
         if block.through <= after {
             self.find_end(after, until).await?;
             return Ok((Vec::new(), until));
@@ -150,6 +232,7 @@ impl Shared {
         &self,
         places: &[Position],
         (after, until): (Position, Position),
+        selectors: &Selectors,
         rights: &Rights,
     ) -> Result<Batch, ReadError> {
         let mut batch = Batch { through: until, ..Batch::default() };
@@ -159,10 +242,11 @@ impl Shared {
                 batch.through = place.previous();
                 break;
             }
+            // A place is known by a number of its topic, which another topic may have too.
             if let Some(record) = self.record(*place).await?
-                && rights.may_read(&record.update)
+                && record.is_for(selectors, rights)
             {
-                bytes += record.weight() as usize;
+                bytes += record.memory_bytes() as usize;
                 batch.records.push(record);
             }
         }

@@ -62,14 +62,11 @@ impl NatsOptions {
 
     /// The servers, without what is secret of their URLs.
     pub fn shown(&self) -> String {
-        let shown = |url: &String| match url::Url::parse(url) {
-            Ok(mut url) => {
-                // A URL that cannot have them has none.
-                let _ = url.set_password(None);
-                let _ = url.set_username("");
-                url.to_string()
-            }
-            Err(_) => url.clone(),
+        let shown = |url: &String| {
+            // Also where there is no scheme, or too many signs for a parser.
+            let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            format!("{scheme}://{host}")
         };
         self.servers.iter().map(shown).collect::<Vec<_>>().join(", ")
     }

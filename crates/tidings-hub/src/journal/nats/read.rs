@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_nats::{Client, Message, Request, StatusCode};
 use base64::Engine as _;
@@ -15,13 +15,20 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::super::{Epoch, Position, Record};
-use super::connection::{Failure, api, ask};
+use super::connection::{Failure, api, ask, queued};
 use super::message::{self, Decoded};
+use super::state::Generation;
+use super::strangers::Strangers;
 use crate::limits::{
     BATCH_BYTES, NATS_BATCH, NATS_BLOCKS_BYTES, NATS_READING, NATS_REQUEST_TIME, SCAN_UPDATES,
 };
+
+/// How long messages that were asked for together may come, one by one. What has come by then is
+/// taken, and the rest is asked for again.
+const READ_TIME: Duration = Duration::from_secs(10);
 
 /// Reads a stream.
 #[derive(Debug)]
@@ -30,6 +37,9 @@ pub(super) struct Reader {
     stream: String,
     blocks: Mutex<Blocks>,
     reading: Semaphore,
+    strangers: Strangers,
+    /// The newest message that counts among those, with what says which stream it is of.
+    counted: Mutex<Option<(i64, Position)>>,
 }
 
 /// What the stream has next.
@@ -43,7 +53,7 @@ pub(super) struct Block {
     pub(super) hole: Option<Position>,
     /// The server had no more.
     pub(super) is_end: bool,
-    epoch: Epoch,
+    generation: Generation,
     bytes: u64,
 }
 
@@ -63,12 +73,9 @@ pub(super) struct Stored {
 }
 
 impl Stored {
+    /// The update; `None` if it is none.
     pub(super) fn decode(&self, epoch: Epoch) -> Option<Decoded> {
-        let decoded = message::decode(epoch, self.position, self.time, &self.payload);
-        if decoded.is_none() {
-            warn_of_stranger(self.position);
-        }
-        decoded
+        message::decode(epoch, self.position, self.time, &self.payload)
     }
 
     pub(super) fn into_payload(self) -> Bytes {
@@ -80,25 +87,49 @@ impl Stored {
     }
 }
 
-/// A message that no hub has written is passed over.
-pub(super) fn warn_of_stranger(position: Position) {
-    tracing::warn!(%position, "a message of the stream is no update of a hub's; it is passed over");
-}
-
 impl Reader {
-    pub(super) fn new(client: Client, stream: String) -> Self {
-        Self { client, stream, blocks: Mutex::default(), reading: Semaphore::new(NATS_READING) }
+    /// The messages that no hub has written, of those that were followed.
+    pub(super) fn strangers(&self) -> &Strangers {
+        &self.strangers
+    }
+
+    /// Counts a message that no hub has written, of the stream that is known as `made`. One that is
+    /// read again counts once.
+    pub(super) fn note_stranger(&self, made: i64, position: Position) {
+        let mut counted = self.counted.lock();
+        let is_new = |(of, newest): (i64, Position)| of != made || newest < position;
+        if counted.is_none_or(is_new) {
+            *counted = Some((made, position));
+            drop(counted);
+            self.strangers.note(position);
+        }
+    }
+
+    /// Reads a stream of what the log calls so, as "updates".
+    pub(super) fn new(client: Client, stream: String, what: &'static str) -> Self {
+        Self {
+            client,
+            stream,
+            blocks: Mutex::default(),
+            reading: Semaphore::new(NATS_READING),
+            strangers: Strangers::of(what),
+            counted: Mutex::default(),
+        }
     }
 
     /// What comes after `after`, as much as one part holds. What is gone from the stream since
     /// may still be in it.
-    pub(super) async fn block(&self, epoch: Epoch, after: Position) -> Result<Arc<Block>, Failure> {
-        if let Some(block) = self.kept(epoch, after) {
+    pub(super) async fn block(
+        &self,
+        generation: Generation,
+        after: Position,
+    ) -> Result<Arc<Block>, Failure> {
+        if let Some(block) = self.kept(generation, after) {
             return Ok(block);
         }
         let _turn = self.reading.acquire().await.expect("it is never closed");
         // Somebody may have read it while this one waited for its turn.
-        if let Some(block) = self.kept(epoch, after) {
+        if let Some(block) = self.kept(generation, after) {
             return Ok(block);
         }
         let (stored, is_end) = self.range(after, NATS_BATCH, 16 * BATCH_BYTES).await?;
@@ -108,16 +139,17 @@ impl Reader {
             records: Vec::new(),
             hole: None,
             is_end,
-            epoch,
-            bytes: 0,
+            generation,
+            // A block without an update takes memory too.
+            bytes: 256,
         };
         for one in &stored {
             if one.position > block.through.next() {
                 block.hole = Some(one.position.previous());
             }
             block.through = one.position;
-            if let Some(decoded) = one.decode(epoch) {
-                block.bytes += decoded.record.weight();
+            if let Some(decoded) = one.decode(generation.epoch) {
+                block.bytes += decoded.record.memory_bytes();
                 block.records.push(Arc::new(decoded.record));
             }
         }
@@ -128,10 +160,12 @@ impl Reader {
         Ok(block)
     }
 
-    fn kept(&self, epoch: Epoch, after: Position) -> Option<Arc<Block>> {
+    fn kept(&self, generation: Generation, after: Position) -> Option<Arc<Block>> {
         let mut blocks = self.blocks.lock();
-        let has_it =
-            |one: &Arc<Block>| one.epoch == epoch && one.after <= after && after < one.through;
+        // A read that began before the stream began anew may come here after `forget`.
+        let has_it = |one: &Arc<Block>| {
+            one.generation == generation && one.after <= after && after < one.through
+        };
         let index = blocks.kept.iter().position(has_it)?;
         let block = blocks.kept.remove(index)?;
         blocks.kept.push_back(Arc::clone(&block));
@@ -162,32 +196,40 @@ impl Reader {
         bytes: usize,
     ) -> Result<(Vec<Stored>, bool), Failure> {
         let count = count.min(SCAN_UPDATES.max(64));
-        self.many(json!({
+        let asked = json!({
             "seq": after.next().number(), "next_by_subj": ">", "batch": count, "max_bytes": bytes,
-        }))
-        .await
+        });
+        self.many(asked, count).await
     }
 
     /// The first message of `time` or later.
     pub(super) async fn since(&self, time: SystemTime) -> Result<Option<Stored>, Failure> {
         let time = DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Nanos, true);
         let asked = json!({ "start_time": time, "next_by_subj": ">", "batch": 1 });
-        Ok(self.many(asked).await?.0.into_iter().next())
+        Ok(self.many(asked, 1).await?.0.into_iter().next())
     }
 
-    async fn many(&self, asked: Value) -> Result<(Vec<Stored>, bool), Failure> {
-        let away = |error: &dyn std::error::Error| Failure::Away(super::connection::words(error));
+    /// Asks for messages, `count` at most.
+    async fn many(&self, asked: Value, count: usize) -> Result<(Vec<Stored>, bool), Failure> {
         let inbox = self.client.new_inbox();
-        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|e| away(&e))?;
+        let mut answers = queued(self.client.subscribe(inbox.clone())).await?;
         let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
-        let sent = self.client.publish_with_reply(subject, inbox, asked.to_string().into());
-        sent.await.map_err(|e| away(&e))?;
+        queued(self.client.publish_with_reply(subject, inbox, asked.to_string().into())).await?;
         let mut stored = Vec::new();
+        let until = Instant::now() + READ_TIME;
         loop {
-            let next = tokio::time::timeout(NATS_REQUEST_TIME, answers.next()).await;
-            let slow = || Failure::Away("the stream cannot be read".to_owned());
+            let next = until.min(Instant::now() + NATS_REQUEST_TIME);
+            let next = tokio::time::timeout_at(next, answers.next()).await;
+            // They come in order: what has come is what there is up to there.
+            if next.is_err() && !stored.is_empty() && Instant::now() >= until {
+                return Ok((stored, false));
+            }
+            let slow = || Failure::Away("cannot read the stream".to_owned());
             let message = next.map_err(|_| slow())?.ok_or_else(slow)?;
             match message.status {
+                None if stored.len() == count => {
+                    return Err(Failure::Away("received more messages than requested".to_owned()));
+                }
                 None => stored.push(stored_of(&message)?),
                 // The end of what was asked for: of the batch, or of the stream.
                 Some(status) if status.as_u16() == 204 => {
@@ -200,7 +242,7 @@ impl Reader {
                 }
                 Some(status) => {
                     let words = message.description.unwrap_or_default();
-                    return Err(Failure::Away(format!("the stream is not read: {status} {words}")));
+                    return Err(Failure::Away(format!("cannot read the stream: {status} {words}")));
                 }
             }
         }
@@ -225,11 +267,16 @@ impl Reader {
             Some(StatusCode::NOT_FOUND) => {}
             Some(status) => {
                 let words = message.description.unwrap_or_default();
-                return Err(Failure::Away(format!("the stream is not read: {status} {words}")));
+                return Err(Failure::Away(format!("cannot read the stream: {status} {words}")));
             }
         }
         // Its leader knows for certain.
         self.one_of_leader(asked).await
+    }
+
+    /// The newest message of a subject, as the stream's leader has it.
+    pub(super) async fn last_of_leader(&self, subject: &str) -> Result<Option<Stored>, Failure> {
+        self.one_of_leader(json!({ "last_by_subj": subject })).await
     }
 
     /// The first message after `after`, as the stream's leader has it.
@@ -242,7 +289,7 @@ impl Reader {
         match api::<Got>(&self.client, &call, &asked).await {
             Ok(Got { message }) => {
                 let damaged = |error: &dyn std::fmt::Display| {
-                    Failure::Away(format!("a message cannot be read: {error}"))
+                    Failure::Away(format!("cannot read a message: {error}"))
                 };
                 let payload = BASE64_STANDARD.decode(&message.data).map_err(|e| damaged(&e))?;
                 let time = DateTime::parse_from_rfc3339(&message.time).map_err(|e| damaged(&e))?;
@@ -283,6 +330,6 @@ fn stored_of(message: &Message) -> Result<Stored, Failure> {
             time: time.into(),
             payload: message.payload.clone(),
         }),
-        _ => Err(Failure::Away("a message of the stream names no place".to_owned())),
+        _ => Err(Failure::Away("a message of the stream has no sequence".to_owned())),
     }
 }

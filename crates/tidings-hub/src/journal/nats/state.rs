@@ -1,16 +1,18 @@
 //! What the journal on JetStream has in memory: the newest updates, where the stream begins
 //! and ends, and which topics there was anything about.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::super::dropped::{Dropped, Lost};
+use super::super::ids::Ids;
 use super::super::keys::Keys;
 use super::super::recent::Recent;
+use super::super::same_id;
 use super::super::{Edges, Epoch, Follower, HubId, Position, Record, Retention, Tail};
 use crate::access::Rights;
 use crate::limits::NATS_IDS;
@@ -19,9 +21,19 @@ use crate::selector::Selectors;
 /// Moments that are remembered, to tell which updates are half as old as any is kept.
 const MOMENTS: u32 = 512;
 
+/// Which stream, as it was followed without a break: one that loses its newest updates and takes
+/// others in their place is the same stream of JetStream's, with the same epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Generation {
+    pub(super) epoch: Epoch,
+    /// How often it began anew here.
+    pub(super) number: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) epoch: Epoch,
+    generation: u64,
     pub(super) recent: Recent,
     /// Places among the newest updates after which some were gone before they came here.
     holes: VecDeque<Hole>,
@@ -32,11 +44,12 @@ pub(super) struct State {
     seen: Dropped,
     /// The newest place of which it is not known what stood there.
     lost: Position,
-    ids: Ids,
+    ids: NewestIds,
     keys: Keys,
     /// What the stream keeps.
     pub(super) retention: Retention,
     pub(super) bytes: u64,
+    pub(super) message_bytes_max: usize,
     moments: VecDeque<(Instant, Position)>,
     /// When the newest update was made, by the stream's clock, and when it came here.
     clock: Option<(SystemTime, Instant)>,
@@ -49,14 +62,38 @@ pub(super) struct State {
 struct Hole {
     after: HubId,
     through: HubId,
+    what: Void,
 }
 
-/// Where the updates with publishers' own ids are.
+/// Why there is no update at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Void {
+    /// The message was deleted.
+    Gone,
+    /// The message is not a valid update.
+    Stranger,
+}
+
+impl Hole {
+    /// Whether there is no update after this place, up to the hole's end. One that has grown since
+    /// goes on after the place that was its end.
+    fn goes_on_after(&self, id: HubId) -> bool {
+        let is_within = || {
+            let (from, to) = (self.after.position, self.through.position);
+            self.what == Void::Stranger
+                && (from < id.position && id.position < to)
+                && id == HubId::of_gone(id.epoch, id.position)
+        };
+        self.after == id || is_within()
+    }
+}
+
+/// Where the newest updates with publishers' own ids are.
 #[derive(Debug, Default)]
-struct Ids {
-    /// By the numbers of the ids: who finds one still has to compare it.
-    places: HashMap<u64, SmallVec<[Position; 1]>>,
-    order: VecDeque<u64>,
+struct NewestIds {
+    ids: Ids,
+    /// What was added first comes first.
+    order: VecDeque<(u64, Position)>,
 }
 
 /// The stream, as one of its servers has told it.
@@ -67,6 +104,8 @@ pub(super) struct Told {
     pub(super) last: Position,
     pub(super) messages: u64,
     pub(super) bytes: u64,
+    /// Bytes that one message may have, as the stream allows it.
+    pub(super) message_bytes_max: usize,
     pub(super) retention: Retention,
 }
 
@@ -83,15 +122,17 @@ impl State {
         );
         Self {
             epoch: told.epoch,
+            generation: 0,
             recent: Recent::new(before),
             holes: VecDeque::new(),
             first: told.first,
             seen,
             lost: Position::START,
-            ids: Ids::default(),
+            ids: NewestIds::default(),
             keys,
             retention: told.retention,
             bytes: told.bytes,
+            message_bytes_max: told.message_bytes_max,
             moments: VecDeque::new(),
             clock: None,
             waiting: BTreeMap::new(),
@@ -101,19 +142,30 @@ impl State {
     /// Begins anew, with the same followers: they are told so when they ask for more.
     pub(super) fn begin_anew(&mut self, mut state: Self) {
         state.recent.take_followers(&mut self.recent);
+        state.generation = self.generation + 1;
         *self = state;
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        Generation { epoch: self.epoch, number: self.generation }
     }
 
     pub(super) fn last(&self) -> HubId {
         self.recent.last()
     }
 
+    /// The newest place of which it is known what stands there, for the stream to be held
+    /// against. A place without an update says nothing of the stream.
+    pub(super) fn anchor(&self) -> Option<HubId> {
+        self.recent.newest().map(|record| record.hub_id())
+    }
+
     /// Shows what came, in order.
     pub(super) fn show(&mut self, records: Vec<Arc<Record>>) {
         for record in &records {
             self.seen.note(record.position, &record.update);
-            if let Some(id) = record.update.event().id() {
-                self.ids.insert(self.keys.id(id.as_str()), record.position);
+            for key in self.keys.ids(&record.update) {
+                self.ids.insert(key, record.position);
             }
         }
         if let Some(newest) = records.last() {
@@ -130,14 +182,27 @@ impl State {
     /// Notes that what came next is gone, up to `through`: nobody here has seen it.
     pub(super) fn skip(&mut self, through: Position) {
         self.lose(through);
-        self.pass(through);
+        self.leave_out(through, Void::Gone);
     }
 
     /// Goes on after `position`, where nothing stands that anybody would get.
     pub(super) fn pass(&mut self, position: Position) {
+        self.leave_out(position, Void::Stranger);
+    }
+
+    fn leave_out(&mut self, position: Position, what: Void) {
         let after = self.last();
         let through = HubId::of_gone(self.epoch, position);
-        self.holes.push_back(Hole { after, through });
+        // A writer that sends only invalid messages must not fill memory.
+        match self.holes.back_mut() {
+            Some(last)
+                if last.through == after
+                    && (last.what, what) == (Void::Stranger, Void::Stranger) =>
+            {
+                last.through = through;
+            }
+            _ => self.holes.push_back(Hole { after, through, what }),
+        }
         self.recent.pass(through);
         self.tell_publishers();
     }
@@ -167,7 +232,7 @@ impl State {
 
     /// The time by the stream's clock, if it has told any.
     pub(super) fn now(&self) -> Option<SystemTime> {
-        self.clock.map(|(time, came)| time + came.elapsed())
+        self.clock.and_then(|(time, came)| time.checked_add(came.elapsed()))
     }
 
     /// Notes that something up to `through` is gone, and nobody knows what it was.
@@ -179,6 +244,7 @@ impl State {
     pub(super) fn note(&mut self, told: &Told) {
         self.first = told.first.max(self.first);
         self.bytes = told.bytes;
+        self.message_bytes_max = told.message_bytes_max;
         self.retention = told.retention;
         let now = Instant::now();
         let step = self.retention.age / MOMENTS;
@@ -195,7 +261,7 @@ impl State {
     /// Whether this is a place in the stream as it was followed here.
     fn knows(&self, id: HubId) -> bool {
         id == self.recent.before()
-            || self.holes.iter().any(|hole| hole.through == id)
+            || self.holes.iter().any(|hole| hole.through == id || hole.goes_on_after(id))
             || self.recent.at(id.position).is_some_and(|record| record.hub_id() == id)
     }
 
@@ -209,7 +275,7 @@ impl State {
         }
         let mut through = after;
         for record in self.recent.after(after.position).take(count) {
-            if let Some(hole) = self.holes.iter().find(|hole| hole.after == through)
+            if let Some(hole) = self.holes.iter().find(|hole| hole.goes_on_after(through))
                 && record.position > hole.through.position
             {
                 break;
@@ -217,8 +283,11 @@ impl State {
             through = record.hub_id();
             records.push(Arc::clone(record));
         }
-        match self.holes.iter().find(|hole| hole.after == after) {
-            Some(hole) if through == after => Tail::Gone(hole.through),
+        match self.holes.iter().find(|hole| hole.goes_on_after(after)) {
+            Some(hole) if through == after => match hole.what {
+                Void::Gone => Tail::Gone(hole.through),
+                Void::Stranger => Tail::Nothing(hole.through),
+            },
             _ => Tail::Through(through.position),
         }
     }
@@ -244,10 +313,16 @@ impl State {
             && self.holes.iter().all(|hole| hole.through.position <= after)
     }
 
-    /// The places of updates with this id of a publisher's, in order.
-    pub(super) fn places(&self, id: &str) -> SmallVec<[Position; 1]> {
-        let places = self.ids.places.get(&self.keys.id(id)).into_iter().flatten();
-        places.filter(|place| **place >= self.first).copied().collect()
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The places of updates with a publisher's id under these numbers, in order.
+    pub(super) fn places(&self, keys: &[u64]) -> Vec<Position> {
+        let gone = self.first.previous();
+        let next = |key, after: Position| Ok(self.ids.ids.next(key, after.max(gone)));
+        let Ok(places) = same_id::places::<Infallible>(keys, next);
+        places
     }
 
     fn half(&self) -> Position {
@@ -275,18 +350,15 @@ impl State {
     }
 }
 
-impl Ids {
-    fn insert(&mut self, id: u64, position: Position) {
-        self.places.entry(id).or_default().push(position);
-        self.order.push_back(id);
+impl NewestIds {
+    fn insert(&mut self, key: u64, at: Position) {
+        if self.ids.insert(key, at) {
+            self.order.push_back((key, at));
+        }
         if self.order.len() > NATS_IDS
-            && let Some(oldest) = self.order.pop_front()
-            && let Some(places) = self.places.get_mut(&oldest)
+            && let Some((key, at)) = self.order.pop_front()
         {
-            places.remove(0);
-            if places.is_empty() {
-                self.places.remove(&oldest);
-            }
+            self.ids.remove(key, at);
         }
     }
 }
@@ -316,7 +388,9 @@ mod tests {
 
     use tidings_sse::Event;
 
+    use super::super::super::keys::ANY_TOPIC;
     use super::*;
+    use crate::limits::SAME_ID_MAX;
     use crate::update::Update;
 
     fn told(epoch: Epoch, first: u64, last: u64) -> Told {
@@ -326,6 +400,7 @@ mod tests {
             last: Position(last),
             messages: last + 1 - first,
             bytes: 100 * (last + 1 - first),
+            message_bytes_max: usize::MAX,
             retention: Retention { count: 100, bytes: 10_000, age: Duration::MAX },
         }
     }
@@ -348,6 +423,35 @@ mod tests {
         let mut records = Vec::new();
         let tail = state.tail(after, 100, &mut records);
         (tail, records.iter().map(|record| record.position.number()).collect())
+    }
+
+    #[test]
+    fn strangers_in_a_row_take_one_place_and_lose_nobody() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        let follower = state.follow();
+        let at_20 = follower.begin();
+        state.pass(Position(21));
+        let at_21 = HubId::of_gone(epoch, Position(21));
+        assert_eq!(tail(&state, at_20), (Tail::Nothing(at_21), vec![]));
+        for position in 22..=10_000 {
+            state.pass(Position(position));
+        }
+        assert_eq!(state.holes.len(), 1);
+        let end = HubId::of_gone(epoch, Position(10_000));
+        state.show(vec![record(epoch, 10_001, "a")]);
+        for place in [at_20, at_21, HubId::of_gone(epoch, Position(500))] {
+            assert_eq!(tail(&state, place), (Tail::Nothing(end), vec![]));
+        }
+        assert_eq!(tail(&state, end), (Tail::Through(Position(10_001)), vec![10_001]));
+        // A deleted message does not count as an invalid one, nor the other way round.
+        state.skip(Position(10_005));
+        state.pass(Position(10_006));
+        assert_eq!(state.holes.len(), 3);
+        let missed =
+            |after| state.missed(Position(after), &Selectors::topic("never"), &Rights::Public);
+        assert_eq!(missed(20), Some(Position(10_005)));
+        assert_eq!(missed(10_005), None);
     }
 
     #[test]
@@ -408,14 +512,19 @@ mod tests {
     fn ids_of_publishers_are_remembered_up_to_a_bound() {
         let epoch = Epoch::random();
         let mut state = state(epoch);
-        for position in 21..=21 + NATS_IDS as u64 {
+        // Each takes two places: one for its id alone, and one for it with the topic.
+        for position in 21..=21 + NATS_IDS as u64 / 2 {
             let id = if position < 23 { "first" } else { "other" };
             let update = Update::new("a", Event::new("x").with_id(id).unwrap());
             let (place, time) = (Position(position), SystemTime::now());
             state.show(vec![Arc::new(Record::stamped(epoch, place, time, 0, update))]);
         }
-        assert_eq!(state.places("first").as_slice(), [Position(22)]);
-        assert_eq!(state.places("other").len(), NATS_IDS - 1);
-        assert!(state.places("never").is_empty());
+        let places = |id: &str, topic: &str| state.places(&[state.keys.id(id, topic, false)]);
+        for topic in [ANY_TOPIC, "a"] {
+            assert_eq!(places("first", topic), [Position(22)]);
+            assert_eq!(places("other", topic).len(), SAME_ID_MAX);
+            assert_eq!(places("never", topic), []);
+        }
+        assert_eq!(places("first", "b"), []);
     }
 }

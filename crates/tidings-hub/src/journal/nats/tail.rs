@@ -10,11 +10,11 @@ use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::super::{HubId, Position, Record};
 use super::Shared;
-use super::connection::{Failure, Pause, check_version, words};
+use super::connection::{Failure, Pause, check_version, queued, words};
 use super::message;
-use super::read::{Reader, warn_of_stranger};
+use super::read::Reader;
 use super::state::{State, Told};
-use super::stream;
+use super::stream::{self, Unfit};
 use crate::limits::{
     NATS_BATCH, NATS_BATCH_BYTES, NATS_HEARTBEAT, NATS_REQUEST_TIME, NATS_STATE_INTERVAL,
     NATS_WAITING_BYTES, RECENT_BYTES,
@@ -23,7 +23,7 @@ use crate::limits::{
 /// How long a request for messages stands.
 const PULL_TIME: Duration = Duration::from_secs(5);
 /// How long the server keeps a consumer that nobody asks for messages.
-const CONSUMER_TIME: Duration = Duration::from_secs(30);
+pub(super) const CONSUMER_TIME: Duration = Duration::from_secs(30);
 /// Updates that are loaded at a start, at most.
 const LOADED_MAX: u64 = 65_536;
 /// Updates that are shown at once.
@@ -37,6 +37,9 @@ enum Interrupted {
     /// The stream is another one, or has lost its newest updates.
     Anew(&'static str),
 }
+
+const OTHERS: Interrupted =
+    Interrupted::Anew("the stream lost its newest updates and received others");
 
 impl From<Failure> for Interrupted {
     fn from(failure: Failure) -> Self {
@@ -70,15 +73,20 @@ pub(super) async fn load(reader: &Reader, told: &Told) -> Result<State, Failure>
     let mut state = State::new(told, before);
     while after < told.last {
         let (stored, _) = reader.range(after, NATS_BATCH, NATS_BATCH_BYTES).await?;
-        let came = stored.into_iter().map(|one| Came {
-            position: one.position,
-            record: one.decode(told.epoch).map(|decoded| decoded.record),
+        let came = stored.into_iter().map(|one| {
+            let decoded = one.decode(told.epoch);
+            if decoded.is_none() {
+                reader.note_stranger(told.epoch.number().into(), one.position);
+            }
+            Came { position: one.position, record: decoded.map(|decoded| decoded.record) }
         });
         show(&mut state, came.collect());
         if state.last().position == after {
             // All is gone, or this server has not got it yet.
             match reader.next_of_leader(after).await? {
-                Some(next) if next.position <= told.last => continue,
+                Some(next) if next.position <= told.last => {
+                    return Err(Failure::Away("a server lags behind".to_owned()));
+                }
                 _ => state.skip(told.last),
             }
         }
@@ -95,15 +103,25 @@ async fn begin_anew(shared: &Shared, reason: &str) -> Result<(), Interrupted> {
     tracing::warn!(
         stream = shared.options.stream,
         reason,
-        "the journal begins anew: streams end, and come back to what there is"
+        "the journal was reset: closing all streams, which then resume or are told of a reset"
     );
     shared.state.lock().begin_anew(state);
     Ok(())
 }
 
 async fn ensure(shared: &Shared) -> Result<Told, Interrupted> {
-    let told = stream::ensure(&shared.client, &shared.options).await;
-    told.map_err(|unfit| Interrupted::Away(unfit.to_string()))
+    note_fit(shared, stream::ensure(&shared.client, &shared.options).await)
+        .map_err(|unfit| Interrupted::Away(unfit.to_string()))
+}
+
+/// Notes whether the stream has the settings that it has to have.
+fn note_fit(shared: &Shared, told: Result<Told, Unfit>) -> Result<Told, Unfit> {
+    match &told {
+        Ok(_) => shared.condition.set_unfit(None),
+        Err(unfit @ Unfit::Differs { .. }) => shared.condition.set_unfit(Some(unfit.to_string())),
+        Err(Unfit::Failed(_)) => {}
+    }
+    told
 }
 
 async fn follow(shared: &Arc<Shared>, pause: &mut Pause) -> Interrupted {
@@ -120,32 +138,40 @@ async fn try_follow(
     if let Err(error) = check_version(&shared.client) {
         return Err(Interrupted::Away(error.to_string()));
     }
+    // Streams with a token wait for private updates until that is done.
+    shared.revocations.read_now();
     let told = ensure(shared).await?;
     let (epoch, last) = {
         let state = shared.state.lock();
         (state.epoch, state.last())
     };
     if told.epoch != epoch {
-        return Err(Interrupted::Anew("the stream was made anew"));
+        return Err(Interrupted::Anew("the stream was recreated"));
     }
     if told.last < last.position {
         confirm_loss(shared, last).await?;
     }
     shared.state.lock().note(&told);
-    let consumer = consumer(shared, last).await?;
+    let anchor = shared.state.lock().anchor();
+    let from = anchor.map_or(last.position.next(), |anchor| anchor.position);
+    let consumer = consumer(shared, from).await?;
     let messages = consumer
         .stream()
         .max_messages_per_batch(NATS_BATCH)
         .max_bytes_per_batch(NATS_BATCH_BYTES.max(2 * shared.client.max_payload()))
         .expires(PULL_TIME)
         .heartbeat(NATS_HEARTBEAT)
-        .messages()
-        .await
-        .map_err(|error| Interrupted::Away(words(&error)))?;
-    let mut pulled = Pulled { messages, shared, consumed: 0 };
-    let verified = tokio::time::timeout(NATS_REQUEST_TIME, pulled.verify(last)).await;
-    verified
-        .map_err(|_| Interrupted::Away("the stream's consumer brings nothing".to_owned()))??;
+        .messages();
+    let messages = queued(messages).await?;
+    let mut pulled = Pulled { messages, shared, consumed: 0, first: None };
+    match tokio::time::timeout(NATS_REQUEST_TIME, pulled.verify(anchor)).await {
+        Ok(verified) => verified?,
+        // Where nothing stands from there on, nothing comes.
+        Err(_) if shared.reader.next_of_leader(from.previous()).await?.is_none() => {}
+        Err(_) => {
+            return Err(Interrupted::Away("the stream's consumer delivers nothing".to_owned()));
+        }
+    }
     shared.condition.back();
     *pause = Pause::default();
     tokio::select! {
@@ -163,15 +189,13 @@ async fn confirm_loss(shared: &Shared, last: HubId) -> Result<(), Interrupted> {
             return Ok(());
         }
     }
-    Err(Interrupted::Anew("the stream has lost its newest updates"))
+    Err(Interrupted::Anew("the stream lost its newest updates"))
 }
 
-async fn consumer(shared: &Shared, last: HubId) -> Result<PullConsumer, Interrupted> {
+async fn consumer(shared: &Shared, from: Position) -> Result<PullConsumer, Interrupted> {
     let config = pull::Config {
-        // From the newest that was seen, which says whether this is still the same stream.
-        deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: last.position.number().max(1),
-        },
+        // From the newest that is known, which says whether this is still the same stream.
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.number().max(1) },
         ack_policy: AckPolicy::None,
         memory_storage: true,
         num_replicas: 1,
@@ -181,7 +205,7 @@ async fn consumer(shared: &Shared, last: HubId) -> Result<PullConsumer, Interrup
     let context = jetstream::new(shared.client.clone());
     let made = context.create_consumer_on_stream(config, &shared.options.stream);
     let made = tokio::time::timeout(2 * NATS_REQUEST_TIME, made).await;
-    let slow = |_| Interrupted::Away("JetStream makes no consumer".to_owned());
+    let slow = |_| Interrupted::Away("JetStream did not create a consumer".to_owned());
     made.map_err(slow)?.map_err(|error| Interrupted::Away(words(&error)))
 }
 
@@ -194,9 +218,10 @@ async fn watch(shared: &Shared) -> Result<std::convert::Infallible, Interrupted>
             let state = shared.state.lock();
             (state.epoch, state.last())
         };
-        match stream::look(&shared.client, &shared.options).await {
+        let told = stream::look_closely(&shared.client, &shared.options).await;
+        match note_fit(shared, told) {
             Ok(told) if told.epoch != epoch => {
-                return Err(Interrupted::Anew("the stream was made anew"));
+                return Err(Interrupted::Anew("the stream was recreated"));
             }
             Ok(told) if told.last < last.position => confirm_loss(shared, last).await?,
             Ok(told) => {
@@ -204,8 +229,8 @@ async fn watch(shared: &Shared) -> Result<std::convert::Infallible, Interrupted>
                 shared.state.lock().note(&told);
             }
             // A leader may be chosen meanwhile, which concerns nobody who only follows.
-            Err(_) if failed < 2 => failed += 1,
-            Err(failure) => return Err(failure.into()),
+            Err(Unfit::Failed(_)) if failed < 2 => failed += 1,
+            Err(unfit) => return Err(Interrupted::Away(unfit.to_string())),
         }
     }
 }
@@ -216,6 +241,8 @@ struct Pulled<'a> {
     shared: &'a Shared,
     /// Messages that came from this consumer.
     consumed: u64,
+    /// The first of them, if it is still to be shown.
+    first: Option<Came>,
 }
 
 /// A message, and its place.
@@ -226,43 +253,41 @@ struct Came {
 
 impl Pulled<'_> {
     /// Holds the newest update that was seen against what the stream has there.
-    async fn verify(&mut self, last: HubId) -> Result<(), Interrupted> {
-        if last.position == Position::START {
-            return Ok(());
-        }
-        let (first, at_last) = {
-            let state = self.shared.state.lock();
-            (state.first, state.recent.at(last.position).map(|record| record.hub_id()))
-        };
+    async fn verify(&mut self, anchor: Option<HubId>) -> Result<(), Interrupted> {
+        let first = self.shared.state.lock().first;
         // What is gone from the stream, or was never seen, is nothing to hold on to.
-        if last.position < first {
-            return Ok(());
-        }
-        let Some(known) = at_last else { return Ok(()) };
+        let Some(known) = anchor.filter(|anchor| anchor.position >= first) else { return Ok(()) };
         let message = self.next().await?;
         let came = self.read(&message)?;
         match &came.record {
-            Some(record) if came.position == last.position && record.hub_id() == known => Ok(()),
-            _ if came.position > last.position => {
-                self.show(vec![came]);
+            Some(record) if record.hub_id() == known => Ok(()),
+            // It was deleted.
+            _ if came.position > known.position => {
+                self.first = Some(came);
                 Ok(())
             }
-            _ => Err(Interrupted::Anew("the stream has lost its newest updates, and got others")),
+            _ => Err(OTHERS),
         }
     }
 
     async fn show_all(&mut self) -> Result<std::convert::Infallible, Interrupted> {
         loop {
             self.wait_for_followers().await;
-            let message = self.next().await?;
-            let mut came = vec![self.read(&message)?];
+            let first = match self.first.take() {
+                Some(first) => first,
+                None => {
+                    let message = self.next().await?;
+                    self.read(&message)?
+                }
+            };
+            let mut came = vec![first];
             while came.len() < SHOWN_MAX
                 && let Some(Some(message)) = self.messages.next().now_or_never()
             {
                 let message = message.map_err(|error| Interrupted::Away(words(&error)))?;
                 came.push(self.read(&message)?);
             }
-            self.show(came);
+            self.show(came)?;
         }
     }
 
@@ -284,13 +309,23 @@ impl Pulled<'_> {
         let epoch = self.shared.state.lock().epoch;
         let decoded = message::decode(epoch, position, time, &message.payload);
         if decoded.is_none() {
-            warn_of_stranger(position);
+            self.shared.reader.note_stranger(epoch.number().into(), position);
         }
         Ok(Came { position, record: decoded.map(|decoded| decoded.record) })
     }
 
-    fn show(&mut self, came: Vec<Came>) {
-        show(&mut self.shared.state.lock(), came);
+    fn show(&mut self, came: Vec<Came>) -> Result<(), Interrupted> {
+        {
+            let mut state = self.shared.state.lock();
+            // Behind the anchor there were only places without an update.
+            let last = state.last().position;
+            if came.iter().any(|one| one.position <= last && one.record.is_some()) {
+                return Err(OTHERS);
+            }
+            show(&mut state, came);
+        }
+        self.shared.follow_newest();
+        Ok(())
     }
 
     /// Waits while shards have too much that they have still to take.
@@ -316,7 +351,7 @@ fn show(state: &mut State, came: Vec<Came>) {
         if position > newest.next() {
             state.show(std::mem::take(&mut records));
             let through = position.previous();
-            tracing::warn!(after = %newest, %through, "updates were gone before they came here");
+            tracing::warn!(after = %newest, %through, "updates were deleted before this hub read them");
             state.skip(through);
         }
         newest = position;

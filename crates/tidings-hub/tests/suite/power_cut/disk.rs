@@ -57,6 +57,11 @@ pub(crate) fn restore() {
     }
 }
 
+/// Whether everything that was written to SQLite's logs is synced.
+pub(crate) fn logs_are_synced() -> bool {
+    disk().files.iter().all(|(name, file)| !name.ends_with("-wal") || file.since.is_empty())
+}
+
 /// From now on each sync waits until it is [`release`]d.
 pub(crate) fn hold_syncs() {
     *HELD.0.lock().expect("no panic") = Some(0);

@@ -1,0 +1,48 @@
+//! What stands in for tokens in a hub that was built without them: it takes none.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{Access, Grants, Role, TokenError};
+use crate::selector::{Account, Base};
+
+/// Refuses every token.
+#[derive(Debug)]
+pub(super) struct Verifier;
+
+impl Verifier {
+    pub(super) fn new(_: &Arc<Access>, _: &Base, _: Option<&Self>) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(super) async fn grants(
+        &self,
+        _: &str,
+        role: Role,
+        _: Option<&Account>,
+    ) -> Result<Arc<Grants>, TokenError> {
+        Err(TokenError::NoKey { role: role.verb() })
+    }
+}
+
+impl Access {
+    pub(crate) fn has_token_keys(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn audience(&self) -> &[String] {
+        &[]
+    }
+
+    pub(crate) fn authorization_servers(&self) -> &[String] {
+        &[]
+    }
+
+    pub(crate) fn token_cookies(&self) -> &[String] {
+        &[]
+    }
+
+    pub(crate) fn takes_tokens_in_query(&self) -> bool {
+        false
+    }
+}

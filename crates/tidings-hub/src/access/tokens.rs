@@ -1,0 +1,101 @@
+//! Tokens (JWT): which are taken, and what they are verified with.
+
+mod claims;
+mod key;
+#[cfg(feature = "jwks")]
+mod key_set;
+#[cfg(not(feature = "jwks"))]
+mod no_key_sets;
+mod token;
+mod tool;
+mod verifier;
+
+pub use key::{Algorithm, InvalidKey, Key, SigningKey};
+#[cfg(feature = "jwks")]
+pub use key_set::{InvalidKeySetUrl, KeySetUrl};
+pub use tool::{TokenGrant, TokenReport, TokenUse, inspect_token, sign_token, token_time};
+pub(super) use verifier::Verifier;
+
+use super::Access;
+
+/// Which tokens a hub takes. By default none.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens {
+    /// Verifies the tokens of publishers.
+    pub publisher_key: Option<Key>,
+    /// Verifies the tokens of subscribers.
+    pub subscriber_key: Option<Key>,
+    /// Whose tokens are taken that name an issuer; those of Mercure 1.0 have to.
+    pub issuers: Vec<Issuer>,
+    /// The hub's own names, of which tokens of Mercure 1.0 have to be for one.
+    pub audience: Vec<String>,
+    /// Those of the issuers that are authorization servers of OAuth, by name: clients look for
+    /// their metadata there (RFC 8414). Applications that sign for themselves are none.
+    pub authorization_servers: Vec<String>,
+    /// The cookies that carry tokens, the first one first. Where none is named they are
+    /// `__Secure-mercure_access_token`, over plain http also `mercure_access_token`, and
+    /// `mercureAuthorization` (Mercure 0.x).
+    pub cookies: Vec<String>,
+    /// Whether a token may stand in the query (`authorization`, Mercure 0.x), where logs and
+    /// histories keep it.
+    pub in_query: bool,
+}
+
+impl Tokens {
+    /// Whether there is any key, so that some token could be good.
+    pub fn has_keys(&self) -> bool {
+        let own = |issuer: &Issuer| !matches!(issuer.keys, IssuerKeys::Shared);
+        self.publisher_key.is_some()
+            || self.subscriber_key.is_some()
+            || self.issuers.iter().any(own)
+    }
+}
+
+/// Somebody who issues tokens.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// What its tokens have in `iss`.
+    pub name: String,
+    /// What its tokens are verified with.
+    pub keys: IssuerKeys,
+}
+
+/// The keys of an issuer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum IssuerKeys {
+    /// The hub's keys for publishers and subscribers.
+    Shared,
+    /// Its own.
+    These(Vec<Key>),
+    /// Those that it publishes.
+    #[cfg(feature = "jwks")]
+    Url(KeySetUrl),
+}
+
+impl Access {
+    /// Whether there is any key, so that some token could be good.
+    pub(crate) fn has_token_keys(&self) -> bool {
+        self.tokens.has_keys()
+    }
+
+    /// The hub's own names, of which tokens of Mercure 1.0 have to be for one.
+    pub(crate) fn audience(&self) -> &[String] {
+        &self.tokens.audience
+    }
+
+    /// The issuers that are authorization servers of OAuth.
+    pub(crate) fn authorization_servers(&self) -> &[String] {
+        &self.tokens.authorization_servers
+    }
+
+    /// The cookies that carry tokens. None means the usual ones.
+    pub(crate) fn token_cookies(&self) -> &[String] {
+        &self.tokens.cookies
+    }
+
+    /// Whether a token may stand in the query.
+    pub(crate) fn takes_tokens_in_query(&self) -> bool {
+        self.tokens.in_query
+    }
+}

@@ -1,0 +1,258 @@
+//! What tokens say in either dialect of Mercure, as grants.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::super::payloads::{Payload, Payloads};
+use super::super::{DETAIL_TYPE, Dialect, Rights};
+use crate::budget::Permit;
+use crate::limits::{GRANTS_MAX, SELECTORS_BYTES_FREE};
+use crate::selector::{Account, Allowance, Base, InvalidSelectors, Selector, Selectors};
+
+/// The claim of 0.x under a name that no other claim can have.
+const NAMESPACED_CLAIM: &str = "https://mercure.rocks/";
+const CLAIM: &str = "mercure";
+const DETAILS: &str = "authorization_details";
+
+/// What a token grants.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Granted {
+    pub(crate) publish: Option<Selectors>,
+    pub(crate) subscribe: Rights,
+    pub(crate) payloads: Payloads,
+    /// What large payloads take of the hub's budget.
+    pub(crate) charge: Option<Arc<Permit>>,
+}
+
+impl Granted {
+    /// Takes from the budget what long lists and large payloads need, until the last copy goes.
+    ///
+    /// # Errors
+    /// If the budget has no room for them now.
+    pub(super) fn charge_to(&mut self, account: &Account) -> Result<(), InvalidSelectors> {
+        if let Some(publish) = &mut self.publish {
+            publish.charge_to(account)?;
+        }
+        self.subscribe.charge_to(account)?;
+        let bytes = self.payloads.bytes();
+        if bytes > SELECTORS_BYTES_FREE {
+            self.charge = Some(Arc::new(account.take(bytes)?));
+        }
+        Ok(())
+    }
+}
+
+/// Which dialect a token is in: decided by its claims, and by its type where it has both.
+pub(crate) fn dialect(token_type: Option<&str>, claims: &Map<String, Value>) -> Dialect {
+    let is_access_token = token_type.is_some_and(is_access_token);
+    let has_claim = claims.contains_key(CLAIM) || claims.contains_key(NAMESPACED_CLAIM);
+    if is_access_token || (claims.contains_key(DETAILS) && !has_claim) {
+        Dialect::Coming
+    } else {
+        Dialect::Deployed
+    }
+}
+
+/// Whether a header's `typ` is that of an access token (RFC 9068 2.1).
+pub(crate) fn is_access_token(token_type: &str) -> bool {
+    let bare = token_type.get(..12).filter(|start| start.eq_ignore_ascii_case("application/"));
+    let name = if bare.is_some() { &token_type[12..] } else { token_type };
+    name.eq_ignore_ascii_case("at+jwt")
+}
+
+/// Reads the grants, all of them or none.
+///
+/// # Errors
+/// What is wrong with them, in words.
+pub(crate) fn grants(
+    dialect: Dialect,
+    claims: &Map<String, Value>,
+    base: &Base,
+    allowance: &mut Allowance,
+) -> Result<Granted, String> {
+    match dialect {
+        Dialect::Deployed => deployed(claims, allowance),
+        Dialect::Coming => coming(claims, base, allowance),
+    }
+}
+
+fn deployed(claims: &Map<String, Value>, allowance: &mut Allowance) -> Result<Granted, String> {
+    let claim = claims.get(NAMESPACED_CLAIM).or_else(|| claims.get(CLAIM));
+    let claim = match claim {
+        None | Some(Value::Null) => return Ok(Granted::default()),
+        // What is there is never repeated: a token is a secret.
+        Some(claim) => claim.as_object().ok_or("the claim \"mercure\" is not an object")?,
+    };
+    let mut read = |name: &str| {
+        let texts = match claim.get(name) {
+            None | Some(Value::Null) => &[][..],
+            Some(texts) => texts
+                .as_array()
+                .filter(|texts| texts.iter().all(Value::is_string))
+                .ok_or_else(|| format!("\"mercure.{name}\" is not a list of strings"))?,
+        };
+        check_count(texts.len())?;
+        let texts = texts.iter().filter_map(Value::as_str);
+        set(texts.map(|text| Selector::template_within(text, allowance)).collect())
+            .map_err(|error| format!("a grant in \"mercure.{name}\": {error}"))
+    };
+    let payload = claim.get("payload").filter(|payload| !payload.is_null());
+    Ok(Granted {
+        publish: read("publish")?,
+        subscribe: rights(read("subscribe")?),
+        payloads: payload.cloned().map_or(Payloads::None, |payload| Payloads::Same(payload.into())),
+        charge: None,
+    })
+}
+
+fn coming(
+    claims: &Map<String, Value>,
+    base: &Base,
+    allowance: &mut Allowance,
+) -> Result<Granted, String> {
+    let details = match claims.get(DETAILS) {
+        None => return Ok(Granted::default()),
+        Some(Value::Array(details)) => details,
+        Some(_) => return Err(format!("{DETAILS:?} is not a list")),
+    };
+    let mut publish = Vec::new();
+    let mut subscribe = Vec::new();
+    let mut payloads = Vec::new();
+    for (index, detail) in details.iter().enumerate() {
+        let Some(Value::String(kind)) = detail.get("type") else {
+            return Err(format!("\"{DETAILS}[{index}].type\" is missing or not a string"));
+        };
+        if kind != DETAIL_TYPE {
+            continue;
+        }
+        let detail = Detail::read(detail, base, allowance)
+            .map_err(|Wrong { member, why }| format!("\"{DETAILS}[{index}].{member}\" {why}"))?;
+        if detail.publish {
+            publish.extend(detail.topics.iter().cloned());
+        }
+        if detail.subscribe {
+            subscribe.extend(detail.topics.iter().cloned());
+            let topics = Selectors::granted(detail.topics).map_err(in_details)?;
+            payloads.push((topics, detail.payload.map(Payload::from)));
+        }
+        check_count(publish.len().max(subscribe.len()))?;
+    }
+    let has_payload = payloads.iter().any(|(_, payload)| payload.is_some());
+    Ok(Granted {
+        publish: set(Ok(publish)).map_err(in_details)?,
+        subscribe: rights(set(Ok(subscribe)).map_err(in_details)?),
+        payloads: if has_payload { Payloads::First(payloads) } else { Payloads::None },
+        charge: None,
+    })
+}
+
+struct Detail {
+    publish: bool,
+    subscribe: bool,
+    topics: Vec<Selector>,
+    payload: Option<Value>,
+}
+
+/// What is wrong with a member of a detail. A value is not repeated, but for the beginning of a
+/// name that is not known.
+struct Wrong {
+    member: String,
+    why: String,
+}
+
+impl Wrong {
+    fn new(member: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { member: member.into(), why: why.into() }
+    }
+}
+
+impl Detail {
+    /// Reads a detail of our type. Members that are not known are passed over; one that is there
+    /// and null is there, and not as it has to be (Mercure 1.0, "authorization").
+    fn read(detail: &Value, base: &Base, allowance: &mut Allowance) -> Result<Self, Wrong> {
+        let list = |name: &str| match detail.get(name) {
+            None => Err(Wrong::new(name, "is missing")),
+            Some(Value::Array(list)) if list.is_empty() => Err(Wrong::new(name, "is empty")),
+            Some(Value::Array(list)) => Ok(list),
+            Some(_) => Err(Wrong::new(name, "is not a list")),
+        };
+        let actions = list("actions")?;
+        if let Some(index) = actions.iter().position(|action| !action.is_string()) {
+            return Err(Wrong::new(format!("actions[{index}]"), "is not a string"));
+        }
+        // Actions that are not known grant nothing, and are no error.
+        let has = |action: &str| actions.iter().any(|other| other == action);
+        let topics = list("topics")?;
+        check_count(topics.len())
+            .map_err(|why| Wrong::new("topics", format!("is too long: {why}")))?;
+        let read = |(index, matcher): (usize, &Value)| matcher_of(index, matcher, base, allowance);
+        let payload = match detail.get("payload") {
+            Some(payload) if !payload.is_object() => {
+                return Err(Wrong::new("payload", "is not an object"));
+            }
+            payload => payload.cloned(),
+        };
+        Ok(Self {
+            publish: has("publish"),
+            subscribe: has("subscribe"),
+            topics: topics.iter().enumerate().map(read).collect::<Result<_, _>>()?,
+            payload,
+        })
+    }
+}
+
+fn matcher_of(
+    index: usize,
+    matcher: &Value,
+    base: &Base,
+    allowance: &mut Allowance,
+) -> Result<Selector, Wrong> {
+    let at = format!("topics[{index}]");
+    let Some(matcher) = matcher.as_object() else {
+        return Err(Wrong::new(at, "is not an object with \"match\""));
+    };
+    let Some(Value::String(text)) = matcher.get("match") else {
+        return Err(Wrong::new(format!("{at}.match"), "is missing or not a string"));
+    };
+    // `*` is everything, whatever the type, but the type has to be one.
+    let selector = match matcher.get("match_type") {
+        None => Selector::new(text),
+        Some(Value::String(kind)) if kind == "exact" => Selector::new(text),
+        Some(Value::String(kind)) if kind == "urlpattern" => {
+            Selector::pattern_within(text, base, allowance)
+        }
+        Some(Value::String(kind)) => {
+            let shown: String = kind.chars().take(40).collect();
+            let why = format!("is {shown:?}; it must be exact or urlpattern");
+            return Err(Wrong::new(format!("{at}.match_type"), why));
+        }
+        Some(_) => return Err(Wrong::new(format!("{at}.match_type"), "is not a string")),
+    };
+    selector.map_err(|error| Wrong::new(format!("{at}.match"), format!("is invalid: {error}")))
+}
+
+fn rights(granted: Option<Selectors>) -> Rights {
+    granted.map_or(Rights::Public, Rights::Granted)
+}
+
+/// Refuses too many before any of them is compiled.
+fn check_count(count: usize) -> Result<(), String> {
+    if count > GRANTS_MAX {
+        return Err(format!(
+            "the token grants {count} selectors; at most {GRANTS_MAX} are allowed"
+        ));
+    }
+    Ok(())
+}
+
+fn in_details(error: InvalidSelectors) -> String {
+    format!("a topic in {DETAILS:?}: {error}")
+}
+
+fn set(
+    selectors: Result<Vec<Selector>, InvalidSelectors>,
+) -> Result<Option<Selectors>, InvalidSelectors> {
+    let selectors = selectors?;
+    if selectors.is_empty() { Ok(None) } else { Selectors::granted(selectors).map(Some) }
+}

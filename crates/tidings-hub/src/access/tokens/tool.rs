@@ -1,0 +1,117 @@
+//! Making tokens, and saying why a hub would refuse one: what a command needs to know of them.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+
+use super::super::gate::Gate;
+use super::super::{Access, Dialect, Grants, Rights, Role, TokenError};
+use super::key::{InvalidKey, SigningKey};
+use super::token::{self, Unverified};
+
+/// Makes a token of these claims, of the type that its dialect wants.
+///
+/// # Errors
+/// If the key cannot sign.
+pub fn sign_token(
+    claims: &Map<String, Value>,
+    dialect: Dialect,
+    key: &SigningKey,
+) -> Result<String, InvalidKey> {
+    let token_type = match dialect {
+        Dialect::Deployed => "JWT",
+        Dialect::Coming => "at+jwt",
+    };
+    token::sign(claims, token_type, key)
+}
+
+/// What a token says, which is not to be believed before a key has verified it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TokenReport {
+    /// What it is signed with, by its own word.
+    pub algorithm: String,
+    /// Its type (`typ`).
+    pub token_type: Option<String>,
+    /// The name of its key (`kid`).
+    pub key_name: Option<String>,
+    /// Which dialect of Mercure it is in.
+    pub dialect: Dialect,
+    /// All that it claims.
+    pub claims: Map<String, Value>,
+    /// The times (`iat`, `nbf`, `exp`) that are probably in milliseconds, where a hub reads seconds
+    /// (RFC 7519 2): then an `exp` is as good as never.
+    pub milliseconds: Vec<&'static str>,
+    /// What a hub makes of it that publishers and subscribers show it to.
+    pub verdicts: Vec<(TokenUse, Result<TokenGrant, TokenError>)>,
+}
+
+/// Whether a token that is taken grants anything for its use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenGrant {
+    /// It grants to publish, or to read private updates.
+    Something,
+    /// It grants nothing for this use.
+    Nothing,
+}
+
+impl TokenGrant {
+    fn of(role: Role, grants: &Grants) -> Self {
+        let grants_any = match role {
+            Role::Publish => grants.publish.is_some(),
+            Role::Subscribe => matches!(grants.subscribe, Rights::Granted(_)),
+        };
+        if grants_any { Self::Something } else { Self::Nothing }
+    }
+}
+
+/// What a token is shown for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenUse {
+    /// To publish.
+    Publish,
+    /// To subscribe.
+    Subscribe,
+}
+
+impl fmt::Display for TokenUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+        })
+    }
+}
+
+/// Reads a token, and tries it on a hub with this access.
+///
+/// # Errors
+/// If it is no token at all.
+pub async fn inspect_token(token: &str, access: Access) -> Result<TokenReport, TokenError> {
+    let read = Unverified::read(token)?;
+    let mut verdicts = Vec::new();
+    if let Ok(gate) = Gate::new(access) {
+        for (role, used) in
+            [(Role::Publish, TokenUse::Publish), (Role::Subscribe, TokenUse::Subscribe)]
+        {
+            let verdict = gate.admit(Some(token), role, None).await;
+            verdicts.push((used, verdict.map(|grants| TokenGrant::of(role, &grants))));
+        }
+    }
+    Ok(TokenReport {
+        algorithm: read.signed.algorithm.to_string(),
+        token_type: read.token_type().map(str::to_owned),
+        key_name: read.signed.key_name.clone(),
+        dialect: read.dialect,
+        milliseconds: read.in_milliseconds().collect(),
+        claims: read.claims,
+        verdicts,
+    })
+}
+
+/// A claim as a time, where it is one.
+pub fn token_time(claims: &Map<String, Value>, claim: &str) -> Option<SystemTime> {
+    let seconds = claims.get(claim)?.as_f64().filter(|seconds| (0.0..1e11).contains(seconds))?;
+    SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::try_from_secs_f64(seconds).ok()?)
+}

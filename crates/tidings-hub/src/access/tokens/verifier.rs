@@ -1,0 +1,294 @@
+//! Tokens are verified once, and what they grant is kept for those who come with every request.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::super::payloads::members_bytes;
+use super::super::{Access, Dialect, Grants, Role, TokenError, TokenId};
+use super::IssuerKeys;
+use super::claims::{self, Granted};
+use super::key::Key;
+#[cfg(feature = "jwks")]
+use super::key_set::KeySets;
+#[cfg(not(feature = "jwks"))]
+use super::no_key_sets::KeySets;
+use super::token::Unverified;
+use crate::budget::{Permit, Standing};
+use crate::limits::{
+    GRANTS_BYTES, GRANTS_BYTES_HERE, SELECTORS_BYTES_FREE, TOKENS_KEPT, TOKENS_KEPT_BYTES,
+    TOKENS_KEPT_FOR, VERIFYING, WARNING_PAUSE,
+};
+use crate::selector::{Account, Allowance, Base};
+
+/// What was verified lately.
+#[derive(Debug, Default)]
+struct Verified {
+    /// By the hash of the token and what it was for.
+    grants: HashMap<([u8; 32], Role), Remembered>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    grants: Arc<Grants>,
+    since: Instant,
+    bytes: usize,
+}
+
+impl Verified {
+    fn remember(&mut self, key: ([u8; 32], Role), grants: &Arc<Grants>) {
+        let bytes = grants.memory_bytes();
+        if bytes > TOKENS_KEPT_BYTES {
+            return;
+        }
+        if !self.has_room(bytes) {
+            self.grants.retain(|_, known| known.since.elapsed() < TOKENS_KEPT_FOR);
+            self.bytes = self.grants.values().map(|known| known.bytes).sum();
+        }
+        if !self.has_room(bytes) {
+            // So many different ones in so short a time come from subscribers, each with its
+            // own, for whom nothing is gained by remembering.
+            self.forget();
+        }
+        let remembered = Remembered { grants: Arc::clone(grants), since: Instant::now(), bytes };
+        let before = self.grants.insert(key, remembered).map_or(0, |known| known.bytes);
+        self.bytes = self.bytes - before + bytes;
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.grants.len() < TOKENS_KEPT && self.bytes + bytes <= TOKENS_KEPT_BYTES
+    }
+
+    /// Forgets all, and says whether there was any.
+    fn forget(&mut self) -> bool {
+        let is_any = !self.grants.is_empty();
+        *self = Self::default();
+        is_any
+    }
+}
+
+/// Reads tokens and verifies them.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    access: Arc<Access>,
+    base: Base,
+    key_sets: KeySets,
+    verified: Mutex<Verified>,
+    verifying: Arc<Semaphore>,
+    /// When a token without an end was last warned of.
+    warned: Mutex<Option<Instant>>,
+}
+
+impl Verifier {
+    /// Key sets that were fetched for the one `before` serve on.
+    ///
+    /// # Errors
+    /// If the system has nothing to fetch key sets with.
+    pub(crate) fn new(
+        access: &Arc<Access>,
+        base: &Base,
+        before: Option<&Self>,
+    ) -> io::Result<Self> {
+        let before = before.map(|before| &before.key_sets);
+        let key_sets = KeySets::new(&access.tokens.issuers, before)?;
+        Ok(Self {
+            access: Arc::clone(access),
+            base: base.clone(),
+            key_sets,
+            verified: Mutex::default(),
+            verifying: Arc::new(Semaphore::new(VERIFYING)),
+            warned: Mutex::default(),
+        })
+    }
+
+    /// What a token grants. Whether it has expired since it was verified, or was revoked, is not
+    /// looked at. What it takes to keep that is charged to the account, if there is one.
+    pub(crate) async fn grants(
+        &self,
+        token: &str,
+        role: Role,
+        account: Option<&Account>,
+    ) -> Result<Arc<Grants>, TokenError> {
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        let key = (hash, role);
+        if let Some(grants) = self.known(&key) {
+            return Ok(grants);
+        }
+        let unverified = self.read(token)?;
+        // Without room for this the token is refused: anybody may have made it, so nothing that was
+        // verified is forgotten for it.
+        let _held = account.map(|account| hold(&unverified, account)).transpose()?;
+        let verified = match self.verify(unverified, &hash, role, account).await {
+            // What is only remembered makes room for what is used.
+            Err(TokenError::NoRoom) if self.verified.lock().forget() => {
+                self.verify(self.read(token)?, &hash, role, account).await
+            }
+            verified => verified,
+        };
+        let grants = Arc::new(verified?);
+        self.verified.lock().remember(key, &grants);
+        Ok(grants)
+    }
+
+    fn known(&self, key: &([u8; 32], Role)) -> Option<Arc<Grants>> {
+        let verified = self.verified.lock();
+        let known = verified.grants.get(key)?;
+        (known.since.elapsed() < TOKENS_KEPT_FOR).then(|| Arc::clone(&known.grants))
+    }
+
+    fn read(&self, token: &str) -> Result<Unverified, TokenError> {
+        let token = Unverified::read(token)?;
+        let dialects = self.access.dialects;
+        if !dialects.has(token.dialect) {
+            return Err(TokenError::Dialect { dialect: token.dialect, on: dialects });
+        }
+        Ok(token)
+    }
+
+    async fn verify(
+        &self,
+        token: Unverified,
+        hash: &[u8],
+        role: Role,
+        account: Option<&Account>,
+    ) -> Result<Grants, TokenError> {
+        let keys = self.keys(&token, role).await?;
+        let token = self.check_signature(token, keys).await?;
+        let audience = &self.access.tokens.audience;
+        if token.dialect == Dialect::Coming && audience.is_empty() {
+            return Err(TokenError::NoAudience);
+        }
+        let expires = token.check_claims(SystemTime::now(), audience)?;
+        if token.in_milliseconds().any(|claim| claim == "exp") {
+            self.warn_of_endless();
+        }
+        let (granted, token) = self.granted(token, account).await?;
+        Ok(Grants {
+            publish: granted.publish,
+            subscribe: granted.subscribe,
+            payloads: granted.payloads,
+            charge: granted.charge,
+            expires,
+            token: Some(TokenId::of(&token.claims, hash)),
+            dialect: Some(token.dialect),
+        })
+    }
+
+    /// Says, once an hour at most, that a token which was meant to end is good for ever.
+    fn warn_of_endless(&self) {
+        let mut warned = self.warned.lock();
+        if warned.is_none_or(|at| at.elapsed() >= WARNING_PAUSE) {
+            *warned = Some(Instant::now());
+            drop(warned);
+            tracing::warn!(
+                "a token's end (exp) is beyond the year 5000, so it never expires; its issuer \
+                 probably writes milliseconds, but the unit is seconds"
+            );
+        }
+    }
+
+    /// The keys of the issuer that the token names, and no key of another issuer.
+    async fn keys(&self, token: &Unverified, role: Role) -> Result<Vec<Key>, TokenError> {
+        let tokens = &self.access.tokens;
+        let shared = match role {
+            Role::Publish => &tokens.publisher_key,
+            Role::Subscribe => &tokens.subscriber_key,
+        };
+        let named = token.issuer();
+        let issuer = tokens.issuers.iter().find(|issuer| Some(issuer.name.as_str()) == named);
+        let keys = match issuer.map(|issuer| &issuer.keys) {
+            None if token.dialect == Dialect::Coming => return Err(TokenError::Issuer),
+            None | Some(IssuerKeys::Shared) => shared.iter().cloned().collect(),
+            Some(IssuerKeys::These(keys)) => keys.clone(),
+            #[cfg(feature = "jwks")]
+            Some(IssuerKeys::Url(_)) => {
+                let name = token.signed.key_name.as_deref();
+                let keys = self.key_sets.keys(named, name).await;
+                keys.ok_or(TokenError::KeysUnavailable)?.to_vec()
+            }
+        };
+        if keys.is_empty() { Err(TokenError::NoKey { role: role.verb() }) } else { Ok(keys) }
+    }
+
+    /// A signature of public-key cryptography takes up to a millisecond, in which a shard could
+    /// write to a hundred sockets. So it is verified on a thread beside, by few at a time.
+    async fn check_signature(
+        &self,
+        token: Unverified,
+        keys: Vec<Key>,
+    ) -> Result<Unverified, TokenError> {
+        if !keys.iter().any(Key::is_slow) {
+            return token.signed.check(&keys).map(|()| token);
+        }
+        self.beside(move || token.signed.check(&keys).map(|()| token)).await
+    }
+
+    /// Does work on a thread beside the shards, which holds the turn until it is done: a client that
+    /// goes away makes no room for the next one before that.
+    async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, TokenError> + Send + 'static,
+    ) -> Result<T, TokenError> {
+        let turn = Arc::clone(&self.verifying).acquire_owned().await;
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(TokenError::Signature))
+    }
+
+    /// What a token grants. Many patterns are compiled on a thread beside the shards.
+    async fn granted(
+        &self,
+        token: Unverified,
+        account: Option<&Account>,
+    ) -> Result<(Granted, Unverified), TokenError> {
+        let mut allowance = Allowance::charged(GRANTS_BYTES_HERE, account.cloned());
+        let read = read_grants(&token, &self.base, &mut allowance);
+        if !allowance.is_spent() {
+            return read.map(|granted| (granted, token));
+        }
+        let base = self.base.clone();
+        let account = account.cloned();
+        let read = move || {
+            let mut allowance = Allowance::charged(GRANTS_BYTES, account);
+            read_grants(&token, &base, &mut allowance).map(|granted| (granted, token))
+        };
+        self.beside(read).await
+    }
+}
+
+/// Takes room for the claims of a token that may have to wait for keys, or for its turn to be
+/// verified. Until then it is anybody's.
+fn hold(token: &Unverified, account: &Account) -> Result<Option<Permit>, TokenError> {
+    let bytes = members_bytes(&token.claims);
+    if bytes <= SELECTORS_BYTES_FREE {
+        return Ok(None);
+    }
+    let account = Account { standing: Standing::Anyone, ..account.clone() };
+    account.take(bytes).map(Some).map_err(|_| TokenError::NoRoom)
+}
+
+/// Reads what a token grants, within the allowance, and charges all of it.
+fn read_grants(
+    token: &Unverified,
+    base: &Base,
+    allowance: &mut Allowance,
+) -> Result<Granted, TokenError> {
+    let read = claims::grants(token.dialect, &token.claims, base, allowance);
+    if allowance.is_refused() {
+        return Err(TokenError::NoRoom);
+    }
+    let mut granted = read.map_err(TokenError::Grants)?;
+    if let Some(account) = allowance.account() {
+        granted.charge_to(account).map_err(|_| TokenError::NoRoom)?;
+    }
+    Ok(granted)
+}

@@ -1,0 +1,330 @@
+//! Budgets in bytes for work whose size a peer chooses: in all, and for each address.
+//!
+//! The work itself holds its [`Permit`], until it is done or dropped. A request that waits for
+//! the work does not: if its future is dropped, the work still takes the memory.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::admission::{Address, Client};
+use crate::limits::BUDGET_WAITING;
+
+/// Bytes that work may take at one time. Fair: the first to wait is the first to be served.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    total: usize,
+    /// What one address may have.
+    share: usize,
+    all: Arc<Semaphore>,
+    /// What work may have that needs no authorization. The rest is kept for work that does, so
+    /// that anonymous clients cannot stop publishers.
+    open: Arc<Semaphore>,
+    /// How much more work may wait, and how much of that may be work that needs no authorization.
+    places: Arc<Semaphore>,
+    open_places: Arc<Semaphore>,
+    by_address: Mutex<HashMap<Address, Arc<Share>>>,
+}
+
+/// What one address has left.
+#[derive(Debug)]
+struct Share {
+    bytes: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+}
+
+/// Whether a peer needed authorization for its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// No: any client can cause this work. It can have three quarters of the budget.
+    Anyone,
+    /// Yes. It can have the whole budget.
+    Authorized,
+}
+
+/// Bytes of a budget, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _address: Option<OfAddress>,
+    _open: Option<OwnedSemaphorePermit>,
+    _all: OwnedSemaphorePermit,
+}
+
+/// An address's share, forgotten when nothing holds or awaits any of it.
+#[derive(Debug)]
+struct OfAddress {
+    budget: Arc<Budget>,
+    address: Address,
+    share: Arc<Share>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+/// Which bound was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exhausted {
+    /// The address has its share already.
+    Address {
+        /// The share, in bytes.
+        share: usize,
+    },
+    /// All addresses together have what there is.
+    All {
+        /// What there is, in bytes.
+        total: usize,
+    },
+}
+
+impl fmt::Display for Exhausted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { share } => {
+                write!(f, "requests of this address use {share} bytes, its limit")
+            }
+            Self::All { total } => {
+                write!(f, "all requests use {total} bytes, the limit")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Exhausted {}
+
+impl Budget {
+    /// A budget of `total` bytes, of which one address may have a quarter.
+    pub(crate) fn new(total: usize) -> Arc<Self> {
+        // More cannot be counted, nor had.
+        let total = total.clamp(4, (u32::MAX as usize).min(Semaphore::MAX_PERMITS));
+        Arc::new(Self {
+            total,
+            share: total / 4,
+            all: Arc::new(Semaphore::new(total)),
+            open: Arc::new(Semaphore::new(total / 4 * 3)),
+            places: Arc::new(Semaphore::new(BUDGET_WAITING)),
+            open_places: Arc::new(Semaphore::new(BUDGET_WAITING / 4 * 3)),
+            by_address: Mutex::default(),
+        })
+    }
+
+    /// Bytes that are held.
+    pub(crate) fn used(&self) -> usize {
+        self.total - self.all.available_permits().min(self.total)
+    }
+
+    /// Takes bytes that are there now. Work that is larger than an address's share takes the
+    /// whole share. Work without a client counts for the total only.
+    ///
+    /// # Errors
+    /// If they are not there.
+    pub(crate) fn try_take(
+        self: &Arc<Self>,
+        client: Option<Client>,
+        standing: Standing,
+        bytes: usize,
+    ) -> Result<Permit, Exhausted> {
+        let bytes = self.bounded(bytes);
+        let try_some = |semaphore: &Arc<Semaphore>| {
+            Arc::clone(semaphore).try_acquire_many_owned(bytes as u32).ok()
+        };
+        let mut address = self.share_of(client);
+        if let Some(of) = &mut address {
+            of.held = Some(try_some(&of.share.bytes).ok_or(self.exhausted_share())?);
+        }
+        let open = match standing {
+            Standing::Anyone => Some(try_some(&self.open).ok_or(self.exhausted())?),
+            Standing::Authorized => None,
+        };
+        let all = try_some(&self.all).ok_or(self.exhausted())?;
+        Ok(Permit { _address: address, _open: open, _all: all })
+    }
+
+    /// As [`Budget::try_take`], but waits for bytes that others give back: at most for
+    /// `patience`, and only while not too many wait already.
+    ///
+    /// # Errors
+    /// If it waited in vain, or may not wait.
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        client: Option<Client>,
+        standing: Standing,
+        bytes: usize,
+        patience: Duration,
+    ) -> Result<Permit, Exhausted> {
+        let refused = match self.try_take(client, standing, bytes) {
+            Ok(permit) => return Ok(permit),
+            Err(refused) => refused,
+        };
+        let bytes = self.bounded(bytes);
+        let mut address = self.share_of(client);
+        let place = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned();
+        let places = address.as_ref().map(|of| place(&of.share.places)).transpose();
+        let Ok(_place_of_address) = places else { return Err(self.exhausted_share()) };
+        let open_place = match standing {
+            Standing::Anyone => place(&self.open_places).map(Some),
+            Standing::Authorized => Ok(None),
+        };
+        let (Ok(_open_place), Ok(_place)) = (open_place, place(&self.places)) else {
+            return Err(refused);
+        };
+        let mut waits_for = self.exhausted_share();
+        let all = async {
+            if let Some(of) = &mut address {
+                let share = Arc::clone(&of.share.bytes);
+                of.held = share.acquire_many_owned(bytes as u32).await.ok();
+            }
+            waits_for = self.exhausted();
+            let open = match standing {
+                Standing::Anyone => {
+                    Arc::clone(&self.open).acquire_many_owned(bytes as u32).await.ok()
+                }
+                Standing::Authorized => None,
+            };
+            let all = Arc::clone(&self.all).acquire_many_owned(bytes as u32).await;
+            (open, all.expect("it is never closed"))
+        };
+        match timeout(patience, all).await {
+            Ok((open, all)) => Ok(Permit { _address: address, _open: open, _all: all }),
+            Err(_) => Err(waits_for),
+        }
+    }
+
+    /// What work of so many bytes takes. Work that takes several permits takes no more in all.
+    pub(crate) fn bounded(&self, bytes: usize) -> usize {
+        bytes.min(self.share)
+    }
+
+    fn exhausted_share(&self) -> Exhausted {
+        Exhausted::Address { share: self.share }
+    }
+
+    fn exhausted(&self) -> Exhausted {
+        Exhausted::All { total: self.total }
+    }
+
+    fn share_of(self: &Arc<Self>, client: Option<Client>) -> Option<OfAddress> {
+        let address = Address::from(client?);
+        let mut by_address = self.by_address.lock();
+        let share = by_address.entry(address).or_insert_with(|| {
+            Arc::new(Share {
+                bytes: Arc::new(Semaphore::new(self.share)),
+                places: Arc::new(Semaphore::new(BUDGET_WAITING / 4)),
+            })
+        });
+        let share = Arc::clone(share);
+        Some(OfAddress { budget: Arc::clone(self), address, share, held: None })
+    }
+}
+
+impl Drop for OfAddress {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut by_address = self.budget.by_address.lock();
+        // The map's own and this one: nothing else is made without the lock.
+        if Arc::strong_count(&self.share) == 2 {
+            by_address.remove(&self.address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use tokio::task::JoinSet;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn client(text: &str) -> Option<Client> {
+        Some(Client::from(text.parse::<IpAddr>().unwrap()))
+    }
+
+    fn check(budget: &Budget, used: usize, addresses: usize) {
+        assert_eq!((budget.used(), budget.by_address.lock().len()), (used, addresses));
+    }
+
+    #[test]
+    fn an_address_has_a_quarter_and_anyone_three_quarters() {
+        let budget = Budget::new(400);
+        let take = |address, standing, bytes| budget.try_take(client(address), standing, bytes);
+        let first = take("10.0.0.1", Standing::Anyone, 60).unwrap();
+        let share = Exhausted::Address { share: 100 };
+        assert_eq!(take("10.0.0.1", Standing::Authorized, 41).unwrap_err(), share);
+        check(&budget, 60, 1);
+        let _second = take("10.0.0.1", Standing::Anyone, 40).unwrap();
+        let _others = ["10.0.0.2", "10.0.0.3"].map(|one| take(one, Standing::Anyone, 100).unwrap());
+        let all = Exhausted::All { total: 400 };
+        assert_eq!(take("10.0.0.4", Standing::Anyone, 1).unwrap_err(), all);
+        check(&budget, 300, 3);
+        let publisher = take("10.0.0.4", Standing::Authorized, 100).unwrap();
+        assert_eq!(take("10.0.0.5", Standing::Authorized, 1).unwrap_err(), all);
+        drop(publisher);
+        drop(first);
+        check(&budget, 240, 3);
+        take("10.0.0.5", Standing::Anyone, 60).unwrap();
+    }
+
+    #[test]
+    fn work_larger_than_a_share_takes_the_share_and_is_given_back_whole() {
+        let budget = Budget::new(400);
+        let permit = budget.try_take(client("10.0.0.1"), Standing::Anyone, 1000).unwrap();
+        assert_eq!(budget.used(), 100);
+        let unknown = budget.try_take(None, Standing::Authorized, usize::MAX).unwrap();
+        check(&budget, 200, 1);
+        drop((permit, unknown));
+        check(&budget, 0, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_waits_for_its_turn_for_so_long_and_holds_nothing_in_vain() {
+        let budget = Budget::new(400);
+        let held = budget.try_take(client("10.0.0.1"), Standing::Anyone, 100).unwrap();
+        let begun = Instant::now();
+        let refused = budget.take(client("10.0.0.1"), Standing::Anyone, 1, PATIENCE).await;
+        assert_eq!(refused.unwrap_err(), Exhausted::Address { share: 100 });
+        assert_eq!(begun.elapsed(), PATIENCE);
+        check(&budget, 100, 1);
+        let (waiting, ()) =
+            tokio::join!(budget.take(client("10.0.0.1"), Standing::Anyone, 100, PATIENCE), async {
+                drop(held)
+            },);
+        check(&budget, 100, 1);
+        drop(waiting);
+        // A future that is dropped while it waits gives its place and its bytes back.
+        let others: Vec<_> = (1..=4)
+            .map(|n| budget.try_take(client(&format!("10.0.1.{n}")), Standing::Authorized, 100))
+            .collect();
+        let waiting = budget.take(client("10.0.0.1"), Standing::Anyone, 100, PATIENCE);
+        timeout(Duration::from_secs(1), waiting).await.unwrap_err();
+        check(&budget, 400, 4);
+        drop(others);
+        check(&budget, 0, 0);
+        assert_eq!(budget.places.available_permits(), BUDGET_WAITING);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_wait() {
+        let budget = Budget::new(400);
+        let _held = budget.try_take(client("10.0.0.1"), Standing::Anyone, 100).unwrap();
+        let mut waiting = JoinSet::new();
+        let begun = Instant::now();
+        for _ in 0..BUDGET_WAITING {
+            let budget = Arc::clone(&budget);
+            waiting.spawn(async move {
+                let taken = budget.take(client("10.0.0.1"), Standing::Anyone, 1, PATIENCE).await;
+                assert!(taken.is_err());
+                Instant::now()
+            });
+        }
+        let ended = waiting.join_all().await;
+        let at_once = ended.iter().filter(|ended| **ended == begun).count();
+        assert_eq!(at_once, BUDGET_WAITING - BUDGET_WAITING / 4);
+        check(&budget, 100, 1);
+    }
+}

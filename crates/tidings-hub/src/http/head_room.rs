@@ -1,0 +1,45 @@
+//! What the head of a request takes of the hub's budget while it is read.
+
+use std::io;
+
+use crate::budget::{Exhausted, Permit, Standing};
+use crate::limits::HEAD_BYTES_FREE;
+use crate::shard::RequestRoom;
+
+/// The bytes of a head, and what is held for them until this is dropped.
+#[derive(Debug, Default)]
+pub(super) struct HeadRoom {
+    bytes: usize,
+    permits: Vec<Permit>,
+    permitted: usize,
+    refused: Option<Exhausted>,
+}
+
+impl HeadRoom {
+    /// Notes that more of it was read. What it takes beyond the connection's own bytes is taken
+    /// in steps that double, so that a large head has few permits.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub(super) fn add(&mut self, bytes: usize, room: &RequestRoom) -> io::Result<()> {
+        self.bytes += bytes;
+        while self.bytes > HEAD_BYTES_FREE + self.permitted {
+            let step = room.budget.bounded(self.permitted.max(HEAD_BYTES_FREE));
+            match room.budget.try_take(room.client, Standing::Anyone, step) {
+                Ok(permit) => self.permits.push(permit),
+                Err(exhausted) => {
+                    self.permits.clear();
+                    self.refused = Some(exhausted);
+                    return Err(io::Error::other(exhausted.to_string()));
+                }
+            }
+            self.permitted += step;
+        }
+        Ok(())
+    }
+
+    /// Why the head was not read to its end.
+    pub(super) fn refused(&self) -> Option<Exhausted> {
+        self.refused
+    }
+}

@@ -1,0 +1,163 @@
+//! Request bodies that are answered before they have been read.
+//!
+//! Over HTTP/1 the rest of such a body may still come, so the connection cannot carry another
+//! request: the answer says so, and [`linger`] lets the client read it. Over HTTP/2 the stream is
+//! reset with `NO_ERROR` (RFC 9113 8.1), once the client has had time to read the answer.
+//!
+//! [`linger`]: super::linger
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::BoxError;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, Response, header};
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+use super::arriving::Arriving;
+use crate::budget::Exhausted;
+#[cfg(feature = "tls")]
+use crate::limits::HTTP2_HOLD_TIME;
+
+/// The unread part of a request's body.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// The body, once it was dropped before its end. `None` for a request without one.
+    rest: Option<Arc<Mutex<Option<Rest>>>>,
+    /// The client waits for a `100 Continue` before it sends the body.
+    waits: bool,
+}
+
+#[derive(Debug)]
+struct Rest {
+    incoming: Incoming,
+    was_asked_for: bool,
+    /// What it is counted as until it is read.
+    _arriving: Option<Arriving>,
+}
+
+/// Splits a request into one for the router, and what tells afterwards whether its body was read.
+pub(super) fn watch(request: Request<Incoming>) -> (Request<Body>, Unread) {
+    watch_counted(request, Ok(None))
+}
+
+/// The same where the body is counted from now on. Where it finds no room none of it is kept, and
+/// reading it fails with the reason.
+pub(super) fn watch_counted(
+    request: Request<Incoming>,
+    room: Result<Option<Arriving>, Exhausted>,
+) -> (Request<Body>, Unread) {
+    if request.body().is_end_stream() {
+        // Most requests have no body, and need no box for it.
+        return (request.map(|_| Body::empty()), Unread { rest: None, waits: false });
+    }
+    let waits = request.headers().contains_key(header::EXPECT);
+    let left = Arc::default();
+    let unread = Unread { rest: Some(Arc::clone(&left)), waits };
+    let watched = |incoming| match room {
+        Ok(arriving) => {
+            let rest = Rest { incoming, was_asked_for: false, _arriving: arriving };
+            Watched { rest: Some(rest), refused: None, left }
+        }
+        Err(exhausted) => Watched { rest: None, refused: Some(exhausted), left },
+    };
+    (request.map(|incoming| Body::new(watched(incoming))), unread)
+}
+
+impl Unread {
+    /// Says in the answer that the connection ends with it, unless the body has come whole.
+    pub(super) async fn settle<B>(self, response: &mut Response<B>) {
+        let Some(mut rest) = self.rest.and_then(|rest| rest.lock().take()) else { return };
+        // A client that waits may send the body or not, now that it is answered.
+        let waits = self.waits && !rest.was_asked_for;
+        if waits || !poll_fn(|context| Poll::Ready(rest.has_come(context))).await {
+            response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Unread {
+    /// Keeps an HTTP/2 stream for a moment before it is reset, unless its body has come whole.
+    /// curl 7 takes an answer that comes together with the reset for a failure.
+    pub(super) fn hold(self) {
+        let rest = self.rest.and_then(|rest| rest.lock().take());
+        if let Some(rest) = rest.filter(|rest| !rest.incoming.is_end_stream()) {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(HTTP2_HOLD_TIME).await;
+                drop(rest);
+            });
+        }
+    }
+}
+
+impl Rest {
+    /// Reads what is there without waiting. True if that was all.
+    fn has_come(&mut self, context: &mut Context<'_>) -> bool {
+        while !self.incoming.is_end_stream() {
+            match Pin::new(&mut self.incoming).poll_frame(context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(None) => return true,
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return false,
+            }
+        }
+        true
+    }
+}
+
+/// A request's body, which gives back what was not read of it.
+#[derive(Debug)]
+struct Watched {
+    /// `None` at the end.
+    rest: Option<Rest>,
+    /// Why nothing of it was kept.
+    refused: Option<Exhausted>,
+    left: Arc<Mutex<Option<Rest>>>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(exhausted) = self.refused.take() {
+            return Poll::Ready(Some(Err(exhausted.into())));
+        }
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        rest.was_asked_for = true;
+        let polled = Pin::new(&mut rest.incoming).poll_frame(context);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.rest = None;
+        }
+        polled.map_err(BoxError::from)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.refused.is_none()
+            && self.rest.as_ref().is_none_or(|rest| rest.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.rest, self.refused) {
+            (Some(rest), _) => rest.incoming.size_hint(),
+            (None, Some(_)) => SizeHint::default(),
+            (None, None) => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if !self.is_end_stream() {
+            *self.left.lock() = self.rest.take();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Drain and stop: streams end, each with its own time to reconnect, then requests, then threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::Hub;
+use crate::limits::DRAIN_TIME;
+use crate::shard::{Command, ShardHandle};
+
+/// The requests that are under way, so that the last of them are not cut off.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+/// A request that is under way, counted while this lives.
+#[derive(Debug)]
+pub(crate) struct RequestGuard(Arc<Requests>);
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.changed.notify_waiters();
+        }
+    }
+}
+
+impl Hub {
+    /// Ends all streams. Each subscriber is told that the hub is draining, and when to reconnect,
+    /// at its own moment within `spread`. From now on publishes fail, and new subscribers are told
+    /// to reconnect.
+    pub async fn drain(&self, spread: Duration) {
+        self.drain_over(Duration::ZERO, spread).await;
+    }
+
+    /// Ends all streams, each at its own moment within `window`. Each subscriber is told to
+    /// reconnect at its own moment within `spread` after the window, and so are new subscribers
+    /// meanwhile. Until the window's end updates are accepted and delivered; after it publishes
+    /// fail. Ends early when no stream is left.
+    pub async fn drain_over(&self, window: Duration, spread: Duration) {
+        let end = *self.0.drain_end.get_or_init(|| Instant::now() + window);
+        if !window.is_zero() {
+            self.tell_shards(|done| Command::DrainUntil { end, spread, done }).await;
+        }
+        self.0.draining.store(true, Ordering::Release);
+        self.tell_shards(|done| Command::Drain { spread, done }).await;
+    }
+
+    /// Gives each shard a command, and waits until all have done it.
+    async fn tell_shards(&self, command: impl Fn(oneshot::Sender<()>) -> Command) {
+        let mut waiting = Vec::new();
+        for shard in &self.0.shards {
+            let (done, wait) = oneshot::channel();
+            if shard.send(command(done)).await {
+                waiting.push(wait);
+            }
+        }
+        for wait in waiting {
+            // An error says that the shard has ended, and its streams with it.
+            let _ = wait.await;
+        }
+    }
+
+    /// Whether the hub is draining.
+    pub fn is_draining(&self) -> bool {
+        self.0.drain_end.get().is_some()
+    }
+
+    /// Waits until no request is under way, or five seconds have passed.
+    pub async fn idle(&self) {
+        let idle = async {
+            loop {
+                let changed = self.0.requests.changed.notified();
+                if self.0.requests.count.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                changed.await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_TIME, idle).await.is_err() {
+            tracing::warn!("requests were still running after {} s", DRAIN_TIME.as_secs());
+        }
+    }
+
+    /// Notes that a request has come, until the guard is dropped.
+    pub(crate) fn count_request(&self) -> RequestGuard {
+        self.0.requests.count.fetch_add(1, Ordering::AcqRel);
+        RequestGuard(Arc::clone(&self.0.requests))
+    }
+
+    /// Ends the hub's threads, and with them every stream that is left. Blocks until they have
+    /// ended, so it must not be called on one of them, and only once the last request is done.
+    pub async fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+        self.0.drain_end.get_or_init(Instant::now);
+        self.0.draining.store(true, Ordering::Release);
+        for shard in &self.0.shards {
+            shard.send(Command::Stop).await;
+        }
+        let inner = Arc::clone(&self.0);
+        let join = tokio::task::spawn_blocking(move || {
+            inner.shards.iter().for_each(ShardHandle::join);
+        });
+        if let Err(error) = join.await {
+            tracing::error!(%error, "waiting for the shards failed");
+        }
+    }
+
+    /// Ends the hub as [`Hub::stop`] does. Where this is the last clone, waits also until the journal
+    /// has written what it was given and has ended, without blocking this thread.
+    ///
+    /// # Cancel safety
+    /// The hub ends also if the future is dropped.
+    pub async fn close(self) {
+        self.stop().await;
+        let drop = tokio::task::spawn_blocking(move || drop(self));
+        if let Err(error) = drop.await {
+            tracing::error!(%error, "closing the journal failed");
+        }
+    }
+}

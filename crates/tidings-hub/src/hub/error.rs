@@ -1,0 +1,74 @@
+//! Errors of the hub: why nothing was published, and that a thread has failed.
+
+use std::fmt;
+
+use crate::journal::AppendError;
+use crate::limits::{BATCH_UPDATES_MAX, PUBLISH_WAIT};
+use crate::update::InvalidUpdate;
+
+/// Why nothing was published.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// An update is not as it has to be.
+    Invalid {
+        /// Which of them, counted from 0.
+        index: usize,
+        /// What is wrong with it.
+        cause: InvalidUpdate,
+    },
+    /// There are more updates than are taken all or none.
+    TooMany {
+        /// How many there are.
+        count: usize,
+    },
+    /// The hub has more to deliver than it gets done, and the update waited in vain.
+    Overloaded,
+    /// The hub is draining.
+    Draining,
+    /// The journal does not take updates now.
+    Journal(AppendError),
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid { cause, .. } => cause.fmt(f),
+            Self::TooMany { count } => {
+                write!(f, "{count} updates in one request; at most {BATCH_UPDATES_MAX} are allowed")
+            }
+            Self::Overloaded => write!(
+                f,
+                "the hub is overloaded and accepted no update for {} s",
+                PUBLISH_WAIT.as_secs()
+            ),
+            Self::Draining => f.write_str("the hub is shutting down"),
+            Self::Journal(cause) => cause.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Invalid { cause, .. } => Some(cause),
+            Self::Journal(cause) => Some(cause),
+            Self::TooMany { .. } | Self::Overloaded | Self::Draining => None,
+        }
+    }
+}
+
+/// A thread of the hub has ended by a fault of the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HubFailed {
+    pub(super) thread: &'static str,
+}
+
+impl fmt::Display for HubFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the thread of {} failed; see the log", self.thread)
+    }
+}
+
+impl std::error::Error for HubFailed {}

@@ -1,0 +1,40 @@
+//! Revocations: streams end whose authorization has ended, on every shard.
+
+use tokio::sync::oneshot;
+
+use super::Hub;
+use crate::journal::AppendError;
+use crate::presence::{Ending, Revocation};
+use crate::shard::Command;
+
+impl Hub {
+    /// Ends the streams whose authorization is revoked, and has the journal keep the revocation.
+    ///
+    /// # Errors
+    /// If the journal cannot keep it. The streams have ended all the same.
+    pub(crate) async fn carry_out(&self, revocation: Revocation) -> Result<(), AppendError> {
+        self.end_streams(&revocation.ending).await;
+        match revocation.token {
+            Some(token) => self.journal().revoke(token).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the streams of these subscribers: their authorization has ended. Once this returns,
+    /// nothing more is written to them.
+    pub(crate) async fn end_streams(&self, ending: &[Ending]) {
+        let mut waiting = Vec::new();
+        for (index, shard) in self.0.shards.iter().enumerate() {
+            let of_shard = ending.iter().filter(|one| one.shard == index);
+            let keys: Vec<_> = of_shard.map(|one| one.key).collect();
+            let (done, wait) = oneshot::channel();
+            if !keys.is_empty() && shard.send(Command::Revoke { keys, done }).await {
+                waiting.push(wait);
+            }
+        }
+        for wait in waiting {
+            // An error says that the shard has ended, and its streams with it.
+            let _ = wait.await;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Subscribing: a permit, the place where the stream begins, its first bytes, and its shard.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tidings_server::place::Form;
+use tidings_sse::encode;
+use tokio::time::error::Elapsed;
+
+use super::Hub;
+use crate::access::Rights;
+use crate::admission::StreamPermit;
+use crate::cursor::Cursor;
+use crate::feed::{Source, StreamOptions};
+use crate::framing::chunk;
+use crate::journal::ReadError;
+use crate::limits::{LOCATE_TIME, RETRY, RETRY_JITTER};
+use crate::replay::Due;
+use crate::resume::{Asked, Located};
+use crate::selector::Selectors;
+use crate::shard::NewStream;
+use crate::shard::StreamBody;
+use crate::subscription::{Since, SubscribeError, Subscription};
+use crate::wire;
+
+/// Where a stream begins, and whether it says so.
+#[derive(Clone, Debug)]
+pub(crate) struct Begin {
+    pub(crate) cursor: Cursor,
+    /// How it says, before its first event, where the stream is.
+    pub(crate) tell_place: Option<Form>,
+}
+
+/// A stream that can be opened.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) opening: NewStream,
+    /// What the cursor headers say: the id after which the stream continues, or `earliest`. `None`
+    /// if the journal has to be waited for.
+    pub(crate) cursor: Option<String>,
+}
+
+impl Hub {
+    /// Subscribes within the process, to public updates.
+    ///
+    /// # Errors
+    /// See [`SubscribeError`].
+    pub async fn subscribe(
+        &self,
+        selectors: Selectors,
+        since: Since,
+    ) -> Result<Subscription, SubscribeError> {
+        let options = StreamOptions::default();
+        let begin = Begin { cursor: since.into(), tell_place: None };
+        let opened = self.open(selectors, Rights::Public, options, begin).await;
+        let refused =
+            || if self.is_draining() { SubscribeError::Draining } else { SubscribeError::Full };
+        let granted = opened.map_err(SubscribeError::Journal)?.ok_or_else(refused)?;
+        // A shard ends only with the hub.
+        let body = self.attach(granted.opening).await.ok_or(SubscribeError::Draining)?;
+        Ok(Subscription::new(body))
+    }
+
+    /// Prepares a stream of updates. `None` if no more streams can be had now.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub(crate) async fn open(
+        &self,
+        selectors: Selectors,
+        rights: Rights,
+        options: StreamOptions,
+        begin: Begin,
+    ) -> Result<Option<Granted>, ReadError> {
+        let Some(permit) = self.permit() else { return Ok(None) };
+        let Begin { cursor, tell_place: place } = begin;
+        let asked = Asked { cursor, selectors, rights, notices: options.notices, place };
+        let mut bytes = self.opening_chunk();
+        let locating = asked.clone().locate(self.journal(), self.metrics());
+        let located = match within(LOCATE_TIME, locating).await {
+            Ok(Err(ReadError::Away(cause))) => Err(cause.to_string()),
+            Ok(located) => Ok(located?),
+            Err(_) => Err("the journal is slow".to_owned()),
+        };
+        let Asked { selectors, rights, .. } = asked.clone();
+        let source = Source::Updates { selectors, rights, options };
+        let (due, asked, cursor) = match located {
+            Ok(Located { due, bytes: notices, cursor }) => {
+                bytes.extend(notices);
+                (due, None, Some(cursor))
+            }
+            // The stream begins all the same, and is told where it continues once that is known.
+            Err(reason) => {
+                tracing::debug!(reason, "a stream waits for the journal");
+                (Due::UNPLACED, Some(Box::new(asked)), None)
+            }
+        };
+        let opening = NewStream { source, due, asked, bytes, permit, grants: None };
+        Ok(Some(Granted { opening, cursor }))
+    }
+
+    /// Prepares a stream of the demo clock. `None` if no more streams can be had now.
+    pub(crate) fn open_clock(&self) -> Option<NewStream> {
+        let permit = self.permit()?;
+        let bytes = self.opening_chunk();
+        Some(NewStream {
+            source: Source::Clock,
+            due: Due::NOTHING,
+            asked: None,
+            bytes,
+            permit,
+            grants: None,
+        })
+    }
+
+    fn permit(&self) -> Option<StreamPermit> {
+        if self.is_draining() {
+            return None;
+        }
+        match self.admission().stream() {
+            Ok(permit) => Some(permit),
+            Err(why) => {
+                self.metrics().turned_away(why);
+                None
+            }
+        }
+    }
+
+    /// The first bytes of every stream: a comment, so that a proxy that waits for a first byte
+    /// flushes the head, and a reconnection time. The time is random, so that the clients of a hub
+    /// that stopped do not all reconnect at one moment.
+    pub(crate) fn opening_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.extend_from_slice(wire::COMMENT);
+        encode::retry(self.retry(), &mut bytes);
+        bytes
+    }
+
+    /// The same in its chunk.
+    fn opening_chunk(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        chunk(&mut bytes, |out| out.extend(self.opening_bytes()));
+        bytes
+    }
+
+    /// A reconnection time of the hub's own: not before the end of a drain.
+    fn retry(&self) -> Duration {
+        let until = |end: &Instant| end.saturating_duration_since(Instant::now());
+        let left = self.0.drain_end.get().map_or(Duration::ZERO, until);
+        left + RETRY + (RETRY_JITTER + left).mul_f64(fastrand::f64())
+    }
+
+    /// Hands a stream to the shard that has the fewest, as the body of a response.
+    pub(crate) async fn attach(&self, opening: NewStream) -> Option<StreamBody> {
+        let (shard, dealt) = self.deal();
+        shard.attach(opening, dealt).await
+    }
+}
+
+/// As [`tokio::time::timeout`], but without a timer for what is ready at once.
+///
+/// # Errors
+/// If it takes longer than `limit`.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => tokio::time::timeout(limit, future).await,
+    }
+}

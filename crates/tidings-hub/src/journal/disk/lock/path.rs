@@ -1,0 +1,337 @@
+//! Names that are held for a path, whatever stands there.
+//!
+//! They are abstract Unix sockets: these end with the process, and stand in no file system, so
+//! that nothing is left over. Any local user can bind such a name. So where it is taken, the kernel
+//! is asked who has it, and only a holder that could run a hub there counts.
+//!
+//! One name is of the path below the folder that the journal's folder is in: it holds where that
+//! one is moved, or mounted elsewhere too. The other is of the path below the root of its mount: it
+//! holds where folders above are removed and made anew. Above that root processes with mounts of
+//! their own (containers, `PrivateTmp=`) may have another folder under the same path.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::hash::Hasher as _;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Component, Path, PathBuf};
+
+use siphasher::sip::SipHasher13;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::unix::UCred;
+
+use super::super::file::make_private;
+use super::NotHeld;
+
+/// Attempts to bind a name whose holder has gone each time that it was asked for.
+const ATTEMPTS: usize = 3;
+/// Connections of others that may wait to be let go.
+const BACKLOG: i32 = 128;
+
+/// The names that could be had, for as long as this lives. Without any, the locks of the files
+/// stand alone.
+#[derive(Debug, Default)]
+pub(super) struct Held(Vec<Socket>);
+
+/// Why a name could not be bound.
+#[derive(Debug)]
+enum Taken {
+    /// A process of a user that could run a hub there has it.
+    ByHub(UCred),
+    /// A process of a user that could not has it.
+    ByStranger(UCred),
+    /// A process has it that does not identify itself, as hubs do.
+    Silent(io::Error),
+    /// No process has it. A sandbox may forbid such sockets.
+    Refused(io::Error),
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByHub(_) => f.write_str("another hub has it"),
+            Self::ByStranger(holder) => {
+                write!(f, "a process of user {} has it", holder.uid())?;
+                holder.pid().map_or(Ok(()), |process| write!(f, " (process {process})"))
+            }
+            Self::Silent(error) => write!(f, "a process has it that does not answer ({error})"),
+            Self::Refused(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Held {
+    /// Whether a hub that has the path would have been noticed.
+    pub(super) fn is_certain(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Lets go of the connections by which others have asked who holds the names, so that there is
+    /// room for the next.
+    pub(super) fn answer(&self) {
+        for socket in &self.0 {
+            for _ in 0..BACKLOG {
+                if socket.accept().is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes the name of `path` in `above`, a folder that it is in.
+    fn take(&mut self, path: &Path, above: &Path) -> Result<(), NotHeld> {
+        let name = name_in(path, above)?;
+        match hold_name(&name, &users_of_hubs(path)) {
+            Ok(socket) => self.0.push(socket),
+            Err(Taken::ByHub(holder)) => {
+                let process = holder.pid().and_then(|process| u32::try_from(process).ok());
+                return Err(NotHeld::ByHub { process });
+            }
+            Err(why @ Taken::Refused(_)) => tracing::debug!(%why, "the journal's path is not held"),
+            Err(why) => tracing::warn!(
+                %why,
+                path = %path.display(),
+                "a name that holds the journal's path is taken by no hub; the other locks alone \
+                 keep a second hub away"
+            ),
+        }
+        Ok(())
+    }
+}
+
+/// Holds the names of `folder`, and makes it where it is missing. Where another hub has a name,
+/// nothing is made: that hub's folder may have been moved, and be moved back.
+pub(super) fn hold(folder: &Path) -> Result<Held, NotHeld> {
+    let path = resolve(folder)?;
+    let mut held = Held::default();
+    let mount = root_of_mount(&path);
+    if let Some(mount) = mount {
+        held.take(&path, mount)?;
+    }
+    if let Some(parent) = path.parent()
+        && Some(parent) != mount
+    {
+        // No process has a name in a new folder.
+        make_private(parent)?;
+        held.take(&path, parent)?;
+    }
+    make_private(&path)?;
+    Ok(held)
+}
+
+/// The path without links, also where its end does not exist yet.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let mut there = path.components();
+    let mut missing = Vec::new();
+    let mut resolved = loop {
+        match fs::canonicalize(there.as_path()) {
+            Ok(resolved) => break resolved,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                missing.push(there.next_back().ok_or(error)?);
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    for component in missing.into_iter().rev() {
+        match component {
+            Component::ParentDir => _ = resolved.pop(),
+            other => resolved.push(other),
+        }
+    }
+    Ok(resolved)
+}
+
+/// The innermost folder above `path` that a file system is mounted on, if the system says so.
+fn root_of_mount(path: &Path) -> Option<&Path> {
+    let mounts = fs::read("/proc/self/mountinfo").ok()?;
+    let roots: Vec<_> = mounts
+        .split(|byte| *byte == b'\n')
+        .filter_map(|mount| mount.split(|byte| *byte == b' ').nth(4))
+        .collect();
+    path.ancestors().skip(1).find(|above| roots.contains(&escaped(above).as_slice()))
+}
+
+/// The path as the list of mounts has it.
+fn escaped(path: &Path) -> Vec<u8> {
+    let mut escaped = Vec::new();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => escaped.extend(format!("\\{byte:03o}").bytes()),
+            _ => escaped.push(*byte),
+        }
+    }
+    escaped
+}
+
+fn name_in(path: &Path, above: &Path) -> io::Result<String> {
+    let found = fs::metadata(above)?;
+    let mut hasher = SipHasher13::new();
+    hasher.write_u64(found.dev());
+    hasher.write_u64(found.ino());
+    hasher.write(path.strip_prefix(above).unwrap_or(path).as_os_str().as_bytes());
+    Ok(format!("\0tidings-journal-{:016x}", hasher.finish()))
+}
+
+/// This process's user, the superuser, and those to whom the path belongs: they could do the
+/// journal any harm.
+fn users_of_hubs(path: &Path) -> Vec<u32> {
+    let owner = |path: &Path| fs::metadata(path).ok().map(|found| found.uid());
+    // Where parents are missing, the owner of the folder that they will be made in.
+    let above = path.ancestors().skip(1).find_map(owner);
+    let own = own().ok().map(|own| own.uid());
+    [Some(0), own, owner(path), above].into_iter().flatten().collect()
+}
+
+fn hold_name(name: &str, hubs: &[u32]) -> Result<Socket, Taken> {
+    let address = SockAddr::unix(Path::new(OsStr::new(name))).map_err(Taken::Refused)?;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match bind(&address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(Taken::Refused(error)),
+        }
+        match holder(&address) {
+            Ok(holder) if hubs.contains(&holder.uid()) => {
+                return Err(Taken::ByHub(holder));
+            }
+            Ok(holder) => return Err(Taken::ByStranger(holder)),
+            // It may have gone meanwhile.
+            Err(_) if attempts < ATTEMPTS => {}
+            Err(error) => return Err(Taken::Silent(error)),
+        }
+    }
+}
+
+fn bind(address: &SockAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(address)?;
+    // The kernel identifies the listener to a process that connects.
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// The listener at `address`. Does not wait: a stranger might never accept the connection.
+fn holder(address: &SockAddr) -> io::Result<UCred> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(address)?;
+    credentials(socket.into())
+}
+
+/// This process, as others see it.
+fn own() -> io::Result<UCred> {
+    let (one, _other) = UnixStream::pair()?;
+    one.set_nonblocking(true)?;
+    credentials(one)
+}
+
+/// Who is at the other end. Only tokio's sockets say so, and they need a runtime to be made in.
+fn credentials(socket: UnixStream) -> io::Result<UCred> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let found = {
+        let _entered = runtime.enter();
+        tokio::net::UnixStream::from_std(socket).and_then(|socket| socket.peer_cred())
+    };
+    // It has nothing to do, and is not to be waited for where this runs in another one.
+    runtime.shutdown_background();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name of this test's own.
+    fn name(of: &str) -> String {
+        format!("\0tidings-test-{}-{of}", std::process::id())
+    }
+
+    fn address(name: &str) -> SockAddr {
+        SockAddr::unix(Path::new(OsStr::new(name))).unwrap()
+    }
+
+    fn own_user() -> u32 {
+        own().unwrap().uid()
+    }
+
+    #[test]
+    fn a_name_that_a_user_of_hubs_holds_is_taken_and_one_that_another_holds_is_not() {
+        let name = name("users");
+        let held = hold_name(&name, &[own_user()]).unwrap();
+        assert!(matches!(hold_name(&name, &[own_user()]), Err(Taken::ByHub(_))));
+        let stranger = own_user() + 1;
+        match hold_name(&name, &[stranger]) {
+            Err(Taken::ByStranger(holder)) => {
+                assert_eq!(holder.uid(), own_user());
+                assert_eq!(holder.pid(), i32::try_from(std::process::id()).ok());
+            }
+            other => panic!("{other:?}"),
+        }
+        drop(held);
+        hold_name(&name, &[own_user()]).unwrap();
+    }
+
+    #[test]
+    fn a_path_is_resolved_before_it_exists() {
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        fs::create_dir(root.join("there")).unwrap();
+        std::os::unix::fs::symlink("there", root.join("link")).unwrap();
+        for (path, resolved) in [
+            ("there", "there"),
+            ("link/new/j", "there/new/j"),
+            ("link/new/../j", "there/j"),
+            ("link/../new/./j/", "new/j"),
+            ("new/../../link/j", "../link/j"),
+        ] {
+            assert_eq!(
+                resolve(&root.join(path)).unwrap(),
+                match resolved.strip_prefix("../") {
+                    Some(rest) => root.parent().unwrap().join(rest),
+                    None => root.join(resolved),
+                }
+            );
+        }
+        fs::write(root.join("file"), "").unwrap();
+        assert!(resolve(&root.join("file/j")).is_err());
+    }
+
+    #[test]
+    fn a_mount_is_found_by_its_path_as_the_system_writes_it() {
+        let root = tempfile::tempdir().unwrap();
+        let path = fs::canonicalize(root.path()).unwrap().join("a/b");
+        let mount = root_of_mount(&path).unwrap();
+        assert!(path.starts_with(mount) && path != mount);
+        assert_eq!(escaped(Path::new("/a b\\c\td")), b"/a\\040b\\134c\\011d");
+    }
+
+    #[test]
+    fn a_holder_that_does_not_listen_is_no_hub() {
+        let name = name("silent");
+        let silent = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        silent.bind(&address(&name)).unwrap();
+        assert!(matches!(hold_name(&name, &[own_user()]), Err(Taken::Silent(_))));
+    }
+
+    #[test]
+    fn a_hub_that_was_asked_often_still_answers() {
+        let name = name("often");
+        let held = Held(vec![hold_name(&name, &[own_user()]).unwrap()]);
+        let ask = || hold_name(&name, &[own_user()]);
+        let answered =
+            (0..10 * BACKLOG).take_while(|_| matches!(ask(), Err(Taken::ByHub(_)))).count();
+        // It does not wait for room in the backlog.
+        assert!((100..1000).contains(&answered), "{answered}");
+        assert!(matches!(ask(), Err(Taken::Silent(_))));
+        held.answer();
+        held.answer();
+        assert!(matches!(ask(), Err(Taken::ByHub(_))));
+    }
+}

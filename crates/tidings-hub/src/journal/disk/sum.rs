@@ -1,0 +1,148 @@
+//! Checksums over what the file holds: a damaged row is noticed where it is read.
+
+use std::fmt;
+
+use rusqlite::types::{Type, ValueRef};
+
+/// A CRC-32 over the columns of a row.
+#[derive(Clone, Debug)]
+pub(super) struct Sum(crc32fast::Hasher);
+
+impl Sum {
+    /// The sum of a row of `table`.
+    pub(super) fn of(table: &str) -> Self {
+        Self(crc32fast::Hasher::new()).text(table)
+    }
+
+    pub(super) fn number(mut self, number: i64) -> Self {
+        self.0.update(&number.to_le_bytes());
+        self
+    }
+
+    pub(super) fn optional(self, number: Option<i64>) -> Self {
+        match number {
+            None => self.number(0),
+            Some(number) => self.number(1).number(number),
+        }
+    }
+
+    pub(super) fn text(self, text: &str) -> Self {
+        self.bytes(text.as_bytes())
+    }
+
+    /// The length goes first: a character that moves from one column to the next changes the sum.
+    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    pub(super) fn value(self, value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Null => self.number(0),
+            ValueRef::Integer(number) => self.number(1).number(number),
+            ValueRef::Real(number) => self.number(2).number(number.to_bits().cast_signed()),
+            ValueRef::Text(text) => self.number(3).bytes(text),
+            ValueRef::Blob(bytes) => self.number(4).bytes(bytes),
+        }
+    }
+
+    /// As SQLite stores it in the fewest bytes.
+    pub(super) fn end(self) -> i64 {
+        i64::from(self.0.finalize().cast_signed())
+    }
+}
+
+/// What can be damaged while the rest of the file is sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The table of updates.
+    Updates,
+    /// The index of topics.
+    Topics,
+    /// The index of publishers' own ids.
+    Ids,
+    /// The idempotency keys.
+    Keys,
+    /// What is known to be gone.
+    Dropped,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Updates => "the table of updates",
+            Self::Topics => "the index of topics",
+            Self::Ids => "the index of ids",
+            Self::Keys => "the table of idempotency keys",
+            Self::Dropped => "the record of deleted updates",
+        }
+    }
+}
+
+/// A part of the file that is not what was written.
+#[derive(Debug)]
+struct Damaged {
+    part: Option<Part>,
+    text: String,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+fn error(part: Option<Part>, text: String) -> rusqlite::Error {
+    // Without a column of a result: it is of a whole row, or of a page.
+    rusqlite::Error::FromSqlConversionFailure(
+        usize::MAX,
+        Type::Null,
+        Box::new(Damaged { part, text }),
+    )
+}
+
+/// The error of a row that does not match its checksum.
+pub(super) fn damaged(what: impl fmt::Display) -> rusqlite::Error {
+    error(None, format!("{what} does not match its checksum"))
+}
+
+/// The error of a part in which nothing was found that can be read.
+pub(super) fn unreadable(part: Part) -> rusqlite::Error {
+    error(Some(part), format!("{} cannot be read", part.name()))
+}
+
+/// Says of an error on the content of the file which part it was met in.
+pub(super) fn within<T>(part: Part, result: rusqlite::Result<T>) -> rusqlite::Result<T> {
+    result.map_err(|found| match found {
+        found if !is_damage(&found) || damaged_part(&found).is_some() => found,
+        found => error(Some(part), format!("{} is damaged: {found}", part.name())),
+    })
+}
+
+/// The part that such an error was met in, where that is known.
+pub(super) fn damaged_part(error: &rusqlite::Error) -> Option<Part> {
+    let rusqlite::Error::FromSqlConversionFailure(.., cause) = error else { return None };
+    cause.downcast_ref::<Damaged>()?.part
+}
+
+/// Compares a row's checksum with the one that was stored.
+pub(super) fn compare(sum: Sum, stored: i64, what: &str) -> rusqlite::Result<()> {
+    if sum.end() == stored { Ok(()) } else { Err(damaged(what)) }
+}
+
+/// Whether reading failed on the content of the file, and not on the system.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::{Error, ErrorCode};
+    let is_content = matches!(
+        error,
+        Error::FromSqlConversionFailure(..)
+            | Error::InvalidColumnType(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::Utf8Error(..)
+    );
+    let code = error.sqlite_error_code();
+    is_content || matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}

@@ -1,0 +1,48 @@
+//! Counts and logs messages that no hub has written: others can write to the same subjects.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// How often the log tells of them.
+const TOLD_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The messages of one kind that a hub ignored. Noting one also logs it, at most once per
+/// `TOLD_INTERVAL`.
+#[derive(Debug)]
+pub(super) struct Strangers {
+    what: &'static str,
+    count: AtomicU64,
+    told: Mutex<Option<Told>>,
+}
+
+#[derive(Debug)]
+struct Told {
+    at: Instant,
+    count: u64,
+}
+
+impl Strangers {
+    /// None yet of what the log calls so, as "messages that are no updates".
+    pub(super) fn of(what: &'static str) -> Self {
+        Self { what, count: AtomicU64::new(0), told: Mutex::default() }
+    }
+
+    /// Counts the message that is known as `which`: its place, or a word.
+    pub(super) fn note(&self, which: impl Display) {
+        let count = 1 + self.count.fetch_add(1, Ordering::Relaxed);
+        let mut told = self.told.lock();
+        if told.as_ref().is_some_and(|told| told.at.elapsed() < TOLD_INTERVAL) {
+            return;
+        }
+        let more = count - told.as_ref().map_or(0, |told| told.count);
+        *told = Some(Told { at: Instant::now(), count });
+        tracing::warn!(newest = %which, count = more, "ignored {}", self.what);
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,112 @@
+//! Log lines that peers cause: so many a second, and how many more there would have been.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// How often one kind of line is logged.
+#[derive(Debug)]
+pub(crate) struct LogRate {
+    per_second: u32,
+    window: Mutex<Window>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    begun: Option<Instant>,
+    logged: u32,
+    suppressed: u64,
+}
+
+/// What becomes of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// It is logged, after so many that were not.
+    Logged {
+        suppressed: u64,
+    },
+    Suppressed,
+}
+
+/// Tokens that are refused.
+pub(crate) static REFUSED_TOKENS: LogRate = LogRate::new(20);
+/// Requests that their tokens do not grant.
+pub(crate) static REFUSED_GRANTS: LogRate = LogRate::new(20);
+
+impl LogRate {
+    pub(crate) const fn new(per_second: u32) -> Self {
+        let window = Window { begun: None, logged: 0, suppressed: 0 };
+        Self { per_second, window: Mutex::new(window) }
+    }
+
+    /// Logs a line, unless there were too many within the second.
+    pub(crate) fn log(&self, line: impl FnOnce()) {
+        let decided = self.window.lock().decide(self.per_second, Instant::now());
+        if let Line::Logged { suppressed } = decided {
+            tell(suppressed);
+            line();
+        }
+    }
+
+    /// Says how many lines were left out, once their second is over.
+    pub(crate) fn settle(&self) {
+        let suppressed = self.window.lock().settle(Instant::now());
+        tell(suppressed);
+    }
+}
+
+fn tell(suppressed: u64) {
+    if suppressed > 0 {
+        tracing::warn!(suppressed, "suppressed similar log lines");
+    }
+}
+
+impl Window {
+    fn decide(&mut self, per_second: u32, now: Instant) -> Line {
+        let suppressed = self.settle(now);
+        if self.begun.is_none() {
+            self.begun = Some(now);
+        }
+        if self.logged < per_second {
+            self.logged += 1;
+            return Line::Logged { suppressed };
+        }
+        self.suppressed += 1;
+        Line::Suppressed
+    }
+
+    /// Ends a second that is over, and gives how many lines it left out.
+    fn settle(&mut self, now: Instant) -> u64 {
+        let is_over = |begun: Instant| now.duration_since(begun) >= Duration::from_secs(1);
+        if !self.begun.is_some_and(is_over) {
+            return 0;
+        }
+        let suppressed = self.suppressed;
+        *self = Self { begun: None, logged: 0, suppressed: 0 };
+        suppressed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_lines_a_second_are_logged_and_the_rest_are_counted() {
+        let begun = Instant::now();
+        let after = |millis| begun + Duration::from_millis(millis);
+        let mut window = LogRate::new(2).window.into_inner();
+        let mut decide = |millis| window.decide(2, after(millis));
+        assert_eq!(decide(0), Line::Logged { suppressed: 0 });
+        assert_eq!(decide(10), Line::Logged { suppressed: 0 });
+        for _ in 0..5 {
+            assert_eq!(decide(999), Line::Suppressed);
+        }
+        assert_eq!(decide(1000), Line::Logged { suppressed: 5 });
+        assert_eq!(decide(1001), Line::Logged { suppressed: 0 });
+        assert_eq!(decide(1002), Line::Suppressed);
+        assert_eq!(window.settle(after(1999)), 0);
+        assert_eq!(window.settle(after(2000)), 1);
+        assert_eq!(window.settle(after(9000)), 0);
+    }
+}

@@ -1,0 +1,28 @@
+//! The list of subscriptions as text, piece by piece.
+
+use super::{Named, Place, Presence};
+use crate::limits::LIST_BYTES;
+
+/// Documents with the commas before them, and where to go on.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) text: String,
+    pub(crate) next: Option<Place>,
+}
+
+/// The documents of this hub from a place on, as many as make a piece.
+pub(crate) fn piece(presence: &Presence, named: &Named, from: Place, mut is_first: bool) -> Piece {
+    let mut text = String::new();
+    let next = presence.list(
+        from,
+        |selector| named.selects(selector),
+        |subscription| {
+            if !std::mem::take(&mut is_first) {
+                text.push(',');
+            }
+            text.push_str(&subscription.document(named.form(), true).to_string());
+            text.len() < LIST_BYTES
+        },
+    );
+    Piece { text, next }
+}

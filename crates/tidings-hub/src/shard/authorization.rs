@@ -1,0 +1,154 @@
+//! Authorization of open streams: each ends when its token expires or is revoked.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
+
+use super::deadlines::{AGAIN, Deadline, Deadlines, Due};
+use super::thread::{ShardThread, notice};
+use crate::access::Grants;
+use crate::feed::SubscriberKey;
+use crate::limits::SLICE_SOCKETS;
+use crate::metrics::Reason;
+use crate::notice::Notice;
+use crate::presence::{Membership, Presence};
+use crate::selector::Selectors;
+
+/// The subscriber's token was revoked while its stream opened.
+pub(super) struct Barred;
+
+/// How long a subscriber's authorization lasts.
+#[derive(Debug)]
+pub(super) struct Authorization {
+    end: Option<Instant>,
+    /// What it is awaited for.
+    pub(super) deadline: Option<Deadline>,
+    _membership: Option<Membership>,
+}
+
+/// Ends the streams whose tokens expire, each in its time.
+pub(super) async fn keep_deadlines(thread: Rc<ShardThread>) {
+    loop {
+        let next = thread.deadlines.borrow().next();
+        let due = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = thread.sooner.notified() => continue,
+        }
+        let taken = thread.deadlines.borrow_mut().take(Instant::now(), SLICE_SOCKETS);
+        taken.into_iter().for_each(|(key, due)| thread.meet_deadline(key, due));
+        yield_now().await;
+    }
+}
+
+impl ShardThread {
+    /// Lists a subscriber, and ends its stream when its token expires.
+    pub(super) fn admit(
+        &self,
+        key: SubscriberKey,
+        selectors: Selectors,
+        grants: Arc<Grants>,
+    ) -> Result<(), Barred> {
+        let now = Instant::now();
+        let end = grants.expires.map(|expires| {
+            let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+            // As good as never; no clock counts further.
+            now + left.min(Duration::from_secs(10 * 365 * 24 * 3600))
+        });
+        // A stream with a token is always listed, so that a revocation finds it: a reload may just
+        // be changing whether others are.
+        let is_listed = |one: &&Arc<Presence>| one.is_listing() || grants.token.is_some();
+        let presence = self.shared.presence.as_ref().filter(is_listed);
+        let joined = match presence.map(|one| one.join(self.index, key, selectors, grants)) {
+            Some(None) => return Err(Barred),
+            Some(membership) => membership,
+            None => None,
+        };
+        if end.is_none() && joined.is_none() {
+            return Ok(());
+        }
+        let deadline = end.map(|end| Deadlines::first(now, end));
+        let leave = Box::new(Authorization { end, deadline, _membership: joined });
+        if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
+            subscriber.socket.leave = Some(leave);
+        }
+        if let Some(deadline) = deadline {
+            self.await_deadline(key, deadline);
+        }
+        Ok(())
+    }
+
+    fn await_deadline(&self, key: SubscriberKey, deadline: Deadline) {
+        let mut deadlines = self.deadlines.borrow_mut();
+        if deadlines.next().is_none_or(|next| deadline.0 < next) {
+            self.sooner.notify_one();
+        }
+        deadlines.add(key, deadline);
+    }
+
+    fn meet_deadline(self: &Rc<Self>, key: SubscriberKey, due: Due) {
+        let next = {
+            let mut shard = self.shard.borrow_mut();
+            let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
+            let is_live = subscriber.behind.is_none();
+            let Some(leave) = subscriber.socket.leave.as_mut() else { return };
+            let Some(end) = leave.end else { return };
+            leave.deadline = None;
+            match due {
+                Due::End => None,
+                Due::Warning => {
+                    let now = Instant::now();
+                    let next = if is_live || now + AGAIN >= end {
+                        (end, Due::End)
+                    } else {
+                        (now + AGAIN, Due::Warning)
+                    };
+                    leave.deadline = Some(next);
+                    if is_live {
+                        let left = end.saturating_duration_since(now).as_millis();
+                        let in_ms = u64::try_from(left).unwrap_or(u64::MAX);
+                        let bytes = notice(&shard, key, &Notice::Expiring { in_ms }, None);
+                        shard.send_own(key, &bytes);
+                    }
+                    Some(next)
+                }
+            }
+        };
+        match next {
+            Some(next) => self.await_deadline(key, next),
+            None => self.remove(key, Reason::Expired),
+        }
+        self.settle(self.shard.borrow_mut());
+    }
+
+    /// Ends a stream whose token was revoked while it opened. It gets its opening and the notice,
+    /// and nothing that its token would have let it read.
+    pub(super) fn turn_away(self: &Rc<Self>, key: SubscriberKey) {
+        let mut shard = self.shard.borrow_mut();
+        let bytes = notice(&shard, key, &Notice::Revoked, None);
+        shard.open_only(key, &bytes);
+        self.settle(shard);
+        self.remove(key, Reason::Revoked);
+    }
+
+    /// Ends a stream whose authorization was revoked. A subscriber that is behind gets no notice,
+    /// unless it waits between two events:
+    /// it would stand in the middle of an event.
+    pub(super) fn revoke(self: &Rc<Self>, key: SubscriberKey) {
+        let mut shard = self.shard.borrow_mut();
+        if shard.subscribers.contains_key(key) {
+            let bytes = notice(&shard, key, &Notice::Revoked, None);
+            shard.send_own(key, &bytes);
+        }
+        self.settle(shard);
+        self.remove(key, Reason::Revoked);
+    }
+}

@@ -1,0 +1,294 @@
+//! A shard's side of a replay: what is due to a subscriber that is behind is written to its socket.
+
+use std::io::ErrorKind;
+
+use super::{Outgoing, Shard, Socket, Taken};
+use crate::feed::{FeedKey, SubscriberKey};
+use crate::journal::Batch;
+use crate::limits::{BATCH_BYTES, SLICE_BYTES};
+use crate::replay::{Behind, Due, Received, Rest, Step};
+use crate::window::{Half, Offset, Pieces, Place, Span};
+use crate::wire;
+
+impl<S: Socket> Shard<S> {
+    /// Brings a subscriber that is behind as far as possible without waiting.
+    pub(super) fn catch_up(&mut self, key: SubscriberKey) -> Step {
+        let step = self.advance(key);
+        self.note_full(key, &step);
+        step
+    }
+
+    /// Writes the opening of a stream that gets no events, and then `more`.
+    pub(super) fn open_only(&mut self, key: SubscriberKey, more: &[u8]) {
+        if let Some(behind) = self.behind_mut(key) {
+            behind.add_own(more);
+            self.write_own(key);
+        }
+    }
+
+    fn advance(&mut self, key: SubscriberKey) -> Step {
+        let mut bytes = 0;
+        loop {
+            if bytes >= SLICE_BYTES {
+                return Step::Again;
+            }
+            let Some((feed, behind)) = self.behind_of(key) else { return Step::Gone };
+            let rest = behind.rest(self.routed.position, &self.window, &self.feeds[feed]);
+            self.add_notices(key, &rest);
+            match self.write_own(key) {
+                Write::All(written) => bytes += written,
+                Write::Part => return Step::Full,
+                Write::Broken => return Step::Gone,
+            }
+            match rest {
+                Rest::Nothing => {
+                    self.go_live(key);
+                    return Step::Live;
+                }
+                Rest::Window(offset) => match self.write_window(key, feed, offset) {
+                    Write::All(written) => bytes += written,
+                    Write::Part => return Step::Full,
+                    Write::Broken => return Step::Gone,
+                },
+                Rest::Unplaced => return Step::Locate,
+                Rest::Journal => return self.missing(key),
+                Rest::NotRouted => return Step::Route,
+                Rest::Trimmed => return Step::Lost,
+            }
+        }
+    }
+
+    /// Sets where a subscriber begins, for [`Step::Locate`], and what it is told first.
+    pub(super) fn place(&mut self, key: SubscriberKey, due: Due, bytes: Vec<u8>) {
+        let is_foreign = self.is_foreign(&due);
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return };
+        subscriber.told = due.after;
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return };
+        behind.begin(due, bytes);
+        if is_foreign {
+            behind.lose();
+        }
+    }
+
+    /// Whether bytes of its own, as the rest of a heartbeat, are still to be written to a subscriber
+    /// that is behind.
+    pub(super) fn has_own_left(&self, key: SubscriberKey) -> bool {
+        self.behind_of(key).is_some_and(|(_, behind)| !behind.own().is_empty())
+    }
+
+    /// Notes whether a subscriber waits for the journal.
+    pub(super) fn set_waiting(&mut self, key: SubscriberKey, waiting: bool) {
+        if let Some(behind) = self.behind_mut(key) {
+            behind.set_waiting(waiting);
+        }
+    }
+
+    /// Writes a batch that was read for [`Step::Read`]. What the socket does not take is dropped,
+    /// and read again when there is room: a subscriber that stalls holds nothing.
+    pub(super) fn deliver(&mut self, key: SubscriberKey, batch: &Batch) -> Step {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return Step::Gone };
+        let feed = subscriber.feed;
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return Step::Gone };
+        let received = behind.receive(batch);
+        let place = behind.place();
+        let step = match received {
+            Received::Unusable => return Step::Lost,
+            Received::All => self.write_batch(key, feed, place, batch),
+            Received::First(record) => {
+                let through = record.position;
+                let first = Batch { records: vec![record], through, ..Batch::default() };
+                self.write_batch(key, feed, place, &first)
+            }
+            Received::AfterGap => {
+                self.tally.gaps += 1;
+                match self.write_own(key) {
+                    Write::All(_) => self.write_batch(key, feed, place, batch),
+                    Write::Part => Step::Full,
+                    Write::Broken => return Step::Gone,
+                }
+            }
+        };
+        self.note_full(key, &step);
+        step
+    }
+
+    fn note_full(&mut self, key: SubscriberKey, step: &Step) {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return };
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return };
+        if *step == Step::Full && !behind.is_full() {
+            behind.set_full();
+            subscriber.socket.set_full(true);
+        }
+    }
+
+    fn write_batch(
+        &mut self,
+        key: SubscriberKey,
+        feed: FeedKey,
+        mut place: Place,
+        batch: &Batch,
+    ) -> Step {
+        let mut out = std::mem::take(&mut self.scratch);
+        let mut step = Step::Again;
+        let mut records = batch.records.iter();
+        while step == Step::Again && !records.as_slice().is_empty() {
+            out.clear();
+            let mut ends = Vec::new();
+            for record in records.by_ref() {
+                let shown = wire::shown(&self.feeds[feed].source, record);
+                wire::record(record, &shown, &mut out);
+                ends.push((record.position, out.len()));
+                if out.len() >= BATCH_BYTES {
+                    break;
+                }
+            }
+            let skip = place.half.map_or(0, |half| half.written);
+            match self.write(key, &out[skip..]) {
+                Ok(written) => {
+                    let reached = skip + written;
+                    if reached < out.len() {
+                        step = Step::Full;
+                    }
+                    let whole = ends.partition_point(|(_, end)| *end <= reached);
+                    let last = whole.checked_sub(1).map(|last| ends[last]);
+                    let (through, start) = last.unwrap_or((place.through, 0));
+                    // An event counts when its first byte is written.
+                    let begun = whole + usize::from(reached > start) - usize::from(skip > 0);
+                    self.tally.deliveries += begun as u64;
+                    place = Place { through, half: None };
+                    if reached > start
+                        && let Some((position, _)) = ends.get(whole)
+                    {
+                        place.half = Some(Half { position: *position, written: reached - start });
+                    }
+                }
+                Err(()) => step = Step::Gone,
+            }
+        }
+        self.scratch = out;
+        if step == Step::Again {
+            // The loss may reach further than what was asked for.
+            place.through = place.through.max(batch.through);
+        }
+        if let Some(behind) = self.behind_mut(key) {
+            behind.advance(place, None);
+        }
+        step
+    }
+
+    fn add_notices(&mut self, key: SubscriberKey, rest: &Rest) {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return };
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return };
+        if behind.add_notices(rest, self.routed, self.heartbeat_ms) {
+            subscriber.told = self.routed.position;
+        }
+    }
+
+    fn write_own(&mut self, key: SubscriberKey) -> Write {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return Write::Broken };
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return Write::Broken };
+        if behind.own().is_empty() {
+            return Write::All(0);
+        }
+        let taken = match subscriber.socket.write(&Outgoing::of(behind.own())) {
+            Ok(taken) => taken,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Write::Part,
+            Err(_) => {
+                self.broken.push(key);
+                return Write::Broken;
+            }
+        };
+        subscriber.sent = self.now;
+        self.tally.bytes += taken.sent as u64;
+        if behind.wrote_own(taken.bytes) { Write::All(taken.bytes) } else { Write::Part }
+    }
+
+    fn write_window(&mut self, key: SubscriberKey, feed: FeedKey, offset: Offset) -> Write {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return Write::Broken };
+        let Some(behind) = subscriber.behind.as_mut() else { return Write::Broken };
+        let Some(spans) = self.feeds[feed].since(offset) else { return Write::Broken };
+        let mut at = offset;
+        let mut total = 0;
+        for span in spans {
+            let mut pieces = Pieces::new();
+            self.window.pieces(span, &mut pieces);
+            let taken = match subscriber.socket.write(&Outgoing::new(pieces)) {
+                Ok(taken) => taken,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Taken::default(),
+                Err(_) => {
+                    self.broken.push(key);
+                    return Write::Broken;
+                }
+            };
+            total += taken.bytes;
+            self.tally.bytes += taken.sent as u64;
+            subscriber.sent = self.now;
+            at = span.start + taken.bytes as u64;
+            self.tally.deliveries += self.window.count(Span { end: at, ..span }) as u64;
+            if at < span.end || total >= SLICE_BYTES {
+                break;
+            }
+        }
+        let feed = &self.feeds[feed];
+        let full = at < feed.end() && total < SLICE_BYTES;
+        // The next byte for this feed: at an event's end another feed's form of the same
+        // update may follow, which would count as not yet had.
+        let next = feed.since(at).and_then(|mut spans| spans.next());
+        let at = next.map_or(self.window.end(), |span| span.start);
+        behind.advance(self.window.place(at, self.routed.position), Some(at));
+        if full { Write::Part } else { Write::All(total) }
+    }
+
+    /// Writes bytes of this subscriber's own; a full socket takes none of them.
+    fn write(&mut self, key: SubscriberKey, bytes: &[u8]) -> Result<usize, ()> {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return Err(()) };
+        match subscriber.socket.write(&Outgoing::of(bytes)) {
+            Ok(taken) => {
+                subscriber.sent = self.now;
+                self.tally.bytes += taken.sent as u64;
+                Ok(taken.bytes)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            Err(_) => {
+                self.broken.push(key);
+                Err(())
+            }
+        }
+    }
+
+    fn missing(&self, key: SubscriberKey) -> Step {
+        let Some((feed, behind)) = self.behind_of(key) else { return Step::Gone };
+        behind.missing(self.routed.position, &self.feeds[feed].source)
+    }
+
+    /// The one step by which a subscriber becomes live: everything that was routed is written, and
+    /// what is routed from now on stands behind its offset.
+    fn go_live(&mut self, key: SubscriberKey) {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return };
+        if subscriber.behind.take().is_some_and(|behind| behind.is_full()) {
+            subscriber.socket.set_full(false);
+        }
+        subscriber.cursor = self.window.end();
+        let feed = &mut self.feeds[subscriber.feed];
+        feed.behind -= 1;
+        self.behind -= 1;
+        if feed.behind == 0 && feed.queued.is_none() && feed.walked.is_none() {
+            feed.settle(self.window.start(), feed.end());
+        }
+    }
+
+    fn behind_of(&self, key: SubscriberKey) -> Option<(FeedKey, &Behind)> {
+        let subscriber = self.subscribers.get(key)?;
+        Some((subscriber.feed, subscriber.behind.as_deref()?))
+    }
+
+    fn behind_mut(&mut self, key: SubscriberKey) -> Option<&mut Behind> {
+        self.subscribers.get_mut(key)?.behind.as_deref_mut()
+    }
+}
+
+enum Write {
+    All(usize),
+    Part,
+    Broken,
+}

@@ -1,0 +1,35 @@
+//! The demo clock: an event every two seconds, so that a newcomer sees events before the first
+//! publish. The events are in no journal, and no topic selects them.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidings_sse::{Event, encode};
+use tokio::time::MissedTickBehavior;
+
+use super::handle::{Command, ShardHandle};
+use super::thread::ShardThread;
+use crate::framing::chunk;
+
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Starts the clock of a shard that has just begun.
+pub(crate) fn start(shard: &ShardHandle) {
+    let run = |thread: &Rc<ShardThread>| {
+        tokio::task::spawn_local(tick(Rc::clone(thread)));
+    };
+    shard.send_first(Command::Run(Box::new(run)));
+}
+
+async fn tick(thread: Rc<ShardThread>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        thread.tick_clock(|out| {
+            let now = chrono::Local::now().format("%-I:%M:%S %p");
+            let event = Event::new(format!("{{\"message\":\"Current time is {now}\"}}"));
+            chunk(out, |out| encode::event(event.as_ref(), out));
+        });
+    }
+}

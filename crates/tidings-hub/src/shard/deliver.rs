@@ -1,0 +1,144 @@
+//! Delivery: what the journal's tail shows is routed, then written to the sockets.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use tokio::task::yield_now;
+
+use super::Shard;
+use super::flush::Flushed;
+use super::slot::ConnectionSlot;
+use super::thread::ShardThread;
+use crate::journal::{Record, Tail};
+use crate::limits::{ROUTE_FEEDS, ROUTE_STEPS, ROUTE_UPDATES, UNOFFERED_BYTES};
+use crate::metrics::{GapCause, Reason};
+use crate::replay::Step;
+
+/// Follows the journal's tail and writes what it shows to the subscribers.
+pub(super) async fn deliver(thread: Rc<ShardThread>) {
+    let mut records = Vec::new();
+    loop {
+        tokio::select! {
+            () = thread.follower.changed() => {}
+            () = thread.poke.notified() => {}
+        }
+        // Publishes that are ready too join this round.
+        yield_now().await;
+        while thread.flush_slice(&mut records) {
+            yield_now().await;
+        }
+    }
+}
+
+impl ShardThread {
+    /// One slice of the fan-out. Says whether there is more to do.
+    pub(super) fn flush_slice(self: &Rc<Self>, records: &mut Vec<Arc<Record>>) -> bool {
+        let mut shard = self.shard.borrow_mut();
+        // What is not taken stays in the journal, and publishers wait for it.
+        if self.follower.has_news() && shard.unoffered() < UNOFFERED_BYTES as u64 {
+            self.follow_tail(&mut shard, records);
+            self.routed.notify_waiters();
+        }
+        let flushed = shard.flush_slice();
+        let more = flushed == Flushed::Slice || self.follower.has_news();
+        self.settle(shard);
+        more
+    }
+
+    /// Routes what the journal's tail shows, as much as one turn allows.
+    fn follow_tail(&self, shard: &mut Shard<ConnectionSlot>, records: &mut Vec<Arc<Record>>) {
+        if shard.unoffered() == 0 {
+            self.follower.hear();
+        }
+        let routed = shard.routed;
+        match self.shared.journal.tail(routed, ROUTE_UPDATES, records) {
+            Tail::Through(through) => {
+                let (now, clock) = (Instant::now(), SystemTime::now());
+                let (mut reached, mut steps) = (0, 0);
+                let is_unconfirmed = !self.knows_revocations();
+                let mut rest = records.drain(..);
+                for record in rest.by_ref() {
+                    // Only streams with a token wait for what other hubs have revoked.
+                    if is_unconfirmed && record.update.is_private() {
+                        shard.set_aside(&record, |slot| slot.by_token);
+                    }
+                    let waited = clock.duration_since(record.time).unwrap_or_default();
+                    let feeds = shard.route(&record, now.checked_sub(waited).unwrap_or(now));
+                    tracing::debug!(id = %record.hub_id(), feeds, "update routed");
+                    reached += feeds;
+                    steps += shard.take_steps();
+                    self.follower.take(&record);
+                    if reached >= ROUTE_FEEDS
+                        || steps >= ROUTE_STEPS / 4
+                        || shard.unoffered() >= UNOFFERED_BYTES as u64
+                    {
+                        break;
+                    }
+                }
+                if rest.next().is_none() && through > self.follower.taken() {
+                    self.follower.pass(through);
+                }
+            }
+            // What was routed is offered first; then the tail is asked again.
+            Tail::Gone(_) | Tail::Anew(_) if shard.unoffered() > 0 => {}
+            Tail::Nothing(end) => {
+                shard.pass_to(end);
+                self.follower.pass(end.position);
+            }
+            Tail::Gone(end) => {
+                let (after, through) = (routed.position, end.position);
+                tracing::warn!(%after, %through, "updates were deleted before a shard read them");
+                shard.skip_to(end);
+                self.follower.pass(end.position);
+            }
+            Tail::Anew(end) => {
+                tracing::warn!(%end, "the journal was reset: closing all streams, which then resume or are told of a reset");
+                shard.begin_anew(end, self.shared.journal.generation());
+                self.follower.pass(end.position);
+            }
+        }
+    }
+
+    /// Does what the shard has left for others to do: starts replays, forgets broken
+    /// connections, adds up the counts, and lets publishers go on.
+    pub(super) fn settle(self: &Rc<Self>, mut shard: std::cell::RefMut<'_, Shard<ConnectionSlot>>) {
+        let tally = std::mem::take(&mut shard.tally);
+        let metrics = &self.shared.metrics;
+        if tally.bytes > 0 {
+            metrics.deliveries.inc_by(tally.deliveries);
+            metrics.delivered_bytes.inc_by(tally.bytes);
+        }
+        if let Some(since) = tally.delivered_since {
+            metrics.delivery.observe(since.elapsed().as_secs_f64());
+        }
+        if tally.gaps > 0 {
+            metrics.gap(GapCause::Slow, tally.gaps);
+        }
+        self.unoffered.store(shard.unoffered(), Ordering::Release);
+        let fell_behind = std::mem::take(&mut shard.fell_behind);
+        let broken = std::mem::take(&mut shard.broken);
+        let unmatched = std::mem::take(&mut shard.unmatched);
+        drop(shard);
+        for key in unmatched {
+            self.remove(key, Reason::Patterns);
+        }
+        for key in fell_behind {
+            self.start_replay(key, Step::Full, None);
+        }
+        for key in broken {
+            self.remove(key, Reason::Broken);
+        }
+        self.shared.relief.notify_waiters();
+    }
+
+    /// Gives an event to the clock's subscribers.
+    pub(crate) fn tick_clock(&self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut shard = self.shard.borrow_mut();
+        if shard.has_clock() {
+            shard.tick_clock(Instant::now(), encode);
+            self.poke.notify_one();
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Drain: each subscriber is told when to reconnect, and its stream ends.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::task::yield_now;
+
+use super::Shard;
+use super::slot::ConnectionSlot;
+use super::thread::{ShardThread, notice};
+use crate::feed::SubscriberKey;
+use crate::limits::{CATCH_UP_TIME, DRAIN_STEP, SLICE_SOCKETS};
+use crate::metrics::Reason;
+use crate::notice::Notice;
+
+/// When a subscriber is to reconnect: `after` plus a random part of `spread`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reconnect {
+    pub(super) after: Duration,
+    pub(super) spread: Duration,
+}
+
+impl ShardThread {
+    /// Tells every subscriber that the hub is draining, each with its own time to reconnect, and
+    /// ends all streams. A subscriber that is behind is told once it is live. If that takes longer
+    /// than [`CATCH_UP_TIME`], its stream ends, and it reconnects for the rest.
+    pub(super) async fn drain(self: &Rc<Self>, spread: Duration) {
+        let mut records = Vec::new();
+        while self.flush_slice(&mut records) {
+            yield_now().await;
+        }
+        self.reconnect.set(Some(Reconnect { after: Duration::from_secs(1), spread }));
+        self.drain_begun.notify_waiters();
+        for slice in self.keys().chunks(SLICE_SOCKETS) {
+            slice.iter().for_each(|key| self.end_if_draining(*key));
+            yield_now().await;
+        }
+        let all_left = async {
+            while !self.shard.borrow().subscribers.is_empty() {
+                self.left.notified().await;
+            }
+        };
+        if tokio::time::timeout(CATCH_UP_TIME, all_left).await.is_err() {
+            self.keys().iter().for_each(|key| self.remove(*key, Reason::Drain));
+        }
+    }
+
+    /// Ends the streams one after the other, so that the last of them ends at `end`.
+    pub(super) async fn drain_until(self: &Rc<Self>, end: Instant, spread: Duration) {
+        let mut keys = self.keys();
+        fastrand::shuffle(&mut keys);
+        let begun = Instant::now();
+        let window = end.saturating_duration_since(begun);
+        let count = keys.len();
+        loop {
+            let now = Instant::now();
+            let left = end.saturating_duration_since(now);
+            let part = left.as_secs_f64() / window.as_secs_f64().max(f64::MIN_POSITIVE);
+            let keep = ((count as f64) * part.clamp(0.0, 1.0)) as usize;
+            let back = Reconnect { after: left + Duration::from_secs(1), spread };
+            for (done, key) in keys.drain(keep.min(keys.len())..).enumerate() {
+                self.end_stream(key, back, Reason::Drain);
+                if done % SLICE_SOCKETS == SLICE_SOCKETS - 1 {
+                    yield_now().await;
+                }
+            }
+            if keys.is_empty() {
+                break;
+            }
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+    }
+
+    /// If the hub is draining, tells it to a live subscriber, and ends its stream as soon as the
+    /// socket has taken all of that.
+    pub(super) fn end_if_draining(self: &Rc<Self>, key: SubscriberKey) {
+        let told = self.shard.borrow().subscribers.get(key).and_then(|one| one.socket.told_end);
+        match (told, self.reconnect.get()) {
+            // Its socket was full then, and has taken it now.
+            (Some(reason), _) => self.remove(key, reason),
+            (None, Some(back)) => self.end_stream(key, back, Reason::Drain),
+            (None, None) => {}
+        }
+    }
+
+    /// Tells a live subscriber that its stream ends and when to reconnect. The stream ends as soon
+    /// as the socket has taken all of that.
+    pub(super) fn end_stream(self: &Rc<Self>, key: SubscriberKey, back: Reconnect, reason: Reason) {
+        let mut shard = self.shard.borrow_mut();
+        let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
+        if subscriber.behind.is_none() && subscriber.socket.told_end.is_none() {
+            subscriber.socket.told_end = Some(reason);
+            let bytes = draining_notice(&shard, key, back);
+            shard.send_own(key, &bytes);
+        }
+        let is_live = shard.subscribers.get(key).is_some_and(|one| one.behind.is_none());
+        self.settle(shard);
+        if is_live {
+            self.remove(key, reason);
+        }
+    }
+
+    /// Waits until the hub is draining.
+    pub(super) async fn until_drain(&self) {
+        let begun = self.drain_begun.notified();
+        if self.reconnect.get().is_none() {
+            begun.await;
+        }
+    }
+}
+
+/// The notice that the stream ends, for a live subscriber.
+fn draining_notice(shard: &Shard<ConnectionSlot>, key: SubscriberKey, back: Reconnect) -> Vec<u8> {
+    let retry = back.after + back.spread.mul_f64(fastrand::f64());
+    let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
+    notice(shard, key, &Notice::Draining { retry_ms }, Some(retry))
+}

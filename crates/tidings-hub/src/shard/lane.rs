@@ -1,0 +1,58 @@
+//! The two lanes: a stream writes to its own TCP connection, or through the body of a response.
+
+pub(crate) mod body;
+pub(in crate::shard) mod tcp;
+
+use std::task::{Context, Poll};
+
+use body::BodySocket;
+use tcp::TcpSocket;
+
+use super::socket::{Outgoing, Socket, Taken};
+use crate::metrics::Lane;
+
+/// A socket of either lane.
+#[derive(Debug)]
+pub(in crate::shard) enum LaneSocket {
+    Tcp(TcpSocket),
+    Body(BodySocket),
+}
+
+impl LaneSocket {
+    pub(in crate::shard) fn lane(&self) -> Lane {
+        match self {
+            Self::Tcp(_) => Lane::Direct,
+            Self::Body(_) => Lane::Body,
+        }
+    }
+
+    pub(in crate::shard) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(socket) => socket.poll_gone(context),
+            Self::Body(socket) => socket.poll_gone(context),
+        }
+    }
+
+    pub(in crate::shard) fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(socket) => socket.poll_writable(context),
+            Self::Body(socket) => socket.poll_writable(context),
+        }
+    }
+}
+
+impl Socket for LaneSocket {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> std::io::Result<Taken> {
+        match self {
+            Self::Tcp(socket) => socket.write(bytes),
+            Self::Body(socket) => socket.write(bytes),
+        }
+    }
+
+    fn set_full(&mut self, full: bool) {
+        match self {
+            Self::Tcp(socket) => socket.set_full(full),
+            Self::Body(socket) => socket.set_full(full),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The direct lane: the socket itself, written to without anything in between.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use crate::framing::{Framing, Unframer};
+use crate::limits::{STALL_TIME, STREAM_INPUT_BYTES};
+use crate::shard::socket::{Outgoing, Socket, Taken};
+use crate::transport::Transport;
+
+/// A socket that carries an event stream and nothing else.
+#[derive(Debug)]
+pub(in crate::shard) struct TcpSocket {
+    stream: Transport,
+    /// How long the kernel waits for a peer's acknowledgement before it gives up.
+    patience: Duration,
+    /// What the peer may still say, for no purpose.
+    input_left: usize,
+    /// Steps over the chunks' frames, where the peer knows no chunks.
+    unframer: Option<Unframer>,
+}
+
+impl TcpSocket {
+    pub(in crate::shard) fn new(stream: Transport, patience: Duration, framing: Framing) -> Self {
+        let unframer = match framing {
+            Framing::Chunked => None,
+            Framing::Close => Some(Unframer::START),
+        };
+        Self { stream, patience, input_left: STREAM_INPUT_BYTES, unframer }
+    }
+
+    /// Ready when the peer has gone. Whatever it says meanwhile is thrown away.
+    pub(in crate::shard) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if ready!(self.stream.poll_read_ready(context)).is_err() {
+                return Poll::Ready(());
+            }
+            match self.stream.try_read(&mut [0; 512]) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(bytes) => match self.input_left.checked_sub(bytes) {
+                    Some(left) => self.input_left = left,
+                    None => return Poll::Ready(()),
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    pub(in crate::shard) fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // An error shows at the next write.
+        self.stream.poll_write_ready(context).map(|_| ())
+    }
+}
+
+impl TcpSocket {
+    /// Takes as many of the bytes as it can, without waiting.
+    ///
+    /// # Errors
+    /// As [`Socket::write`].
+    pub(in crate::shard) fn write_pieces(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match pieces {
+            [piece] => self.stream.try_write(piece),
+            pieces => self.stream.try_write_vectored(pieces),
+        }
+    }
+
+    /// Whether closing it resets the connection, upon which the peer gets an error and no end.
+    pub(in crate::shard) fn reset_on_close(&self, reset: bool) {
+        self.stream.reset_on_close(reset);
+    }
+}
+
+impl Socket for TcpSocket {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken> {
+        let Some(unframer) = &mut self.unframer else {
+            let written = self.write_pieces(bytes.pieces())?;
+            return Ok(Taken { bytes: written, sent: written });
+        };
+        let unframed = bytes.unframed(*unframer);
+        if unframed.content.is_empty() {
+            *unframer = unframed.then;
+            return Ok(Taken { bytes: unframed.taken, sent: 0 });
+        }
+        let sent = self.stream.try_write(&unframed.content)?;
+        if sent == unframed.content.len() {
+            *unframer = unframed.then;
+            return Ok(Taken { bytes: unframed.taken, sent });
+        }
+        Ok(Taken { bytes: unframer.advance(bytes.pieces(), sent, |_| {}), sent })
+    }
+
+    fn set_full(&mut self, full: bool) {
+        // The kernel's patience ends also for a peer that is there but reads nothing, which
+        // we allow for longer than we wait for a peer that does not answer.
+        let patience = if full { STALL_TIME } else { self.patience };
+        self.stream.set_patience(patience);
+    }
+}

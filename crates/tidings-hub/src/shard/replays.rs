@@ -1,0 +1,252 @@
+//! The tasks that bring subscribers back to live: one for each that is behind.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::task::{spawn_local, yield_now};
+
+use super::Shard;
+use super::handle::ShardContext;
+use super::slot::ConnectionSlot;
+use super::thread::ShardThread;
+use crate::feed::SubscriberKey;
+use crate::journal::{Batch, Nodes, ReadError};
+use crate::limits::{AWAY_PAUSE, STALL_TIME, UNCONFIRMED_TIME};
+use crate::metrics::{Metrics, Reason};
+use crate::replay::{Missing, Step, Which};
+use crate::resume::{Asked, Located};
+
+impl ShardThread {
+    /// Starts a task that brings a subscriber back from behind, and ends with it.
+    pub(super) fn start_replay(
+        self: &Rc<Self>,
+        key: SubscriberKey,
+        step: Step,
+        asked: Option<Box<Asked>>,
+    ) {
+        let replay = spawn_local(Rc::clone(self).replay(key, step, asked)).abort_handle();
+        match self.shard.borrow_mut().subscribers.get_mut(key) {
+            Some(subscriber) => subscriber.socket.replay = Some(replay),
+            None => replay.abort(),
+        }
+    }
+
+    /// Brings a subscriber back from behind, for as long as that takes.
+    async fn replay(self: Rc<Self>, key: SubscriberKey, mut step: Step, asked: Option<Box<Asked>>) {
+        let _counted = Replaying::new(&self.shared.metrics);
+        let ended = loop {
+            step = match step {
+                Step::Live => {
+                    self.end_if_draining(key);
+                    break None;
+                }
+                Step::Gone => break None,
+                Step::Lost => break Some(Reason::Lost),
+                Step::Full => {
+                    let room = poll_fn(|context| self.poll_writable(key, context));
+                    if tokio::time::timeout(STALL_TIME, room).await.is_err() {
+                        break Some(Reason::Stalled);
+                    }
+                    self.catch_up(key)
+                }
+                Step::Again => {
+                    yield_now().await;
+                    self.catch_up(key)
+                }
+                Step::Route => {
+                    // Registered before the check, so that no routing is missed in between.
+                    let routed = self.routed.notified();
+                    match self.catch_up(key) {
+                        Step::Route => {
+                            // A journal that is out of reach shows nothing to be routed.
+                            self.shard.borrow_mut().set_waiting(key, true);
+                            routed.await;
+                            self.shard.borrow_mut().set_waiting(key, false);
+                            self.catch_up(key)
+                        }
+                        step => step,
+                    }
+                }
+                Step::Unconfirmed => {
+                    if !self.wait_for_revocations(key).await {
+                        break Some(Reason::Unconfirmed);
+                    }
+                    self.catch_up(key)
+                }
+                Step::Locate => match self.locate(key, asked.as_deref()).await {
+                    Ok(step) => step,
+                    Err(ReadError::Away(_)) => {
+                        self.wait_for_journal(key).await;
+                        self.catch_up(key)
+                    }
+                    Err(error) => break Some(unreadable(&error)),
+                },
+                Step::Read(missing) => match self.read(key, &missing).await {
+                    Ok(step) => step,
+                    Err(ReadError::Away(_)) => {
+                        self.wait_for_journal(key).await;
+                        self.catch_up(key)
+                    }
+                    Err(error) => break Some(unreadable(&error)),
+                },
+            };
+        };
+        if let Some(reason) = ended {
+            self.remove(key, reason);
+        }
+    }
+
+    pub(super) fn catch_up(self: &Rc<Self>, key: SubscriberKey) -> Step {
+        self.write(key, |shard| shard.catch_up(key))
+    }
+
+    /// Has the shard write to a subscriber that is behind, unless its token may have been revoked at
+    /// another hub.
+    fn write(
+        self: &Rc<Self>,
+        key: SubscriberKey,
+        write: impl FnOnce(&mut Shard<ConnectionSlot>) -> Step,
+    ) -> Step {
+        if self.is_unconfirmed(key) {
+            return Step::Unconfirmed;
+        }
+        let mut shard = self.shard.borrow_mut();
+        let step = write(&mut shard);
+        self.settle(shard);
+        step
+    }
+
+    /// Writes the first bytes of a stream, and nothing of the journal.
+    pub(super) fn open_only(self: &Rc<Self>, key: SubscriberKey) {
+        let mut shard = self.shard.borrow_mut();
+        shard.open_only(key, &[]);
+        self.settle(shard);
+    }
+
+    /// Looks for the position where a stream begins.
+    async fn locate(
+        self: &Rc<Self>,
+        key: SubscriberKey,
+        asked: Option<&Asked>,
+    ) -> Result<Step, ReadError> {
+        let Some(asked) = asked else { return Ok(Step::Lost) };
+        let ShardContext { journal, metrics, .. } = &self.shared;
+        let Located { due, bytes, .. } = asked.clone().locate(journal.as_ref(), metrics).await?;
+        // What the socket has not taken of a heartbeat is written first.
+        let step = self.catch_up(key);
+        if step != Step::Locate {
+            return Ok(step);
+        }
+        self.shard.borrow_mut().place(key, due, bytes);
+        Ok(self.catch_up(key))
+    }
+
+    /// Waits a little for a journal that is unreachable, with heartbeats.
+    async fn wait_for_journal(self: &Rc<Self>, key: SubscriberKey) {
+        self.shard.borrow_mut().set_waiting(key, true);
+        // Each at a moment of its own, so that not all ask at once when it is back.
+        tokio::time::sleep(AWAY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        self.shard.borrow_mut().set_waiting(key, false);
+    }
+
+    /// Whether this hub knows which tokens other hubs have revoked.
+    pub(super) fn knows_revocations(&self) -> bool {
+        self.shared.journal.nodes().is_none_or(Nodes::know_revocations)
+    }
+
+    /// Whether a subscriber has a token that another hub may have revoked.
+    fn is_unconfirmed(&self, key: SubscriberKey) -> bool {
+        let shard = self.shard.borrow();
+        let by_token = shard.subscribers.get(key).is_some_and(|one| one.socket.by_token);
+        by_token && !self.knows_revocations()
+    }
+
+    /// Holds a subscriber back, with heartbeats, while its token may have been revoked at another
+    /// hub. Returns false if that took too long.
+    async fn wait_for_revocations(self: &Rc<Self>, key: SubscriberKey) -> bool {
+        let until = tokio::time::Instant::now() + UNCONFIRMED_TIME;
+        while self.is_unconfirmed(key) {
+            if tokio::time::Instant::now() >= until {
+                return false;
+            }
+            self.wait_for_journal(key).await;
+        }
+        true
+    }
+
+    async fn read(
+        self: &Rc<Self>,
+        key: SubscriberKey,
+        missing: &Missing,
+    ) -> Result<Step, ReadError> {
+        let Missing { after, until, selectors, rights, which } = missing;
+        // A journal in memory answers at once, and what is asked for may take many reads.
+        yield_now().await;
+        let journal = &self.shared.journal;
+        let at_hand = match which {
+            Which::All => journal.read_at_hand(*after, *until, selectors, rights),
+            Which::Last => None,
+        };
+        let batch = match at_hand {
+            Some(batch) => batch,
+            None => {
+                // Its turn may be far away, and the storage slow: it gets heartbeats meanwhile.
+                self.shard.borrow_mut().set_waiting(key, true);
+                let fetched = self.fetch(missing).await;
+                self.shard.borrow_mut().set_waiting(key, false);
+                fetched?
+            }
+        };
+        // What the socket has not taken of a heartbeat is written first.
+        if self.shard.borrow().has_own_left(key) {
+            return Ok(self.catch_up(key));
+        }
+        // The batch may follow updates of another generation, which this shard has not routed yet:
+        // the subscriber reconnects, and is told.
+        if journal.generation() != self.shard.borrow().generation {
+            return Ok(Step::Lost);
+        }
+        Ok(self.write(key, |shard| shard.deliver(key, &batch)))
+    }
+
+    /// Reads what memory does not have. Few reads run at the same time.
+    async fn fetch(&self, missing: &Missing) -> Result<Batch, ReadError> {
+        let Missing { after, until, selectors, rights, which } = missing;
+        let _turn = self.reading.acquire().await.expect("it is never closed");
+        let journal = &self.shared.journal;
+        match which {
+            Which::All => journal.read(*after, *until, selectors, rights).await,
+            Which::Last => journal.read_last(*after, *until, selectors, rights).await,
+        }
+    }
+
+    fn poll_writable(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
+        match self.shard.borrow_mut().subscribers.get_mut(key) {
+            Some(subscriber) => subscriber.socket.connection.poll_writable(context),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+fn unreadable(error: &ReadError) -> Reason {
+    tracing::error!(error = error as &dyn std::error::Error, "replay failed");
+    Reason::Unreadable
+}
+
+/// A replay that is under way, counted while this lives.
+struct Replaying(Arc<Metrics>);
+
+impl Replaying {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.replays.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Replaying {
+    fn drop(&mut self) {
+        self.0.replays.dec();
+    }
+}

@@ -1,0 +1,66 @@
+//! What a shard has for each subscriber: the connection, on either lane, and what ends with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::task::AbortHandle;
+
+use super::authorization::Authorization;
+use super::lane::LaneSocket;
+use super::{Outgoing, Socket, Taken, Tick};
+use crate::admission::StreamPermit;
+use crate::metrics::Reason;
+
+/// A subscriber's connection, and what ends with it.
+#[derive(Debug)]
+pub(super) struct ConnectionSlot {
+    pub(super) connection: LaneSocket,
+    pub(super) watcher: Option<AbortHandle>,
+    /// The task that brings it back, while it is behind.
+    pub(super) replay: Option<AbortHandle>,
+    /// It was told that its stream ends, for this reason.
+    pub(super) told_end: Option<Reason>,
+    /// Set if the authorization can end before the stream does.
+    pub(super) leave: Option<Box<Authorization>>,
+    /// It was let in by a token, which another hub may revoke.
+    pub(super) by_token: bool,
+    /// When the stream is as old as it may get.
+    pub(super) ends: Option<Tick>,
+    pub(super) permit: StreamPermit,
+    pub(super) _load: Load,
+}
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        for task in [&self.watcher, &self.replay].into_iter().flatten() {
+            task.abort();
+        }
+    }
+}
+
+impl Socket for ConnectionSlot {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> std::io::Result<Taken> {
+        self.connection.write(bytes)
+    }
+
+    fn set_full(&mut self, full: bool) {
+        self.connection.set_full(full);
+    }
+}
+
+/// A connection that a shard has, counted while this lives.
+#[derive(Debug)]
+pub(crate) struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    pub(super) fn new(load: &Arc<AtomicUsize>) -> Self {
+        load.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(load))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,188 @@
+use tidings_sse::Event;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::super::lane::body::{StreamBody, hand_over};
+use super::*;
+use crate::access::{Dialects, Grants, Revoked, Rights, TokenId};
+use crate::admission::Admission;
+use crate::budget::Budget;
+use crate::feed::{Source, StreamOptions};
+use crate::journal::{Journal, MemoryJournal, Retention, Room};
+use crate::limits::ROUTE_FEEDS;
+use crate::presence::Presence;
+use crate::replay::Due;
+use crate::selector::{Selector, Selectors};
+use crate::update::Update;
+use crate::wire;
+
+fn thread(journal: &Arc<MemoryJournal>) -> Rc<ShardThread> {
+    local_with(journal, None)
+}
+
+fn local_with(journal: &Arc<MemoryJournal>, presence: Option<Arc<Presence>>) -> Rc<ShardThread> {
+    let shared = ShardContext {
+        journal: Arc::clone(journal) as Arc<dyn Journal>,
+        metrics: Arc::new(Metrics::new(Arc::default())),
+        heartbeat: Duration::from_secs(15),
+        relief: Arc::new(Notify::new()),
+        presence,
+        admission: Admission::new(Limits::default()),
+        requests: Budget::new(1 << 20),
+        feeds: Arc::default(),
+        shards: 1,
+    };
+    Rc::new(ShardThread::new(ShardInit {
+        index: 0,
+        shared,
+        follower: journal.follow(),
+        load: Arc::default(),
+        unoffered: Arc::default(),
+    }))
+}
+
+/// Adds a subscriber of these topics.
+fn subscribe(thread: &Rc<ShardThread>, topics: [&str; 2]) -> StreamBody {
+    subscribe_as(thread, topics, Due::NOTHING)
+}
+
+/// Adds a subscriber of these topics to whom this is due.
+fn subscribe_as(thread: &Rc<ShardThread>, topics: [&str; 2], due: Due) -> StreamBody {
+    let selectors = topics.map(|topic| Selector::Exact(topic.into()));
+    subscribe_with(thread, Selectors::new(selectors).unwrap(), due, None)
+}
+
+fn subscribe_with(
+    thread: &Rc<ShardThread>,
+    selectors: Selectors,
+    due: Due,
+    grants: Option<Arc<Grants>>,
+) -> StreamBody {
+    let rights = grants.as_ref().map_or(Rights::Public, |grants| grants.subscribe.clone());
+    let source = Source::Updates { selectors, rights, options: StreamOptions::default() };
+    let (socket, body) = hand_over(None);
+    let permit = thread.shared.admission.stream().unwrap();
+    let opening =
+        NewStream { source, due, asked: None, bytes: wire::HEARTBEAT.to_vec(), permit, grants };
+    thread.attach(LaneSocket::Body(socket), opening);
+    body
+}
+
+#[tokio::test]
+async fn routing_stops_after_many_feeds_and_lets_others_in() {
+    let journal = Arc::new(MemoryJournal::new(Retention::default()));
+    let routing = async {
+        let thread = thread(&journal);
+        let subscribers = 2 * ROUTE_FEEDS;
+        let bodies: Vec<_> =
+            (0..subscribers).map(|n| subscribe(&thread, ["all", &n.to_string()])).collect();
+        assert_eq!(thread.shard.borrow().feeds.len(), subscribers);
+        let update = |topic: &str| Update::new(topic, Event::new("x"));
+        // One that all want, then some that few want, then another.
+        let mut updates = vec![update("all")];
+        updates.extend((0..ROUTE_FEEDS / 2).map(|n| update(&n.to_string())));
+        updates.push(update("all"));
+        journal.append(updates, None, Room::uncounted()).await.unwrap();
+        let mut records = Vec::new();
+        let mut turn = || {
+            let more = thread.flush_slice(&mut records);
+            (more, thread.follower.taken().number() as usize)
+        };
+        assert_eq!(turn(), (true, 1));
+        // Few feeds are reached, so that the last one begins in the same turn.
+        assert_eq!(turn(), (true, ROUTE_FEEDS / 2 + 2));
+        while turn().0 {}
+        assert_eq!(bodies.len(), thread.shard.borrow().subscribers.len());
+    };
+    LocalSet::new().run_until(routing).await;
+}
+
+#[tokio::test]
+async fn a_notice_to_a_reader_that_has_not_had_everything_names_no_place() {
+    let journal = Arc::new(MemoryJournal::new(Retention::default()));
+    let telling = async {
+        let thread = thread(&journal);
+        let live = subscribe(&thread, ["a", "b"]);
+        let waiting = subscribe_as(&thread, ["a", "b"], Due::UNPLACED);
+        let shard = thread.shard.borrow();
+        let told: Vec<_> = shard
+            .subscribers
+            .iter()
+            .map(|(key, one)| {
+                let bytes = notice(&shard, key, &Notice::Revoked, None);
+                let has_id = String::from_utf8_lossy(&bytes).contains("\nid: ");
+                (one.behind.is_some(), has_id)
+            })
+            .collect();
+        assert_eq!(told, [(false, true), (true, false)]);
+        drop((live, waiting));
+    };
+    LocalSet::new().run_until(telling).await;
+}
+
+/// All that a subscriber over TCP, to whom this is due, gets until `what` has come or the stream is
+/// cut.
+async fn read(thread: &Rc<ShardThread>, due: Due, token: &str, what: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let grants = Grants {
+        subscribe: Rights::Granted(Selectors::all()),
+        token: Some(TokenId::named(token)),
+        ..Grants::default()
+    };
+    let source = Source::Updates {
+        selectors: Selectors::all(),
+        rights: grants.subscribe.clone(),
+        options: StreamOptions::default(),
+    };
+    let opening = NewStream {
+        source,
+        due,
+        asked: None,
+        bytes: wire::HEARTBEAT.to_vec(),
+        permit: thread.shared.admission.stream().unwrap(),
+        grants: Some(Arc::new(grants)),
+    };
+    thread.attach_tcp(Transport::Tcp(stream), Framing::Chunked, opening);
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains(what) {
+        if client.read_buf(&mut text).await.unwrap() == 0 {
+            break;
+        }
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_that_was_revoked_while_its_stream_opened_reads_nothing() {
+    let journal = Arc::new(MemoryJournal::new(Retention::default()));
+    let running = async {
+        let revoked = Arc::new(Revoked::default());
+        let presence = Presence::new(Dialects::All, Arc::clone(&revoked), false);
+        let thread = local_with(&journal, Some(Arc::new(presence)));
+        // Somebody who reads the same, so that the window has it.
+        let selectors = Selectors::all();
+        let rights = Rights::Granted(Selectors::all());
+        let grants = Arc::new(Grants { subscribe: rights, ..Grants::default() });
+        let follower = subscribe_with(&thread, selectors, Due::NOTHING, Some(grants));
+        let updates = (0..10).map(|_| Update::new("a", Event::new("secret")).private()).collect();
+        journal.append(updates, None, Room::uncounted()).await.unwrap();
+        let mut records = Vec::new();
+        while thread.flush_slice(&mut records) {}
+
+        let end = journal.edges().last;
+        let all = Due { until: end.position, epoch: Some(end.epoch), ..Due::NOTHING };
+        let nothing = Due { after: end.position, ..all };
+        assert!(read(&thread, all, "good", "secret").await.contains("secret"));
+        revoked.add(TokenId::named("bad"), None);
+        for due in [all, nothing, Due::UNPLACED] {
+            let text = read(&thread, due, "bad", "secret").await;
+            assert!(text.starts_with("2\r\n:\n\r\n"), "{text}");
+            assert!(text.contains("\"kind\":\"revoked\""), "{text}");
+            assert!(!text.contains("secret"), "{text}");
+        }
+        drop(follower);
+    };
+    LocalSet::new().run_until(running).await;
+}

@@ -1,18 +1,27 @@
-//! The command line. Every flag that a server needs can also be set as `TIDINGS_…`.
+//! The command line: every command and its flags. Each flag of `serve` also has a `TIDINGS_…`
+//! variable.
 
-// The comments on flags are their help texts, where an address stands as one types it.
+// Doc comments on flags are their help texts, which show URLs as users type them.
 #![allow(rustdoc::bare_urls)]
 
-use std::net::SocketAddr;
+mod environment;
+pub(crate) mod host;
+pub(crate) mod unusable;
+mod yes_or_no;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-/// Deliver events over HTTP: a hub that takes updates from publishers and hands them to every
-/// EventSource that asks, also to those who come back.
+use crate::console::say;
+use yes_or_no::yes_or_no;
+
+/// A hub for server-sent events: publishers send updates over HTTP, and every subscriber receives
+/// them, including those that it missed while it was disconnected.
 ///
-/// Without a command it runs the hub for development, on http://localhost:8081/.
+/// Without a command, `tidings` runs a hub for development on http://localhost:8081/.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -22,108 +31,192 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
-/// How many shards there may be.
+impl Cli {
+    /// Reads the command line and the environment. Ends the process if they are invalid, or after
+    /// it has printed a text such as that of `--help`.
+    pub(crate) fn read() -> Self {
+        Self::of(std::env::args_os())
+    }
+
+    fn of(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Self {
+        let mut command = environment::without_empty(Self::command());
+        let matches = command.try_get_matches_from_mut(arguments);
+        let checked = matches.and_then(|matches| {
+            // With every variable, also those that are empty: a flag may stand beside one.
+            unusable::refuse(&matches, &Self::command()).map(|()| matches)
+        });
+        checked.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches)).unwrap_or_else(
+            |error| {
+                let error = error.format(&mut command);
+                let variable = environment::variable_of(&error, &command);
+                let code = error.exit_code();
+                // The exit code is the same even if the text cannot be written.
+                let _ = error.print();
+                if let Some(variable) = variable {
+                    say!("note: the value comes from the environment variable {variable}");
+                }
+                std::process::exit(code)
+            },
+        )
+    }
+}
+
+/// Headings of groups of flags.
+const REQUEST: &str = "Request options";
+const ACCESS: &str = "Access options";
+
+/// The allowed numbers of shards.
 pub(crate) const SHARDS: std::ops::RangeInclusive<i64> = 1..=1024;
 
 const EXAMPLES: &str = "\
-Try it, each in a terminal of its own:
+Try it, with one terminal for each command:
   tidings
   tidings subscribe https://example.com/books/1
   tidings publish https://example.com/books/1 'hello'
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 events were lost,
-130 interrupted";
+Exit codes: 0 success, 1 failure, 2 usage error, 3 refused by the server, 4 events were lost,
+130 interrupted, 141 standard output was closed
 
+Requests use the proxies named in the environment (http_proxy, https_proxy, all_proxy, no_proxy),
+except requests to this machine. A login in a URL is sent as Basic authentication.";
+
+/// Options of every command.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Log options")]
 pub(crate) struct Global {
-    /// The hub that `publish` and `subscribe` talk to
+    /// The format of the log
     #[arg(
         long,
         global = true,
+        env = "TIDINGS_LOG_FORMAT",
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t
+    )]
+    pub(crate) log_format: LogFormat,
+    /// Log debug messages; -vv also logs trace messages
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// Options of the commands that send requests to a server.
+#[derive(Args, Debug)]
+#[command(next_help_heading = REQUEST)]
+pub(crate) struct RequestArgs {
+    /// An additional header for every request; repeatable
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// How long to wait for a response
+    #[arg(long, value_name = "TIME", default_value = "30s",
+          value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// Options of the commands that send requests to a hub.
+#[derive(Args, Debug)]
+#[command(next_help_heading = REQUEST)]
+pub(crate) struct HubRequestArgs {
+    /// The token for the hub, sent as `Authorization: Bearer`
+    #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) common: RequestArgs,
+}
+
+/// The hub of `publish` and `subscribe`, and their requests to it.
+#[derive(Args, Debug)]
+#[command(next_help_heading = REQUEST)]
+pub(crate) struct HubArgs {
+    /// The hub's URL: its origin, or the URL under which a proxy serves it. /.well-known/mercure is
+    /// appended if it is missing
+    #[arg(
+        long,
         env = "TIDINGS_HUB",
         value_name = "URL",
         default_value = "http://localhost:8081",
         hide_env_values = true
     )]
     pub(crate) hub: String,
-    /// A token for the hub, sent as `Authorization: Bearer`
-    #[arg(long, global = true, env = "TIDINGS_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-    /// A further header for each request; repeatable
-    #[arg(short = 'H', long = "header", global = true, value_name = "NAME: VALUE")]
-    pub(crate) headers: Vec<String>,
-    /// How long to wait for an answer
-    #[arg(long, global = true, value_name = "TIME", default_value = "30s",
-          value_parser = humantime::parse_duration)]
-    pub(crate) timeout: Duration,
-    /// What the log looks like
-    #[arg(long, global = true, env = "TIDINGS_LOG_FORMAT", value_enum, default_value_t)]
-    pub(crate) log_format: LogFormat,
-    /// Log more; twice for still more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
+    #[command(flatten)]
+    pub(crate) request: HubRequestArgs,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
+    /// Lines to read
     #[default]
     Text,
+    /// One JSON object per line
     Json,
 }
 
+// A doc comment on a variant would replace the help text of its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the hub
     Serve(Box<ServeArgs>),
-    /// Publish an update to a hub
     Publish(PublishArgs),
-    /// Subscribe to topics of a hub and print what arrives
     Subscribe(SubscribeArgs),
-    /// Read any event stream, across lost connections
     Tail(TailArgs),
-    /// Explain an event stream line by line
     Inspect(InspectArgs),
-    /// Look at the journal on disk, check, export, copy or trim it
     Journal(JournalArgs),
-    /// Make a token for a hub, or explain one
     Token(Box<TokenArgs>),
-    /// Say what a configuration opens, and to whom, without running the hub
+    /// Validate a configuration, and show which access it grants, without running a hub
+    ///
+    /// Takes the flags and variables of `serve`. Prints the addresses, which clients may publish
+    /// and subscribe, the limits, and warnings. Exits with code 2 if the configuration is invalid.
     Check(Box<ServeArgs>),
-    /// Measure a hub: many subscribers, many updates, and what became of them
     Bench(BenchArgs),
 }
 
 impl Default for Command {
-    /// What `tidings` alone means: the same as `tidings serve` alone.
+    /// `tidings` without a command is `tidings serve` without flags.
     fn default() -> Self {
-        match Cli::parse_from(["tidings", "serve"]).command {
+        match Cli::of(["tidings", "serve"]).command {
             Some(command) => command,
             None => Self::Serve(Box::default()),
         }
     }
 }
 
-/// Run the hub.
+/// Run a hub.
 ///
-/// Without a configuration file, a key or --anonymous-…, and as long as it listens on loopback only,
-/// it runs for development: everybody on this machine may publish and subscribe, and the demo clock ticks.
-/// On any other address nobody may do anything that is not opened by name.
+/// The hub runs in development mode if it has no configuration file, no key and no --anonymous-…
+/// flag, and listens on loopback addresses only. Then every user of this machine may publish and
+/// subscribe, and the demo clock runs. Otherwise clients may do only what a flag or the
+/// configuration allows.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServeArgs {
-    /// Where to listen, HOST:PORT; repeatable. `localhost` is both loopbacks, port 0 any free
-    /// one [default: localhost:8081]
+    /// An address to listen on, HOST:PORT or unix:PATH; repeatable. `localhost` is 127.0.0.1 and
+    /// ::1, `[::]` is every IPv6 and IPv4 address, port 0 is any free port
+    /// [default: localhost:8081]
     #[arg(long, env = "TIDINGS_LISTEN", value_name = "HOST:PORT", value_delimiter = ',')]
     pub(crate) listen: Vec<String>,
-    /// Where /healthz, /readyz and /metrics are; without it they stand beside the rest, but
-    /// only while all of that is on loopback
-    #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "IP:PORT")]
-    pub(crate) admin_listen: Option<SocketAddr>,
-    /// Let the demo clock tick at /sse
-    #[arg(long, env = "TIDINGS_DEMO", value_parser = clap::builder::FalseyValueParser::new(),
-          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// The address of /healthz, /readyz and /metrics, HOST:PORT or unix:PATH [default: the main
+    /// addresses, if all of them are loopback; else none]
+    #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "HOST:PORT")]
+    pub(crate) admin_listen: Option<String>,
+    /// Accept no IPv4 connections on `[::]`. This is also the case if --listen names an IPv4
+    /// address with the same port
+    #[arg(long, env = "TIDINGS_IPV6_ONLY", value_parser = yes_or_no,
+          value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub(crate) ipv6_only: Option<bool>,
+    /// The file mode of Unix sockets, in octal. It decides which users may connect [default: 0660]
+    #[arg(long, env = "TIDINGS_SOCKET_MODE", value_name = "MODE")]
+    pub(crate) socket_mode: Option<String>,
+    /// The owner of Unix sockets, as a name or number [default: the hub's user]
+    #[arg(long, env = "TIDINGS_SOCKET_OWNER", value_name = "USER")]
+    pub(crate) socket_owner: Option<String>,
+    /// The group of Unix sockets, as a name or number [default: the hub's group]
+    #[arg(long, env = "TIDINGS_SOCKET_GROUP", value_name = "GROUP")]
+    pub(crate) socket_group: Option<String>,
+    /// Serve the demo clock, an example stream, at /sse
+    #[arg(long, env = "TIDINGS_DEMO", value_parser = yes_or_no,
+          value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
     pub(crate) demo: Option<bool>,
-    /// Where updates are remembered: `disk`, `memory`, or on NATS JetStream, for hubs on several
-    /// machines: its servers, as nats://one:4222,nats://two:4222 [default: disk]
+    /// Where the hub keeps its journal: `disk`, `memory`, or the servers of NATS JetStream, which
+    /// several hubs can share (nats://one:4222,nats://two:4222) [default: disk]
     #[arg(
         long,
         env = "TIDINGS_JOURNAL",
@@ -131,104 +224,110 @@ pub(crate) struct ServeArgs {
         value_name = "disk|memory|nats://HOST:PORT,…"
     )]
     pub(crate) journal: Option<JournalChoice>,
-    /// The folder of the journal on disk [default: $STATE_DIRECTORY, else tidings in
-    /// $XDG_STATE_HOME or ~/.local/state]
+    /// The folder of the journal on disk [default: $STATE_DIRECTORY, $XDG_STATE_HOME/tidings or
+    /// ~/.local/state/tidings, the first that is set]
     #[arg(long, env = "TIDINGS_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// When the journal on disk is synced [default: always]
-    #[arg(long, env = "TIDINGS_SYNC", value_enum)]
+    /// When the journal on disk is synced to the disk [default: always]
+    #[arg(long, env = "TIDINGS_SYNC", value_enum, value_name = "WHEN")]
     pub(crate) sync: Option<Sync>,
-    #[command(flatten)]
-    pub(crate) nats: NatsArgs,
-    /// Everybody who reaches the hub may subscribe to public updates
-    #[arg(long, alias = "anonymous", env = "TIDINGS_ANONYMOUS_SUBSCRIBE",
-          value_parser = clap::builder::FalseyValueParser::new(),
-          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) anonymous_subscribe: Option<bool>,
-    /// Everybody who reaches the hub may publish
-    #[arg(long, env = "TIDINGS_ANONYMOUS_PUBLISH",
-          value_parser = clap::builder::FalseyValueParser::new(),
-          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) anonymous_publish: Option<bool>,
-    /// Who may do what
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
-    /// A website whose pages may read, as `https://app.example.com`, or `*`; repeatable
-    #[arg(long, env = "TIDINGS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
-    pub(crate) cors_origin: Vec<String>,
-    /// A website whose pages may publish, beside the hub's own; repeatable
-    #[arg(long, env = "TIDINGS_PUBLISH_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
-    pub(crate) publish_origin: Vec<String>,
-    /// Tell holders of tokens who comes and goes (Mercure's subscription events)
+    /// Publish the start and end of every subscription as a private update (Mercure's subscription
+    /// events)
     #[arg(long, env = "TIDINGS_PRESENCE_EVENTS",
-          value_parser = clap::builder::FalseyValueParser::new(),
-          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+          value_parser = yes_or_no,
+          value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
     pub(crate) presence_events: Option<bool>,
-    /// How long a stream may be silent before it gets a comment, 1s to 1h [default: 15s]
+    /// How long a stream is idle before the hub sends a comment, 1s to 1h [default: 15s]
     #[arg(long, env = "TIDINGS_HEARTBEAT", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub(crate) heartbeat: Option<Duration>,
-    /// Threads that share the subscribers [default: one per core]
+    /// The number of threads that serve subscribers [default: one per core]
     #[arg(long, env = "TIDINGS_SHARDS", value_name = "N",
           value_parser = clap::value_parser!(u16).range(SHARDS))]
     pub(crate) shards: Option<u16>,
-    /// A certificate with its chain (PEM), read again when it changes. All of --listen is https
-    /// then, with HTTP/2
+    /// A certificate with its chain (PEM), reloaded when the file changes. The hub then speaks https
+    /// on every --listen address, with HTTP/2
     #[arg(long, env = "TIDINGS_TLS_CERT", value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The certificate's private key (PEM)
     #[arg(long, env = "TIDINGS_TLS_KEY", value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Over how long the streams end, one after the other, when the hub is told to stop
+    /// How long the hub takes to close its streams, one after the other, when it is stopped
     /// [default: 0s, all at once]
     #[arg(long, env = "TIDINGS_DRAIN", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub(crate) drain: Option<Duration>,
-    /// A configuration file (TOML); flags go before it
+    /// A configuration file (TOML). Flags and variables take precedence over it
     #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Allow clients without a token to subscribe to public updates
+    #[arg(long, help_heading = ACCESS, alias = "anonymous", env = "TIDINGS_ANONYMOUS_SUBSCRIBE",
+          value_parser = yes_or_no,
+          value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub(crate) anonymous_subscribe: Option<bool>,
+    /// Allow clients without a token to publish
+    #[arg(long, help_heading = ACCESS, env = "TIDINGS_ANONYMOUS_PUBLISH",
+          value_parser = yes_or_no,
+          value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub(crate) anonymous_publish: Option<bool>,
+    /// The origin of a website or application whose pages may subscribe, such as
+    /// https://app.example.com or capacitor://localhost; `*` allows every website; repeatable
+    #[arg(long, help_heading = ACCESS, env = "TIDINGS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) cors_origin: Vec<String>,
+    /// The origin of a website or application whose pages may publish; the hub's own pages always
+    /// may; repeatable
+    #[arg(long, help_heading = ACCESS, env = "TIDINGS_PUBLISH_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) publish_origin: Vec<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
 }
 
-/// How a journal on NATS is reached and kept.
+/// How a journal on NATS is reached and stored.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "With --journal nats://…")]
+#[command(next_help_heading = "NATS options (with --journal nats://…)")]
 pub(crate) struct NatsArgs {
-    /// The stream that holds the updates, which is made if it is missing [default: TIDINGS]
+    /// The JetStream stream that stores the updates. The hub creates it if it does not exist
+    /// [default: TIDINGS]
     #[arg(long, env = "TIDINGS_NATS_STREAM", value_name = "NAME")]
     pub(crate) nats_stream: Option<String>,
-    /// How many servers hold each update [default: 3 where three or more are named, else 1]
+    /// How many servers store each update, 1 to 5 [default: 3 if --journal names three or more
+    /// servers, else 1]
     #[arg(long, env = "TIDINGS_NATS_REPLICAS", value_name = "N",
           value_parser = clap::value_parser!(u8).range(1..=5))]
     pub(crate) nats_replicas: Option<u8>,
-    /// Where the servers keep the updates [default: file]
-    #[arg(long, env = "TIDINGS_NATS_STORAGE", value_enum)]
+    /// Where the servers store the updates [default: file]
+    #[arg(long, env = "TIDINGS_NATS_STORAGE", value_enum, value_name = "WHERE")]
     pub(crate) nats_storage: Option<NatsStorageChoice>,
-    /// How long a publish waits for NATS before it is refused with 503, 100ms to 60s
-    /// [default: 10s]
+    /// How long a publish waits for NATS before it fails with 503, 100ms to 60s [default: 10s]
     #[arg(long, env = "TIDINGS_NATS_PUBLISH_WAIT", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub(crate) nats_publish_wait: Option<Duration>,
-    /// How long a start waits for NATS [default: 30s]
+    /// How long the hub waits for NATS when it starts, at most 1h [default: 30s]
     #[arg(long, env = "TIDINGS_NATS_START_WAIT", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub(crate) nats_start_wait: Option<Duration>,
-    /// A credentials file, as nsc makes them. A user and a password may stand in the URLs
+    /// A credentials file, as created by nsc. A user and password can also be part of the URLs
     #[arg(long, env = "TIDINGS_NATS_CREDENTIALS", value_name = "FILE")]
     pub(crate) nats_credentials: Option<PathBuf>,
-    /// A file with the seed of an NKey
+    /// A file with the seed of the NKey to log in with
     #[arg(long, env = "TIDINGS_NATS_NKEY", value_name = "FILE")]
     pub(crate) nats_nkey: Option<PathBuf>,
-    /// A file with a token
+    /// A file with the token to log in with
     #[arg(long, env = "TIDINGS_NATS_TOKEN_FILE", value_name = "FILE")]
     pub(crate) nats_token_file: Option<PathBuf>,
-    /// Certificates of the authorities that the servers' are held against (PEM), with which
-    /// TLS is demanded; tls://HOST:PORT demands it with the system's [default: the system's]
+    /// The certificates of the authorities to trust (PEM). This makes TLS mandatory, as does
+    /// tls://HOST:PORT in --journal [default: the system's certificates]
     #[arg(long, env = "TIDINGS_NATS_CA", value_name = "FILE")]
     pub(crate) nats_ca: Option<PathBuf>,
-    /// The hub's certificate for NATS, with its chain (PEM)
+    /// The hub's client certificate for NATS, with its chain (PEM)
     #[arg(long, env = "TIDINGS_NATS_CERT", value_name = "FILE")]
     pub(crate) nats_cert: Option<PathBuf>,
-    /// Its private key (PEM)
+    /// The private key of --nats-cert (PEM)
     #[arg(long, env = "TIDINGS_NATS_KEY", value_name = "FILE")]
     pub(crate) nats_key: Option<PathBuf>,
 }
@@ -238,15 +337,16 @@ pub(crate) struct NatsArgs {
 pub(crate) enum NatsStorageChoice {
     /// In files
     File,
-    /// In memory: gone with the last server that held them
+    /// In memory: updates may be lost when half of the servers that store them stop
     Memory,
 }
 
-/// Which tokens a hub takes.
+/// Which tokens a hub accepts.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = ACCESS)]
 pub(crate) struct AccessArgs {
-    /// Verifies publishers' tokens: a secret (HS256), or a public key in PEM. Others on this
-    /// machine can read flags; prefer the file or the environment
+    /// The key that verifies publishers' tokens: a secret (HS256), or a public key in PEM. Other
+    /// users of this machine can read flags; prefer the file or the environment
     #[arg(
         long,
         env = "TIDINGS_PUBLISHER_KEY",
@@ -255,14 +355,14 @@ pub(crate) struct AccessArgs {
         allow_hyphen_values = true
     )]
     pub(crate) publisher_key: Option<String>,
-    /// The same, in a file
+    /// A file with the publisher key
     #[arg(long, env = "TIDINGS_PUBLISHER_KEY_FILE", value_name = "FILE")]
     pub(crate) publisher_key_file: Option<PathBuf>,
-    /// The one algorithm that publishers' tokens are signed with [default: the key's own; HS256
-    /// for a secret]
+    /// The only algorithm accepted for publishers' tokens [default: HS256 for a secret, else the
+    /// algorithm of the key]
     #[arg(long, env = "TIDINGS_PUBLISHER_ALGORITHM", value_name = "NAME")]
     pub(crate) publisher_algorithm: Option<String>,
-    /// Verifies subscribers' tokens; as --publisher-key
+    /// The key that verifies subscribers' tokens, in the same formats as --publisher-key
     #[arg(
         long,
         env = "TIDINGS_SUBSCRIBER_KEY",
@@ -271,57 +371,65 @@ pub(crate) struct AccessArgs {
         allow_hyphen_values = true
     )]
     pub(crate) subscriber_key: Option<String>,
-    /// The same, in a file
+    /// A file with the subscriber key
     #[arg(long, env = "TIDINGS_SUBSCRIBER_KEY_FILE", value_name = "FILE")]
     pub(crate) subscriber_key_file: Option<PathBuf>,
-    /// The one algorithm that subscribers' tokens are signed with
+    /// The only algorithm accepted for subscribers' tokens [default: as for publishers]
     #[arg(long, env = "TIDINGS_SUBSCRIBER_ALGORITHM", value_name = "NAME")]
     pub(crate) subscriber_algorithm: Option<String>,
-    /// Whose tokens of Mercure 1.0 are taken (their `iss`); repeatable
+    /// An issuer whose Mercure 1.0 tokens are accepted (claim `iss`); repeatable
     #[arg(long, env = "TIDINGS_ISSUER", value_name = "ISSUER", value_delimiter = ',')]
     pub(crate) issuer: Vec<String>,
-    /// The hub's own name, of which tokens of Mercure 1.0 have to be for one (their `aud`), as a
-    /// rule the URL that clients use; repeatable
+    /// A name of this hub, usually the URL that clients use. Mercure 1.0 tokens must name one of
+    /// them (claim `aud`); repeatable
     #[arg(long, env = "TIDINGS_AUDIENCE", value_name = "NAME", value_delimiter = ',')]
     pub(crate) audience: Vec<String>,
-    /// Where the one --issuer publishes its keys (JWKS)
+    /// The URL at which the --issuer publishes its keys (JWKS)
     #[arg(long, env = "TIDINGS_JWKS_URL", value_name = "URL")]
     pub(crate) jwks_url: Option<String>,
-    /// The keys may come over http, and from an address inside a network
+    /// Allow --jwks-url to be http, and to resolve to an address of a private network
     #[arg(long, env = "TIDINGS_JWKS_ALLOW_INTERNAL",
-          value_parser = clap::builder::FalseyValueParser::new(),
-          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+          value_parser = yes_or_no,
+          value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
     pub(crate) jwks_allow_internal: Option<bool>,
-    /// Which dialects of Mercure are spoken [default: all]
-    #[arg(long, env = "TIDINGS_DIALECT", value_enum)]
+    /// Which versions of the Mercure protocol the hub accepts [default: all]
+    #[arg(long, env = "TIDINGS_DIALECT", value_enum, value_name = "VERSION")]
     pub(crate) dialect: Option<DialectChoice>,
-    /// A token may stand in the query (`authorization`, Mercure 0.x), where logs and histories
-    /// keep it
+    /// Accept tokens in the query (`?authorization=`, Mercure 0.x). Logs and browser histories may
+    /// record them
     #[arg(long, env = "TIDINGS_QUERY_TOKENS",
-          value_parser = clap::builder::FalseyValueParser::new(),
-          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+          value_parser = yes_or_no,
+          value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
     pub(crate) query_tokens: Option<bool>,
-    /// The cookie that carries tokens of Mercure 0.x [default: mercureAuthorization]
-    #[arg(long, env = "TIDINGS_COOKIE_NAME", value_name = "NAME")]
-    pub(crate) cookie_name: Option<String>,
-    /// Where the hub is reached from outside, which relative URL patterns are resolved against
-    /// [default: the --audience, if it is a URL]
+    /// The name of a cookie that may hold a token, of either version; repeatable [default:
+    /// __Secure-mercure_access_token, over plain http also mercure_access_token, and
+    /// mercureAuthorization]
+    #[arg(long, env = "TIDINGS_COOKIE_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) cookie_name: Vec<String>,
+    /// The hub's public URL, including the path under which a proxy serves it. Relative URL patterns
+    /// are resolved against it [default: the --audience, if it is a URL]
     #[arg(long, env = "TIDINGS_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
+    /// A host name of the hub; repeatable. If set, requests for any other name are refused, which
+    /// prevents DNS rebinding. IP addresses and `localhost` need not be listed
+    #[arg(long, env = "TIDINGS_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) allowed_host: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum JournalKind {
-    /// On disk: what was acknowledged outlives restarts and crashes
+    /// On disk: acknowledged updates survive restarts and crashes
     Disk,
-    /// In memory: lost when the hub stops
+    /// In memory: updates are lost when the hub stops
     Memory,
-    /// On NATS JetStream, which hubs on several machines share
+    /// On NATS JetStream: hubs on several machines share it
     Nats,
 }
 
-/// Where updates are remembered, and with NATS on which servers.
+/// Where the journal is, and for NATS its servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JournalChoice {
     Disk,
@@ -349,12 +457,10 @@ impl std::str::FromStr for JournalChoice {
             "memory" => Ok(Self::Memory),
             servers if is_server(servers) => {
                 let servers: Vec<_> = servers.split(',').map(|one| one.trim().to_owned()).collect();
-                match servers.iter().find(|one| !is_server(one)) {
-                    Some(one) => Err(format!("{one:?} has to begin with nats:// or tls://")),
-                    None => Ok(Self::Nats(servers)),
-                }
+                servers.iter().try_for_each(|one| host::check_nats_server(one))?;
+                Ok(Self::Nats(servers))
             }
-            _ => Err("known are disk, memory, and servers of NATS as nats://host:4222".to_owned()),
+            _ => Err("must be disk, memory, or NATS servers such as nats://host:4222".to_owned()),
         }
     }
 }
@@ -364,17 +470,17 @@ impl std::str::FromStr for JournalChoice {
 )]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Sync {
-    /// Before each acknowledgement: it outlives a power cut
+    /// Before each acknowledgement: a power cut loses no acknowledged update
     #[default]
     Always,
-    /// Every second: a power cut may take the last of what was acknowledged, a crash of the
-    /// hub takes nothing
+    /// Every second, or every `sync_interval` of the configuration file: a power cut may lose
+    /// updates acknowledged since the last sync; a crash of the hub loses none
     Interval,
 }
 
-/// Look at the journal on disk, check, export, copy or trim it.
+/// Show, check, export, copy or trim the journal on disk.
 ///
-/// All but `trim` may be done while a hub uses the journal.
+/// All commands except `trim` can be used while a hub is using the journal.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -383,7 +489,7 @@ Examples:
   tidings journal backup /backup/tidings-today
   tidings journal trim --age 7d")]
 pub(crate) struct JournalArgs {
-    /// The folder of the journal [default: the same as that of `serve`]
+    /// The folder of the journal [default: the same as for `serve`]
     #[arg(long, global = true, env = "TIDINGS_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     #[command(subcommand)]
@@ -392,56 +498,59 @@ pub(crate) struct JournalArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JournalCommand {
-    /// Say what the journal holds
+    /// Show how many updates the journal holds, and the oldest and newest
     Show {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Look at everything, and say what is wrong; exit code 1 if anything is
+    /// Read the whole journal and list all damage; exit code 1 if there is any
     Check,
-    /// Print all updates, a line of JSON each, as `application/x-ndjson` publishes them
+    /// Print all updates, one JSON object per line, as they can be published with
+    /// `application/x-ndjson`
     Export {
-        /// Begin after this id of the hub's own, or at a time (2026-01-31T12:00:00Z)
-        #[arg(long, value_name = "PLACE")]
+        /// Begin after this id, one made by the hub, or at a time (2026-01-31T12:00:00Z)
+        #[arg(long, value_name = "ID|TIME")]
         from: Option<String>,
-        /// With each update's place and time, which no hub takes when they are published
+        /// Add the hub's id (`place`) and the time of each update. Lines with these members cannot
+        /// be published
         #[arg(long)]
         details: bool,
     },
-    /// Write a copy, as of one moment, that a hub can use
+    /// Write a consistent copy of the journal that a hub can use
     Backup {
-        /// The folder for it
+        /// The folder of the copy
         to: PathBuf,
     },
-    /// Drop what is beyond these bounds, and make the file smaller. No hub may run on it
+    /// Delete the updates that exceed these limits, and shrink the file. No hub may be using the
+    /// journal
     Trim(TrimArgs),
 }
 
 #[derive(Args, Debug)]
 #[group(required = true, multiple = true)]
 pub(crate) struct TrimArgs {
-    /// Keep so many updates
+    /// Keep at most this many updates
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
-    /// Keep so many bytes, each update counted with an allowance
+    /// Keep at most this many bytes; each update counts about 300 bytes more than its texts
     #[arg(long, value_name = "SIZE")]
     pub(crate) bytes: Option<bytesize::ByteSize>,
-    /// Keep what is no older
+    /// Keep only updates that are at most this old
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) age: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
 pub(crate) enum DialectChoice {
-    /// Both at once
+    /// Both versions
     #[serde(rename = "all")]
     All,
-    /// The dialect that is deployed
+    /// Mercure 0.x, before version 1.0
     #[value(name = "0.x")]
     #[serde(rename = "0.x")]
     Deployed,
-    /// The coming one
+    /// Mercure 1.0, released in September 2026
     #[value(name = "1.0")]
     #[serde(rename = "1.0")]
     Coming,
@@ -449,7 +558,7 @@ pub(crate) enum DialectChoice {
 
 /// Publish an update to a hub.
 ///
-/// Prints the id of the update on standard output.
+/// Prints the id of the update on standard output when the hub has acknowledged it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -457,35 +566,37 @@ Examples:
   date | tidings publish https://example.com/clock -
   tidings publish https://example.com/books/1 '{\"price\":12}' --type price --id 7")]
 pub(crate) struct PublishArgs {
-    /// What the update is about
+    /// The topic of the update
     pub(crate) topic: String,
     /// The event's data; `-` reads it from standard input
     #[arg(default_value = "")]
     pub(crate) data: String,
-    /// A further topic of the same update; repeatable
+    /// An additional topic of the same update; repeatable
     #[arg(long = "also", value_name = "TOPIC")]
     pub(crate) also: Vec<String>,
     /// The event's type [default: message]
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) event_type: Option<String>,
-    /// The event's id [default: the hub makes one]
+    /// The event's id [default: one made by the hub]
     #[arg(long)]
     pub(crate) id: Option<String>,
-    /// Only for subscribers who were granted one of the topics
+    /// Deliver the update only to subscribers whose token grants one of its topics
     #[arg(long)]
     pub(crate) private: bool,
-    /// How long clients are to wait before they reconnect
+    /// How long clients wait before they reconnect (`retry` of the event stream)
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) retry: Option<Duration>,
-    /// Print the hub's answer as JSON
+    /// Print the id as JSON: {"id":"…"}
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
 }
 
-/// Subscribe to topics of a hub and print what arrives.
+/// Subscribe to topics of a hub and print their events.
 ///
-/// Prints the data of each event on standard output, and what happens to the connection on
-/// standard error. When the connection is lost it comes back for what it missed.
+/// Prints the data of each event on standard output, and messages about the connection on standard
+/// error. When the connection is lost, `subscribe` reconnects and receives the missed events.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -493,34 +604,37 @@ Examples:
   tidings subscribe '*' --json
   tidings subscribe https://example.com/books/1 --from earliest --count 10")]
 pub(crate) struct SubscribeArgs {
-    /// What to subscribe to; `*` is everything
+    /// The topics or URI templates to subscribe to; `*` is every topic
     #[arg(required = true)]
     pub(crate) topics: Vec<String>,
-    /// Where to begin: `now`, `earliest`, after the event with this id, at a time
-    /// (2026-01-31T12:00:00Z), so long ago (10m), or with the `last` event of each topic
-    #[arg(long, value_name = "PLACE", default_value = "now")]
+    /// Where to begin: `now`, `earliest`, `last` (the last event of each topic), after the event
+    /// with this id, at a time (2026-01-31T12:00:00Z), or this long ago (10m)
+    #[arg(long, value_name = "POSITION", default_value = "now")]
     pub(crate) from: String,
-    /// Only events of this type; repeatable
+    /// Print only events of this type; repeatable
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) event_types: Vec<String>,
-    /// End after so many events
+    /// Stop after this many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    /// End with the event whose data is this
+    /// Stop after the event whose data is exactly this
     #[arg(long, value_name = "DATA")]
     pub(crate) until: Option<String>,
-    /// Print each event as a line of JSON: type, id, data and topics
+    /// Print each event as a line of JSON with its type, id, data and topics
     #[arg(long)]
     pub(crate) json: bool,
-    /// End with exit code 4 when events were lost
+    /// Exit with code 4 as soon as events were lost
     #[arg(long)]
     pub(crate) fail_on_gap: bool,
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
 }
 
-/// Read any event stream, across lost connections.
+/// Print the events of any event stream, and reconnect when the connection is lost.
 ///
-/// Prints each event on standard output, and what happens to the connection on standard error.
-/// A lost connection is made anew, and goes on after the last event's id.
+/// Prints each event on standard output, and messages about the connection on standard error.
+/// After a lost connection, `tail` sends the id of the last event as `Last-Event-ID`, and a server
+/// that supports it continues after that event.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -528,62 +642,77 @@ Examples:
   tidings tail https://example.com/prices -H 'X-Api-Key: …' --json --resume-file prices.resume
   tidings tail https://api.example.com/v1/chat/completions --post @question.json --until '[DONE]'
 
-With --resume-file the id of each event is kept once the event has been written. Where standard
-output is a file, an event that was half written at a kill is completed, and none comes twice.
-Where it is a pipe, the one event that was being handed over may come again; with --ack none does
-that the reader has acknowledged.")]
+Where the stream begins and continues:
+  By default `tail` begins with new events. --from ID begins after the event with that id.
+
+  --resume-file FILE keeps the position when `tail` is restarted. FILE holds the URL and the last
+  event ID as a line of JSON. The next run with the same URL continues after that event.
+  Each event is recorded after it was written to standard output:
+  - If standard output is a file, no event is repeated. An event that was partly written when
+    `tail` was killed is completed.
+  - If it is a pipe, the event that was being written may be repeated. With --ack, events that
+    the reader has acknowledged are not repeated.
+
+  If the path of the URL ends with /.well-known/mercure, `tail` adds tidings=place to the query.
+  A Tidings hub then sends an id before the first event, so that nothing is lost if the
+  connection breaks before that event. Nothing is added if the query already has `tidings`,
+  or with --post.")]
 pub(crate) struct TailArgs {
-    /// Where the stream is; https needs a build with the feature `tls`, which is there by default
+    /// The URL of the stream
     pub(crate) url: String,
-    /// Print each event as a line of JSON: type, id and data
+    /// Print each event as a line of JSON with its type, id and data
     #[arg(long, conflicts_with = "data_only")]
     pub(crate) json: bool,
     /// Print only the data of each event
     #[arg(long)]
     pub(crate) data_only: bool,
-    /// Only events of this type; repeatable
+    /// Print only events of this type; repeatable
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) event_types: Vec<String>,
-    /// Begin after the event with this id; with --resume-file, where that has no place yet
+    /// Begin after the event with this id, which is sent as `Last-Event-ID`. Ignored if
+    /// --resume-file already holds a position
     #[arg(long, value_name = "ID")]
     pub(crate) from: Option<String>,
-    /// Send this as a POST, once and never again; `-` reads it from standard input, `@FILE` from
-    /// a file
+    /// Send this body as a POST, exactly once; `-` reads it from standard input, `@FILE` from a
+    /// file
     #[arg(long, value_name = "BODY")]
     pub(crate) post: Option<String>,
-    /// End with the event whose data is this; an answer to --post that ends before it has failed
+    /// Stop after the event whose data is exactly this. With --post, a stream that ends before it
+    /// is an error
     #[arg(long, value_name = "DATA")]
     pub(crate) until: Option<String>,
-    /// End after so many events
+    /// Stop after this many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    /// Keep the place in the stream in this file, and go on from it
+    /// Store the position in the stream in this file, and continue from it
     #[arg(long, value_name = "FILE")]
     pub(crate) resume_file: Option<PathBuf>,
-    /// Keep as the place only what the reader acknowledges: each line on standard input is the
-    /// id of an event that it is done with, or empty for the next one
+    /// Store only acknowledged positions: each line on standard input is the id of an event that
+    /// the reader has finished, or empty for the next event
     #[arg(long, requires = "resume_file")]
     pub(crate) ack: bool,
-    /// How long to wait before coming back, until the server says otherwise
+    /// How long to wait before reconnecting, unless the server sends another time
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
     pub(crate) retry: Duration,
-    /// Give up when no connection has brought anything for this long [default: never]
+    /// Give up if no connection has delivered anything for this long [default: never]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) give_up_after: Option<Duration>,
-    /// Try again also when the first attempt finds no server
+    /// Retry even if the first connection attempt fails
     #[arg(long)]
     pub(crate) wait: bool,
-    /// How long the stream may bring nothing at all before the connection counts as lost
+    /// How long the stream may send nothing before the connection counts as lost; 0s is no limit
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
     pub(crate) silence: Duration,
-    /// End with exit code 4 when events were lost
+    /// Exit with code 4 as soon as events were lost
     #[arg(long)]
     pub(crate) fail_on_gap: bool,
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
 }
 
 /// Explain an event stream line by line.
 ///
-/// Says what each line means to a client, and warns of what clients stumble over.
+/// Says what each line means to a client, and warns about lines that some clients misread.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -594,21 +723,23 @@ pub(crate) struct InspectArgs {
     /// A file, the URL of a stream, or `-` for standard input
     #[arg(default_value = "-", value_name = "FILE|URL|-")]
     pub(crate) source: String,
-    /// End after so many events
+    /// Stop after this many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    /// End after so long
+    /// Stop after this time
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) time: Option<Duration>,
-    /// Read cases (JSON, as in `conformance/decode.json`) and print what each decodes to
+    /// Decode test cases (JSON, as in `conformance/decode.json`) and print the events of each
     #[arg(long)]
     pub(crate) conformance: bool,
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
 }
 
-/// Make a token for a hub, or explain one.
+/// Create a token for a hub, or inspect one.
 ///
-/// Prints the token on standard output. It lets its holder publish and subscribe to what is named
-/// and to nothing else; `*` is everything.
+/// Prints the token on standard output. Its holder may publish to the named topics, and read
+/// private updates about the named topics; `*` is every topic.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -620,40 +751,40 @@ Examples:
       --issuer https://example.com --audience https://hub.example.com/.well-known/mercure
   tidings token inspect TOKEN --publisher-key-file publisher.key
 
-The key is a secret of at least 32 bytes (HS256), or a private key in PEM. A selector is a topic or a
-URI template in 0.x, and a topic in 1.0, where urlpattern: before it makes it a URL pattern."
+The key is a secret of at least 32 bytes (HS256), or a private key in PEM. A selector is a topic, or
+with --dialect 0.x a URI template, with --dialect 1.0 a URL pattern after the prefix urlpattern:"
 )]
 pub(crate) struct TokenArgs {
     #[command(subcommand)]
     pub(crate) command: Option<TokenCommand>,
-    /// What may be published to; repeatable
+    /// Topics that the holder may publish to; repeatable
     #[arg(long, value_name = "SELECTOR")]
     pub(crate) publish: Vec<String>,
-    /// What may be read of private updates; repeatable
+    /// Topics whose private updates the holder may read; repeatable
     #[arg(long, value_name = "SELECTOR")]
     pub(crate) subscribe: Vec<String>,
-    /// What others who may see who subscribes are told of the holder, as JSON
+    /// Data about the holder (JSON), shown to clients that may list subscriptions
     #[arg(long, value_name = "JSON")]
     pub(crate) payload: Option<String>,
-    /// How long the token is good, from now on; `never` makes one of 0.x that always is
+    /// How long the token is valid, counted from now; `never` is possible with --dialect 0.x
     #[arg(long, value_name = "TIME", default_value = "1h")]
     pub(crate) expires: String,
-    /// Which dialect of Mercure the token is in
-    #[arg(long, value_enum, default_value = "0.x")]
+    /// The version of the Mercure protocol that the token is for
+    #[arg(long, value_enum, value_name = "VERSION", default_value = "0.x")]
     pub(crate) dialect: TokenDialect,
-    /// Who issues it (`iss`); 1.0 needs one
+    /// The issuer of the token (claim `iss`); required with --dialect 1.0
     #[arg(long, value_name = "ISSUER")]
     pub(crate) issuer: Option<String>,
-    /// Which hub it is for (`aud`); 1.0 needs one; repeatable
+    /// A hub that the token is for (claim `aud`); required with --dialect 1.0; repeatable
     #[arg(long, value_name = "NAME")]
     pub(crate) audience: Vec<String>,
-    /// Whose it is (`sub`)
+    /// The holder of the token (claim `sub`)
     #[arg(long, value_name = "NAME")]
     pub(crate) subject: Option<String>,
-    /// The token's own id (`jti`), by which it can be revoked [default: drawn at random]
+    /// The id of the token (claim `jti`), which can be used to revoke it [default: random]
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// The key to sign with. Others on this machine can read flags; prefer the file or the
+    /// The key to sign with. Other users of this machine can read flags; prefer the file or the
     /// environment
     #[arg(
         long,
@@ -663,17 +794,20 @@ pub(crate) struct TokenArgs {
         allow_hyphen_values = true
     )]
     pub(crate) key: Option<String>,
-    /// The same, in a file
+    /// A file with the key to sign with
     #[arg(long, env = "TIDINGS_SIGNING_KEY_FILE", value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
-    /// The algorithm to sign with [default: the key's own; HS256 for a secret]
+    /// The algorithm to sign with [default: HS256 for a secret, else the algorithm of the key]
     #[arg(long, value_name = "NAME")]
     pub(crate) algorithm: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Say what a token holds, and whether and why a hub would refuse it
+    /// Show the claims of a token, and whether a hub accepts it
+    ///
+    /// The hub's flags or its --config tell `inspect` which keys and names the hub has. If the hub
+    /// refuses the token, `inspect` says why and exits with code 3.
     Inspect(TokenInspectArgs),
 }
 
@@ -681,7 +815,6 @@ pub(crate) enum TokenCommand {
 pub(crate) struct TokenInspectArgs {
     /// The token; `-` reads it from standard input
     pub(crate) token: String,
-    /// The hub that is to take it, by the flags that it is started with
     #[command(flatten)]
     pub(crate) hub: AccessArgs,
     /// The hub's configuration file
@@ -691,67 +824,68 @@ pub(crate) struct TokenInspectArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TokenDialect {
-    /// The dialect that is deployed
+    /// Mercure 0.x, before version 1.0
     #[value(name = "0.x")]
     Deployed,
-    /// The coming one
+    /// Mercure 1.0, released in September 2026
     #[value(name = "1.0")]
     Coming,
 }
 
-/// Measure a hub: many subscribers, many updates, and what became of them.
+/// Measure a hub: delivery time and losses with many subscribers.
 ///
-/// Opens the streams, publishes, and prints how long each delivery took, and how many were lost,
-/// came twice or out of order. Run it on another machine than the hub's, or it takes half of the
-/// machine that it measures.
+/// Opens the streams, publishes the updates, and prints the delivery times and how many updates
+/// were lost, repeated or out of order. Run it on another machine than the hub: on the same
+/// machine, `bench` takes about half of the processor time.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   tidings bench http://localhost:8081 --subscribers 1000 --messages 500 --rate 50
   tidings bench https://hub.example.com --http2 --subscribers 5000 --size 1024 --token …
 
-Each subscriber takes a file descriptor (raise ulimit -n), with --http2 each hundred of them.")]
+Each subscriber needs a file descriptor, with --http2 each 100 subscribers (raise ulimit -n).")]
 pub(crate) struct BenchArgs {
-    /// The hub
+    /// The hub's URL
     pub(crate) url: String,
-    /// Streams to open
+    /// The number of streams to open
     #[arg(long, value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) subscribers: u32,
-    /// Updates to publish
+    /// The number of updates to publish
     #[arg(long, value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) messages: u32,
-    /// Updates to publish in a second; 0 is as fast as the hub takes them, 16 at a time
+    /// Updates per second; 0 publishes as fast as the hub acknowledges, 16 at a time
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) rate: u32,
-    /// Bytes of an update's data, at least 24
+    /// The size of each update's data in bytes, at least 24
     #[arg(long, value_name = "BYTES", default_value_t = 256,
           value_parser = clap::value_parser!(u32).range(24..=1_000_000))]
     pub(crate) size: u32,
-    /// Speak HTTP/2; without TLS the hub, or what is before it, has to know that
+    /// Use HTTP/2. Over plain http, the hub or the proxy in front of it must accept HTTP/2 without
+    /// an upgrade
     #[arg(long)]
     pub(crate) http2: bool,
-    /// Streams of one HTTP/2 connection
+    /// The number of streams per HTTP/2 connection
     #[arg(long, value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) streams_per_connection: u32,
-    /// Believe any certificate
+    /// Accept any TLS certificate
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Come back as browsers do when a stream ends, and repeat what was not taken: to see how a
-    /// restart of the hub goes
+    /// Reconnect when a stream ends, as browsers do, and repeat publishes that failed. This measures
+    /// a restart of the hub
     #[arg(long)]
     pub(crate) reconnect: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) request: HubRequestArgs,
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -1,4 +1,4 @@
-//! One file per command, and what they share.
+//! The commands, one file each, and the code that they share.
 
 mod follow;
 mod headers;
@@ -6,7 +6,7 @@ mod hub;
 mod output;
 mod resume;
 
-/// Who makes requests, where nobody else is named: some servers refuse those that don't say.
+/// The default `User-Agent` of requests: some servers refuse requests without one.
 const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 pub(crate) mod bench;

@@ -1,27 +1,34 @@
-//! How a command ends: the one place that knows exit codes.
+//! How a command ends. No other module knows exit codes.
 
 use std::process::ExitCode;
+
+use crate::console;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It did what it was asked to do.
+    /// It succeeded.
     Done,
-    /// It could not.
+    /// It failed.
     Failed,
-    /// It was used in a way that makes no sense.
+    /// Its flags, variables or configuration are invalid.
     Usage,
-    /// The server refused it.
+    /// The server refused the request.
     Refused,
-    /// Events were lost, and it was asked to say so.
+    /// Events were lost, and a flag makes that an error.
     EventsLost,
     /// The user stopped it.
     Interrupted,
+    /// Standard output was closed by its reader.
+    Unread,
 }
 
 impl Outcome {
-    /// What an error means for the exit code: an error may carry its outcome.
+    /// The outcome for an error: the one that it carries, or [`Self::Failed`].
     pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if console::reader_is_gone() {
+            return Self::Unread;
+        }
         error.downcast_ref::<Ended>().map_or(Self::Failed, |ended| ended.outcome)
     }
 }
@@ -35,11 +42,13 @@ impl From<Outcome> for ExitCode {
             Outcome::Refused => 3,
             Outcome::EventsLost => 4,
             Outcome::Interrupted => 130,
+            // As shells report a program killed by SIGPIPE.
+            Outcome::Unread => 141,
         })
     }
 }
 
-/// An error that says how the command is to end.
+/// An error that carries its outcome.
 #[derive(Debug)]
 pub(crate) struct Ended {
     outcome: Outcome,
@@ -47,12 +56,12 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// The server refused, and this is what it said.
+    /// The server refused the request, for this reason.
     pub(crate) fn refused(text: impl Into<String>) -> anyhow::Error {
         Self { outcome: Outcome::Refused, text: text.into() }.into()
     }
 
-    /// The command was used in a way that makes no sense.
+    /// A flag, variable or setting is invalid.
     pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
         Self { outcome: Outcome::Usage, text: text.into() }.into()
     }

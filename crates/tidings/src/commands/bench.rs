@@ -1,4 +1,4 @@
-//! `tidings bench`: many subscribers, many updates, and what became of them.
+//! `tidings bench`: measures delivery time and losses of a hub with many subscribers.
 
 mod away;
 
@@ -16,30 +16,31 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::{headers, hub};
-use crate::args::{BenchArgs, Global};
+use crate::args::BenchArgs;
+use crate::console::{put, say};
 use crate::outcome::{Ended, Outcome};
 use away::Away;
 
-/// Streams that are being opened at one time.
+/// The maximum of streams that are being opened at the same time.
 const OPENING: usize = 64;
-/// Publishes that wait for their answer at one time.
+/// The maximum of publishes that wait for an acknowledgement at the same time.
 const PUBLISHING: usize = 16;
-/// How long nothing may come before what is missing counts as lost.
+/// After this time without an event, missing events count as lost.
 const SILENCE: Duration = Duration::from_secs(5);
-/// The same where streams come back: a hub that restarts takes its time.
+/// The same with `--reconnect`: a restart of the hub takes longer.
 const SILENCE_AWAY: Duration = Duration::from_secs(60);
-/// When a browser comes back that was not told.
+/// The reconnection time of browsers, until the server sends another.
 const RETRY: Duration = Duration::from_secs(3);
-/// How long it takes until a publish that was not taken is repeated.
+/// The time after which a failed publish is repeated.
 const REPEAT: Duration = Duration::from_millis(200);
-/// How often the progress is told.
+/// How often the progress is printed.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
-    LocalSet::new().run_until(measure(args, global)).await
+pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<Outcome> {
+    LocalSet::new().run_until(measure(args)).await
 }
 
-/// What came, so far.
+/// The results so far.
 struct Seen {
     /// Microseconds from publish to decoded event.
     latency: Histogram<u64>,
@@ -47,18 +48,18 @@ struct Seen {
     duplicates: u64,
     disordered: u64,
     ended: u64,
-    /// Reads in which events came.
+    /// Reads that contained events.
     reads: u64,
     away: Away,
     last: Instant,
-    /// The place of each update, in the order in which the first stream that had it had it.
+    /// The rank of each update in the order of first delivery.
     places: Vec<Option<u32>>,
     next_place: u32,
 }
 
 impl Seen {
-    /// All streams have one order, so each has this one: who publishes several at a time does
-    /// not know it.
+    /// The rank of an update. All streams have the same order, so the first delivery decides it; the
+    /// order of publishing does not, because several publishes are under way at once.
     fn place(&mut self, number: u32) -> Option<u32> {
         let place = self.places.get_mut(number as usize)?;
         if place.is_none() {
@@ -69,9 +70,9 @@ impl Seen {
     }
 }
 
-async fn measure(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
+async fn measure(args: BenchArgs) -> anyhow::Result<Outcome> {
     let url = hub::url(&args.url)?;
-    // Of this run alone, so that two runs on one hub do not count each other's updates.
+    // Unique, so that two runs on one hub do not count each other's updates.
     let topic = format!("https://tidings.test/bench/{:016x}", fastrand::u64(..));
     let seen = Rc::new(RefCell::new(Seen {
         latency: Histogram::new_with_bounds(1, 3_600_000_000, 3)?,
@@ -86,14 +87,14 @@ async fn measure(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
         next_place: 0,
     }));
     let begun = Instant::now();
-    let mut streams = open(&args, global, &url, &topic, &seen).await?;
+    let mut streams = open(&args, &url, &topic, &seen).await?;
     let opening = begun.elapsed();
-    eprintln!("{} streams are open, after {:.2} s", args.subscribers, opening.as_secs_f64());
+    say!("opened {} streams in {:.2} s", args.subscribers, opening.as_secs_f64());
 
     let expected = u64::from(args.subscribers) * u64::from(args.messages);
     let begun = Instant::now();
-    let publisher = client(&args, global)?;
-    let publishing = publish(&args, global, &publisher, &url, &topic);
+    let publisher = client(&args)?;
+    let publishing = publish(&args, &publisher, &url, &topic);
     let mut publishing = std::pin::pin!(publishing);
     let mut is_published = false;
     let mut progress = tokio::time::interval(PROGRESS);
@@ -113,9 +114,9 @@ async fn measure(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
                     let part = 100.0 * seen.delivered as f64 / expected as f64;
                     let away = match seen.away.count() {
                         0 => String::new(),
-                        count => format!(", {count} streams are away"),
+                        count => format!(", {count} streams disconnected"),
                     };
-                    eprintln!("{} deliveries, {part:.1} %{away}", seen.delivered);
+                    say!("{} deliveries, {part:.1} %{away}", seen.delivered);
                 }
                 if is_published && (seen.delivered >= expected || seen.last.elapsed() > silence) {
                     break;
@@ -133,8 +134,8 @@ async fn measure(args: BenchArgs, global: &Global) -> anyhow::Result<Outcome> {
     report(&args, &seen, expected, opening, busy)
 }
 
-fn client(args: &BenchArgs, global: &Global) -> anyhow::Result<Client> {
-    let mut builder = Client::builder().connect_timeout(global.timeout).no_proxy();
+fn client(args: &BenchArgs) -> anyhow::Result<Client> {
+    let mut builder = Client::builder().connect_timeout(args.request.common.timeout).no_proxy();
     builder = if args.http2 {
         builder.http2_prior_knowledge().http2_keep_alive_interval(Duration::from_secs(20))
     } else {
@@ -144,18 +145,18 @@ fn client(args: &BenchArgs, global: &Global) -> anyhow::Result<Client> {
     {
         builder = builder.danger_accept_invalid_certs(args.insecure);
         if args.http2 && args.url.starts_with("https") {
-            // Over TLS the two agree on it by themselves.
+            // Over TLS, client and server negotiate HTTP/2.
             builder = Client::builder()
-                .connect_timeout(global.timeout)
+                .connect_timeout(args.request.common.timeout)
                 .no_proxy()
                 .danger_accept_invalid_certs(args.insecure)
                 .http2_keep_alive_interval(Duration::from_secs(20));
         }
     }
-    builder.build().context("the HTTP client cannot be made")
+    builder.build().context("cannot set up the HTTP client")
 }
 
-/// One of the streams that are read.
+/// One of the streams.
 struct Stream {
     client: Client,
     url: Url,
@@ -164,15 +165,14 @@ struct Stream {
     reconnect: bool,
     messages: u32,
     seen: Rc<RefCell<Seen>>,
-    /// Where it goes on from, and when, once it has ended.
+    /// The id to continue after, and the time to wait, once the stream has ended.
     last_event_id: Option<HeaderValue>,
     retry: Duration,
 }
 
-/// Opens the streams, and reads each in a task of its own.
+/// Opens the streams, and starts a task to read each.
 async fn open(
     args: &BenchArgs,
-    global: &Global,
     url: &Url,
     topic: &str,
     seen: &Rc<RefCell<Seen>>,
@@ -180,10 +180,11 @@ async fn open(
     let mut subscription = url.clone();
     subscription.query_pairs_mut().append_pair("topic", topic);
     if args.reconnect {
-        // A cursor from the beginning: who has none yet when the hub goes comes back without.
+        // With notices a stream has an id from its start, so it can resume even if the hub stops
+        // before the first event.
         subscription.query_pairs_mut().append_pair("tidings", "notices");
     }
-    let headers = headers::read_with_token(global)?;
+    let headers = headers::read_with_token(&args.request)?;
     let per_client = if args.http2 { args.streams_per_connection } else { u32::MAX };
     let mut opening = JoinSet::new();
     let mut streams = JoinSet::new();
@@ -191,13 +192,13 @@ async fn open(
     for number in 0..args.subscribers {
         let client = match &shared {
             Some(client) if number % per_client != 0 => Client::clone(client),
-            _ => shared.insert(client(args, global)?).clone(),
+            _ => shared.insert(client(args)?).clone(),
         };
         let stream = Stream {
             client,
             url: subscription.clone(),
             headers: headers.clone(),
-            timeout: global.timeout,
+            timeout: args.request.common.timeout,
             reconnect: args.reconnect,
             messages: args.messages,
             seen: Rc::clone(seen),
@@ -222,14 +223,14 @@ async fn open(
     Ok(streams)
 }
 
-/// The response, if it is a good one.
+/// The response, if its status is 200.
 async fn accepted(response: Response) -> anyhow::Result<Response> {
     let status = response.status();
     if status == StatusCode::OK {
         return Ok(response);
     }
     let words = response.text().await.unwrap_or_default();
-    Err(Ended::refused(format!("the hub refused ({status}): {}", words.trim())))
+    Err(Ended::refused(format!("the hub refused the request ({status}): {}", words.trim())))
 }
 
 impl Stream {
@@ -239,10 +240,13 @@ impl Stream {
             request = request.header("last-event-id", id);
         }
         let response = tokio::time::timeout(self.timeout, request.send()).await;
-        accepted(response.context("a stream did not open in time")??).await
+        let seconds = self.timeout.as_secs_f64();
+        let response = response
+            .with_context(|| format!("a stream did not open within {seconds} s (--timeout)"))?;
+        accepted(response?).await
     }
 
-    /// Reads to the end, and comes back if that was asked for.
+    /// Reads to the end of the stream. With `--reconnect`, reconnects and goes on.
     async fn read(mut self, mut response: Response) -> anyhow::Result<()> {
         let mut had = Had::new(self.messages);
         loop {
@@ -256,7 +260,8 @@ impl Stream {
                 tokio::time::sleep(self.retry).await;
                 match self.ask().await {
                     Ok(response) => break response,
-                    // As where nobody listens: a browser tries again after the same time.
+                    // Whatever the error, try again after the same time, as browsers do when the
+                    // connection is refused.
                     Err(_) => self.seen.borrow_mut().away.refused(),
                 }
             };
@@ -308,10 +313,10 @@ impl Stream {
     }
 }
 
-/// What one stream has had.
+/// The updates that a stream has received.
 struct Had {
     numbers: Vec<u64>,
-    /// The latest place.
+    /// The highest rank.
     newest: Option<u32>,
 }
 
@@ -320,7 +325,7 @@ impl Had {
         Self { numbers: vec![0; messages.div_ceil(64) as usize], newest: None }
     }
 
-    /// Whether this is new; `None` if there is no such number.
+    /// Whether this number is new; `None` if it is not one of this run.
     fn take(&mut self, number: u32) -> Option<bool> {
         let (word, bit) = (number as usize / 64, 1 << (number % 64));
         let word = self.numbers.get_mut(word)?;
@@ -330,7 +335,7 @@ impl Had {
     }
 }
 
-/// An update's data: its number and when it was sent, and filling.
+/// An update's data: its number, the time of sending, and padding.
 fn data(number: u32, size: u32) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut data = format!("{number:08x}{:016x}", now.as_micros() as u64);
@@ -344,14 +349,8 @@ fn stamp(data: &str) -> Option<(u32, SystemTime)> {
     Some((number, UNIX_EPOCH + Duration::from_micros(sent)))
 }
 
-async fn publish(
-    args: &BenchArgs,
-    global: &Global,
-    client: &Client,
-    url: &Url,
-    topic: &str,
-) -> anyhow::Result<()> {
-    let headers = headers::read_with_token(global)?;
+async fn publish(args: &BenchArgs, client: &Client, url: &Url, topic: &str) -> anyhow::Result<()> {
+    let headers = headers::read_with_token(&args.request)?;
     let turns = std::sync::Arc::new(Semaphore::new(if args.rate == 0 { PUBLISHING } else { 1024 }));
     let mut answers = JoinSet::new();
     let begun = tokio::time::Instant::now();
@@ -382,7 +381,7 @@ async fn publish(
     Ok(())
 }
 
-/// Publishes, and where it is to be repeated until it is taken, does so, under one key.
+/// Publishes an update. With `repeat`, repeats it under the same key until it is acknowledged.
 async fn taken(request: reqwest::RequestBuilder, repeat: bool) -> anyhow::Result<()> {
     loop {
         let again = request.try_clone().filter(|_| repeat);
@@ -393,7 +392,7 @@ async fn taken(request: reqwest::RequestBuilder, repeat: bool) -> anyhow::Result
             Ok(answer) if !answer.status().is_server_error() => {
                 return accepted(answer).await.map(drop);
             }
-            // It is going, or not there yet.
+            // The hub is draining, or not up yet.
             _ => tokio::time::sleep(REPEAT).await,
         }
     }
@@ -433,20 +432,20 @@ fn report(
         if args.reconnect {
             result["reconnecting"] = seen.away.json();
         }
-        println!("{result}");
+        put!("{result}");
     } else {
         let [p50, p90, p99, p999, max] = quantiles;
-        println!("deliveries    {} of {expected}, {per_second:.0} a second", seen.delivered);
-        println!(
+        put!("deliveries    {} of {expected}, {per_second:.0} per second", seen.delivered);
+        put!(
             "latency       p50 {p50:.2} ms, p90 {p90:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms, max {max:.2} ms"
         );
-        println!("coalescing    {per_read:.1} events in each read");
-        println!("lost          {lost}");
-        println!("twice         {}", seen.duplicates);
-        println!("out of order  {}", seen.disordered);
-        println!("ended         {} streams ended before the time", seen.ended);
+        put!("coalescing    {per_read:.1} events per read");
+        put!("lost          {lost}");
+        put!("repeated      {}", seen.duplicates);
+        put!("out of order  {}", seen.disordered);
+        put!("ended         {} streams ended before the end of the run", seen.ended);
         if args.reconnect {
-            println!("came back     {}", seen.away);
+            put!("reconnected   {}", seen.away);
         }
     }
     Ok(if lost > 0 { Outcome::EventsLost } else { Outcome::Done })

@@ -1,96 +1,144 @@
-//! `tidings check`: what a configuration opens, and to whom.
+//! `tidings check`: validates a configuration, and shows which access it grants.
 
 use std::time::Duration;
 
-use tidings_hub::{Access, IssuerKeys};
+use tidings_hub::{Access, CorsOrigins, IssuerKeys, Origin};
 
 use crate::args::ServeArgs;
-use crate::commands::serve::{Mode, listen, openness};
-use crate::config::Config;
+use crate::commands::serve::{Bounds, Mode, check_open, openness, reload};
+use crate::config::place::{self, Place};
+use crate::config::{Config, unread_settings};
+use crate::console::put;
 use crate::outcome::Outcome;
 
-/// A certificate that has less to live is worth a warning.
+/// A certificate that expires within this time causes a warning.
 #[cfg(feature = "tls")]
 const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
 
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
-    let config = Config::of(args)?;
+    let mut config = Config::of(args)?;
     let mut warnings = Vec::new();
-    let mut addresses = Vec::new();
-    for text in &config.listen {
-        addresses.extend(listen::addresses(text)?);
-    }
-    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
-    let admin_is_local = config.admin_listen.is_none_or(|address| address.ip().is_loopback());
+    let is_local = config.listen.iter().all(Place::is_loopback);
+    let admin_is_local = config.admin_listen.as_ref().is_none_or(Place::is_loopback);
     let mode = Mode::of(&config, is_local && admin_is_local);
+    check_open(mode, &config)?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
 
-    for address in &addresses {
-        let reach = if address.ip().is_loopback() { "this machine only" } else { "the network" };
-        println!("listens     {scheme}://{address}  {reach}");
+    for place in &config.listen {
+        for words in listens(&config, scheme, place) {
+            put!("listens     {words}");
+        }
     }
-    match config.admin_listen {
-        Some(address) => {
-            let reach = if admin_is_local { "this machine only" } else { "the network" };
-            println!("admin       http://{address}  {reach}: /metrics /healthz /readyz");
-            if !admin_is_local {
-                warnings.push("whoever reaches the admin address reads the metrics".to_owned());
+    match &config.admin_listen {
+        Some(place) => {
+            for words in listens(&config, "http", place) {
+                put!("admin       {words}: /metrics /healthz /readyz");
+            }
+            if matches!(place, Place::Address(_)) && !admin_is_local {
+                warnings.push(
+                    "every client that reaches the admin address can read the metrics".to_owned(),
+                );
             }
         }
-        None if is_local => println!("admin       beside the rest: /metrics /healthz /readyz"),
+        None if is_local => put!("admin       same addresses: /metrics /healthz /readyz"),
         None => {
-            println!("admin       nowhere");
-            warnings.push("nobody can ask for metrics or readiness: set admin_listen".to_owned());
+            put!("admin       none");
+            warnings.push("metrics and health checks are off: set admin_listen".to_owned());
         }
     }
     let access = &config.access;
     let (subscribe, publish) = match mode {
         Mode::Development => {
-            ("everybody on this machine".to_owned(), "everybody on this machine".to_owned())
+            let users = "every user of this machine";
+            (users.to_owned(), users.to_owned())
         }
         Mode::Configured => (openness::subscribers(access), openness::publishers(access)),
     };
-    let only = if access.tokens.has_keys() { "" } else { ", public updates only" };
-    println!("subscribe   {subscribe}{only}");
-    println!("publish     {publish}");
-    println!("tokens      {}", tokens(access, &mut warnings));
+    let is_public_only = !access.tokens.has_keys() && subscribe != openness::NO_CLIENT;
+    let only = if is_public_only { ", public updates only" } else { "" };
+    put!("subscribe   {subscribe}{only}");
+    put!("publish     {publish}");
+    put!("tokens      {}", tokens(access, &mut warnings));
     if config.presence_events {
-        println!("presence    told to holders of tokens that grant it");
+        put!("presence    published to subscribers whose token grants it");
     }
-    let named = |origins: &[String]| match origins {
-        [] => "none but its own".to_owned(),
-        origins => origins.join(", "),
+    // The access that the running hub grants: in development mode more than was configured.
+    let running = reload::access(mode, &config);
+    let named = |origins: &[Origin]| {
+        let local = running.local_only.then_some("those of this machine");
+        let named: Vec<_> = local.into_iter().chain(origins.iter().map(Origin::as_str)).collect();
+        if named.is_empty() { "only the hub's own page".to_owned() } else { named.join(", ") }
     };
-    println!("websites    may read: {}", named(&config.access.cors_origins));
-    println!("            may publish: {}", named(&config.access.publish_origins));
+    let subscribing = match &running.cors_origins {
+        CorsOrigins::All => "all, without credentials".to_owned(),
+        CorsOrigins::These(origins) => named(origins),
+    };
+    put!("websites    may subscribe: {subscribing}");
+    put!("            may publish: {}", named(&running.publish_origins));
+    if !access.allowed_hosts.is_empty() {
+        let names: Vec<_> = access.allowed_hosts.iter().map(ToString::to_string).collect();
+        put!("names       {}", names.join(", "));
+    }
     if config.access.anonymous_publish && !is_local {
-        warnings.push("everybody on the network may publish".to_owned());
+        warnings.push("every client on the network may publish".to_owned());
     }
-    if subscribe == openness::NOBODY {
-        warnings.push("nobody may subscribe: set anonymous_subscribe, or a key".to_owned());
+    if subscribe == openness::NO_CLIENT {
+        warnings.push("no client may subscribe: set anonymous_subscribe, or a key".to_owned());
     }
-    if publish == openness::NOBODY {
-        warnings.push("nobody may publish: set anonymous_publish, or a key".to_owned());
+    if publish == openness::NO_CLIENT {
+        warnings.push("no client may publish: set anonymous_publish, or a key".to_owned());
     }
-    if config.tls.is_none() && !is_local {
-        warnings
-            .push("events cross the network in clear: set tls, or put a proxy in front".to_owned());
+    let is_on_network = |place: &Place| matches!(place, Place::Address(_)) && !place.is_loopback();
+    if config.tls.is_none() && config.listen.iter().any(is_on_network) {
+        warnings.push(
+            "events cross the network unencrypted: set tls, or use a reverse proxy with TLS"
+                .to_owned(),
+        );
     }
+    let is_anonymous = access.anonymous_subscribe || access.anonymous_publish;
+    let knows_its_names = access.hub_url.is_some() || !access.allowed_hosts.is_empty();
+    if mode == Mode::Configured && is_anonymous && config.tls.is_none() && !knows_its_names {
+        warnings.push(
+            "a website can reach the hub through its visitors by DNS rebinding: set allowed_hosts"
+                .to_owned(),
+        );
+    }
+    warnings.extend(config.doubts.iter().cloned());
+    warnings.extend(unread_settings(access));
     certificate(&config, &mut warnings)?;
-    println!("journal     {}", openness::journal(&config.journal));
-    limits(&config);
+    put!("journal     {}", openness::journal(&config.journal));
+    limits(&mut config)?;
     for warning in &warnings {
-        println!("warning     {warning}");
+        put!("warning     {warning}");
     }
     Ok(Outcome::Done)
 }
 
-/// Whose tokens are taken, and from where.
+/// Which addresses or files a place stands for, and which clients can connect there.
+fn listens(config: &Config, scheme: &str, place: &Place) -> Vec<String> {
+    if let Place::Unix(_) = place {
+        let mode = config.socket.mode;
+        return vec![format!("{place}  users allowed by mode {mode:04o}, without TLS")];
+    }
+    let all: Vec<_> = config.listen.iter().chain(&config.admin_listen).cloned().collect();
+    let words = |address| {
+        let takes_ipv4 = place::takes_ipv4(address, config.ipv6_only, &all);
+        let reach = match place::stands_for(address, takes_ipv4) {
+            Some(words) => format!("the network: {words}"),
+            None if address.ip().to_canonical().is_loopback() => "this machine only".to_owned(),
+            None => "the network".to_owned(),
+        };
+        format!("{scheme}://{address}  {reach}")
+    };
+    place.addresses().into_iter().map(words).collect()
+}
+
+/// Which tokens are accepted, and where they may be in a request.
 fn tokens(access: &Access, warnings: &mut Vec<String>) -> String {
     let Some(dialects) = openness::tokens(access) else {
-        return "none: there is no key".to_owned();
+        return "none: no key is set".to_owned();
     };
-    let mut words = vec![format!("of Mercure {dialects}")];
+    let mut words = vec![format!("Mercure {dialects}")];
     for issuer in &access.tokens.issuers {
         let keys = match &issuer.keys {
             IssuerKeys::Url(_) => "its key set",
@@ -100,14 +148,21 @@ fn tokens(access: &Access, warnings: &mut Vec<String>) -> String {
         words.push(format!("issued by {}, verified with {keys}", issuer.name));
     }
     if access.tokens.in_query {
-        words.push("also from the query".to_owned());
-        warnings.push("tokens in the query stand in the logs of whatever is in between".to_owned());
+        words.push("also in the query".to_owned());
+        warnings.push("proxies and browsers may log tokens in the query".to_owned());
     }
     words.join("; ")
 }
 
-fn limits(config: &Config) {
+fn limits(config: &mut Config) -> anyhow::Result<()> {
+    let said = config.limits.streams;
+    Bounds::of_system()?.apply(config)?;
     let limits = &config.limits;
+    let bound = match limits.streams {
+        usize::MAX => "",
+        streams if streams == said => "",
+        _ => " (limited by open files and memory)",
+    };
     let count = |count: usize| match count {
         usize::MAX => "no limit".to_owned(),
         count => count.to_string(),
@@ -117,21 +172,22 @@ fn limits(config: &Config) {
         rate => format!("{rate}/s"),
     };
     let time = |time: Duration| humantime::format_duration(time).to_string();
-    println!(
-        "streams     {} in all, {} per address, new: {}, age: {}",
+    put!(
+        "streams     {} in all{bound}, {} per address, new: {}, age: {}",
         count(limits.streams),
         count(limits.streams_per_address),
         rate(limits.streams_per_second),
         limits.stream_age.map_or_else(|| "no limit".to_owned(), time),
     );
-    println!(
+    put!(
         "publishes   {} per address, body: {}",
         rate(limits.publishes_per_second),
         bytesize::ByteSize::b(limits.body_bytes as u64)
     );
     let proxies: Vec<_> = limits.trusted_proxies.iter().map(ToString::to_string).collect();
     let proxies = if proxies.is_empty() { "none".to_owned() } else { proxies.join(", ") };
-    println!("proxies     trusted: {proxies}");
+    put!("proxies     trusted: {proxies}");
+    Ok(())
 }
 
 #[cfg(feature = "tls")]
@@ -141,17 +197,17 @@ fn certificate(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<()
     use anyhow::Context as _;
 
     let Some((certificate, key)) = &config.tls else { return Ok(()) };
-    let tls = tidings_hub::Tls::of_files(certificate, key).context("TLS cannot be had")?;
+    let tls = tidings_hub::Tls::of_files(certificate, key).context("cannot set up TLS")?;
     let Some(until) = tls.expires() else {
-        println!("certificate {}", certificate.display());
+        put!("certificate {}", certificate.display());
         return Ok(());
     };
     let shown = humantime::format_rfc3339_seconds(until);
-    println!("certificate {}, until {shown}", certificate.display());
+    put!("certificate {}, until {shown}", certificate.display());
     match tls.problem() {
         Some(problem) => warnings.push(problem.to_string()),
         None if until < SystemTime::now() + CERTIFICATE_WARNING => {
-            warnings.push(format!("the certificate ends soon, on {shown}"));
+            warnings.push(format!("the certificate expires soon, on {shown}"));
         }
         None => {}
     }

@@ -1,9 +1,8 @@
-//! What `subscribe` and `tail` share: events to standard output, news to standard error, and
-//! how it ends.
+//! Follows a stream for `subscribe` and `tail`: events go to standard output, messages about the
+//! connection to standard error.
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tidings_client::{
     CloseReason, ConnectError, Incoming, LossError, Notice, NoticeKind, ReceivedEvent, Subscription,
 };
@@ -12,14 +11,15 @@ use super::hub;
 pub(crate) use super::output::Form;
 use super::output::Output;
 use super::resume::Resume;
+use crate::console::{self, put, say};
 use crate::outcome::Outcome;
 
 /// How a stream is followed.
 pub(crate) struct Follow {
-    /// Who is at the other end: "hub" or "server".
-    pub(crate) who: &'static str,
-    /// What is said when nobody is.
-    pub(crate) nobody: String,
+    /// The kind of server, in error texts: "hub" or "server".
+    pub(crate) server: &'static str,
+    /// The error text if the first connection attempt fails.
+    pub(crate) no_answer: String,
     pub(crate) event_types: Vec<String>,
     pub(crate) count: Option<u64>,
     pub(crate) until: Option<String>,
@@ -29,16 +29,17 @@ pub(crate) struct Follow {
     pub(crate) tells_opening: bool,
 }
 
-/// What happened last.
-enum Heard {
+/// Input that the loop waits for.
+enum Input {
     Incoming(Option<Incoming>),
-    Word(Option<String>),
+    Acknowledgement(Option<String>),
 }
 
 impl Follow {
     pub(crate) async fn run(self, stream: Subscription) -> anyhow::Result<Outcome> {
         tokio::select! {
             done = self.follow(stream) => done,
+            () = console::reader_gone() => Ok(Outcome::Unread),
             _ = tokio::signal::ctrl_c() => Ok(Outcome::Interrupted),
         }
     }
@@ -48,47 +49,51 @@ impl Follow {
         let mut lost = false;
         let mut opened = false;
         loop {
-            let heard = match &mut self.resume {
-                None => Heard::Incoming(stream.next().await),
-                Some(resume) if resume.is_full() => Heard::Word(resume.word().await),
+            let input = match &mut self.resume {
+                None => Input::Incoming(stream.next().await),
+                Some(resume) if resume.is_full() => {
+                    Input::Acknowledgement(resume.acknowledgement().await)
+                }
                 Some(resume) => tokio::select! {
                     biased;
-                    word = resume.word() => Heard::Word(word),
-                    incoming = stream.next() => Heard::Incoming(incoming),
+                    line = resume.acknowledgement() => Input::Acknowledgement(line),
+                    incoming = stream.next() => Input::Incoming(incoming),
                 },
             };
-            let incoming = match heard {
-                Heard::Incoming(Some(incoming)) => incoming,
-                Heard::Incoming(None) => return Ok(self.outcome(lost)),
-                Heard::Word(Some(word)) => {
+            let incoming = match input {
+                Input::Incoming(Some(incoming)) => incoming,
+                Input::Incoming(None) => return Ok(self.outcome(lost)),
+                Input::Acknowledgement(Some(line)) => {
                     if let Some(resume) = &mut self.resume {
-                        resume.acknowledge(&word)?;
+                        resume.acknowledge(&line)?;
                     }
                     continue;
                 }
-                Heard::Word(None) => anyhow::bail!("the reader has ended its acknowledgements"),
+                Input::Acknowledgement(None) => anyhow::bail!(
+                    "standard input was closed, so events can no longer be acknowledged (--ack)"
+                ),
             };
             match incoming {
                 Incoming::Event(event) if self.is_wanted(&event) => {
-                    self.output.write(&event).context("standard output is closed")?;
+                    self.output.write(&event)?;
                     let id = event.last_event_id();
                     if let Some(resume) = &mut self.resume {
                         resume.written(id, self.output.end())?;
                     }
                     if printed == 0 && id.is_empty() && self.resume.is_some() {
-                        eprintln!("the events have no ids: no place can be kept");
+                        say!("warning: the events have no ids, so no position can be stored");
                     }
                     printed += 1;
                     let is_last = self.until.as_deref() == Some(event.data());
                     if is_last || Some(printed) == self.count {
-                        return self.last_words(lost).await;
+                        return self.last_acknowledgements(lost).await;
                     }
                 }
                 Incoming::Event(event) => self.passed(event.last_event_id())?,
                 Incoming::Notice(notice) => {
                     if tell(&notice) {
                         lost = true;
-                        // The place stays before what was lost, so that the next run says it too.
+                        // The stored position stays before the loss, so the next run reports it too.
                         if self.fail_on_gap {
                             return Ok(Outcome::EventsLost);
                         }
@@ -98,24 +103,35 @@ impl Follow {
                 Incoming::Open(head) => {
                     if self.tells_opening {
                         let again = if opened { " again" } else { "" };
-                        eprintln!("connected{again} to {}", without_secrets(&head.url));
+                        say!("connected{again} to {}", hub::shown(&head.url));
                     }
                     opened = true;
                 }
                 Incoming::Lost(loss) => {
-                    eprintln!("{loss}; trying again in {}", shown(loss.retry_in));
+                    say!("{loss}; reconnecting in {}", shown(loss.retry_in));
+                }
+                // An id without an event: a position to continue from.
+                Incoming::LastEventId(id) => self.passed(&id)?,
+                Incoming::Discarding(error) => {
+                    say!("discarding an event: {error}");
+                    lost = true;
+                    if self.fail_on_gap {
+                        return Ok(Outcome::EventsLost);
+                    }
                 }
                 Incoming::Discarded(discarded) => {
-                    eprintln!("events were lost: {}", discarded.error());
+                    say!("events were lost: {}", discarded.error());
                     lost = true;
                     if self.fail_on_gap {
                         return Ok(Outcome::EventsLost);
                     }
                 }
                 Incoming::LastEventIdNotSent(id) => {
-                    eprintln!(
-                        "events may be missing: the id {id:?} has characters that no header can \
-                         carry"
+                    let start: String = id.chars().take(100).collect();
+                    say!(
+                        "events may have been lost: the id {start:?} ({} bytes) is too long for a \
+                         request header, or contains characters that a header cannot hold",
+                        id.len()
                     );
                     lost = true;
                     if self.fail_on_gap {
@@ -140,12 +156,13 @@ impl Follow {
         }
     }
 
-    /// All is written; where the reader's word counts, it is waited for until the reader ends.
-    async fn last_words(&mut self, lost: bool) -> anyhow::Result<Outcome> {
+    /// Waits for the acknowledgements of all written events, or until the reader closes standard
+    /// input.
+    async fn last_acknowledgements(&mut self, lost: bool) -> anyhow::Result<Outcome> {
         if let Some(resume) = &mut self.resume {
             while resume.waits() {
-                match resume.word().await {
-                    Some(word) => resume.acknowledge(&word)?,
+                match resume.acknowledgement().await {
+                    Some(line) => resume.acknowledge(&line)?,
                     None => break,
                 }
             }
@@ -161,24 +178,27 @@ impl Follow {
     ) -> anyhow::Result<Outcome> {
         match reason {
             CloseReason::NoContent => {
-                eprintln!("the {} has ended the stream", self.who);
-                self.last_words(lost).await
+                say!("the {} ended the stream", self.server);
+                self.last_acknowledgements(lost).await
             }
-            reason if reason.is_success() => self.last_words(lost).await,
+            reason if reason.is_success() => self.last_acknowledgements(lost).await,
             CloseReason::Json(answer) => {
-                println!("{}", String::from_utf8_lossy(&answer.body));
-                anyhow::bail!("the answer is JSON, and no event stream")
+                put!("{}", String::from_utf8_lossy(&answer.body));
+                anyhow::bail!("the response is JSON, not an event stream")
             }
             CloseReason::Failed(ConnectError::Status(refusal)) => {
-                Err(hub::refused(self.who, &refusal))
+                Err(hub::refused(self.server, &refusal))
+            }
+            CloseReason::Failed(ConnectError::Transport(error)) if error.proxy().is_some() => {
+                Err(hub::not_through_proxy(error))
             }
             CloseReason::Failed(
                 error @ (ConnectError::Transport(_) | ConnectError::NoAnswer { .. }),
-            ) if !opened => Err(anyhow::Error::new(error).context(self.nobody.clone())),
+            ) if !opened => Err(anyhow::Error::new(error).context(self.no_answer.clone())),
             CloseReason::GaveUp {
                 last: Some(LossError::Connect(ConnectError::Status(last))),
                 ..
-            } => Err(hub::refused(self.who, &last)),
+            } => Err(hub::refused(self.server, &last)),
             reason => Err(reason.into()),
         }
     }
@@ -188,41 +208,33 @@ impl Follow {
     }
 }
 
-/// Says what the hub said. True if it was about a loss.
+/// Prints a notice of the hub. Returns whether it reports a loss.
 fn tell(notice: &Notice) -> bool {
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
     match notice.kind() {
         NoticeKind::Gap { oldest, .. } => {
-            eprintln!("events were lost: the hub goes on from {}", or_unknown(oldest));
+            say!("events were lost: the hub continues from {}", or_unknown(oldest));
         }
         NoticeKind::Reset { asked } => {
-            eprintln!("events may be lost: the hub does not know {}", or_unknown(asked));
+            say!("events may have been lost: the hub does not know {}", or_unknown(asked));
         }
-        NoticeKind::Draining { .. } => eprintln!("the hub is going"),
-        NoticeKind::Live { .. } => eprintln!("live"),
-        NoticeKind::Resumed { asked, .. } => eprintln!("resumed after {}", or_unknown(asked)),
+        NoticeKind::Draining { .. } => say!("the hub is draining"),
+        NoticeKind::Live { .. } => say!("receiving new events"),
+        NoticeKind::Resumed { asked, .. } => say!("resumed after {}", or_unknown(asked)),
         NoticeKind::Slow { behind: Some(behind) } => {
-            eprintln!("catching up: {behind} updates have come meanwhile");
+            say!("too slow: {behind} updates behind, catching up");
         }
-        NoticeKind::Slow { behind: None } => eprintln!("catching up"),
+        NoticeKind::Slow { behind: None } => say!("too slow, catching up"),
         NoticeKind::Expiring { in_ms } => {
-            eprintln!("the token ends in {}", shown(Duration::from_millis(*in_ms)));
+            say!("the token expires in {}", shown(Duration::from_millis(*in_ms)));
         }
-        NoticeKind::Revoked => eprintln!("the token was revoked"),
-        NoticeKind::Anonymous => eprintln!("the hub took no token: only public events will come"),
+        NoticeKind::Revoked => say!("the token was revoked"),
+        NoticeKind::Anonymous => {
+            say!("the request had no token, so the hub sends public events only");
+        }
         _ => {}
     }
     notice.is_loss()
-}
-
-/// A URL as it may be shown: neither who asks, nor what a query may hold.
-fn without_secrets(url: &reqwest::Url) -> String {
-    let mut url = url.clone();
-    // Both fail for URLs without a host, which http has not.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.to_string()
 }
 
 fn shown(time: Duration) -> humantime::FormattedDuration {

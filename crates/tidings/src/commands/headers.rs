@@ -1,36 +1,36 @@
-//! The headers that the user asked for.
+//! The headers of `-H` and `--token`.
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
-use crate::args::Global;
+use crate::args::{HubRequestArgs, RequestArgs};
 use crate::outcome::Ended;
 
-/// What `-H` says.
+/// The headers of `-H`.
 ///
 /// # Errors
-/// If one of them is no header.
-pub(crate) fn read(global: &Global) -> anyhow::Result<HeaderMap> {
+/// If one of them is not a header.
+pub(crate) fn read(args: &RequestArgs) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
-    for header in &global.headers {
+    for header in &args.headers {
         let (name, value) = header.split_once(':').ok_or_else(|| {
-            Ended::usage(format!("{header:?} is no header; write it as 'Name: value'"))
+            Ended::usage(format!("{header:?} is not a header; write it as 'Name: value'"))
         })?;
         let name: HeaderName = name
             .trim()
             .parse()
-            .map_err(|_| Ended::usage(format!("{name:?} is no name of a header")))?;
+            .map_err(|_| Ended::usage(format!("{name:?} is not a header name")))?;
         headers.append(name, value_of(value.trim())?);
     }
     Ok(headers)
 }
 
-/// What `-H` says, and the token.
+/// The headers of `-H`, and the token.
 ///
 /// # Errors
-/// If one of them is no header.
-pub(crate) fn read_with_token(global: &Global) -> anyhow::Result<HeaderMap> {
-    let mut headers = read(global)?;
-    if let Some(token) = &global.token {
+/// If one of them is not a header.
+pub(crate) fn read_with_token(args: &HubRequestArgs) -> anyhow::Result<HeaderMap> {
+    let mut headers = read(&args.common)?;
+    if let Some(token) = &args.token {
         let mut value = value_of(&format!("Bearer {token}"))?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
@@ -40,5 +40,5 @@ pub(crate) fn read_with_token(global: &Global) -> anyhow::Result<HeaderMap> {
 
 fn value_of(text: &str) -> anyhow::Result<HeaderValue> {
     HeaderValue::from_str(text)
-        .map_err(|_| Ended::usage("a header or token has characters that no header can have"))
+        .map_err(|_| Ended::usage("a header or token has characters that a header cannot contain"))
 }

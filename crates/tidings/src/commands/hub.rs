@@ -1,69 +1,120 @@
-//! Where a hub is, and how it refuses.
+//! URLs of hubs, and texts of failed requests.
 
 use reqwest::{StatusCode, Url};
-use tidings_client::Refusal;
+use tidings_client::transport::TransportError;
+use tidings_client::{Refusal, hide_login};
 
 use crate::outcome::Ended;
 
-/// Bytes of a refusal that are shown.
-const WORDS_BYTES_MAX: usize = 4096;
+/// The maximum of characters of a refusal that are printed.
+const WORDS_CHARACTERS_MAX: usize = 4096;
 
-/// The URL of the protocol from what the user wrote: a hub's origin, or the URL itself.
+/// The path of the protocol, after the path under which a proxy serves the hub.
+const HUB_PATH: &str = "/.well-known/mercure";
+
+/// Whether the path of this URL is a hub's.
+pub(crate) fn is_hubs(url: &Url) -> bool {
+    url.path().ends_with(HUB_PATH)
+}
+
+/// The protocol's URL of a hub, from its origin, the URL under which a proxy serves it, or the
+/// protocol's URL itself.
 pub(crate) fn url(text: &str) -> anyhow::Result<Url> {
+    refuse_unix(text)?;
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let mut url = Url::parse(&with_scheme)
-        .map_err(|error| Ended::usage(format!("{text:?} is no URL of a hub: {error}")))?;
+    let mut url = Url::parse(&with_scheme).map_err(|error| {
+        Ended::usage(format!("invalid URL of a hub {:?}: {error}", hide_login(text)))
+    })?;
     check_scheme(&url)?;
-    if url.path() == "/" {
-        url.set_path("/.well-known/mercure");
+    if !is_hubs(&url) {
+        let path = format!("{}{HUB_PATH}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
     }
     Ok(url)
 }
 
 /// # Errors
-/// If the URL is not for what this build speaks.
+/// If the text is a Unix socket, as in `--listen`. Parsed as a URL it would have the host "unix".
+pub(crate) fn refuse_unix(text: &str) -> anyhow::Result<()> {
+    let Some(path) = text.strip_prefix("unix:") else { return Ok(()) };
+    Err(Ended::usage(format!(
+        "{text:?} is a Unix socket, and this command cannot connect to one; use `curl \
+         --unix-socket {path} http://localhost{HUB_PATH}`, or let the hub also listen on a loopback \
+         address"
+    )))
+}
+
+/// # Errors
+/// If this build does not support the scheme of the URL.
 pub(crate) fn check_scheme(url: &Url) -> anyhow::Result<()> {
     let known = if cfg!(feature = "tls") { "http and https" } else { "http" };
     match url.scheme() {
         "http" => Ok(()),
         "https" if cfg!(feature = "tls") => Ok(()),
         "https" => Err(Ended::usage(
-            "https needs a build with TLS, which this is not: `cargo build --release` makes one",
+            "this build has no TLS, so it cannot use https; build it with the feature `tls`, which \
+             is on by default",
         )),
-        other => {
-            Err(Ended::usage(format!("\"{other}:\": this build speaks {known} only, not {other}")))
-        }
+        other => Err(Ended::usage(format!("the scheme must be {known}, not {other}"))),
     }
 }
 
-/// Turns a refusal into an error with the own words of `who` refused.
-pub(crate) fn refused(who: &str, refusal: &Refusal) -> anyhow::Error {
+/// Turns a refusal into an error with the reason that the server gave. `server` is "hub" or
+/// "server".
+pub(crate) fn refused(server: &str, refusal: &Refusal) -> anyhow::Error {
     let status = refusal.status;
-    // Problem details (RFC 9457) say it in `detail`.
+    // Problem details (RFC 9457) have the reason in `detail`.
     let detail =
         refusal.json().and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
-    let words = detail.unwrap_or_else(|| {
-        let start = &refusal.body[..refusal.body.len().min(WORDS_BYTES_MAX)];
-        String::from_utf8_lossy(start).trim().to_owned()
-    });
-    let what = if who == "hub" { "hub" } else { "event stream" };
+    let words =
+        detail.unwrap_or_else(|| refusal.text().chars().take(WORDS_CHARACTERS_MAX).collect());
+    let what = if server == "hub" { "hub" } else { "event stream" };
     let words = match (words.as_str(), status) {
         ("", StatusCode::NOT_FOUND) => format!("there is no {what} at this URL"),
-        ("", _) => "it gave no reason".to_owned(),
+        ("", _) => "no reason given".to_owned(),
         _ => words,
     };
-    Ended::refused(format!("the {who} refused ({status}): {words}"))
+    // The proxy may have sent the refusal.
+    let through = match &refusal.proxy {
+        Some(proxy) => format!(" through the proxy {proxy}"),
+        None => String::new(),
+    };
+    Ended::refused(format!("the {server} refused the request ({status}){through}: {words}"))
+}
+
+/// An error of a proxy or of the connection to it, with what to do.
+pub(crate) fn not_through_proxy(error: TransportError) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{error}; this proxy is set in the environment (http_proxy, https_proxy, all_proxy); list \
+         hosts that need no proxy in no_proxy"
+    )
+}
+
+/// A URL that is safe to print: without its login and query, which may hold secrets.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail for URLs without a host only, and http URLs have one.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.to_string()
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_protocols_path_is_added_to_an_origin_only() {
+    fn the_protocols_path_is_added_where_it_is_missing() {
         let url = |text| super::url(text).unwrap().to_string();
         assert_eq!(url("http://h.test"), "http://h.test/.well-known/mercure");
         assert_eq!(url("h.test:8081"), "http://h.test:8081/.well-known/mercure");
-        assert_eq!(url("http://h.test/hub"), "http://h.test/hub");
+        assert_eq!(url("http://h.test/events"), "http://h.test/events/.well-known/mercure");
+        assert_eq!(url("http://h.test/events/"), "http://h.test/events/.well-known/mercure");
+        for whole in ["http://h.test/.well-known/mercure", "http://h.test/a/.well-known/mercure"] {
+            assert_eq!(url(whole), whole);
+        }
         assert!(super::url("ftp://h.test").is_err());
         assert!(super::url("http://").is_err());
+        let unix = super::url("unix:/run/hub.sock").unwrap_err().to_string();
+        assert!(unix.contains("curl --unix-socket /run/hub.sock http://localhost"), "{unix}");
     }
 }

@@ -1,5 +1,5 @@
-//! `tidings inspect`: what an event stream says, line by line, and what clients will stumble
-//! over.
+//! `tidings inspect`: explains an event stream line by line, and warns about lines that some clients
+//! misread.
 
 mod conformance;
 mod explain;
@@ -9,98 +9,131 @@ use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderValue, USER_AGENT};
+use reqwest::header::{HeaderValue, USER_AGENT};
+use tidings_client::{ConnectError, EventSource};
+use tokio::sync::mpsc;
 
 use self::explain::Explainer;
-use super::{headers, tail};
-use crate::args::{Global, InspectArgs};
+use super::{headers, hub, tail};
+use crate::args::InspectArgs;
+use crate::console::{self, put};
 use crate::outcome::{Ended, Outcome};
 
-/// Bytes that are read at once.
+/// The maximum of bytes per read.
 const PIECE_BYTES: usize = 64 << 10;
 
-pub(crate) async fn run(args: InspectArgs, global: &Global) -> anyhow::Result<Outcome> {
+pub(crate) async fn run(args: InspectArgs) -> anyhow::Result<Outcome> {
     if args.conformance {
         let mut cases = Vec::new();
-        open(&args.source)?.read_to_end(&mut cases).context("the cases can't be read")?;
-        conformance::run(&cases, &mut io::stdout().lock())?;
+        open(&args.source)?.read_to_end(&mut cases).context("cannot read the cases")?;
+        conformance::run(&cases, &mut console::out())?;
         return Ok(Outcome::Done);
     }
+    let is_url = args.source.contains("://");
     let mut explainer = Explainer::new(args.count);
-    if args.source.contains("://") {
-        return inspect_url(&args, global, explainer).await;
-    }
-    let mut input = open(&args.source)?;
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut out = io::stdout().lock();
-    loop {
-        let count =
-            input.read(&mut piece).with_context(|| format!("{} can't be read", args.source))?;
-        if count == 0 {
-            break;
-        }
-        explainer.push(&piece[..count]);
-        out.write_all(explainer.take_text().as_bytes()).context("standard output is closed")?;
-        if explainer.has_enough() {
-            break;
-        }
-    }
-    explainer.finish();
-    out.write_all(explainer.take_text().as_bytes()).context("standard output is closed")?;
-    Ok(Outcome::Done)
-}
-
-fn open(source: &str) -> anyhow::Result<Box<dyn io::Read>> {
-    if source == "-" {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    match std::fs::File::open(source) {
-        Ok(file) => Ok(Box::new(file)),
-        Err(error) => Err(error).with_context(|| format!("{source} can't be opened")),
-    }
-}
-
-async fn inspect_url(
-    args: &InspectArgs,
-    global: &Global,
-    mut explainer: Explainer,
-) -> anyhow::Result<Outcome> {
-    let url = tail::url(&args.source)?;
-    let mut headers = headers::read(global)?;
-    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("text/event-stream"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
-    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(super::AGENT));
-    let client = reqwest::Client::builder().connect_timeout(global.timeout).build()?;
-    let sent = client.get(url).headers(headers).send();
-    let mut response = tokio::time::timeout(global.timeout, sent)
-        .await
-        .context("the server did not answer in time")?
-        .context("no server answers")?;
-    for line in head::explain(response.status(), response.headers()) {
-        println!("{line}");
-    }
-    if !response.status().is_success() {
-        return Err(Ended::refused(format!("the server refused ({})", response.status())));
-    }
-    let read = async {
+    let mut stream =
+        if is_url { ask(&args, &mut explainer).await? } else { Pieces::Read(read(&args.source)?) };
+    let explained = async {
         while !explainer.has_enough() {
-            let Some(chunk) = response.chunk().await? else { break };
-            explainer.push(&chunk);
-            print!("{}", explainer.take_text());
-            let _ = io::stdout().flush();
+            let Some(piece) = stream.next().await? else { break };
+            explainer.push(&piece);
+            let mut out = console::out();
+            out.write_all(explainer.take_text().as_bytes())?;
+            out.flush()?;
         }
         anyhow::Ok(())
     };
     let limit = args.time.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
     let outcome = tokio::select! {
-        done = read => done.map(|()| Outcome::Done),
+        done = explained => done.map(|()| Outcome::Done),
+        () = console::reader_gone() => return Ok(Outcome::Unread),
         () = tokio::time::sleep(limit) => Ok(Outcome::Done),
         _ = tokio::signal::ctrl_c() => Ok(Outcome::Interrupted),
     };
-    if outcome.is_err() {
-        println!("the connection broke");
+    if outcome.is_err() && is_url && !console::reader_is_gone() {
+        put!("the connection was lost");
     }
     explainer.finish();
-    print!("{}", explainer.take_text());
+    console::out().write_all(explainer.take_text().as_bytes())?;
     outcome
+}
+
+/// The source of a stream.
+enum Pieces {
+    Answer(Box<tidings_client::Answer>),
+    Read(mpsc::Receiver<io::Result<Vec<u8>>>),
+}
+
+impl Pieces {
+    async fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+        Ok(match self {
+            Self::Answer(answer) => answer.chunk().await?.map(Vec::from),
+            Self::Read(pieces) => {
+                pieces.recv().await.transpose().context("cannot read the input")?
+            }
+        })
+    }
+}
+
+/// Sends the request that `tail` would send, and explains the head of the response.
+async fn ask(args: &InspectArgs, explainer: &mut Explainer) -> anyhow::Result<Pieces> {
+    let url = tail::url(&args.source)?;
+    let mut headers = headers::read(&args.request)?;
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(super::AGENT));
+    let source = EventSource::get(&url).headers(headers).answer_within(args.request.timeout);
+    let answer = match source.answer().await {
+        Ok(answer) => answer,
+        Err(ConnectError::Transport(error)) if error.proxy().is_some() => {
+            return Err(hub::not_through_proxy(error));
+        }
+        Err(error) => return Err(error).context("no response"),
+    };
+    let lines = head::explain(answer.status, &answer.head.headers, answer.coding().as_deref());
+    for line in &lines {
+        put!("{line}");
+    }
+    // The first line is the status, the others are warnings.
+    explainer.count_warnings(lines.len().saturating_sub(1) as u64);
+    if !answer.status.is_success() {
+        return Err(Ended::refused(format!("the server refused the request ({})", answer.status)));
+    }
+    if let Some(coding) = answer.coding() {
+        anyhow::bail!(
+            "the response is compressed with {coding}, although the request asked for none \
+             (Accept-Encoding: identity); `inspect` cannot decompress it"
+        );
+    }
+    Ok(Pieces::Answer(Box::new(answer)))
+}
+
+/// Reads a file on a thread of its own. The thread ends with the process, because a read of standard
+/// input cannot be cancelled.
+fn read(source: &str) -> anyhow::Result<mpsc::Receiver<io::Result<Vec<u8>>>> {
+    let mut input = open(source)?;
+    let (sender, pieces) = mpsc::channel(1);
+    let read = move || {
+        loop {
+            let mut piece = vec![0; PIECE_BYTES];
+            let read = input.read(&mut piece).map(|count| {
+                piece.truncate(count);
+                piece
+            });
+            let is_end = read.as_ref().is_ok_and(Vec::is_empty);
+            if is_end || sender.blocking_send(read).is_err() {
+                break;
+            }
+        }
+    };
+    std::thread::Builder::new().name("input".into()).spawn(read)?;
+    Ok(pieces)
+}
+
+fn open(source: &str) -> anyhow::Result<Box<dyn io::Read + Send>> {
+    if source == "-" {
+        return Ok(Box::new(io::stdin()));
+    }
+    match std::fs::File::open(source) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(error).with_context(|| format!("cannot open {source}")),
+    }
 }

@@ -1,4 +1,4 @@
-//! `tidings journal`: a look at the journal on disk, and what can be done with it.
+//! `tidings journal`: shows, checks, exports, copies and trims the journal on disk.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,15 +8,16 @@ use anyhow::Context as _;
 use bytesize::ByteSize;
 use serde_json::{Map, Value};
 use tidings_hub::{
-    DiskJournal, DiskOptions, HubId, JournalFile, Keep, Position, Record, Retention, RetentionRule,
-    Selectors,
+    DiskJournal, DiskOptions, HubId, JournalFile, Keep, OpenError, Position, Record, Retention,
+    RetentionRule, Selectors,
 };
 
 use crate::args::{JournalArgs, JournalCommand, TrimArgs};
 use crate::config::data_dir;
+use crate::console;
 use crate::outcome::{Ended, Outcome};
 
-/// How often progress is told, at most.
+/// The minimum time between lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: JournalArgs) -> anyhow::Result<Outcome> {
@@ -33,7 +34,7 @@ pub(crate) async fn run(args: JournalArgs) -> anyhow::Result<Outcome> {
 fn show(folder: &Path, json: bool) -> anyhow::Result<Outcome> {
     let summary = JournalFile::open(folder)?.summary()?;
     let time = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
-    let mut out = io::stdout().lock();
+    let mut out = console::out();
     if json {
         let mut shown = Map::new();
         shown.insert("path".into(), summary.path.display().to_string().into());
@@ -63,18 +64,18 @@ fn show(folder: &Path, json: bool) -> anyhow::Result<Outcome> {
 
 fn check(folder: &Path) -> anyhow::Result<Outcome> {
     let file = JournalFile::open(folder)?;
-    let mut progress = Progress::new("looked at");
+    let mut progress = Progress::new("checked");
     let problems = file.check(|count| progress.tell(count))?;
     progress.end();
-    let mut out = io::stdout().lock();
+    let mut out = console::out();
     if problems.is_empty() {
-        writeln!(out, "the journal is sound")?;
+        writeln!(out, "no damage found")?;
         return Ok(Outcome::Done);
     }
     for problem in &problems {
         writeln!(out, "{problem}")?;
     }
-    anyhow::bail!("the journal is damaged; `tidings journal export` gives what can be read")
+    anyhow::bail!("the journal is damaged; `tidings journal export` saves the readable updates")
 }
 
 fn export(folder: &Path, from: Option<&str>, details: bool) -> anyhow::Result<Outcome> {
@@ -83,35 +84,44 @@ fn export(folder: &Path, from: Option<&str>, details: bool) -> anyhow::Result<Ou
         None => Position::START,
         Some(from) => place(&file, from)?,
     };
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(console::out());
     let mut progress = Progress::new("exported");
     let mut count = 0;
-    file.export(after, |record| {
-        count += 1;
-        progress.tell(count);
-        serde_json::to_writer(&mut out, &line(record, details))?;
-        out.write_all(b"\n")
-    })
-    .context("the export failed")?;
+    let exported = file
+        .export(after, |record| {
+            count += 1;
+            progress.tell(count);
+            serde_json::to_writer(&mut out, &line(record, details))?;
+            out.write_all(b"\n")
+        })
+        .context("the export failed")?;
     out.flush()?;
     progress.end();
+    if exported.damaged > 0 {
+        anyhow::bail!(
+            "the journal is damaged: updates at {} positions cannot be read and are missing from \
+             the export; `tidings journal check` lists them",
+            exported.damaged
+        );
+    }
     Ok(Outcome::Done)
 }
 
-/// The place after which an export begins: an id of the hub's own, or a time.
+/// The position after which an export begins, from an id made by the hub or a time.
 fn place(file: &JournalFile, from: &str) -> anyhow::Result<Position> {
     if let Ok(id) = from.parse::<HubId>() {
         return Ok(id.position);
     }
     let time = humantime::parse_rfc3339_weak(from).map_err(|_| {
         Ended::usage(format!(
-            "{from:?} is neither an id of the hub's nor a time as 2026-01-31T12:00:00Z"
+            "--from is {from:?}; it must be an id made by the hub, or a time such as \
+             2026-01-31T12:00:00Z"
         ))
     })?;
     Ok(file.before(time)?)
 }
 
-/// An update as a publisher would send it.
+/// An update in the format of a publish.
 fn line(record: &Record, details: bool) -> Value {
     let update = &record.update;
     let event = update.event();
@@ -141,12 +151,12 @@ fn line(record: &Record, details: bool) -> Value {
 
 fn backup(folder: &Path, to: &PathBuf) -> anyhow::Result<Outcome> {
     let written = JournalFile::open(folder)?.back_up(to)?;
-    writeln!(io::stdout().lock(), "{}", written.display())?;
+    writeln!(console::out(), "{}", written.display())?;
     Ok(Outcome::Done)
 }
 
 async fn trim(folder: &Path, bounds: &TrimArgs) -> anyhow::Result<Outcome> {
-    // A folder without a journal is not to get one.
+    // Fails if there is no journal. Opening a `DiskJournal` would create one.
     let before = JournalFile::open(folder)?.summary()?;
     let bounds = Retention {
         count: bounds.count.unwrap_or(u64::MAX),
@@ -154,16 +164,20 @@ async fn trim(folder: &Path, bounds: &TrimArgs) -> anyhow::Result<Outcome> {
         age: bounds.age.unwrap_or(Duration::MAX),
     };
     let retention = vec![RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds }];
-    let journal = DiskJournal::open(folder, DiskOptions { retention, ..DiskOptions::default() })?;
-    let mut progress = Progress::new("left at most");
+    let journal = DiskJournal::open(folder, DiskOptions { retention, ..DiskOptions::default() });
+    let journal = journal.map_err(|error| match error {
+        OpenError::InUse { .. } => anyhow::anyhow!("{error}; stop that hub before you trim"),
+        error => error.into(),
+    })?;
+    let mut progress = Progress::new("left");
     journal.trimmed(|left| progress.tell(left)).await?;
     progress.end();
     drop(journal);
     JournalFile::shrink(folder)?;
     let after = JournalFile::open(folder)?.summary()?;
     writeln!(
-        io::stdout().lock(),
-        "{} of {} updates are left, in {}",
+        console::out(),
+        "kept {} of {} updates; the file has {}",
         after.count,
         before.count,
         ByteSize::b(after.file_bytes)
@@ -171,7 +185,7 @@ async fn trim(folder: &Path, bounds: &TrimArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A line on a terminal that says how far something has come.
+/// A line of progress on a terminal.
 struct Progress {
     what: &'static str,
     told: Option<Instant>,
@@ -186,13 +200,13 @@ impl Progress {
     fn tell(&mut self, count: u64) {
         if self.is_shown && self.told.is_none_or(|told| told.elapsed() > PROGRESS_INTERVAL) {
             self.told = Some(Instant::now());
-            eprint!("\r{} updates {}", count, self.what);
+            let _ = write!(io::stderr().lock(), "\r{count} updates {}", self.what);
         }
     }
 
     fn end(&mut self) {
         if self.told.take().is_some() {
-            eprint!("\r\x1b[K");
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
         }
     }
 }

@@ -1,38 +1,38 @@
-//! Events on standard output, in one of their forms.
+//! Writes events to standard output.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tidings_client::ReceivedEvent;
 use tidings_sse::{Event, EventId, EventType, encode};
 
-/// What was written after the place that was kept is compared with what comes again, up to here.
+use crate::console;
+
+/// The maximum of bytes after the stored position that are compared with events that arrive again.
+#[cfg(unix)]
 const UNKEPT_BYTES_MAX: u64 = 64 << 20;
 
-/// What an event looks like.
+/// The format of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// As in an event stream.
+    /// The fields of the event stream.
     Stream,
     Data,
     Json,
     JsonWithTopics,
 }
 
-/// Standard output, as far as it is known.
+/// Standard output, and its length if it is a file.
 pub(crate) struct Output {
     form: Form,
-    /// Where the output ends, if it is a file.
+    /// The end of the output, if it is a file.
     end: Option<End>,
-    /// What a former run wrote that it did not come to keep: it is not written again.
+    /// Output of an earlier run after its stored position. It is not written again.
     unkept: Vec<u8>,
 }
 
-/// The end of a file: what is before it was written, and is kept.
+/// The end of a file at the stored position.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct End {
     device: u64,
@@ -45,8 +45,14 @@ impl Output {
         Self { form, end: None, unkept: Vec::new() }
     }
 
-    /// Watches where the output ends, and goes on from where it ended when it was kept.
+    /// Starts tracking the end of the output, given its end at the stored position.
+    #[cfg(unix)]
     pub(crate) fn watch(&mut self, kept: Option<End>) -> io::Result<()> {
+        use std::fs::File;
+        use std::io::{Read as _, Seek as _, SeekFrom};
+        use std::os::fd::AsFd as _;
+        use std::os::unix::fs::MetadataExt as _;
+
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let metadata = file.metadata()?;
         if !metadata.is_file() {
@@ -60,20 +66,27 @@ impl Output {
         if !is_same || kept.bytes >= end.bytes || end.bytes - kept.bytes > UNKEPT_BYTES_MAX {
             return Ok(());
         }
-        // What is open for writing is mostly not open for reading.
+        // Standard output is usually not open for reading, so it is opened again.
         let mut file = File::open("/dev/stdout")?;
         file.seek(SeekFrom::Start(kept.bytes))?;
         file.take(end.bytes - kept.bytes).read_to_end(&mut self.unkept)?;
         Ok(())
     }
 
-    /// Where the output ends now, if it is a file.
+    /// Does nothing: other systems have no number that identifies a file. So an event that was
+    /// partly written when the process was killed is written again.
+    #[cfg(not(unix))]
+    pub(crate) fn watch(&mut self, _kept: Option<End>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The current end of the output, if it is a file.
     pub(crate) fn end(&self) -> Option<End> {
         let end = self.end?;
         Some(End { bytes: end.bytes - self.unkept.len() as u64, ..end })
     }
 
-    /// Writes an event, and what is buffered.
+    /// Writes an event and flushes the output.
     pub(crate) fn write(&mut self, event: &ReceivedEvent) -> io::Result<()> {
         let bytes = self.render(event);
         let mut rest = bytes.as_slice();
@@ -83,14 +96,14 @@ impl Output {
                 self.unkept.drain(..same);
                 rest = &bytes[same..];
             } else {
-                // Somebody else wrote it; it stays.
+                // Another program wrote it, so it stays.
                 self.unkept.clear();
             }
         }
         if rest.is_empty() {
             return Ok(());
         }
-        let mut out = io::stdout().lock();
+        let mut out = console::out();
         out.write_all(rest)?;
         out.flush()?;
         if let Some(end) = &mut self.end {

@@ -1,4 +1,4 @@
-//! The place in a stream, kept in a file that is always whole.
+//! The resume file of `tidings tail`: the position in a stream, replaced atomically.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use super::output::End;
 use crate::outcome::Ended;
 
-/// Events that may wait for the reader's word. Beyond it, nothing more is read.
+/// The maximum of events that wait for an acknowledgement. At this number `tail` reads no more.
 const UNACKNOWLEDGED_MAX: usize = 10_000;
 
-/// What is kept.
+/// The content of the file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Place {
     url: String,
@@ -24,38 +24,38 @@ struct Place {
     output: Option<End>,
 }
 
-/// Keeps the place.
+/// The resume file, and the position in it.
 pub(crate) struct Resume {
     path: PathBuf,
     place: Place,
     acknowledged: Option<Acknowledged>,
 }
 
-/// Whose word decides what is kept.
+/// Acknowledgements of the reader.
 struct Acknowledged {
-    words: mpsc::Receiver<String>,
-    /// The ids in force with the events that were written and not acknowledged yet.
+    lines: mpsc::Receiver<String>,
+    /// The last event IDs of the events that were written and not yet acknowledged.
     waiting: VecDeque<String>,
 }
 
 impl Resume {
-    /// Reads the place, if there is one.
+    /// Reads the file, if it exists.
     ///
     /// # Errors
-    /// If the file is another stream's, or none of ours.
+    /// If the file belongs to another stream, or is not a resume file.
     pub(crate) fn open(path: PathBuf, url: &str) -> anyhow::Result<Self> {
         let new = Place { url: url.to_owned(), last_event_id: String::new(), output: None };
         let place = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is no resume file", path.display()))?,
+                .with_context(|| format!("{} is not a resume file", path.display()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => new,
             Err(error) => {
-                return Err(error).with_context(|| format!("{} can't be read", path.display()));
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
         if place.url != url {
             return Err(Ended::usage(format!(
-                "{} is the place in another stream, {}",
+                "{} holds the position in another stream, {}; use another --resume-file",
                 path.display(),
                 place.url
             )));
@@ -63,13 +63,13 @@ impl Resume {
         Ok(Self { path, place, acknowledged: None })
     }
 
-    /// Keeps from now on only what lines on standard input say.
+    /// From now on, stores only positions that are acknowledged by lines on standard input.
     ///
     /// # Errors
-    /// If there is no thread for it.
-    pub(crate) fn wait_for_words(&mut self) -> io::Result<()> {
-        let (sender, words) = mpsc::channel(1);
-        // It ends with the process: nothing else ends a read of standard input.
+    /// If the thread that reads standard input cannot be started.
+    pub(crate) fn read_acknowledgements(&mut self) -> io::Result<()> {
+        let (sender, lines) = mpsc::channel(1);
+        // The thread ends with the process, because a read of standard input cannot be cancelled.
         std::thread::Builder::new().name("acknowledgements".into()).spawn(move || {
             for line in io::stdin().lock().lines().map_while(Result::ok) {
                 if sender.blocking_send(line).is_err() {
@@ -77,7 +77,7 @@ impl Resume {
                 }
             }
         })?;
-        self.acknowledged = Some(Acknowledged { words, waiting: VecDeque::new() });
+        self.acknowledged = Some(Acknowledged { lines, waiting: VecDeque::new() });
         Ok(())
     }
 
@@ -89,21 +89,21 @@ impl Resume {
         self.place.output
     }
 
-    /// Whether so many events wait for the reader's word that no more are to be written.
+    /// Whether the maximum of events waits for an acknowledgement, so that no more are written.
     pub(crate) fn is_full(&self) -> bool {
         let waiting = self.acknowledged.as_ref().map_or(0, |one| one.waiting.len());
         waiting >= UNACKNOWLEDGED_MAX
     }
 
-    /// Whether something that was written waits for the reader's word.
+    /// Whether a written event waits for an acknowledgement.
     pub(crate) fn waits(&self) -> bool {
         self.acknowledged.as_ref().is_some_and(|one| !one.waiting.is_empty())
     }
 
-    /// The event under this id has been written.
+    /// An event with this last event ID was written.
     ///
     /// # Errors
-    /// If the place can't be kept.
+    /// If the file cannot be written.
     pub(crate) fn written(&mut self, id: &str, output: Option<End>) -> anyhow::Result<()> {
         match &mut self.acknowledged {
             None => self.keep(id, output),
@@ -114,11 +114,11 @@ impl Resume {
         }
     }
 
-    /// The stream goes on after this id though no event was written: it was not asked for, or
-    /// there was none.
+    /// The stream has this last event ID although no event was written: the event was filtered out,
+    /// or there was none.
     ///
     /// # Errors
-    /// If the place can't be kept.
+    /// If the file cannot be written.
     pub(crate) fn passed(&mut self, id: &str, output: Option<End>) -> anyhow::Result<()> {
         match &self.acknowledged {
             None => self.keep(id, output),
@@ -126,29 +126,32 @@ impl Resume {
         }
     }
 
-    /// The reader's next word. Never, if none is waited for.
+    /// The reader's next acknowledgement; `None` if the reader closed standard input. Waits forever
+    /// if acknowledgements are not used.
     ///
     /// # Cancel safety
-    /// No word is lost if the future is dropped.
-    pub(crate) async fn word(&mut self) -> Option<String> {
+    /// No acknowledgement is lost if the future is dropped.
+    pub(crate) async fn acknowledgement(&mut self) -> Option<String> {
         match &mut self.acknowledged {
-            Some(acknowledged) => acknowledged.words.recv().await,
+            Some(acknowledged) => acknowledged.lines.recv().await,
             None => std::future::pending().await,
         }
     }
 
-    /// The reader is done with the event under this id and all before it, or, if the word is
-    /// empty, with the next one.
+    /// Stores the position of the event with this id, which acknowledges all events before it too.
+    /// An empty line acknowledges the oldest waiting event.
     ///
     /// # Errors
-    /// If no such event was written, or the place can't be kept.
-    pub(crate) fn acknowledge(&mut self, word: &str) -> anyhow::Result<()> {
+    /// If no such event waits, or the file cannot be written.
+    pub(crate) fn acknowledge(&mut self, line: &str) -> anyhow::Result<()> {
         let Some(Acknowledged { waiting, .. }) = &mut self.acknowledged else { return Ok(()) };
-        let done = match word {
+        let done = match line {
             "" if !waiting.is_empty() => 1,
             id => {
-                let place = waiting.iter().rposition(|other| other == id);
-                1 + place.with_context(|| format!("{id:?} was acknowledged and never written"))?
+                let index = waiting.iter().rposition(|other| other == id);
+                1 + index.with_context(|| {
+                    format!("standard input acknowledges {id:?}, but no event with this id waits")
+                })?
             }
         };
         let id = waiting.drain(..done).next_back();
@@ -158,7 +161,7 @@ impl Resume {
         }
     }
 
-    /// The file is replaced in one step, so that a kill leaves the old place or the new one.
+    /// Replaces the file atomically, so that a kill leaves either the old position or the new one.
     fn keep(&mut self, id: &str, output: Option<End>) -> anyhow::Result<()> {
         if self.place.last_event_id == id && self.place.output == output {
             return Ok(());
@@ -170,6 +173,6 @@ impl Resume {
         let text = serde_json::to_string(&self.place)?;
         fs::write(&beside, text + "\n")
             .and_then(|()| fs::rename(&beside, &self.path))
-            .with_context(|| format!("the place can't be kept in {}", self.path.display()))
+            .with_context(|| format!("cannot store the position in {}", self.path.display()))
     }
 }

@@ -1,4 +1,4 @@
-//! `tidings tail`: any event stream, across lost connections.
+//! `tidings tail`: prints the events of any event stream, and reconnects.
 
 use std::io::Read as _;
 
@@ -6,18 +6,25 @@ use anyhow::Context as _;
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use tidings_client::reconnect::{Mode, Policy};
-use tidings_client::{EventId, EventSource};
+use tidings_client::{EventId, EventSource, hide_login};
 
 use super::follow::{Follow, Form};
 use super::output::Output;
 use super::resume::Resume;
 use super::{headers, hub};
-use crate::args::{Global, TailArgs};
+use crate::args::TailArgs;
 use crate::outcome::{Ended, Outcome};
 
-pub(crate) async fn run(args: TailArgs, global: &Global) -> anyhow::Result<Outcome> {
-    let url = url(&args.url)?;
-    let mut headers = headers::read(global)?;
+pub(crate) async fn run(args: TailArgs) -> anyhow::Result<Outcome> {
+    let mut url = url(&args.url)?;
+    let stream = without_login(&url);
+    let is_asked = url.query_pairs().any(|(name, _)| name == "tidings");
+    if args.post.is_none() && hub::is_hubs(&url) && !is_asked {
+        // Asks for the position before the first event, so that a connection lost before it loses
+        // nothing.
+        url.query_pairs_mut().append_pair("tidings", "place");
+    }
+    let mut headers = headers::read(&args.request)?;
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(super::AGENT));
     let mut policy = Policy::default();
     policy.retry_first = args.wait;
@@ -43,7 +50,7 @@ pub(crate) async fn run(args: TailArgs, global: &Global) -> anyhow::Result<Outco
     };
     source = source.headers(headers).policy(policy);
     if args.post.is_none() {
-        source = source.answer_within(global.timeout);
+        source = source.answer_within(args.request.timeout);
     }
     let mut output = Output::new(match (args.json, args.data_only) {
         (true, _) => Form::Json,
@@ -53,11 +60,11 @@ pub(crate) async fn run(args: TailArgs, global: &Global) -> anyhow::Result<Outco
     let resume = match args.resume_file {
         None => None,
         Some(path) => {
-            let mut resume = Resume::open(path, url.as_str())?;
+            let mut resume = Resume::open(path, stream.as_str())?;
             if args.ack {
-                resume.wait_for_words().context("acknowledgements can't be read")?;
+                resume.read_acknowledgements().context("cannot read acknowledgements")?;
             } else {
-                output.watch(resume.output()).context("standard output can't be read")?;
+                output.watch(resume.output()).context("cannot read standard output")?;
             }
             Some(resume)
         }
@@ -68,8 +75,8 @@ pub(crate) async fn run(args: TailArgs, global: &Global) -> anyhow::Result<Outco
         source = source.last_event_id(event_id(&id)?);
     }
     let follow = Follow {
-        who: "server",
-        nobody: format!("no server answers at {}", shown(&url)),
+        server: "server",
+        no_answer: format!("cannot connect to {}", url.origin().ascii_serialization()),
         event_types: args.event_types,
         count: args.count,
         until: args.until,
@@ -81,31 +88,37 @@ pub(crate) async fn run(args: TailArgs, global: &Global) -> anyhow::Result<Outco
     follow.run(source.open()).await
 }
 
-/// The URL of a stream, without a scheme too.
+/// The URL of a stream. `http://` is added if the text has no scheme.
 pub(crate) fn url(text: &str) -> anyhow::Result<Url> {
+    hub::refuse_unix(text)?;
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&with_scheme)
-        .map_err(|error| Ended::usage(format!("{text:?} is no URL: {error}")))?;
+        .map_err(|error| Ended::usage(format!("invalid URL {:?}: {error}", hide_login(text))))?;
     hub::check_scheme(&url)?;
     Ok(url)
 }
 
-fn shown(url: &Url) -> String {
-    format!("{}://{}", url.scheme(), url.authority().rsplit('@').next().unwrap_or_default())
+/// The URL of the stream, without a login.
+fn without_login(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Both fail for URLs without a host only, and http URLs have one.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
 }
 
 fn event_id(text: &str) -> anyhow::Result<EventId> {
-    EventId::new(text).map_err(|error| Ended::usage(error.to_string()))
+    EventId::new(text).map_err(|error| Ended::usage(format!("invalid id to begin at: {error}")))
 }
 
 fn body(text: &str) -> anyhow::Result<Vec<u8>> {
     if text == "-" {
         let mut body = Vec::new();
-        std::io::stdin().read_to_end(&mut body).context("standard input can't be read")?;
+        std::io::stdin().read_to_end(&mut body).context("cannot read standard input")?;
         return Ok(body);
     }
     match text.strip_prefix('@') {
-        Some(path) => std::fs::read(path).with_context(|| format!("{path} can't be read")),
+        Some(path) => std::fs::read(path).with_context(|| format!("cannot read {path}")),
         None => Ok(text.as_bytes().to_vec()),
     }
 }

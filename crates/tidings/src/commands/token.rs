@@ -1,17 +1,21 @@
-//! `tidings token`: tokens for hubs, made and explained.
+//! `tidings token`: creates and inspects tokens.
 
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
-use tidings_hub::{Dialect, SigningKey, TokenReport, inspect_token, sign_token, token_time};
+use tidings_hub::{
+    Dialect, SigningKey, TokenError, TokenGrant, TokenReport, TokenUse, inspect_token, sign_token,
+    token_time,
+};
 
 use crate::args::{ServeArgs, TokenArgs, TokenCommand, TokenDialect, TokenInspectArgs};
-use crate::config::Config;
+use crate::config::{Config, secret};
+use crate::console::{put, say};
 use crate::outcome::{Ended, Outcome};
 
-/// What a selector of 1.0 begins with that is a URL pattern.
+/// The prefix of selectors that are URL patterns, in Mercure 1.0.
 const URL_PATTERN: &str = "urlpattern:";
 
 pub(crate) async fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
@@ -23,15 +27,24 @@ pub(crate) async fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
 
 fn make(args: &TokenArgs) -> anyhow::Result<Outcome> {
     if args.publish.is_empty() && args.subscribe.is_empty() {
-        return Err(Ended::usage(
-            "a token that grants nothing is of no use; --publish and --subscribe say what it grants",
-        ));
+        return Err(Ended::usage("the token would grant nothing; set --publish or --subscribe"));
     }
     let key = signing_key(args)?;
     let payload = args.payload.as_deref().map(serde_json::from_str::<Value>).transpose();
     let payload = payload.map_err(|error| {
-        Ended::usage(format!("--payload is no JSON ({error}); a text needs quotes"))
+        Ended::usage(format!("--payload is not JSON: {error}; a string needs double quotes"))
     })?;
+    let is_coming = args.dialect == TokenDialect::Coming;
+    if is_coming && payload.as_ref().is_some_and(|payload| !payload.is_object()) {
+        return Err(Ended::usage(
+            "--payload must be a JSON object in Mercure 1.0, such as '{\"user\":5}'",
+        ));
+    }
+    for selector in args.publish.iter().chain(&args.subscribe) {
+        if let Some(doubt) = doubt_selector(selector, is_coming) {
+            say!("warning: {doubt}");
+        }
+    }
     let now = SystemTime::now();
     let mut claims = Map::new();
     let dialect = match args.dialect {
@@ -46,18 +59,22 @@ fn make(args: &TokenArgs) -> anyhow::Result<Outcome> {
     };
     if dialect == Dialect::Coming && (args.issuer.is_none() || args.audience.is_empty()) {
         return Err(Ended::usage(
-            "a token of Mercure 1.0 needs an --issuer and an --audience, which the hub has to know",
+            "a token of Mercure 1.0 needs an --issuer and an --audience that the hub also has",
         ));
     }
     claims.insert("iat".to_owned(), seconds(now).into());
     match args.expires.as_str() {
         "never" if dialect == Dialect::Deployed => {}
-        "never" => return Err(Ended::usage("a token of Mercure 1.0 has to expire")),
+        "never" => {
+            return Err(Ended::usage("--expires is never, but a token of Mercure 1.0 must expire"));
+        }
         text => {
             let time = humantime::parse_duration(text).map_err(|error| {
-                Ended::usage(format!("--expires is {text:?}, which is no time like 1h: {error}"))
+                Ended::usage(format!("--expires is {text:?}, not a time such as 1h: {error}"))
             })?;
-            let end = now.checked_add(time).context("--expires is too far away")?;
+            let end = now
+                .checked_add(time)
+                .with_context(|| format!("--expires is {text:?}, too far in the future"))?;
             claims.insert("exp".to_owned(), seconds(end).into());
         }
     }
@@ -78,30 +95,59 @@ fn make(args: &TokenArgs) -> anyhow::Result<Outcome> {
         let client = args.issuer.clone().unwrap_or_default();
         claims.insert("client_id".to_owned(), client.into());
     }
-    let id = args.id.clone().unwrap_or_else(|| format!("{:032x}", fastrand::u128(..)));
+    let id = args.id.clone().map_or_else(random_id, Ok)?;
     claims.insert("jti".to_owned(), id.into());
-    println!("{}", sign_token(&claims, dialect, &key)?);
+    put!("{}", sign_token(&claims, dialect, &key)?);
     Ok(Outcome::Done)
+}
+
+/// A warning if a selector looks like a pattern of the other version, but would match only its own
+/// text.
+fn doubt_selector(selector: &str, is_coming: bool) -> Option<String> {
+    let is_pattern = selector.starts_with(URL_PATTERN);
+    match is_coming {
+        false if is_pattern => Some(format!(
+            "{selector:?} is a URL pattern of Mercure 1.0, which this token of 0.x takes as a topic; \
+             use a URI template such as https://example.com/books/{{id}}, or --dialect 1.0"
+        )),
+        true if !is_pattern && selector.contains('{') && selector.contains('}') => Some(format!(
+            "{selector:?} is a URI template of Mercure 0.x, which this token of 1.0 takes as a \
+             topic; use a URL pattern such as urlpattern:https://example.com/books/:id"
+        )),
+        _ => None,
+    }
+}
+
+/// A unique id that cannot be guessed, because tokens are revoked by their ids.
+fn random_id() -> anyhow::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("cannot get random numbers from the system: {error}"))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 fn signing_key(args: &TokenArgs) -> anyhow::Result<SigningKey> {
     let text = match (&args.key, &args.key_file) {
         (Some(_), Some(_)) => {
             return Err(Ended::usage(
-                "the key is given by value and in a file; leave one of them out",
+                "the key is set both by value and as a file; remove --key or --key-file",
             ));
         }
         (Some(key), None) => key.clone(),
         (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| {
-            Ended::usage(format!("the key cannot be read from {}: {error}", path.display()))
+            Ended::usage(format!("cannot read the key from {}: {error}", path.display()))
         })?,
         (None, None) => {
             return Err(Ended::usage(
-                "there is no key to sign with: --key-file, or TIDINGS_SIGNING_KEY in the environment",
+                "there is no key to sign with; set --key-file, or TIDINGS_SIGNING_KEY in the \
+                 environment",
             ));
         }
     };
     let refused = |error: tidings_hub::InvalidKey| Ended::usage(error.to_string());
+    if let Some(doubt) = secret::doubt(&text) {
+        say!("warning: the key {doubt}");
+    }
     let algorithm = args.algorithm.as_deref().map(str::parse).transpose().map_err(refused)?;
     SigningKey::read(&text, algorithm).map_err(refused)
 }
@@ -119,7 +165,7 @@ fn deployed(args: &TokenArgs, payload: Option<Value>) -> Value {
 
 fn coming(args: &TokenArgs, payload: Option<Value>) -> anyhow::Result<Value> {
     if payload.as_ref().is_some_and(|payload| !payload.is_object()) {
-        return Err(Ended::usage("in Mercure 1.0 a --payload has to be an object"));
+        return Err(Ended::usage("--payload must be a JSON object in Mercure 1.0"));
     }
     let topic = |selector: &String| match selector.strip_prefix(URL_PATTERN) {
         Some(pattern) => json!({ "match": pattern, "match_type": "urlpattern" }),
@@ -154,59 +200,102 @@ async fn inspect(args: TokenInspectArgs) -> anyhow::Result<Outcome> {
     let mut token = args.token;
     if token == "-" {
         token.clear();
-        std::io::stdin().read_to_string(&mut token).context("standard input is no text")?;
+        std::io::stdin().read_to_string(&mut token).context("standard input is not text")?;
     }
     let token = token.trim();
     let token = token.strip_prefix("Bearer ").unwrap_or(token);
     let hub = ServeArgs { access: args.hub, config: args.config, ..ServeArgs::default() };
-    let access = Config::access_to_inspect(hub)?;
+    let (access, doubts) = Config::access_to_inspect(hub)?;
     let has_keys = access.tokens.has_keys();
+    let issuers: Vec<_> = access.tokens.issuers.iter().map(|issuer| issuer.name.clone()).collect();
     let report = match inspect_token(token, access).await {
         Ok(report) => report,
         Err(error) => {
-            println!("refused: {error}");
+            put!("refused: {error}");
             return Ok(Outcome::Refused);
         }
     };
     explain(&report);
+    for claim in &report.milliseconds {
+        put!(
+            "warning: {claim} is probably in milliseconds, but must be in seconds; {}",
+            match *claim {
+                "exp" => "so the token never expires",
+                "nbf" => "so the token never becomes valid",
+                _ => "so it is in the far future",
+            }
+        );
+    }
+    for doubt in doubts {
+        put!("warning: {doubt}");
+    }
     if !has_keys {
-        println!(
-            "\nNot verified: no key was given. --publisher-key-file and --subscriber-key-file, or \
-             the hub's --config, say whether a hub would take it."
+        put!(
+            "\nNot verified, because no key was given. To check whether a hub accepts the token, \
+             set --publisher-key-file and --subscriber-key-file, or --config with the hub's file."
         );
         return Ok(Outcome::Done);
     }
-    println!();
+    put!("");
     let mut outcome = Outcome::Refused;
     for (used, verdict) in &report.verdicts {
         match verdict {
-            Ok(()) => {
-                println!("to {used}: taken");
+            Ok(grant) => {
+                let grants = match (grant, used) {
+                    (TokenGrant::Something, _) => "",
+                    (TokenGrant::Nothing, TokenUse::Publish) => ", but grants nothing",
+                    (TokenGrant::Nothing, TokenUse::Subscribe) => {
+                        ", but grants nothing: public updates only"
+                    }
+                };
+                put!("to {used}: accepted{grants}");
                 outcome = Outcome::Done;
             }
-            Err(error) => println!("to {used}: refused: {error}"),
+            Err(error) => {
+                let more = mismatch(error, &report, &issuers);
+                put!("to {used}: refused: {error}{more}");
+            }
         }
     }
     Ok(outcome)
 }
 
+/// The values of the token and of the hub, if they do not match. The hub's own answer to a request
+/// leaves them out.
+fn mismatch(error: &TokenError, report: &TokenReport, issuers: &[String]) -> String {
+    let claim =
+        |name: &str| report.claims.get(name).map_or_else(|| "none".to_owned(), ToString::to_string);
+    match error {
+        TokenError::Audience { .. } => format!("; the token has {}", claim("aud")),
+        TokenError::NoAudience => "; set --audience".to_owned(),
+        TokenError::Dialect { .. } => "; see --dialect".to_owned(),
+        TokenError::Issuer if issuers.is_empty() => {
+            format!("; the token has {}, and the hub has no issuer (--issuer)", claim("iss"))
+        }
+        TokenError::Issuer => {
+            format!("; the token has {}, and the hub accepts {issuers:?}", claim("iss"))
+        }
+        _ => String::new(),
+    }
+}
+
 fn explain(report: &TokenReport) {
-    println!("Mercure {}, signed with {}", report.dialect, report.algorithm);
-    println!("type: {}", report.token_type.as_deref().unwrap_or("none"));
+    put!("Mercure {}, signed with {}", report.dialect, report.algorithm);
+    put!("type: {}", report.token_type.as_deref().unwrap_or("none"));
     if let Some(name) = &report.key_name {
-        println!("key: {name}");
+        put!("key: {name}");
     }
     let now = SystemTime::now();
     let whole = |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
-    for (claim, what) in [("iat", "issued"), ("nbf", "good from"), ("exp", "expires")] {
+    for (claim, what) in [("iat", "issued"), ("nbf", "valid from"), ("exp", "expires")] {
         match token_time(&report.claims, claim) {
             Some(time) => match now.duration_since(time) {
-                Ok(ago) => println!("{what}: {} ago", whole(ago)),
-                Err(ahead) => println!("{what}: in {}", whole(ahead.duration())),
+                Ok(ago) => put!("{what}: {} ago", whole(ago)),
+                Err(ahead) => put!("{what}: in {}", whole(ahead.duration())),
             },
-            None if claim == "exp" => println!("{what}: never"),
+            None if claim == "exp" => put!("{what}: never"),
             None => {}
         }
     }
-    println!("{}", serde_json::to_string_pretty(&report.claims).unwrap_or_default());
+    put!("{}", serde_json::to_string_pretty(&report.claims).unwrap_or_default());
 }

@@ -1,4 +1,4 @@
-//! What the flags and the file say of a journal on NATS.
+//! The settings of a journal on NATS, from the flags and the file.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::{JournalConfig, JournalFile, Time};
 use crate::args::{NatsStorageChoice, ServeArgs};
 use crate::outcome::Ended;
 
-/// The table `[journal.nats]`, in the words of the flags.
+/// The table `[journal.nats]`, with the names of the flags.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct NatsFile {
@@ -26,7 +26,7 @@ pub(super) struct NatsFile {
 }
 
 impl NatsFile {
-    /// With every key.
+    /// A table with every key.
     pub(super) fn every() -> Self {
         let time = || Some(Time(std::time::Duration::ZERO));
         let path = || Some(PathBuf::new());
@@ -45,7 +45,7 @@ impl NatsFile {
         }
     }
 
-    /// The flags before the file.
+    /// The flags, and the file for those that are not set.
     fn of(args: &ServeArgs, file: &Self) -> Self {
         let args = args.nats.clone();
         let file = file.clone();
@@ -76,18 +76,18 @@ impl NatsFile {
     }
 }
 
-/// Settings of NATS mean nothing with another journal.
+/// Refuses settings of NATS with another journal.
 pub(super) fn refuse_elsewhere(args: &ServeArgs, file: &JournalFile) -> anyhow::Result<()> {
     let said = NatsFile::of(args, &NatsFile::default());
-    // A file may have the table for a journal that a flag turns off for once.
+    // If a flag chooses another journal, the file may keep its settings for NATS.
     let is_said = said.is_said()
         || (args.journal.is_none() && (file.nats.is_said() || file.servers.is_some()));
     if !is_said {
         return Ok(());
     }
     Err(Ended::usage(
-        "settings of NATS need a journal on NATS: --journal nats://HOST:PORT, or kind = \"nats\" \
-         and servers in [journal]",
+        "settings of NATS are set, but the journal is not on NATS; set --journal nats://HOST:PORT, \
+         or kind = \"nats\" and servers in [journal]",
     ))
 }
 
@@ -108,20 +108,22 @@ mod options {
     use tidings_hub::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 
     use super::{Ended, JournalConfig, JournalFile, NatsFile, NatsStorageChoice, ServeArgs, Time};
-    use crate::args::JournalChoice;
-    use crate::config::{KeepFile, RetentionFile};
+    use crate::args::{JournalChoice, host};
+    use crate::config::{HOUR, KeepFile, RetentionFile, between};
 
     pub(in super::super) fn read(
         args: &ServeArgs,
         file: &JournalFile,
     ) -> anyhow::Result<JournalConfig> {
         if args.data_dir.is_some() {
-            return Err(Ended::usage("the journal on NATS has no --data-dir"));
+            return Err(Ended::usage(
+                "--data-dir is for the journal on disk; remove it, or use --journal disk",
+            ));
         }
         if args.sync.or(file.sync).is_some() {
             return Err(Ended::usage(
-                "when the journal on NATS is synced say its servers (sync_interval in their \
-                 configuration), not --sync",
+                "--sync is for the journal on disk; NATS servers have sync_interval in their own \
+                 configuration",
             ));
         }
         let servers = match &args.journal {
@@ -130,32 +132,42 @@ mod options {
         };
         if servers.is_empty() {
             return Err(Ended::usage(
-                "the journal on NATS needs servers: servers = [\"nats://host:4222\"] in [journal]",
+                "the journal on NATS needs servers: set servers = [\"nats://host:4222\"] in \
+                 [journal]",
             ));
+        }
+        for server in &servers {
+            host::check_nats_server(server)
+                .map_err(|wrong| Ended::usage(format!("journal.servers: {wrong}")))?;
         }
         let said = NatsFile::of(args, &file.nats);
         let default = NatsOptions::default();
         let wait = |time: Option<Time>, default: Duration| time.map_or(default, |time| time.0);
-        let publish_wait = wait(said.publish_wait, default.publish_wait);
-        if !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(&publish_wait) {
-            return Err(Ended::usage(format!(
-                "journal.nats.publish_wait is {}; it has to be 100ms to 60s",
-                humantime::format_duration(publish_wait)
-            )));
-        }
+        let publish_wait = between(
+            "journal.nats.publish_wait",
+            wait(said.publish_wait, default.publish_wait),
+            Duration::from_millis(100),
+            Duration::from_secs(60),
+        )?;
+        let start_wait = between(
+            "journal.nats.start_wait",
+            wait(said.start_wait, default.start_wait),
+            Duration::ZERO,
+            HOUR,
+        )?;
         if let Some(replicas) = said.replicas.filter(|replicas| !(1..=5).contains(replicas)) {
             return Err(Ended::usage(format!(
-                "journal.nats.replicas is {replicas}; it has to be 1 to 5"
+                "journal.nats.replicas is {replicas}; it must be 1 to 5"
             )));
         }
         let certificate = match (said.cert.clone(), said.key.clone()) {
             (None, None) => None,
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (Some(_), None) => {
-                return Err(Ended::usage("a certificate for NATS needs its key: --nats-key"));
+                return Err(Ended::usage("a certificate for NATS needs its key: set --nats-key"));
             }
             (None, Some(_)) => {
-                return Err(Ended::usage("a key for NATS needs its certificate: --nats-cert"));
+                return Err(Ended::usage("a key for NATS needs its certificate: set --nats-cert"));
             }
         };
         Ok(JournalConfig::Nats(NatsOptions {
@@ -170,7 +182,7 @@ mod options {
             }),
             retention: retention(&file.retention)?,
             publish_wait,
-            start_wait: wait(said.start_wait, default.start_wait),
+            start_wait,
             servers,
         }))
     }
@@ -179,7 +191,7 @@ mod options {
         let secret = |path: &Path, what: &str| {
             let read = fs::read_to_string(path).map(|text| text.trim().to_owned());
             read.map_err(|error| {
-                Ended::usage(format!("the {what} in {} cannot be read: {error}", path.display()))
+                Ended::usage(format!("cannot read the {what} from {}: {error}", path.display()))
             })
         };
         match (&said.credentials, &said.nkey, &said.token_file) {
@@ -188,8 +200,7 @@ mod options {
             (None, Some(path), None) => Ok(NatsLogin::Nkey(secret(path, "seed")?)),
             (None, None, Some(path)) => Ok(NatsLogin::Token(secret(path, "token")?)),
             _ => Err(Ended::usage(
-                "--nats-credentials, --nats-nkey and --nats-token-file are three ways to log in; \
-                 name one",
+                "--nats-credentials, --nats-nkey and --nats-token-file exclude each other; set one",
             )),
         }
     }
@@ -208,9 +219,8 @@ mod options {
                 })
             }
             _ => Err(Ended::usage(
-                "the journal on NATS keeps one [[journal.retention]] rule, for topics = \"*\" and \
-                 with keep = \"all\": a stream of JetStream drops its oldest updates, whatever \
-                 they are about",
+                "the journal on NATS allows one [[journal.retention]] rule, with topics = \"*\" and \
+                 keep = \"all\", because JetStream deletes the oldest updates regardless of topic",
             )),
         }
     }

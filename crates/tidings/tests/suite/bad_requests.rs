@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::hub::Hub;
+use crate::hub::{File, Hub};
 
 /// Sends `request` to a hub and checks that the answer is one of these statuses, or that the
 /// hub hangs up where 0 is among them; and that the hub lives on.
@@ -15,7 +15,12 @@ fn check(hub: &Hub, request: &[u8], allowed: &[u16]) {
     assert!(allowed.contains(&status), "{status} to {shown:?}");
     if let Some(response) = response {
         let words = String::from_utf8_lossy(&response.body);
-        let allowed = if status == 400 { "HTTP/1.1" } else { "65536 bytes and 100 header fields" };
+        let allowed = match status {
+            400 => "not an HTTP/1 request: ",
+            505 => "HTTP/1.1",
+            414 => "a target may have at most 65534 bytes, and the whole head 65536",
+            _ => "65536 bytes and 100 header fields",
+        };
         assert!(words.contains(allowed), "{words:?} to {shown:?}");
     }
     assert!(connection.rest().is_empty(), "the connection is closed after {shown:?}");
@@ -23,16 +28,15 @@ fn check(hub: &Hub, request: &[u8], allowed: &[u16]) {
 }
 
 #[test]
-fn what_is_no_request_is_refused_and_hurts_nobody() {
+fn an_invalid_request_is_refused_and_disturbs_no_client() {
     let hub = Hub::start();
     check(&hub, &[0; 100], &[400]);
     check(&hub, &[0xff; 100_000], &[400]);
     check(&hub, b"\r\n\r\nhello\r\n\r\n", &[400]);
     check(&hub, b"GET / HTTP/1.1\r\nhost localhost\r\n\r\n", &[400]);
-    check(&hub, b"GET / HTTP/9.9\r\nhost: localhost\r\n\r\n", &[400]);
+    check(&hub, b"GET / HTTP/9.9\r\nhost: localhost\r\n\r\n", &[505]);
     check(&hub, b"GET /\r\n\r\n", &[400]);
-    // A client that speaks HTTP/2 unasked would not understand an answer.
-    check(&hub, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[0]);
+    check(&hub, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[505]);
     check(&hub, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n", &[400]);
     check(
         &hub,
@@ -64,9 +68,32 @@ fn a_head_of_more_than_64_kilobytes_is_too_large() {
     let header = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n");
     check(&hub, header.as_bytes(), &[431]);
     let target = format!("GET /{long} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    check(&hub, target.as_bytes(), &[414, 431]);
+    check(&hub, target.as_bytes(), &[414]);
     let endless = format!("GET /healthz HTTP/1.1\r\nx: {}", "x".repeat(10 << 20));
     check(&hub, endless.as_bytes(), &[0, 431]);
+}
+
+#[test]
+fn a_target_that_is_too_long_is_distinguished_from_a_head_that_is_too_large() {
+    let request = |length: usize| {
+        format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(length - 1))
+    };
+    let hub = Hub::start();
+    for (length, status) in [(65_520, 431), (65_534, 414), (66_000, 414), (200_000, 414)] {
+        check(&hub, request(length).as_bytes(), &[status]);
+    }
+    let config = File::new("[access]\nanonymous_subscribe = true\n[limits]\nhead = \"128KiB\"");
+    let hub = Hub::with(&["--config", config.path()]);
+    for (length, status) in [(65_534, 404), (65_535, 414), (66_000, 414), (140_000, 414)] {
+        let mut connection = hub.connect();
+        connection.try_send(request(length).as_bytes());
+        let answer = connection.try_response().unwrap_or_else(|| panic!("no answer to {length}"));
+        assert_eq!(answer.status, status, "{length}");
+        if status == 414 {
+            let words = String::from_utf8_lossy(&answer.body);
+            assert!(words.contains("65534 bytes, and the whole head 131072"), "{words}");
+        }
+    }
 }
 
 #[test]
@@ -79,7 +106,8 @@ fn http_1_0_without_a_host_gets_its_stream_and_the_end_of_it() {
     hub.publish("a", "1");
     hub.signal("TERM");
     let stream = String::from_utf8(connection.rest()).unwrap();
-    assert!(stream.contains("data: 1\n\n"), "{stream}");
+    assert!(stream.starts_with(":\nretry: "), "{stream}");
+    assert!(stream.contains("\ndata: 1\nid: "), "{stream}");
 }
 
 #[test]
@@ -98,7 +126,7 @@ fn a_body_in_single_bytes_is_a_body() {
 }
 
 #[test]
-fn the_refusal_of_a_large_body_is_read_by_who_sends_all_of_it_first() {
+fn the_refusal_of_a_large_body_reaches_a_client_that_sends_all_of_it_first() {
     let hub = Hub::start();
     for length in [(1 << 20) + 1, 3 << 20, 20 << 20] {
         let mut connection = hub.connect();
@@ -114,6 +142,24 @@ fn the_refusal_of_a_large_body_is_read_by_who_sends_all_of_it_first() {
         assert_eq!(answer.status, 413);
     }
     hub.is_well();
+}
+
+#[test]
+fn a_body_whose_length_is_too_large_is_refused_before_any_of_it_comes() {
+    let hub = Hub::start();
+    for method in ["POST", "QUERY"] {
+        let mut connection = hub.connect();
+        connection.send(
+            format!(
+                "{method} /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n\
+                 content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+                (1 << 20) + 1
+            )
+            .as_bytes(),
+        );
+        let answer = connection.try_response().unwrap_or_else(|| panic!("no answer to {method}"));
+        assert_eq!(answer.status, 413);
+    }
 }
 
 #[test]
@@ -139,7 +185,7 @@ fn who_hangs_up_in_the_middle_of_a_request_is_forgotten() {
 }
 
 #[test]
-fn a_half_request_holds_up_nobody() {
+fn an_unfinished_request_delays_no_client() {
     let hub = Hub::with(&["--shards", "1"]);
     let halves: Vec<_> = (0..50)
         .map(|_| {

@@ -1,9 +1,10 @@
 //! `tidings bench`: what it says of a hub.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::hub::{Hub, TIDINGS, tidings};
+use crate::durability::{Folder, on_disk};
+use crate::hub::{Hub, program, tidings};
 
 #[test]
 fn a_hub_that_loses_nothing_is_measured_as_such() {
@@ -37,7 +38,7 @@ fn a_hub_that_loses_nothing_is_measured_as_such() {
 }
 
 #[test]
-fn a_hub_that_lets_nobody_publish_refuses_it() {
+fn bench_fails_if_the_hub_refuses_its_publishes() {
     let hub = Hub::with(&["--anonymous-subscribe"]);
     let ended = tidings(&["bench", &hub.url(), "--subscribers", "2", "--messages", "2"]);
     assert_eq!(ended.code, Some(3), "{}", ended.error);
@@ -45,12 +46,11 @@ fn a_hub_that_lets_nobody_publish_refuses_it() {
 }
 
 #[test]
-fn over_a_restart_its_streams_come_back_and_it_says_how_that_went() {
-    let folder = std::env::temp_dir().join(format!("tidings-restart-{}", std::process::id()));
-    let data = folder.display().to_string();
-    let old = Hub::with(&["--data-dir", &data, "--journal", "disk"]);
-    let address = old.address.to_string();
-    let mut bench = Command::new(TIDINGS)
+fn its_streams_reconnect_after_a_restart_of_the_hub_and_the_result_says_how() {
+    let folder = Folder::new();
+    let old = on_disk(&folder, None, &[]);
+    let address = old.address;
+    let mut bench = program()
         .args(["bench", &old.url(), "--reconnect", "--json", "--subscribers", "20"])
         .args(["--messages", "40", "--rate", "8"])
         .stdout(Stdio::piped())
@@ -59,12 +59,10 @@ fn over_a_restart_its_streams_come_back_and_it_says_how_that_went() {
         .expect("the program starts");
     let mut told = BufReader::new(bench.stderr.take().expect("it is piped")).lines();
     let opened = told.next().expect("its streams are open").expect("text");
-    assert!(opened.contains("20 streams are open"), "{opened}");
+    assert!(opened.contains("opened 20 streams"), "{opened}");
     // Dropping it kills it.
     drop(old);
-    let mut command = Command::new(TIDINGS);
-    command.args(["serve", "--listen", &address, "--data-dir", &data, "--journal", "disk"]);
-    let new = Hub::run(command);
+    let new = on_disk(&folder, Some(address), &[]);
     let ended = bench.wait_with_output().expect("it ends");
     assert_eq!(ended.status.code(), Some(0), "{told:?}");
     let result: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
@@ -74,5 +72,4 @@ fn over_a_restart_its_streams_come_back_and_it_says_how_that_went() {
     assert_eq!((&away["returns"], &away["still_away"]), (&20.into(), &0.into()), "{result}");
     assert!(away["all_back_after_seconds"].as_f64() >= Some(2.9), "{away}");
     drop(new);
-    let _ = std::fs::remove_dir_all(&folder);
 }

@@ -1,6 +1,6 @@
-//! `tidings check`: what a configuration opens, and to whom.
+//! `tidings check`: validates a configuration, and shows which access it grants.
 
-use crate::hub::{File, tidings};
+use crate::hub::{File, Hub, tidings};
 
 fn check(arguments: &[&str], says: &[&str]) {
     let ended = tidings(&[&["check"], arguments].concat());
@@ -11,21 +11,26 @@ fn check(arguments: &[&str], says: &[&str]) {
 }
 
 #[test]
-fn it_says_who_may_do_what_and_warns_of_what_is_probably_not_meant() {
+fn the_granted_access_is_shown_with_warnings_of_probable_mistakes() {
     check(
         &[],
-        &["http://127.0.0.1:8081  this machine only", "publish     everybody on this machine"],
+        &[
+            "http://127.0.0.1:8081  this machine only",
+            "publish     every user of this machine",
+            "may subscribe: those of this machine",
+            "may publish: those of this machine",
+        ],
     );
     check(
         &["--listen", "0.0.0.0:80", "--anonymous-publish"],
         &[
             "http://0.0.0.0:80  the network",
-            "subscribe   nobody",
-            "publish     everybody who reaches it",
-            "warning     everybody on the network may publish",
-            "warning     nobody may subscribe",
-            "warning     events cross the network in clear",
-            "warning     nobody can ask for metrics",
+            "subscribe   no client",
+            "publish     every client",
+            "warning     every client on the network may publish",
+            "warning     no client may subscribe",
+            "warning     events cross the network unencrypted",
+            "warning     metrics and health checks are off",
         ],
     );
     let config = File::new(
@@ -37,7 +42,7 @@ fn it_says_who_may_do_what_and_warns_of_what_is_probably_not_meant() {
     check(
         &["--config", config.path()],
         &[
-            "may read: https://app.test",
+            "may subscribe: https://app.test",
             "10 in all, 2 per address, new: 5/s, age: 1h",
             "publishes   7/s per address, body: 2.0 KiB",
             "trusted: 10.0.0.0/8",
@@ -46,7 +51,7 @@ fn it_says_who_may_do_what_and_warns_of_what_is_probably_not_meant() {
 }
 
 #[test]
-fn it_knows_keys_issuers_and_the_journal() {
+fn keys_issuers_and_the_journal_are_shown() {
     check(
         &[
             "--publisher-key",
@@ -59,11 +64,11 @@ fn it_knows_keys_issuers_and_the_journal() {
             "/a/folder",
         ],
         &[
-            "subscribe   everybody who reaches it",
-            "publish     whoever has a token",
-            "tokens      of Mercure 0.x",
+            "subscribe   every client\n",
+            "publish     clients with a token",
+            "tokens      Mercure 0.x",
             "journal     in /a/folder, synced before each acknowledgement",
-            "warning     tokens in the query",
+            "warning     proxies and browsers may log tokens in the query",
         ],
     );
     let config = File::new(
@@ -76,24 +81,59 @@ fn it_knows_keys_issuers_and_the_journal() {
         check(
             &["--config", config.path()],
             &[
-                "subscribe   whoever has a token",
-                "publish     whoever has a token",
+                "subscribe   clients with a token",
+                "publish     clients with a token",
                 keys,
                 "presence",
             ],
         );
     }
-    check(&[], &["tokens      none", "journal     in memory, 64.0 MiB, and ends with the hub"]);
+    let journal = "journal     in memory, up to 64.0 MiB, and is lost when the hub stops";
+    check(&[], &["tokens      none", journal]);
 }
 
 #[test]
-fn what_is_wrong_ends_with_the_exit_code_of_usage() {
+#[cfg(unix)]
+fn without_a_limit_on_streams_the_systems_limit_is_shown() {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 1000; exec \"$0\" check", crate::hub::TIDINGS]);
+    let output = command.output().expect("the program runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let words = text.split(" in all (limited by open files and memory)").next();
+    let streams = words.and_then(|words| words.rsplit(' ').next()?.parse::<u32>().ok());
+    assert!(streams.is_some_and(|streams| (1..1000).contains(&streams)), "{text}");
+}
+
+#[test]
+fn a_hub_that_no_client_could_use_is_refused() {
+    let closed = File::new("listen = [\"127.0.0.1:0\"]\n[access]\nanonymous_publish = false\n");
+    for flags in [
+        &["--listen", "0.0.0.0:0"][..],
+        &["--listen", "unix:/nowhere/hub.sock"],
+        &["--admin-listen", "0.0.0.0:0"],
+        &["--config", closed.path()],
+        &["--anonymous-subscribe=false"],
+    ] {
+        let ended = tidings(&[&["check"], flags].concat());
+        assert_eq!(ended.code, Some(2), "{flags:?}: {}", ended.error);
+        for words in ["no client could publish or subscribe", "--anonymous-subscribe", "key"] {
+            assert!(ended.error.contains(words), "{flags:?}: {}", ended.error);
+        }
+    }
+    for flags in [&["--listen", "0.0.0.0:0"][..], &["--config", closed.path()]] {
+        let ended = tidings(&[&["serve", "--journal", "memory"], flags].concat());
+        assert_eq!(ended.code, Some(2), "{flags:?}: {}", ended.error);
+    }
+}
+
+#[test]
+fn an_invalid_configuration_is_a_usage_error() {
     for (text, says) in [
-        ("[limits]\nstreams = 0", "limits.streams is 0; it has to be between 1 and"),
+        ("[limits]\nstreams = 0", "limits.streams is 0; it must be between 1 and"),
         ("[limits]\ntopics = 1001", "between 1 and 1000"),
         ("[limits]\nhead = \"1KiB\"", "at least 8KiB"),
-        ("[limits]\ntrusted_proxies = [\"proxy.test\"]", "is no address and no network"),
-        ("[streams]\nage_max = \"1s\"", "streams.age_max is 1s; it has to be at least 10s"),
+        ("[limits]\ntrusted_proxies = [\"proxy.test\"]", "is neither an address nor a network"),
+        ("[streams]\nage_max = \"1s\"", "streams.age_max is 1s; it must be at least 10s"),
         ("[limits]\nstream = 1", "did you mean \"limits.streams\"?"),
         ("[tls]\ncert = \"a\"", "a certificate needs its key"),
     ] {
@@ -102,4 +142,42 @@ fn what_is_wrong_ends_with_the_exit_code_of_usage() {
         assert_eq!(ended.code, Some(2), "{text}: {}", ended.error);
         assert!(ended.error.contains(says), "{text}: {}", ended.error);
     }
+}
+
+#[test]
+fn the_smallest_room_for_requests_is_told_and_is_enough_for_the_largest_request() {
+    const K: usize = 1 << 10;
+    let config = |requests: &str| {
+        File::new(&format!(
+            "[access]\nanonymous_publish = true\nanonymous_subscribe = true\n\
+             [limits]\nbody = \"1100KiB\"\nhead = \"9KiB\"\nrequests = \"{requests}\"\n"
+        ))
+    };
+    let check = |requests: &str| tidings(&["check", "--config", config(requests).path()]);
+    let refused = check("1MiB");
+    assert_eq!(refused.code, Some(2), "{}", refused.error);
+    let least = refused.error.split("at least ").nth(1).and_then(|rest| rest.split(',').next());
+    let least = least.expect("it says how much");
+    assert_eq!(check(least).code, Some(0), "{least} is enough: {}", check(least).error);
+    let kib: usize = least.strip_suffix("KiB").and_then(|kib| kib.parse().ok()).expect("a size");
+    assert_eq!(kib, 4 * (1100 + 9));
+    assert_eq!(check(&format!("{}KiB", kib - 1)).code, Some(2));
+    let largest = File::new(
+        "[access]\nanonymous_publish = true\n[limits]\nbody = \"1GiB\"\nrequests = \"4194303KiB\"\n",
+    );
+    assert_eq!(tidings(&["check", "--config", largest.path()]).code, Some(0));
+
+    let config = config(least);
+    let hub = Hub::with(&["--config", config.path()]);
+    let body = format!("topic=a&data={}", "y".repeat(1100 * K - 13));
+    let head = format!(
+        "POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+        "x".repeat(8 * K + K / 2),
+        body.len()
+    );
+    let mut connection = hub.connect();
+    connection.send(head.as_bytes());
+    connection.send(body.as_bytes());
+    assert_eq!(connection.response().status, 200);
 }

@@ -1,7 +1,7 @@
-//! Counts every event: several publishers, many subscribers that drop and resume, and what may
-//! happen to the hub meanwhile. At the end every acknowledged event has come to everybody who
-//! asked for it, once, in the journal's order, and nothing that nobody published. Where there are
-//! several hubs, everybody goes from any of them to any other.
+//! Counts every event, with several publishers, many subscribers that disconnect and resume, and
+//! disturbances of the hub. At the end every subscriber has received every acknowledged event of its
+//! topics once, in the journal's order, and no other event. With several hubs, each client moves
+//! from any of them to any other.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -19,7 +19,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// An event whose data begins so is passed over: it is not counted.
 const FILLER: &str = "filler";
 
-/// What is published and who listens.
+/// The publishers and subscribers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) publishers: usize,
@@ -27,7 +27,7 @@ pub(crate) struct Plan {
     /// Whether losses may be told, because the journal keeps less than is published. Then what
     /// was told to be gone need not have come.
     pub(crate) may_lose: bool,
-    /// Whether the journal may begin anew. Who is told so goes on with what comes then.
+    /// Whether the journal may be reset. A subscriber that is told so continues with later events.
     pub(crate) may_begin_anew: bool,
     /// How long a publisher rests after an acknowledgement.
     pub(crate) pace: Duration,
@@ -50,7 +50,7 @@ pub(crate) struct Checker {
     plan: Plan,
     hubs: Vec<SocketAddr>,
     is_over: AtomicBool,
-    /// What disturbs the hub has failed, so nobody need go on.
+    /// The disturbance has failed, so no thread need continue.
     is_given_up: AtomicBool,
     begun: Instant,
     acknowledged: Mutex<Vec<(Place, String)>>,
@@ -128,7 +128,7 @@ impl Checker {
 
     /// How many events were acknowledged so far.
     pub(crate) fn acknowledged(&self) -> usize {
-        self.acknowledged.lock().expect("nobody panics with it").len()
+        self.acknowledged.lock().expect("it is not poisoned").len()
     }
 
     /// Publishes that were refused so far.
@@ -367,7 +367,7 @@ impl Checker {
         counted
     }
 
-    /// What somebody published after an acknowledgement stands after what was acknowledged.
+    /// An update published after an acknowledgement comes after the acknowledged one.
     fn is_in_the_order_of_publishing(
         &self,
         journal: &[(Place, String)],

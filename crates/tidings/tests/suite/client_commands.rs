@@ -2,14 +2,14 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::hub::{Finished, Hub, TIDINGS, finish, signal, tidings};
+use crate::hub::{Finished, Hub, finish, program, signal, tidings};
 
 fn start(hub: &str, arguments: &[&str]) -> Child {
-    Command::new(TIDINGS)
+    program()
         .args(arguments)
         .args(["--hub", hub])
         .stdin(Stdio::piped())
@@ -57,7 +57,7 @@ fn publish_reads_standard_input_and_takes_off_the_last_line_break() {
     child.stdin.take().expect("piped").write_all(b"\xff").expect("it reads");
     let failed = finish(child);
     assert_eq!(failed.code, Some(1));
-    assert!(failed.error.contains("no UTF-8 text"), "{}", failed.error);
+    assert!(failed.error.contains("not UTF-8 text"), "{}", failed.error);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn subscribe_ends_with_the_event_that_was_asked_for() {
 }
 
 #[test]
-fn subscribe_begins_where_it_is_told_to() {
+fn subscribe_begins_at_the_given_position() {
     let hub = Hub::start();
     let ids = hub.publisher().publish(&[("a", "1"), ("a", "2"), ("a", "3")]);
     let from =
@@ -97,7 +97,7 @@ fn subscribe_says_that_events_were_lost_and_fails_on_request() {
     let all = ["subscribe", "a", "--from", &ids[0], "--count", "2"];
     let told = run(&hub, &all);
     assert_eq!((told.code, told.out.as_str()), (Some(0), "3\n4\n"));
-    assert!(told.error.contains(&format!("goes on from {}", ids[2])), "{}", told.error);
+    assert!(told.error.contains(&format!("continues from {}", ids[2])), "{}", told.error);
     let failed = run(&hub, &[&all[..], &["--fail-on-gap"]].concat());
     assert_eq!((failed.code, failed.out.as_str()), (Some(4), ""), "{}", failed.error);
     let unknown = ["subscribe", "a", "--from", "nobody-knows-it", "--fail-on-gap"];
@@ -114,21 +114,21 @@ fn subscribe_that_is_interrupted_says_so_by_its_exit_code() {
 }
 
 #[test]
-fn where_no_hub_is_the_commands_fail_and_say_so() {
-    // Nobody listens where somebody listened a moment ago.
+fn without_a_hub_the_commands_fail_with_a_hint() {
+    // A port that was in use a moment ago, so probably no program listens on it.
     let address =
         TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a port");
     let hub = format!("http://{address}");
     let published = tidings(&["publish", "a", "1", "--hub", &hub]);
     assert_eq!(published.code, Some(1));
-    assert!(published.error.contains("no answer from"), "{}", published.error);
+    assert!(published.error.contains("no response from"), "{}", published.error);
     let subscribed = tidings(&["subscribe", "a", "--hub", &hub]);
     assert_eq!(subscribed.code, Some(1));
-    assert!(subscribed.error.contains("is it running?"), "{}", subscribed.error);
+    assert!(subscribed.error.contains("start a hub with `tidings`"), "{}", subscribed.error);
 }
 
 #[test]
-fn what_the_hub_refuses_ends_the_commands_with_its_words() {
+fn a_refusal_of_the_hub_ends_the_commands_with_its_reason() {
     let hub = Hub::start();
     let refused = run(&hub, &["publish", "a", "1", "--type", "tidings"]);
     assert_eq!(refused.code, Some(3), "{}", refused.error);
@@ -155,7 +155,7 @@ impl Relay {
         // Both threads of a connection end with it; this one ends with the test's process.
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let target = *current.lock().expect("nobody panics with it");
+                let target = *current.lock().expect("it is not poisoned");
                 let Ok(hub) = TcpStream::connect(target) else { continue };
                 for (mut from, mut to) in [
                     (
@@ -187,7 +187,7 @@ fn subscribe_survives_a_restart_of_the_hub() {
     let mut lines = BufReader::new(subscriber.stdout.take().expect("piped")).lines();
     assert_eq!(lines.next().expect("a line").expect("text"), "1");
     let second = Hub::start();
-    *relay.target.lock().expect("nobody panics with it") = second.address;
+    *relay.target.lock().expect("it is not poisoned") = second.address;
     drop(first);
     second.wait_for_metric("tidings_subscribers", 1);
     run(&second, &["publish", "a", "2"]);
@@ -195,5 +195,5 @@ fn subscribe_survives_a_restart_of_the_hub() {
     let ended = finish(subscriber);
     assert_eq!(ended.code, Some(0));
     // The new hub's journal is another one, and the subscriber learns it.
-    assert!(ended.error.contains("events may be lost"), "{}", ended.error);
+    assert!(ended.error.contains("events may have been lost"), "{}", ended.error);
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::checker::{Checker, Plan};
-use crate::hub::{File, Hub, TIDINGS, eventually};
+use crate::hub::{File, Hub, TIDINGS, eventually, program};
 use crate::nats::{Nats, Place, Settings};
 use crate::network::{self, Machine, Side};
 use crate::wire::Stream;
@@ -51,17 +51,17 @@ impl<'a> Hubs<'a> {
     }
 }
 
-/// A hub on a loopback address that nobody else uses, so that nobody gets its port while it is
+/// A hub on a loopback address that no other test uses, so that its port stays free while it is
 /// gone.
 fn hub_on(nats: &str, address: Option<SocketAddr>, flags: &[&str]) -> Hub {
     let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];
     let listen = address.unwrap_or(SocketAddr::from((own, 0))).to_string();
-    let mut command = Command::new(TIDINGS);
+    let mut command = program();
     command.args(["serve", "--listen", &listen, "--journal", nats]).args(flags);
     Hub::run(command)
 }
 
-/// What is published and who listens, slowly enough that two cores do it for a minute.
+/// Publishers and subscribers, slowly enough that two cores do it for a minute.
 fn plan() -> Plan {
     Plan { pace: Duration::from_millis(10), ..Plan::default() }
 }
@@ -171,7 +171,7 @@ fn a_hub_that_takes_nothing_for_a_while_loses_nothing() {
 }
 
 #[test]
-fn a_hub_that_the_stream_has_left_behind_tells_what_is_gone() {
+fn a_hub_that_fell_behind_the_stream_reports_deleted_updates() {
     let nats = Nats::one();
     let url = nats.url();
     let config = File::new(
@@ -187,7 +187,7 @@ fn a_hub_that_the_stream_has_left_behind_tells_what_is_gone() {
             hubs.hub(0).signal("STOP");
             publish_much(hubs.hub(1));
             hubs.hub(0).signal("CONT");
-            hubs.hub(0).wait_for_log("updates were gone before they came here");
+            hubs.hub(0).wait_for_log("updates were deleted before this hub read them");
             some_more(checker, 200);
         }
     });
@@ -249,7 +249,7 @@ fn machines_that_are_cut_off_lose_nothing() {
 }
 
 #[test]
-fn a_stream_that_is_purged_or_deleted_is_told_to_all() {
+fn a_purged_or_deleted_stream_is_reported_to_all_subscribers() {
     let nats = Nats::one();
     let url = nats.url();
     let hubs = Hubs::on(&url, &[]);
@@ -300,7 +300,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn what_a_power_cut_took_from_the_servers_is_told_and_never_continued_wrongly() {
+fn updates_that_a_power_cut_took_from_the_servers_are_reported_and_never_continued_wrongly() {
     let mut nats = Nats::one();
     let url = nats.url();
     let hubs = Hubs::on(&url, &["--heartbeat", "1s"]);
@@ -321,7 +321,7 @@ fn what_a_power_cut_took_from_the_servers_is_told_and_never_continued_wrongly() 
     let next = publish_when_it_can(hubs.hub(0), "a", "next");
     // Another event at the same place.
     assert_eq!(place(&next), place(&lost));
-    // Who was live is sent away, to come back with what is lost; who does is told, at any hub.
+    // A live subscriber is disconnected, and resumes from the lost update; any hub tells it of the loss.
     assert_eq!(live.next(), None);
     for index in 0..3 {
         let come_back =
@@ -340,7 +340,7 @@ fn what_a_power_cut_took_from_the_servers_is_told_and_never_continued_wrongly() 
         hubs.hub(0).publish("a", &data);
         assert_eq!(back.event().data, data);
     }
-    // And who had seen nothing of it has missed nothing.
+    // And a subscriber that had seen nothing of it has missed nothing.
     let mut back = hubs.hub(1).subscribe_with("topic=a", &format!("last-event-id: {kept}\r\n"));
     assert_eq!(back.event().data, "next");
 }
@@ -363,7 +363,7 @@ fn publish_when_it_can(hub: &Hub, topic: &str, data: &str) -> String {
 }
 
 #[test]
-fn while_nats_is_away_subscribers_stay_and_publishers_are_told_to_come_again() {
+fn while_nats_is_unreachable_subscribers_stay_and_publishes_fail_with_retry_after() {
     let mut nats = Nats::one();
     let url = nats.url();
     let hub = hub_on(&url, None, &["--heartbeat", "1s", "--nats-publish-wait", "1s"]);
@@ -378,7 +378,7 @@ fn while_nats_is_away_subscribers_stay_and_publishers_are_told_to_come_again() {
     assert!(hub.get("/readyz").text().contains("journal"), "{}", hub.get("/readyz").text());
     assert_eq!(hub.get("/healthz").status, 200);
     hub.wait_for_metric("tidings_journal_available", 0);
-    // Who comes meanwhile waits.
+    // A new subscriber waits meanwhile.
     let mut back = hub.connect();
     back.ask_for_stream("topic=a", &format!("last-event-id: {seen}\r\n"));
     nats.start(0);
@@ -389,7 +389,7 @@ fn while_nats_is_away_subscribers_stay_and_publishers_are_told_to_come_again() {
     hub.wait_for_metric("tidings_journal_available", 1);
 }
 
-/// The next event that is not this one, which nobody was promised.
+/// The next event that is not this one, which was not acknowledged.
 fn next_but(stream: &mut Stream, unanswered: &str) -> crate::wire::Event {
     let event = stream.event();
     if event.data == unanswered { stream.event() } else { event }
@@ -414,7 +414,7 @@ fn clocks_of_hubs_that_are_wrong_and_step_change_nothing() {
         .map(|clock| {
             let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];
             let listen = SocketAddr::from((own, 0)).to_string();
-            let mut command = Command::new(TIDINGS);
+            let mut command = program();
             command
                 .args(["serve", "--listen", &listen, "--journal", &url])
                 .env("LD_PRELOAD", &library)

@@ -6,7 +6,7 @@ use std::thread;
 use crate::hub::{Hub, eventually};
 use crate::wire::Connection;
 
-/// Checks that nothing is left of those who were there.
+/// Checks that nothing is left of disconnected clients.
 fn nobody_is_left(hub: &Hub, files_before: usize) {
     for gauge in ["tidings_subscribers", "tidings_feeds", "tidings_replays"] {
         hub.wait_for_metric(gauge, 0);
@@ -42,7 +42,7 @@ fn who_resets_in_the_middle_of_a_write_is_forgotten() {
 }
 
 #[test]
-fn who_has_only_ended_its_side_is_gone() {
+fn a_client_that_ends_only_its_own_side_is_disconnected() {
     let hub = Hub::start();
     let stream = hub.subscribe("a");
     hub.wait_for_metric("tidings_subscribers", 1);
@@ -53,7 +53,7 @@ fn who_has_only_ended_its_side_is_gone() {
 }
 
 #[test]
-fn comings_and_goings_under_load_leave_nothing_behind_and_disturb_nobody() {
+fn connects_and_disconnects_under_load_leak_nothing_and_disturb_no_client() {
     const THREADS: usize = 4;
     const ROUNDS: usize = 150;
     let hub = Hub::start();

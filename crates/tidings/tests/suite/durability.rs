@@ -10,17 +10,25 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::checker::{Checker, Plan};
-use crate::hub::{File, Hub, TIDINGS, eventually, tidings};
+use crate::hub::{File, Hub, TIDINGS, eventually, program, tidings};
 
 /// A folder that is removed when it is dropped.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Self {
+        Self::within(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    /// One with a short path.
+    pub(crate) fn of_temporary_files() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    fn within(folder: &Path) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("journal-{}-{number}", std::process::id());
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let path = folder.join(format!("tidings-journal-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).expect("a folder can be made");
         Self(path)
     }
@@ -37,13 +45,32 @@ impl Drop for Folder {
 }
 
 pub(crate) fn on_disk(folder: &Folder, address: Option<SocketAddr>, flags: &[&str]) -> Hub {
-    // A loopback address that nobody else uses: while the hub is gone, no other test and no
+    // A loopback address that no other test uses: while the hub is gone, no other test and no
     // client's own end of a connection gets its port.
     let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];
     let listen = address.unwrap_or(SocketAddr::from((own, 0))).to_string();
-    let mut command = Command::new(TIDINGS);
+    let mut command = program();
     command.args(["serve", "--listen", &listen, "--data-dir", folder.path()]).args(flags);
     Hub::run(command)
+}
+
+#[test]
+fn the_file_size_limit_is_reported_like_a_full_disk() {
+    let folder = Folder::new();
+    let script = "ulimit -f 16384; exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, TIDINGS, folder.path()]);
+    let mut hub = Hub::run(command);
+    let large = format!("topic=a&data={}", "x".repeat(500_000));
+    let publish = || hub.connect().post_form("", &large);
+    let refused = (0..200).map(|_| publish()).find(|answer| answer.status != 200);
+    let refused = refused.expect("there is a limit");
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.text().contains("the disk is full or reports an error"), "{}", refused.text());
+    hub.wait_for_log("cannot write the journal");
+    assert_eq!(hub.get("/healthz").status, 200);
+    hub.signal("TERM");
+    assert_eq!(hub.exit().code(), Some(0));
 }
 
 /// How often something is done: soak runs ask for more than fits every run of the tests.
@@ -144,8 +171,8 @@ fn a_disk_that_fails_refuses_publishers_keeps_subscribers_and_recovers_by_itself
     assert_eq!(live.event().data, "still here");
 }
 
-/// Runs this script where what it mounts on the folder, `$1`, is seen by nobody else. `$0` is
-/// the command under test. `None` if the system lets us have no such place.
+/// Runs this script in a mount namespace of its own, so that no other process sees what it mounts on
+/// the folder, `$1`. `$0` is the command under test. `None` if the system allows no namespace.
 fn with_mounts(folder: &Folder, script: &str) -> Option<Command> {
     let namespaces = [&["--mount"][..], &["--user", "--map-root-user", "--mount"][..]];
     let works = |flags: &&&[&str]| {
@@ -164,7 +191,7 @@ fn with_mounts(folder: &Folder, script: &str) -> Option<Command> {
 const NO_MOUNTS: &str = "skipped: this system lets us mount nothing, not even where only we see it";
 
 #[test]
-fn a_read_only_disk_is_told_clearly() {
+fn a_read_only_disk_is_an_error_that_says_so() {
     let folder = Folder::new();
     let script = "mount -t tmpfs none \"$1\" && mount -o remount,ro \"$1\" && \
                   exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1/data\"";
@@ -198,9 +225,15 @@ fn a_full_disk_refuses_publishers_with_the_reason_and_recovers_by_itself() {
         eventually("publishes are refused", || checker.refused() > refused + 20);
         let answer = what_is_refused(&hub);
         assert!(answer.contains("the disk is full"), "{answer}");
+        // A balancer sends publishers elsewhere, until there is room again.
+        eventually("the hub is not ready", || {
+            let ready = hub.get("/readyz");
+            ready.status == 503 && ready.text().contains("the disk is full")
+        });
         fs::remove_file(&filler).expect("it can be removed");
     });
     assert!(counted.refused > 20, "{counted:?}");
+    eventually("the hub is ready", || hub.get("/readyz").status == 200);
     hub.publish("live", "after");
     assert_eq!(live.event().data, "after");
 }
@@ -226,7 +259,7 @@ fn fails(folder: &str) -> String {
 }
 
 #[test]
-fn a_second_hub_on_the_same_data_is_told_who_has_it() {
+fn a_second_hub_on_the_same_journal_is_an_error_that_names_the_first() {
     let folder = Folder::new();
     let hub = on_disk(&folder, None, &[]);
     let id = hub.publish("a", "1");
@@ -239,7 +272,7 @@ fn a_second_hub_on_the_same_data_is_told_who_has_it() {
 }
 
 #[test]
-fn a_folder_or_a_file_that_cannot_be_used_is_told_clearly() {
+fn an_unusable_folder_or_file_is_an_error_that_names_it() {
     let folder = Folder::new();
     let database = folder.0.join("journal.db");
     fs::write(&database, "not a database, but somebody's letter to somebody else").unwrap();
@@ -253,7 +286,7 @@ fn a_folder_or_a_file_that_cannot_be_used_is_told_clearly() {
     assert!(said.contains("cannot be kept in"), "{said}");
     assert!(said.contains("--data-dir"), "{said}");
 
-    // A super-user writes where nobody may.
+    // A super-user may write anywhere.
     let locked = folder.0.join("locked");
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
@@ -265,7 +298,7 @@ fn a_folder_or_a_file_that_cannot_be_used_is_told_clearly() {
 }
 
 #[test]
-fn a_drained_hub_goes_on_where_it_was() {
+fn a_drained_hub_resumes_after_a_restart() {
     let folder = Folder::new();
     let mut hub = on_disk(&folder, None, &[]);
     let address = hub.address;
@@ -284,4 +317,61 @@ fn a_drained_hub_goes_on_where_it_was() {
     let mut stream = hub.subscribe_with("topic=a", &format!("last-event-id: {seen}\r\n"));
     assert_eq!(stream.cursor(), Some(seen.as_str()));
     assert_eq!(stream.event().id, next);
+}
+
+#[test]
+fn a_position_sent_before_the_first_update_is_valid_after_a_kill() {
+    let folder = Folder::new();
+    let hub = on_disk(&folder, None, &[]);
+    let address = hub.address;
+    let mut connection = hub.connect();
+    connection.ask_for_stream("topic=a&tidings=place", "");
+    connection.head().expect("an answer");
+    let mut text = String::new();
+    let place = loop {
+        let chunk = connection.chunk();
+        assert!(!chunk.is_empty(), "the stream ended: {text}");
+        text += &String::from_utf8(chunk).expect("text");
+        let id = text.split_once("\nid: ");
+        if let Some((id, _)) = id.and_then(|(_, rest)| rest.split_once("\n\n")) {
+            break id.to_owned();
+        }
+    };
+    hub.signal("KILL");
+    drop(hub);
+    let hub = on_disk(&folder, Some(address), &[]);
+    let ids = [hub.publish("a", "1"), hub.publish("a", "2")];
+    let mut stream = hub.subscribe_with("topic=a", &format!("last-event-id: {place}\r\n"));
+    assert_eq!(stream.cursor(), Some(place.as_str()));
+    assert_eq!([stream.event().id, stream.event().id], ids);
+}
+
+#[test]
+fn a_folder_removed_under_a_running_hub_is_reported_and_stays_locked() {
+    let folder = Folder::new();
+    let data = folder.path().to_owned() + "/data";
+    let start = || {
+        let mut command = Command::new(TIDINGS);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir", &data]);
+        command
+    };
+    let hub = Hub::run(start());
+    hub.publish("a", "1");
+    fs::remove_dir_all(&data).expect("it can be removed");
+    eventually("it is noticed", || hub.get("/readyz").status == 503);
+    let text = hub.get("/readyz").text();
+    assert!(text.contains("removed or replaced"), "{text}");
+    let refused = hub.connect().post_form("", "topic=a&data=2");
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.text().contains("removed or replaced"), "{}", refused.text());
+    assert_eq!(hub.get("/healthz").status, 200);
+    hub.wait_for_log("the journal's files were removed or replaced");
+    // Another hub does not begin there with nothing.
+    if cfg!(target_os = "linux") {
+        let said = fails(&data);
+        assert!(said.contains("another hub uses the journal"), "{said}");
+    }
+    drop(hub);
+    let hub = Hub::run(start());
+    hub.publish("a", "anew");
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,7 +11,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::hub::{File, Hub, TIDINGS, tidings, tidings_with};
+use crate::hub::{File, Hub, program, tidings, tidings_with};
 
 /// A certificate for localhost and its key, in files, until dropped.
 pub(crate) struct Certificate(PathBuf);
@@ -90,24 +89,24 @@ fn a_new_certificate_is_shown_and_a_wrong_one_is_not() {
     certificate.renew(2125);
     assert_eq!(certificate.publish(&hub), Some(1), "the old one is still shown");
     hub.signal("HUP");
-    hub.wait_for_log("a new certificate is shown");
+    hub.wait_for_log("using the new certificate");
     assert_eq!(certificate.publish(&hub), Some(0));
 
     let good = fs::read(certificate.cert()).unwrap();
     fs::write(certificate.key(), key).unwrap();
     fs::write(certificate.cert(), &good).unwrap();
     hub.signal("HUP");
-    let line = hub.wait_for_log("the old one stays");
-    assert!(line.contains("is not that of the certificate"), "{line}");
+    let line = hub.wait_for_log("keeps the old one");
+    assert!(line.contains("does not match the certificate"), "{line}");
     assert_eq!(certificate.publish(&hub), Some(0));
-    // What was in both files before fits again; nobody asks for it here: it is found.
+    // What was in both files before fits again; no signal is sent here: the hub notices it by itself.
     fs::write(certificate.cert(), cert).unwrap();
-    hub.wait_for_log("a new certificate is shown");
+    hub.wait_for_log("using the new certificate");
     assert_eq!(certificate.publish(&hub), Some(0));
 }
 
 #[test]
-fn a_certificate_that_cannot_be_had_is_told_clearly() {
+fn an_unusable_certificate_is_an_error_that_names_the_file() {
     let certificate = Certificate::new();
     let (cert, key) = (certificate.cert(), certificate.key());
     let check = |cert: &str, key: &str, says: &str| {
@@ -116,11 +115,11 @@ fn a_certificate_that_cannot_be_had_is_told_clearly() {
         assert_eq!(ended.code, Some(1), "{}", ended.error);
         assert!(ended.error.contains(says), "{}", ended.error);
     };
-    check("/no/such/file", &key, "/no/such/file cannot be read");
-    check(&cert, &cert, "holds no private key in PEM");
-    check(&key, &key, "holds no certificate");
+    check("/no/such/file", &key, "cannot read /no/such/file");
+    check(&cert, &cert, "contains no private key in PEM");
+    check(&key, &key, "contains no certificate");
     let other = Certificate::new();
-    check(&cert, &other.key(), "is not that of the certificate");
+    check(&cert, &other.key(), "does not match the certificate");
 }
 
 #[test]
@@ -146,7 +145,7 @@ fn a_bench_over_http_2_loses_nothing() {
     assert_eq!((&result["deliveries"], &result["lost"]), (&3000.into(), &0.into()));
 }
 
-const ISSUERS_KEY: &str = include_str!("../../../tidings-hub/src/access/key_set/p256.pem");
+const ISSUERS_KEY: &str = include_str!("../../../tidings-hub/src/access/tokens/key_set/p256.pem");
 const ISSUERS_SET: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"1",
     "x":"bpayVIEHeSz14pzZzt6pnZ2zzqjxCV80QuDrEIGiLow","y":"GNiiudhzjtd-BXVjmRQyjkUgluwveoH0kiTrpVIupGA"}]}"#;
 
@@ -170,7 +169,7 @@ fn issuer(certificate: &Certificate) -> SocketAddr {
             let connection = rustls::ServerConnection::new(Arc::clone(&config));
             let mut stream = rustls::StreamOwned::new(connection.expect("a connection"), socket);
             let mut head = [0; 4096];
-            // Who does not trust the certificate goes before it asks.
+            // A client that does not trust the certificate disconnects before its request.
             if stream.read(&mut head).is_ok_and(|count| count > 0) {
                 let length = ISSUERS_SET.len();
                 let head = format!(
@@ -186,7 +185,7 @@ fn issuer(certificate: &Certificate) -> SocketAddr {
 }
 
 #[test]
-fn an_issuers_keys_are_fetched_over_https_from_who_can_be_trusted() {
+fn an_issuers_keys_are_fetched_over_https_from_trusted_servers() {
     let certificate = Certificate::new();
     let url = format!("https://localhost:{}/jwks", issuer(&certificate).port());
     let audience = "https://h.test/.well-known/mercure";
@@ -196,7 +195,7 @@ fn an_issuers_keys_are_fetched_over_https_from_who_can_be_trusted() {
     make.extend(["--dialect", "1.0", "--issuer", "https://issuer.test", "--audience", audience]);
     let token = tidings(&make).out;
     let publish = |trusted: Option<&str>, allows: &[&str], log: &str| {
-        let mut command = Command::new(TIDINGS);
+        let mut command = program();
         command.args(["serve", "--listen", "127.0.0.1:0", "--journal", "memory"]);
         command.args(flags).args(allows).envs(trusted.map(|path| ("SSL_CERT_FILE", path)));
         let hub = Hub::run(command);
@@ -212,7 +211,7 @@ fn an_issuers_keys_are_fetched_over_https_from_who_can_be_trusted() {
     for (trusted, allows) in
         [(None, &inside[..]), (Some(stranger.as_str()), &inside), (Some(cert.as_str()), &[])]
     {
-        let refused = publish(trusted, allows, "an issuer's keys cannot be had");
+        let refused = publish(trusted, allows, "cannot fetch an issuer's keys");
         assert_ne!(refused.code, Some(0));
         assert!(refused.error.contains("503"), "{}", refused.error);
     }

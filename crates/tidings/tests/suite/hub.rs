@@ -5,9 +5,9 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,17 @@ use crate::wire::{Connection, PATIENCE, Response, Stream, escaped};
 /// The command under test.
 pub(crate) const TIDINGS: &str = env!("CARGO_BIN_EXE_tidings");
 
+/// Where no folder can be made. A hub that a test gives neither a folder nor another journal
+/// fails at once, instead of sharing the developer's own folder with all other tests.
+const NO_FOLDER: &str = "/dev/null/the-test-names-no-folder";
+
+/// The command under test, to be given arguments.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(TIDINGS);
+    command.env("XDG_STATE_HOME", NO_FOLDER);
+    command
+}
+
 /// A hub on a free port of the loopback. Dropping it kills it.
 pub(crate) struct Hub {
     child: Child,
@@ -23,6 +34,8 @@ pub(crate) struct Hub {
     /// What it said before it said where it listens.
     pub(crate) began: Vec<String>,
     log: Mutex<Receiver<String>>,
+    /// Whether its log is left unread.
+    is_unread: Arc<AtomicBool>,
 }
 
 impl Hub {
@@ -33,7 +46,7 @@ impl Hub {
 
     /// A hub with further flags.
     pub(crate) fn with(flags: &[&str]) -> Self {
-        let mut command = Command::new(TIDINGS);
+        let mut command = program();
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
         if !flags.contains(&"--data-dir") {
             command.env("TIDINGS_JOURNAL", "memory");
@@ -43,8 +56,9 @@ impl Hub {
 
     /// A hub with these variables in its environment.
     pub(crate) fn with_environment(variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(TIDINGS);
-        command.args(["serve", "--listen", "127.0.0.1:0"]).envs(variables.iter().copied());
+        let mut command = program();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--journal", "memory"]);
+        command.envs(variables.iter().copied());
         Self::run(command)
     }
 
@@ -71,6 +85,7 @@ impl Hub {
     /// A hub that this command starts.
     pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command
+            .env("XDG_STATE_HOME", NO_FOLDER)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -79,18 +94,25 @@ impl Hub {
         let stderr = child.stderr.take().expect("it was piped");
         // Room for more than any test makes it say; what is beyond is thrown away.
         let (lines, log) = sync_channel(10_000);
+        let is_unread = Arc::new(AtomicBool::new(false));
+        let unread = Arc::clone(&is_unread);
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let _ = lines.try_send(line);
+                // The pipe stays open, as that of a reader that hangs.
+                while unread.load(Ordering::Acquire) {
+                    thread::park_timeout(PATIENCE);
+                }
             }
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut hub = Self { child, address, began: Vec::new(), log: Mutex::new(log) };
+        let mut hub = Self { child, address, began: Vec::new(), log: Mutex::new(log), is_unread };
         // Other addresses may be told before: those of what it keeps its journal on.
         let served = |line: &str| {
             let (before, rest) = line.split_once("://")?;
             let is_http = before.ends_with("http") || before.ends_with("https");
-            rest.split('/').next().filter(|_| is_http)?.parse().ok()
+            let authority = rest.split('/').next().filter(|_| is_http)?;
+            authority.replace("localhost:", "127.0.0.1:").parse().ok()
         };
         let mut address = None;
         hub.began = hub.log_until_one_is("an address", |line| {
@@ -115,7 +137,7 @@ impl Hub {
     fn log_until_one_is(&self, what: &str, mut is_it: impl FnMut(&str) -> bool) -> Vec<String> {
         let until = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
-        let log = self.log.lock().expect("nobody panics with it");
+        let log = self.log.lock().expect("it is not poisoned");
         while let Ok(line) = log.recv_timeout(until.saturating_duration_since(Instant::now())) {
             let is_last = is_it(&line);
             seen.push(line);
@@ -124,6 +146,11 @@ impl Hub {
             }
         }
         panic!("the hub never said {what:?}, but:\n{}", seen.join("\n"))
+    }
+
+    /// From now on the hub's output is not read.
+    pub(crate) fn stop_reading_the_log(&self) {
+        self.is_unread.store(true, Ordering::Release);
     }
 
     pub(crate) fn url(&self) -> String {
@@ -216,6 +243,7 @@ impl Drop for Hub {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.is_unread.store(false, Ordering::Release);
     }
 }
 
@@ -340,7 +368,7 @@ pub(crate) fn tidings(arguments: &[&str]) -> Finished {
 
 /// Runs the command to its end, with these variables in its environment.
 pub(crate) fn tidings_with(variables: &[(&str, &str)], arguments: &[&str]) -> Finished {
-    let child = Command::new(TIDINGS)
+    let child = program()
         .args(arguments)
         .env("TIDINGS_JOURNAL", "memory")
         .envs(variables.iter().copied())

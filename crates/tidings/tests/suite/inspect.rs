@@ -1,13 +1,13 @@
 //! `tidings inspect` on files, standard input and URLs.
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::answers::Answers;
-use crate::hub::{Finished, TIDINGS, finish, tidings};
+use crate::hub::{Finished, finish, program, tidings};
 
 fn with_input(arguments: &[&str], input: &[u8]) -> Finished {
-    let mut child = Command::new(TIDINGS)
+    let mut child = program()
         .arg("inspect")
         .args(arguments)
         .stdin(Stdio::piped())
@@ -20,7 +20,7 @@ fn with_input(arguments: &[&str], input: &[u8]) -> Finished {
 }
 
 #[test]
-fn cases_come_in_and_what_they_decode_to_goes_out_a_line_each() {
+fn test_cases_are_decoded_to_a_line_of_json_each() {
     let cases = br#"[{"name":"a","chunks_hex":["69643a37","0a0a"]},
         {"name":"b","chunks_hex":["72657472793a3530300a","646174613a780d0d"],"events":"ignored"}]"#;
     let ended = with_input(&["--conformance"], cases);
@@ -39,7 +39,7 @@ fn cases_come_in_and_what_they_decode_to_goes_out_a_line_each() {
     assert_eq!(lines, expected);
     let ended = with_input(&["--conformance"], b"nonsense");
     assert_eq!(ended.code, Some(1));
-    assert!(ended.error.contains("no such JSON"), "{}", ended.error);
+    assert!(ended.error.contains("not JSON of the format"), "{}", ended.error);
 }
 
 #[test]
@@ -64,5 +64,5 @@ fn a_stream_is_explained_from_wherever_it_comes() {
     }
     let missing = tidings(&["inspect", "/no/such/file"]);
     assert_eq!(missing.code, Some(1));
-    assert!(missing.error.contains("/no/such/file can't be opened"), "{}", missing.error);
+    assert!(missing.error.contains("cannot open /no/such/file"), "{}", missing.error);
 }

@@ -97,7 +97,7 @@ fn check(format: &str, read: fn(&str) -> Option<Line>) {
     let of_update = |message: &str| -> Vec<_> {
         lines.iter().filter(|line| line.is(message, "id", id)).collect()
     };
-    let [taken] = of_update("updates taken")[..] else { panic!("{log:#?}") };
+    let [taken] = of_update("updates accepted")[..] else { panic!("{log:#?}") };
     assert_eq!((taken.field("trace"), taken.field("count")), (TRACE, "1"));
     let routed = of_update("update routed");
     let feeds: usize =
@@ -120,35 +120,141 @@ fn a_stream_and_an_update_can_be_followed_in_json() {
 }
 
 /// What clients send that is theirs alone.
-const PAYLOADS: [&str; 6] = [
+const SECRETS: [&str; 16] = [
     "the-data",
     "the-topic",
+    "the-type",
+    "the-id",
+    "the-cursor",
+    "the-key",
+    "the-header",
+    "the-cookie",
+    "the-query",
+    "the-path",
+    "the-jti",
     "the-wrong-field",
     "the-wrong-retry",
     "the-wrong-topics",
-    "the-header",
+    "the-wrong-token",
+    "the-origin",
 ];
 
-#[test]
-fn no_payload_is_in_the_log_however_much_is_logged() {
-    let hub = Hub::with(&["-vv"]);
-    let mut stream = hub.subscribe_with("topic=the-topic", "x-secret: the-header\r\n");
-    for (body, status) in [
-        (r#"{"topics":["the-topic"],"data":"the-data"}"#, 200),
-        (r#"{"topics":["the-topic"],"data":"the-data","the-wrong-field":1}"#, 400),
-        (r#"{"topics":["the-topic"],"retry":"the-wrong-retry"}"#, 400),
-        (r#"{"topics":"the-wrong-topics"}"#, 400),
-        (r#"{"topics":["the-topic","\u0000"],"data":"the-data"}"#, 400),
-        (r#"the-data"#, 400),
+/// Sends a request and reads its answer, or the head of a stream.
+fn ask(hub: &Hub, method: &str, path: &str, headers: &str) -> u16 {
+    let mut connection = hub.connect();
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+    connection.send(head.as_bytes());
+    connection.head().expect("an answer").status
+}
+
+/// Sends all of it in every way there is, to a hub with keys, and looks into its log.
+fn check_no_secret(flags: &[&str], variables: &[(&str, &str)]) {
+    let key = File::new(SECRET);
+    let made = tidings(&[
+        "token",
+        "--key",
+        SECRET,
+        "--publish",
+        "*",
+        "--subscribe",
+        "*",
+        "--id",
+        "the-jti",
+    ]);
+    assert_eq!(made.code, Some(0), "{}", made.error);
+    let token = made.out.trim().to_owned();
+    let made = tidings(&["token", "--key", SECRET, "--subscribe", "the-other-topic"]);
+    let small = made.out.trim().to_owned();
+    let mut command = crate::hub::program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--anonymous-subscribe"]);
+    command.args(["--publisher-key-file", key.path(), "--subscriber-key-file", key.path()]);
+    command.args(flags).envs(variables.iter().copied());
+    let mut hub = Hub::run(command);
+
+    let own = format!(
+        "authorization: Bearer {token}\r\nx-secret: the-header\r\ncookie: a=the-cookie\r\n"
+    );
+    let mut stream = hub.subscribe_with("topic=the-topic&x=the-query&lastEventID=the-cursor", &own);
+    let keyed = format!("{own}idempotency-key: the-key\r\n");
+    for (headers, body, status) in [
+        (
+            &keyed,
+            r#"{"topics":["the-topic"],"data":"the-data","type":"the-type","id":"the-id","private":true}"#,
+            200,
+        ),
+        (&own, r#"{"topics":["the-topic"],"data":"the-data","the-wrong-field":1}"#, 400),
+        (&own, r#"{"topics":["the-topic"],"retry":"the-wrong-retry"}"#, 400),
+        (&own, r#"{"topics":"the-wrong-topics"}"#, 400),
+        (&own, r#"{"topics":["the-topic","\u0000"],"data":"the-data"}"#, 400),
+        (&own, r#"{"topics":["the-topic"],"id":"tidings:the-id","type":"the-type"}"#, 400),
+        (&own, r#"the-data"#, 400),
+        (&String::new(), r#"{"topics":["the-topic"],"data":"the-data"}"#, 401),
     ] {
-        assert_eq!(publish(&hub, "x-secret: the-header\r\n", body).status, status, "{body}");
+        let answer = publish(&hub, headers, body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
     }
-    assert_eq!(stream.event().data, "the-data");
+    while stream.event().data != "the-data" {}
+    let hub_path = "/.well-known/mercure";
+    let bearer = |token: &str| format!("authorization: Bearer {token}\r\n");
+    for (method, path, headers, status) in [
+        ("GET", format!("{hub_path}?topic=the-topic&tidings=the-query"), own.clone(), 400),
+        ("GET", format!("{hub_path}?match_urlpattern=the-topic(&x=the-query"), own.clone(), 400),
+        ("GET", format!("{hub_path}?topic=the-topic"), bearer("the-wrong-token"), 401),
+        ("GET", format!("{hub_path}?topic=the-topic"), bearer("a.the-wrong-token.c"), 401),
+        ("GET", format!("{hub_path}?topic=a"), "authorization: the-header\r\n".to_owned(), 401),
+        ("GET", format!("{hub_path}?topic=the-topic&authorization=the-query"), String::new(), 401),
+        ("GET", format!("{hub_path}/subscriptions/the-path"), bearer(&small), 403),
+        ("DELETE", format!("{hub_path}/subscriptions/the-path/the-id"), bearer(&small), 403),
+        ("DELETE", format!("{hub_path}/tokens/the-jti"), bearer(&small), 403),
+        ("DELETE", format!("{hub_path}/tokens/the-path"), own.clone(), 204),
+        ("GET", "/the-path?x=the-query".to_owned(), own.clone(), 404),
+        ("the-path", "/the-path".to_owned(), own.clone(), 405),
+    ] {
+        let answered = ask(&hub, method, &path, &headers);
+        let is_it = answered == status || (status == 405 && matches!(answered, 400 | 404));
+        assert!(is_it, "{method} {path}: {answered}");
+    }
+    let foreign = format!("{own}origin: https://the-origin.test\r\n");
+    publish(&hub, &foreign, r#"{"topics":["the-topic"],"data":"the-data"}"#);
     drop(stream);
-    let log = hub.log_until("stream closed").join("\n");
-    assert_eq!(log.matches("a request was refused").count(), 5, "{log}");
-    for payload in PAYLOADS {
-        assert!(!log.contains(payload), "{payload}: {log}");
+    hub.signal("TERM");
+    let log = hub.log_until("drained").join("\n");
+    hub.exit();
+    for secret in
+        SECRETS.into_iter().chain(token.split('.')).chain(small.split('.')).chain([SECRET])
+    {
+        assert!(!log.contains(secret), "{flags:?}: {secret}: {log}");
+    }
+    let says = |words| log.contains(words);
+    assert_eq!(says("update routed"), flags.iter().any(|flag| flag.starts_with("-v")), "{log}");
+    assert!(says("a token was refused") && says("the token does not grant this request"), "{log}");
+}
+
+#[test]
+fn no_secret_is_in_the_log_however_much_is_logged() {
+    for verbosity in [&[][..], &["-v"], &["-vv"], &["-vvv", "--log-format", "json"]] {
+        check_no_secret(&[&["--journal", "memory"], verbosity].concat(), &[]);
+    }
+    let variables = [("RUST_LOG", "trace"), ("TIDINGS_LOG", "trace"), ("RUST_BACKTRACE", "full")];
+    check_no_secret(&["--journal", "memory"], &variables);
+}
+
+#[test]
+fn no_secret_is_in_the_log_with_a_journal_on_disk() {
+    let folder = std::env::temp_dir().join(format!("tidings-secrets-{}", std::process::id()));
+    let folder = folder.to_str().expect("a path that is text");
+    check_no_secret(&["--data-dir", folder, "-vv"], &[("RUST_LOG", "trace")]);
+    std::fs::remove_dir_all(folder).expect("the journal's folder");
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn no_secret_is_in_the_log_with_a_journal_on_nats() {
+    for verbosity in [&[][..], &["-v"], &["-vv"]] {
+        // A stream of its own: what was published under a key is not published again.
+        let nats = crate::nats::Nats::one();
+        let url = nats.url();
+        check_no_secret(&[&["--journal", &url], verbosity].concat(), &[("RUST_LOG", "trace")]);
     }
 }
 
@@ -183,11 +289,125 @@ fn no_token_key_or_payload_is_in_the_log_over_http_2() {
     let ended = tidings(&[&bench[..], &["--token", &bad]].concat());
     assert_eq!(ended.code, Some(3), "{}", ended.error);
     let log = hub.log_until("a token was refused").join("\n");
-    assert!(log.contains("updates taken") && log.contains("FramedWrite"), "{log}");
+    assert!(log.contains("updates accepted"), "{log}");
     let private = std::fs::read_to_string(certificate.key()).expect("a key");
     let private = private.lines().nth(1).expect("a line of it");
     let topics = "tidings.test/bench";
     for secret in good.split('.').chain(bad.split('.')).chain([SECRET, private, topics, "....."]) {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
+}
+
+/// A hub whose standard error is this. It listens on a Unix socket: nothing has to read its
+/// address in its log.
+#[cfg(target_os = "linux")]
+struct Unread {
+    child: std::process::Child,
+    socket: std::path::PathBuf,
+}
+
+#[cfg(target_os = "linux")]
+impl Unread {
+    fn start(name: &str, stderr: impl Into<std::process::Stdio>, flags: &[&str]) -> Self {
+        let file = format!("tidings-{name}-{}.sock", std::process::id());
+        let socket = std::env::temp_dir().join(file);
+        let operators = socket.with_extension("admin");
+        let child = std::process::Command::new(crate::hub::TIDINGS)
+            .args(["serve", "--journal", "memory", "--shards", "1"])
+            .args(["--publisher-key", SECRET, "--subscriber-key", SECRET])
+            .args(["--listen", &format!("unix:{}", socket.display())])
+            .args(["--admin-listen", &format!("unix:{}", operators.display())])
+            .args(flags)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .expect("the program starts");
+        let hub = Self { child, socket };
+        crate::hub::eventually("the hub listens", || {
+            std::os::unix::net::UnixStream::connect(&hub.socket).is_ok()
+        });
+        hub
+    }
+
+    fn operators(&self) -> std::path::PathBuf {
+        self.socket.with_extension("admin")
+    }
+
+    /// What is answered on a connection of its own.
+    fn ask(&self, path: &str, headers: &str) -> String {
+        use std::io::{Read as _, Write as _};
+
+        let socket = if path == "/metrics" { self.operators() } else { self.socket.clone() };
+        let mut socket = std::os::unix::net::UnixStream::connect(&socket).expect("a hub");
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a socket");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
+        socket.write_all(request.as_bytes()).expect("the hub reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("the hub answers");
+        answer
+    }
+
+    /// Has a token refused.
+    fn is_refused(&self) {
+        let answer = self.ask("/.well-known/mercure?topic=a", "authorization: Bearer abc\r\n");
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    }
+
+    fn stop(mut self) {
+        crate::hub::signal(self.child.id(), "TERM");
+        assert_eq!(crate::hub::exit(&mut self.child).code(), Some(0));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_nothing_reads_stops_no_shard() {
+    use std::io::Read as _;
+
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let hub = Unread::start("unread", writer, &["-v"]);
+    // Each is more than a hundred bytes in the log, of which the pipe takes 64 KiB.
+    for _ in 0..1500 {
+        hub.is_refused();
+    }
+    hub.stop();
+    let mut log = Vec::new();
+    reader.read_to_end(&mut log).expect("what the pipe took");
+    assert!(String::from_utf8_lossy(&log).contains("a token was refused"));
+    // Nothing was read, so the rest is lost.
+    assert!(((16 << 10)..=(64 << 10)).contains(&log.len()), "{}", log.len());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_stops_no_hub_and_is_counted() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("the device");
+    let hub = Unread::start("full", full, &[]);
+    hub.is_refused();
+    // The greeting's lines are among them.
+    crate::hub::eventually("lines are counted", || {
+        let answer = hub.ask("/metrics", "");
+        let name = "tidings_log_lines_dropped_total ";
+        let value = answer.lines().find_map(|line| line.strip_prefix(name));
+        value.expect("the metric").parse::<f64>().expect("a number") > 5.0
+    });
+    hub.stop();
+}
+
+#[test]
+fn of_many_refusals_some_are_logged_and_the_rest_are_counted() {
+    let keys = ["--publisher-key", SECRET, "--subscriber-key", SECRET];
+    let mut hub = Hub::with(&[&keys[..], &["--heartbeat", "1s"]].concat());
+    let header = "authorization: Bearer abc\r\n";
+    for _ in 0..500 {
+        assert_eq!(ask(&hub, "GET", "/.well-known/mercure?topic=a", header), 401);
+    }
+    let log = hub.log_until("suppressed similar log lines");
+    let refused = log.iter().filter(|line| line.contains("a token was refused")).count();
+    assert!((1..500).contains(&refused), "{refused}");
+    hub.signal("TERM");
+    hub.log_until("drained");
+    hub.exit();
 }

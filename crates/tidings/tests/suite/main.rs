@@ -11,6 +11,7 @@ mod nats;
 mod network;
 mod wire;
 
+mod attack;
 mod bad_requests;
 mod bench;
 mod check;
@@ -20,6 +21,9 @@ mod cluster;
 mod comings_and_goings;
 mod descriptors;
 mod durability;
+mod early_signals;
+#[cfg(target_os = "linux")]
+mod failed_thread;
 #[cfg(feature = "tls")]
 mod https;
 mod inspect;
@@ -28,13 +32,18 @@ mod journal_command;
 mod journal_on_nats;
 mod logs;
 mod measured;
+mod names;
 mod overload;
+mod pipes;
+mod proxies;
 mod reload;
 mod retention;
+mod sockets;
 mod stalled_readers;
 mod stopping;
 mod supervision;
 mod surroundings;
 mod tail;
+mod terminal;
 mod tokens;
 mod usage;

@@ -49,7 +49,7 @@ fn publishers_are_slowed_down_and_no_reader_with_an_empty_socket_is_turned_into_
             let mut most_waiting = 0;
             while !is_done.load(Ordering::Acquire) {
                 let metrics = hub.metrics();
-                assert_eq!(metrics.sum("tidings_replays"), 0, "nobody is behind");
+                assert_eq!(metrics.sum("tidings_replays"), 0, "no subscriber is behind");
                 let waiting =
                     metrics.sum("tidings_updates_total") - metrics.sum("tidings_deliveries_total");
                 most_waiting = most_waiting.max(waiting);
@@ -71,7 +71,7 @@ fn publishers_are_slowed_down_and_no_reader_with_an_empty_socket_is_turned_into_
             .collect();
         publishing.into_iter().for_each(|one| one.join().expect("the publisher is served"));
         drop(done);
-        let most_waiting = watching.join().expect("nobody is behind");
+        let most_waiting = watching.join().expect("no subscriber is behind");
         assert!(most_waiting <= WAITING_MAX as u64, "{most_waiting} updates waited");
     });
     for mut stream in streams {

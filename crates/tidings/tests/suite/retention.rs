@@ -42,14 +42,14 @@ fn a_topic_that_was_silent_for_longer_than_the_journal_remembers_has_no_gap() {
     assert_eq!(stream.cursor(), Some(seen.as_str()));
     hub.publish("quiet", "2");
     assert_eq!(stream.event().data, "2");
-    // The same for who waited since before the topic's last event was dropped.
+    // The same for a subscriber from before the topic's last event was dropped.
     publish_numbers(&hub, "busy", 0..50);
     hub.publish("quiet", "3");
     assert_eq!(stream.event().data, "3");
 }
 
 #[test]
-fn a_topic_of_which_something_is_gone_has_a_gap() {
+fn a_topic_with_deleted_updates_has_a_gap() {
     let hub = Hub::that_keeps(10, &[]);
     let seen = hub.publish("quiet", "1");
     hub.publish("quiet", "missed");
@@ -67,7 +67,7 @@ fn a_topic_of_which_something_is_gone_has_a_gap() {
 }
 
 #[test]
-fn what_is_left_follows_the_gap() {
+fn remaining_updates_follow_the_gap() {
     let hub = Hub::that_keeps(10, &[]);
     let ids = publish_numbers(&hub, "a", 0..30);
     has_dropped_all_but(&hub, 10);
@@ -112,7 +112,7 @@ fn half_an_event_is_finished_as_long_as_the_journal_has_it() {
 }
 
 #[test]
-fn half_an_event_of_which_the_rest_is_gone_ends_the_stream_and_is_never_patched() {
+fn half_an_event_whose_rest_was_deleted_ends_the_stream_and_is_never_completed() {
     let hub = Hub::that_keeps(12, &["--shards", "1"]);
     let seen = hub.publish("a", "before");
     let data = "half ".repeat(150_000);
@@ -123,8 +123,8 @@ fn half_an_event_of_which_the_rest_is_gone_ends_the_stream_and_is_never_patched(
     let head = connection.head().expect("an answer");
     assert_eq!(head.status, 200);
     let stream = String::from_utf8(connection.rest()).expect("UTF-8");
-    let begun = stream.find("id: ").expect("the event has begun");
-    let whole = format!("id: {id}\ndata: {data}\n\n");
+    let begun = stream.find("data: ").expect("the event has begun");
+    let whole = format!("data: {data}\nid: {id}\n\n\r\n");
     assert!(whole.starts_with(&stream[begun..]), "not a byte of anything else follows");
     assert!(stream.len() - begun < whole.len());
     assert_eq!(hub.metric("tidings_streams_closed_total{reason=\"lost\"}"), 1);
@@ -135,7 +135,7 @@ fn half_an_event_of_which_the_rest_is_gone_ends_the_stream_and_is_never_patched(
 }
 
 #[test]
-fn stalled_readers_miss_exactly_what_was_dropped() {
+fn stalled_readers_miss_exactly_the_dropped_updates() {
     const READERS: usize = 40;
     const KEPT: usize = 300;
     let hub = Hub::that_keeps(KEPT, &["--heartbeat", "1h"]);

@@ -1,4 +1,4 @@
-//! The end of a hub: everybody is told, and it takes a bounded time.
+//! The end of a hub: every stream is told, and it takes a bounded time.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ fn half_a_publish(hub: &Hub) -> Connection {
 }
 
 #[test]
-fn every_stream_is_told_when_to_come_back_and_ends() {
+fn every_stream_gets_a_reconnection_time_and_ends() {
     let mut hub = Hub::start();
     let mut streams: Vec<_> = (0..20).map(|_| hub.subscribe("a")).collect();
     let id = hub.publish("a", "1");
@@ -36,7 +36,7 @@ fn every_stream_is_told_when_to_come_back_and_ends() {
         let retry = Duration::from_millis(notice.notice()["retry_ms"].as_u64().expect("a time"));
         assert_eq!(stream.retry, Some(retry));
         assert!((Duration::from_secs(1)..=Duration::from_secs(6)).contains(&retry), "{retry:?}");
-        assert_eq!(notice.id, id, "who comes back has missed nothing");
+        assert_eq!(notice.id, id, "a returning subscriber has missed nothing");
         assert_eq!(stream.next(), None);
     }
     assert_eq!(hub.exit().code(), Some(0));
@@ -52,7 +52,7 @@ fn ctrl_c_is_a_drain_too() {
 }
 
 #[test]
-fn while_it_drains_who_comes_is_told_to_come_back_and_the_last_request_is_answered() {
+fn while_draining_new_streams_are_told_to_reconnect_and_the_last_request_is_answered() {
     let mut hub = Hub::with(&["--shards", "1"]);
     let mut publisher = half_a_publish(&hub);
     hub.signal("TERM");
@@ -64,7 +64,7 @@ fn while_it_drains_who_comes_is_told_to_come_back_and_the_last_request_is_answer
     assert!(late.retry >= Some(Duration::from_secs(1)), "{:?}", late.retry);
     assert_eq!(hub.get("/healthz").status, 200);
     publisher.send(b"&data=1");
-    // Nobody could get it any more, so it is not taken.
+    // No subscriber could receive it any more, so it is refused.
     assert_eq!(publisher.response().status, 503);
     assert_eq!(hub.exit().code(), Some(0));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::hub::{Hub, TIDINGS};
+use crate::hub::{Hub, TIDINGS, program};
 use crate::wire::PATIENCE;
 
 /// The socket on which systemd is told things.
@@ -36,9 +36,9 @@ impl Drop for Supervisor {
 }
 
 #[test]
-fn systemd_is_told_when_the_hub_is_ready_reloads_and_stops() {
+fn systemd_is_notified_when_the_hub_is_ready_reloads_and_stops() {
     let supervisor = Supervisor::new();
-    let mut command = Command::new(TIDINGS);
+    let mut command = program();
     command.args(["serve", "--listen", "127.0.0.1:0", "--journal", "memory"]);
     command.env("NOTIFY_SOCKET", &supervisor.1);
     let mut hub = Hub::run(command);

@@ -1,5 +1,5 @@
-//! What is around the hub and not as it should be: a port that is taken, files of somebody
-//! else, little memory, a clock that is set.
+//! Unsuitable surroundings of the hub: a port in use, foreign files, little memory, a clock that is
+//! set.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::hub::{File, Finished, Hub, TIDINGS, finish, tidings};
+use crate::hub::{File, Finished, Hub, TIDINGS, finish, program, tidings};
 use crate::wire::Connection;
 
-/// A folder that everybody may enter, until it is dropped.
+/// A folder that every user may enter, until it is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -39,18 +39,18 @@ fn set_mode(path: impl AsRef<Path>, mode: u32) {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_and_its_owner_goes_on() {
+fn a_port_in_use_is_an_error_and_its_owner_is_not_disturbed() {
     let hub = Hub::start();
     let address = hub.address.to_string();
     let ended = tidings(&["serve", "--listen", &address]);
     assert_eq!(ended.code, Some(1), "{}", ended.error);
-    let says = format!("cannot listen on {address}: somebody else listens there");
+    let says = format!("cannot listen on {address}: another program is using this address");
     assert!(ended.error.contains(&says), "{}", ended.error);
     hub.is_well();
 }
 
-/// Runs the command as somebody to whom nothing belongs; where we are nobody special ourselves,
-/// as we are.
+/// Runs the command as a user without files of its own; if the test does not run as root, as the
+/// test's user.
 fn as_nobody(folder: &Folder, arguments: &[&str]) -> Finished {
     let is_root =
         fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
@@ -65,14 +65,14 @@ fn as_nobody(folder: &Folder, arguments: &[&str]) -> Finished {
         command.args(nobody).arg(program);
         command
     } else {
-        Command::new(TIDINGS)
+        program()
     };
     let child = command.args(arguments).stdin(Stdio::null());
     finish(child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts"))
 }
 
 #[test]
-fn files_of_somebody_else_are_named_and_left_alone() {
+fn foreign_files_are_named_and_not_changed() {
     let folder = Folder::new();
     let data = folder.path("data");
     {
@@ -147,16 +147,19 @@ impl Drop for Group {
     }
 }
 
-/// How many streams fit, with what the journal in memory and the windows of two shards take.
-const ROOM: usize = 512;
+/// The memory of the control group, in MiB.
+const MEMORY: u64 = 160;
+/// How many streams fit beside the hub itself, its journal in memory, the windows of two shards,
+/// an eighth for selectors and a sixteenth for requests, with a connection for every four.
+const ROOM: usize = (((MEMORY - 32 - 64 - 2 * 8 - MEMORY / 8 - MEMORY / 16) << 10) / 20) as usize;
 
 #[test]
-fn streams_that_do_not_fit_into_the_control_groups_memory_are_told_to_come_back() {
-    let Some(group) = Group::new((32 + 64 + 2 * 8 + 8) << 20) else {
+fn streams_that_do_not_fit_into_the_control_groups_memory_are_told_to_reconnect() {
+    let Some(group) = Group::new(MEMORY << 20) else {
         return println!("no control group can be made here; the unit tests have its reading");
     };
     let mut hub = group.hub("--journal memory --shards 2");
-    let told = |line: &String| line.contains("fit into the control group's memory");
+    let told = |line: &String| line.contains("fits into the control group's memory");
     let line = hub.began.iter().find(|line| told(line)).expect("a bound that is told");
     assert!(line.contains(&format!("streams={ROOM}")), "{line}");
     let mut streams: Vec<_> = (0..ROOM).map(|_| hub.subscribe("a")).collect();
@@ -193,7 +196,7 @@ impl Clock {
     }
 
     fn hub(&self, flags: &[&str]) -> Hub {
-        let mut command = Command::new(TIDINGS);
+        let mut command = program();
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(flags)
@@ -219,7 +222,7 @@ fn beats(stream: &mut Connection) {
     loop {
         let chunk = stream.chunk();
         assert!(!chunk.is_empty(), "the stream ended");
-        if chunk.starts_with(b":") {
+        if chunk.starts_with(b"2\r\n:") {
             return;
         }
     }
@@ -269,8 +272,8 @@ fn a_clock_that_is_set_ends_no_stream_and_loses_nothing() {
         assert_eq!(stream.event().data, data, "the open stream goes on");
         beats(&mut quiet);
         expected.push(data);
-        // Who comes back gets what was missed, in its order: also what is a day old by now, as
-        // long as the journal keeps it by default.
+        // A returning subscriber gets the missed events in order, including those that are a day old
+        // by now, which is as long as the journal keeps them by default.
         let resume = format!("{long}last-event-id: {first}\r\n");
         let mut resumed = hub.subscribe_with("topic=a", &resume);
         assert_eq!(resumed.data(expected.len()), expected);

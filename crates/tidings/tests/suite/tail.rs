@@ -1,5 +1,11 @@
 //! `tidings tail` on servers that say what a test wants.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
 use crate::answers::{Answers, NO_CONTENT, STREAM};
 use crate::hub::{Finished, Hub, tidings};
 
@@ -18,8 +24,8 @@ fn each_form_of_output_is_as_its_help_says() {
     for (arguments, expected) in [
         (
             &[][..],
-            "event: price\nid: 1\ndata: {\"a\":\ndata: 1}\n\ndata: plain\n\n\
-             event: price\nid: 3\ndata: end\n\n",
+            "event: price\ndata: {\"a\":\ndata: 1}\nid: 1\n\ndata: plain\n\n\
+             event: price\ndata: end\nid: 3\n\n",
         ),
         (&["--data-only"], "{\"a\":\n1}\nplain\nend\n"),
         (&["--data-only", "--type", "price"], "{\"a\":\n1}\nend\n"),
@@ -41,8 +47,8 @@ fn each_form_of_output_is_as_its_help_says() {
         event("price", "3", "end"),
     ];
     assert_eq!(lines, expected);
-    assert!(ended.error.contains("the stream has ended; trying again in 100ms"), "{}", ended.error);
-    assert!(ended.error.contains("the server has ended the stream"), "{}", ended.error);
+    assert!(ended.error.contains("the stream ended; reconnecting in 100ms"), "{}", ended.error);
+    assert!(ended.error.contains("the server ended the stream"), "{}", ended.error);
 }
 
 #[test]
@@ -71,26 +77,40 @@ fn a_post_is_sent_once_and_an_answer_without_its_end_has_failed() {
     let one = answers();
     let ended = tidings(&["tail", &one.url(), "--post", "{}", "--until", "[DONE]"]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.error.contains("before its end"), "{}", ended.error);
+    assert!(ended.error.contains("before it was complete"), "{}", ended.error);
     assert!(one.request().head[0].starts_with("POST / "));
     assert_eq!(one.count(), 0);
     let missing = tidings(&["tail", &answers().url(), "--post", "@/no/such/file"]);
-    assert!(missing.error.contains("/no/such/file can't be read"), "{}", missing.error);
+    assert!(missing.error.contains("cannot read /no/such/file"), "{}", missing.error);
 }
 
 #[test]
-fn what_is_no_stream_ends_it_with_a_reason_and_an_exit_code() {
+fn a_response_that_is_not_a_stream_ends_tail_with_a_reason_and_an_exit_code() {
     for (answer, code, says) in [
-        ("HTTP/1.1 403 Forbidden\r\n\r\nno key", 3, "the server refused (403 Forbidden): no key"),
+        (
+            "HTTP/1.1 403 Forbidden\r\n\r\nno key",
+            3,
+            "the server refused the request (403 Forbidden): no key",
+        ),
         ("HTTP/1.1 404 Not Found\r\n\r\n", 3, "there is no event stream at this URL"),
         (
             "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<p>",
             1,
             "its content type is text/html",
         ),
-        ("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{}", 1, "the answer is JSON"),
-        ("HTTP/1.1 301 x\r\n\r\n", 1, "names no place to go to"),
-        ("SSH-2.0\r\n", 1, "no server answers at http://127.0.0.1"),
+        ("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{}", 1, "the response is JSON"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{\"error\": 1}",
+            1,
+            "the response is JSON",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: br\r\n\r\n",
+            1,
+            "compressed with br",
+        ),
+        ("HTTP/1.1 301 x\r\n\r\n", 1, "has no Location"),
+        ("SSH-2.0\r\n", 1, "cannot connect to http://127.0.0.1"),
     ] {
         let ended = tidings(&["tail", &Answers::of(&[answer.to_owned()]).url()]);
         assert_eq!(ended.code, Some(code), "{answer}: {}", ended.error);
@@ -105,18 +125,18 @@ fn what_is_no_stream_ends_it_with_a_reason_and_an_exit_code() {
 }
 
 #[test]
-fn https_says_what_to_do_where_it_is_not_built_in() {
+fn https_without_the_feature_is_an_error_that_says_what_to_do() {
     let ended = tidings(&["tail", "https://127.0.0.1:1/"]);
     if cfg!(feature = "tls") {
         assert_eq!(ended.code, Some(1), "{}", ended.error);
     } else {
         assert_eq!(ended.code, Some(2));
-        assert!(ended.error.contains("`cargo build --release` makes one"), "{}", ended.error);
+        assert!(ended.error.contains("build it with the feature `tls`"), "{}", ended.error);
     }
 }
 
 #[test]
-fn what_is_lost_is_told_and_fails_on_request() {
+fn losses_are_reported_and_fail_on_request() {
     let hub = Hub::that_keeps(2, &[]);
     let ids = hub.publisher().publish(&[("a", "1"), ("a", "2"), ("a", "3"), ("a", "4")]);
     hub.wait_for_metric("tidings_journal_first_position", 3);
@@ -127,15 +147,15 @@ fn what_is_lost_is_told_and_fails_on_request() {
     assert!(told.error.contains("events were lost"), "{}", told.error);
     let failed = tidings(&[&from[..], &["--fail-on-gap"]].concat());
     assert_eq!((failed.code, failed.out.as_str()), (Some(4), ""), "{}", failed.error);
-    // An id that no header carries: where the stream goes on, nobody knows.
+    // An id that no header can hold: where the stream continues is not known.
     let streams = [format!("{STREAM}retry: 1\nid: \u{1}\ndata: a\n\n"), NO_CONTENT.to_owned()];
     let failed = tidings(&["tail", &Answers::of(&streams).url(), "--fail-on-gap"]);
     assert_eq!(failed.code, Some(4), "{}", failed.error);
-    assert!(failed.error.contains("no header can carry"), "{}", failed.error);
+    assert!(failed.error.contains("a header cannot hold"), "{}", failed.error);
 }
 
 #[test]
-fn a_place_is_kept_and_gone_on_from() {
+fn tail_stores_its_position_and_resumes_from_it() {
     let folder = std::env::temp_dir().join(format!("tidings-tail-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let place = folder.join("place").display().to_string();
@@ -152,14 +172,85 @@ fn a_place_is_kept_and_gone_on_from() {
     assert_eq!(answers.request().header("last-event-id"), Some("3"));
     let other = tidings(&["tail", "http://127.0.0.1:1/", "--resume-file", &place]);
     assert_eq!(other.code, Some(2));
-    assert!(other.error.contains("is the place in another stream"), "{}", other.error);
+    assert!(other.error.contains("holds the position in another stream"), "{}", other.error);
     std::fs::write(&place, "{").expect("a file");
     let broken = tail("1");
-    assert!(broken.error.contains("is no resume file"), "{}", broken.error);
+    assert!(broken.error.contains("is not a resume file"), "{}", broken.error);
     // Without ids there is no place to keep, and that is said.
     std::fs::remove_file(&place).expect("the file");
     let answers = Answers::of(&[STREAM.to_owned() + "data: a\n\n"]);
     let ended = tidings(&["tail", &answers.url(), "--resume-file", &place, "--count", "1"]);
     assert!(ended.error.contains("no ids"), "{}", ended.error);
     std::fs::remove_dir_all(&folder).expect("the folder");
+}
+
+/// Relays one stream of a hub, cuts it at the end of its first block, and relays the next one
+/// once it is told to.
+fn cut_once(hub: SocketAddr) -> (SocketAddr, Receiver<()>, SyncSender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (cut, is_cut) = sync_channel(1);
+    let (go_on, may_go_on) = sync_channel(1);
+    // It ends with the second connection, or with the test's process.
+    thread::spawn(move || {
+        let connect = || {
+            let (client, _) = listener.accept().expect("a connection");
+            let hub = TcpStream::connect(hub).expect("the hub");
+            let (mut from, mut to) =
+                (client.try_clone().expect("it"), hub.try_clone().expect("it"));
+            thread::spawn(move || std::io::copy(&mut from, &mut to));
+            (client, hub)
+        };
+        let (mut client, mut hub) = connect();
+        let mut seen = Vec::new();
+        // The head, and the block with the place.
+        while !String::from_utf8_lossy(&seen).contains("id: tidings:") {
+            let mut piece = [0; 4096];
+            let count = hub.read(&mut piece).expect("the stream");
+            seen.extend_from_slice(&piece[..count]);
+            client.write_all(&piece[..count]).expect("it reads");
+        }
+        // What came with the place arrives before the end.
+        let _ = client.shutdown(std::net::Shutdown::Both);
+        let _ = hub.shutdown(std::net::Shutdown::Both);
+        cut.send(()).expect("the test waits");
+        may_go_on.recv().expect("the test goes on");
+        let (mut client, mut hub) = connect();
+        let _ = std::io::copy(&mut hub, &mut client);
+    });
+    (address, is_cut, go_on)
+}
+
+#[test]
+fn updates_published_while_the_first_stream_is_cut_are_not_lost() {
+    let hub = Hub::start();
+    let (address, is_cut, go_on) = cut_once(hub.address);
+    let url = format!("http://{address}");
+    let stream = format!("{url}/.well-known/mercure?topic=a");
+    let arguments = ["tail", &stream, "--data-only", "--count", "1", "--retry", "100ms"];
+    let reads = thread::scope(|scope| {
+        let tail = scope.spawn(|| tidings(&arguments));
+        is_cut.recv_timeout(Duration::from_secs(60)).expect("a stream");
+        hub.publish("a", "meanwhile");
+        go_on.send(()).expect("it waits");
+        tail.join().expect("it ends")
+    });
+    assert_eq!((reads.code, reads.out.as_str()), (Some(0), "meanwhile\n"), "{}", reads.error);
+}
+
+#[test]
+fn other_servers_are_asked_for_nothing_that_the_user_did_not_ask_for() {
+    let (_, answers) = tail(&[]);
+    assert_eq!(answers.request().head[0], "GET / HTTP/1.1");
+    // The user's own options are left as they are.
+    let answers = Answers::of(&[NO_CONTENT.to_owned()]);
+    let url = format!("{}.well-known/mercure?topic=a&tidings=topics", answers.url());
+    assert_eq!(tidings(&["tail", &url]).code, Some(0));
+    let line = "GET /.well-known/mercure?topic=a&tidings=topics HTTP/1.1";
+    assert_eq!(answers.request().head[0], line);
+    // A POST publishes, or asks a service of another kind.
+    let answers = Answers::of(&[NO_CONTENT.to_owned()]);
+    let url = format!("{}.well-known/mercure", answers.url());
+    tidings(&["tail", &url, "--post", "topic=a"]);
+    assert_eq!(answers.request().head[0], "POST /.well-known/mercure HTTP/1.1");
 }

@@ -3,11 +3,11 @@
 use std::process::Command;
 
 use crate::durability::{Folder, on_disk};
-use crate::hub::{File, Hub, tidings};
+use crate::hub::{File, Hub, tidings, tidings_with};
 use crate::wire::Response;
 
 const SECRET: &str = "!ChangeThisMercureHubJWTSecretKey!";
-const ES256_PRIVATE: &str = include_str!("../../../tidings-hub/src/access/key_set/p256.pem");
+const ES256_PRIVATE: &str = include_str!("../../../tidings-hub/src/access/tokens/key_set/p256.pem");
 
 /// What the command prints that has to succeed.
 fn printed(arguments: &[&str]) -> String {
@@ -64,11 +64,11 @@ fn a_token_that_is_made_here_is_taken_there_in_both_dialects() {
     }
     let ended = tidings(&["publish", topic, "x", "--hub", &hub.url()]);
     assert_eq!(ended.code, Some(3), "{}", ended.error);
-    assert!(ended.error.contains("no token came"), "{}", ended.error);
+    assert!(ended.error.contains("the request has none"), "{}", ended.error);
 }
 
 #[test]
-fn a_private_key_in_a_file_signs_what_its_public_one_verifies() {
+fn a_token_signed_with_a_private_key_is_verified_with_its_public_key() {
     let private = File::new(ES256_PRIVATE);
     let public = Command::new("openssl")
         .args(["pkey", "-pubout", "-in", private.path()])
@@ -78,8 +78,8 @@ fn a_private_key_in_a_file_signs_what_its_public_one_verifies() {
     let made = printed(&["token", "--subscribe", "*", "--key-file", private.path()]);
     let inspect = ["token", "inspect", made.trim(), "--subscriber-key-file", public.path()];
     let said = printed(&inspect);
-    assert!(said.contains("ES256") && said.contains("to subscribe: taken"), "{said}");
-    assert!(said.contains("to publish: refused: there is no key"), "{said}");
+    assert!(said.contains("ES256") && said.contains("to subscribe: accepted"), "{said}");
+    assert!(said.contains("to publish: refused: the hub has no key"), "{said}");
 }
 
 #[test]
@@ -104,27 +104,67 @@ fn inspecting_a_token_says_why_a_hub_would_refuse_it() {
         token(&["--dialect", "1.0", "--subscribe", "a", "--audience", audience, "--issuer", issuer])
     };
     let hub = ["--audience", "h", "--issuer", "i"];
-    refused(&new("other", "i"), &hub, "aud");
-    refused(&new("h", "other"), &hub, "iss");
-    refused(&new("h", "i"), &[], "iss");
+    refused(&new("other", "i"), &hub, "(aud) must be one of [\"h\"]; the token has \"other\"");
+    refused(
+        &new("h", "other"),
+        &hub,
+        "(iss) is not one of the hub's; the token has \"other\", and the hub accepts [\"i\"]",
+    );
+    refused(&new("h", "i"), &[], "the hub has no issuer");
+    refused(&new("h", "i"), &["--issuer", "i"], "set --audience");
 }
 
 #[test]
-fn a_token_that_makes_no_sense_is_not_made() {
-    wrong(&["token", "--key", SECRET], "--publish and --subscribe");
+fn inspecting_a_token_shows_where_it_grants_nothing() {
+    let keys = ["--publisher-key", SECRET, "--subscriber-key", SECRET];
+    let inspect =
+        |token: &str| printed(&[&["token", "inspect", token], &keys[..]].concat()).to_owned();
+    let said = inspect(&token(&["--subscribe", "a"]));
+    assert!(said.contains("to publish: accepted, but grants nothing\n"), "{said}");
+    assert!(said.contains("to subscribe: accepted\n"), "{said}");
+    let said = inspect(&token(&["--publish", "a"]));
+    assert!(said.contains("to publish: accepted\n"), "{said}");
+    assert!(said.contains("to subscribe: accepted, but grants nothing: public updates"), "{said}");
+}
+
+#[test]
+fn a_selector_of_the_other_dialect_is_warned_of() {
+    let names = ["--audience", "h", "--issuer", "i", "--key", SECRET];
+    for (dialect, selector, says) in [
+        ("0.x", "urlpattern:https://a.test/:id", "is a URL pattern of Mercure 1.0"),
+        ("1.0", "https://a.test/{id}", "is a URI template of Mercure 0.x"),
+        ("0.x", "https://a.test/{id}", ""),
+        ("1.0", "urlpattern:https://a.test/:id", ""),
+    ] {
+        let flags = ["token", "--dialect", dialect, "--subscribe", selector];
+        let ended = tidings(&[&flags[..], &names].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.error);
+        assert_eq!(ended.error.is_empty(), says.is_empty(), "{}", ended.error);
+        assert!(ended.error.contains(says), "{}", ended.error);
+    }
+}
+
+#[test]
+fn an_invalid_token_is_not_created() {
+    wrong(&["token", "--key", SECRET], "--publish or --subscribe");
     wrong(&["token", "--publish", "*"], "--key-file");
     wrong(&["token", "--publish", "*", "--key", "short"], "256");
     wrong(&["token", "--publish", "*", "--key", SECRET, "--algorithm", "HS512"], "512");
     wrong(&["token", "--publish", "*", "--key", SECRET, "--algorithm", "RS256"], "PEM");
-    wrong(&["token", "--publish", "*", "--key", SECRET, "--algorithm", "none"], "no algorithm");
+    wrong(&["token", "--publish", "*", "--key", SECRET, "--algorithm", "none"], "not an algorithm");
     wrong(&["token", "--publish", "*", "--key", SECRET, "--expires", "soon"], "--expires");
     wrong(&["token", "--publish", "*", "--key", SECRET, "--payload", "{"], "JSON");
     wrong(&["token", "--publish", "*", "--key", SECRET, "--dialect", "1.0"], "--audience");
     wrong(&["token", "--publish", "*", "--key-file", "/no/such/file"], "/no/such/file");
+    let new = ["token", "--publish", "*", "--key", SECRET, "--dialect", "1.0"];
+    let of = ["--issuer", "i", "--audience", "a", "--payload"];
+    for payload in ["null", "[]", "\"text\""] {
+        wrong(&[&new[..], &of, &[payload]].concat(), "object");
+    }
 }
 
 #[test]
-fn a_hub_that_nobody_could_use_or_that_contradicts_itself_does_not_start() {
+fn a_hub_that_no_client_could_use_or_with_contradictory_settings_does_not_start() {
     let check = |flags: &[&str], says: &str| {
         let mut arguments = vec!["serve", "--listen", "127.0.0.1:0"];
         arguments.extend(flags);
@@ -136,10 +176,11 @@ fn a_hub_that_nobody_could_use_or_that_contradicts_itself_does_not_start() {
         &["--publisher-key", "short", "--anonymous-subscribe"],
         "the publisher key: the key has 40 bits",
     );
-    check(&["--publisher-key", SECRET, "--publisher-key-file", "x"], "leave one");
+    check(&["--publisher-key", SECRET, "--publisher-key-file", "x"], "remove one");
     check(&["--publisher-key-file", "/no/such/file"], "/no/such/file");
     check(&["--publisher-algorithm", "HS256"], "no key");
-    check(&["--publisher-key", ES256_PRIVATE, "--anonymous-subscribe"], "private one");
+    check(&["--publisher-key", ES256_PRIVATE, "--anonymous-subscribe"], "the key is private");
+    check(&["--publisher-key", "{\"keys\":[]}", "--anonymous-subscribe"], "--jwks-url");
     check(&["--issuer", "i", "--audience", "a"], "no keys");
     let keys = ["--publisher-key", SECRET, "--subscriber-key", SECRET];
     let with = |flags: &[&'static str], says: &str| check(&[&keys[..], flags].concat(), says);
@@ -158,6 +199,7 @@ fn a_hub_that_nobody_could_use_or_that_contradicts_itself_does_not_start() {
     );
     with(&["--hub-url", "h.test"], "--hub-url");
     with(&["--cookie-name", "a b"], "cookie");
+    with(&["--cookie-name", "a,b c"], "\"b c\"");
     check(&["--presence-events"], "--subscriber-key");
     let config = File::new("[access]\npublisher_kye = \"x\"");
     let ended = tidings(&["serve", "--listen", "127.0.0.1:0", "--config", config.path()]);
@@ -207,6 +249,53 @@ fn the_environment_of_other_hubs_of_mercure_is_read() {
 }
 
 #[test]
+fn ignored_variables_of_mercure_cause_a_warning() {
+    let secret = "a secret of the cloud";
+    let variables = [
+        ("MERCURE_PUBLISHER_JWT_KEY", SECRET),
+        ("MERCURE_SUBSCRIBER_JWT_KEY", SECRET),
+        ("MERCURE_TRUSTED_ISSUERS", "https://issuer.test"),
+        ("MERCURE_EXTRA_DIRECTIVES", secret),
+        ("MERCURE_TRANSPORT_URL", secret),
+        ("MERCURE_LICENSE", ""),
+    ];
+    let hub = Hub::with_environment(&variables);
+    let log = hub.log_until("MERCURE_TRANSPORT_URL is set but ignored").join("\n");
+    let checked = tidings_with(&variables, &["check"]).out;
+    for said in [&log, &checked] {
+        for words in ["MERCURE_TRUSTED_ISSUERS is set but ignored", "--issuer", "--journal"] {
+            assert!(said.contains(words), "{words:?} is not said:\n{said}");
+        }
+        assert!(!said.contains(secret) && !said.contains("MERCURE_LICENSE"), "{said}");
+    }
+    // What takes its place is there.
+    let issuer = ["check", "--issuer", "https://issuer.test", "--audience", "https://h.test"];
+    let checked = tidings_with(&variables, &issuer).out;
+    assert!(!checked.contains("MERCURE_TRUSTED_ISSUERS"), "{checked}");
+}
+
+#[test]
+fn an_issuer_may_be_said_to_be_an_authorization_server() {
+    let file = |name: &str| {
+        File::new(&format!(
+            "[access]\naudience = \"https://h.test/.well-known/mercure\"\n\
+             cookie_name = [\"mine\", \"mercureAuthorization\"]\n\
+             [[access.issuers]]\nname = \"https://own.test\"\nkey = \"{SECRET}\"\n\
+             [[access.issuers]]\nname = \"{name}\"\nkey = \"{SECRET}\"\n\
+             authorization_server = true\n"
+        ))
+    };
+    let config = file("https://server.test");
+    let hub = Hub::with(&["--config", config.path()]);
+    let path = "/.well-known/oauth-protected-resource/.well-known/mercure";
+    let metadata = hub.get(path).text();
+    assert!(metadata.contains(r#""authorization_servers":["https://server.test"]"#), "{metadata}");
+    assert!(metadata.contains(r#""mercure_cookie":"mine""#), "{metadata}");
+    let config = file("server");
+    wrong(&["serve", "--listen", "127.0.0.1:0", "--config", config.path()], "https URL");
+}
+
+#[test]
 fn neither_keys_nor_tokens_reach_the_log() {
     let hub =
         Hub::with(&["--publisher-key", SECRET, "--anonymous-subscribe", "--query-tokens", "-vv"]);
@@ -222,8 +311,8 @@ fn neither_keys_nor_tokens_reach_the_log() {
     let metrics = hub.get("/metrics").text();
     let mut log = hub.log_until("a token was refused");
     log.extend(hub.log_until("a token was refused"));
-    log.extend(hub.log_until("a token does not reach"));
-    log.extend(hub.log_until("who is subscribed is told to holders of tokens only"));
+    log.extend(hub.log_until("the token does not grant this request"));
+    log.extend(hub.log_until("listing subscriptions needs a token"));
     let log = log.join("\n");
     assert!(log.contains("expired"), "{log}");
     let parts = bad.split('.').chain(good.split('.')).chain(narrow.split('.'));
@@ -242,7 +331,7 @@ fn asked(hub: &Hub, method: &str, path: &str, token: &str) -> Response {
 }
 
 #[test]
-fn what_is_revoked_stays_so_when_the_hub_is_killed_and_comes_back() {
+fn a_revoked_token_stays_revoked_after_the_hub_is_killed() {
     let folder = Folder::new();
     let keys = ["--publisher-key", SECRET, "--subscriber-key", SECRET];
     let hub = on_disk(&folder, None, &keys);
@@ -272,5 +361,48 @@ fn what_is_revoked_stays_so_when_the_hub_is_killed_and_comes_back() {
     assert!(refused.text().contains("revoked"), "{}", refused.text());
     for token in [&second, &stays] {
         hub.subscribe_with("topic=a", &authorized(token));
+    }
+}
+
+#[test]
+fn a_time_in_milliseconds_is_warned_of() {
+    // exp, iat and nbf, by an application that took its clock's milliseconds.
+    let wrong = "eyJhbGciOiJIUzI1NiJ9.eyJtZXJjdXJlIjp7InN1YnNjcmliZSI6WyJhIl19LCJpYXQiOjE3NjQwMDAwMDAwMDAsIm5iZiI6MTc2NDAwMDAwMDAwMCwiZXhwIjoxNzk1MDAwMDAwMDAwfQ.c2ln";
+    let said = printed(&["token", "inspect", wrong]);
+    for says in [
+        "exp is probably in milliseconds",
+        "so the token never expires",
+        "so the token never becomes valid",
+        "iat is probably in milliseconds",
+    ] {
+        assert!(said.contains(says), "{says:?} is not in:\n{said}");
+    }
+    let right = "eyJhbGciOiJIUzI1NiJ9.eyJtZXJjdXJlIjp7InN1YnNjcmliZSI6WyJhIl19LCJpYXQiOjE3NjQwMDAwMDAsIm5iZiI6MTc2NDAwMDAwMCwiZXhwIjo0Nzk1MDAwMDAwfQ.c2ln";
+    let said = printed(&["token", "inspect", right]);
+    assert!(!said.contains("warning"), "{said}");
+}
+
+#[test]
+fn a_key_file_with_a_character_that_is_hardly_meant_is_warned_of() {
+    for (text, says) in [
+        (format!("{SECRET} \n"), "the publisher key begins or ends with a space"),
+        (format!("\u{feff}{SECRET}"), "the publisher key begins with a byte order mark"),
+        (format!("\"{SECRET}\"\r\n"), "the publisher key is in quotation marks"),
+    ] {
+        let file = File::new(&text);
+        let flags = ["--publisher-key-file", file.path(), "--anonymous-subscribe"];
+        let said = printed(&[&["check"], &flags[..]].concat());
+        assert!(said.contains(&format!("warning     {says}")), "{said}");
+        Hub::with(&flags).log_until(says);
+        let made = printed(&["token", "--publish", "*", "--key", SECRET]);
+        let inspect = ["token", "inspect", made.trim()];
+        let ended = tidings(&[&inspect[..], &flags[..2]].concat());
+        assert!(ended.out.contains(says), "{}", ended.out);
+    }
+    for text in [format!("{SECRET}\n"), format!("{SECRET}\r\n"), SECRET.to_owned()] {
+        let file = File::new(&text);
+        let said =
+            printed(&["check", "--publisher-key-file", file.path(), "--anonymous-subscribe"]);
+        assert!(!said.contains("publisher key"), "{said}");
     }
 }

@@ -9,7 +9,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tidings_sse::{Decoder, Item, Limits};
 
 /// How long anything may take before the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection, and what was read from it and not yet used.
 pub(crate) struct Connection {
@@ -22,7 +22,7 @@ impl Connection {
         Self::of(TcpStream::connect(address).expect("the hub accepts"))
     }
 
-    /// A connection whose kernel takes few bytes that nobody reads.
+    /// A connection whose kernel buffers few unread bytes.
     pub(crate) fn with_receive_buffer(address: SocketAddr, bytes: usize) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
             .expect("there are descriptors left");
@@ -163,6 +163,7 @@ impl Connection {
     /// Reads a response with its body. `None` if the connection ends without one.
     pub(crate) fn try_response(&mut self) -> Option<Response> {
         let mut response = self.head()?;
+        let chunked = response.header("transfer-encoding") == Some("chunked");
         response.body = match response.header("content-length") {
             Some(length) => {
                 let length = length.parse().expect("a length");
@@ -171,10 +172,45 @@ impl Connection {
                 }
                 self.buffer.drain(..length).collect()
             }
+            None if chunked => unframed(&self.rest()),
             None => self.rest(),
         };
         Some(response)
     }
+
+    /// Reads a chunk of a body in chunks. Empty at the end, however it came.
+    fn unframed_piece(&mut self) -> Vec<u8> {
+        loop {
+            if let Some((content, size)) = first_chunk(&self.buffer) {
+                let content = content.to_vec();
+                self.buffer.drain(..size);
+                return content;
+            }
+            if !self.fill() {
+                return Vec::new();
+            }
+        }
+    }
+}
+
+/// What stands in the first chunk (RFC 9112 7.1), and how many bytes it takes, once it is whole.
+fn first_chunk(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let content = bytes.windows(2).position(|end| end == b"\r\n")? + 2;
+    let size = std::str::from_utf8(&bytes[..content - 2]).expect("a size is ASCII");
+    let size = usize::from_str_radix(size, 16).expect("a size is a number");
+    let whole = bytes.get(content..content + size + 2)?;
+    assert!(whole.ends_with(b"\r\n"), "a chunk ends with a line break");
+    Some((&whole[..size], content + size + 2))
+}
+
+/// What stands in all chunks that are whole.
+pub(crate) fn unframed(mut bytes: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    while let Some((chunk, size)) = first_chunk(bytes) {
+        content.extend_from_slice(chunk);
+        bytes = &bytes[size..];
+    }
+    content
 }
 
 /// An answer of the hub.
@@ -259,11 +295,13 @@ impl Iterator for Stream {
 
     fn next(&mut self) -> Option<Event> {
         while self.events.is_empty() {
-            let chunk = self.connection.chunk();
-            if chunk.is_empty() {
+            let chunked = self.head.header("transfer-encoding") == Some("chunked");
+            let piece =
+                if chunked { self.connection.unframed_piece() } else { self.connection.chunk() };
+            if piece.is_empty() {
                 return None;
             }
-            self.decoder.push(&chunk);
+            self.decoder.push(&piece);
             while let Some(item) = self.decoder.next() {
                 match item {
                     Item::Event(event) => self.events.push_back(Event {
@@ -272,7 +310,7 @@ impl Iterator for Stream {
                         data: event.data().to_owned(),
                     }),
                     Item::Retry(time) => self.retry = Some(time),
-                    Item::Comment(_) | Item::NoEvent => {}
+                    Item::Comment(_) | Item::NoEvent | Item::LastEventId(_) => {}
                     other => panic!("the hub sent {other:?}"),
                 }
             }

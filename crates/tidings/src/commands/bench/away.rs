@@ -1,23 +1,23 @@
-//! Streams that have ended and come back: how long it took, and how many came at once.
+//! Counts streams that end and reconnect: how long it takes, and how many reconnect at once.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Seconds of a run for which returns are counted one by one.
+/// The maximum of seconds for which reconnects are counted separately.
 const SECONDS_MAX: usize = 3600;
 
-/// What became of the streams that ended. Times are passed in.
+/// The streams that ended, and their reconnects. Times are passed in.
 #[derive(Debug, Default)]
 pub(super) struct Away {
-    /// Streams that are away now.
+    /// Streams that are disconnected now.
     count: u64,
-    /// When the first one left.
+    /// When the first stream ended.
     begun: Option<Instant>,
-    /// How long after that the last one was back.
+    /// The time from then until the last stream had reconnected.
     back_after: Duration,
     returns: u64,
     refused: u64,
-    /// Returns in each second since the first one left.
+    /// Reconnects in each second since the first stream ended.
     by_second: Vec<u32>,
 }
 
@@ -27,7 +27,7 @@ impl Away {
         self.count += 1;
     }
 
-    /// An attempt to come back that failed.
+    /// Counts a failed attempt to reconnect.
     pub(super) fn refused(&mut self) {
         self.refused += 1;
     }
@@ -73,8 +73,8 @@ impl fmt::Display for Away {
         let (after, peak) = (self.back_after.as_secs_f64(), self.peak());
         write!(
             f,
-            "{returns} times, the last {after:.1} s after the first end, at most {peak} in a second; \
-             {refused} attempts failed, {count} streams are away"
+            "{returns} times, the last {after:.1} s after the first stream ended, at most {peak} per \
+             second; {refused} attempts failed, {count} streams are still disconnected"
         )
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_return_and_the_busiest_second_count() {
+    fn the_last_reconnect_and_the_busiest_second_count() {
         let begun = Instant::now();
         let at = |seconds: f64| begun + Duration::from_secs_f64(seconds);
         let mut away = Away::default();

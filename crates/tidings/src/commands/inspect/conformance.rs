@@ -1,4 +1,4 @@
-//! Cases in, what they decode to out: one JSON line each.
+//! Decodes test cases, and prints the events of each as a line of JSON.
 
 use std::io::Write;
 
@@ -14,10 +14,11 @@ struct Case {
 }
 
 pub(super) fn run(cases: &[u8], out: &mut impl Write) -> anyhow::Result<()> {
-    let cases: Vec<Case> = serde_json::from_slice(cases).context("the cases are no such JSON")?;
+    let cases: Vec<Case> = serde_json::from_slice(cases)
+        .context("the cases are not JSON of the format of conformance/decode.json")?;
     for case in cases {
-        let decoded = decode(&case).with_context(|| format!("in the case {:?}", case.name))?;
-        writeln!(out, "{decoded}").context("standard output is closed")?;
+        let decoded = decode(&case).with_context(|| format!("case {:?}", case.name))?;
+        writeln!(out, "{decoded}")?;
     }
     Ok(())
 }
@@ -52,7 +53,7 @@ fn decode(case: &Case) -> anyhow::Result<serde_json::Value> {
 fn bytes(hex: &str) -> anyhow::Result<Vec<u8>> {
     let digits: Option<Vec<u32>> = hex.chars().map(|one| one.to_digit(16)).collect();
     let digits = digits.filter(|digits| digits.len() % 2 == 0);
-    let digits = digits.with_context(|| format!("{hex:?} is no hexadecimal"))?;
+    let digits = digits.with_context(|| format!("{hex:?} is not hexadecimal"))?;
     Ok(digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())
 }
 
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_cases_come_out_as_they_should() {
+    fn our_own_cases_decode_to_the_expected_events() {
         let cases = include_bytes!("../../../../../conformance/decode.json");
         let expected: Vec<serde_json::Value> = serde_json::from_slice(cases).unwrap();
         let mut out = Vec::new();
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_case_is_an_error() {
+    fn invalid_cases_are_errors() {
         for bad in ["", "{}", r#"[{"name":"a"}]"#, r#"[{"name":"a","chunks_hex":["0"]}]"#] {
             assert!(run(bad.as_bytes(), &mut Vec::new()).is_err(), "{bad}");
         }

@@ -1,6 +1,6 @@
-//! The lines of a stream in words.
+//! Explains the lines of a stream.
 //!
-//! The decoder says what they come to; what stands here is only about how they are written.
+//! The decoder determines the events; this module only describes how the lines are written.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use std::time::Duration;
 use tidings_sse::decode::StreamEnd;
 use tidings_sse::{Decoder, Item, Limits};
 
-/// Characters of a text that are shown.
+/// The maximum of characters of a text that are printed.
 const SHOWN_MAX: usize = 72;
-/// A line from which on some readers of others are slow, or give up.
+/// Longer lines make some clients slow, or fail.
 const LONG_LINE: usize = 64 << 10;
-/// What of a line is looked at. The decoder sees all of it.
+/// The maximum of bytes of a line that are explained. The decoder gets all of them.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// Explains a stream that comes in pieces.
+/// Explains a stream that arrives in pieces.
 pub(super) struct Explainer {
     decoder: Decoder,
-    /// The line that has not ended yet, up to its limit.
+    /// The unfinished line, up to its limit.
     line: Vec<u8>,
     line_bytes: u64,
     after_cr: bool,
@@ -32,7 +32,7 @@ pub(super) struct Explainer {
     text: String,
 }
 
-/// Which line ends have been seen.
+/// The kinds of line ends seen so far.
 #[derive(Default)]
 struct Ends {
     lf: bool,
@@ -40,7 +40,7 @@ struct Ends {
     crlf: bool,
 }
 
-/// What the block that has not ended yet has.
+/// The contents of the unfinished block.
 #[derive(Default)]
 struct Block {
     data_lines: u64,
@@ -66,6 +66,11 @@ impl Explainer {
         }
     }
 
+    /// Counts warnings that were printed before the first line.
+    pub(super) fn count_warnings(&mut self, count: u64) {
+        self.warnings += count;
+    }
+
     /// Takes the next bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
@@ -88,11 +93,13 @@ impl Explainer {
             self.line_bytes += text.len() as u64;
             let Some(end) = end else {
                 self.decoder.push(rest);
+                // The decoder reports a line that is too long only when it is polled.
+                self.take_items();
                 return;
             };
             match rest[end] {
                 b'\n' => self.ends.lf = true,
-                // Whether it is half of a CRLF is known with the next byte.
+                // The next byte tells whether this is half of a CRLF.
                 _ => self.after_cr = true,
             }
             self.end_line();
@@ -102,7 +109,7 @@ impl Explainer {
         }
     }
 
-    /// What has been found out since this was asked last.
+    /// The text since the last call.
     pub(super) fn take_text(&mut self) -> String {
         std::mem::take(&mut self.text)
     }
@@ -111,27 +118,27 @@ impl Explainer {
         self.events_max.is_some_and(|max| self.events >= max)
     }
 
-    /// The stream has ended: what is left over, and what it was in all.
+    /// Explains the rest and sums up, at the end of the stream.
     pub(super) fn finish(&mut self) {
         self.ends.cr |= self.after_cr;
         if self.line_bytes > 0 {
             let shown = shown(&self.line);
             self.number += 1;
-            self.say(&format!("{shown}  (not ended: no line, and ignored)"));
+            self.say(&format!("{shown}  (ignored: the line has no end)"));
         }
         if self.decoder.end_stream() == StreamEnd::Unfinished && !self.has_enough() {
             self.warn(
-                "the stream ends without a blank line: what stands after the last is no event",
+                "the stream ends without a blank line, so the fields after the last one are ignored",
             );
         }
         let kinds = [self.ends.lf, self.ends.cr, self.ends.crlf].into_iter().filter(|has| *has);
         if kinds.count() > 1 {
-            self.warn("line ends are mixed (LF, CR, CRLF); some clients split events wrongly");
+            self.warn("mixed line ends (LF, CR, CRLF); some clients split events wrongly");
         } else if self.ends.cr {
-            self.warn("lines end with CR alone; many clients don't know that");
+            self.warn("lines end with CR alone, which many clients do not support");
         }
         if self.number > 0 && self.events == 0 && self.comments == 0 {
-            self.warn("there is no event in it: is it an event stream at all?");
+            self.warn("no events and no comments; this is probably not an event stream");
         }
         let (lines, events, comments) = (self.number, self.events, self.comments);
         let _ = writeln!(
@@ -157,13 +164,11 @@ impl Explainer {
         let length = std::mem::take(&mut self.line_bytes);
         self.explain(&line);
         if std::str::from_utf8(&line).is_err() && line.len() < LINE_BYTES_MAX {
-            self.warn(
-                "this is no UTF-8; each bad sequence becomes U+FFFD, and some clients give up",
-            );
+            self.warn("invalid UTF-8; each invalid sequence becomes U+FFFD, and some clients fail");
         }
         if length > LONG_LINE as u64 {
             self.warn(&format!(
-                "the line has {length} bytes; some clients are slow on such, or refuse"
+                "the line has {length} bytes; some clients are slow with long lines, or fail"
             ));
         }
     }
@@ -172,11 +177,13 @@ impl Explainer {
         let mut line = line;
         if let Some(rest) = line.strip_prefix(b"\xef\xbb\xbf") {
             if self.number == 1 {
-                self.say("a byte order mark, which is skipped");
-                self.warn("some clients take the mark for part of the first line, or crash");
+                self.say("byte order mark, ignored");
+                self.warn("some clients treat the mark as part of the first line, or fail");
                 line = rest;
             } else {
-                self.warn("a byte order mark that is not at the start spoils the field's name");
+                self.warn(
+                    "a byte order mark that is not at the start becomes part of the field name",
+                );
             }
         }
         if line.is_empty() {
@@ -211,24 +218,25 @@ impl Explainer {
         self.block.json_lines += u64::from(is_json);
         self.say(&format!("data {}", shown(value)));
         if value.first() == Some(&b' ') {
-            self.warn("only one space after the colon is left out: the data begins with a space");
+            self.warn("only one space after the colon is removed, so the data begins with a space");
         }
         if !has_colon {
-            self.warn("a `data` without a colon is an empty line of data; some clients ignore it");
+            self.warn("`data` without a colon is an empty line of data; some clients ignore it");
         }
         if self.block.json_lines == 2 && self.block.data_lines == 2 {
-            self.warn("two JSON texts in one event: is a blank line missing between them?");
+            self.warn(
+                "two JSON values in one event; a blank line is probably missing between them",
+            );
         }
     }
 
     fn explain_type(&mut self, value: &[u8]) {
         self.say(&format!("type {}", shown(value)));
         match value {
-            b"error" | b"open" => self.warn(
-                "in a browser this type comes to the listeners of the connection's own events too",
-            ),
-            b"" => self.warn("an empty type means `message`; some clients take it for a type"),
-            _ if value.contains(&0) => self.warn("a type with a NUL"),
+            b"error" | b"open" => self
+                .warn("browsers also pass this type to listeners for the connection's own events"),
+            b"" => self.warn("an empty type means `message`; some clients keep it empty"),
+            _ if value.contains(&0) => self.warn("the type contains a NUL"),
             _ => {}
         }
     }
@@ -236,21 +244,25 @@ impl Explainer {
     fn explain_id(&mut self, value: &[u8]) {
         self.say(&format!("id {}", shown(value)));
         if value.contains(&0) {
-            self.warn("an id with a NUL is ignored");
+            self.warn("ignored, because the id contains a NUL");
         } else if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             self.warn(
-                "an id with control characters can't be sent back: clients can't resume after it",
+                "control characters cannot be sent in a header, so clients cannot resume after \
+                 this id",
             );
         } else if !value.is_ascii() {
             self.warn(
-                "an id that is not ASCII comes back as UTF-8 bytes; some servers read Latin-1",
+                "the id is not ASCII; clients send it back as UTF-8, but some servers read Latin-1",
             );
         } else if value.first() == Some(&b' ') || value.last() == Some(&b' ') {
-            self.warn("spaces at the ends of an id get lost in the header");
+            self.warn("spaces at the ends of an id are lost in the header");
         } else if value.is_empty() {
-            self.warn("an empty id resets the last event id: after it nothing can be resumed");
+            self.warn("an empty id resets the last event id, so clients cannot resume after it");
         } else if value.len() > 4096 {
-            self.warn("so long an id may not fit in a request's header");
+            self.warn(&format!(
+                "the id has {} bytes, which may be too long for a request header",
+                value.len()
+            ));
         }
     }
 
@@ -259,17 +271,20 @@ impl Explainer {
         let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         if !is_number {
             self.say(&format!("ignored retry {text}"));
-            return self.warn("a reconnection time is ASCII digits and nothing else: milliseconds");
+            return self.warn("the reconnection time must be ASCII digits only, in milliseconds");
         }
         let value = String::from_utf8_lossy(value).parse().unwrap_or(u64::MAX);
         self.say(&format!("reconnection time {value} ms"));
         match Duration::from_millis(value) {
             time if time < Duration::from_millis(100) => {
-                self.warn("so short a time makes clients flood the server once it has gone");
+                self.warn(
+                    "the time is so short that clients flood the server while it is unreachable",
+                );
             }
             time if time > Duration::from_secs(3600) => {
                 self.warn(
-                    "so long a time means that clients never come back; ours do after an hour",
+                    "the time is so long that clients practically never reconnect; Tidings \
+                     clients wait one hour at most",
                 );
             }
             _ => {}
@@ -280,23 +295,23 @@ impl Explainer {
         let trimmed = name.trim_ascii().to_ascii_lowercase();
         let is_known = matches!(trimmed.as_slice(), b"data" | b"event" | b"id" | b"retry");
         if is_known {
-            self.warn("names of fields are exact: no space around them, and in lower case");
+            self.warn("field names must be in lower case, without spaces around them");
         } else if matches!(line[0], b'{' | b'[' | b'<') && self.number <= 3 {
-            self.warn("this looks like JSON or HTML, and like no event stream");
+            self.warn("this looks like JSON or HTML rather than an event stream");
         } else if matches!(line[0], b'{' | b'[' | b'"' | b'}' | b']') {
-            self.warn("is this data whose line break was not followed by another `data:`?");
+            self.warn("this looks like data; every line of data must begin with `data:`");
         } else if trimmed == b"message" || trimmed == b"type" {
-            self.warn("the type of an event is in the field `event`");
+            self.warn("the field for the type of an event is `event`");
         }
     }
 
     fn end_block(&mut self) {
         let block = std::mem::take(&mut self.block);
         if block.has_lines && block.data_lines == 0 {
-            self.say("end of a block without data: no event");
-            self.warn("a block without data is no event, though some clients make one of it");
+            self.say("end of a block without data, so no event");
+            self.warn("some clients dispatch an event for a block without data");
         } else if !block.has_lines {
-            self.say("blank, nothing to end");
+            self.say("blank line");
         }
     }
 
@@ -315,6 +330,12 @@ impl Explainer {
                         shown(event.data().as_bytes()),
                     );
                 }
+                Item::Discarding(error) => {
+                    self.warn(&format!("{error}; Tidings clients discard the event"));
+                }
+                Item::Failed(error) => {
+                    self.warn(&format!("{error} and continues; Tidings clients close the stream"))
+                }
                 Item::Discarded(discarded) => {
                     let text = format!("discarded: {}", discarded.error());
                     let _ = writeln!(self.text, "{:>5}  => {text}", self.number);
@@ -325,7 +346,7 @@ impl Explainer {
     }
 }
 
-/// A text in quotes, with what can't be seen escaped, and not too much of it.
+/// A text in quotes, shortened, with invisible characters escaped.
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * SHOWN_MAX)]);
     let mut start: String = text.chars().take(SHOWN_MAX).collect();
@@ -378,42 +399,52 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_stumble_over_has_a_warning() {
+    fn lines_that_clients_misread_have_a_warning() {
         for (stream, says) in [
             ("\u{feff}data: a\n\n", "byte order mark"),
             ("data: a\n\n\u{feff}data: b\n\n", "not at the start"),
-            ("data: a", "not ended"),
+            ("data: a", "the line has no end"),
             ("data: a\n", "without a blank line"),
             ("data: a\r\rdata: b\r\r", "CR alone"),
-            ("data: a\n\ndata: b\r\n\r\n", "mixed"),
+            ("data: a\n\ndata: b\r\n\r\n", "mixed line ends"),
             ("data:  a\n\n", "begins with a space"),
             ("data\n\n", "without a colon"),
             ("Data: a\n\n", "lower case"),
-            (" data: a\n\n", "no space around"),
-            ("data: {}\ndata: {}\n\n", "two JSON texts"),
-            ("event: error\ndata: a\n\n", "in a browser"),
+            (" data: a\n\n", "without spaces around"),
+            ("data: {}\ndata: {}\n\n", "two JSON values"),
+            ("event: error\ndata: a\n\n", "browsers also pass this type"),
             ("event:\ndata: a\n\n", "empty type"),
-            ("id: a\0b\ndata: a\n\n", "NUL is ignored"),
-            ("id: a\u{1}\ndata: a\n\n", "can't be sent back"),
+            ("id: a\0b\ndata: a\n\n", "ignored, because the id contains a NUL"),
+            ("id: a\u{1}\ndata: a\n\n", "cannot be sent in a header"),
             ("id: ☂\ndata: a\n\n", "not ASCII"),
             ("id: a \ndata: a\n\n", "spaces at the ends"),
             ("id\ndata: a\n\n", "resets"),
             ("retry: 5s\n\n", "ASCII digits"),
             ("retry: 0\n\n", "flood"),
-            ("retry: 99999999999999999999\n\n", "after an hour"),
+            ("retry: 99999999999999999999\n\n", "one hour at most"),
             ("event: a\n\n", "without data"),
             ("{\"error\":1}\n", "looks like JSON"),
-            ("data: {\n\"a\": 1}\n\n", "another `data:`"),
-            ("type: a\ndata: a\n\n", "in the field `event`"),
+            ("data: {\n\"a\": 1}\n\n", "must begin with `data:`"),
+            ("type: a\ndata: a\n\n", "is `event`"),
         ] {
             check(stream.as_bytes(), &[says]);
         }
-        check(b"data: \xff\n\n", &["no UTF-8"]);
+        check(b"data: \xff\n\n", &["invalid UTF-8"]);
         check(format!("data: {}\n\n", "x".repeat(100_000)).as_bytes(), &["100006 bytes"]);
     }
 
     #[test]
-    fn enough_is_enough() {
+    fn an_endless_line_causes_one_warning_and_is_not_stored() {
+        let mut explainer = Explainer::new(None);
+        for _ in 0..40 {
+            explainer.push(&[b'x'; 1 << 20]);
+        }
+        let text = explainer.take_text();
+        assert_eq!(text.matches("a line has more than 16777216 bytes").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn explaining_stops_after_the_wanted_number_of_events() {
         let mut explainer = Explainer::new(Some(1));
         explainer.push(b"data: a\n\ndata: b\n\n");
         assert!(explainer.has_enough());

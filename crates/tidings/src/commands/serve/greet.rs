@@ -1,59 +1,87 @@
-//! What the hub says when it starts.
+//! The greeting that the hub prints when it starts.
 
 use std::net::SocketAddr;
 
 use tidings_hub::Access;
 
+use super::listen::{Listener, Listeners};
 use super::{Mode, openness};
 use crate::config::Config;
+use crate::log;
 
-/// What is on, where, and what is open to whom.
+/// Addresses, access and journal of a hub that starts.
 pub(super) struct Greeting<'a> {
-    pub(super) addresses: &'a [SocketAddr],
-    pub(super) admin_address: Option<SocketAddr>,
+    pub(super) listeners: &'a Listeners,
     pub(super) mode: Mode,
     pub(super) access: &'a Access,
     pub(super) demo: bool,
     pub(super) config: &'a Config,
 }
 
-/// The start-up text, on standard error beside the log. Its first address is one to open.
+/// Prints the greeting on standard error, as the log does. Its first line with an address is a URL
+/// that a browser opens.
 pub(super) fn greet(greeting: &Greeting<'_>) {
-    let Greeting { addresses, admin_address, mode, access, demo, config } = greeting;
+    log::write(text(greeting).as_bytes());
+}
+
+fn text(greeting: &Greeting<'_>) -> String {
+    let Greeting { listeners, mode, access, demo, config } = greeting;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let origin_of = |address: &SocketAddr| origin(scheme, address);
-    let origin = addresses.first().map_or_else(String::new, origin_of);
-    eprintln!("Tidings {}\n", env!("CARGO_PKG_VERSION"));
-    eprintln!("  {origin}/  the page: open it and press Open");
-    eprintln!("  {origin}/.well-known/mercure  publish (POST) and subscribe (GET)");
+    let mut lines = vec![format!("Tidings {}", env!("CARGO_PKG_VERSION")), String::new()];
+    let shown = listeners.main.iter().find(|listener| listener.address().is_some());
+    let shown = shown.or(listeners.main.first());
+    let origin = shown.map_or_else(String::new, |listener| base(scheme, listener));
+    // Browsers cannot open Unix sockets.
+    if shown.is_some_and(|listener| listener.address().is_some()) {
+        lines.push(format!("  {origin}/  a page to try it: open it and press Open"));
+    }
+    lines.push(format!("  {origin}/.well-known/mercure  publish (POST) and subscribe (GET)"));
     if *demo {
-        eprintln!("  {origin}/sse  a clock, as a first stream to look at");
+        lines.push(format!("  {origin}/sse  the demo clock, an example stream"));
     }
-    let admin = admin_address.map_or(origin.clone(), |address| self::origin("http", &address));
-    let is_admin_on = admin_address.is_some() || addresses.iter().all(|a| a.ip().is_loopback());
-    if is_admin_on {
-        eprintln!("  {admin}/metrics  /healthz  /readyz");
+    let admin = listeners.admin.iter().find(|listener| listener.address().is_some());
+    let admin = match admin.or(listeners.admin.first()) {
+        Some(listener) => Some(base("http", listener)),
+        None => listeners.are_loopback().then(|| origin.clone()),
+    };
+    if let Some(admin) = admin {
+        lines.push(format!("  {admin}/metrics  /healthz  /readyz"));
     }
-    // `localhost` names both loopbacks.
-    let is_named = |other: &&SocketAddr| origin_of(other) != origin;
-    for other in addresses.iter().skip(1).filter(is_named) {
-        eprintln!("  also on {}", origin_of(other));
+    lines.push(String::new());
+    let words = |listeners: &[Listener]| {
+        listeners.iter().map(Listener::words).collect::<Vec<_>>().join(", ")
+    };
+    lines.push(format!("Listens on {}.", words(&listeners.main)));
+    if !listeners.admin.is_empty() {
+        lines.push(format!("Metrics and health checks on {}.", words(&listeners.admin)));
     }
-    eprintln!();
     match mode {
-        Mode::Development => eprintln!(
-            "Open to everybody on this machine, for development: anyone here may publish and\n\
-             subscribe; other websites may not. A configuration or another address closes it."
+        Mode::Development => lines.push(
+            "Development mode: every user of this machine may publish and subscribe, websites may not.\n\
+             A configuration, or an address that is not loopback, turns it off."
+                .to_owned(),
         ),
         Mode::Configured => {
-            eprintln!("Open to subscribe: {}.", openness::subscribers(access));
-            eprintln!("Open to publish: {}.", openness::publishers(access));
+            lines.push(format!("May subscribe: {}.", openness::subscribers(access)));
+            lines.push(format!("May publish: {}.", openness::publishers(access)));
             if let Some(dialects) = openness::tokens(access) {
-                eprintln!("Tokens taken: of Mercure {dialects}.");
+                lines.push(format!("Accepted tokens: Mercure {dialects}."));
             }
         }
     }
-    eprintln!("The journal is {}.\n", openness::journal(&config.journal));
+    lines.push(format!("The journal is {}.\n\n", openness::journal(&config.journal)));
+    lines.join("\n")
+}
+
+/// What precedes a path: an origin, or the beginning of a curl command for a Unix socket.
+fn base(scheme: &str, listener: &Listener) -> String {
+    match listener {
+        Listener::Tcp { address, .. } => origin(scheme, address),
+        #[cfg(unix)]
+        Listener::Unix { path, .. } => {
+            format!("curl --unix-socket {} http://localhost", path.display())
+        }
+    }
 }
 
 /// The origin of a hub on this address, in a form that a browser opens.

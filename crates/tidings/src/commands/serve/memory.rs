@@ -1,41 +1,59 @@
-//! How much memory the system lets this process have, and how many streams fit into it.
+//! Limits the number of streams to the memory that this process may use.
 //!
-//! A control group that has used up its memory loses its process: all streams at once, and a
-//! journal in memory with them. A stream too many that is told when to come back loses nothing.
+//! If a control group runs out of memory, the kernel kills the hub: all streams end at once, and a
+//! journal in memory is lost. A stream beyond the limit is told when to reconnect and loses nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
-use crate::config::{Config, JournalConfig};
+use crate::config::{Config, JournalConfig, requests_min};
 
-/// What a stream may take of the hub and the kernel together. An idle one takes a fourth to the
-/// whole of it, by its lane (docs/performance.md); a reader that reads nothing takes more.
+/// The assumed memory of a stream in the hub and the kernel. An idle stream uses a quarter to all of
+/// it, depending on its lane (docs/performance.md); one whose client does not read uses more.
 const STREAM_BYTES: u64 = 16 << 10;
 /// The same over TLS, where each connection of HTTP/1.1 has keys and buffers of its own.
 const STREAM_BYTES_TLS: u64 = 32 << 10;
-/// What the hub takes by itself: its code, its threads, updates that wait for the journal.
+/// The memory of the hub itself: code, threads, and updates that wait for the journal.
 const BASE_BYTES: u64 = 32 << 20;
-/// What a journal elsewhere has in memory: the newest updates, and pages of its file.
+/// The memory of a journal on disk or NATS: the newest updates, and pages of its file.
 const DISK_JOURNAL_BYTES: u64 = 64 << 20;
-/// What a shard keeps for readers whose sockets are full, unless `limits.window` says otherwise.
+/// The default of `limits.window` per shard, for readers whose sockets are full.
 const SHARD_WINDOW_BYTES: u64 = 8 << 20;
-/// Streams that there is always room for: a limit that is too tight is to be seen in the log, and
-/// not by every client.
+/// The default of `limits.requests` is the memory divided by this.
+const REQUESTS_PART: u64 = 32;
+/// For this many streams, one connection may wait for a request.
+const STREAMS_FOR_ONE_WAITING: u64 = 4;
+/// The default of `limits.selectors` is the memory divided by this.
+const SELECTORS_PART: u64 = 8;
+/// The minimum of that default.
+const SELECTOR_BYTES_MIN: usize = 4 << 20;
+/// The memory of presence events: those that wait to be published, and those in the journal.
+const PRESENCE_BYTES: u64 = 32 << 20;
+/// The minimum of streams, so that a memory limit that is too tight shows in the log rather than as
+/// a failure for every client.
 const STREAMS_MIN: u64 = 128;
 
-/// Lowers the bound on streams to what fits into the memory of this process's control group.
-/// Whoever has set it knows better, and is told.
+/// Lowers the limit on streams to what fits into the memory of this process's control group. A
+/// configured limit is kept, with a warning if it is too high.
 pub(super) fn bound(config: &mut Config) {
-    let Some(limit) = limit(Path::new("/")) else { return };
+    let Some(limit) = limit(Path::new("/")).into_iter().chain(data_limit()).min() else { return };
+    if !config.are_selectors_set {
+        config.limits.selector_bytes = config.limits.selector_bytes.min(selectors(limit));
+    }
+    if !config.requests_are_set {
+        let requests = usize::try_from(limit / REQUESTS_PART).unwrap_or(usize::MAX);
+        let limits = &mut config.limits;
+        limits.request_bytes = limits.request_bytes.min(requests.max(requests_min(limits)));
+    }
     let room = room(limit, config);
     let (memory, fixed) = (ByteSize::b(limit), ByteSize::b(fixed(config)));
     if room <= STREAMS_MIN {
         tracing::warn!(
             %memory, needed = %fixed,
-            "the control group has little memory for the journal and the windows; lower \
-             `bytes` in [[journal.retention]] or limits.window, or allow more"
+            "the control group has too little memory for the journal and the windows; lower \
+             `bytes` in [[journal.retention]] or limits.window, or raise the memory limit"
         );
     }
     let room = usize::try_from(room).unwrap_or(usize::MAX);
@@ -44,26 +62,49 @@ pub(super) fn bound(config: &mut Config) {
             let streams = config.limits.streams;
             tracing::warn!(
                 streams, room, %memory,
-                "limits.streams is more than fit into the control group's memory, beyond which \
-                 the kernel ends the hub"
+                "limits.streams is more than the control group's memory can hold; if the memory \
+                 runs out, the kernel kills the hub"
             );
         }
     } else if config.limits.streams > room {
         tracing::info!(
             streams = room, %memory,
-            "so many streams fit into the control group's memory; limits.streams sets another bound"
+            "limiting streams to what fits into the control group's memory; limits.streams sets \
+             another limit"
         );
         config.limits.streams = room;
     }
+    // `room` counts one of these for every four streams.
+    let waiting = usize::try_from(room as u64 / STREAMS_FOR_ONE_WAITING).unwrap_or(usize::MAX);
+    config.limits.waiting_connections = config.limits.waiting_connections.min(waiting);
 }
 
-/// How many streams fit beside what the hub takes anyway.
+/// The limit on this process's private memory (`ulimit -d`).
+#[cfg(unix)]
+fn data_limit() -> Option<u64> {
+    let (soft, _) = rlimit::Resource::DATA.get().ok()?;
+    (soft != rlimit::INFINITY).then_some(soft)
+}
+
+#[cfg(not(unix))]
+fn data_limit() -> Option<u64> {
+    None
+}
+
+/// The default of `limits.selectors` with this much memory.
+fn selectors(limit: u64) -> usize {
+    usize::try_from(limit / SELECTORS_PART).unwrap_or(usize::MAX).max(SELECTOR_BYTES_MIN)
+}
+
+/// The number of streams that fit beside the hub's fixed memory.
 fn room(limit: u64, config: &Config) -> u64 {
     let each = if config.tls.is_some() { STREAM_BYTES_TLS } else { STREAM_BYTES };
-    (limit.saturating_sub(fixed(config)) / each).max(STREAMS_MIN)
+    // For every four streams one connection waits for a request, or is in a handshake.
+    let with_waiting = each + each / STREAMS_FOR_ONE_WAITING;
+    (limit.saturating_sub(fixed(config)) / with_waiting).max(STREAMS_MIN)
 }
 
-/// What the hub may take, however many streams it has.
+/// The memory that the hub may use apart from its streams.
 fn fixed(config: &Config) -> u64 {
     let journal = match &config.journal {
         JournalConfig::Memory(retention) => retention.bytes,
@@ -76,11 +117,16 @@ fn fixed(config: &Config) -> u64 {
         .limits
         .window_bytes
         .map_or_else(|| shards.unwrap_or(1) as u64 * SHARD_WINDOW_BYTES, |bytes| bytes as u64);
-    BASE_BYTES.saturating_add(journal).saturating_add(windows)
+    // Bodies are in memory twice: as received, and as parsed updates.
+    let requests = 2 * config.limits.request_bytes as u64;
+    let selectors = config.limits.selector_bytes as u64;
+    let presence = if config.presence_events { PRESENCE_BYTES } else { 0 };
+    let parts = [journal, windows, requests, selectors, presence];
+    parts.into_iter().fold(BASE_BYTES, u64::saturating_add)
 }
 
-/// The memory that the control group of this process may have, or one that it is part of:
-/// version 2 or 1, below `root`. `None` if there is no limit below what the machine has.
+/// The lowest memory limit of this process's control group and its ancestors, of version 2 or 1,
+/// below `root`. `None` if no limit is below the machine's memory.
 fn limit(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let limits = groups.lines().filter_map(|line| {
@@ -100,13 +146,13 @@ fn limit(root: &Path) -> Option<u64> {
     (limit < machine).then_some(limit)
 }
 
-/// The lowest limit of a group and of those that it is part of, up to where they are mounted. In
-/// a container the path may be one of the machine outside; then the mount itself is the group.
+/// The lowest limit of a group and its ancestors, up to the mount. In a container the path may be
+/// relative to the host; then the mount itself is the group.
 fn tightest(mount: &Path, path: &str, file: &str) -> Option<u64> {
     let mut folder: PathBuf = mount.join(path);
     let mut lowest = None;
     while folder.starts_with(mount) {
-        // The word `max` stands for none.
+        // `max` means no limit.
         let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
         let here: Option<u64> = text.trim().parse().ok();
         lowest = lowest.into_iter().chain(here).min();
@@ -145,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_limit_of_all_groups_around_counts() {
+    fn the_lowest_limit_of_a_group_and_its_ancestors_counts() {
         let machine = ("proc/meminfo", "MemTotal:       4000000 kB\nMemFree: 1 kB\n");
         let group = ("proc/self/cgroup", "0::/system.slice/tidings.service\n");
         check("no groups", &[machine], None);
@@ -161,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_has_other_names() {
+    fn version_1_has_other_file_names() {
         let group = ("proc/self/cgroup", "4:cpu,cpuacct:/x\n3:memory:/a/b\n0::/\n");
         let limit = "sys/fs/cgroup/memory/a/b/memory.limit_in_bytes";
         check("v1", &[group, (limit, "104857600\n")], Some(100 << 20));
@@ -171,16 +217,19 @@ mod tests {
     }
 
     #[test]
-    fn streams_have_what_the_journal_and_the_windows_leave() {
+    fn streams_get_the_memory_that_the_journal_and_the_windows_leave() {
         let args = || ServeArgs {
             journal: Some(crate::args::JournalChoice::Memory),
             shards: Some(2),
             ..ServeArgs::default()
         };
-        let config = Config::of(args()).unwrap();
-        // 32 for itself, 64 for the journal, 8 for each shard.
-        assert_eq!(fixed(&config), 112 << 20);
-        assert_eq!(room(512 << 20, &config), (400 << 20) / (16 << 10));
+        let mut config = Config::of(args()).unwrap();
+        config.limits.selector_bytes = selectors(512 << 20);
+        config.limits.request_bytes = 16 << 20;
+        // MiB: 32 for the hub, 64 for the journal, 8 per shard, 64 for selectors, 32 for requests.
+        assert_eq!(fixed(&config), 208 << 20);
+        assert_eq!(room(512 << 20, &config), (304 << 20) / (20 << 10));
         assert_eq!(room(100 << 20, &config), STREAMS_MIN);
+        assert_eq!(selectors(1 << 20), SELECTOR_BYTES_MIN);
     }
 }

@@ -1,4 +1,4 @@
-//! A journal on NATS: opened, or why not and what to do about it.
+//! Opens the journal on NATS. If that fails, the error says what to do.
 
 use anyhow::Context as _;
 use tidings_hub::{NatsError, NatsJournal, NatsOptions};
@@ -6,8 +6,8 @@ use tidings_hub::{NatsError, NatsJournal, NatsOptions};
 use super::signals::Stop;
 
 pub(super) async fn open(options: NatsOptions) -> anyhow::Result<NatsJournal> {
-    // Whoever waits for a server that does not come can be stopped.
-    let mut stop = Stop::listen().context("signals cannot be listened for")?;
+    // The hub can be stopped while it waits for a server.
+    let mut stop = Stop::listen().context("cannot listen for signals")?;
     let servers = options.shown();
     let opened = tokio::select! {
         opened = NatsJournal::open(options) => opened,
@@ -17,23 +17,25 @@ pub(super) async fn open(options: NatsOptions) -> anyhow::Result<NatsJournal> {
         let hint = match &error {
             NatsError::Away { .. } => {
                 format!(
-                    "is it running at {servers}, with JetStream? --nats-start-wait waits longer"
+                    "check that NATS runs at {servers} with JetStream enabled, or wait longer with \
+                     --nats-start-wait"
                 )
             }
             NatsError::Refused { .. } => {
-                "a user and a password stand in the URL; --nats-credentials, --nats-nkey and \
-                 --nats-token-file name files"
+                "give a user and password in the URL, or a file with --nats-credentials, \
+                 --nats-nkey or --nats-token-file"
                     .to_owned()
             }
-            NatsError::Version { .. } => "update it".to_owned(),
+            NatsError::Version { .. } => "update the NATS server".to_owned(),
             NatsError::Stream { name, .. } => format!(
-                "`nats stream edit {name}` changes it; --nats-stream names another, which is made"
+                "change these settings with `nats stream edit {name}`, or let the hub create \
+                 another stream with --nats-stream"
             ),
             NatsError::Unmade { .. } => {
-                "does the cluster have as many servers as --nats-replicas says, and room?"
+                "check that the cluster has as many servers as --nats-replicas, and free storage"
                     .to_owned()
             }
-            _ => "--help says how it is written".to_owned(),
+            _ => "see `tidings serve --help`".to_owned(),
         };
         anyhow::Error::msg(format!("{:#}; {hint}", anyhow::Error::new(error)))
     })

@@ -1,25 +1,28 @@
-//! What is open to whom, in words: for the greeting, and for `tidings check`.
+//! Which clients may publish and subscribe, in words: for the greeting and `tidings check`.
 
 use tidings_hub::{Access, Dialect, IssuerKeys, Promise};
 
 use crate::config::JournalConfig;
 
-/// Nobody may do it.
-pub(crate) const NOBODY: &str = "nobody";
+/// No client may do it.
+pub(crate) const NO_CLIENT: &str = "no client";
 
-/// Who may subscribe.
+/// The clients that may subscribe.
 pub(crate) fn subscribers(access: &Access) -> String {
     let has_key = access.tokens.subscriber_key.is_some() || has_own_keys(access);
-    who(access.anonymous_subscribe, has_key, "private updates:")
+    match (access.anonymous_subscribe, has_key) {
+        (true, true) => "every client; private updates need a token".to_owned(),
+        (is_anonymous, has_key) => clients(is_anonymous, has_key),
+    }
 }
 
-/// Who may publish.
+/// The clients that may publish.
 pub(crate) fn publishers(access: &Access) -> String {
     let has_key = access.tokens.publisher_key.is_some() || has_own_keys(access);
-    who(access.anonymous_publish, has_key, "also")
+    clients(access.anonymous_publish, has_key)
 }
 
-/// Of which dialects of Mercure tokens are taken, if any are.
+/// The versions of Mercure whose tokens are accepted, if any are.
 pub(crate) fn tokens(access: &Access) -> Option<&'static str> {
     if !access.tokens.has_keys() {
         return None;
@@ -27,16 +30,17 @@ pub(crate) fn tokens(access: &Access) -> Option<&'static str> {
     let speaks_coming = access.dialects.has(Dialect::Coming) && !access.tokens.audience.is_empty();
     Some(match (access.dialects.has(Dialect::Deployed), speaks_coming) {
         (true, true) => "0.x and 1.0",
-        (true, false) => "0.x; those of 1.0 need --issuer and --audience",
+        (true, false) => "0.x (1.0 also requires --issuer and --audience)",
         (false, _) => "1.0",
     })
 }
 
-/// Where the journal is, and what it promises.
+/// Where the journal is, and when it is synced.
 pub(crate) fn journal(journal: &JournalConfig) -> String {
     match journal {
         JournalConfig::Memory(retention) => {
-            format!("in memory, {}, and ends with the hub", bytesize::ByteSize::b(retention.bytes))
+            let size = bytesize::ByteSize::b(retention.bytes);
+            format!("in memory, up to {size}, and is lost when the hub stops")
         }
         JournalConfig::Disk { folder, options } => {
             let synced = match options.promise {
@@ -47,21 +51,21 @@ pub(crate) fn journal(journal: &JournalConfig) -> String {
         }
         #[cfg(feature = "nats")]
         JournalConfig::Nats(options) => {
-            format!("the stream {} of NATS at {}", options.stream, options.shown())
+            format!("the NATS stream {} at {}", options.stream, options.shown())
         }
     }
 }
 
-/// Whether an issuer has keys of its own, with which it signs for both.
+/// Whether an issuer has keys of its own, which sign tokens of publishers and subscribers.
 fn has_own_keys(access: &Access) -> bool {
     access.tokens.issuers.iter().any(|issuer| !matches!(issuer.keys, IssuerKeys::Shared))
 }
 
-fn who(everybody: bool, has_key: bool, adds: &str) -> String {
-    match (everybody, has_key) {
-        (true, true) => format!("everybody who reaches it; {adds} whoever has a token"),
-        (true, false) => "everybody who reaches it".to_owned(),
-        (false, true) => "whoever has a token".to_owned(),
-        (false, false) => NOBODY.to_owned(),
+fn clients(is_anonymous: bool, has_key: bool) -> String {
+    match (is_anonymous, has_key) {
+        (true, _) => "every client",
+        (false, true) => "clients with a token",
+        (false, false) => NO_CLIENT,
     }
+    .to_owned()
 }

@@ -1,28 +1,45 @@
-//! What systemd is told (`Type=notify-reload`). Without it nobody listens.
+//! Notifies systemd of the hub's state (`Type=notify-reload`). Without systemd it does nothing.
 
-use sd_notify::NotifyState;
+#[cfg(not(target_os = "linux"))]
+pub(super) use elsewhere::{ready, reloading, stopping};
+#[cfg(target_os = "linux")]
+pub(super) use linux::{ready, reloading, stopping};
 
-/// Tells that the hub listens, or listens again as it should.
-pub(super) fn ready() {
-    tell(&[NotifyState::Ready]);
-}
+#[cfg(target_os = "linux")]
+mod linux {
+    use sd_notify::NotifyState;
 
-/// Tells that the configuration is read again.
-pub(super) fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(%error, "the system has no clock for systemd"),
+    /// The hub accepts connections, or has reloaded its configuration.
+    pub(in super::super) fn ready() {
+        tell(&[NotifyState::Ready]);
+    }
+
+    /// The hub is reloading its configuration.
+    pub(in super::super) fn reloading() {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::warn!(%error, "cannot read the monotonic clock for systemd"),
+        }
+    }
+
+    /// The hub is draining.
+    pub(in super::super) fn stopping(streams: usize) {
+        let status = format!("draining {streams} streams");
+        tell(&[NotifyState::Stopping, NotifyState::Status(&status)]);
+    }
+
+    fn tell(state: &[NotifyState<'_>]) {
+        if let Err(error) = sd_notify::notify(state) {
+            tracing::warn!(%error, "cannot notify systemd");
+        }
     }
 }
 
-/// Tells that the hub is going.
-pub(super) fn stopping(streams: usize) {
-    let status = format!("draining {streams} streams");
-    tell(&[NotifyState::Stopping, NotifyState::Status(&status)]);
-}
+#[cfg(not(target_os = "linux"))]
+mod elsewhere {
+    pub(in super::super) fn ready() {}
 
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "systemd cannot be told");
-    }
+    pub(in super::super) fn reloading() {}
+
+    pub(in super::super) fn stopping(_streams: usize) {}
 }

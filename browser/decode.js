@@ -1,9 +1,10 @@
-// Bytes to events, in whatever pieces they arrive (HTML 9.2.6, "interpreting an event stream").
+// Decodes event streams in chunks of any size (HTML 9.2.6, "interpreting an event stream").
 //
-// The standard's algorithm, to the letter, but for these:
-// - The last event id is carried over to the next connection, as browsers do it.
-// - An event has a largest size. One beyond it is discarded, and reported.
+// It implements the standard's algorithm with these differences:
+// - The last event ID is kept for the next connection, as in browsers.
+// - Events have a maximum size. Larger ones are discarded, and reported.
 
+const BYTE_ORDER_MARK = 0xfeff;
 const LF = 10;
 const SPACE = 32;
 const COLON = 58;
@@ -11,36 +12,39 @@ const LETTER_D = 100;
 const LETTER_E = 101;
 const LETTER_I = 105;
 
-/** Characters that an event may have, all of its lines together, unless the options say otherwise. */
-const EVENT_CHARACTERS_MAX = 16 * 1024 * 1024;
+/** The default maximum of characters of an event, all of its lines together. */
+export const EVENT_CHARACTERS_MAX = 16 * 1024 * 1024;
 
 /**
  * @typedef {object} DecodedEvent
  * @property {string} type `message` unless the event has one
  * @property {string} data its data lines, with a line feed between them
- * @property {string} lastEventId the last event id in force
- * @property {string} [id] the event's own id, if it has one
- * @property {[name: string, value: string][]} [fields] those that the standard has no
- *   name for, in their order
+ * @property {string} lastEventId the last event ID
+ * @property {string} [id] the event's own ID, if it has one
+ * @property {[name: string, value: string][]} [fields] fields that the standard does not define, in
+ *   their order
+ * @property {string} [origin] the origin of the stream after redirects, if the event carries it
  *
- * @typedef {object} DecoderSink what a stream brings, called from within `push`
+ * @typedef {object} DecoderSink callbacks, called from within `push`
  * @property {(event: DecodedEvent) => void} onEvent
  * @property {(milliseconds: number) => void} [onRetry]
- * @property {(text: string) => void} [onComment] the text after the colon, nothing trimmed
+ * @property {(text: string) => void} [onComment] the text after the colon, not trimmed
  * @property {() => void} [onDiscarded] an event was larger than the limit
  */
 
-/** Reads one event stream, in chunks of any size. */
+/** Decodes one event stream, in chunks of any size. */
 export class Decoder {
-  /** That of the last event that had one and has ended: what to send as `Last-Event-ID`. */
+  /** The ID of the last complete event with an ID: send it as `Last-Event-ID`. */
   lastEventId;
 
   #sink;
   #charactersMax;
-  #utf8 = new TextDecoder();
-  /** What has come of a line that has no end yet. */
+  // The byte order mark is removed here: Node 24 removes two if the first one arrives in pieces.
+  #utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+  #isStart = true;
+  /** The beginning of an unfinished line. */
   #begun = "";
-  /** Whether the last character was a CR, so that an LF is a part of that line break. */
+  /** Whether the last character was a CR, so that a following LF belongs to that line break. */
   #afterCr = false;
   /** @type {string | undefined} */
   #data;
@@ -49,14 +53,14 @@ export class Decoder {
   #id;
   /** @type {[string, string][] | undefined} */
   #fields;
-  /** Characters that the event may still have; below 0 it is too large. */
+  /** The number of characters left for the event; below 0 it is too large. */
   #room;
 
   /**
    * @param {DecoderSink} sink
    * @param {object} [options]
    * @param {number} [options.eventCharactersMax] default: 16 Mi
-   * @param {string} [options.lastEventId] that of the connection before, which goes on here
+   * @param {string} [options.lastEventId] the last event ID of the previous connection
    */
   constructor(sink, { eventCharactersMax = EVENT_CHARACTERS_MAX, lastEventId = "" } = {}) {
     this.lastEventId = lastEventId;
@@ -65,20 +69,21 @@ export class Decoder {
   }
 
   /**
-   * Takes the next bytes of the stream. It takes time linear in them, however they are cut.
+   * Decodes the next bytes of the stream, in linear time for chunks of any size.
    *
    * @param {Uint8Array} chunk
    */
   push(chunk) {
-    // Takes a byte order mark off the start, and makes U+FFFD of what is no UTF-8, as the standard has it.
+    // Invalid UTF-8 becomes U+FFFD, as in the standard.
     const text = this.#utf8.decode(chunk, { stream: true });
     if (text === "") return;
-    let start = 0;
+    let start = this.#isStart && text.charCodeAt(0) === BYTE_ORDER_MARK ? 1 : 0;
+    this.#isStart = false;
     if (this.#afterCr) {
       this.#afterCr = false;
       if (text.charCodeAt(0) === LF) start = 1;
     }
-    // Each is looked for again only once it is passed: a stream may have none of the other.
+    // Each is searched for again only after it was passed, because a stream may use only one of them.
     let lf = text.indexOf("\n", start);
     let cr = text.indexOf("\r", start);
     while (lf >= 0 || cr >= 0) {
@@ -93,7 +98,7 @@ export class Decoder {
       if (end === lf) {
         lf = text.indexOf("\n", start);
       } else {
-        // The line has ended, whatever comes next: nobody waits for an LF that may never come.
+        // The CR ends the line: waiting for an LF, which may never come, would delay its event.
         if (start === text.length) this.#afterCr = true;
         else if (start === lf) {
           start += 1;
@@ -106,19 +111,19 @@ export class Decoder {
   }
 
   /**
-   * Whether something has begun and not ended. At the end of the stream that is no event, and its
-   * id does not count.
+   * Whether there is an unfinished line or event. At the end of the stream it is ignored, and so is its
+   * ID.
    */
   get isUnfinished() {
     return this.#begun !== "" || this.#room < this.#charactersMax;
   }
 
-  /** @param {string} text of a line whose end has not come yet */
+  /** @param {string} text of an unfinished line */
   #begin(text) {
     this.#begun += text;
     if (this.#begun.length > this.#room) {
-      // A comment that is too long costs the event around it nothing.
-      if (this.#begun.charCodeAt(0) !== COLON) this.#room = -1;
+      // A comment that is too long does not discard the event around it.
+      if (this.#begun.charCodeAt(0) !== COLON) this.#discard();
       this.#begun = this.#begun.slice(0, 1);
     }
   }
@@ -132,8 +137,10 @@ export class Decoder {
     if (start === end) return this.#endEvent();
     const first = text.charCodeAt(start);
     if (first === COLON) return this.#sink.onComment?.(text.slice(start + 1, end));
-    if ((this.#room -= end - start) < 0) return;
-    // What streams consist of for the most part needs no look for the colon, and no name.
+    const room = this.#room - (end - start);
+    if (room < 0) return this.#discard();
+    this.#room = room;
+    // Fast path for the most frequent fields: their colon need not be searched for.
     const known =
       first === LETTER_D && isData(text, start) ? "data"
       : first === LETTER_I && text.startsWith("id:", start) ? "id"
@@ -141,7 +148,7 @@ export class Decoder {
       : "";
     let colon = start + known.length;
     if (!known) while (colon < end && text.charCodeAt(colon) !== COLON) colon += 1;
-    // One space after the colon is no part of the value. A line without a colon is a name alone.
+    // One space after the colon is not part of the value. A line without a colon is a name only.
     const value = text.slice(text.charCodeAt(colon + 1) === SPACE ? colon + 2 : colon + 1, end);
     this.#readField(known || text.slice(start, colon), value);
   }
@@ -162,12 +169,20 @@ export class Decoder {
         if (!value.includes("\0")) this.#id = value;
         return;
       case "retry":
-        // ASCII digits and nothing else: `Number` alone would also take "+5", "0x5" and "".
+        // ASCII digits only: `Number` would also accept "+5", "0x5" and "".
         if (/^[0-9]+$/.test(value)) this.#sink.onRetry?.(Number(value));
         return;
       default:
         (this.#fields ??= []).push([name, value]);
     }
+  }
+
+  /** Reports the event at once, because its end may never come. */
+  #discard() {
+    if (this.#room < 0) return;
+    this.#room = -1;
+    this.#data = this.#fields = undefined;
+    this.#sink.onDiscarded?.();
   }
 
   #endEvent() {
@@ -180,17 +195,16 @@ export class Decoder {
     this.#type = "";
     this.#room = this.#charactersMax;
     if (id !== undefined) this.lastEventId = id;
-    if (isTooLarge) this.#sink.onDiscarded?.();
-    else if (data !== undefined) this.#sink.onEvent({ type, data, lastEventId: this.lastEventId, id, fields });
+    if (data !== undefined && !isTooLarge) this.#sink.onEvent({ type, data, lastEventId: this.lastEventId, id, fields });
   }
 }
 
 /**
- * Letter by letter: a call of `startsWith` takes as long as all the rest of a short line.
+ * Compares letter by letter: calling `startsWith` takes as long as the rest of a short line.
  *
  * @param {string} text
- * @param {number} at where a d is
- * @returns {boolean} whether it is that of `data:`
+ * @param {number} at the index of a d
+ * @returns {boolean} whether it begins `data:`
  */
 function isData(text, at) {
   return text.charCodeAt(at + 4) === COLON && text.charCodeAt(at + 1) === 97 && text.charCodeAt(at + 2) === 116 && text.charCodeAt(at + 3) === 97;

@@ -1,15 +1,16 @@
-// The standard's `EventSource` (HTML 9.2), read with `fetch`: it can stand in for the browser's,
-// in windows and workers, and takes headers besides.
+// The standard's `EventSource` (HTML 9.2), implemented with `fetch`. It can replace the browser's class
+// in windows and workers, and also accepts headers.
 
 import { readWithFetch } from "./connect.js";
+import { describeInterface, Handlers } from "./interface.js";
 import { DEFAULT_POLICY } from "./reconnect.js";
 import { CLOSED, CONNECTING, OPEN, Subscription } from "./subscribe.js";
 import { absolute } from "./url.js";
 
-/** As the standard has it: only the reconnection time is waited, and every status but 200 is final. */
+/** The standard's policy: it waits for the reconnection time only, and every status except 200 is final. */
 const POLICY = {
   ...DEFAULT_POLICY,
-  // A stream that was open at all was worth something, so that nothing is added to the wait.
+  // Every stream that was open counts as healthy, so nothing is added to the wait.
   healthyAfterMs: 0,
   silenceMaxMs: Infinity,
   answerMaxMs: Infinity,
@@ -17,45 +18,39 @@ const POLICY = {
 };
 
 /**
- * @typedef {((this: FetchEventSource, event: any) => any) | null} Handler
+ * @typedef {import("./interface.js").Handler} Handler
  *
  * @typedef {object} FetchEventSourceInit
- * @property {boolean} [withCredentials] sends cookies to another origin too
- * @property {import("./subscribe.js").HeadersSource} [headers] ours
- * @property {typeof globalThis.fetch} [fetch] ours
+ * @property {boolean} [withCredentials] also sends cookies to another origin
+ * @property {import("./subscribe.js").HeadersSource} [headers] request headers, an extension
+ * @property {typeof globalThis.fetch} [fetch] used instead of `globalThis.fetch`, an extension
  */
 
 /**
- * What differs from the browser's: events have `isTrusted` false; to another origin the last
- * event id needs `Access-Control-Allow-Headers: Last-Event-ID`.
+ * The standard's `EventSource` with `fetch`. Differences from the browser's class: `isTrusted` of events
+ * is false. Another origin must allow the last event ID (`Access-Control-Allow-Headers:
+ * Last-Event-ID`); if it does not, the ID is sent in the query. After `window.stop()` it reconnects.
  */
 export class FetchEventSource extends EventTarget {
   #subscription;
-  /** @type {Record<string, Handler>} */
-  #handlers = {};
-  // One listener for all of them: it takes its place among the others when it is first added.
-  #call = (/** @type {Event} */ event) => {
-    const handler = this.#handlers[event.type];
-    if (typeof handler === "function") handler.call(this, event);
-  };
+  #handlers = new Handlers(this);
 
   /**
    * @param {string | URL} url
    * @param {FetchEventSourceInit} [init]
-   * @throws {DOMException} `SyntaxError` if the URL is none
+   * @throws {DOMException} `SyntaxError` if the URL is invalid
    * @throws {TypeError} without a URL
    */
   constructor(url, init = {}) {
     super();
-    if (!arguments.length) throw new TypeError("no URL");
+    if (!arguments.length) throw new TypeError("an EventSource needs a URL");
     const address = absolute(url);
     let origin = "";
     const error = () => this.dispatchEvent(new Event("error"));
     this.#subscription = new Subscription(
       readWithFetch,
       { ...init, url: address, method: "GET", body: null, lastEventId: "" },
-      // No request of another scheme ever has an answer.
-      /^(https?|blob|data):/.test(address) ? POLICY : { ...POLICY, once: true },
+      POLICY,
       {
         onOpen: (finalUrl) => {
           origin = new URL(finalUrl).origin;
@@ -66,6 +61,7 @@ export class FetchEventSource extends EventTarget {
         },
         onFailure: error,
         onEnd: error,
+        onTrouble: ({ message }) => console.warn(message),
       },
     );
   }
@@ -88,60 +84,36 @@ export class FetchEventSource extends EventTarget {
   }
 
   get onopen() {
-    return this.#handlers.open ?? null;
+    return this.#handlers.get("open");
   }
 
   /** @param {Handler} handler */
   set onopen(handler) {
-    this.#setHandler("open", handler);
+    this.#handlers.set("open", handler);
   }
 
   get onmessage() {
-    return this.#handlers.message ?? null;
+    return this.#handlers.get("message");
   }
 
   /** @param {Handler} handler */
   set onmessage(handler) {
-    this.#setHandler("message", handler);
+    this.#handlers.set("message", handler);
   }
 
   get onerror() {
-    return this.#handlers.error ?? null;
+    return this.#handlers.get("error");
   }
 
   /** @param {Handler} handler */
   set onerror(handler) {
-    this.#setHandler("error", handler);
+    this.#handlers.set("error", handler);
   }
 
-  /**
-   * An event handler attribute (HTML 8.1.8.1): any object is kept, and one that can be called is.
-   *
-   * @param {string} type
-   * @param {Handler} value
-   */
-  #setHandler(type, value) {
-    const handler = Object(value) === value ? value : null;
-    this.#handlers[type] = handler;
-    if (handler) this.addEventListener(type, this.#call);
-    else this.removeEventListener(type, this.#call);
-  }
-
-  // For types only: below they become what constants of Web IDL are.
+  // For types only: `describeInterface` defines them as Web IDL constants.
   static CONNECTING = CONNECTING;
   static OPEN = OPEN;
   static CLOSED = CLOSED;
 }
 
-for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSED })) {
-  for (const target of [FetchEventSource, FetchEventSource.prototype]) {
-    Object.defineProperty(target, name, { value, enumerable: true, writable: false, configurable: false });
-  }
-}
-// Web IDL: what an interface offers can be enumerated.
-for (const name of Object.getOwnPropertyNames(FetchEventSource.prototype)) {
-  Object.defineProperty(FetchEventSource.prototype, name, { enumerable: name !== "constructor" });
-}
-// Where it stands in, it has the name of what it stands for.
-Object.defineProperty(FetchEventSource, "name", { value: "EventSource", configurable: true });
-Object.defineProperty(FetchEventSource.prototype, Symbol.toStringTag, { value: "EventSource", configurable: true });
+describeInterface(FetchEventSource, ["url", "withCredentials", "readyState", "close", "onopen", "onmessage", "onerror"]);

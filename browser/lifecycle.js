@@ -1,16 +1,16 @@
-// What happens to a page that its streams must know.
+// Tells streams when their page is hidden, restored, visible or online again.
 
 /**
  * @typedef {object} Lived
- * @property {() => void} suspend the page is left; it may come back from the back/forward cache,
- *   which would hold the stream's connection for a minute
- * @property {() => void} resume it is back
- * @property {() => void} wake a good moment to try again: timers of a hidden page may be a minute late
+ * @property {() => void} suspend the page is being left. It may be restored from the back/forward cache,
+ *   which would keep the stream's connection open for a minute
+ * @property {() => void} resume the page was restored
+ * @property {() => void} wake a good moment to reconnect: timers of a hidden page may be a minute late
  */
 
 /**
  * @param {Lived} stream
- * @returns {() => void} stops telling it
+ * @returns {() => void} stops watching
  */
 export function watchPage(stream) {
   const stop = new AbortController();
@@ -18,7 +18,7 @@ export function watchPage(stream) {
   const on = (type, listener) => globalThis.addEventListener?.(type, listener, stop);
   on("pagehide", () => stream.suspend());
   on("pageshow", (event) => event.persisted && stream.resume());
-  on("visibilitychange", () => document.hidden || stream.wake());
+  on("visibilitychange", () => globalThis.document?.hidden || stream.wake());
   on("online", () => stream.wake());
   return () => stop.abort();
 }

@@ -1,11 +1,11 @@
-// What a Tidings hub itself says on a stream: events of the type `tidings`.
+// Notices of a Tidings hub about a stream: events of the type `tidings`.
 
-/** The type of notices. Nobody else can publish it. */
+/** The type of notices. Publishers cannot use it. */
 export const NOTICE_TYPE = "tidings";
 
 /**
- * Reads a notice, and does what it asks of the stream: a hub says how often it speaks, so that its
- * silence can be noticed sooner.
+ * Reads a notice, and applies it to the stream: a hub announces its heartbeat, so that silence can be
+ * noticed sooner.
  *
  * @param {string} data
  * @param {import("./subscribe.js").Subscription | undefined} subscription
@@ -17,7 +17,7 @@ export function heedNotice(data, subscription) {
     if (subscription && notice.heartbeat_ms >= 1000) subscription.silenceMaxMs = 3 * notice.heartbeat_ms;
     return notice;
   } catch {
-    // What is no notice says nothing.
+    // An invalid notice is ignored.
     return {};
   }
 }

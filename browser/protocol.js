@@ -1,19 +1,20 @@
-// Whether a hub is reached over HTTP/1.1, where a browser holds six connections at most.
+// Finds out whether a hub is reached over HTTP/1.1, where browsers open at most six connections.
 
 /**
- * An open stream has no timing entry, so it takes a request to the same origin that has finished.
+ * Reads the protocol from a finished request to the same origin, because an open stream has no timing
+ * entry.
  *
  * @param {string} url absolute
- * @returns {Promise<boolean>} also where nobody knows
+ * @returns {Promise<boolean>} true if the protocol is unknown, too
  */
 export async function isHttp1(url) {
   const { protocol, origin } = new URL(url);
-  // No browser speaks HTTP/2 without TLS.
+  // Browsers do not use HTTP/2 without TLS.
   if (protocol === "http:") return true;
   const spoken = () =>
-    /** @type {PerformanceResourceTiming[]} */ (performance.getEntries()).findLast(
-      ({ name, nextHopProtocol }) => nextHopProtocol && name.startsWith(`${origin}/`),
-    )?.nextHopProtocol;
+    /** @type {PerformanceResourceTiming[]} */ (performance.getEntries())
+      .filter(({ name, nextHopProtocol }) => nextHopProtocol && name.startsWith(`${origin}/`))
+      .at(-1)?.nextHopProtocol;
   if (!spoken()) await fetch(url, { method: "HEAD", mode: "no-cors", cache: "no-store" }).catch(() => {});
   return /^http\/|^$/.test(spoken() ?? "");
 }

@@ -1,31 +1,31 @@
-// When to try again, and when no more: a pure state machine.
+// Decides when to reconnect, and when to give up: a state machine without timers or clock.
 //
-// What happens goes in with the time at which it happened, what to do comes out. Nothing here
-// waits or reads a clock, and the chance is passed in.
+// The caller passes in what happened and when, and a source of randomness.
 
-/** No wait that a server asks for, by `retry` or `Retry-After`, is longer than this. */
+/** The maximum wait that a server can ask for with `retry` or `Retry-After`. */
 export const SERVER_WAIT_MS_MAX = 60 * 60 * 1000;
 
 /**
- * The wait before an attempt is the reconnection time (the server's, by `retry`), and for each
- * attempt that brought nothing a part by chance of up to `backoffFirstMs × 2ⁿ⁻¹`, at most
- * `backoffMaxMs`; never less than the answer's `Retry-After`.
+ * When to reconnect, and when to give up. The wait before an attempt is the reconnection time (the
+ * server's, if it sent `retry`). After *n* failed attempts a random time is added, up to
+ * `backoffFirstMs × 2ⁿ⁻¹` and at most `backoffMaxMs`. The wait is never less than the `Retry-After` of
+ * the response.
  *
  * @typedef {object} Policy
- * @property {boolean} once one request, and never another; default: true unless the method is GET
- * @property {number} reconnectionMs until the server says otherwise; default: 3 s
- * @property {number} reconnectionMinMs no `retry` of a server counts as less; default: 100 ms
- * @property {number} backoffFirstMs default: 1 s
- * @property {number} backoffMaxMs default: 30 s
- * @property {number} healthyAfterMs a connection that was open so long, or brought an event, has
- *   brought something; default: 10 s
- * @property {number} attemptsMax how many attempts in a row may bring nothing; default: no limit
- * @property {number} budgetMs how long no attempt may bring anything; default: no limit
- * @property {number} silenceMaxMs how long a stream read with `fetch` may bring no byte, not even
- *   a comment, before it counts as lost; default: 5 min
- * @property {number} answerMaxMs how long an answer to a GET by `fetch` is waited for; default: 1 min
- * @property {(status: number) => boolean} isPassing whether an answer of this status may be another
- *   one next time; default: {@link isPassing}
+ * @property {boolean} once sends a single request; default: true unless the method is GET
+ * @property {number} reconnectionMs the reconnection time, unless the server sends another; default: 3 s
+ * @property {number} reconnectionMinMs the minimum for the server's `retry`; default: 100 ms
+ * @property {number} backoffFirstMs the maximum random time after the first failed attempt; default: 1 s
+ * @property {number} backoffMaxMs the maximum random time after any failed attempt; default: 30 s
+ * @property {number} healthyAfterMs a connection that delivered an event, or was open for this long, is
+ *   not a failed attempt; default: 10 s
+ * @property {number} attemptsMax gives up after this many failed attempts in a row; default: no limit
+ * @property {number} budgetMs gives up after this time of failed attempts; default: no limit
+ * @property {number} silenceMaxMs how long a stream read with `fetch` may send nothing, not even a
+ *   comment, before it counts as lost; default: 5 min
+ * @property {number} answerMaxMs how long to wait for the response to a GET with `fetch`; default: 1 min
+ * @property {(status: number) => boolean} isPassing whether to retry after a response with this status;
+ *   default: {@link isPassing}
  */
 
 /** @type {Readonly<Policy>} */
@@ -44,8 +44,17 @@ export const DEFAULT_POLICY = {
 };
 
 /**
- * 408, 425, 429 and 5xx but 501 and 505, which say what the server can't do, may pass. By the
- * standard every status but 200 is final.
+ * @param {unknown} given settings that differ from the default; undefined ones are ignored
+ * @returns {Policy}
+ */
+export const policyOf = (given) => ({
+  ...DEFAULT_POLICY,
+  ...Object.fromEntries(Object.entries(Object(given)).filter(([, value]) => value !== undefined)),
+});
+
+/**
+ * The default for retries: 408, 425, 429 and 5xx, except 501 and 505, which mean that the server does not
+ * support the request. In the standard every status except 200 is final.
  *
  * @param {number} status
  */
@@ -54,19 +63,19 @@ export function isPassing(status) {
 }
 
 /**
- * @typedef {{ delayMs: number } | null} Verdict how long to wait before the next attempt; `null`
- *   if there is to be none
+ * @typedef {{ delayMs: number } | null} Verdict how long to wait before the next attempt; `null` if there
+ *   is none
  */
 
 export class Reconnect {
   reconnectionMs;
-  /** Whether a stream has been open, now or before. */
+  /** Whether the stream is or was open. */
   hasOpened = false;
   #policy;
   #random;
-  /** Attempts in a row that brought nothing. */
+  /** Failed attempts in a row. */
   #fruitless = 0;
-  /** When the connection that is open has brought something. */
+  /** When the open connection will count as healthy. */
   #healthyAt = Infinity;
   /** @type {number | undefined} when the last healthy connection was lost, or the first attempt failed */
   #unhealthySince;
@@ -74,7 +83,7 @@ export class Reconnect {
 
   /**
    * @param {Policy} policy
-   * @param {() => number} random as `Math.random`
+   * @param {() => number} random such as `Math.random`
    */
   constructor(policy, random) {
     this.#policy = policy;
@@ -82,7 +91,7 @@ export class Reconnect {
     this.reconnectionMs = policy.reconnectionMs;
   }
 
-  /** The number of the attempt that is under way or comes next; 1 for the first after one that brought something. */
+  /** The number of the current or next attempt; 1 for the first since a connection was healthy. */
   get attempt() {
     return this.#fruitless + 1;
   }
@@ -94,17 +103,17 @@ export class Reconnect {
     this.#isUnauthorized = false;
   }
 
-  /** An event has come: the connection is worth something. */
+  /** An event was received, so the connection is healthy. */
   received() {
     this.#healthyAt = 0;
   }
 
-  /** @param {number} milliseconds as the server's `retry` has it */
+  /** @param {number} milliseconds the server's `retry` */
   retry(milliseconds) {
     this.reconnectionMs = Math.min(Math.max(milliseconds, this.#policy.reconnectionMinMs), SERVER_WAIT_MS_MAX);
   }
 
-  /** Forgets the attempts that brought nothing: the network may be another one by now. */
+  /** Forgets failed attempts, because the network may have changed. */
   restart() {
     this.#healthyAt = Infinity;
     this.#unhealthySince = undefined;
@@ -112,23 +121,23 @@ export class Reconnect {
   }
 
   /**
-   * The answer was no stream.
+   * The response was not a stream.
    *
    * @param {number} now
    * @param {number} status
    * @param {number | undefined} retryAfterMs
-   * @param {boolean} renews whether the next request may have other credentials
+   * @param {boolean} renews whether the next request may have fresh credentials
    * @returns {Verdict}
    */
   refused(now, status, retryAfterMs, renews) {
-    // With fresh credentials it may be different: once in a row.
+    // With fresh credentials the request is repeated once.
     const isWorthIt = status === 401 ? renews && !this.#isUnauthorized : this.#policy.isPassing(status);
     this.#isUnauthorized = status === 401;
     return isWorthIt ? this.lost(now, retryAfterMs) : null;
   }
 
   /**
-   * The stream has ended, or there was no answer.
+   * The stream has ended, or there was no response.
    *
    * @param {number} now
    * @param {number} [retryAfterMs]
@@ -144,8 +153,8 @@ export class Reconnect {
       this.#fruitless += 1;
     }
     this.#healthyAt = Infinity;
-    // Full jitter: anything between nothing and a limit that doubles, so that those who lost a
-    // server together don't come back together.
+    // Full jitter: a random time between zero and a limit that doubles, so that clients which lost a server
+    // at the same time do not reconnect at the same time.
     const longest = this.#fruitless && Math.min(policy.backoffFirstMs * 2 ** (this.#fruitless - 1), policy.backoffMaxMs);
     const asked = Math.min(retryAfterMs, SERVER_WAIT_MS_MAX);
     const delayMs = Math.round(Math.max(this.reconnectionMs + this.#random() * longest, asked));

@@ -1,33 +1,35 @@
-// One connection for all tabs: a tab's side of it. The connection is held by `worker.js`, a
-// SharedWorker.
+// One connection for all tabs: the part of a tab. The connection belongs to `worker.js`, a SharedWorker.
 //
-// The worker dies, silently, with the tab that created it when that one crashes. Each listener
-// waits for a lock that the worker holds as long as it lives; where there are no locks, it listens
-// for a beat. Then whoever notices makes a new one, and says how far it has come.
+// If the tab that created the worker crashes, the worker stops without notice. To detect that, each
+// listener waits for a lock that the worker holds while it runs; without locks, it listens for a beat.
+// A listener that notices it starts a new worker, and tells it its position.
 
-import { failure } from "./failure.js";
+import { fieldsOf } from "./connect.js";
+import { failure, wordsOf } from "./failure.js";
 import { watchPage } from "./lifecycle.js";
 import { isHttp1 } from "./protocol.js";
 import { CLOSED, CONNECTING, OPEN } from "./subscribe.js";
 
-/** A worker that hasn't spoken by then, which doubles with each try, is asked for again: it may be a dead one. */
+/** A worker that does not answer within this time is started again. The time doubles with each try. */
 const HELLO_MS = 500;
 const TRIES_MAX = 5;
-/** The worker beats every second, where there are no locks. */
+/** Without locks, the worker sends a beat every second. */
 const SILENCE_MS_MAX = 2000;
 const LOOK_MS = 500;
-/** So many ids are remembered, to know a repeat. The worker repeats 2000 events at most. */
+/** A running worker answers within this time. */
+const ANSWER_MS_MAX = 2000;
+/** The number of IDs stored to recognize repeated events. The worker repeats at most 2000 events. */
 const RECENT_MAX = 3000;
 
-const GONE = "its tab is gone";
-/** This tab, among those that share. */
+const GONE = "the SharedWorker stopped";
+/** Identifies this tab. */
 const tab = Math.random();
 /** @type {Set<SharedSubscription>} */
 const subscriptions = new Set();
 
 /**
- * How far a listener has come: everything for it up to the event `number` of the worker's `run`,
- * whose id is `id`. Numbers of one run have the stream's order.
+ * The position of a listener: it has received everything up to the event `number` of the worker's `run`,
+ * whose ID is `id`. Within a run, numbers have the stream's order.
  *
  * @typedef {{ run: string, number: number, id: string }} Cursor
  *
@@ -37,33 +39,33 @@ const subscriptions = new Set();
  * @property {string | URL} [worker]
  * @property {boolean | Partial<import("./reconnect.js").Policy>} [reconnect]
  * @property {boolean} onlyHttp1
- * @property {(why: unknown) => void} onUnshared from now on the tab needs a stream of its own
+ * @property {(why: unknown) => void} onUnshared sharing failed; the tab needs its own stream
  */
 
 /**
- * Joins the connection that all tabs share.
+ * Joins the shared connection.
  *
  * @param {import("./subscribe.js").StreamRequest} request without the topics
  * @param {ShareOptions} options
  * @param {import("./subscribe.js").Sink} sink
- * @returns {Promise<SharedSubscription | null>} `null` where a stream of its own is as good
+ * @returns {Promise<SharedSubscription | null>} `null` if sharing has no advantage
  */
 export async function share(request, options, sink) {
   return options.onlyHttp1 && !(await isHttp1(request.url)) ? null : new SharedSubscription(request, options, sink);
 }
 
 /**
- * What the shared connection carries, for pages that show it.
+ * Statistics of the shared connection, for display.
  *
  * @returns {Promise<{ tabs: number, connections: number, events: number, characters: number } | null>}
- *   `null` if this tab shares none
+ *   `null` if this tab has no shared stream
  */
 export async function sharing() {
   for (const subscription of subscriptions) return subscription.ask();
   return null;
 }
 
-/** One listener's part of the shared connection. */
+/** A listener of the shared connection. */
 export class SharedSubscription {
   /** @type {0 | 1 | 2} */
   readyState = CONNECTING;
@@ -74,13 +76,13 @@ export class SharedSubscription {
   #unwatch;
   /** @type {Cursor | null} */
   #cursor;
-  /** Ends what belongs to the port: locks, timers. */
+  /** Ends the locks and timers of the port. */
   #stop = new AbortController();
   /** @type {MessagePort | undefined} */
   #port;
   #tries = 0;
   #recent = new Set();
-  /** Whether what comes may have come before. */
+  /** Whether events may be repeated now. */
   #isReturning = false;
   #heardAt = 0;
   #answer = (/** @type {any} */ _) => {};
@@ -95,7 +97,7 @@ export class SharedSubscription {
     this.#options = options;
     this.#sink = sink;
     const id = (this.lastEventId = request.lastEventId ?? "");
-    // Of an id that somebody else gave, nobody knows where in the stream it stands.
+    // The position of an ID from elsewhere is not known.
     this.#cursor = id ? { run: "", number: 0, id } : null;
     this.#unwatch = watchPage(this);
     subscriptions.add(this);
@@ -116,17 +118,20 @@ export class SharedSubscription {
   }
 
   resume() {
-    this.#again("page left");
+    this.#again("the page was left");
   }
 
   wake() {
     this.#say({ kind: "wake" });
   }
 
-  /** @returns {Promise<any>} */
+  /** @returns {Promise<any>} `null` if the worker does not answer */
   ask() {
     this.#say({ kind: "statistics" });
-    return new Promise((resolve) => (this.#answer = resolve));
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ANSWER_MS_MAX, null);
+      this.#answer = (answer) => (clearTimeout(timer), resolve(answer));
+    });
   }
 
   /** @param {object} message */
@@ -141,7 +146,7 @@ export class SharedSubscription {
   }
 
   /**
-   * A new port, perhaps to a new worker, from where this listener is.
+   * Opens a new port, possibly to a new worker, and resumes from this listener's position.
    *
    * @param {string} why
    */
@@ -153,23 +158,22 @@ export class SharedSubscription {
     else this.#giveUp(why);
   }
 
-  async #connect() {
+  #connect() {
+    this.#join().catch((error) => this.#giveUp(error));
+  }
+
+  async #join() {
     const { signal } = (this.#stop = new AbortController());
     const { locks } = navigator;
-    /** @type {SharedWorker} */
-    let worker;
-    try {
-      // In just these words bundlers look for it. The name has the version of what the two say.
-      worker = this.#options.worker
-        ? new SharedWorker(this.#options.worker, { type: "module", name: "tidings 1" })
-        : new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "tidings 1" });
-    } catch (error) {
-      return this.#giveUp(error);
-    }
+    // Bundlers search for exactly this expression. The name contains the version of the messages.
+    const worker = this.#options.worker
+      ? new SharedWorker(this.#options.worker, { type: "module", name: "tidings 1" })
+      : new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "tidings 1" });
     const again = (/** @type {string} */ why) => signal.aborted || this.#again(why);
-    const timer = setTimeout(again, HELLO_MS * 2 ** this.#tries, "worker is silent");
+    const timer = setTimeout(again, HELLO_MS * 2 ** this.#tries, "the SharedWorker does not respond");
     this.#tries += 1;
-    worker.onerror = () => again("no worker");
+    // Without the wait, Chromium may return the failed worker again, which reports no further error.
+    worker.onerror = () => setTimeout(again, 100, "cannot load the SharedWorker");
     const { port } = worker;
     port.onmessage = ({ data }) => {
       if (signal.aborted) return;
@@ -177,24 +181,34 @@ export class SharedSubscription {
       if (data.kind !== "hello") return this.#receive(data);
       clearTimeout(timer);
       this.#tries = 0;
-      // Granted when the worker is dead.
-      if (locks) locks.request(data.lock, { mode: "shared", signal }, () => again(GONE)).catch(() => {});
+      // Granted when the worker has stopped.
+      if (locks && data.lock) locks.request(data.lock, { mode: "shared", signal }, () => again(GONE)).catch(() => {});
       else this.#listenForBeats(signal);
     };
     signal.addEventListener("abort", () => clearTimeout(timer));
-    // The worker waits for it: that is how it learns that a tab is gone. It is had while the worker starts.
-    const lock = `tidings ${tab} ${Math.random()}`;
-    if (locks) {
-      const ended = new Promise((resolve) => signal.addEventListener("abort", resolve));
-      await new Promise((resolve) => locks.request(lock, () => (resolve(0), ended)));
-    }
+    // The worker waits for this lock, to learn that the tab was closed. It is acquired while the worker starts.
+    let lock = `tidings ${tab} ${Math.random()}`;
+    const ended = new Promise((resolve) => signal.addEventListener("abort", resolve));
+    // If the browser has locks but grants none, as in some frames, beats are used.
+    await new Promise((resolve) => {
+      const refuse = () => resolve((lock = ""));
+      if (locks) locks.request(lock, () => (resolve(0), ended)).catch(refuse);
+      else refuse();
+    });
     if (signal.aborted) return port.close();
     this.#port = port;
-    const { url, withCredentials = false, headers } = this.#request;
+    const { url, withCredentials, headers } = this.#request;
     const { topics, identity, reconnect } = this.#options;
     const asked = typeof headers === "function";
-    const wish = { url, withCredentials, topics, policy: Object(reconnect), asked, headers: asked ? { identity } : headers };
-    this.#say({ kind: "hello", tab, lock: locks && lock, wish, cursor: this.#cursor });
+    const wish = {
+      url,
+      withCredentials: Boolean(withCredentials),
+      topics,
+      policy: Object(reconnect),
+      asked,
+      headers: asked ? { identity } : headers && fieldsOf(headers),
+    };
+    this.#say({ kind: "hello", tab, lock, wish, cursor: this.#cursor });
   }
 
   /** @param {AbortSignal} signal */
@@ -202,7 +216,7 @@ export class SharedSubscription {
     let lookedAt = Date.now();
     const timer = setInterval(() => {
       const now = Date.now();
-      // Where this timer itself was late, so may be what it listens for.
+      // If this timer was late, the beats may be late too.
       if (now - lookedAt > 2 * LOOK_MS) this.#heardAt = now;
       lookedAt = now;
       if (now - this.#heardAt > SILENCE_MS_MAX) this.#again(GONE);
@@ -217,21 +231,26 @@ export class SharedSubscription {
   }
 
   /** @param {any} message of the worker */
-  #receive({ kind, events, cursor, size, url, failed, attempt, delayMs, ending, question, statistics }) {
-    // Before its stream is live there is no place to come back to.
-    if (cursor?.id) this.#cursor = cursor;
+  #receive({ kind, events, cursor, size, url, failed, attempt, delayMs, ending, question, statistics, why }) {
+    // Before the stream has an ID, there is no position to resume from.
+    if (cursor) this.#cursor = cursor;
     switch (kind) {
       case "events":
         for (const event of events) this.#take(event);
+        // If a callback closed the source, the remaining events were not delivered.
+        if (cursor && this.readyState !== CLOSED) this.lastEventId = cursor.id;
         return this.#say({ kind: "took", size });
       case "open":
         this.readyState = OPEN;
+        if (cursor) this.lastEventId = cursor.id;
         return this.#sink.onOpen(url);
       case "repeats":
         this.#isReturning = true;
         return;
       case "failure":
         return this.#fail(failed, attempt, delayMs);
+      case "trouble":
+        return this.#sink.onTrouble?.(failed);
       case "end":
         this.close();
         return this.#sink.onEnd(failed, ending);
@@ -242,7 +261,7 @@ export class SharedSubscription {
       case "beat":
         return this.#say({ kind });
       case "gone":
-        this.#again("out of touch");
+        this.#again(why ?? "this tab did not take its events in time");
     }
   }
 
@@ -251,7 +270,7 @@ export class SharedSubscription {
     if (this.readyState === CLOSED) return;
     const { id } = event;
     if (id !== undefined) {
-      // What is repeated is a beginning of what comes: after the first new event all are new.
+      // Repeated events come first: after the first new event all are new.
       if (this.#isReturning && this.#recent.has(id)) return;
       this.#isReturning = false;
       this.#recent.add(id);
@@ -266,9 +285,9 @@ export class SharedSubscription {
     const { headers } = this.#request;
     try {
       const made = typeof headers === "function" ? await headers() : headers;
-      this.#say({ kind: "headers", question, headers: Object.fromEntries(new Headers(made)) });
+      this.#say({ kind: "headers", question, headers: fieldsOf(made) });
     } catch (error) {
-      this.#say({ kind: "headers", question, error: String(error) });
+      this.#say({ kind: "headers", question, error: wordsOf(error) });
     }
   }
 }

@@ -1,8 +1,9 @@
-// A stream that outlives its connections, whichever way it is read.
+// A stream that reconnects, independent of how it is read.
 
 import { failure } from "./failure.js";
 import { watchPage } from "./lifecycle.js";
 import { Reconnect } from "./reconnect.js";
+import { unreadableScheme } from "./url.js";
 
 export const CONNECTING = /** @type {const} */ (0);
 export const OPEN = /** @type {const} */ (1);
@@ -19,46 +20,52 @@ export const CLOSED = /** @type {const} */ (2);
  * @property {HeadersSource} [headers]
  * @property {boolean} [withCredentials]
  * @property {typeof globalThis.fetch} [fetch]
- * @property {string} [lastEventId] after which to begin
+ * @property {string} [lastEventId] resumes after this event
  * @property {number} [eventCharactersMax]
  *
  * @typedef {Record<string, string>} HeaderFields
- * @typedef {HeaderFields | (() => HeaderFields | Promise<HeaderFields>)} HeadersSource a function
- *   is called before every connection
+ * @typedef {HeaderFields | (() => HeaderFields | Promise<HeaderFields>)} HeadersSource an object, or a
+ *   function that is called before every connection
  *
- * @typedef {object} Sink what a stream tells whoever opened it
- * @property {(url: string) => void} onOpen with the URL that answered, after redirects
- * @property {(event: DecodedEvent) => void | Promise<void>} onEvent what it returns is waited for
- *   before more is read, where that can be had
- * @property {(failure: Failure, attempt: number, delayMs: number | null) => void} onFailure there
- *   is no stream. The next attempt is number `attempt`; it comes after `delayMs`, or, where that
- *   is `null`, when the browser sees fit
- * @property {(failure: Failure, reason: Ending) => void} onEnd nothing more comes
- * @property {() => void} [onDiscarded] an event was larger than the limit
+ * @typedef {object} Sink callbacks of a stream
+ * @property {(url: string) => void} onOpen the stream is open, at this URL after redirects
+ * @property {(event: DecodedEvent) => void | Promise<void>} onEvent an event. If possible, nothing more
+ *   is read until the returned promise is resolved
+ * @property {(failure: Failure, attempt: number, delayMs: number | null) => void} onFailure the
+ *   connection was lost or could not be made. The next attempt has the number `attempt` and follows
+ *   after `delayMs`; if that is `null`, the browser decides
+ * @property {(failure: Failure, reason: Ending) => void} onEnd the stream is closed
+ * @property {(failure: Failure) => void} [onTrouble] something failed, and the stream continues
  *
- * @typedef {"ended" | "refused" | "gave-up"} Ending `ended`: by the server. `refused`: it would be
- *   refused again. `gave-up`: what the policy allows has been tried.
+ * @typedef {"ended" | "refused" | "gave-up"} Ending `ended`: by the server. `refused`: the server would
+ *   refuse again. `gave-up`: the policy allows no further attempt.
  *
- * @typedef {(subscription: Subscription, signal: AbortSignal) => Promise<Failure>} Transport makes
- *   one connection, and says how it ended. With the signal it ends at once
+ * @typedef {(subscription: Subscription, signal: AbortSignal) => Promise<Failure>} Transport makes one
+ *   connection, and returns how it ended. The signal ends it at once
  */
 
-/** Asks for the first connection at once. */
+/** A stream. It starts its first connection at once. */
 export class Subscription {
   /** @type {0 | 1 | 2} */
   readyState = CONNECTING;
-  /** @type {(type: string) => void} events of this type are wanted too */
+  /** @type {(type: string) => void} also delivers events of this type */
   listen = () => {};
-  /** @type {ReturnType<typeof setTimeout> | undefined} the wait before the next attempt */
+  /** @type {ReturnType<typeof setTimeout> | undefined} the timer of the next attempt */
   #timer;
   #transport;
-  /** The connection, or the wait for the next one. */
+  /**
+   * How the server accepts the last event ID. `refusesHeader`: another origin does not allow the
+   * header. `refusesQuery`: it rejects unknown parameters. `repeats`: without the header it starts
+   * again. `mayRepeat`: it may do so. `isWithoutHeader`: this connection did not send the header.
+   */
+  server = { refusesHeader: false, refusesQuery: false, repeats: false, mayRepeat: false, isWithoutHeader: false };
+  /** Ends the connection, or the wait for the next one. */
   #stop = new AbortController();
   #unwatch;
 
   /**
    * @param {Transport} transport
-   * @param {StreamRequest} request may be changed: the next connection is made of what it says then
+   * @param {StreamRequest} request may be changed: the next connection uses its current values
    * @param {import("./reconnect.js").Policy} policy
    * @param {Sink} sink
    */
@@ -68,14 +75,14 @@ export class Subscription {
     this.policy = policy;
     this.sink = sink;
     this.lastEventId = request.lastEventId ?? "";
-    /** How long nothing may come. */
+    /** The maximum time without data. */
     this.silenceMaxMs = policy.silenceMaxMs;
     this.reconnect = new Reconnect(policy, Math.random);
     this.#unwatch = watchPage(this);
-    this.#run();
+    void this.#run();
   }
 
-  /** Whether it waits before the next attempt. */
+  /** Whether it is waiting for the next attempt. */
   get isWaiting() {
     return this.#timer !== undefined;
   }
@@ -86,12 +93,12 @@ export class Subscription {
     this.#unwatch();
   }
 
-  /** Connects anew at once, from the last event id on. */
+  /** Reconnects at once, from the last event ID. */
   reopen() {
     if (this.readyState === CLOSED) return;
     this.#drop();
     this.reconnect.restart();
-    this.#run();
+    void this.#run();
   }
 
   suspend() {
@@ -99,17 +106,22 @@ export class Subscription {
   }
 
   resume() {
-    if (this.readyState === OPEN) this.failed(failure("lost", "page left"), 0);
+    if (this.readyState === OPEN) this.failed(failure("lost", "the page was left"), 0);
     this.reopen();
   }
 
-  /** Tries at once, if it was waiting. */
+  /** Reconnects at once if it was waiting. */
   wake() {
     if (this.isWaiting) this.reopen();
   }
 
   /** @param {string} url */
   opened(url) {
+    const { server } = this;
+    if (server.isWithoutHeader && !server.refusesHeader) {
+      server.refusesHeader = true;
+      this.sink.onTrouble?.(failure("cursor", `${new URL(url).origin} does not allow the header Last-Event-ID, so it is in the query`));
+    }
     this.reconnect.opened(Date.now());
     this.readyState = OPEN;
     this.sink.onOpen(url);
@@ -140,26 +152,60 @@ export class Subscription {
 
   async #run() {
     const { signal } = this.#stop;
-    const { reconnect, policy } = this;
     this.#timer = undefined;
-    // Whoever made the stream has all of this task to say what it is to call.
+    // The caller can set its callbacks in the rest of this task.
     await null;
     if (signal.aborted) return;
-    const failed = await this.#transport(this, signal);
+    const failed = await this.#connect(signal);
     if (signal.aborted) return;
-    const { kind, status } = failed;
-    // What stands before a server that is away often lets nobody read why: after a stream
-    // that was open, a missing CORS header means no more than silence.
-    const isRefused = status > 0 || kind === "unsupported" || (kind === "cors" && !reconnect.hasOpened);
-    const renews = typeof this.request.headers === "function";
-    const verdict = isRefused ? reconnect.refused(Date.now(), status, failed.retryAfterMs, renews) : reconnect.lost(Date.now());
-    if (!verdict) {
-      const reason = status === 204 || (policy.once && kind === "ended") ? "ended" : isRefused ? "refused" : "gave-up";
-      this.close();
-      this.sink.onEnd(failed, reason);
-      return;
+    try {
+      this.#goOn(failed);
+    } catch (cause) {
+      // A function of the policy threw an error.
+      this.#end(failure("unsupported", cause, { cause }), "gave-up");
     }
+  }
+
+  /** @param {Failure} failed how the connection ended */
+  #goOn(failed) {
+    const { reconnect, policy } = this;
+    const { kind, status, isFinal } = failed;
+    // A proxy in front of an unreachable server often sends no CORS headers. So after a stream that was
+    // open, a missing CORS header counts as an unreachable server.
+    const isHopeless = isFinal || kind === "unsupported" || (kind === "cors" && !reconnect.hasOpened);
+    const isRefused = status > 0 || isHopeless;
+    const renews = typeof this.request.headers === "function";
+    const verdict =
+      isHopeless ? null
+      : isRefused ? reconnect.refused(Date.now(), status, failed.retryAfterMs, renews)
+      : reconnect.lost(Date.now());
+    if (!verdict) return this.#end(failed, status === 204 || (policy.once && kind === "ended") ? "ended" : isRefused ? "refused" : "gave-up");
     this.#timer = setTimeout(() => this.#run(), verdict.delayMs);
     this.failed(failed, verdict.delayMs);
+  }
+
+  /**
+   * @param {Failure} failed
+   * @param {Ending} reason
+   */
+  #end(failed, reason) {
+    this.close();
+    this.sink.onEnd(failed, reason);
+  }
+
+  /**
+   * @param {AbortSignal} signal
+   * @returns {Promise<Failure>}
+   */
+  async #connect(signal) {
+    const { url, fetch } = this.request;
+    // A `fetch` function of the caller may support other schemes.
+    const scheme = !fetch && unreadableScheme(url);
+    if (scheme) return failure("unsupported", `the URL has the unsupported scheme ${scheme}`);
+    try {
+      return await this.#transport(this, signal);
+    } catch (cause) {
+      return failure("unsupported", cause, { cause });
+    }
   }
 }

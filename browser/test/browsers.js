@@ -5,6 +5,8 @@ import { after, before } from "node:test";
 import puppeteer from "puppeteer-core";
 import { launch as launchChromium } from "../../e2e/chromium.js";
 
+/** It may find a machine that has much else to do. */
+const START_MS_MAX = 120_000;
 const FIREFOX = process.env.FIREFOX ?? "/usr/bin/firefox-esr";
 
 /**
@@ -33,12 +35,14 @@ export const BROWSERS = ["Chromium", "Firefox"];
 
 /**
  * @param {BrowserName} name
+ * @param {import("../../e2e/authority.js").Authority} [trusted] whose certificates it takes too
  * @returns {Promise<Browser>}
  */
-async function launch(name) {
-  if (name === "Chromium") return launchChromium();
+export async function launch(name, trusted) {
+  if (name === "Chromium") return launchChromium(trusted);
   if (!existsSync(FIREFOX)) throw new Error(`there is no Firefox at ${FIREFOX}: install it, or name one in FIREFOX`);
-  const browser = await puppeteer.launch({ browser: "firefox", executablePath: FIREFOX, headless: true });
+  const profile = trusted && { userDataDir: trusted.profile() };
+  const browser = await puppeteer.launch({ browser: "firefox", executablePath: FIREFOX, headless: true, timeout: START_MS_MAX, ...profile });
   return { newContext: () => browser.createBrowserContext(), close: () => browser.close() };
 }
 
@@ -46,8 +50,9 @@ async function launch(name) {
  * A browser for the tests of the suite around it.
  *
  * @param {BrowserName} name
+ * @param {import("../../e2e/authority.js").Authority} [trusted] whose certificates it takes too
  */
-export function browserOf(name) {
+export function browserOf(name, trusted) {
   /** @type {Browser} */
   let browser;
   /** @type {Context} */
@@ -55,7 +60,7 @@ export function browserOf(name) {
   /** @type {Page[]} */
   const idle = [];
   before(async () => {
-    browser = await launch(name);
+    browser = await launch(name, trusted);
     context = await browser.newContext();
   });
   after(() => browser?.close());
@@ -85,6 +90,21 @@ export function browserOf(name) {
         idle.push(page);
       });
       await page.goto(url);
+      return page;
+    },
+    /**
+     * Such a tab, in which a module has run.
+     *
+     * @param {import("node:test").TestContext} t
+     * @param {string} url
+     * @param {string} module its text, which sets `ready` at its end
+     * @param {string} [first] a script before it
+     */
+    async pageWith(t, url, module, first = "") {
+      const page = await this.page(t, url);
+      await page.evaluate(first);
+      await page.addScriptTag({ type: "module", content: module });
+      await page.waitForFunction("window.ready");
       return page;
     },
   };

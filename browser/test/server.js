@@ -3,6 +3,7 @@
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { keptPort } from "../../e2e/port.js";
 
 const files = new URL("../", import.meta.url);
 
@@ -48,15 +49,14 @@ export class Server {
   }
 
   async up() {
+    this.#port ||= await keptPort("localhost");
     this.#server.listen(this.#port, "localhost");
     await once(this.#server, "listening");
-    const address = this.#server.address();
-    if (address === null || typeof address === "string") throw new Error("no port");
-    this.#port = address.port;
   }
 
   /** Refuses connections, and ends those that are there. */
   async down() {
+    if (!this.#server.listening) return;
     const closed = once(this.#server, "close");
     this.#server.close();
     this.cut();
@@ -76,11 +76,21 @@ export class Server {
     const route = this.routes.get(url.pathname);
     if (route) return route(request, response, url, this.seen(url.pathname).length);
     if (url.pathname === "/") return void response.setHeader("Content-Type", "text/html").end("<!doctype html><title>Test</title>");
-    const name = url.pathname.match(/^\/tidings\/browser\/([\w-]+\.js)$/)?.[1];
-    const text = name && (await readFile(new URL(name, files)).catch(() => null));
-    if (!text) return void response.writeHead(404).end("nothing is here");
-    response.setHeader("Content-Type", "text/javascript").setHeader("Cache-Control", "no-cache").end(text);
+    await sendModule(response, url);
   }
+}
+
+/**
+ * A file of the package, as a hub serves it.
+ *
+ * @param {Response} response
+ * @param {URL} url
+ */
+export async function sendModule(response, url) {
+  const name = url.pathname.match(/^\/tidings\/browser\/([\w-]+\.js)$/)?.[1];
+  const text = name && (await readFile(new URL(name, files)).catch(() => null));
+  if (!text) return void response.writeHead(404).end("nothing is here");
+  response.setHeader("Content-Type", "text/javascript").setHeader("Cache-Control", "no-cache").end(text);
 }
 
 /**

@@ -87,7 +87,7 @@ for (const [name, fault] of Object.entries(faults)) {
         await more(50);
         for (const [page] of others) silences.push(Number(await page.evaluate("Math.max(...gaps)")));
         if (name === "crashed") {
-          for (const [page] of others) assert.ok(await page.evaluate("log.some((line) => line.includes('is gone'))"));
+          for (const [page] of others) assert.ok(await page.evaluate("log.some((line) => line.includes('the SharedWorker stopped'))"));
         }
         await back?.();
         if (back) await more(20);
@@ -120,7 +120,7 @@ test("where there are no locks, a crash is noticed by the silence, and nothing i
   await until("events", () => page.evaluate(`seen["${topic(1)}"].length > 50`));
   await page.evaluate("gaps.length = 0");
   await faults.crashed?.(creator);
-  await until("it is noticed", () => page.evaluate("log.some((line) => line.includes('is gone'))"));
+  await until("it is noticed", () => page.evaluate("log.some((line) => line.includes('the SharedWorker stopped'))"));
   await publisher.stop();
   await checkAll(publisher, [[page, topic(1)]]);
   t.diagnostic(`silence ${Math.round(Number(await page.evaluate("Math.max(...gaps)")))} ms`);
@@ -161,7 +161,7 @@ test("32 Mi characters are kept for a frozen tab, and for the rest it comes back
   await until("the last event", async () => (await seen()).endsWith(`,${count - 1}`));
   assert.equal(await seen(), upTo(count));
   assert.equal(await page.evaluate(`seen["${topic("large")}"].every((data) => data.length > ${size})`), true);
-  assert.ok(await page.evaluate("log.some((line) => line.includes('out of touch'))"));
+  assert.ok(await page.evaluate("log.some((line) => line.includes('did not take its events in time'))"));
   await until("one connection", async () => (await hub.subscribers()) === 1);
 });
 

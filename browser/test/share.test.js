@@ -7,7 +7,7 @@ import { describe, test } from "node:test";
 import { Hub } from "../../e2e/hub.js";
 import { until } from "../../e2e/until.js";
 import { BROWSERS, browserOf } from "./browsers.js";
-import { Server, stream } from "./server.js";
+import { sendModule, Server, stream } from "./server.js";
 import { checkAll, opened, Publisher, tabOf, topic, watch } from "./tabs.js";
 
 /**
@@ -39,7 +39,7 @@ for (const browserName of BROWSERS) {
      * @returns {Promise<{ hub: Hub, context: Context, tabs: Page[] }>}
      */
     async function tabsOf(t, tabCount, flags = []) {
-      const hub = await Hub.start(t, { flags });
+      const hub = await Hub.start(t, { flags, returns: true });
       const context = await browser.newContext(t);
       const tabs = [];
       for (let n = 0; n < tabCount; n += 1) tabs.push(await tabOf(context, hub));
@@ -124,7 +124,7 @@ for (const browserName of BROWSERS) {
       assert.equal(server.seen("/sse").length, 1);
     });
 
-    test("a stream has 500 topics at most, then there is a second one", async (t) => {
+    test("a stream has as many topics as fit into a short URL, then there is a second one", async (t) => {
       const { hub, tabs } = await tabsOf(t, 2);
       for (const [n, page] of tabs.entries()) await watch(page, Array.from({ length: 300 }, (_, m) => topic(`${n}/${m}`)));
       for (const page of tabs) await opened(page);
@@ -202,7 +202,7 @@ for (const browserName of BROWSERS) {
       await watch(page, [topic("b")]);
       await opened(page);
       assert.equal(await hub.subscribers(), 2);
-      assert.match(await page.evaluate("warnings.join('|')"), /^each tab has its own stream: [^|]+$/);
+      assert.match(await page.evaluate("warnings.join('|')"), /^each tab has its own stream: [^|\n]+$/);
       await hub.publish({ topic: topic("b"), data: "1" });
       await until("the event", () => page.evaluate(`seen["${topic("b")}"].length === 1`));
     });
@@ -213,6 +213,77 @@ for (const browserName of BROWSERS) {
       await watch(page, [topic("a")], `{ worker: "/nothing/is/here.js" }`);
       await opened(page);
       assert.equal(await hub.subscribers(), 1);
+    });
+
+    /**
+     * A server whose worker's script waits, and a tab that counts how often it asks for a worker.
+     *
+     * @param {import("node:test").TestContext} t
+     */
+    async function slowWorker(t) {
+      const server = await Server.start(t);
+      server.routes.set("/sse", (_, response) => stream(response));
+      let send = () => {};
+      const isSent = new Promise((resolve) => (send = () => resolve(0)));
+      server.routes.set("/tidings/browser/worker.js", (_, response, url) => void isSent.then(() => sendModule(response, url)));
+      const context = await browser.newContext(t);
+      /** @param {string} [first] a script that runs before */
+      const tab = async (first = "") => {
+        const page = await context.newPage();
+        await page.goto(server.origin);
+        await page.evaluate(`(async () => {
+          window.tries = 0;
+          window.SharedWorker = class extends SharedWorker { constructor(...args) { super(...args); tries += 1 } };
+          window.warnings = [];
+          console.warn = (...words) => warnings.push(words.join(" "));
+          ${first};
+          const { default: EventSourceWrapper } = await import("/tidings/browser/index.js");
+          window.watch = () => window.source = new EventSourceWrapper("/sse", { shared: true });
+          watch();
+        })()`);
+        return page;
+      };
+      return { server, tab, send };
+    }
+
+    test("a worker whose script comes late is waited for, and then tabs share", async (t) => {
+      const { server, tab, send } = await slowWorker(t);
+      const pages = [await tab(), await tab()];
+      for (const page of pages) await until("it asks again and again", () => page.evaluate("tries >= 3"));
+      send();
+      for (const page of pages) {
+        await until("it is open", () => page.evaluate("source.readyState === 1"));
+        assert.deepEqual(await page.evaluate("warnings"), []);
+      }
+      assert.equal(server.seen("/sse").length, 1);
+    });
+
+    test("a worker that stays away for too long costs a tab one stream of its own, and the next is shared again", async (t) => {
+      const { server, tab, send } = await slowWorker(t);
+      const page = await tab("const wait = setTimeout; window.setTimeout = (f, milliseconds, ...args) => wait(f, milliseconds / 20, ...args)");
+      await until("it is open", () => page.evaluate("source.readyState === 1"));
+      assert.deepEqual(await page.evaluate("warnings"), ["each tab has its own stream: the SharedWorker does not respond"]);
+      assert.equal(server.seen("/sse").length, 1);
+      send();
+      const next = await tab();
+      await page.evaluate("watch(); undefined");
+      for (const one of [page, next]) await until("it is open", () => one.evaluate("source.readyState === 1"));
+      assert.equal(server.seen("/sse").length, 2);
+    });
+
+    test("a worker whose script could not be had at first is asked for again", async (t) => {
+      const { server, tab, send } = await slowWorker(t);
+      send();
+      server.routes.set("/tidings/browser/worker.js", (_, response, url, seen) => {
+        if (seen === 1) return void response.writeHead(502).end("away");
+        void sendModule(response, url);
+      });
+      const pages = [await tab(), await tab()];
+      for (const page of pages) {
+        await until("it is open", () => page.evaluate("source.readyState === 1"));
+        assert.deepEqual(await page.evaluate("warnings"), []);
+      }
+      assert.equal(server.seen("/sse").length, 1);
     });
 
     test("a shared stream of any URL is shared too, and asks a tab for a new token when the old one ends", async (t) => {
@@ -275,7 +346,7 @@ for (const browserName of BROWSERS) {
       const publisher = new Publisher(hub, tabs.map(([, name]) => name), { headers, update: { private: true } });
       t.after(() => publisher.stop());
       const before = tokens.seen("/token").length;
-      await until("three more tokens", () => tokens.seen("/token").length >= before + 3, 60_000);
+      await until("three more tokens", () => tokens.seen("/token").length >= before + 3);
       await publisher.stop();
       await checkAll(publisher, tabs);
       assert.equal(await hub.subscribers(), 1);

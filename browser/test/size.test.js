@@ -16,6 +16,7 @@ const modules = readdirSync(root).filter((name) => name.endsWith(".js"));
 /** What its types promise, and what they refuse. */
 const USE = `
   import EventSourceWrapper, { Decoder, FetchEventSource, type EventSourceWrapper as Named } from "tidings";
+  import type { CloseEvent, CloseReason, DecodedEvent, ErrorEvent, Failure, HeadersSource, Options, Policy, ReceivedEvent } from "tidings";
   import { sharing } from "tidings/share.js";
   interface Events extends Record<string, unknown> { message: { text: string }; price: { amount: number } }
   const source = new EventSourceWrapper<Events>("/sse", { parse: JSON.parse, shared: "auto", headers: async () => ({ a: "b" }) });
@@ -34,7 +35,23 @@ const USE = `
   new Decoder({ onEvent: ({ data }) => { const text: string = data; void text } }).push(new Uint8Array());
   const shared: Promise<{ tabs: number } | null> = sharing();
   const named: Named<Events> = source;
-  void [end, shared, named];
+  // All that callers have to name comes from the root.
+  const headers: HeadersSource = async () => ({ Authorization: "Bearer x" });
+  const policy: Partial<Policy> = { backoffMaxMs: 1000, isPassing: (status) => status === 503 };
+  const options: Options = { headers, reconnect: policy, topics: ["a"] };
+  // @ts-expect-error: no such option
+  const wrong: Options = { header: {} };
+  const onError = (event: ErrorEvent): Failure["kind"] => event.kind;
+  const onPrice = (event: ReceivedEvent<{ amount: number }, "price">): number => event.data.amount;
+  // @ts-expect-error: an amount is a number
+  const onWrong = (event: ReceivedEvent<{ amount: number }>): string => event.data.amount;
+  const onClose = ({ reason }: CloseEvent): CloseReason => reason;
+  source.onError((event) => void onError(event));
+  source.on("price", (event) => void onPrice(event));
+  source.on("close", (event) => void onClose(event));
+  source.onmessage = (event: ReceivedEvent) => void event.topics;
+  const decoded = (event: DecodedEvent): string | undefined => event.id;
+  void [end, shared, named, options, wrong, onWrong, decoded];
 `;
 
 /**
@@ -53,17 +70,17 @@ async function bytes(contents, external = []) {
   return gzipSync(/** @type {any} */ (outputFiles[0]).contents, { level: 9 }).length;
 }
 
-test("all modules together have at most 9 kB", async (t) => {
+test("all modules together have at most 12.5 kB", async (t) => {
   // Its three entry points, and with them every module.
   const size = await bytes(`export * from "./index.js"; export { share, sharing } from "./share.js"; import "./worker.js"`);
   t.diagnostic(`${size} bytes`);
-  assert.ok(size > 5000 && size <= 9000, `${size} bytes`);
+  assert.ok(size > 5000 && size <= 12_500, `${size} bytes`);
 });
 
-test("the class without sharing has at most 5 kB", async (t) => {
+test("the class without sharing has at most 8 kB", async (t) => {
   const size = await bytes(`export { EventSourceWrapper } from "./index.js"`, ["./share.js"]);
   t.diagnostic(`${size} bytes`);
-  assert.ok(size > 2500 && size <= 5000, `${size} bytes`);
+  assert.ok(size > 2500 && size <= 8000, `${size} bytes`);
 });
 
 test("what is not used is not in a bundle", async (t) => {

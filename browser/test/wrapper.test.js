@@ -94,13 +94,9 @@ for (const browserName of BROWSERS) {
      *
      * @param {import("node:test").TestContext} t
      * @param {Server} server
+     * @param {string} [first] what the page does before it loads the package
      */
-    async function pageOf(t, server) {
-      const page = await browser.page(t, server.origin);
-      await page.addScriptTag({ type: "module", content: WATCH });
-      await page.waitForFunction("window.ready");
-      return page;
-    }
+    const pageOf = (t, server, first = "") => browser.pageWith(t, server.origin, WATCH, first);
 
     for (const { name, options } of transports) {
       describe(name, () => {
@@ -401,6 +397,34 @@ for (const browserName of BROWSERS) {
       assert.deepEqual(told, ["a", "end", [403, "no"]]);
     });
 
+    for (const { name, options } of transports.slice(0, 2)) {
+      test(`${name}, a loop over one connection that is cut throws why`, async (t) => {
+        const server = await Server.start(t);
+        server.routes.set("/sse", (_, response) => stream(response, "data: a\n\n"));
+        const page = await pageOf(t, server);
+        await page.evaluate(`watch("/sse", { ...${options}, reconnect: false });
+          (async () => { for await (const { data } of source) log.push(["looped", data]) })().catch((error) => log.push(["thrown", error.message, error.cause.kind, String(error.cause.cause)])); undefined`);
+        await story(page, "looped");
+        server.cut();
+        const [, message, kind] = (await story(page, "thrown")).at(-1);
+        assert.match(message, /^The connection was lost/);
+        assert.equal(kind, "lost");
+      });
+    }
+
+    for (const { name, options } of transports) {
+      test(`${name}, window.stop() ends the connection, and another one follows`, async (t) => {
+        const server = await Server.start(t);
+        server.routes.set("/sse", (_, response) => stream(response, "data: a\n\n"));
+        const page = await pageOf(t, server);
+        await page.evaluate(`watch("/sse", { ...${options}, reconnect: { reconnectionMs: 100 } })`);
+        await story(page, "message");
+        await page.evaluate("window.stop()");
+        server.cut();
+        await story(page, "message", 2);
+      });
+    }
+
     test("a loop that is slow makes the server wait, and misses nothing", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/sse", (_, response) => {
@@ -461,16 +485,44 @@ for (const browserName of BROWSERS) {
 
     test("where there is neither EventSource nor fetch, it says so and nothing throws", async (t) => {
       const server = await Server.start(t);
-      const page = await pageOf(t, server);
+      const page = await pageOf(t, server, "delete window.EventSource");
       /** @type {string[]} */
       const said = [];
       page.on("console", (message) => message.type() === "error" && said.push(message.text()));
-      await page.evaluate(`delete window.EventSource; window.fetch = undefined; watch("/sse"); log.push(["state", source.readyState])`);
+      await page.evaluate(`window.fetch = undefined; watch("/sse"); log.push(["state", source.readyState])`);
       const log = await story(page, "close");
       assert.deepEqual(log[0], ["state", 2]);
       assert.equal(log[1][2].kind, "unsupported");
       assert.deepEqual(log[2], ["close", "unsupported", 0]);
       assert.match(said.join(), /no EventSource, no fetch/);
+    });
+
+    for (const one of ["EventSourceWrapper", "FetchEventSource"]) {
+      test(`${one} in the place of the browser's own class reads all the same`, async (t) => {
+        const server = await Server.start(t);
+        server.routes.set("/sse", (_, response) => stream(response, "data: a\n\n"));
+        const page = await pageOf(t, server);
+        await page.evaluate(`window.EventSource = ${one}; log.push(["name", EventSource.name, String(EventSource.prototype)]); watch("/sse")`);
+        assert.deepEqual(await story(page, "message"), [["name", "EventSource", "[object EventSource]"], ["open", 1], ["message", "a", ""]]);
+        assert.equal(server.seen("/sse").length, 1);
+        await page.evaluate(`source.close(); const standard = (window.standard = new EventSource("/sse")); standard.onmessage = ({ data }) => log.push(["standard", data])`);
+        await story(page, "standard");
+        assert.equal(server.seen("/sse").length, 2);
+        await page.evaluate("standard.close()");
+      });
+    }
+
+    test("where the browser's own class gives up before the first event, and the request that finds out why gets a stream, that is read", async (t) => {
+      const server = await Server.start(t);
+      server.routes.set("/sse", (_, response, __, seen) => {
+        if (seen === 1) return void response.writeHead(503).end("busy");
+        stream(response, "data: a\n\n");
+      });
+      const page = await pageOf(t, server);
+      await page.evaluate(`watch("/sse")`);
+      assert.deepEqual(await story(page, "message"), [["open", 1], ["message", "a", ""]]);
+      assert.equal(server.seen("/sse").length, 2);
+      await page.evaluate("source.close()");
     });
 
     test("mounted twice, as strict components are, there is one stream", async (t) => {

@@ -5,13 +5,17 @@ import { chromium } from "playwright-core";
 
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
-/** @returns {Promise<import("playwright-core").Browser>} */
-export async function launch() {
+/**
+ * @param {import("./authority.js").Authority} [trusted] whose certificates it takes besides those that all browsers take
+ * @returns {Promise<import("playwright-core").Browser>}
+ */
+export async function launch(trusted) {
   if (!existsSync(executablePath)) {
     throw new Error(`there is no Chromium at ${executablePath}: install it, or name one in CHROMIUM`);
   }
   return chromium.launch({
     executablePath,
+    env: trusted ? { ...process.env, HOME: trusted.home() } : process.env,
     args: [
       "--no-sandbox",
       "--disable-gpu",

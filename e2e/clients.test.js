@@ -62,7 +62,7 @@ for (const { name, open } of CLIENTS) {
     });
 
     test("is told of the reset when the hub has restarted with an empty memory", async (t) => {
-      const hub = await Hub.start(t);
+      const hub = await Hub.start(t, { returns: true });
       const seen = await open(t, hub.url(PATH));
       await until("it is subscribed", async () => (await hub.subscribers()) === 1);
       const first = await hub.publish({ topic: TOPIC, data: "before" });

@@ -14,7 +14,7 @@ test("the example starts three hubs on three NATS servers, and a subscriber outl
   const ended = spawnSync(`${ROOT}examples/cluster/run`, ["--once"], {
     env: { TIDINGS: `${ROOT}target/debug/tidings`, ...process.env, NET: `127.${number()}.${number()}` },
     encoding: "utf8",
-    timeout: 120_000,
+    timeout: 300_000,
   });
   assert.equal(ended.status, 0, `${ended.stdout}${ended.stderr}`);
   assert.match(ended.stdout, /^three hubs on three NATS servers/);

@@ -1,12 +1,14 @@
-// The snippets of docs/publish-from.md and docs/server.md, taken from there and run for real.
+// The snippets of docs/publish-from.md, docs/server.md, docs/mercure.md and docs/moving-from-mercure.md,
+// taken from there and run for real.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { launch } from "./chromium.js";
 import { Command } from "./command.js";
 import { Hub } from "./hub.js";
 import { until } from "./until.js";
@@ -68,13 +70,13 @@ function run(program, args, options) {
  */
 async function published(hub) {
   const query = new URLSearchParams({ topic: TOPIC, lastEventID: "earliest" });
-  const response = await fetch(`${hub.mercure}?${query}`, { signal: AbortSignal.timeout(20_000) });
+  const response = await fetch(`${hub.mercure}?${query}`, { signal: AbortSignal.timeout(60_000) });
   let text = "";
   assert.ok(response.body);
   for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
     text += piece;
-    const event = text.match(/^id: (.*)\ndata: (.*)\n\n/m);
-    if (event) return { id: event[1], data: event[2] };
+    const event = text.match(/^data: (.*)\nid: (.*)\n\n/m);
+    if (event) return { id: event[2], data: event[1] };
   }
   throw new Error(`the stream ended with ${text}`);
 }
@@ -145,7 +147,7 @@ async function saveBook(hub, url) {
  * @param {string} url
  */
 async function twoTicks(url) {
-  const response = await fetch(`${url}/clock`, { signal: AbortSignal.timeout(20_000) });
+  const response = await fetch(`${url}/clock`, { signal: AbortSignal.timeout(60_000) });
   assert.match(response.headers.get("content-type") ?? "", /^text\/event-stream/);
   let text = "";
   assert.ok(response.body);
@@ -212,7 +214,103 @@ test("the snippets for Spring publish and tick", { skip: noMaven }, async (test)
   const classes = `target/classes${delimiter}${readFileSync(join(project, "classpath.txt"), "utf8").trim()}`;
   const java = ["-cp", classes, "com.example.Application", "--server.port=0", "--server.address=127.0.0.1"];
   const server = new Command(test, "env", ["-C", project, `HUB=${hub.mercure}`, "java", ...java]);
-  const port = await until("Spring says its port", () => server.output.match(/started on port (\d+)/)?.[1], 120_000);
+  const port = await until("Spring says its port", () => server.output.match(/started on port (\d+)/)?.[1], 300_000);
   await saveBook(hub, `http://127.0.0.1:${port}`);
   await twoTicks(`http://127.0.0.1:${port}`);
+});
+
+/**
+ * A folder in which the commands of docs/mercure.md are run, and what runs them there.
+ *
+ * @param {import("node:test").TestContext} test
+ */
+function shell(test) {
+  const place = folder(test);
+  const binary = process.env.TIDINGS ?? join(ROOT, "target", "debug", "tidings");
+  const path = `${dirname(resolve(binary))}${delimiter}${process.env.PATH}`;
+  const settings = [`PATH=${path}`, "TIDINGS_LISTEN=localhost:0", "TIDINGS_JOURNAL=memory"];
+  /**
+   * Starts a snippet; with `hub`, that is what it finds as `$HUB`. What runs on takes the place of the
+   * shell, so that ending it ends that.
+   */
+  const start = (/** @type {string} */ code, hub = "") => {
+    const alone = code.replace(/^(tidings serve|curl -N)/gm, "exec $1");
+    return new Command(test, "env", ["-C", place, ...settings, `HUB=${hub}`, "sh", "-euc", alone]);
+  };
+  /** Starts a hub by a snippet, and gives its URL. */
+  const serve = async (/** @type {string} */ code) => {
+    const command = start(code);
+    // Where there is no IPv6 it says 127.0.0.1.
+    const port = await until("the hub says where it is", () => command.errors.match(/http:\/\/(?:localhost|127\.0\.0\.1):(\d+)/)?.[1]);
+    return `http://localhost:${port}/.well-known/mercure`;
+  };
+  /** Runs a snippet to its end, and gives what it printed. */
+  const ends = async (/** @type {string} */ code, hub = "") => {
+    const command = start(code, hub);
+    await command.ended;
+    return { output: command.output, errors: command.errors };
+  };
+  return { place, start, serve, ends };
+}
+
+test("the five steps of docs/mercure.md lead to a private event in a browser", async (test) => {
+  const { place, start, serve, ends } = shell(test);
+  await ends(snippet("mercure.md", "key"));
+  const hub = await serve(snippet("mercure.md", "serve"));
+  const { output } = await ends(snippet("mercure.md", "publish"), hub);
+  assert.match(output, /^tidings:\S+$/);
+  const read = start(snippet("mercure.md", "read"), hub);
+  await read.prints('data: {"copies":3}');
+  await read.end();
+  const refused = await fetch(`${hub}?topic=*`);
+  assert.equal(refused.status, 401);
+
+  // A service on another port is another origin, which the hub has to allow.
+  const code = snippet("mercure.md", "cookie");
+  // Its imports are found below this folder, so nothing is installed; the file has the documented name.
+  const name = snippet("mercure.md", "service").match(/^node (\S+\.mjs)$/m)?.[1];
+  assert.ok(name, "docs/mercure.md says how to start the service");
+  const path = join(folder(test, fileURLToPath(new URL("node_modules/.docs", import.meta.url))), name);
+  writeFileSync(path, code);
+  const key = join(place, "hub.key");
+  const service = (/** @type {string} */ hub, port = "0") => new Command(test, "env", [`HUB=${hub}`, `KEY=${key}`, `PORT=${port}`, process.execPath, path]);
+  const first = service(hub);
+  await first.prints("\n");
+  const origin = first.output.trim();
+  const open = await serve(snippet("mercure.md", "serve-origins").replaceAll("http://localhost:3000", origin));
+  await first.end();
+  const second = service(open, new URL(origin).port);
+  await second.prints("\n");
+  const browser = await launch();
+  test.after(() => browser.close());
+  const page = await browser.newPage();
+  const opened = page.waitForResponse((response) => response.url().startsWith(open) && response.status() === 200);
+  await page.goto(origin);
+  await opened;
+  await ends(snippet("mercure.md", "publish"), open);
+  await page.getByText('{"copies":3}').waitFor();
+});
+
+test("the same in Mercure 1.0", async (test) => {
+  const { start, serve, ends } = shell(test);
+  await ends(snippet("mercure.md", "key"));
+  const hub = await serve(snippet("mercure.md", "serve-1.0"));
+  const both = start(snippet("mercure.md", "both-1.0"), hub);
+  await both.prints('data: {"copies":4}');
+  assert.match(both.output, /^tidings:/);
+});
+
+test("the hub for Laravel starts as docs/mercure.md has it", async (test) => {
+  const secret = "MERCURE_JWT_SECRET='!ChangeThisMercureHubJWTSecretKey!'";
+  const hub = await shell(test).serve(`${secret}\n${snippet("mercure.md", "serve-laravel")}`);
+  const metadata = await fetch(new URL("/.well-known/oauth-protected-resource/.well-known/mercure", hub));
+  assert.equal((await metadata.json()).mercure_subscriptions, true);
+});
+
+test("a hub that is configured by Mercure's environment says what it does not read", async (test) => {
+  const { output, errors } = await shell(test).ends(snippet("moving-from-mercure.md", "moving"));
+  assert.equal(errors, "");
+  assert.match(output, /MERCURE_EXTRA_DIRECTIVES is set but ignored/);
+  assert.match(output, /publish {5}clients with a token/);
+  assert.match(output, /may subscribe: https:\/\/app\.example\.com/);
 });

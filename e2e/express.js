@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { createSession } from "better-sse";
 import express from "express";
+import { keptPort } from "./port.js";
 
 /** What has happened, over all lives of the server. */
 export class Feed {
@@ -31,7 +32,7 @@ export class ExpressServer {
    * @param {"plain" | "better-sse"} options.manner
    * @param {number} [options.port] without it, a free one
    */
-  static async start(test, feed, { manner, port = 0 }) {
+  static async start(test, feed, { manner, port }) {
     const app = express();
     app.get("/events", manner === "plain" ? plain(feed) : better(feed));
     app.post("/answer", express.json(), (request, response) => {
@@ -40,7 +41,7 @@ export class ExpressServer {
       response.end(request.body.whole ? "data: [DONE]\n\n" : "");
     });
     const server = createServer(app);
-    server.listen(port, "127.0.0.1");
+    server.listen(port ?? (await keptPort()), "127.0.0.1");
     await once(server, "listening");
     const started = new ExpressServer(server);
     test.after(() => started.kill());

@@ -1,41 +1,25 @@
 // Many streams over one connection, in a real browser: what HTTP/2 is for.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { Authority } from "./authority.js";
 import { launch } from "./chromium.js";
 import { Hub } from "./hub.js";
 
 const STREAMS = 200;
+const authority = new Authority();
 
 /** @type {import("playwright-core").Browser} */
 let browser;
 before(async () => {
-  browser = await launch();
+  browser = await launch(authority);
 });
 after(() => browser.close());
 
-/**
- * A certificate for localhost, and its key, until the test ends.
- *
- * @param {import("node:test").TestContext} test
- */
-function certificate(test) {
-  const folder = mkdtempSync(join(tmpdir(), "tidings-https-"));
-  test.after(() => rmSync(folder, { recursive: true }));
-  const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];
-  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-  const name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2"];
-  execFileSync("openssl", ["req", "-x509", ...curve, ...name, "-keyout", key, "-out", cert], { stdio: "pipe" });
-  return ["--tls-cert", cert, "--tls-key", key];
-}
-
 test(`${STREAMS} streams share one connection, all are live, and a fetch is answered at once`, async (t) => {
-  const hub = await Hub.start(t, { flags: certificate(t) });
-  const context = await browser.newContext({ ignoreHTTPSErrors: true });
+  const { cert, key } = authority.issue().files;
+  const hub = await Hub.start(t, { flags: ["--tls-cert", cert, "--tls-key", key] });
+  const context = await browser.newContext();
   t.after(() => context.close());
   const page = await context.newPage();
   await page.goto(hub.origin);

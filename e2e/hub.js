@@ -5,8 +5,9 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { keptPort } from "./port.js";
 
-const START_MS_MAX = 30_000;
+const START_MS_MAX = 60_000;
 
 const binary = process.env.TIDINGS ?? fileURLToPath(new URL("../target/debug/tidings", import.meta.url));
 
@@ -25,17 +26,20 @@ export class Hub {
   }
 
   /**
-   * @param {import("node:test").TestContext} test at whose end the hub goes
+   * @param {{ after: (end: () => Promise<void>) => void }} test at whose end the hub goes
    * @param {object} [options]
    * @param {string} [options.listen] without it, a free port
+   * @param {boolean} [options.returns] whether another is to be started later where this one listens
+   * @param {string} [options.journal]
    * @param {string[]} [options.flags]
    * @returns {Promise<Hub>}
    */
-  static async start(test, { listen = "127.0.0.1:0", flags = [] } = {}) {
+  static async start(test, { returns = false, listen, journal = "memory", flags = [] } = {}) {
+    listen ??= `127.0.0.1:${returns ? await keptPort() : 0}`;
     if (!existsSync(binary)) {
       throw new Error(`there is no hub at ${binary}: run \`cargo build\`, or name one in TIDINGS`);
     }
-    const child = spawn(binary, ["serve", "--journal", "memory", "--listen", listen, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(binary, ["serve", "--journal", journal, "--listen", listen, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
     const hub = new Hub(child, await announced(child));
     test.after(() => hub.kill());
     return hub;

@@ -20,7 +20,10 @@ test("eight streams unshared are six, and a fetch hangs; shared they are eight o
   await page.getByRole("link", { name: "Many tabs" }).click();
   const wall = page.getByRole("region", { name: "Eight streams" });
   const meanwhile = page.getByRole("region", { name: "Meanwhile" });
-  const says = (/** @type {RegExp} */ words) => until(String(words), async () => words.test(await wall.getByRole("status").innerText()));
+  const says = (/** @type {RegExp} */ words) => {
+    let said = "";
+    return until(() => `${words}, but it says: ${said}`, async () => words.test((said = await wall.getByRole("status").innerText())));
+  };
   const fetched = () => meanwhile.locator(".fetch").innerText();
 
   await wall.getByRole("button", { name: "Open unshared" }).click();
@@ -44,6 +47,29 @@ test("eight streams unshared are six, and a fetch hangs; shared they are eight o
   await until("no stream", async () => (await hub.subscribers()) === 0);
   assert.deepEqual(complaints, []);
 });
+
+for (const script of ["many-tabs.js", "page.js"]) {
+  test(`no button can be pressed before ${script} listens`, async (t) => {
+    const hub = await Hub.start(t);
+    const context = await browser.newContext();
+    t.after(() => context.close());
+    /** @type {(value?: undefined) => void} */
+    let load = () => {};
+    const loading = new Promise((resolve) => (load = resolve));
+    await context.route(`**/${script}`, async (route) => {
+      await loading;
+      await route.continue();
+    });
+    const page = await context.newPage();
+    await page.goto(hub.url(`/tidings/page/${script === "page.js" ? "index" : "many-tabs"}.html`), { waitUntil: "commit" });
+    const buttons = page.getByRole("button");
+    await buttons.first().waitFor();
+    assert.ok((await buttons.count()) > 3);
+    for (const button of await buttons.all()) assert.ok(await button.isDisabled(), await button.innerText());
+    load();
+    for (const button of await buttons.all()) await until("it can be pressed", () => button.isEnabled());
+  });
+}
 
 for (const width of [360, 1280]) {
   test(`${width} px wide, nothing of it sticks out`, async (t) => {

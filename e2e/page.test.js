@@ -37,7 +37,9 @@ test("a second open keeps the one connection", async (t) => {
   /** @type {string[]} */
   const streams = [];
   page.on("request", (request) => {
-    if (request.resourceType() === "eventsource") streams.push(new URL(request.url()).pathname);
+    const { pathname } = new URL(request.url());
+    const isStream = ["/sse", "/.well-known/mercure"].includes(pathname);
+    if (isStream && request.method() === "GET") streams.push(pathname);
   });
 
   for (const part of [clock, topic]) {
@@ -109,7 +111,7 @@ test("what the form publishes shows in the page, in a second tab and in curl", a
     await topic.shows("first line\nsecond line");
     await until("the last event id", async () => (await topic.lastEventId()) === id);
   }
-  await curl.prints(`id: ${id}\ndata: first line\ndata: second line\n\n`);
+  await curl.prints(`data: first line\ndata: second line\nid: ${id}\n\n`);
   assert.deepEqual([...first.complaints, ...second.complaints], []);
 });
 
@@ -300,15 +302,15 @@ test("every notice is explained in words", async (t) => {
   await topic.openButton.click();
   await until("all of them", async () => (await topic.events.count()) === notices.length);
   assert.deepEqual((await topic.part.locator(".meaning").allTextContents()).reverse(), [
-    "Events are missing. The hub no longer has all that came after a, and goes on from b. 1 event lost.",
-    "Events are missing. The hub no longer has all that came after what this page got last, and goes on from b. How many, it doesn't know.",
-    "The hub doesn't know the id a: its journal began anew. Events may be missing; what follows is new.",
-    "The token of this stream ends in 30 s.",
+    "Events were lost. The hub no longer has everything after a; the stream continues from b. 1 event lost.",
+    "Events were lost. The hub no longer has everything after the last event of this page; the stream continues from b. Their number is unknown.",
+    "The hub doesn't know the id a: its journal was reset. Events may have been lost; what follows is new.",
+    "The token of this stream expires in 30 s.",
     "The token of this stream was revoked.",
-    "No token came with this stream, so it carries public events only.",
-    "The hub is going. Come back in 1.5 s; the page does so by itself.",
+    "This stream has no token, so it has public events only.",
+    "The hub is draining. The page reconnects in 1.5 s.",
     "Live. What follows is new.",
-    "Nothing new for this stream, but the id has moved on: a reconnect starts from here.",
+    "Nothing new for this stream. A reconnect resumes from here.",
     "Resumed after a. 2 events to catch up on.",
     "This page reads more slowly than events come: 3 events behind. The hub sends the rest from its journal.",
     "A notice that this page has no words for.",
@@ -334,7 +336,7 @@ test("the command lines do what they say", async (t) => {
 
   await published.prints("tidings:");
   await hubPage.topic.shows(await hubPage.field("Data").inputValue());
-  await subscribed.prints(`data: "quoted" 'twice' $HOME \`date\` \\ & 100 %\ndata: and @once more\n\n`);
+  await subscribed.prints(`data: "quoted" 'twice' $HOME \`date\` \\ & 100 %\ndata: and @once more\nid: `);
   await subscribed.prints("event: it's\n");
   await clock.prints("Current time is");
 });

@@ -3,12 +3,14 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { launch } from "./chromium.js";
+import { HubPage } from "./hub-page.js";
 import { Hub } from "./hub.js";
+import { keptPort } from "./port.js";
 import { until } from "./until.js";
 
 const TOPIC = "https://example.com/books/1";
@@ -75,17 +77,6 @@ function environment(folder) {
   return { ...process.env, PATH: path, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder };
 }
 
-/** A port that was free a moment ago. */
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  assert.ok(address && typeof address === "object");
-  return address.port;
-}
-
 /**
  * Runs a proxy in front of a hub until the test ends.
  *
@@ -93,11 +84,13 @@ async function freePort() {
  * @param {Proxy} proxy
  * @param {Hub} hub
  * @param {string} text its file, as the document has it
+ * @param {string} [path] where it has the hub
+ * @param {string} [probe] what the hub answers with 200
  */
-async function run(test, proxy, hub, text) {
+async function run(test, proxy, hub, text, path = "/", probe = "healthz") {
   const folder = mkdtempSync(join(tmpdir(), `tidings-${proxy.name}-`));
   mkdirSync(join(folder, "tmp"));
-  const port = await freePort();
+  const port = await keptPort();
   const listen = proxy.name === "caddy" ? `http://127.0.0.1:${port}` : `127.0.0.1:${port}`;
   const file = join(folder, "config");
   const ours = text
@@ -124,7 +117,7 @@ async function run(test, proxy, hub, text) {
   const origin = `http://127.0.0.1:${port}`;
   await until(`${proxy.name} answers for the hub`, async () => {
     if (child.exitCode !== null) throw new Error(`${proxy.name} ended: ${said.join("")}`);
-    return fetch(`${origin}/healthz`).then(
+    return fetch(`${origin}${path}${probe}`).then(
       (answer) => answer.ok,
       () => false,
     );
@@ -193,7 +186,7 @@ for (const proxy of PROXIES) {
       const stream = await Stream.open(origin);
       await hub.publish({ topic: TOPIC, data: "first" });
       await stream.has("first");
-      await until("heartbeats", async () => stream.beats > BEATS || stream.ended, 30_000);
+      await until("heartbeats", async () => stream.beats > BEATS || stream.ended);
       assert.ok(!stream.ended, "the stream was cut although it had heartbeats");
       await hub.publish({ topic: TOPIC, data: "later" });
       await stream.has("later");
@@ -210,7 +203,7 @@ for (const proxy of PROXIES) {
     const id = await hub.publish({ topic: TOPIC, data: "before" });
     await stream.has("before");
     reload();
-    if (!proxy.keeps) await until("the old stream ends", async () => stream.ended, 30_000);
+    if (!proxy.keeps) await until("the old stream ends", async () => stream.ended);
     await hub.publish({ topic: TOPIC, data: "meanwhile" });
     if (proxy.keeps) await stream.has("meanwhile");
     const again = await Stream.open(origin, id);
@@ -220,3 +213,105 @@ for (const proxy of PROXIES) {
     again.close();
   });
 }
+
+/** A folder for a socket, which goes with the test, and a hub that listens there by the document. */
+async function onSocket(/** @type {import("node:test").TestContext} */ test) {
+  const folder = mkdtempSync(join(tmpdir(), "tidings-socket-"));
+  test.after(() => rmSync(folder, { recursive: true, force: true }));
+  const socket = join(folder, "hub.sock");
+  const block = documented.match(/```toml\n(listen = \["unix:[^]*?)```/)?.[1];
+  assert.ok(block, "the document has the hub's side");
+  // The group is the package's; nginx may be anybody here.
+  chmodSync(folder, 0o755);
+  const ours = block
+    .replace(/^listen.*\n/, "")
+    .replace(/^group.*$/m, 'mode = "0666"')
+    .replace("[limits]\n", "[limits]\nstreams_per_address = 1\n");
+  const config = join(folder, "tidings.toml");
+  writeFileSync(config, `${ours}anonymous_publish = true\n`);
+  const flags = ["--listen", `unix:${socket}`, "--config", config, "--heartbeat", HEARTBEAT];
+  return { hub: await Hub.start(test, { flags }), socket };
+}
+
+test("nginx before a Unix socket: events come at once, idle streams stay, clients have their addresses", async (t) => {
+  const { hub, socket } = await onSocket(t);
+  const nginx = /** @type {Proxy} */ (PROXIES.find((proxy) => proxy.name === "nginx"));
+  const block = documented.match(/```nginx\n([^]*?)```/)?.[1] ?? "";
+  const text = block.replace("http://127.0.0.1:8081", `http://unix:${socket}`);
+  assert.notEqual(text, block);
+  const { origin } = await run(t, nginx, hub, text, "/", "");
+  const stream = await Stream.open(origin);
+  await hub.publish({ topic: TOPIC, data: "first" });
+  await stream.has("first");
+  await until("heartbeats", async () => stream.beats > BEATS || stream.ended, 30_000);
+  assert.ok(!stream.ended, "the stream was cut although it had heartbeats");
+  // This machine has its one stream, whatever it says of where it is.
+  const turnedAway = await Stream.open(origin);
+  await until("a second one is told to come back", async () => turnedAway.ended);
+  stream.close();
+});
+
+test("curl reads a stream from a Unix socket", async (t) => {
+  const { hub, socket } = await onSocket(t);
+  const url = `http://localhost/.well-known/mercure?topic=${encodeURIComponent(TOPIC)}`;
+  const child = spawn("curl", ["-sN", "--unix-socket", socket, url], { stdio: ["ignore", "pipe", "pipe"] });
+  t.after(() => child.kill("SIGKILL"));
+  let text = "";
+  child.stdout.on("data", (data) => (text += String(data)));
+  await until("the stream begins", async () => text.includes("retry:"));
+  await hub.publish({ topic: TOPIC, data: "to curl" });
+  await until("the event", async () => text.includes("data: to curl\n"));
+});
+
+test("nginx, under a path: the page has all its parts, streams and publishes, and so do its commands", async (t) => {
+  const [proxy] = PROXIES;
+  const [, block] = [...documented.matchAll(/```nginx\n([^]*?)```/g)].map(([, block = ""]) => block);
+  assert.ok(proxy && block, "the document has a second file");
+  const hub = await Hub.start(t, { flags: ["--heartbeat", HEARTBEAT] });
+  const { origin } = await run(t, proxy, hub, block, "/events/");
+  const browser = await launch();
+  t.after(() => browser.close());
+
+  // nginx leads to the path with the slash.
+  const hubPage = await HubPage.open(t, browser, `${origin}/events`);
+  const { page, clock, topic, complaints } = hubPage;
+  /** @type {string[]} */
+  const failed = [];
+  page.on("response", (response) => {
+    if (response.status() >= 400) failed.push(`${response.status()} ${response.url()}`);
+  });
+  await page.reload();
+  assert.equal(await page.locator("#origin").innerText(), `${origin}/events`);
+  for (const part of [clock, topic]) {
+    await part.openButton.click();
+    await part.reaches("open 1");
+  }
+  await hubPage.pressPublish();
+  await hubPage.says(/^Published at/);
+  await topic.shows(await hubPage.field("Data").inputValue());
+
+  await hubPage.field("Data").fill("by the command");
+  const command = await page.locator("#command-publish").innerText();
+  execFileSync("sh", ["-c", `${command} --silent --fail`], { stdio: "pipe" });
+  await topic.shows("by the command");
+  const subscribing = await page.locator("#command-subscribe").innerText();
+  assert.ok(subscribing.includes(`${origin}/events/.well-known/mercure`), subscribing);
+  const clocked = await page.locator("#command-clock").innerText();
+  assert.ok(clocked.includes(`${origin}/events/sse`), clocked);
+
+  await page.getByRole("link", { name: "Many tabs" }).click();
+  // Its script has run then.
+  await page.waitForURL(`${origin}/events/tidings/page/many-tabs.html`);
+  await page.getByRole("button", { name: "Open shared" }).click();
+  const wall = page.locator("#wall .said");
+  await until("eight open streams", async () => /8 open/.test(await wall.innerText()));
+  await page.getByRole("button", { name: "Publish to all eight" }).click();
+  const result = page.locator("#meanwhile .result");
+  await until("it is published", async () => /^Published as/.test(await result.innerText()));
+  await page.getByRole("link", { name: "Back" }).click();
+  await page.waitForURL(`${origin}/events/tidings/page/index.html`);
+  await clock.openButton.click();
+  await clock.reaches("open 1");
+  assert.deepEqual(failed, []);
+  assert.deepEqual(complaints, []);
+});

@@ -6,8 +6,9 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { keptPort } from "./port.js";
 
-const START_MS_MAX = 120_000;
+const START_MS_MAX = 300_000;
 
 const jar = fileURLToPath(new URL("spring/target/spring-events.jar", import.meta.url));
 
@@ -31,8 +32,9 @@ export class SpringServer {
    * @param {number} [options.count] how many events there are already
    * @param {number} [options.port] without it, a free one
    */
-  static async start(test, { count = 0, port = 0 } = {}) {
+  static async start(test, { count = 0, port } = {}) {
     if (!existsSync(jar)) throw new Error(`there is no ${jar}: run \`mvn package\` in spring/`);
+    port ??= await keptPort();
     const child = spawn(
       "java",
       // What makes it start sooner.

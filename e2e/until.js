@@ -1,11 +1,12 @@
 // Waiting for something to become true, never for time to pass.
 
-const WAIT_MS_MAX = 20_000;
+/** Far above what anything takes on a machine that does nothing else. */
+const WAIT_MS_MAX = 60_000;
 const LOOK_AGAIN_MS = 25;
 
 /**
  * @template T
- * @param {string} what is waited for, as the error has it
+ * @param {string | (() => string)} what is waited for, as the error has it; a function is called when the wait fails
  * @param {() => T | Promise<T>} look
  * @param {number} [limit] milliseconds
  * @returns {Promise<NonNullable<T>>} the first value that is true
@@ -15,7 +16,7 @@ export async function until(what, look, limit = WAIT_MS_MAX) {
   for (;;) {
     const value = await look();
     if (value) return /** @type {NonNullable<T>} */ (value);
-    if (performance.now() > end) throw new Error(`waited ${limit} ms in vain: ${what}`);
+    if (performance.now() > end) throw new Error(`waited ${limit} ms in vain: ${typeof what === "string" ? what : what()}`);
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
   }
 }

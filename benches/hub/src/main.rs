@@ -1,9 +1,11 @@
-//! What TLS and HTTP/2 cost, and what a restart of the hub is like.
+//! What TLS and HTTP/2 cost, what allocators do for the hub, and what a restart of it is like.
 //!
-//! `cargo xtask bench tls` and `cargo xtask bench storm` build the command and run this. The load
+//! `cargo xtask bench tls`, `allocators` and `storm` build the command and run this. The load
 //! is `tidings bench`, on core 1; what is measured is on core 0. Servers take turns within each
 //! round, so that what else the machine does meets all of them alike.
 
+mod allocators;
+mod measure;
 mod plain;
 mod process;
 mod storm;
@@ -15,6 +17,8 @@ const HELP: &str = "\
 Usage: hub-bench COMMAND
 
   tls [ROUNDS]             TLS and HTTP/2, beside nginx before a plain hub of axum (3 rounds)
+  allocators ROUNDS NAME=PATH…
+                           the same command, built with several allocators
   storm [STREAMS [DRAIN]]  all streams (10000) come back after `kill -9`, and after a drain (30s)
 
 TIDINGS=PATH is the command to measure.";
@@ -25,6 +29,9 @@ fn main() -> Result<()> {
     match arguments[..] {
         ["tls"] => tls::compare(3),
         ["tls", rounds] => tls::compare(rounds.parse().context("a number of rounds")?),
+        ["allocators", rounds, ref builds @ ..] => {
+            allocators::compare(rounds.parse().context("a number of rounds")?, builds)
+        }
         ["storm"] => storm::restart_twice(10_000, "30s"),
         ["storm", streams] => storm::restart_twice(streams.parse().context("a number")?, "30s"),
         ["storm", streams, drain] => {

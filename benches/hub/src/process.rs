@@ -92,9 +92,9 @@ pub(crate) fn signal(pid: u32, name: &str) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("process {pid} cannot be told {name}") }
 }
 
-/// Starts a hub, and waits until it says where it listens.
-pub(crate) fn hub(listen: &str, flags: &[&str]) -> Result<(Child, String)> {
-    let mut command = on_core(SERVER_CORE, tidings()?);
+/// Starts this command's hub, and waits until it says where it listens.
+pub(crate) fn hub(program: &Path, listen: &str, flags: &[&str]) -> Result<(Child, String)> {
+    let mut command = on_core(SERVER_CORE, program);
     command.args(["serve", "--listen", listen, "--shards", "1"]).args(flags);
     let mut child = command.stderr(Stdio::piped()).spawn().context("the hub cannot be started")?;
     let stderr = child.stderr.take().context("it is piped")?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::process::{Load, Servers, hub, signal};
+use crate::process::{Load, Servers, hub, signal, tidings};
 
 /// Updates in a second, so that each stream misses some while it is away.
 const RATE: u32 = 5;
@@ -65,7 +65,7 @@ fn restart(streams: u32, drain: &str, how: &str) -> Result<Outcome> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let listen = format!("127.0.0.1:{port}");
     let flags = ["--journal", "disk", "--data-dir", &data, "--drain", drain];
-    let (mut old, url) = hub(&listen, &flags)?;
+    let (mut old, url) = hub(&tidings()?, &listen, &flags)?;
     // Until long after the last has come back: as long again as the drain, and some more.
     let seconds = if how == "KILL" { 20 } else { 20 + 3 * drain_seconds(drain)? };
     let (count, messages) = (streams.to_string(), (RATE * seconds).to_string());
@@ -77,7 +77,7 @@ fn restart(streams: u32, drain: &str, how: &str) -> Result<Outcome> {
     signal(old.id(), how)?;
     old.wait()?;
     let gone = Instant::now();
-    let (new, url) = hub(&listen, &flags)?;
+    let (new, url) = hub(&tidings()?, &listen, &flags)?;
     let away = gone.elapsed();
     let new = Servers::new(url, vec![new]);
     let result = load.finish()?;

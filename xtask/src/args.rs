@@ -20,11 +20,16 @@ Usage: cargo xtask COMMAND
                        the same for its journal on NATS JetStream, beside JetStream itself
   bench tls [-- ROUNDS]
                        the same of TLS and HTTP/2, beside nginx before a plain hub of axum
+  bench allocators [-- ROUNDS]
+                       build the last commit with glibc's malloc, mimalloc and jemalloc, and measure
+                       builds, deliveries, idle streams, and the memory after each attack
   bench storm [-- STREAMS DRAIN]
                        the same of 10000 streams that come back after `kill -9`, and after a drain
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
                        times and held for longer than every limit, and ten rounds of what may
                        happen to a cluster
+  soak attack          only the attacks: peers that make the hub keep, compile or wait for much,
+                       while others are measured
   help                 this text
 
 Nothing is installed outside the target folder, e2e/node_modules and the like, but for Debian
@@ -55,7 +60,12 @@ pub(crate) enum Invocation {
         command: String,
         options: Vec<String>,
     },
+    /// The hub with other allocators.
+    BenchAllocators {
+        options: Vec<String>,
+    },
     Soak,
+    SoakAttacks,
 }
 
 /// Reads the arguments after the program's name; the error says what was wrong with them.
@@ -71,9 +81,10 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
         "setup" if rest.is_empty() => Ok(Invocation::Setup(Vec::new())),
         "setup" => chosen(rest).map(Invocation::Setup),
         "bench" => bench(rest),
-        "soak" => match rest.first() {
-            None => Ok(Invocation::Soak),
-            Some(extra) => Err(format!("soak takes no argument, not even {extra:?}")),
+        "soak" => match rest {
+            [] => Ok(Invocation::Soak),
+            [only] if only == "attack" => Ok(Invocation::SoakAttacks),
+            _ => Err(format!("soak takes nothing, or `attack`, not {:?}", rest.join(" "))),
         },
         other => Err(format!("there is no command {other:?}")),
     }
@@ -112,12 +123,15 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
         [what] if HUB_BENCHES.contains(&what.as_str()) => {
             Ok(Invocation::BenchCrate { name: what.clone(), options: options.to_vec() })
         }
+        [what] if what == "allocators" => {
+            Ok(Invocation::BenchAllocators { options: options.to_vec() })
+        }
         [what] if what == "tls" || what == "storm" => {
             Ok(Invocation::BenchHub { command: what.clone(), options: options.to_vec() })
         }
         _ => Err(
-            "bench needs --bench-dir PATH, the folder of bench.py, or `journal`, `nats`, `tls` \
-                  or `storm`"
+            "bench needs --bench-dir PATH, the folder of bench.py, or `journal`, `nats`, `tls`, \
+                  `storm` or `allocators`"
                 .to_owned(),
         ),
     }

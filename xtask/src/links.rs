@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps::Outcome;
+use crate::outcome::Outcome;
 use crate::tree;
 
 /// Looks at the relative links of every Markdown file, in the form `[text](target)`.

@@ -3,10 +3,17 @@
 //! Everything that the tests need beyond a Rust toolchain is installed from here, so that a
 //! fresh machine, a developer's and CI's run the same thing.
 
+mod allocators;
 mod args;
 mod bench;
 mod command;
+mod embedded;
+mod layers;
 mod links;
+mod nodes;
+mod outcome;
+mod packages;
+mod platform;
 mod report;
 mod setup;
 mod soak;
@@ -14,6 +21,7 @@ mod steps;
 mod tally;
 mod tree;
 mod workspace;
+mod zoo;
 
 use std::process::ExitCode;
 
@@ -52,7 +60,11 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Invocation::BenchHub { command, options } => {
             bench::hub(&Workspace::load()?, &command, &options)?;
         }
+        Invocation::BenchAllocators { options } => {
+            allocators::compare(&Workspace::load()?, &options)?;
+        }
         Invocation::Soak => soak::run_all(&Workspace::load()?)?,
+        Invocation::SoakAttacks => soak::attacks()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,
         Invocation::Bench { bench_dir, options } => {
             bench::run(&Workspace::load()?, &bench_dir, &options)?;

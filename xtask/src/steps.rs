@@ -5,7 +5,13 @@ use std::fmt::Write;
 use anyhow::{Result, bail};
 
 use crate::command::{cargo, command, output, run, run_counted};
+use crate::embedded;
+use crate::layers;
 use crate::links;
+use crate::nodes;
+use crate::outcome::Outcome;
+use crate::packages;
+use crate::platform;
 use crate::setup::{self, Need};
 use crate::tally::Tally;
 use crate::tree;
@@ -21,14 +27,6 @@ pub(crate) struct Step {
     pub(crate) what: &'static str,
     pub(crate) needs: &'static [Need],
     pub(crate) run: fn(&Workspace, &mut Tally) -> Result<Outcome>,
-}
-
-/// How a step ended that did not fail.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Passed,
-    /// It could not be done or there was nothing to do, for this reason.
-    Skipped(String),
 }
 
 impl Step {
@@ -59,6 +57,20 @@ pub(crate) const ALL: &[Step] = &[
         what: "rustfmt would change nothing",
         needs: &[],
         run: |_, _| passed(run(cargo().args(["fmt", "--all", "--check"]))),
+    },
+    Step {
+        name: "layers",
+        group: "lint",
+        what: "each module of a crate uses only those on the layers below it",
+        needs: &[],
+        run: |workspace, _| layers::check(&workspace.root),
+    },
+    Step {
+        name: "platforms",
+        group: "lint",
+        what: "what only some systems have stands behind a cfg",
+        needs: &[Need::Git],
+        run: |workspace, _| platform::check(&workspace.root),
     },
     Step {
         name: "deny",
@@ -154,6 +166,13 @@ pub(crate) const ALL: &[Step] = &[
         run: bare,
     },
     Step {
+        name: "embedded",
+        group: "rust",
+        what: "a service can embed the hub without SQLite, TLS, tokens and an HTTP client",
+        needs: &[],
+        run: |_, tally| embedded::check(tally),
+    },
+    Step {
         name: "binary",
         group: "e2e",
         what: "the command builds as users build it",
@@ -170,7 +189,9 @@ pub(crate) const ALL: &[Step] = &[
             Need::Firefox,
             Need::NatsServers,
             Need::Packages,
+            Need::Nodes,
             Need::Java,
+            Need::Zoo,
         ],
         run: packages,
     },
@@ -262,7 +283,8 @@ fn packages(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
                     .env("TIDINGS", &binary)
                     .env("CHROMIUM", setup::chromium()?)
                     .env("FIREFOX", setup::firefox()?)
-                    .env("PYTHON", setup::python(workspace))
+                    .env("PYTHON", packages::python(workspace))
+                    .envs(nodes::programs(workspace))
                     .envs(setup::nats_servers(workspace)),
                 &mut counted,
             );

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{command, output};
-use crate::steps::Outcome;
+use crate::outcome::Outcome;
 
 const FILE_BYTES_MAX: u64 = 1_000_000;
 

@@ -1,0 +1,155 @@
+//! What only some systems have must stand behind a `cfg`: the hub and its command compile wherever
+//! Rust, tokio and SQLite do.
+//!
+//! No other system's standard library is at hand where this runs, so names are looked for in the
+//! text: the compiler there would say the same of each.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::outcome::Outcome;
+use crate::tree;
+
+/// Names that only Linux has, as libraries spell them.
+const LINUX: [&str; 15] = [
+    "std::os::linux",
+    "os::android",
+    "tcp_user_timeout",
+    "tcp_quickack",
+    "set_cork",
+    "set_freebind",
+    "set_mark",
+    "bind_device",
+    "busy_poll",
+    "incoming_cpu",
+    "accept4",
+    "epoll",
+    "eventfd",
+    "signalfd",
+    "sd_notify::",
+];
+
+/// Names that Unix has, and Windows has not.
+const UNIX: [&str; 11] = [
+    "std::os::unix",
+    "std::os::fd",
+    "tokio::signal::unix",
+    "net::unix",
+    "UnixStream",
+    "UnixListener",
+    "UnixDatagram",
+    "libc::",
+    "rustix::",
+    "rlimit::",
+    "set_reuse_port",
+];
+
+/// Files that are compiled on some systems alone: the module is behind a `cfg` where it is declared.
+const FILES: [(&str, &str); 2] = [
+    ("crates/tidings/src/commands/serve/unix.rs", "unix"),
+    ("crates/tidings-hub/src/journal/disk/lock/path.rs", "target_os = \"linux\""),
+];
+
+/// Looks at the code of every crate that is shipped.
+///
+/// # Errors
+/// If a name stands outside of a `cfg`, with every finding in the text.
+pub(crate) fn check(root: &Path) -> Result<Outcome> {
+    let Some(files) = tree::files(root)? else {
+        return Ok(Outcome::Skipped("this is no git checkout".to_owned()));
+    };
+    let is_code = |name: &&String| {
+        name.starts_with("crates/")
+            && name.contains("/src/")
+            && name.ends_with(".rs")
+            && !name.ends_with("tests.rs")
+    };
+    let mut findings = Vec::new();
+    for name in files.iter().filter(is_code) {
+        let text = fs::read_to_string(root.join(name)).with_context(|| name.clone())?;
+        let whole = FILES.iter().find(|(file, _)| file == name).map(|(_, cfg)| *cfg);
+        for (line, word) in unguarded(&text, whole.unwrap_or("")) {
+            findings.push(format!("{name}:{line}: {word} stands outside of a cfg"));
+        }
+    }
+    if findings.is_empty() {
+        return Ok(Outcome::Passed);
+    }
+    bail!("not every system has:\n{}", findings.join("\n"))
+}
+
+/// The lines, counted from 1, with a name that is not behind the `cfg` that it needs.
+fn unguarded(text: &str, whole: &str) -> Vec<(usize, &'static str)> {
+    let mut findings = Vec::new();
+    // What each open brace is behind, and what the next item will be.
+    let mut open: Vec<String> = vec![whole.to_owned()];
+    let mut next = String::new();
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        if code.trim() == "#[cfg(test)]" {
+            // Tests run where the steps do.
+            break;
+        }
+        if let Some(cfg) = code.trim().strip_prefix("#[cfg(") {
+            next.push_str(cfg);
+            continue;
+        }
+        let behind = open.concat() + &next;
+        let is_linux = behind.contains("target_os = \"linux\"");
+        let is_unix = is_linux || has_unix(&behind);
+        let found = |names: &[&'static str]| names.iter().copied().find(|name| code.contains(name));
+        if !is_linux && let Some(name) = found(&LINUX) {
+            findings.push((number + 1, name));
+        } else if !is_unix && let Some(name) = found(&UNIX) {
+            findings.push((number + 1, name));
+        }
+        let depth = open.len();
+        for character in code.chars() {
+            match character {
+                // The first may be a pattern's, and the second the arm's.
+                '{' => open.push(next.clone()),
+                '}' if open.len() > 1 => drop(open.pop()),
+                _ => {}
+            }
+        }
+        let has_begun = open.len() > depth;
+        if has_begun || matches!(code.trim_end().chars().last(), Some(';' | ',' | '}')) {
+            next.clear();
+        }
+    }
+    findings
+}
+
+/// Whether a `cfg` lets only Unix through.
+fn has_unix(cfg: &str) -> bool {
+    cfg.replace("not(unix)", "").contains("unix")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[usize]) {
+        let lines: Vec<_> = unguarded(text, "").into_iter().map(|(line, _)| line).collect();
+        assert_eq!(lines, expected, "{text}");
+    }
+
+    #[test]
+    fn names_of_some_systems_are_found_outside_of_their_cfg() {
+        check("use std::os::unix::fs::MetadataExt;\n", &[1]);
+        check("#[cfg(unix)]\nuse std::os::unix::fs::MetadataExt;\nuse std::os::fd::AsFd;\n", &[3]);
+        check("use tokio::net::unix::pipe::Sender;\n", &[1]);
+        check("#[cfg(not(unix))]\nfn f() { libc::getpid() }\n", &[2]);
+        check(
+            "#[cfg(unix)]\nmod a {\n    fn f() {\n        libc::x()\n    }\n}\nlibc::y();\n",
+            &[7],
+        );
+        check("#[cfg(unix)]\nA::B { c, .. } => {\n    libc::x();\n}\nD => libc::y(),\n", &[5]);
+        check("fn f() {\n    socket.set_tcp_user_timeout(None)\n}\n", &[2]);
+        let linux = "#[cfg(any(target_os = \"android\", target_os = \"linux\"))]\n";
+        check(&format!("{linux}return socket.set_tcp_user_timeout(None);\nepoll();\n"), &[3]);
+        check("// std::os::unix\n#[cfg(test)]\nmod tests { use std::os::unix; }\n", &[]);
+    }
+}

@@ -11,7 +11,6 @@ mod origin;
 pub(crate) mod payloads;
 mod revoked;
 mod token_error;
-mod token_id;
 #[cfg(feature = "tokens")]
 mod tokens;
 
@@ -28,8 +27,6 @@ pub use origin::{CorsOrigins, InvalidOrigin, Origin};
 pub(crate) use origin::{host_of, is_address, is_local};
 pub(crate) use revoked::Revoked;
 pub use token_error::TokenError;
-pub use token_id::RevokedToken;
-pub(crate) use token_id::TokenId;
 #[cfg(feature = "tokens")]
 pub use tokens::{
     Algorithm, InvalidKey, Issuer, IssuerKeys, Key, SigningKey, TokenGrant, TokenReport, TokenUse,
@@ -38,73 +35,10 @@ pub use tokens::{
 #[cfg(feature = "jwks")]
 pub use tokens::{InvalidKeySetUrl, KeySetUrl};
 
-use crate::budget::Permit;
-use crate::selector::Selectors;
-#[cfg(feature = "tokens")]
-use crate::selector::{Account, InvalidSelectors};
-use crate::update::{Topic, Update};
+use tidings_core::model::{Charge, Rights, Selectors, TokenId, Topic};
 
 /// The type of a detail that is Mercure's (1.0, RFC 9396).
 pub(crate) const DETAIL_TYPE: &str = "https://mercure.rocks/authorization-detail";
-
-/// What a subscriber may read beside what everybody may.
-///
-/// Rights are part of what makes a feed: subscribers share one only if they may read the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Rights {
-    /// Public updates and no others.
-    #[default]
-    Public,
-    /// Public updates, and private ones about these topics.
-    Granted(Selectors),
-}
-
-impl Rights {
-    /// Whether this subscriber may read `update`, whatever it has asked for.
-    pub fn may_read(&self, update: &Update) -> bool {
-        if !update.is_private() {
-            return true;
-        }
-        #[cfg(test)]
-        CHECKS.with(|checks| checks.set(checks.get() + 1));
-        match self {
-            Self::Public => false,
-            Self::Granted(granted) => granted.match_any(update.topics()),
-        }
-    }
-
-    /// Takes what they need from the budget, as [`Selectors::charge_to`].
-    #[cfg(feature = "tokens")]
-    fn charge_to(&mut self, account: &Account) -> Result<(), InvalidSelectors> {
-        match self {
-            Self::Public => Ok(()),
-            Self::Granted(granted) => granted.charge_to(account),
-        }
-    }
-
-    /// How many tests it takes to hold a topic against them.
-    pub(crate) fn tests(&self) -> usize {
-        match self {
-            Self::Public => 0,
-            Self::Granted(granted) => granted.tests(),
-        }
-    }
-
-    /// Whether private updates about `topic` may be read.
-    pub(crate) fn grant(&self, topic: &Topic) -> bool {
-        match self {
-            Self::Public => false,
-            Self::Granted(granted) => granted.matches(topic),
-        }
-    }
-}
-
-#[cfg(test)]
-thread_local! {
-    /// How often grants were held against a private update.
-    pub(crate) static CHECKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
 
 /// What somebody may do here.
 #[derive(Clone, Debug, Default)]
@@ -115,7 +49,7 @@ pub(crate) struct Grants {
     pub(crate) payloads: payloads::Payloads,
     /// What large payloads take of the hub's budget.
     #[expect(dead_code, reason = "it is held for its drop")]
-    pub(crate) charge: Option<Arc<Permit>>,
+    pub(crate) charge: Option<Arc<Charge>>,
     /// When all of it ends.
     pub(crate) expires: Option<SystemTime>,
     /// The token that grants it; `None` for what everybody may.
@@ -144,11 +78,8 @@ impl Grants {
     #[cfg(feature = "tokens")]
     pub(crate) fn memory_bytes(&self) -> usize {
         const AROUND: usize = 512;
-        let subscribe = match &self.subscribe {
-            Rights::Public => None,
-            Rights::Granted(granted) => Some(granted),
-        };
-        let lists = self.publish.iter().chain(subscribe).map(Selectors::memory_bytes);
+        let lists =
+            self.publish.iter().chain(self.subscribe.granted()).map(Selectors::memory_bytes);
         AROUND + lists.sum::<usize>() + self.payloads.bytes()
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tidings_core::model::{Account, Charge, InvalidSelectors};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -93,6 +94,22 @@ impl fmt::Display for Exhausted {
 }
 
 impl std::error::Error for Exhausted {}
+
+/// A budget on behalf of one client.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientAccount {
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) client: Option<Client>,
+    pub(crate) standing: Standing,
+}
+
+impl Account for ClientAccount {
+    fn take(&self, bytes: usize) -> Result<Charge, InvalidSelectors> {
+        let Self { budget, client, standing } = self;
+        let taken = budget.try_take(*client, *standing, bytes);
+        taken.map(Charge::new).map_err(|_| InvalidSelectors::NoRoom)
+    }
+}
 
 impl Budget {
     /// A budget of `total` bytes, of which one address may have a quarter.

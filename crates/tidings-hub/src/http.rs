@@ -62,9 +62,10 @@ pub use serve::serve_tls;
 #[cfg(feature = "tls")]
 pub use tls::{Reload, Tls, TlsError};
 
+use tidings_core::model::HUB_PATH;
+
 use crate::access::CorsOrigins;
 use crate::hub::Hub;
-use crate::update::HUB_PATH;
 use refusal::Refusal;
 
 /// The id after which a stream goes on, in the words of Mercure 1.0; 0.x says `Last-Event-ID`.

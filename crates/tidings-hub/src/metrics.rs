@@ -14,10 +14,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use tidings_core::journal::Journal;
+use tidings_core::stream::resume::Loss;
 
 use crate::admission::TurnedAway;
 use crate::budget::{Budget, Exhausted};
-use crate::journal::Journal;
 pub(crate) use format::Format;
 
 /// Label values are written as they stand in queries: lower case, words joined by `_`.
@@ -216,6 +217,15 @@ pub(crate) struct Metrics {
     /// Where the process counts them.
     log_lines: Arc<AtomicU64>,
     log_lines_dropped: Counter,
+}
+
+impl From<Loss> for GapCause {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss::Gap => Self::Resume,
+            Loss::Reset => Self::Reset,
+        }
+    }
 }
 
 impl Metrics {

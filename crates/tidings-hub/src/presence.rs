@@ -20,16 +20,16 @@ use tokio::sync::{Notify, Semaphore};
 pub(crate) use list::{Piece, piece};
 pub(crate) use path::{Named, decoded};
 
-use crate::access::{Dialect, Dialects, Grants, Revoked, RevokedToken, TokenId};
-use crate::feed::SubscriberKey;
-use crate::journal::{AppendError, IdempotencyKey, Journal, Room};
+use tidings_core::journal::{AppendError, IdempotencyKey, Journal, Room};
+use tidings_core::model::presence::SubscriberId;
+use tidings_core::model::{RevokedToken, Selector, Selectors, TokenId, Update};
+use tidings_core::stream::feed::SubscriberKey;
+
+use crate::access::{Dialect, Dialects, Grants, Revoked};
 use crate::limits::{
     LIST_SUBSCRIBERS, LISTING, PRESENCE_BATCH, PRESENCE_BATCH_BYTES, PRESENCE_PAUSE,
     PRESENCE_PENDING, PRESENCE_PENDING_BYTES,
 };
-use crate::selector::{Selector, Selectors};
-use crate::update::Update;
-use crate::update::presence::SubscriberId;
 
 /// The subscribers of a hub.
 #[derive(Debug)]
@@ -449,7 +449,7 @@ impl Subscription {
         match selector {
             Selector::All | Selector::Exact(_) => Some("exact"),
             Selector::Pattern(_) => Some("urlpattern"),
-            Selector::Template(_) => None,
+            _ => None,
         }
     }
 
@@ -504,9 +504,11 @@ pub(crate) const CONTEXT: &str = "https://mercure.rocks/";
 #[cfg(test)]
 mod tests {
     use slotmap::SlotMap;
+    use tidings_core::journal::Retention;
+    use tidings_core::model::Position;
 
     use super::*;
-    use crate::journal::{MemoryJournal, Position, Retention};
+    use crate::journal::MemoryJournal;
 
     fn presence(dialects: Dialects) -> Arc<Presence> {
         Arc::new(Presence::new(dialects, Arc::default(), true))
@@ -637,7 +639,8 @@ mod tests {
             updates: Vec<Update>,
             key: Option<IdempotencyKey>,
             room: Room,
-        ) -> crate::journal::Pending<'_, Result<crate::journal::Appended, AppendError>> {
+        ) -> tidings_core::journal::Pending<'_, Result<tidings_core::journal::Appended, AppendError>>
+        {
             self.attempts.notify_one();
             let long = |update: &Update| update.event().data().len() > self.bytes_max;
             let refused = if self.is_full.load(Ordering::Acquire) {
@@ -656,8 +659,10 @@ mod tests {
         fn before(
             &self,
             time: SystemTime,
-        ) -> crate::journal::Pending<'_, Result<crate::journal::Before, crate::journal::ReadError>>
-        {
+        ) -> tidings_core::journal::Pending<
+            '_,
+            Result<tidings_core::journal::Before, tidings_core::journal::ReadError>,
+        > {
             self.journal.before(time)
         }
 
@@ -665,10 +670,10 @@ mod tests {
             &'a self,
             id: &'a str,
             selectors: &'a Selectors,
-            rights: &'a crate::access::Rights,
-        ) -> crate::journal::Pending<
+            rights: &'a tidings_core::model::Rights,
+        ) -> tidings_core::journal::Pending<
             'a,
-            Result<Option<crate::journal::Found>, crate::journal::ReadError>,
+            Result<Option<tidings_core::journal::Found>, tidings_core::journal::ReadError>,
         > {
             self.journal.find(id, selectors, rights)
         }
@@ -677,10 +682,10 @@ mod tests {
             &'a self,
             after: Position,
             selectors: &'a Selectors,
-            rights: &'a crate::access::Rights,
-        ) -> crate::journal::Pending<
+            rights: &'a tidings_core::model::Rights,
+        ) -> tidings_core::journal::Pending<
             'a,
-            Result<Option<crate::journal::Missed>, crate::journal::ReadError>,
+            Result<Option<tidings_core::journal::Missed>, tidings_core::journal::ReadError>,
         > {
             self.journal.missed(after, selectors, rights)
         }
@@ -690,9 +695,11 @@ mod tests {
             after: Position,
             until: Position,
             selectors: &'a Selectors,
-            rights: &'a crate::access::Rights,
-        ) -> crate::journal::Pending<'a, Result<crate::journal::Batch, crate::journal::ReadError>>
-        {
+            rights: &'a tidings_core::model::Rights,
+        ) -> tidings_core::journal::Pending<
+            'a,
+            Result<tidings_core::journal::Batch, tidings_core::journal::ReadError>,
+        > {
             self.journal.read(after, until, selectors, rights)
         }
 
@@ -701,26 +708,28 @@ mod tests {
             after: Position,
             until: Position,
             selectors: &'a Selectors,
-            rights: &'a crate::access::Rights,
-        ) -> crate::journal::Pending<'a, Result<crate::journal::Batch, crate::journal::ReadError>>
-        {
+            rights: &'a tidings_core::model::Rights,
+        ) -> tidings_core::journal::Pending<
+            'a,
+            Result<tidings_core::journal::Batch, tidings_core::journal::ReadError>,
+        > {
             self.journal.read_last(after, until, selectors, rights)
         }
 
-        fn follow(&self) -> Arc<crate::journal::Follower> {
+        fn follow(&self) -> Arc<tidings_core::journal::Follower> {
             self.journal.follow()
         }
 
         fn tail(
             &self,
-            after: crate::journal::HubId,
+            after: tidings_core::model::HubId,
             count: usize,
-            records: &mut Vec<Arc<crate::journal::Record>>,
-        ) -> crate::journal::Tail {
+            records: &mut Vec<Arc<tidings_core::model::Record>>,
+        ) -> tidings_core::journal::Tail {
             self.journal.tail(after, count, records)
         }
 
-        fn edges(&self) -> crate::journal::Edges {
+        fn edges(&self) -> tidings_core::journal::Edges {
             self.journal.edges()
         }
     }

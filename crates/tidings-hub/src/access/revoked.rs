@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use tidings_core::model::{RevokedToken, TokenId};
 
-use super::{RevokedToken, TokenId};
 use crate::limits::REVOKED_MAX;
 
 /// The tokens that were revoked. They are kept until they expire; so many that the bound is

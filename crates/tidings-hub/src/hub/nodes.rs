@@ -7,10 +7,11 @@ use std::sync::{Arc, Weak};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tidings_core::journal::{AppendError, Node, Nodes, Pending, ReadError};
+use tidings_core::model::{RevokedToken, TokenId};
 
 use super::{Hub, Inner};
-use crate::access::{Dialect, RevokedToken, TokenId};
-use crate::journal::{AppendError, Node, Nodes, Pending, ReadError};
+use crate::access::Dialect;
 use crate::limits::MEETING_TIME;
 use crate::presence::{Named, Place, Presence, Revocation, piece};
 

@@ -1,9 +1,9 @@
 //! Revocations: streams end whose authorization has ended, on every shard.
 
+use tidings_core::journal::AppendError;
 use tokio::sync::oneshot;
 
 use super::Hub;
-use crate::journal::AppendError;
 use crate::presence::{Ending, Revocation};
 use crate::shard::Command;
 

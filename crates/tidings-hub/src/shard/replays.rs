@@ -5,18 +5,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tidings_core::journal::{Batch, Nodes, ReadError};
+use tidings_core::stream::feed::SubscriberKey;
+use tidings_core::stream::replay::{Missing, Step, Which};
+use tidings_core::stream::resume::{Asked, Located};
 use tokio::task::{spawn_local, yield_now};
 
 use super::Shard;
 use super::handle::ShardContext;
 use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
-use crate::feed::SubscriberKey;
-use crate::journal::{Batch, Nodes, ReadError};
 use crate::limits::{AWAY_PAUSE, STALL_TIME, UNCONFIRMED_TIME};
 use crate::metrics::{Metrics, Reason};
-use crate::replay::{Missing, Step, Which};
-use crate::resume::{Asked, Located};
 
 impl ShardThread {
     /// Starts a task that brings a subscriber back from behind, and ends with it.
@@ -133,7 +133,11 @@ impl ShardThread {
     ) -> Result<Step, ReadError> {
         let Some(asked) = asked else { return Ok(Step::Lost) };
         let ShardContext { journal, metrics, .. } = &self.shared;
-        let Located { due, bytes, .. } = asked.clone().locate(journal.as_ref(), metrics).await?;
+        let located = asked.clone().locate(journal.as_ref()).await?;
+        let Located { due, bytes, loss, .. } = located;
+        if let Some(loss) = loss {
+            metrics.gap(loss.into(), 1);
+        }
         // What the socket has not taken of a heartbeat is written first.
         let step = self.catch_up(key);
         if step != Step::Locate {

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tidings_core::model::{Rights, Selectors};
+
 use super::super::dropped::Dropped;
 use super::super::recent::Recent;
 use super::super::{Edges, HubId, Missed, Position, Record};
-use crate::access::Rights;
-use crate::selector::Selectors;
 
 #[derive(Debug)]
 pub(super) struct State {

@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidings_core::model::Selector;
 use tidings_sse::Event;
 
 use super::super::MemoryJournal;
@@ -18,7 +19,6 @@ use super::group::Met;
 use super::record::Stored;
 use super::*;
 use crate::limits::{DROPPED_TOPICS, PRESENCE_COUNT, REVOKED_MAX};
-use crate::selector::Selector;
 
 fn block<T>(pending: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()

@@ -11,34 +11,30 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use tidings_core::model::{RevokedToken, Update};
 use tidings_sse::EventId;
 use tokio::sync::oneshot;
 
 use super::super::once::{Appended, IdempotencyKey};
 use super::super::{AppendError, HubId, Position, Record, Room};
-use super::Promise;
 use super::clock::Clock;
 use super::damage::Damage;
 use super::dropped::{self, Newest};
 use super::file::Folder;
 use super::group::{self, Draft, Met};
-use super::ids;
 use super::index::Index;
 use super::keys::{self, Kept};
 use super::layout::{Identity, put};
 use super::lock::{InPlace, Look, Mark};
 use super::rebuild::{self, Copied, Progress, Rebuild};
-use super::record;
 use super::retain::{Classes, Gone, Trimming};
-use super::revoked;
 use super::state::State;
 use super::sum::{Part, damaged_part, is_damage, within};
-use crate::access::RevokedToken;
+use super::{Promise, ids, record, revoked};
 use crate::limits::{
     APPENDS_WAITING, GROUP_UPDATES, KEYS_MAX, KEYS_TIME, PROBE_INTERVAL, REBUILD_BYTES,
     REBUILD_RETRY, TRIM_INTERVAL, TRIM_UPDATES,
 };
-use crate::update::Update;
 
 /// Updates after which the classes' counts are saved, so that a start has to count no more.
 const SAVE_UPDATES: u64 = 10_000;

@@ -1,20 +1,20 @@
+use tidings_core::journal::{Journal, Retention, Room};
+use tidings_core::model::{Rights, Selector, Selectors, StreamOptions, TokenId, Update};
+use tidings_core::stream::feed::Source;
+use tidings_core::stream::replay::Due;
+use tidings_core::stream::wire;
 use tidings_sse::Event;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::lane::body::{StreamBody, hand_over};
 use super::*;
-use crate::access::{Dialects, Grants, Revoked, Rights, TokenId};
+use crate::access::{Dialects, Grants, Revoked};
 use crate::admission::Admission;
 use crate::budget::Budget;
-use crate::feed::{Source, StreamOptions};
-use crate::journal::{Journal, MemoryJournal, Retention, Room};
+use crate::journal::MemoryJournal;
 use crate::limits::ROUTE_FEEDS;
 use crate::presence::Presence;
-use crate::replay::Due;
-use crate::selector::{Selector, Selectors};
-use crate::update::Update;
-use crate::wire;
 
 fn thread(journal: &Arc<MemoryJournal>) -> Rc<ShardThread> {
     local_with(journal, None)

@@ -27,6 +27,8 @@ mod health;
 mod linger;
 mod listener;
 mod listing;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "tls")]
 mod movable;
 mod origin;
@@ -123,7 +125,8 @@ fn routes(hub: &Hub) -> Router {
     others.route(HUB_PATH, any(door::mercure)).with_state(app)
 }
 
-/// What operators ask: health, readiness, metrics.
+/// A router for operators, to be served on a listener of its own: `/healthz` and `/readyz`, and
+/// `/metrics` with the feature `metrics`.
 pub fn admin_router(hub: &Hub) -> Router {
     health::routes().with_state(App::of(hub))
 }

@@ -111,7 +111,7 @@ impl ShardThread {
             metrics.delivered_bytes.inc_by(tally.bytes);
         }
         if let Some(since) = tally.delivered_since {
-            metrics.delivery.observe(since.elapsed().as_secs_f64());
+            metrics.delivery.observe(since.elapsed());
         }
         if tally.gaps > 0 {
             metrics.gap(GapCause::Slow, tally.gaps);

@@ -23,7 +23,7 @@ fn thread(journal: &Arc<MemoryJournal>) -> Rc<ShardThread> {
 fn local_with(journal: &Arc<MemoryJournal>, presence: Option<Arc<Presence>>) -> Rc<ShardThread> {
     let shared = ShardContext {
         journal: Arc::clone(journal) as Arc<dyn Journal>,
-        metrics: Arc::new(Metrics::new(Arc::default())),
+        metrics: Arc::new(Metrics::default()),
         heartbeat: Duration::from_secs(15),
         relief: Arc::new(Notify::new()),
         presence,

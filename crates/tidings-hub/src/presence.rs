@@ -3,6 +3,7 @@
 //! Shards say when subscriptions begin and end. The announcements, in both dialects, go through the
 //! journal in the order in which that happened, each once.
 
+mod address;
 mod list;
 mod path;
 
@@ -17,11 +18,11 @@ use serde_json::{Value, json};
 use tidings_sse::Event;
 use tokio::sync::{Notify, Semaphore};
 
+pub(crate) use address::SubscriberAddress;
 pub(crate) use list::{Piece, piece};
 pub(crate) use path::{Named, decoded};
 
 use crate::access::{Dialect, Dialects, Grants, Revoked, RevokedToken, TokenId};
-use crate::feed::SubscriberKey;
 use crate::journal::{AppendError, IdempotencyKey, Journal, Room};
 use crate::limits::{
     LIST_SUBSCRIBERS, LISTING, PRESENCE_BATCH, PRESENCE_BATCH_BYTES, PRESENCE_PAUSE,
@@ -54,8 +55,7 @@ struct Members {
 
 #[derive(Debug)]
 struct Member {
-    shard: usize,
-    key: SubscriberKey,
+    address: SubscriberAddress,
     selectors: Selectors,
     grants: Arc<Grants>,
     /// Whether others are told that it has come, and so are to be told that it goes.
@@ -127,15 +127,8 @@ pub(crate) struct Subscription {
 /// What a revocation does: the streams to end, and the token to keep as revoked.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Revocation {
-    pub(crate) ending: Vec<Ending>,
+    pub(crate) ending: Vec<SubscriberAddress>,
     pub(crate) token: Option<RevokedToken>,
-}
-
-/// A subscriber whose stream is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
-    pub(crate) shard: usize,
-    pub(crate) key: SubscriberKey,
 }
 
 impl Presence {
@@ -163,15 +156,14 @@ impl Presence {
     /// Notes that a subscriber has come. `None` if its token was revoked meanwhile.
     pub(crate) fn join(
         self: &Arc<Self>,
-        shard: usize,
-        key: SubscriberKey,
+        address: SubscriberAddress,
         selectors: Selectors,
         grants: Arc<Grants>,
     ) -> Option<Membership> {
         let id = SubscriberId::random();
         let token = grants.token.clone();
         let is_told = AtomicBool::new(false);
-        let member = Arc::new(Member { shard, key, selectors, grants, is_told });
+        let member = Arc::new(Member { address, selectors, grants, is_told });
         {
             let mut members = self.members.lock();
             self.tell(id, &member, true);
@@ -303,11 +295,10 @@ impl Presence {
         if !member.selectors.iter().any(subscribed) {
             return None;
         }
-        let ending = Ending { shard: member.shard, key: member.key };
         match &member.grants.token {
             Some(token) => Some(self.revoke_token(token.clone(), member.grants.expires)),
             // An anonymous subscriber has no token to revoke.
-            None => Some(Revocation { ending: vec![ending], token: None }),
+            None => Some(Revocation { ending: vec![member.address], token: None }),
         }
     }
 
@@ -316,8 +307,8 @@ impl Presence {
         self.revoked.add(token.clone(), expires);
         let members = self.members.lock();
         let has_it = |member: &&Arc<Member>| member.grants.token.as_ref() == Some(&token);
-        let ending = |member: &Arc<Member>| Ending { shard: member.shard, key: member.key };
-        let ending = members.by_id.values().filter(has_it).map(ending).collect();
+        let holders = members.by_id.values().filter(has_it);
+        let ending = holders.map(|member| member.address).collect();
         let kept = RevokedToken { name: token.as_str().to_owned(), until: expires };
         Revocation { ending, token: Some(kept) }
     }
@@ -506,10 +497,16 @@ mod tests {
     use slotmap::SlotMap;
 
     use super::*;
+    use crate::feed::SubscriberKey;
     use crate::journal::{MemoryJournal, Position, Retention};
 
     fn presence(dialects: Dialects) -> Arc<Presence> {
         Arc::new(Presence::new(dialects, Arc::default(), true))
+    }
+
+    /// The address of another subscriber of the first shard.
+    fn address(keys: &mut SlotMap<SubscriberKey, ()>) -> SubscriberAddress {
+        SubscriberAddress { shard: 0, key: keys.insert(()) }
     }
 
     /// How many subscriptions the list has, read in pieces of each size.
@@ -548,7 +545,7 @@ mod tests {
         let start = journal.edges().last;
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let mut join = |texts: &[&str]| {
-            presence.join(0, keys.insert(()), selectors(texts), Arc::default()).unwrap()
+            presence.join(address(&mut keys), selectors(texts), Arc::default()).unwrap()
         };
         let first = join(&["a b/ü", "t/{x}"]);
         let second = join(&["*"]);
@@ -601,7 +598,7 @@ mod tests {
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let token = TokenId::named("7");
         let grants = Arc::new(Grants { token: Some(token.clone()), ..Grants::default() });
-        let mut join = || presence.join(0, keys.insert(()), selectors(&["a"]), Arc::clone(&grants));
+        let mut join = || presence.join(address(&mut keys), selectors(&["a"]), Arc::clone(&grants));
         let there = join();
         assert!(there.is_some());
         assert_eq!(presence.revoke_token(token, None).ending.len(), 1);
@@ -738,7 +735,7 @@ mod tests {
         let mut there = Vec::new();
         for _ in 0..200 {
             tokio::time::timeout(Duration::from_secs(10), presence.room()).await.unwrap();
-            let joined = presence.join(0, keys.insert(()), selectors(&[&long]), Arc::default());
+            let joined = presence.join(address(&mut keys), selectors(&[&long]), Arc::default());
             there.push(joined.unwrap());
             tokio::task::yield_now().await;
         }
@@ -759,7 +756,7 @@ mod tests {
         // again.
         let told = journal.told();
         assert!(told > 0 && told < 200, "{told}");
-        there.push(presence.join(0, keys.insert(()), selectors(&["new"]), Arc::default()).unwrap());
+        there.push(presence.join(address(&mut keys), selectors(&["new"]), Arc::default()).unwrap());
         tokio::time::timeout(Duration::from_secs(60), async {
             while journal.told() == told {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -777,7 +774,7 @@ mod tests {
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let long = "x".repeat(2000);
         let _there =
-            presence.join(0, keys.insert(()), selectors(&["a", &long, "z"]), Arc::default());
+            presence.join(address(&mut keys), selectors(&["a", &long, "z"]), Arc::default());
         let publishing = presence.publish(journal.as_ref());
         let told = async {
             while journal.told() < 2 {
@@ -797,7 +794,7 @@ mod tests {
         let grants = Arc::new(Grants { payloads, ..Grants::default() });
         let texts: Vec<_> = (0..100).map(|at| at.to_string()).collect();
         let texts: Vec<_> = texts.iter().map(String::as_str).collect();
-        let _there = presence.join(0, keys.insert(()), selectors(&texts), grants);
+        let _there = presence.join(address(&mut keys), selectors(&texts), grants);
         let events = presence.events.as_ref().unwrap();
         let mut told = 0;
         loop {

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::Hub;
 use crate::journal::AppendError;
-use crate::presence::{Ending, Revocation};
+use crate::presence::{Revocation, SubscriberAddress};
 use crate::shard::Command;
 
 impl Hub {
@@ -22,7 +22,7 @@ impl Hub {
 
     /// Ends the streams of these subscribers: their authorization has ended. Once this returns,
     /// nothing more is written to them.
-    pub(crate) async fn end_streams(&self, ending: &[Ending]) {
+    pub(crate) async fn end_streams(&self, ending: &[SubscriberAddress]) {
         let mut waiting = Vec::new();
         for (index, shard) in self.0.shards.iter().enumerate() {
             let of_shard = ending.iter().filter(|one| one.shard == index);

@@ -14,7 +14,7 @@ use crate::feed::SubscriberKey;
 use crate::limits::SLICE_SOCKETS;
 use crate::metrics::Reason;
 use crate::notice::Notice;
-use crate::presence::{Membership, Presence};
+use crate::presence::{Membership, Presence, SubscriberAddress};
 use crate::selector::Selectors;
 
 /// The subscriber's token was revoked while its stream opened.
@@ -67,7 +67,8 @@ impl ShardThread {
         // be changing whether others are.
         let is_listed = |one: &&Arc<Presence>| one.is_listing() || grants.token.is_some();
         let presence = self.shared.presence.as_ref().filter(is_listed);
-        let joined = match presence.map(|one| one.join(self.index, key, selectors, grants)) {
+        let address = SubscriberAddress { shard: self.index, key };
+        let joined = match presence.map(|one| one.join(address, selectors, grants)) {
             Some(None) => return Err(Barred),
             Some(membership) => membership,
             None => None,

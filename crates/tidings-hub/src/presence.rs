@@ -19,8 +19,8 @@ use tidings_sse::Event;
 use tokio::sync::{Notify, Semaphore};
 
 pub(crate) use address::SubscriberAddress;
-pub(crate) use list::{Piece, piece};
-pub(crate) use path::{Named, decoded};
+pub(crate) use list::{ListPiece, piece};
+pub(crate) use path::{SubscriptionPath, decoded};
 
 use crate::access::{Dialect, Dialects, Grants, Revoked, RevokedToken, TokenId};
 use crate::journal::{AppendError, IdempotencyKey, Journal, Room};
@@ -35,7 +35,7 @@ use crate::update::presence::SubscriberId;
 /// The subscribers of a hub.
 #[derive(Debug)]
 pub(crate) struct Presence {
-    members: Mutex<Members>,
+    members: Mutex<ListedSubscribers>,
     dialects: RwLock<Dialects>,
     /// Whether subscribers are listed: without tokens no request may ask for them.
     listing: AtomicBool,
@@ -43,18 +43,18 @@ pub(crate) struct Presence {
     /// Turns to make a piece of the list.
     listing_turns: Arc<Semaphore>,
     /// Set where comings and goings are told.
-    events: Option<Pending>,
+    events: Option<Announcements>,
 }
 
 #[derive(Debug, Default)]
-struct Members {
-    by_id: BTreeMap<SubscriberId, Arc<Member>>,
+struct ListedSubscribers {
+    by_id: BTreeMap<SubscriberId, Arc<ListedSubscriber>>,
     /// Counts every change.
     version: u64,
 }
 
 #[derive(Debug)]
-struct Member {
+struct ListedSubscriber {
     address: SubscriberAddress,
     selectors: Selectors,
     grants: Arc<Grants>,
@@ -62,7 +62,7 @@ struct Member {
     is_told: AtomicBool,
 }
 
-impl Member {
+impl ListedSubscriber {
     /// What it keeps in memory once its stream has ended.
     fn bytes(&self) -> usize {
         const AROUND: usize = 512;
@@ -73,8 +73,8 @@ impl Member {
 
 /// What is still to be published.
 #[derive(Debug, Default)]
-struct Pending {
-    queue: Mutex<Queue>,
+struct Announcements {
+    queue: Mutex<AnnouncementQueue>,
     added: Notify,
     taken: Notify,
     /// The journal does not take what is told, so it is no use to wait.
@@ -84,8 +84,8 @@ struct Pending {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Change>,
+struct AnnouncementQueue {
+    waiting: VecDeque<Announcement>,
     bytes: usize,
     /// Subscriptions that have begun or ended.
     count: usize,
@@ -94,9 +94,9 @@ struct Queue {
 /// A subscriber that has come or gone. What is told of it is made when its turn comes: for
 /// each of many selectors that may be a long text.
 #[derive(Debug)]
-struct Change {
+struct Announcement {
     id: SubscriberId,
-    member: Arc<Member>,
+    member: Arc<ListedSubscriber>,
     active: bool,
     bytes: usize,
     /// How many of its selectors are done.
@@ -118,7 +118,7 @@ impl Drop for Membership {
 
 /// One subscription of one subscriber.
 #[derive(Clone, Debug)]
-pub(crate) struct Subscription {
+pub(crate) struct ActiveSubscription {
     pub(crate) subscriber: SubscriberId,
     pub(crate) selector: Selector,
     payload: Option<Arc<Value>>,
@@ -126,7 +126,7 @@ pub(crate) struct Subscription {
 
 /// What a revocation does: the streams to end, and the token to keep as revoked.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Revocation {
+pub(crate) struct RevocationEffects {
     pub(crate) ending: Vec<SubscriberAddress>,
     pub(crate) token: Option<RevokedToken>,
 }
@@ -139,7 +139,7 @@ impl Presence {
             listing: AtomicBool::new(true),
             revoked,
             listing_turns: Arc::new(Semaphore::new(LISTING)),
-            events: events.then(Pending::default),
+            events: events.then(Announcements::default),
         }
     }
 
@@ -163,7 +163,7 @@ impl Presence {
         let id = SubscriberId::random();
         let token = grants.token.clone();
         let is_told = AtomicBool::new(false);
-        let member = Arc::new(Member { address, selectors, grants, is_told });
+        let member = Arc::new(ListedSubscriber { address, selectors, grants, is_told });
         {
             let mut members = self.members.lock();
             self.tell(id, &member, true);
@@ -185,7 +185,7 @@ impl Presence {
     }
 
     /// Called with the list locked, so that what is told has the order of what happened.
-    fn tell(&self, id: SubscriberId, member: &Arc<Member>, active: bool) {
+    fn tell(&self, id: SubscriberId, member: &Arc<ListedSubscriber>, active: bool) {
         let Some(events) = &self.events else { return };
         if !active && !member.is_told.load(Ordering::Acquire) {
             return;
@@ -202,7 +202,7 @@ impl Presence {
         }
         member.is_told.store(true, Ordering::Release);
         let member = Arc::clone(member);
-        queue.waiting.push_back(Change { id, member, active, bytes, done: 0 });
+        queue.waiting.push_back(Announcement { id, member, active, bytes, done: 0 });
         queue.bytes += bytes;
         queue.count += count;
         events.added.notify_one();
@@ -241,10 +241,10 @@ impl Presence {
         &self,
         id: SubscriberId,
         wanted: impl Fn(&Selector) -> bool,
-    ) -> Vec<Subscription> {
+    ) -> Vec<ActiveSubscription> {
         let Some(member) = self.members.lock().by_id.get(&id).cloned() else { return Vec::new() };
         let selectors = member.selectors.iter().filter(|one| wanted(one));
-        selectors.map(|selector| Subscription::of(id, &member, selector)).collect()
+        selectors.map(|selector| ActiveSubscription::of(id, &member, selector)).collect()
     }
 
     /// Gives `take` the subscriptions that `wanted` picks, from a start on, in the order of their
@@ -255,10 +255,10 @@ impl Presence {
     /// its announcement.
     pub(crate) fn list(
         &self,
-        from: Place,
+        from: ListStart,
         wanted: impl Fn(&Selector) -> bool,
-        mut take: impl FnMut(Subscription) -> bool,
-    ) -> Option<Place> {
+        mut take: impl FnMut(ActiveSubscription) -> bool,
+    ) -> Option<ListStart> {
         let here: Vec<_> = {
             let members = self.members.lock();
             let range = (from.0.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded);
@@ -267,12 +267,12 @@ impl Presence {
         };
         for (index, (id, member)) in here.iter().enumerate() {
             if index == LIST_SUBSCRIBERS {
-                return Some(Place(Some(*id), 0));
+                return Some(ListStart(Some(*id), 0));
             }
             let done = if from.0 == Some(*id) { from.1 } else { 0 };
             for (at, selector) in member.selectors.iter().enumerate().skip(done) {
-                if wanted(selector) && !take(Subscription::of(*id, member, selector)) {
-                    return Some(Place(Some(*id), at + 1));
+                if wanted(selector) && !take(ActiveSubscription::of(*id, member, selector)) {
+                    return Some(ListStart(Some(*id), at + 1));
                 }
             }
         }
@@ -290,7 +290,7 @@ impl Presence {
         &self,
         id: SubscriberId,
         subscribed: impl Fn(&Selector) -> bool,
-    ) -> Option<Revocation> {
+    ) -> Option<RevocationEffects> {
         let member = self.members.lock().by_id.get(&id).cloned()?;
         if !member.selectors.iter().any(subscribed) {
             return None;
@@ -298,19 +298,23 @@ impl Presence {
         match &member.grants.token {
             Some(token) => Some(self.revoke_token(token.clone(), member.grants.expires)),
             // An anonymous subscriber has no token to revoke.
-            None => Some(Revocation { ending: vec![member.address], token: None }),
+            None => Some(RevocationEffects { ending: vec![member.address], token: None }),
         }
     }
 
     /// Bars a token.
-    pub(crate) fn revoke_token(&self, token: TokenId, expires: Option<SystemTime>) -> Revocation {
+    pub(crate) fn revoke_token(
+        &self,
+        token: TokenId,
+        expires: Option<SystemTime>,
+    ) -> RevocationEffects {
         self.revoked.add(token.clone(), expires);
         let members = self.members.lock();
-        let has_it = |member: &&Arc<Member>| member.grants.token.as_ref() == Some(&token);
+        let has_it = |member: &&Arc<ListedSubscriber>| member.grants.token.as_ref() == Some(&token);
         let holders = members.by_id.values().filter(has_it);
         let ending = holders.map(|member| member.address).collect();
         let kept = RevokedToken { name: token.as_str().to_owned(), until: expires };
-        Revocation { ending, token: Some(kept) }
+        RevocationEffects { ending, token: Some(kept) }
     }
 
     /// Publishes what is to be told, in its order, for as long as the hub runs.
@@ -335,15 +339,15 @@ impl Presence {
 
 /// A place in the list of subscriptions: a subscriber, and how many of its selectors are done.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Place(Option<SubscriberId>, usize);
+pub(crate) struct ListStart(Option<SubscriberId>, usize);
 
-impl Queue {
+impl AnnouncementQueue {
     fn is_full(&self) -> bool {
         self.count >= PRESENCE_PENDING || self.bytes >= PRESENCE_PENDING_BYTES
     }
 }
 
-impl Pending {
+impl Announcements {
     fn lose(&self, count: usize) {
         if self.dropped.fetch_add(count as u64, Ordering::Relaxed) == 0 {
             tracing::warn!(
@@ -364,7 +368,7 @@ impl Pending {
             let mut is_done = true;
             for selector in selectors.by_ref() {
                 change.done += 1;
-                let subscription = Subscription::of(change.id, &change.member, selector);
+                let subscription = ActiveSubscription::of(change.id, &change.member, selector);
                 for form in [Dialect::Deployed, Dialect::Coming] {
                     let update =
                         dialects.has(form).then(|| subscription.update(form, change.active));
@@ -429,8 +433,8 @@ impl Pending {
     }
 }
 
-impl Subscription {
-    fn of(subscriber: SubscriberId, member: &Member, selector: &Selector) -> Self {
+impl ActiveSubscription {
+    fn of(subscriber: SubscriberId, member: &ListedSubscriber, selector: &Selector) -> Self {
         let payload = member.grants.payload(selector.text()).cloned();
         Self { subscriber, selector: selector.clone(), payload }
     }
@@ -513,7 +517,7 @@ mod tests {
     fn listed(presence: &Presence) -> usize {
         let count = |size: usize| {
             let mut seen = std::collections::HashSet::new();
-            let mut place = Some(Place::default());
+            let mut place = Some(ListStart::default());
             while let Some(from) = place {
                 let mut left = size;
                 place = presence.list(

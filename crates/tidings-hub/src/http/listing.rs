@@ -11,14 +11,14 @@ use http_body::Frame;
 use serde_json::value::RawValue;
 
 use crate::limits::LIST_BYTES;
-use crate::presence::{Named, Piece, Place, Presence, piece};
+use crate::presence::{ListPiece, ListStart, Presence, SubscriptionPath, piece};
 
-type Making = Pin<Box<dyn Future<Output = Piece> + Send>>;
+type Making = Pin<Box<dyn Future<Output = ListPiece> + Send>>;
 
 /// A list of documents between two texts.
 pub(super) struct Listing {
     presence: Arc<Presence>,
-    named: Arc<Named>,
+    named: Arc<SubscriptionPath>,
     next: Next,
     /// Documents of other hubs.
     others: std::vec::IntoIter<Box<RawValue>>,
@@ -29,7 +29,7 @@ pub(super) struct Listing {
 enum Next {
     Begin(String),
     /// The subscriptions of this hub from a place on.
-    Own(Place),
+    Own(ListStart),
     Making(Making),
     Others,
     Done,
@@ -38,7 +38,7 @@ enum Next {
 impl Listing {
     pub(super) fn new(
         presence: Arc<Presence>,
-        named: Named,
+        named: SubscriptionPath,
         begin: String,
         others: Vec<Box<RawValue>>,
         end: &'static str,
@@ -49,7 +49,7 @@ impl Listing {
     }
 
     /// Makes the next piece on a thread of its own, which holds its turn until it is done.
-    fn make(&self, from: Place) -> Making {
+    fn make(&self, from: ListStart) -> Making {
         let (presence, named) = (Arc::clone(&self.presence), Arc::clone(&self.named));
         let is_first = self.is_first;
         Box::pin(async move {
@@ -60,7 +60,7 @@ impl Listing {
             };
             let made = tokio::task::spawn_blocking(work).await;
             // The runtime is shutting down, and the connection with it.
-            made.unwrap_or_else(|_| Piece { text: String::new(), next: None })
+            made.unwrap_or_else(|_| ListPiece { text: String::new(), next: None })
         })
     }
 
@@ -90,7 +90,7 @@ impl http_body::Body for Listing {
             let text = match &mut self.next {
                 Next::Begin(begin) => {
                     let begin = std::mem::take(begin);
-                    self.next = Next::Own(Place::default());
+                    self.next = Next::Own(ListStart::default());
                     begin
                 }
                 Next::Own(from) => {
@@ -99,7 +99,7 @@ impl http_body::Body for Listing {
                     continue;
                 }
                 Next::Making(making) => {
-                    let Piece { text, next } = ready!(making.as_mut().poll(context));
+                    let ListPiece { text, next } = ready!(making.as_mut().poll(context));
                     self.is_first &= text.is_empty();
                     self.next = next.map_or(Next::Others, Next::Own);
                     text

@@ -18,7 +18,7 @@ use crate::access::{DETAIL_TYPE, Dialect, Role, TokenId};
 use crate::cursor::EARLIEST;
 use crate::hub::{Hub, Others, Unreached};
 use crate::journal::{AppendError, Position};
-use crate::presence::{CONTEXT, Named, Revocation, decoded};
+use crate::presence::{CONTEXT, RevocationEffects, SubscriptionPath, decoded};
 use crate::update::{HUB_PATH, Topic};
 
 /// All subscriptions, those to one selector, or one.
@@ -46,7 +46,8 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
     }
     let otherwise = if dialects.has(Dialect::Coming) { Dialect::Coming } else { Dialect::Deployed };
     let spoken = visitor.grants.dialect.unwrap_or(otherwise);
-    let named = Named::read(parts.uri.path(), spoken).filter(|named| dialects.has(named.form()));
+    let named =
+        SubscriptionPath::read(parts.uri.path(), spoken).filter(|named| dialects.has(named.form()));
     let named = named.ok_or_else(nothing_here)?;
     // Taken before the list, so that whatever is told later than this is not in it, or is told
     // once more.
@@ -152,7 +153,8 @@ pub(super) async fn revoke_subscription(
     parts: Parts,
 ) -> Result<Response, Refusal> {
     may_revoke(&hub, &parts).await?;
-    let named = Named::read(parts.uri.path(), Dialect::Deployed).ok_or_else(nothing_here)?;
+    let named =
+        SubscriptionPath::read(parts.uri.path(), Dialect::Deployed).ok_or_else(nothing_here)?;
     // Many at once are not ended by one word.
     let not_one = || Refusal::method_not_allowed("GET, HEAD, OPTIONS");
     named.subscriber().ok_or_else(not_one)?;
@@ -187,7 +189,7 @@ pub(super) async fn revoke_token(
     carry_out(&hub, hub.presence().revoke_token(TokenId::named(&id), None)).await
 }
 
-async fn carry_out(hub: &Hub, revocation: Revocation) -> Result<Response, Refusal> {
+async fn carry_out(hub: &Hub, revocation: RevocationEffects) -> Result<Response, Refusal> {
     hub.carry_out(revocation).await.map_err(|error| not_kept(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -12,7 +12,7 @@ use super::{Hub, Inner};
 use crate::access::{Dialect, RevokedToken, TokenId};
 use crate::journal::{AppendError, Node, Nodes, Pending, ReadError};
 use crate::limits::MEETING_TIME;
-use crate::presence::{Named, Place, Presence, Revocation, piece};
+use crate::presence::{ListStart, Presence, RevocationEffects, SubscriptionPath, piece};
 
 /// What a hub asks the others.
 #[derive(Debug, Deserialize, Serialize)]
@@ -66,7 +66,11 @@ impl fmt::Display for Unreached {
 
 impl Hub {
     /// The subscriptions under a path, of all other hubs on this one's journal.
-    pub(crate) async fn others(&self, path: &str, named: &Named) -> Result<Others, Unreached> {
+    pub(crate) async fn others(
+        &self,
+        path: &str,
+        named: &SubscriptionPath,
+    ) -> Result<Others, Unreached> {
         let own = self.presence().version();
         let Some(nodes) = self.journal().nodes() else {
             return Ok(Others { documents: Vec::new(), version: own.to_string() });
@@ -94,7 +98,7 @@ impl Hub {
     pub(crate) async fn revoke_subscription(
         &self,
         path: &str,
-        named: &Named,
+        named: &SubscriptionPath,
     ) -> Result<bool, Unreached> {
         if self.revoke_own(named).await? {
             return Ok(true);
@@ -116,7 +120,7 @@ impl Hub {
     }
 
     /// Ends a subscription of this hub's.
-    async fn revoke_own(&self, named: &Named) -> Result<bool, Unreached> {
+    async fn revoke_own(&self, named: &SubscriptionPath) -> Result<bool, Unreached> {
         let Some(id) = named.subscriber() else { return Ok(false) };
         match self.presence().revoke_subscriber(id, |selector| named.selects(selector)) {
             None => Ok(false),
@@ -145,7 +149,7 @@ impl Hub {
 }
 
 /// The subscriptions of this hub under a path, as another hub reads them ([`Listed`]).
-fn listed(presence: &Presence, named: &Named) -> Vec<u8> {
+fn listed(presence: &Presence, named: &SubscriptionPath) -> Vec<u8> {
     let version = presence.version();
     let mut text = String::from("{\"documents\":[");
     let begin = text.len();
@@ -157,7 +161,7 @@ fn listed(presence: &Presence, named: &Named) -> Vec<u8> {
             text.push_str(&documents.join(","));
         }
         None => {
-            let mut place = Some(Place::default());
+            let mut place = Some(ListStart::default());
             while let Some(from) = place {
                 let made = piece(presence, named, from, text.len() == begin);
                 text.push_str(&made.text);
@@ -220,13 +224,13 @@ impl Node for OfHub {
                     let presence = Arc::clone(hub.presence());
                     drop(hub);
                     let list = move || {
-                        Named::read(&path, form)
+                        SubscriptionPath::read(&path, form)
                             .map_or_else(Vec::new, |one| listed(&presence, &one))
                     };
                     beside(list).await.unwrap_or_else(|_| FAILED.to_vec())
                 }
                 Question::Revoke { path } => {
-                    let outcome = match Named::read(&path, Dialect::Deployed) {
+                    let outcome = match SubscriptionPath::read(&path, Dialect::Deployed) {
                         None => Outcome::Unknown,
                         Some(named) => match hub.revoke_own(&named).await {
                             Ok(true) => Outcome::Revoked,
@@ -248,7 +252,7 @@ impl Node for OfHub {
         let Some(id) = TokenId::kept(&token.name) else {
             return Box::pin(std::future::ready(()));
         };
-        let Revocation { ending, .. } = hub.presence().revoke_token(id, token.until);
+        let RevocationEffects { ending, .. } = hub.presence().revoke_token(id, token.until);
         Box::pin(async move { hub.end_streams(&ending).await })
     }
 

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::Hub;
 use crate::journal::AppendError;
-use crate::presence::{Revocation, SubscriberAddress};
+use crate::presence::{RevocationEffects, SubscriberAddress};
 use crate::shard::Command;
 
 impl Hub {
@@ -12,7 +12,7 @@ impl Hub {
     ///
     /// # Errors
     /// If the journal cannot keep it. The streams have ended all the same.
-    pub(crate) async fn carry_out(&self, revocation: Revocation) -> Result<(), AppendError> {
+    pub(crate) async fn carry_out(&self, revocation: RevocationEffects) -> Result<(), AppendError> {
         self.end_streams(&revocation.ending).await;
         match revocation.token {
             Some(token) => self.journal().revoke(token).await,

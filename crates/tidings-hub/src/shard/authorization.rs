@@ -18,7 +18,7 @@ use crate::presence::{Membership, Presence, SubscriberAddress};
 use crate::selector::Selectors;
 
 /// The subscriber's token was revoked while its stream opened.
-pub(super) struct Barred;
+pub(super) struct RevokedWhileOpening;
 
 /// How long a subscriber's authorization lasts.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl ShardThread {
         key: SubscriberKey,
         selectors: Selectors,
         grants: Arc<Grants>,
-    ) -> Result<(), Barred> {
+    ) -> Result<(), RevokedWhileOpening> {
         let now = Instant::now();
         let end = grants.expires.map(|expires| {
             let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
@@ -69,7 +69,7 @@ impl ShardThread {
         let presence = self.shared.presence.as_ref().filter(is_listed);
         let address = SubscriberAddress { shard: self.index, key };
         let joined = match presence.map(|one| one.join(address, selectors, grants)) {
-            Some(None) => return Err(Barred),
+            Some(None) => return Err(RevokedWhileOpening),
             Some(membership) => membership,
             None => None,
         };

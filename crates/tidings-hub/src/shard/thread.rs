@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
 use super::Shard;
-use super::authorization::{Barred, keep_deadlines};
+use super::authorization::{RevokedWhileOpening, keep_deadlines};
 use super::deadlines::Deadlines;
 use super::deliver::deliver;
 use super::drain::Reconnect;
@@ -273,7 +273,7 @@ impl ShardThread {
         };
         // Before anything is written: a client that has the head of its stream is listed.
         if let Some((selectors, grants)) = selectors.zip(grants)
-            && let Err(Barred) = self.admit(key, selectors, grants)
+            && let Err(RevokedWhileOpening) = self.admit(key, selectors, grants)
         {
             return self.turn_away(key);
         }

@@ -28,10 +28,10 @@ use std::time::Instant;
 use slotmap::SlotMap;
 
 pub(crate) use handle::{Command, NewStream, ShardContext, ShardHandle};
-pub(crate) use lane::body::Parting;
+pub(crate) use lane::body::DelayedCut;
 pub use lane::body::{StreamBody, StreamCut};
 pub(crate) use slot::Load;
-use socket::{Outgoing, Socket, Taken};
+use socket::{Outgoing, Socket, WrittenBytes};
 pub(crate) use thread::{RequestRoom, ShardThread};
 
 use crate::feed::{Feed, FeedKey, Queued, Source, StreamOptions, SubscriberKey};
@@ -191,7 +191,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Forgets a subscriber, and its feed with the last one. Gives the socket back.
-    fn leave(&mut self, key: SubscriberKey) -> Option<S> {
+    fn remove(&mut self, key: SubscriberKey) -> Option<S> {
         let gone = self.subscribers.remove(key)?;
         let feed = &mut self.feeds[gone.feed];
         let mut hole = gone.index;
@@ -466,9 +466,12 @@ impl<S: Socket> Shard<S> {
         if subscriber.behind.as_ref().is_some_and(|behind| !behind.waits()) {
             return;
         }
-        let Taken { bytes: written, sent } = match subscriber.socket.write(&Outgoing::of(bytes)) {
+        let WrittenBytes { bytes: written, sent } = match subscriber
+            .socket
+            .write(&Outgoing::of(bytes))
+        {
             Ok(taken) => taken,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Taken::default(),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => WrittenBytes::default(),
             Err(_) => return self.broken.push(key),
         };
         subscriber.sent = self.now;

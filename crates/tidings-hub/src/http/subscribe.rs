@@ -34,7 +34,7 @@ use crate::limits::{ID_BYTES_MAX, Limits, PUBLISH_WAIT, SELECTORS_MAX};
 use crate::notice::Notice;
 use crate::selector::{InvalidSelectors, Selectors, Spelled};
 use crate::shard::NewStream;
-use crate::shard::{Parting, StreamCut};
+use crate::shard::{DelayedCut, StreamCut};
 
 /// What an id begins with that names a time.
 const SINCE: &str = "tidings:since:";
@@ -444,12 +444,12 @@ impl http_body::Body for OfNoLength {
 /// The body of an answer that is a stream and has nothing more to say.
 struct Cut {
     bytes: Option<Bytes>,
-    parting: Parting,
+    cut: DelayedCut,
 }
 
 impl Cut {
     fn after(bytes: Vec<u8>) -> Self {
-        Self { bytes: Some(bytes.into()), parting: Parting::default() }
+        Self { bytes: Some(bytes.into()), cut: DelayedCut::default() }
     }
 }
 
@@ -463,7 +463,7 @@ impl http_body::Body for Cut {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, StreamCut>>> {
         match self.bytes.take() {
             Some(bytes) => Poll::Ready(Some(Ok(http_body::Frame::data(bytes)))),
-            None => self.parting.poll(context).map(|cut| Some(Err(cut))),
+            None => self.cut.poll(context).map(|cut| Some(Err(cut))),
         }
     }
 }

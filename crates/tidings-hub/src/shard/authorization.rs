@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-use super::deadlines::{AGAIN, Deadline, Deadlines, Due};
+use super::deadlines::{AGAIN, Deadline, DeadlineKind, Deadlines};
 use super::thread::{ShardThread, notice};
 use crate::access::Grants;
 use crate::feed::SubscriberKey;
@@ -77,9 +77,9 @@ impl ShardThread {
             return Ok(());
         }
         let deadline = end.map(|end| Deadlines::first(now, end));
-        let leave = Box::new(Authorization { end, deadline, _membership: joined });
+        let authorization = Box::new(Authorization { end, deadline, _membership: joined });
         if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
-            subscriber.socket.leave = Some(leave);
+            subscriber.socket.authorization = Some(authorization);
         }
         if let Some(deadline) = deadline {
             self.await_deadline(key, deadline);
@@ -95,24 +95,24 @@ impl ShardThread {
         deadlines.add(key, deadline);
     }
 
-    fn meet_deadline(self: &Rc<Self>, key: SubscriberKey, due: Due) {
+    fn meet_deadline(self: &Rc<Self>, key: SubscriberKey, due: DeadlineKind) {
         let next = {
             let mut shard = self.shard.borrow_mut();
             let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
             let is_live = subscriber.behind.is_none();
-            let Some(leave) = subscriber.socket.leave.as_mut() else { return };
-            let Some(end) = leave.end else { return };
-            leave.deadline = None;
+            let Some(authorization) = subscriber.socket.authorization.as_mut() else { return };
+            let Some(end) = authorization.end else { return };
+            authorization.deadline = None;
             match due {
-                Due::End => None,
-                Due::Warning => {
+                DeadlineKind::End => None,
+                DeadlineKind::Warning => {
                     let now = Instant::now();
                     let next = if is_live || now + AGAIN >= end {
-                        (end, Due::End)
+                        (end, DeadlineKind::End)
                     } else {
-                        (now + AGAIN, Due::Warning)
+                        (now + AGAIN, DeadlineKind::Warning)
                     };
-                    leave.deadline = Some(next);
+                    authorization.deadline = Some(next);
                     if is_live {
                         let left = end.saturating_duration_since(now).as_millis();
                         let in_ms = u64::try_from(left).unwrap_or(u64::MAX);
@@ -132,7 +132,7 @@ impl ShardThread {
 
     /// Ends a stream whose token was revoked while it opened. It gets its opening and the notice,
     /// and nothing that its token would have let it read.
-    pub(super) fn turn_away(self: &Rc<Self>, key: SubscriberKey) {
+    pub(super) fn close_revoked(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
         let bytes = notice(&shard, key, &Notice::Revoked, None);
         shard.open_only(key, &bytes);

@@ -35,12 +35,12 @@ impl ShardThread {
             slice.iter().for_each(|key| self.end_if_draining(*key));
             yield_now().await;
         }
-        let all_left = async {
+        let all_closed = async {
             while !self.shard.borrow().subscribers.is_empty() {
-                self.left.notified().await;
+                self.closed.notified().await;
             }
         };
-        if tokio::time::timeout(CATCH_UP_TIME, all_left).await.is_err() {
+        if tokio::time::timeout(CATCH_UP_TIME, all_closed).await.is_err() {
             self.keys().iter().for_each(|key| self.remove(*key, Reason::Drain));
         }
     }

@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use super::{Outgoing, Shard, Socket, Taken, Walk};
+use super::{Outgoing, Shard, Socket, Walk, WrittenBytes};
 use crate::feed::Feed;
 use crate::limits::{SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
 use crate::window::{Offset, Pieces, Span, Window};
@@ -69,7 +69,7 @@ impl<S: Socket> Shard<S> {
         let feed = &self.feeds[walk.feed];
         let mut index = feed.walked.unwrap_or(0);
         // Most stand at the same place, so the same bytes serve one after the other.
-        let mut cached: Option<Pending<'_>> = None;
+        let mut cached: Option<PendingWrite<'_>> = None;
         let mut stopped: Vec<(_, Offset)> = Vec::new();
         while let Some(&key) = feed.subscribers.get(index) {
             if slice.is_full() {
@@ -81,12 +81,14 @@ impl<S: Socket> Shard<S> {
             while subscriber.behind.is_none() && subscriber.cursor < feed.end() {
                 let pending = match &mut cached {
                     Some(pending) if pending.from == subscriber.cursor => pending,
-                    cached => cached.insert(Pending::new(feed, &self.window, subscriber.cursor)),
+                    cached => {
+                        cached.insert(PendingWrite::new(feed, &self.window, subscriber.cursor))
+                    }
                 };
                 slice.sockets += 1;
                 let taken = match subscriber.socket.write(&pending.outgoing) {
                     Ok(taken) => taken,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => Taken::default(),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => WrittenBytes::default(),
                     Err(_) => {
                         self.broken.push(key);
                         break;
@@ -131,7 +133,7 @@ impl Slice {
 }
 
 /// What a subscriber with this cursor has still to get, as far as one write takes it.
-struct Pending<'a> {
+struct PendingWrite<'a> {
     from: Offset,
     to: Offset,
     spans: smallvec::SmallVec<[Span; 4]>,
@@ -139,7 +141,7 @@ struct Pending<'a> {
     events: u64,
 }
 
-impl<'a> Pending<'a> {
+impl<'a> PendingWrite<'a> {
     fn new(feed: &Feed, window: &'a Window, from: Offset) -> Self {
         let mut pieces = Pieces::new();
         let mut spans = smallvec::SmallVec::new();

@@ -36,12 +36,12 @@ pub(crate) struct NewStream {
 }
 
 /// Something to do on a shard's thread.
-pub(crate) type Task = Box<dyn FnOnce(&Rc<ShardThread>) + Send>;
+pub(crate) type ShardTask = Box<dyn FnOnce(&Rc<ShardThread>) + Send>;
 
 /// What a shard's thread is asked to do.
 pub(crate) enum Command {
     /// Run this on the shard's thread.
-    Run(Task),
+    Run(ShardTask),
     /// Send a stream through a body, and answer when it has joined.
     /// It counts as dealt until it has.
     Attach(NewStream, BodySocket, oneshot::Sender<()>, Load),

@@ -35,7 +35,7 @@ pub(crate) struct ServiceStream {
 
 /// The stream ends before its body does: the peer has gone, or took nothing for too long, or
 /// the body failed.
-struct Cut;
+struct StreamEndedEarly;
 
 impl ShardThread {
     /// Hands a socket, fresh from its request's head, to such a stream.
@@ -44,7 +44,7 @@ impl ShardThread {
         spawn_local(async move {
             let _load = thread.count_connection();
             let socket = TcpSocket::new(socket, thread.patience(), stream.framing);
-            let writer = Writer { socket, framing: stream.framing };
+            let writer = ServiceStreamWriter { socket, framing: stream.framing };
             tokio::select! {
                 biased;
                 // A client reconnects, or knows that the stream was cut.
@@ -55,13 +55,13 @@ impl ShardThread {
     }
 }
 
-struct Writer {
+struct ServiceStreamWriter {
     socket: TcpSocket,
     framing: Framing,
 }
 
-impl Writer {
-    async fn run(mut self, head: Vec<u8>, mut body: EventBody) -> Result<(), Cut> {
+impl ServiceStreamWriter {
+    async fn run(mut self, head: Vec<u8>, mut body: EventBody) -> Result<(), StreamEndedEarly> {
         if self.framing == Framing::Close {
             // Until the body has ended, an end of the connection is to be seen as a cut,
             // whatever brings it about.
@@ -92,22 +92,22 @@ impl Writer {
     }
 
     /// The body's next piece, for as long as the peer is there.
-    async fn next(&mut self, body: &mut EventBody) -> Result<Option<Bytes>, Cut> {
+    async fn next(&mut self, body: &mut EventBody) -> Result<Option<Bytes>, StreamEndedEarly> {
         poll_fn(|context| {
-            if self.socket.poll_gone(context).is_ready() {
-                return Poll::Ready(Err(Cut));
+            if self.socket.poll_disconnected(context).is_ready() {
+                return Poll::Ready(Err(StreamEndedEarly));
             }
             Pin::new(&mut *body).poll_frame(context).map(|frame| match frame {
                 None => Ok(None),
                 // The body has logged why.
-                Some(Err(_)) => Err(Cut),
+                Some(Err(_)) => Err(StreamEndedEarly),
                 Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
             })
         })
         .await
     }
 
-    async fn write(&mut self, pieces: &[&[u8]]) -> Result<(), Cut> {
+    async fn write(&mut self, pieces: &[&[u8]]) -> Result<(), StreamEndedEarly> {
         let mut slices: [IoSlice<'_>; 3] = [IoSlice::new(&[]); 3];
         for (slice, piece) in slices.iter_mut().zip(pieces) {
             *slice = IoSlice::new(piece);
@@ -115,28 +115,28 @@ impl Writer {
         let mut rest = &mut slices[..pieces.len()];
         while !rest.is_empty() {
             match self.socket.write_pieces(rest) {
-                Ok(0) => return Err(Cut),
+                Ok(0) => return Err(StreamEndedEarly),
                 Ok(bytes) => IoSlice::advance_slices(&mut rest, bytes),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.room().await?,
-                Err(_) => return Err(Cut),
+                Err(_) => return Err(StreamEndedEarly),
             }
         }
         Ok(())
     }
 
     /// Waits for the socket to take something again.
-    async fn room(&mut self) -> Result<(), Cut> {
+    async fn room(&mut self) -> Result<(), StreamEndedEarly> {
         self.socket.set_full(true);
         let socket = &mut self.socket;
         let room = poll_fn(|context| {
-            if socket.poll_gone(context).is_ready() {
-                return Poll::Ready(Err(Cut));
+            if socket.poll_disconnected(context).is_ready() {
+                return Poll::Ready(Err(StreamEndedEarly));
             }
             socket.poll_writable(context).map(Ok)
         });
         // On the heap, since few streams are ever here and all would carry the timer's size.
         let room = Box::pin(tokio::time::timeout(STALL_TIME, room)).await;
         self.socket.set_full(false);
-        room.unwrap_or(Err(Cut))
+        room.unwrap_or(Err(StreamEndedEarly))
     }
 }

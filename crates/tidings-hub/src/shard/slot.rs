@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 
 use super::authorization::Authorization;
 use super::lane::LaneSocket;
-use super::{Outgoing, Socket, Taken, Tick};
+use super::{Outgoing, Socket, Tick, WrittenBytes};
 use crate::admission::StreamPermit;
 use crate::metrics::Reason;
 
@@ -21,7 +21,7 @@ pub(super) struct ConnectionSlot {
     /// It was told that its stream ends, for this reason.
     pub(super) told_end: Option<Reason>,
     /// Set if the authorization can end before the stream does.
-    pub(super) leave: Option<Box<Authorization>>,
+    pub(super) authorization: Option<Box<Authorization>>,
     /// It was let in by a token, which another hub may revoke.
     pub(super) by_token: bool,
     /// When the stream is as old as it may get.
@@ -39,7 +39,7 @@ impl Drop for ConnectionSlot {
 }
 
 impl Socket for ConnectionSlot {
-    fn write(&mut self, bytes: &Outgoing<'_>) -> std::io::Result<Taken> {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> std::io::Result<WrittenBytes> {
         self.connection.write(bytes)
     }
 

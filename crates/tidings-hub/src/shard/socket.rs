@@ -15,7 +15,7 @@ pub(super) trait Socket {
     ///
     /// # Errors
     /// `WouldBlock` if it takes nothing now; any other error means that the peer is disconnected.
-    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken>;
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<WrittenBytes>;
 
     /// The socket is full, or no longer so.
     fn set_full(&mut self, full: bool);
@@ -23,7 +23,7 @@ pub(super) trait Socket {
 
 /// What a socket took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(super) struct WrittenBytes {
     /// Of the bytes that it was given.
     pub(super) bytes: usize,
     /// And so many went out: fewer, where it steps over the chunks' frames.

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tidings_sse::{Decoder, Event, Item, Limits};
 
 use super::flush::Flushed;
-use super::{Outgoing, Shard, Socket, Taken};
+use super::{Outgoing, Shard, Socket, WrittenBytes};
 use crate::access::Rights;
 use crate::feed::{Source, StreamOptions, SubscriberKey};
 use crate::framing::{Unframer, chunk};
@@ -68,7 +68,7 @@ fn chunks(mut bytes: &[u8]) -> Vec<&[u8]> {
 }
 
 impl Socket for Wire {
-    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken> {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<WrittenBytes> {
         let mut wire = self.0.borrow_mut();
         let wire = &mut *wire;
         if wire.broken {
@@ -86,7 +86,7 @@ impl Socket for Wire {
                     wire.written.extend_from_slice(&piece[..part]);
                     left -= part;
                 }
-                Taken { bytes: taken, sent: taken }
+                WrittenBytes { bytes: taken, sent: taken }
             }
             Some(unframer) => {
                 let unframed = bytes.unframed(*unframer);
@@ -96,7 +96,7 @@ impl Socket for Wire {
                 if sent == unframed.content.len() {
                     assert_eq!((taken, *unframer), (unframed.taken, unframed.then));
                 }
-                Taken { bytes: taken, sent }
+                WrittenBytes { bytes: taken, sent }
             }
         };
         wire.room -= taken.sent;
@@ -212,7 +212,7 @@ impl World {
                 reader.step = Step::Full;
             }
             if broken.contains(&reader.key) {
-                shard.leave(reader.key);
+                shard.remove(reader.key);
                 reader.left = true;
             }
         }
@@ -256,7 +256,7 @@ impl World {
         let step = match &reader.step {
             Step::Live => return,
             Step::Gone | Step::Lost => {
-                core.leave(key);
+                core.remove(key);
                 self.readers[index].left = true;
                 return;
             }
@@ -447,7 +447,7 @@ fn simulate(shards: usize, kept: u64, acts: &[Act]) {
             }
             Act::Leave { reader } if !world.readers.is_empty() => {
                 let reader = &mut world.readers[reader % count];
-                world.shards[reader.shard].0.leave(reader.key);
+                world.shards[reader.shard].0.remove(reader.key);
                 reader.left = true;
             }
             _ => {}
@@ -585,7 +585,7 @@ fn a_walk_passes_nobody_over_when_others_leave() {
     assert_eq!(world.flush(0), Flushed::Slice);
     for one in [0, 10, 63, 64, 199] {
         let reader = &mut world.readers[readers[one]];
-        world.shards[0].0.leave(reader.key);
+        world.shards[0].0.remove(reader.key);
         reader.left = true;
     }
     while world.flush(0) == Flushed::Slice {}

@@ -74,8 +74,8 @@ pub(crate) struct ShardThread {
     pub(super) reconnect: Cell<Option<Reconnect>>,
     /// Told when it is set.
     pub(super) drain_begun: Notify,
-    /// Told of each subscriber that left.
-    pub(super) left: Notify,
+    /// Notified of each stream that was closed.
+    pub(super) closed: Notify,
     /// True when connections are to end. Each that has to be waited for looks at it.
     pub(super) closing: watch::Sender<bool>,
     pub(super) deadlines: RefCell<Deadlines>,
@@ -162,7 +162,7 @@ impl ShardThread {
             reading: Semaphore::new(REPLAYS_READING),
             reconnect: Cell::new(None),
             drain_begun: Notify::new(),
-            left: Notify::new(),
+            closed: Notify::new(),
             closing: watch::Sender::new(false),
             deadlines: RefCell::default(),
             sooner: Notify::new(),
@@ -251,12 +251,12 @@ impl ShardThread {
             Source::Updates { selectors, .. } => Some(selectors.clone()),
             Source::Clock => None,
         };
-        let line = ConnectionSlot {
+        let slot = ConnectionSlot {
             connection,
             watcher: None,
             replay: None,
             told_end: None,
-            leave: None,
+            authorization: None,
             by_token: grants.as_ref().is_some_and(|grants| grants.token.is_some()),
             ends: self.ends(),
             permit,
@@ -265,7 +265,7 @@ impl ShardThread {
         let (key, new_feeds) = {
             let mut shard = self.shard.borrow_mut();
             let feeds = shard.feeds.len();
-            let key = shard.join(line, source, due, bytes);
+            let key = shard.join(slot, source, due, bytes);
             let new_feeds = shard.feeds.len() - feeds;
             self.shared.metrics.feeds.inc_by(new_feeds as i64);
             self.shared.feeds.fetch_add(new_feeds, Ordering::Relaxed);
@@ -275,7 +275,7 @@ impl ShardThread {
         if let Some((selectors, grants)) = selectors.zip(grants)
             && let Err(RevokedWhileOpening) = self.admit(key, selectors, grants)
         {
-            return self.turn_away(key);
+            return self.close_revoked(key);
         }
         let step = self.catch_up(key);
         if step == Step::Unconfirmed {
@@ -299,27 +299,27 @@ impl ShardThread {
     pub(super) fn remove(&self, key: SubscriberKey, reason: Reason) {
         let mut shard = self.shard.borrow_mut();
         let feeds = shard.feeds.len();
-        let Some(mut line) = shard.leave(key) else { return };
-        if let Some(deadline) = line.leave.as_ref().and_then(|leave| leave.deadline) {
+        let Some(mut slot) = shard.remove(key) else { return };
+        if let Some(deadline) = slot.authorization.as_ref().and_then(|one| one.deadline) {
             self.deadlines.borrow_mut().remove(key, deadline);
         }
         if reason == Reason::Stalled
-            && let LaneSocket::Body(socket) = &mut line.connection
+            && let LaneSocket::Body(socket) = &mut slot.connection
         {
             socket.abort();
         }
         let closed = feeds - shard.feeds.len();
         self.shared.metrics.feeds.dec_by(closed as i64);
         self.shared.feeds.fetch_sub(closed, Ordering::Relaxed);
-        self.shared.metrics.stream_closed(line.connection.lane(), reason);
-        let lane = line.connection.lane();
-        tracing::debug!(stream = line.permit.number(), ?lane, ?reason, "stream closed");
-        self.left.notify_one();
+        self.shared.metrics.stream_closed(slot.connection.lane(), reason);
+        let lane = slot.connection.lane();
+        tracing::debug!(stream = slot.permit.number(), ?lane, ?reason, "stream closed");
+        self.closed.notify_one();
     }
 
-    fn poll_gone(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_disconnected(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
         match self.shard.borrow_mut().subscribers.get_mut(key) {
-            Some(subscriber) => subscriber.socket.connection.poll_gone(context),
+            Some(subscriber) => subscriber.socket.connection.poll_disconnected(context),
             None => Poll::Ready(()),
         }
     }
@@ -348,7 +348,7 @@ pub(super) fn notice(
 
 /// Waits for the peer to hang up.
 async fn watch(thread: Rc<ShardThread>, key: SubscriberKey) {
-    poll_fn(|context| thread.poll_gone(key, context)).await;
+    poll_fn(|context| thread.poll_disconnected(key, context)).await;
     thread.remove(key, Reason::Client);
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::framing::Unframer;
 use crate::limits::CUT_PAUSE;
-use crate::shard::socket::{Outgoing, Socket, Taken, Unframed};
+use crate::shard::socket::{Outgoing, Socket, Unframed, WrittenBytes};
 
 #[derive(Debug, Default)]
 struct HandOver {
@@ -47,18 +47,18 @@ pub(crate) struct BodySocket {
 #[derive(Debug)]
 pub struct StreamBody {
     shared: Arc<Mutex<HandOver>>,
-    parting: Parting,
+    cut: DelayedCut,
 }
 
 /// Both sides of a new hand-over. `task` is what writes the body, if it may be aborted.
 pub(crate) fn hand_over(task: Option<AbortHandle>) -> (BodySocket, StreamBody) {
     let shared = Arc::new(Mutex::new(HandOver { task, ..HandOver::default() }));
     let socket = BodySocket { shared: Arc::clone(&shared), unframer: Unframer::START };
-    (socket, StreamBody { shared, parting: Parting::default() })
+    (socket, StreamBody { shared, cut: DelayedCut::default() })
 }
 
 impl Socket for BodySocket {
-    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken> {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<WrittenBytes> {
         let mut shared = self.shared.lock();
         if shared.dropped {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -77,7 +77,7 @@ impl Socket for BodySocket {
         }
         drop(shared);
         wake(body);
-        Ok(Taken { bytes: taken, sent })
+        Ok(WrittenBytes { bytes: taken, sent })
     }
 
     fn set_full(&mut self, _full: bool) {}
@@ -96,7 +96,7 @@ impl BodySocket {
         }
     }
 
-    pub(in crate::shard) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::shard) fn poll_disconnected(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut shared = self.shared.lock();
         if shared.dropped {
             return Poll::Ready(());
@@ -159,16 +159,16 @@ impl Body for StreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, StreamCut>>> {
         match ready!(self.poll_bytes(context)) {
             Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            None => self.parting.poll(context).map(|cut| Some(Err(cut))),
+            None => self.cut.poll(context).map(|cut| Some(Err(cut))),
         }
     }
 }
 
 /// The end of a body that is cut: its driver first writes what it was given.
 #[derive(Debug, Default)]
-pub(crate) struct Parting(Option<Pin<Box<Sleep>>>);
+pub(crate) struct DelayedCut(Option<Pin<Box<Sleep>>>);
 
-impl Parting {
+impl DelayedCut {
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<StreamCut> {
         let pause = self.0.get_or_insert_with(|| Box::pin(sleep(CUT_PAUSE)));
         pause.as_mut().poll(context).map(|()| StreamCut)
@@ -249,7 +249,7 @@ mod tests {
         // Each is registered twice, so that one takes the other's place.
         for _ in 0..2 {
             assert!(body.poll_bytes(&mut Context::from_waker(&waker())).is_pending());
-            assert!(socket.poll_gone(&mut Context::from_waker(&waker())).is_pending());
+            assert!(socket.poll_disconnected(&mut Context::from_waker(&waker())).is_pending());
         }
         socket.write(&Outgoing::of(&piece)).unwrap();
         for _ in 0..2 {

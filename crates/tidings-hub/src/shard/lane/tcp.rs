@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::framing::{Framing, Unframer};
 use crate::limits::{STALL_TIME, STREAM_INPUT_BYTES};
-use crate::shard::socket::{Outgoing, Socket, Taken};
+use crate::shard::socket::{Outgoing, Socket, WrittenBytes};
 use crate::transport::Transport;
 
 /// A socket that carries an event stream and nothing else.
@@ -31,7 +31,7 @@ impl TcpSocket {
     }
 
     /// Ready when the peer has gone. Whatever it says meanwhile is thrown away.
-    pub(in crate::shard) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::shard) fn poll_disconnected(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             if ready!(self.stream.poll_read_ready(context)).is_err() {
                 return Poll::Ready(());
@@ -73,22 +73,22 @@ impl TcpSocket {
 }
 
 impl Socket for TcpSocket {
-    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken> {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<WrittenBytes> {
         let Some(unframer) = &mut self.unframer else {
             let written = self.write_pieces(bytes.pieces())?;
-            return Ok(Taken { bytes: written, sent: written });
+            return Ok(WrittenBytes { bytes: written, sent: written });
         };
         let unframed = bytes.unframed(*unframer);
         if unframed.content.is_empty() {
             *unframer = unframed.then;
-            return Ok(Taken { bytes: unframed.taken, sent: 0 });
+            return Ok(WrittenBytes { bytes: unframed.taken, sent: 0 });
         }
         let sent = self.stream.try_write(&unframed.content)?;
         if sent == unframed.content.len() {
             *unframer = unframed.then;
-            return Ok(Taken { bytes: unframed.taken, sent });
+            return Ok(WrittenBytes { bytes: unframed.taken, sent });
         }
-        Ok(Taken { bytes: unframer.advance(bytes.pieces(), sent, |_| {}), sent })
+        Ok(WrittenBytes { bytes: unframer.advance(bytes.pieces(), sent, |_| {}), sent })
     }
 
     fn set_full(&mut self, full: bool) {

@@ -20,17 +20,17 @@ pub(crate) struct Admission {
     limits: RwLock<Arc<Limits>>,
     streams: AtomicUsize,
     opened: AtomicU64,
-    visitors: Mutex<Visitors>,
+    activities: Mutex<Activities>,
 }
 
 #[derive(Debug, Default)]
-struct Visitors {
-    by_address: HashMap<Address, Visitor>,
+struct Activities {
+    by_address: HashMap<Address, Activity>,
     opening: Bucket,
 }
 
 #[derive(Debug, Default)]
-struct Visitor {
+struct Activity {
     streams: usize,
     publishing: Bucket,
 }
@@ -146,7 +146,7 @@ impl Admission {
             limits: RwLock::new(Arc::new(limits)),
             streams: AtomicUsize::new(0),
             opened: AtomicU64::new(0),
-            visitors: Mutex::default(),
+            activities: Mutex::default(),
         })
     }
 
@@ -170,15 +170,15 @@ impl Admission {
         if !limits.counts_addresses() && limits.streams_per_second == u32::MAX {
             return Ok(());
         }
-        let mut visitors = self.visitors.lock();
+        let mut activities = self.activities.lock();
         if let Some(client) = client
-            && let Some(visitor) = visitors.by_address.get(&client.into())
-            && visitor.streams >= limits.streams_per_address
+            && let Some(activity) = activities.by_address.get(&client.into())
+            && activity.streams >= limits.streams_per_address
         {
             return Err(TurnedAway::Address);
         }
         if limits.streams_per_second < u32::MAX
-            && !visitors.opening.take(limits.streams_per_second, now)
+            && !activities.opening.take(limits.streams_per_second, now)
         {
             return Err(TurnedAway::Rate);
         }
@@ -200,15 +200,15 @@ impl Admission {
     pub(crate) fn may_publish(&self, client: Option<Client>, now: Instant) -> bool {
         let per_second = self.limits().publishes_per_second;
         let Some(client) = client.filter(|_| per_second < u32::MAX) else { return true };
-        let mut visitors = self.visitors.lock();
-        let visitor = visitors.visitor(client.into(), now);
-        visitor.is_none_or(|visitor| visitor.publishing.take(per_second, now))
+        let mut activities = self.activities.lock();
+        let activity = activities.activity(client.into(), now);
+        activity.is_none_or(|activity| activity.publishing.take(per_second, now))
     }
 }
 
-impl Visitors {
+impl Activities {
     /// `None` if too many addresses are known already: further ones are not counted.
-    fn visitor(&mut self, address: Address, now: Instant) -> Option<&mut Visitor> {
+    fn activity(&mut self, address: Address, now: Instant) -> Option<&mut Activity> {
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.by_address.retain(|_, one| one.streams > 0 || !one.publishing.is_full(now));
             if self.by_address.len() >= ADDRESSES_MAX {
@@ -237,11 +237,11 @@ impl StreamPermit {
         let limits = self.admission.limits();
         let counts = self.address.is_none() && limits.counts_addresses();
         let Some(address) = client.map(Address::from).filter(|_| counts) else { return Ok(()) };
-        if let Some(visitor) = self.admission.visitors.lock().visitor(address, now) {
-            if visitor.streams >= limits.streams_per_address {
+        if let Some(activity) = self.admission.activities.lock().activity(address, now) {
+            if activity.streams >= limits.streams_per_address {
                 return Err(TurnedAway::Address);
             }
-            visitor.streams += 1;
+            activity.streams += 1;
             self.address = Some(address);
         }
         Ok(())
@@ -252,11 +252,11 @@ impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.admission.streams.fetch_sub(1, Ordering::AcqRel);
         let Some(address) = self.address else { return };
-        let mut visitors = self.admission.visitors.lock();
-        if let Some(visitor) = visitors.by_address.get_mut(&address) {
-            visitor.streams -= 1;
-            if visitor.streams == 0 && visitor.publishing.at.is_none() {
-                visitors.by_address.remove(&address);
+        let mut activities = self.admission.activities.lock();
+        if let Some(activity) = activities.by_address.get_mut(&address) {
+            activity.streams -= 1;
+            if activity.streams == 0 && activity.publishing.at.is_none() {
+                activities.by_address.remove(&address);
             }
         }
     }
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(same, Err(TurnedAway::Address));
         assert_eq!(admission.may_open(address("2001:db8:0:1::1"), now), Ok(()));
         drop(permit);
-        assert!(admission.visitors.lock().by_address.is_empty());
+        assert!(admission.activities.lock().by_address.is_empty());
     }
 
     #[test]
@@ -346,9 +346,9 @@ mod tests {
         assert!((1..=ADDRESSES_MAX).all(|n| admission.may_publish(nth(n), now)));
         let another = nth(ADDRESSES_MAX + 1);
         assert!(admission.may_publish(another, now) && admission.may_publish(another, now));
-        assert_eq!(admission.visitors.lock().by_address.len(), ADDRESSES_MAX);
+        assert_eq!(admission.activities.lock().by_address.len(), ADDRESSES_MAX);
         let later = now + Duration::from_secs(2);
         assert!(admission.may_publish(another, later) && !admission.may_publish(another, later));
-        assert_eq!(admission.visitors.lock().by_address.len(), 1);
+        assert_eq!(admission.activities.lock().by_address.len(), 1);
     }
 }

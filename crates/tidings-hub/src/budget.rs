@@ -50,14 +50,14 @@ pub(crate) enum Standing {
 /// Bytes of a budget, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    _address: Option<OfAddress>,
+    _address: Option<HeldShare>,
     _open: Option<OwnedSemaphorePermit>,
     _all: OwnedSemaphorePermit,
 }
 
 /// An address's share, forgotten when nothing holds or awaits any of it.
 #[derive(Debug)]
-struct OfAddress {
+struct HeldShare {
     budget: Arc<Budget>,
     address: Address,
     share: Arc<Share>,
@@ -205,7 +205,7 @@ impl Budget {
         Exhausted::All { total: self.total }
     }
 
-    fn share_of(self: &Arc<Self>, client: Option<Client>) -> Option<OfAddress> {
+    fn share_of(self: &Arc<Self>, client: Option<Client>) -> Option<HeldShare> {
         let address = Address::from(client?);
         let mut by_address = self.by_address.lock();
         let share = by_address.entry(address).or_insert_with(|| {
@@ -215,11 +215,11 @@ impl Budget {
             })
         });
         let share = Arc::clone(share);
-        Some(OfAddress { budget: Arc::clone(self), address, share, held: None })
+        Some(HeldShare { budget: Arc::clone(self), address, share, held: None })
     }
 }
 
-impl Drop for OfAddress {
+impl Drop for HeldShare {
     fn drop(&mut self) {
         self.held = None;
         let mut by_address = self.budget.by_address.lock();

@@ -21,7 +21,7 @@ pub(crate) use builder::Extras;
 pub use builder::HubBuilder;
 use drain::Requests;
 pub use error::{HubFailed, PublishError};
-pub(crate) use nodes::{Others, Unreached};
+pub(crate) use nodes::{OtherSubscriptions, Unreached};
 pub(crate) use subscribe::{Begin, within};
 
 use crate::access::gate::Gate;
@@ -42,10 +42,10 @@ use crate::shard::{Load, ShardContext, ShardHandle};
 /// clone blocks, where the journal is on disk or on NATS, until the journal has written what it
 /// was given: do not let that happen on a thread that drives other tasks.
 #[derive(Clone, Debug)]
-pub struct Hub(Arc<Inner>);
+pub struct Hub(Arc<HubInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct HubInner {
     shared: ShardContext,
     shards: Vec<ShardHandle>,
     /// The hub is draining: until when streams end, each at its own moment.
@@ -106,12 +106,12 @@ impl Hub {
     }
 
     /// The hub, without keeping it.
-    fn downgrade(&self) -> Weak<Inner> {
+    fn downgrade(&self) -> Weak<HubInner> {
         Arc::downgrade(&self.0)
     }
 
     /// The hub, if it is still there.
-    fn upgrade(inner: &Weak<Inner>) -> Option<Self> {
+    fn upgrade(inner: &Weak<HubInner>) -> Option<Self> {
         inner.upgrade().map(Self)
     }
 

@@ -11,10 +11,10 @@ use crate::limits::REVOKED_MAX;
 /// The tokens that were revoked. They are kept until they expire; so many that the bound is
 /// reached push the oldest out.
 #[derive(Debug, Default)]
-pub(crate) struct Revoked(Mutex<List>);
+pub(crate) struct Revoked(Mutex<RevokedList>);
 
 #[derive(Debug, Default)]
-struct List {
+struct RevokedList {
     until: HashMap<TokenId, Option<SystemTime>>,
     order: VecDeque<TokenId>,
 }
@@ -64,7 +64,7 @@ impl Revoked {
     }
 }
 
-impl List {
+impl RevokedList {
     fn trim(&mut self) {
         let now = SystemTime::now();
         self.until.retain(|_, expires| expires.is_none_or(|expires| expires > now));

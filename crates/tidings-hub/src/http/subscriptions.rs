@@ -16,7 +16,7 @@ use super::query::Pairs;
 use super::refusal::Refusal;
 use crate::access::{DETAIL_TYPE, Dialect, Role, TokenId};
 use crate::cursor::EARLIEST;
-use crate::hub::{Hub, Others, Unreached};
+use crate::hub::{Hub, OtherSubscriptions, Unreached};
 use crate::journal::{AppendError, Position};
 use crate::presence::{CONTEXT, RevocationEffects, SubscriptionPath, decoded};
 use crate::update::{HUB_PATH, Topic};
@@ -57,7 +57,7 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
         _ => last.to_string(),
     };
     let others = hub.others(parts.uri.path(), &named).await;
-    let Others { documents, version } = others.map_err(unreached)?;
+    let OtherSubscriptions { documents, version } = others.map_err(unreached)?;
     let tag =
         if hub.presence().has_events() { cursor.clone() } else { format!("{cursor}.{version}") };
     let form = named.form();

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 
-use super::{Hub, Inner};
+use super::{Hub, HubInner};
 use crate::access::gate::Gate;
 use crate::access::{Access, Authorize, Authorizer};
 use crate::admission::Admission;
@@ -189,7 +189,7 @@ impl HubBuilder {
         if self.presence_events {
             start_presence(&shards[0], Arc::clone(&presence), Arc::clone(&shared.journal));
         }
-        let hub = Hub(Arc::new(Inner {
+        let hub = Hub(Arc::new(HubInner {
             shared,
             shards,
             drain_end: OnceLock::new(),

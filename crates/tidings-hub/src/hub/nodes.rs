@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Hub, Inner};
+use super::{Hub, HubInner};
 use crate::access::{Dialect, RevokedToken, TokenId};
 use crate::journal::{AppendError, Node, Nodes, Pending, ReadError};
 use crate::limits::MEETING_TIME;
@@ -16,7 +16,7 @@ use crate::presence::{ListStart, Presence, RevocationEffects, SubscriptionPath, 
 
 /// What a hub asks the others.
 #[derive(Debug, Deserialize, Serialize)]
-enum Question {
+enum NodeQuestion {
     /// The subscriptions under a path.
     List { path: String, deployed: bool },
     /// To end the subscription of this path, if it is theirs.
@@ -25,7 +25,7 @@ enum Question {
 
 /// Subscriptions of one hub.
 #[derive(Debug, Default, Deserialize, Serialize)]
-struct Listed {
+struct ListedSubscriptions {
     documents: Vec<Box<RawValue>>,
     version: u64,
 }
@@ -33,7 +33,7 @@ struct Listed {
 /// The subscriptions of the other hubs, as documents, and what changes with any of them or of
 /// this one.
 #[derive(Debug)]
-pub(crate) struct Others {
+pub(crate) struct OtherSubscriptions {
     pub(crate) documents: Vec<Box<RawValue>>,
     pub(crate) version: String,
 }
@@ -70,26 +70,26 @@ impl Hub {
         &self,
         path: &str,
         named: &SubscriptionPath,
-    ) -> Result<Others, Unreached> {
+    ) -> Result<OtherSubscriptions, Unreached> {
         let own = self.presence().version();
         let Some(nodes) = self.journal().nodes() else {
-            return Ok(Others { documents: Vec::new(), version: own.to_string() });
+            return Ok(OtherSubscriptions { documents: Vec::new(), version: own.to_string() });
         };
         let deployed = named.form() == Dialect::Deployed;
-        let question = encode(&Question::List { path: path.to_owned(), deployed });
+        let question = encode(&NodeQuestion::List { path: path.to_owned(), deployed });
         let answers = nodes.ask(question).await.map_err(Unreached::Read)?;
         // Other hubs have as many subscribers as they like, and a shard has other work.
         let read = move || {
             let mut documents = Vec::new();
             let mut versions = vec![own];
             for answer in answers.iter().filter(|answer| !is_of_none(answer)) {
-                let listed: Listed = read_answer(answer)?;
+                let listed: ListedSubscriptions = read_answer(answer)?;
                 documents.extend(listed.documents);
                 versions.push(listed.version);
             }
             versions.sort_unstable();
             let versions: Vec<_> = versions.iter().map(u64::to_string).collect();
-            Ok(Others { documents, version: versions.join("-") })
+            Ok(OtherSubscriptions { documents, version: versions.join("-") })
         };
         beside(read).await.map_err(Unreached::Read)?
     }
@@ -104,14 +104,14 @@ impl Hub {
             return Ok(true);
         }
         let Some(nodes) = self.journal().nodes() else { return Ok(false) };
-        let question = encode(&Question::Revoke { path: path.to_owned() });
+        let question = encode(&NodeQuestion::Revoke { path: path.to_owned() });
         let answers = nodes.ask(question).await.map_err(Unreached::Read)?;
         let mut is_done = false;
         for answer in answers.iter().filter(|answer| !is_of_none(answer)) {
             match read_answer(answer)? {
-                Outcome::Revoked => is_done = true,
-                Outcome::Unknown => {}
-                Outcome::Failed(reason) => {
+                RevocationOutcome::Revoked => is_done = true,
+                RevocationOutcome::Unknown => {}
+                RevocationOutcome::Failed(reason) => {
                     return Err(Unreached::Elsewhere(reason));
                 }
             }
@@ -134,7 +134,7 @@ impl Hub {
     /// Has this hub answer the others, and waits a little until it knows what they have revoked.
     pub(crate) async fn meet_others(&self) {
         let Some(nodes) = self.journal().nodes() else { return };
-        nodes.join(Arc::new(OfHub(self.downgrade())));
+        nodes.join(Arc::new(JournalNode(self.downgrade())));
         if tokio::time::timeout(MEETING_TIME, nodes.until_known()).await.is_err() {
             tracing::warn!(
                 "other hubs' revocations are not read yet; tokens are refused until then"
@@ -148,7 +148,7 @@ impl Hub {
     }
 }
 
-/// The subscriptions of this hub under a path, as another hub reads them ([`Listed`]).
+/// The subscriptions of this hub under a path, as another hub reads them ([`ListedSubscriptions`]).
 fn listed(presence: &Presence, named: &SubscriptionPath) -> Vec<u8> {
     let version = presence.version();
     let mut text = String::from("{\"documents\":[");
@@ -183,7 +183,7 @@ async fn beside<T: Send + 'static>(
 
 /// What became of a subscription that a hub was asked to end.
 #[derive(Debug, Deserialize, Serialize)]
-enum Outcome {
+enum RevocationOutcome {
     Revoked,
     Unknown,
     Failed(String),
@@ -210,16 +210,16 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
 const FAILED: &[u8] = b"null";
 
 /// This hub, as the others see it. It does not keep the hub alive.
-struct OfHub(Weak<Inner>);
+struct JournalNode(Weak<HubInner>);
 
-impl Node for OfHub {
+impl Node for JournalNode {
     fn answer(&self, question: Vec<u8>) -> Pending<'static, Vec<u8>> {
         let hub = Hub::upgrade(&self.0);
         Box::pin(async move {
             let Some(hub) = hub else { return Vec::new() };
             let Ok(question) = serde_json::from_slice(&question) else { return FAILED.to_vec() };
             match question {
-                Question::List { path, deployed } => {
+                NodeQuestion::List { path, deployed } => {
                     let form = if deployed { Dialect::Deployed } else { Dialect::Coming };
                     let presence = Arc::clone(hub.presence());
                     drop(hub);
@@ -229,13 +229,13 @@ impl Node for OfHub {
                     };
                     beside(list).await.unwrap_or_else(|_| FAILED.to_vec())
                 }
-                Question::Revoke { path } => {
+                NodeQuestion::Revoke { path } => {
                     let outcome = match SubscriptionPath::read(&path, Dialect::Deployed) {
-                        None => Outcome::Unknown,
+                        None => RevocationOutcome::Unknown,
                         Some(named) => match hub.revoke_own(&named).await {
-                            Ok(true) => Outcome::Revoked,
-                            Ok(false) => Outcome::Unknown,
-                            Err(error) => Outcome::Failed(error.to_string()),
+                            Ok(true) => RevocationOutcome::Revoked,
+                            Ok(false) => RevocationOutcome::Unknown,
+                            Err(error) => RevocationOutcome::Failed(error.to_string()),
                         },
                     };
                     encode(&outcome)

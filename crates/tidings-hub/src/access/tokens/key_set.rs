@@ -130,18 +130,18 @@ impl KeySets {
 struct KeySet {
     source: KeySetUrl,
     client: reqwest::Client,
-    known: RwLock<Option<Known>>,
+    known: RwLock<Option<FetchedKeys>>,
     /// When it was last tried. Held while somebody tries.
     tried: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
+struct FetchedKeys {
     keys: Arc<[Key]>,
     since: Instant,
 }
 
-impl Known {
+impl FetchedKeys {
     fn has(&self, name: Option<&str>) -> bool {
         name.is_none_or(|name| self.keys.iter().any(|key| key.name() == Some(name)))
     }
@@ -201,7 +201,8 @@ impl KeySet {
         match self.fetch().await {
             Ok(keys) => {
                 tracing::info!(url, keys = keys.len(), "fetched an issuer's keys");
-                *self.known.write() = Some(Known { keys: keys.into(), since: Instant::now() });
+                *self.known.write() =
+                    Some(FetchedKeys { keys: keys.into(), since: Instant::now() });
             }
             Err(error) => {
                 tracing::warn!(

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::super::payloads::members_bytes;
 use super::super::{Access, Dialect, Grants, Role, TokenError, TokenId};
 use super::IssuerKeys;
-use super::claims::{self, Granted};
+use super::claims::{self, ClaimGrants};
 use super::key::Key;
 #[cfg(feature = "jwks")]
 use super::key_set::KeySets;
@@ -29,20 +29,20 @@ use crate::selector::{Account, Allowance, Base};
 
 /// What was verified lately.
 #[derive(Debug, Default)]
-struct Verified {
+struct VerifiedTokens {
     /// By the hash of the token and what it was for.
-    grants: HashMap<([u8; 32], Role), Remembered>,
+    grants: HashMap<([u8; 32], Role), VerifiedGrants>,
     bytes: usize,
 }
 
 #[derive(Debug)]
-struct Remembered {
+struct VerifiedGrants {
     grants: Arc<Grants>,
     since: Instant,
     bytes: usize,
 }
 
-impl Verified {
+impl VerifiedTokens {
     fn remember(&mut self, key: ([u8; 32], Role), grants: &Arc<Grants>) {
         let bytes = grants.memory_bytes();
         if bytes > TOKENS_KEPT_BYTES {
@@ -57,7 +57,8 @@ impl Verified {
             // own, for whom nothing is gained by remembering.
             self.forget();
         }
-        let remembered = Remembered { grants: Arc::clone(grants), since: Instant::now(), bytes };
+        let remembered =
+            VerifiedGrants { grants: Arc::clone(grants), since: Instant::now(), bytes };
         let before = self.grants.insert(key, remembered).map_or(0, |known| known.bytes);
         self.bytes = self.bytes - before + bytes;
     }
@@ -80,7 +81,7 @@ pub(crate) struct Verifier {
     access: Arc<Access>,
     base: Base,
     key_sets: KeySets,
-    verified: Mutex<Verified>,
+    verified: Mutex<VerifiedTokens>,
     verifying: Arc<Semaphore>,
     /// When a token without an end was last warned of.
     warned: Mutex<Option<Instant>>,
@@ -249,7 +250,7 @@ impl Verifier {
         &self,
         token: Unverified,
         account: Option<&Account>,
-    ) -> Result<(Granted, Unverified), TokenError> {
+    ) -> Result<(ClaimGrants, Unverified), TokenError> {
         let mut allowance = Allowance::charged(GRANTS_BYTES_HERE, account.cloned());
         let read = read_grants(&token, &self.base, &mut allowance);
         if !allowance.is_spent() {
@@ -281,7 +282,7 @@ fn read_grants(
     token: &Unverified,
     base: &Base,
     allowance: &mut Allowance,
-) -> Result<Granted, TokenError> {
+) -> Result<ClaimGrants, TokenError> {
     let read = claims::grants(token.dialect, &token.claims, base, allowance);
     if allowance.is_refused() {
         return Err(TokenError::NoRoom);

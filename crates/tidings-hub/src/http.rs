@@ -1,6 +1,7 @@
 //! HTTP: turns requests into calls of the hub, and its answers into responses.
 
 mod accept;
+mod admission;
 mod ambiguous;
 #[cfg_attr(not(feature = "tls"), allow(dead_code))]
 mod arriving;
@@ -17,7 +18,7 @@ mod credentials;
 mod door;
 mod exchange;
 mod forwarded;
-mod gate;
+
 #[cfg(feature = "tls")]
 mod handshake;
 mod head_room;

@@ -18,17 +18,17 @@ use crate::admission::TurnedAway;
 use crate::budget::Exhausted;
 use count::{Counter, Gauge, Histogram, PerLabel};
 use label::{Bound, Limit};
-pub(crate) use label::{GapCause, Lane, Reason, Refusal};
+pub(crate) use label::{EndReason, GapCause, Lane, RefusalReason};
 #[cfg(feature = "metrics")]
-pub(crate) use {exposition::Readings, format::Format};
+pub(crate) use {exposition::Readings, format::MetricsFormat};
 
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     subscribers: PerLabel<Lane, Gauge>,
     opened: Counter,
-    closed: PerLabel<Reason, Counter>,
+    closed: PerLabel<EndReason, Counter>,
     pub(crate) updates: Counter,
-    refused: PerLabel<Refusal, Counter>,
+    refused: PerLabel<RefusalReason, Counter>,
     pub(crate) publish_ack: Histogram,
     pub(crate) deliveries: Counter,
     pub(crate) delivered_bytes: Counter,
@@ -52,7 +52,7 @@ impl Metrics {
         self.subscribers.of(lane).inc();
     }
 
-    pub(crate) fn stream_closed(&self, lane: Lane, reason: Reason) {
+    pub(crate) fn stream_closed(&self, lane: Lane, reason: EndReason) {
         self.subscribers.of(lane).dec();
         self.closed.of(reason).inc();
     }
@@ -69,7 +69,7 @@ impl Metrics {
         self.requests_refused.of(exhausted.into()).inc();
     }
 
-    pub(crate) fn publish_refused(&self, reason: Refusal) {
+    pub(crate) fn publish_refused(&self, reason: RefusalReason) {
         self.refused.of(reason).inc();
     }
 

@@ -13,14 +13,14 @@ use crate::budget::{Permit, Standing};
 /// The part of the budget for a body that is not read yet. Given back when the body is read, which
 /// has a part of its own, or dropped.
 #[derive(Debug)]
-pub(super) struct Arriving(Held);
+pub(super) struct Arriving(ArrivingPermit);
 
 #[derive(Clone, Debug)]
-struct Held(Arc<Mutex<Option<Permit>>>);
+struct ArrivingPermit(Arc<Mutex<Option<Permit>>>);
 
 impl Arriving {
     pub(super) fn new(permit: Permit) -> Self {
-        Self(Held(Arc::new(Mutex::new(Some(permit)))))
+        Self(ArrivingPermit(Arc::new(Mutex::new(Some(permit)))))
     }
 
     /// Lets [`give_back`] find it with the request.
@@ -37,7 +37,7 @@ impl Drop for Arriving {
 
 /// Gives back what is held for a request's body, which is about to be read.
 pub(super) fn give_back(extensions: &Extensions) {
-    if let Some(Held(permit)) = extensions.get::<Held>() {
+    if let Some(ArrivingPermit(permit)) = extensions.get::<ArrivingPermit>() {
         permit.lock().take();
     }
 }

@@ -35,9 +35,9 @@ impl BadHead<'_> {
         let (status, words) = self.status(said, parsed.err());
         let is_consumed = parsed.is_ok() && !is_about_size(status);
         let content = match self.is_head_request(is_consumed) {
-            Some(true) => Content::LengthAlone,
-            Some(false) => Content::Whole,
-            None => Content::Nothing,
+            Some(true) => AnswerBody::LengthAlone,
+            Some(false) => AnswerBody::Whole,
+            None => AnswerBody::Nothing,
         };
         Some(write(status, &words, content))
     }
@@ -95,7 +95,7 @@ impl BadHead<'_> {
 /// The answer to a head for which there is no room.
 pub(super) fn no_room(exhausted: Exhausted) -> Vec<u8> {
     // The request may have been HEAD: its method may not have come whole.
-    write(body::status_of(exhausted), &format!("{exhausted}; try again later"), Content::Nothing)
+    write(body::status_of(exhausted), &format!("{exhausted}; try again later"), AnswerBody::Nothing)
 }
 
 fn is_about_size(status: StatusCode) -> bool {
@@ -123,7 +123,7 @@ fn names_a_version(head: &[u8]) -> bool {
 }
 
 /// What follows the answer's head.
-enum Content {
+enum AnswerBody {
     Whole,
     /// Nothing, but the head says how long it would be.
     LengthAlone,
@@ -131,11 +131,11 @@ enum Content {
     Nothing,
 }
 
-fn write(status: StatusCode, words: &str, content: Content) -> Vec<u8> {
+fn write(status: StatusCode, words: &str, content: AnswerBody) -> Vec<u8> {
     let (length, words) = match content {
-        Content::Whole => (words.len() + 1, format!("{words}\n")),
-        Content::LengthAlone => (words.len() + 1, String::new()),
-        Content::Nothing => (0, String::new()),
+        AnswerBody::Whole => (words.len() + 1, format!("{words}\n")),
+        AnswerBody::LengthAlone => (words.len() + 1, String::new()),
+        AnswerBody::Nothing => (0, String::new()),
     };
     let mut answer = format!("HTTP/1.1 {status}\r\ndate: ").into_bytes();
     append_date(&mut answer);

@@ -27,14 +27,14 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 use tower::Service;
 
+use super::admission::Peer;
 use super::arriving::{self, Arriving};
 use super::body::no_room;
 use super::connection::{last_words, note_refused};
-use super::exchange::{Answer, Exchange, Watched};
-use super::gate::Peer;
-use super::header_blocks::{Counted, Refused};
+use super::exchange::{Answer, Exchange, WatchedStream};
+use super::header_blocks::{BlockCounter, Refused};
 use super::movable::Movable;
-use super::subscribe::Stream;
+use super::subscribe::PendingStream;
 use super::tls::Tls;
 use super::unread::Unread;
 use super::waiting::Waiting;
@@ -69,7 +69,7 @@ pub(super) fn start(
     });
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     // The one task of an HTTP/1 connection also writes the one stream that it may carry.
-    let task = Task::default();
+    let task = AnswerTask::default();
     let own = Rc::clone(&task);
     let running = spawn_local(async move {
         if is_http2 {
@@ -82,7 +82,7 @@ pub(super) fn start(
     task.set(Some(running.abort_handle()));
 }
 
-async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Task) {
+async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: AnswerTask) {
     let mut closing = connection.thread.closing();
     let exchange = Exchange::new(&connection.room);
     let service = {
@@ -99,7 +99,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Tas
             })
         })
     };
-    let io = TokioIo::new(Watched::new(stream, &exchange));
+    let io = TokioIo::new(WatchedStream::new(stream, &exchange));
     let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(connection.limits.head_time)
@@ -138,7 +138,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Tas
 
 async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
     let mut closing = connection.thread.closing();
-    let asked = Asked::default();
+    let asked = AnswerExecutor::default();
     let refused = Refused::default();
     let service = {
         let (connection, asked) = (Rc::clone(&connection), asked.clone());
@@ -174,7 +174,7 @@ async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
             .keep_alive_interval(HTTP2_PING_INTERVAL)
             .keep_alive_timeout(HTTP2_PING_TIME)
             .serve_connection(
-                TokioIo::new(Counted::new(stream, &connection.room, &refused)),
+                TokioIo::new(BlockCounter::new(stream, &connection.room, &refused)),
                 service
             )
     );
@@ -268,7 +268,7 @@ impl Connection {
         self.thread.metrics().request_refused(exhausted);
         let busy = Busy::new(self);
         let response = no_room(exhausted).into_response();
-        response.map(|body| LaneBody { content: Content::Whole(body), _busy: busy })
+        response.map(|body| LaneBody { content: LaneContent::Whole(body), _busy: busy })
     }
 
     /// Answers a request. `task` is what writes the answer.
@@ -287,12 +287,15 @@ impl Connection {
             Ok(()) => Router::clone(&self.router).call(request).await?,
             Err(refusal) => ambiguous::answer(refusal, request.version()),
         };
-        Ok(match Stream::take(&mut response) {
+        Ok(match PendingStream::take(&mut response) {
             Some(opening) => {
                 let body = self.thread.attach_body(opening, task);
-                response.map(|_| LaneBody { content: Content::Stream(body), _busy: busy })
+                response
+                    .map(|_| LaneBody { content: LaneContent::PendingStream(body), _busy: busy })
             }
-            None => response.map(|body| LaneBody { content: Content::Whole(body), _busy: busy }),
+            None => {
+                response.map(|body| LaneBody { content: LaneContent::Whole(body), _busy: busy })
+            }
         })
     }
 
@@ -367,22 +370,22 @@ impl Drop for Busy {
 }
 
 /// The task that a request's answer is written by, once it runs.
-type Task = Rc<Cell<Option<AbortHandle>>>;
+type AnswerTask = Rc<Cell<Option<AbortHandle>>>;
 
 /// Runs what hyper makes of each request on this thread, and tells the request by which task.
 #[derive(Clone, Default)]
-struct Asked(Rc<Cell<Option<Task>>>);
+struct AnswerExecutor(Rc<Cell<Option<AnswerTask>>>);
 
-impl Asked {
+impl AnswerExecutor {
     /// Notes a request, for which hyper asks to run a task next.
-    fn begin(&self) -> Task {
-        let task = Task::default();
+    fn begin(&self) -> AnswerTask {
+        let task = AnswerTask::default();
         self.0.set(Some(Rc::clone(&task)));
         task
     }
 }
 
-impl<F> Executor<F> for Asked
+impl<F> Executor<F> for AnswerExecutor
 where
     F: Future<Output = ()> + 'static,
 {
@@ -396,12 +399,12 @@ where
 
 /// The body of an answer.
 struct LaneBody {
-    content: Content,
+    content: LaneContent,
     _busy: Busy,
 }
 
-enum Content {
-    Stream(StreamBody),
+enum LaneContent {
+    PendingStream(StreamBody),
     Whole(Body),
 }
 
@@ -414,22 +417,24 @@ impl http_body::Body for LaneBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut self.content {
-            Content::Stream(body) => Pin::new(body).poll_frame(context).map_err(axum::Error::new),
-            Content::Whole(body) => Pin::new(body).poll_frame(context),
+            LaneContent::PendingStream(body) => {
+                Pin::new(body).poll_frame(context).map_err(axum::Error::new)
+            }
+            LaneContent::Whole(body) => Pin::new(body).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Stream(body) => body.is_end_stream(),
-            Content::Whole(body) => body.is_end_stream(),
+            LaneContent::PendingStream(body) => body.is_end_stream(),
+            LaneContent::Whole(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Stream(body) => body.size_hint(),
-            Content::Whole(body) => body.size_hint(),
+            LaneContent::PendingStream(body) => body.size_hint(),
+            LaneContent::Whole(body) => body.size_hint(),
         }
     }
 }

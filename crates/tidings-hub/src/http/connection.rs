@@ -21,10 +21,10 @@ use tidings_server::EventBody;
 use tokio::task::spawn_local;
 use tower::Service;
 
+use super::admission::Peer;
 use super::bad_head::BadHead;
-use super::exchange::{Answer, Exchange, Watched};
-use super::gate::Peer;
-use super::subscribe::Stream;
+use super::exchange::{Answer, Exchange, WatchedStream};
+use super::subscribe::PendingStream;
 use super::{ambiguous, bad_head, linger, unread};
 use crate::admission::Client;
 use crate::framing::{Framing, chunk};
@@ -34,7 +34,7 @@ use crate::shard::{Load, NewStream, ShardThread};
 use crate::transport::Transport;
 
 /// What a connection becomes.
-enum Taken {
+enum StreamTakeover {
     Hub(NewStream, Framing),
     Service(ServiceStream),
 }
@@ -58,21 +58,21 @@ pub(super) fn start(
         // save its making; but then it would stay where it is, among all that is gone by then,
         // and each stream would take a tenth more memory.
         match over {
-            Over::Taken(stream, Taken::Hub(opening, framing)) => {
+            ConnectionEnd::StreamTakeover(stream, StreamTakeover::Hub(opening, framing)) => {
                 thread.attach_tcp(stream, framing, opening);
             }
-            Over::Taken(stream, Taken::Service(taken)) => {
+            ConnectionEnd::StreamTakeover(stream, StreamTakeover::Service(taken)) => {
                 thread.attach_service_stream(stream, taken);
             }
-            Over::Answered { stream, last } => {
+            ConnectionEnd::Answered { stream, last } => {
                 note_refused(&thread, &exchange);
                 let most = thread.lingering_max();
                 spawn_local(async move {
                     linger::close(stream, &last, most, |stream| stream).await;
                 });
             }
-            Over::Displaced => thread.metrics().connection_displaced(),
-            Over::Gone => {}
+            ConnectionEnd::Displaced => thread.metrics().connection_displaced(),
+            ConnectionEnd::Gone => {}
         }
     });
 }
@@ -85,9 +85,9 @@ pub(super) fn note_refused(thread: &ShardThread, exchange: &Exchange) {
 }
 
 /// How an HTTP/1 connection ended, as far as its requests go.
-enum Over {
+enum ConnectionEnd {
     /// A request asked for a stream.
-    Taken(Transport, Taken),
+    StreamTakeover(Transport, StreamTakeover),
     /// The hub ends the connection, after this last answer. The client may still send, and may not
     /// have read the earlier ones.
     Answered { stream: Transport, last: Vec<u8> },
@@ -105,8 +105,8 @@ async fn requests(
     router: Arc<Router>,
     limits: &Limits,
     exchange: Rc<Exchange>,
-) -> Over {
-    let taken: RefCell<Option<Taken>> = RefCell::default();
+) -> ConnectionEnd {
+    let taken: RefCell<Option<StreamTakeover>> = RefCell::default();
     let service = service_fn(|mut request: Request<Incoming>| {
         let answering = exchange.begin();
         request.extensions_mut().insert(peer);
@@ -131,7 +131,7 @@ async fn requests(
             pending::<Result<Response<Answer<Body>>, std::convert::Infallible>>().await
         })
     });
-    let io = TokioIo::new(Watched::new(stream, &exchange));
+    let io = TokioIo::new(WatchedStream::new(stream, &exchange));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // A client that has said all it has to say may end its side, and is answered all the same.
@@ -156,17 +156,17 @@ async fn requests(
     })
     .await;
     if is_displaced {
-        return Over::Displaced;
+        return ConnectionEnd::Displaced;
     }
     let parts = connection.into_parts();
     let stream = parts.io.into_inner().into_inner();
     match (taken.take(), ended) {
-        (Some(taken), None) => Over::Taken(stream, taken),
+        (Some(taken), None) => ConnectionEnd::StreamTakeover(stream, taken),
         (_, Some(ended)) => match last_words(&exchange, ended, &parts.read_buf, limits) {
-            Some(last) if !exchange.has_peer_ended() => Over::Answered { stream, last },
-            _ => Over::Gone,
+            Some(last) if !exchange.has_peer_ended() => ConnectionEnd::Answered { stream, last },
+            _ => ConnectionEnd::Gone,
         },
-        (None, None) => Over::Gone,
+        (None, None) => ConnectionEnd::Gone,
     }
 }
 
@@ -199,10 +199,14 @@ const CLOSED: &[u8] = b"connection: close\r\n\r\n";
 const CLOSED_IN_CHUNKS: &[u8] = b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// Takes the stream out of a response, if there is one.
-fn take(method: &Method, version: Version, response: &mut Response<Body>) -> Option<Taken> {
+fn take(
+    method: &Method,
+    version: Version,
+    response: &mut Response<Body>,
+) -> Option<StreamTakeover> {
     // Clients of HTTP/1.0 know no chunks (RFC 9112 6.1).
     let framing = if version == Version::HTTP_10 { Framing::Close } else { Framing::Chunked };
-    if let Some(mut opening) = Stream::take(response) {
+    if let Some(mut opening) = PendingStream::take(response) {
         // Nothing else ever comes on this connection, whatever is said here; but this is what
         // event-stream servers have always said, and clients wait for.
         let mut bytes = Vec::with_capacity(640);
@@ -213,7 +217,7 @@ fn take(method: &Method, version: Version, response: &mut Response<Body>) -> Opt
         }
         bytes.append(&mut opening.bytes);
         opening.bytes = bytes;
-        return Some(Taken::Hub(opening, framing));
+        return Some(StreamTakeover::Hub(opening, framing));
     }
     let encoded = response.headers().contains_key(header::CONTENT_ENCODING);
     if *method == Method::HEAD || response.status() != StatusCode::OK || encoded {
@@ -224,7 +228,7 @@ fn take(method: &Method, version: Version, response: &mut Response<Body>) -> Opt
     let more = if framing == Framing::Close { CLOSED } else { CLOSED_IN_CHUNKS };
     let mut head = Vec::with_capacity(512);
     append_head(response, more, &mut head);
-    Some(Taken::Service(ServiceStream { head, framing, body }))
+    Some(StreamTakeover::Service(ServiceStream { head, framing, body }))
 }
 
 /// Appends a stream's head, which ends with these lines.
@@ -301,7 +305,7 @@ mod tests {
             Exchange::new(&room),
         );
         tokio::select! {
-            over = serving => assert!(!matches!(over, Over::Taken(..))),
+            over = serving => assert!(!matches!(over, ConnectionEnd::StreamTakeover(..))),
             () = dribble => {}
         }
         assert_eq!(begun.elapsed().as_secs(), time.as_secs(), "{request:?}");

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::uri::Scheme;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::gate;
+use super::admission;
 use super::origin::{self, ForeignCookie, Target};
 use super::query::Pairs;
 use super::refusal::{Refusal, route, unquoted};
@@ -44,14 +44,14 @@ pub(super) enum Carrier {
 }
 
 /// Who asks.
-pub(super) struct Visitor {
+pub(super) struct Requester {
     pub(super) grants: Arc<Grants>,
     pub(super) may_subscribe: bool,
     pub(super) carrier: Carrier,
 }
 
 /// The parts of a request that say who asks, and for what.
-pub(super) struct Asking<'a> {
+pub(super) struct RequestCredentials<'a> {
     pub(super) hub: &'a Hub,
     /// Of one request all is asked of the same gate, also where another takes its place.
     gate: Arc<Gate>,
@@ -59,7 +59,7 @@ pub(super) struct Asking<'a> {
     pub(super) query: &'a Pairs<'a>,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> RequestCredentials<'a> {
     pub(super) fn new(hub: &'a Hub, parts: &'a Parts, query: &'a Pairs<'a>) -> Self {
         Self { hub, gate: hub.gate(), parts, query }
     }
@@ -70,13 +70,13 @@ impl<'a> Asking<'a> {
 
     /// Finds out who asks. Whoever presents a token that is not good is refused, and not taken
     /// for somebody without one.
-    pub(super) async fn visitor(&self, role: Role) -> Result<Visitor, Refusal> {
+    pub(super) async fn requester(&self, role: Role) -> Result<Requester, Refusal> {
         if self.hub.authorizer().is_set() {
             return self.by_service().await;
         }
         let (token, carrier) = self.token()?;
         let account = token.as_ref().map(|_| {
-            let client = gate::client(self.hub, &self.parts.extensions, &self.parts.headers);
+            let client = admission::client(self.hub, &self.parts.extensions, &self.parts.headers);
             self.hub.compiler().account(client, Standing::Authorized)
         });
         let admitted = self.gate.admit(token.as_deref(), role, account.as_ref()).await;
@@ -88,7 +88,7 @@ impl<'a> Asking<'a> {
         match admitted {
             Ok(grants) => {
                 let may_subscribe = !grants.is_anonymous() || self.access().anonymous_subscribe;
-                Ok(Visitor { grants, may_subscribe, carrier })
+                Ok(Requester { grants, may_subscribe, carrier })
             }
             Err(error) => {
                 if matches!((&error, role), (TokenError::NoRoom, Role::Subscribe)) {
@@ -103,7 +103,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Asks the service that the hub lives in, in place of tokens.
-    async fn by_service(&self) -> Result<Visitor, Refusal> {
+    async fn by_service(&self) -> Result<Requester, Refusal> {
         let Some(permissions) = self.hub.authorizer().ask(self.parts).await else {
             let detail = "authorization took too long";
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
@@ -111,7 +111,7 @@ impl<'a> Asking<'a> {
         };
         let may_subscribe = permissions.may_subscribe();
         let grants = Arc::new(permissions.into());
-        Ok(Visitor { grants, may_subscribe, carrier: Carrier::Service })
+        Ok(Requester { grants, may_subscribe, carrier: Carrier::Service })
     }
 
     /// The header goes before the query, and that before the cookies.
@@ -196,8 +196,8 @@ impl<'a> Asking<'a> {
     ///
     /// # Errors
     /// With the answer: 403, but 400 for a token of 1.0 where no `Origin` came.
-    pub(super) fn check_cookie(&self, visitor: &Visitor) -> Result<(), Refusal> {
-        if visitor.carrier != Carrier::Cookie {
+    pub(super) fn check_cookie(&self, requester: &Requester) -> Result<(), Refusal> {
+        if requester.carrier != Carrier::Cookie {
             return Ok(());
         }
         let access = self.access();
@@ -208,7 +208,7 @@ impl<'a> Asking<'a> {
         };
         let checked = origin::check_cookie(&self.target(), may);
         checked.map_err(|foreign| {
-            let coming = visitor.grants.dialect == Some(Dialect::Coming);
+            let coming = requester.grants.dialect == Some(Dialect::Coming);
             let unknown = if coming { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN };
             let (status, origin) = match foreign {
                 ForeignCookie::Unknown => {

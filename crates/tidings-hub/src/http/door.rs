@@ -11,7 +11,7 @@ use tower::{Layer as _, Service as _, service_fn};
 use super::publish::publish;
 use super::refusal::Refusal;
 use super::subscribe::{ACCEPT_QUERY, FORM, subscribe};
-use super::{App, gate, origin};
+use super::{App, admission, origin};
 use crate::hub::Hub;
 
 /// The methods of the protocol's path.
@@ -48,7 +48,7 @@ async fn guarded(app: &App, request: Request) -> Response {
 }
 
 async fn answer(hub: &Hub, request: Request) -> Result<Response, Infallible> {
-    if let Err(refused) = gate::check_publishing(hub, &request) {
+    if let Err(refused) = admission::check_publish_rate(hub, &request) {
         return Ok(*refused);
     }
     Ok(match request.method() {

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use super::body_lane;
 use super::movable::Movable;
 use super::tls::Tls;
-use super::turns::{Turn, Turns};
+use super::turns::{HandshakeTurn, HandshakeTurns};
 use crate::admission::Client;
 use crate::hub::Hub;
 use crate::limits::{FIRST_BYTE_TIME, HANDSHAKE_TIME, HANDSHAKES_MIN};
@@ -27,7 +27,7 @@ pub(super) struct Handshakes {
     tls: Tls,
     /// Taken on the way out only.
     runtime: Option<Runtime>,
-    turns: Arc<Turns>,
+    turns: Arc<HandshakeTurns>,
     hub: Hub,
     router: Arc<Router>,
 }
@@ -75,7 +75,7 @@ impl Drop for Handshakes {
     }
 }
 
-async fn shake(tls: Tls, stream: StdStream, turn: &Turn, hub: &Hub, router: Arc<Router>) {
+async fn shake(tls: Tls, stream: StdStream, turn: &HandshakeTurn, hub: &Hub, router: Arc<Router>) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {

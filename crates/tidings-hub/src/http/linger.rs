@@ -53,7 +53,7 @@ async fn discard<T: AsyncRead + Unpin>(mut socket: T, most: usize) {
             }
         }
     };
-    let mut place = Place::take(most);
+    let mut place = LingerSlot::take(most);
     tokio::select! {
         _ = timeout(LINGER_TIME, read) => {}
         _ = &mut place.lost => {}
@@ -78,13 +78,13 @@ thread_local! {
 }
 
 /// One of the places of this thread.
-struct Place {
+struct LingerSlot {
     number: u64,
     /// Ready when the place went to another connection.
     lost: oneshot::Receiver<()>,
 }
 
-impl Place {
+impl LingerSlot {
     /// Takes a place; where all are taken, that of the oldest, which has had the most time.
     fn take(most: usize) -> Self {
         let (sender, lost) = oneshot::channel();
@@ -99,7 +99,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for LingerSlot {
     fn drop(&mut self) {
         // The thread may be ending, and its places with it.
         let _ = LINGERING.try_with(|lingering| {

@@ -6,7 +6,7 @@ use axum::response::IntoResponse;
 
 use super::accept::{self, MediaType};
 use crate::hub::Hub;
-use crate::metrics::{Format, Readings};
+use crate::metrics::{MetricsFormat, Readings};
 
 pub(super) async fn metrics(State(hub): State<Hub>, headers: HeaderMap) -> impl IntoResponse {
     let format = preferred(&headers);
@@ -28,11 +28,11 @@ const CLASSIC: MediaType =
 
 /// The format that a request prefers. One without a preference, or that accepts neither, gets
 /// the classic one.
-fn preferred(headers: &HeaderMap) -> Format {
+fn preferred(headers: &HeaderMap) -> MetricsFormat {
     if accept::quality(headers, &OPEN_METRICS) > accept::quality(headers, &CLASSIC) {
-        Format::OpenMetrics
+        MetricsFormat::OpenMetrics
     } else {
-        Format::Classic
+        MetricsFormat::Classic
     }
 }
 
@@ -40,7 +40,7 @@ fn preferred(headers: &HeaderMap) -> Format {
 mod tests {
     use super::*;
 
-    fn check(lines: &[&str], expected: Format) {
+    fn check(lines: &[&str], expected: MetricsFormat) {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(header::ACCEPT, line.parse().unwrap());
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_format_is_what_the_request_prefers() {
-        use Format::{Classic, OpenMetrics};
+        use MetricsFormat::{Classic, OpenMetrics};
         check(&[], Classic);
         check(&[""], Classic);
         check(&["*/*"], Classic);

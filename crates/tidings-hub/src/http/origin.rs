@@ -11,13 +11,13 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::App;
 use super::ambiguous;
-use super::publish::Format;
+use super::publish::BodyFormat;
 use super::query::Pairs;
 use super::refusal::Refusal;
 use super::tls_names::certifies;
 use crate::access::{Access, host_of, is_address, is_local};
 use crate::hub::Hub;
-use crate::metrics::Refusal as RefusalReason;
+use crate::metrics::RefusalReason;
 
 /// Refuses what a foreign website sends.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -43,7 +43,7 @@ pub(super) async fn guard_names(State(hub): State<Hub>, request: Request, next: 
 /// # Errors
 /// With the answer that it gets instead.
 pub(super) fn check(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
-    let format = || Format::of(request).unwrap_or(Format::Form);
+    let format = || BodyFormat::of(request).unwrap_or(BodyFormat::Form);
     for name in [header::HOST, header::ORIGIN, header::REFERER] {
         ambiguous::check_once(request.headers(), &name)
             .map_err(|refusal| Box::new(format().refuse(refusal)))?;

@@ -13,16 +13,16 @@ use serde_json::value::RawValue;
 use tidings_sse::{Event, EventId, EventType};
 
 use super::body::read_body;
-use super::credentials::{Asking, Carrier, Visitor};
+use super::credentials::{Carrier, RequestCredentials, Requester};
 use super::query::Pairs;
 use super::refusal::Refusal;
-use super::{content, gate};
+use super::{admission, content};
 use crate::access::Role;
 use crate::budget::Standing;
 use crate::hub::{Hub, PublishError};
 use crate::journal::{AppendError, Appended, IdempotencyKey};
 use crate::limits::BATCH_UPDATES_MAX;
-use crate::metrics::Refusal as Reason;
+use crate::metrics::RefusalReason;
 use crate::update::{InvalidUpdate, Update};
 
 /// Characters of a wrong value that are said back.
@@ -30,13 +30,13 @@ const SHOWN_CHARACTERS: usize = 100;
 
 /// How a publisher speaks, and so how it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum BodyFormat {
     Form,
     Json,
     NdJson,
 }
 
-impl Format {
+impl BodyFormat {
     const NAMES: &str = "application/x-www-form-urlencoded, application/json, application/x-ndjson";
 
     pub(super) fn of(request: &Request) -> Result<Self, Refusal> {
@@ -89,13 +89,13 @@ impl Format {
 
 /// Takes an update, or several that are taken all or none.
 pub(super) async fn publish(hub: &Hub, request: Request) -> Response {
-    let format = Format::of(&request);
+    let format = BodyFormat::of(&request);
     let trace = trace_parent(request.headers());
     let answer = match &format {
         Ok(format) => take(hub, *format, request, trace.as_deref()).await,
         Err(refusal) => Err(refusal.clone()),
     };
-    let format = format.unwrap_or(Format::Form);
+    let format = format.unwrap_or(BodyFormat::Form);
     match answer {
         Ok(appended) => {
             let mut answer = format.answer(&appended.ids);
@@ -107,11 +107,11 @@ pub(super) async fn publish(hub: &Hub, request: Request) -> Response {
         }
         Err(refusal) => {
             let reason = match refusal.status() {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Reason::Forbidden,
-                StatusCode::PAYLOAD_TOO_LARGE => Reason::TooLarge,
-                StatusCode::TOO_MANY_REQUESTS => Reason::Rate,
-                status if status.is_server_error() => Reason::Unavailable,
-                _ => Reason::Invalid,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RefusalReason::Forbidden,
+                StatusCode::PAYLOAD_TOO_LARGE => RefusalReason::TooLarge,
+                StatusCode::TOO_MANY_REQUESTS => RefusalReason::Rate,
+                status if status.is_server_error() => RefusalReason::Unavailable,
+                _ => RefusalReason::Invalid,
             };
             hub.metrics().publish_refused(reason);
             format.refuse(refusal.of_trace(trace))
@@ -121,30 +121,30 @@ pub(super) async fn publish(hub: &Hub, request: Request) -> Response {
 
 async fn take(
     hub: &Hub,
-    format: Format,
+    format: BodyFormat,
     request: Request,
     trace: Option<&str>,
 ) -> Result<Appended, Refusal> {
     let charset = content::check(request.headers())?;
     let (parts, body) = request.into_parts();
     let query = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes());
-    let asking = Asking::new(hub, &parts, &query);
-    let visitor = asking.visitor(Role::Publish).await?;
-    asking.check_cookie(&visitor)?;
-    if visitor.grants.publish.is_none() {
-        return Err(if visitor.carrier == Carrier::Service {
+    let credentials = RequestCredentials::new(hub, &parts, &query);
+    let requester = credentials.requester(Role::Publish).await?;
+    credentials.check_cookie(&requester)?;
+    if requester.grants.publish.is_none() {
+        return Err(if requester.carrier == Carrier::Service {
             Refusal::new(StatusCode::FORBIDDEN, "this request is not allowed to publish")
-        } else if visitor.grants.is_anonymous() {
-            let detail = format!("publishing needs a token, but {}", asking.no_token());
-            asking.unauthorized(None, detail)
+        } else if requester.grants.is_anonymous() {
+            let detail = format!("publishing needs a token, but {}", credentials.no_token());
+            credentials.unauthorized(None, detail)
         } else {
-            asking.forbidden("the token does not grant publishing")
+            credentials.forbidden("the token does not grant publishing")
         });
     }
     let key = idempotency_key(&parts.headers)?;
     // Held until the journal has answered: until then the updates are in memory too.
-    let client = gate::client(hub, &parts.extensions, &parts.headers);
-    let standing = match visitor.grants.is_anonymous() {
+    let client = admission::client(hub, &parts.extensions, &parts.headers);
+    let standing = match requester.grants.is_anonymous() {
         true => Standing::Anyone,
         false => Standing::Authorized,
     };
@@ -154,7 +154,7 @@ async fn take(
     let updates = format.updates(&received.bytes)?;
     received.make_room(hub, updates.iter().map(Update::memory_bytes).sum::<u64>() as usize)?;
     let body = &received.bytes;
-    check_grants(&asking, &visitor, &updates, format, body)?;
+    check_grants(&credentials, &requester, &updates, format, body)?;
     let key = key.map(|key| IdempotencyKey::new(&key, body)).transpose();
     let key = key.map_err(|error| Refusal::bad_request(error.to_string()))?;
     let begun = Instant::now();
@@ -188,14 +188,14 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
 
 /// Every topic of every update has to be granted. What no publisher may send is said first.
 fn check_grants(
-    asking: &Asking<'_>,
-    visitor: &Visitor,
+    credentials: &RequestCredentials<'_>,
+    requester: &Requester,
     updates: &[Update],
-    format: Format,
+    format: BodyFormat,
     body: &[u8],
 ) -> Result<(), Refusal> {
     for (index, update) in updates.iter().enumerate() {
-        if visitor.grants.may_publish(update.topics()) {
+        if requester.grants.may_publish(update.topics()) {
             continue;
         }
         let invalid = |cause| refuse(format, body, PublishError::Invalid { index, cause });
@@ -204,12 +204,12 @@ fn check_grants(
             [_] => "the update",
             _ => "every update; nothing was published",
         };
-        return Err(match visitor.carrier {
+        return Err(match requester.carrier {
             Carrier::Service => Refusal::new(
                 StatusCode::FORBIDDEN,
                 format!("this request is not allowed to publish to every topic of {what}"),
             ),
-            _ => asking
+            _ => credentials
                 .forbidden(format!("the token does not grant publishing to every topic of {what}")),
         });
     }
@@ -227,14 +227,14 @@ fn trace_parent(headers: &HeaderMap) -> Option<String> {
     is_one.then(|| value.to_owned())
 }
 
-fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
+fn refuse(format: BodyFormat, body: &[u8], error: PublishError) -> Refusal {
     let unavailable = |detail: String| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
             .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
     };
     match error {
         PublishError::Invalid { index, cause } => {
-            let line = lines(body).nth(index).filter(|_| format == Format::NdJson);
+            let line = lines(body).nth(index).filter(|_| format == BodyFormat::NdJson);
             match line {
                 Some((line, _)) => bad_line(line, &cause).with_status(status_of(&cause)),
                 None => Refusal::new(status_of(&cause), cause.to_string()),
@@ -244,7 +244,7 @@ fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
             Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
         }
         PublishError::Journal(AppendError::TooLarge { index, .. }) => {
-            let line = lines(body).nth(index).filter(|_| format == Format::NdJson);
+            let line = lines(body).nth(index).filter(|_| format == BodyFormat::NdJson);
             let line = line.map(|(line, _)| format!("line {line}: ")).unwrap_or_default();
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{line}{error}"))
         }

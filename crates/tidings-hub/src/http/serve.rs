@@ -38,7 +38,7 @@ static ACCEPTING: LogRate = LogRate::new(1);
 /// If the listener cannot be used.
 pub async fn serve(listener: impl Into<Listener>, hub: Hub, fallback: Router) -> io::Result<()> {
     let router = Arc::new(routes(&hub).fallback_service(fallback));
-    run(listener.into(), &hub, Entry::Plain { hub: hub.clone(), router }).await
+    run(listener.into(), &hub, ListenerProtocol::Plain { hub: hub.clone(), router }).await
 }
 
 /// Serves the hub on a listener, over TLS: HTTP/2 and HTTP/1.1, as the client chooses. What the
@@ -57,10 +57,10 @@ pub async fn serve_tls(
 ) -> io::Result<()> {
     let router = Arc::new(routes(&hub).fallback_service(fallback));
     let handshakes = Handshakes::new(tls, hub.clone(), router)?;
-    run(listener.into(), &hub, Entry::Tls(handshakes)).await
+    run(listener.into(), &hub, ListenerProtocol::Tls(handshakes)).await
 }
 
-async fn run(listener: Listener, hub: &Hub, entry: Entry) -> io::Result<()> {
+async fn run(listener: Listener, hub: &Hub, protocol: ListenerProtocol) -> io::Result<()> {
     listener.prepare(hub.heartbeat())?;
     // Dropped with this future, which ends the task; and dropped with the task, which ends
     // this future.
@@ -71,7 +71,7 @@ async fn run(listener: Listener, hub: &Hub, entry: Entry) -> io::Result<()> {
         spawn_local(async move {
             let _stop = stop;
             tokio::select! {
-                () = accept(thread, listener, entry) => {}
+                () = accept(thread, listener, protocol) => {}
                 _ = ended => {}
             }
         });
@@ -83,7 +83,7 @@ async fn run(listener: Listener, hub: &Hub, entry: Entry) -> io::Result<()> {
 }
 
 /// The way in that a listener stands for.
-enum Entry {
+enum ListenerProtocol {
     Plain {
         hub: Hub,
         router: Arc<Router>,
@@ -92,7 +92,7 @@ enum Entry {
     Tls(Handshakes),
 }
 
-impl Entry {
+impl ListenerProtocol {
     /// Lets a connection in.
     async fn admit(&self, thread: &Rc<ShardThread>, stream: Transport, peer: Client) {
         match self {
@@ -110,14 +110,14 @@ impl Entry {
     }
 }
 
-async fn accept(thread: Rc<ShardThread>, listener: Listener, entry: Entry) {
+async fn accept(thread: Rc<ShardThread>, listener: Listener, protocol: ListenerProtocol) {
     let listener = match listener.attach() {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot use the listener"),
     };
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => entry.admit(&thread, stream, peer).await,
+            Ok((stream, peer)) => protocol.admit(&thread, stream, peer).await,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 ACCEPTING.log(|| tracing::warn!(%error, "cannot accept connections for now"));

@@ -25,9 +25,9 @@ const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 ///
 /// Connections that are open keep what they began with; [`Tls::reload`] is for those to come.
 #[derive(Clone)]
-pub struct Tls(Arc<Inner>);
+pub struct Tls(Arc<TlsInner>);
 
-struct Inner {
+struct TlsInner {
     certificate: PathBuf,
     key: PathBuf,
     shown: Arc<Shown>,
@@ -35,10 +35,10 @@ struct Inner {
 }
 
 /// What the next handshake shows.
-struct Shown(RwLock<Loaded>);
+struct Shown(RwLock<LoadedCertificate>);
 
 #[derive(Clone)]
-struct Loaded {
+struct LoadedCertificate {
     /// What stood in the files, so that a change is one of content.
     files: Files,
     certified: Arc<CertifiedKey>,
@@ -80,7 +80,7 @@ impl Tls {
     ) -> Result<Self, TlsError> {
         let (certificate, key) = (certificate.into(), key.into());
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let loaded = Loaded::read(&certificate, &key, &provider)?;
+        let loaded = LoadedCertificate::read(&certificate, &key, &provider)?;
         let shown = Arc::new(Shown(RwLock::new(loaded)));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -92,7 +92,7 @@ impl Tls {
         // what they bring with them is not held here.
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Refused)?;
         config.send_tls13_tickets = 1;
-        Ok(Self(Arc::new(Inner { certificate, key, shown, config: Arc::new(config) })))
+        Ok(Self(Arc::new(TlsInner { certificate, key, shown, config: Arc::new(config) })))
     }
 
     /// Reads the files again. What is wrong changes nothing, nor does a certificate that is not
@@ -101,11 +101,11 @@ impl Tls {
     /// # Errors
     /// As [`Tls::of_files`], and if the new certificate has expired or is not good yet.
     pub fn reload(&self) -> Result<Reload, TlsError> {
-        let Inner { certificate, key, shown, config } = &*self.0;
+        let TlsInner { certificate, key, shown, config } = &*self.0;
         if Files::read(certificate, key)? == shown.0.read().files {
             return Ok(Reload::Unchanged);
         }
-        let loaded = Loaded::read(certificate, key, config.crypto_provider())?;
+        let loaded = LoadedCertificate::read(certificate, key, config.crypto_provider())?;
         let now = SystemTime::now();
         let old = shown.0.read().validity;
         if let Some(error) = not_good(certificate, loaded.validity, now)
@@ -174,7 +174,7 @@ impl Files {
     }
 }
 
-impl Loaded {
+impl LoadedCertificate {
     fn read(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let files = Files::read(certificate, key)?;
         let wrong =

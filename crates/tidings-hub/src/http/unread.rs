@@ -28,13 +28,13 @@ use crate::limits::HTTP2_HOLD_TIME;
 #[derive(Debug)]
 pub(super) struct Unread {
     /// The body, once it was dropped before its end. `None` for a request without one.
-    rest: Option<Arc<Mutex<Option<Rest>>>>,
+    rest: Option<Arc<Mutex<Option<UnreadRest>>>>,
     /// The client waits for a `100 Continue` before it sends the body.
     waits: bool,
 }
 
 #[derive(Debug)]
-struct Rest {
+struct UnreadRest {
     incoming: Incoming,
     was_asked_for: bool,
     /// What it is counted as until it is read.
@@ -61,10 +61,10 @@ pub(super) fn watch_counted(
     let unread = Unread { rest: Some(Arc::clone(&left)), waits };
     let watched = |incoming| match room {
         Ok(arriving) => {
-            let rest = Rest { incoming, was_asked_for: false, _arriving: arriving };
-            Watched { rest: Some(rest), refused: None, left }
+            let rest = UnreadRest { incoming, was_asked_for: false, _arriving: arriving };
+            WatchedBody { rest: Some(rest), refused: None, left }
         }
-        Err(exhausted) => Watched { rest: None, refused: Some(exhausted), left },
+        Err(exhausted) => WatchedBody { rest: None, refused: Some(exhausted), left },
     };
     (request.map(|incoming| Body::new(watched(incoming))), unread)
 }
@@ -96,7 +96,7 @@ impl Unread {
     }
 }
 
-impl Rest {
+impl UnreadRest {
     /// Reads what is there without waiting. True if that was all.
     fn has_come(&mut self, context: &mut Context<'_>) -> bool {
         while !self.incoming.is_end_stream() {
@@ -112,15 +112,15 @@ impl Rest {
 
 /// A request's body, which gives back what was not read of it.
 #[derive(Debug)]
-struct Watched {
+struct WatchedBody {
     /// `None` at the end.
-    rest: Option<Rest>,
+    rest: Option<UnreadRest>,
     /// Why nothing of it was kept.
     refused: Option<Exhausted>,
-    left: Arc<Mutex<Option<Rest>>>,
+    left: Arc<Mutex<Option<UnreadRest>>>,
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for WatchedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -154,7 +154,7 @@ impl http_body::Body for Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for WatchedBody {
     fn drop(&mut self) {
         if !self.is_end_stream() {
             *self.left.lock() = self.rest.take();

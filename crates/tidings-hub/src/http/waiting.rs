@@ -22,20 +22,20 @@ enum HadRequest {
 
 thread_local! {
     /// The connections of this thread that wait.
-    static WAITING: RefCell<BTreeMap<Order, Rc<State>>> = RefCell::default();
+    static WAITING: RefCell<BTreeMap<Order, Rc<WaitingConnection>>> = RefCell::default();
     static NEXT: Cell<u64> = const { Cell::new(0) };
 }
 
 /// A connection, which waits for a request or has one.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    state: Rc<State>,
+    state: Rc<WaitingConnection>,
     place: Cell<Option<Order>>,
     max: usize,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WaitingConnection {
     address: Option<Address>,
     /// Its place went to another connection.
     displaced: Cell<bool>,
@@ -45,7 +45,10 @@ struct State {
 impl Waiting {
     /// A connection of this client that waits for its first request, among at most `max`.
     pub(super) fn begin(max: usize, client: Option<Client>) -> Self {
-        let state = State { address: client.map(Address::from), ..State::default() };
+        let state = WaitingConnection {
+            address: client.map(Address::from),
+            ..WaitingConnection::default()
+        };
         let waiting = Self { state: Rc::new(state), place: Cell::new(None), max };
         waiting.enter(HadRequest::No);
         waiting
@@ -76,9 +79,12 @@ impl Waiting {
 
     /// Takes the place of the connection that has waited longest, among those of this address if
     /// it has a quarter of all.
-    fn take_place(&self, waiting: &mut BTreeMap<Order, Rc<State>>) -> Option<Rc<State>> {
+    fn take_place(
+        &self,
+        waiting: &mut BTreeMap<Order, Rc<WaitingConnection>>,
+    ) -> Option<Rc<WaitingConnection>> {
         let address = self.state.address;
-        let is_own = |state: &State| address.is_some() && state.address == address;
+        let is_own = |state: &WaitingConnection| address.is_some() && state.address == address;
         let own = waiting.values().filter(|state| is_own(state)).count();
         if own >= (self.max / 4).max(1) {
             let (oldest, _) = waiting.iter().find(|(_, state)| is_own(state))?;

@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Metrics;
 use super::count::{Counter, Gauge, Histogram, PerLabel};
-use super::format::{self, Format};
+use super::format::{self, MetricsFormat};
 use super::label::Label;
 use crate::budget::Budget;
 use crate::journal::Journal;
@@ -31,13 +31,13 @@ pub(crate) struct Readings<'a> {
 
 impl Metrics {
     /// All metrics, as text.
-    pub(crate) fn encode(&self, readings: &Readings<'_>, format: Format) -> String {
+    pub(crate) fn encode(&self, readings: &Readings<'_>, format: MetricsFormat) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry(readings))
             .expect("writing to a String never fails");
         match format {
-            Format::OpenMetrics => text,
-            Format::Classic => format::classic(&text),
+            MetricsFormat::OpenMetrics => text,
+            MetricsFormat::Classic => format::classic(&text),
         }
     }
 

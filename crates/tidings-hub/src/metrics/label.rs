@@ -59,7 +59,7 @@ label! {
 
 label! {
     /// Why a stream ended.
-    Reason: "reason" {
+    EndReason: "reason" {
         /// The client closed it.
         Client = "client",
         /// The connection broke while something was written.
@@ -89,7 +89,7 @@ label! {
 
 label! {
     /// Why a publish was refused.
-    Refusal: "reason" {
+    RefusalReason: "reason" {
         /// The request was wrong.
         Invalid = "invalid",
         /// The publisher may not publish this.

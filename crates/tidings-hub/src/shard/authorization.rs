@@ -12,7 +12,7 @@ use super::thread::{ShardThread, notice};
 use crate::access::Grants;
 use crate::feed::SubscriberKey;
 use crate::limits::SLICE_SOCKETS;
-use crate::metrics::Reason;
+use crate::metrics::EndReason;
 use crate::notice::Notice;
 use crate::presence::{Membership, Presence, SubscriberAddress};
 use crate::selector::Selectors;
@@ -125,7 +125,7 @@ impl ShardThread {
         };
         match next {
             Some(next) => self.await_deadline(key, next),
-            None => self.remove(key, Reason::Expired),
+            None => self.remove(key, EndReason::Expired),
         }
         self.settle(self.shard.borrow_mut());
     }
@@ -137,7 +137,7 @@ impl ShardThread {
         let bytes = notice(&shard, key, &Notice::Revoked, None);
         shard.open_only(key, &bytes);
         self.settle(shard);
-        self.remove(key, Reason::Revoked);
+        self.remove(key, EndReason::Revoked);
     }
 
     /// Ends a stream whose authorization was revoked. A subscriber that is behind gets no notice,
@@ -150,6 +150,6 @@ impl ShardThread {
             shard.send_own(key, &bytes);
         }
         self.settle(shard);
-        self.remove(key, Reason::Revoked);
+        self.remove(key, EndReason::Revoked);
     }
 }

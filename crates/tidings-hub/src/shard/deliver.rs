@@ -13,7 +13,7 @@ use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
 use crate::journal::{Record, Tail};
 use crate::limits::{ROUTE_FEEDS, ROUTE_STEPS, ROUTE_UPDATES, UNOFFERED_BYTES};
-use crate::metrics::{GapCause, Reason};
+use crate::metrics::{EndReason, GapCause};
 use crate::replay::Step;
 
 /// Follows the journal's tail and writes what it shows to the subscribers.
@@ -122,13 +122,13 @@ impl ShardThread {
         let unmatched = std::mem::take(&mut shard.unmatched);
         drop(shard);
         for key in unmatched {
-            self.remove(key, Reason::Patterns);
+            self.remove(key, EndReason::Patterns);
         }
         for key in fell_behind {
             self.start_replay(key, Step::Full, None);
         }
         for key in broken {
-            self.remove(key, Reason::Broken);
+            self.remove(key, EndReason::Broken);
         }
         self.shared.relief.notify_waiters();
     }

@@ -10,7 +10,7 @@ use super::slot::ConnectionSlot;
 use super::thread::{ShardThread, notice};
 use crate::feed::SubscriberKey;
 use crate::limits::{CATCH_UP_TIME, DRAIN_STEP, SLICE_SOCKETS};
-use crate::metrics::Reason;
+use crate::metrics::EndReason;
 use crate::notice::Notice;
 
 /// When a subscriber is to reconnect: `after` plus a random part of `spread`.
@@ -41,7 +41,7 @@ impl ShardThread {
             }
         };
         if tokio::time::timeout(CATCH_UP_TIME, all_closed).await.is_err() {
-            self.keys().iter().for_each(|key| self.remove(*key, Reason::Drain));
+            self.keys().iter().for_each(|key| self.remove(*key, EndReason::Drain));
         }
     }
 
@@ -59,7 +59,7 @@ impl ShardThread {
             let keep = ((count as f64) * part.clamp(0.0, 1.0)) as usize;
             let back = Reconnect { after: left + Duration::from_secs(1), spread };
             for (done, key) in keys.drain(keep.min(keys.len())..).enumerate() {
-                self.end_stream(key, back, Reason::Drain);
+                self.end_stream(key, back, EndReason::Drain);
                 if done % SLICE_SOCKETS == SLICE_SOCKETS - 1 {
                     yield_now().await;
                 }
@@ -78,14 +78,19 @@ impl ShardThread {
         match (told, self.reconnect.get()) {
             // Its socket was full then, and has taken it now.
             (Some(reason), _) => self.remove(key, reason),
-            (None, Some(back)) => self.end_stream(key, back, Reason::Drain),
+            (None, Some(back)) => self.end_stream(key, back, EndReason::Drain),
             (None, None) => {}
         }
     }
 
     /// Tells a live subscriber that its stream ends and when to reconnect. The stream ends as soon
     /// as the socket has taken all of that.
-    pub(super) fn end_stream(self: &Rc<Self>, key: SubscriberKey, back: Reconnect, reason: Reason) {
+    pub(super) fn end_stream(
+        self: &Rc<Self>,
+        key: SubscriberKey,
+        back: Reconnect,
+        reason: EndReason,
+    ) {
         let mut shard = self.shard.borrow_mut();
         let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
         if subscriber.behind.is_none() && subscriber.socket.told_end.is_none() {

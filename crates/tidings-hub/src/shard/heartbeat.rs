@@ -13,7 +13,7 @@ use crate::feed::SubscriberKey;
 use crate::journal::Position;
 use crate::limits::{RETRY, SLICE_SOCKETS};
 use crate::log_rate::{REFUSED_GRANTS, REFUSED_TOKENS};
-use crate::metrics::Reason;
+use crate::metrics::EndReason;
 use crate::notice::Notice;
 use crate::wire;
 
@@ -89,7 +89,7 @@ impl ShardThread {
         };
         for key in old {
             let back = Reconnect { after: Duration::from_secs(1), spread: RETRY };
-            self.end_stream(key, back, Reason::Age);
+            self.end_stream(key, back, EndReason::Age);
         }
     }
 }

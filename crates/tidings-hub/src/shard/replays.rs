@@ -14,7 +14,7 @@ use super::thread::ShardThread;
 use crate::feed::SubscriberKey;
 use crate::journal::{Batch, Nodes, ReadError};
 use crate::limits::{AWAY_PAUSE, STALL_TIME, UNCONFIRMED_TIME};
-use crate::metrics::{Metrics, Reason};
+use crate::metrics::{EndReason, Metrics};
 use crate::replay::{Missing, Step, Which};
 use crate::resume::{Asked, Located};
 
@@ -43,11 +43,11 @@ impl ShardThread {
                     break None;
                 }
                 Step::Gone => break None,
-                Step::Lost => break Some(Reason::Lost),
+                Step::Lost => break Some(EndReason::Lost),
                 Step::Full => {
                     let room = poll_fn(|context| self.poll_writable(key, context));
                     if tokio::time::timeout(STALL_TIME, room).await.is_err() {
-                        break Some(Reason::Stalled);
+                        break Some(EndReason::Stalled);
                     }
                     self.catch_up(key)
                 }
@@ -71,7 +71,7 @@ impl ShardThread {
                 }
                 Step::Unconfirmed => {
                     if !self.wait_for_revocations(key).await {
-                        break Some(Reason::Unconfirmed);
+                        break Some(EndReason::Unconfirmed);
                     }
                     self.catch_up(key)
                 }
@@ -230,9 +230,9 @@ impl ShardThread {
     }
 }
 
-fn unreadable(error: &ReadError) -> Reason {
+fn unreadable(error: &ReadError) -> EndReason {
     tracing::error!(error = error as &dyn std::error::Error, "replay failed");
-    Reason::Unreadable
+    EndReason::Unreadable
 }
 
 /// A replay that is under way, counted while this lives.

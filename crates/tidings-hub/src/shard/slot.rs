@@ -9,7 +9,7 @@ use super::authorization::Authorization;
 use super::lane::LaneSocket;
 use super::{Outgoing, Socket, Tick, WrittenBytes};
 use crate::admission::StreamPermit;
-use crate::metrics::Reason;
+use crate::metrics::EndReason;
 
 /// A subscriber's connection, and what ends with it.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct ConnectionSlot {
     /// The task that brings it back, while it is behind.
     pub(super) replay: Option<AbortHandle>,
     /// It was told that its stream ends, for this reason.
-    pub(super) told_end: Option<Reason>,
+    pub(super) told_end: Option<EndReason>,
     /// Set if the authorization can end before the stream does.
     pub(super) authorization: Option<Box<Authorization>>,
     /// It was let in by a token, which another hub may revoke.

@@ -34,7 +34,7 @@ use crate::feed::{Source, SubscriberKey};
 use crate::framing::Framing;
 use crate::journal::Follower;
 use crate::limits::{CLOSE_TIME, Limits, REPLAYS_READING, WAITING_MIN};
-use crate::metrics::{Metrics, Reason};
+use crate::metrics::{EndReason, Metrics};
 use crate::notice::Notice;
 use crate::replay::Step;
 use crate::transport::Transport;
@@ -205,7 +205,7 @@ impl ShardThread {
 
     /// Ends the streams, and the connections as soon as they have written what they have.
     async fn close(&self) {
-        self.keys().iter().for_each(|key| self.remove(*key, Reason::Drain));
+        self.keys().iter().for_each(|key| self.remove(*key, EndReason::Drain));
         self.closing.send_replace(true);
         if tokio::time::timeout(CLOSE_TIME, self.closing.closed()).await.is_err() {
             tracing::debug!("closed connections that took too long to end");
@@ -284,7 +284,7 @@ impl ShardThread {
         let feeds = self.shared.feeds.load(Ordering::Relaxed);
         if new_feeds > 0 && feeds > self.limits().feeds {
             // The stream's first bytes, which say when to reconnect, were written before.
-            return self.remove(key, Reason::Feeds);
+            return self.remove(key, EndReason::Feeds);
         }
         match step {
             Step::Live => self.end_if_draining(key),
@@ -296,14 +296,14 @@ impl ShardThread {
         }
     }
 
-    pub(super) fn remove(&self, key: SubscriberKey, reason: Reason) {
+    pub(super) fn remove(&self, key: SubscriberKey, reason: EndReason) {
         let mut shard = self.shard.borrow_mut();
         let feeds = shard.feeds.len();
         let Some(mut slot) = shard.remove(key) else { return };
         if let Some(deadline) = slot.authorization.as_ref().and_then(|one| one.deadline) {
             self.deadlines.borrow_mut().remove(key, deadline);
         }
-        if reason == Reason::Stalled
+        if reason == EndReason::Stalled
             && let LaneSocket::Body(socket) = &mut slot.connection
         {
             socket.abort();
@@ -349,7 +349,7 @@ pub(super) fn notice(
 /// Waits for the peer to hang up.
 async fn watch(thread: Rc<ShardThread>, key: SubscriberKey) {
     poll_fn(|context| thread.poll_disconnected(key, context)).await;
-    thread.remove(key, Reason::Client);
+    thread.remove(key, EndReason::Client);
 }
 
 /// Tells a connection that it is to end.

@@ -283,7 +283,7 @@ impl Connection {
         request.extensions_mut().insert(Scheme::HTTPS);
         request.extensions_mut().insert(self.tls.clone());
         let busy = Busy::new(&self);
-        let mut response = match ambiguous::check(&request) {
+        let mut response = match ambiguous::check_head(&request) {
             Ok(()) => Router::clone(&self.router).call(request).await?,
             Err(refusal) => ambiguous::answer(refusal, request.version()),
         };

@@ -111,7 +111,7 @@ async fn requests(
         let answering = exchange.begin();
         request.extensions_mut().insert(peer);
         let (method, version) = (request.method().clone(), request.version());
-        let checked = ambiguous::check(&request);
+        let checked = ambiguous::check_head(&request);
         let (request, unread) = unread::watch(request);
         let mut router = Router::clone(&router);
         let taken = &taken;

@@ -38,7 +38,7 @@ fn subscribes(method: &Method) -> bool {
 }
 
 async fn guarded(app: &App, request: Request) -> Response {
-    if let Err(refused) = origin::check(&app.hub, &request) {
+    if let Err(refused) = origin::check_sender(&app.hub, &request) {
         return *refused;
     }
     let _under_way = app.hub.count_request();

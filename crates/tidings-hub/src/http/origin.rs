@@ -21,7 +21,7 @@ use crate::metrics::RefusalReason;
 
 /// Refuses what a foreign website sends.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    if let Err(refused) = check(&app.hub, &request) {
+    if let Err(refused) = check_sender(&app.hub, &request) {
         return *refused;
     }
     let _under_way = app.hub.count_request();
@@ -42,7 +42,7 @@ pub(super) async fn guard_names(State(hub): State<Hub>, request: Request, next: 
 ///
 /// # Errors
 /// With the answer that it gets instead.
-pub(super) fn check(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
+pub(super) fn check_sender(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
     let format = || BodyFormat::of(request).unwrap_or(BodyFormat::Form);
     for name in [header::HOST, header::ORIGIN, header::REFERER] {
         ambiguous::check_once(request.headers(), &name)

@@ -125,7 +125,7 @@ async fn take(
     request: Request,
     trace: Option<&str>,
 ) -> Result<Appended, Refusal> {
-    let charset = content::check(request.headers())?;
+    let charset = content::check_coding_and_charset(request.headers())?;
     let (parts, body) = request.into_parts();
     let query = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes());
     let credentials = RequestCredentials::new(hub, &parts, &query);
@@ -150,11 +150,11 @@ async fn take(
     };
     let mut received =
         read_body(hub, client, standing, parts.version, &parts.extensions, body).await?;
-    charset.check(&received.bytes)?;
+    charset.check_body(&received.bytes)?;
     let updates = format.updates(&received.bytes)?;
     received.make_room(hub, updates.iter().map(Update::memory_bytes).sum::<u64>() as usize)?;
     let body = &received.bytes;
-    check_grants(&credentials, &requester, &updates, format, body)?;
+    check_topics_granted(&credentials, &requester, &updates, format, body)?;
     let key = key.map(|key| IdempotencyKey::new(&key, body)).transpose();
     let key = key.map_err(|error| Refusal::bad_request(error.to_string()))?;
     let begun = Instant::now();
@@ -187,7 +187,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
 }
 
 /// Every topic of every update has to be granted. What no publisher may send is said first.
-fn check_grants(
+fn check_topics_granted(
     credentials: &RequestCredentials<'_>,
     requester: &Requester,
     updates: &[Update],

@@ -146,7 +146,7 @@ impl Unverified {
 
 impl Signed {
     /// Checks the signature against the keys of its issuer.
-    pub(crate) fn check(&self, keys: &[Key]) -> Result<(), TokenError> {
+    pub(crate) fn verify(&self, keys: &[Key]) -> Result<(), TokenError> {
         let fitting = || keys.iter().filter(|key| key.algorithm() == self.algorithm);
         if fitting().next().is_none() {
             return Err(TokenError::Algorithm { name: self.algorithm.to_string() });

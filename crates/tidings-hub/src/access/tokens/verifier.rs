@@ -226,9 +226,9 @@ impl Verifier {
         keys: Vec<Key>,
     ) -> Result<Unverified, TokenError> {
         if !keys.iter().any(Key::is_slow) {
-            return token.signed.check(&keys).map(|()| token);
+            return token.signed.verify(&keys).map(|()| token);
         }
-        self.beside(move || token.signed.check(&keys).map(|()| token)).await
+        self.beside(move || token.signed.verify(&keys).map(|()| token)).await
     }
 
     /// Does work on a thread beside the shards, which holds the turn until it is done: a client that

@@ -131,6 +131,7 @@ const CRATES: [Layers; 6] = [
         root: "crates/tidings-hub/src/lib.rs",
         order: &[
             "random",
+            "setters",
             "log_rate",
             "framing",
             "transport",

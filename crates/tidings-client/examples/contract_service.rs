@@ -161,12 +161,9 @@ fn source(parameters: &Parameters) -> Result<EventSource, String> {
         policy.silence_max = Some(Duration::from_millis(ms));
     }
     // This harness wants every stream to come back, whatever its method.
-    let mut source =
-        EventSource::request(method, &parameters.stream_url).policy(policy).limits(Limits {
-            line_bytes_max: EVENT_BYTES_MAX,
-            event_bytes_max: EVENT_BYTES_MAX,
-            ..Limits::default()
-        });
+    let mut source = EventSource::request(method, &parameters.stream_url)
+        .policy(policy)
+        .limits(Limits::default().line_bytes_max(EVENT_BYTES_MAX).event_bytes_max(EVENT_BYTES_MAX));
     for (name, value) in parameters.headers.iter().flatten() {
         source = source.header(name, value);
     }

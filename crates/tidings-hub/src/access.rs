@@ -42,6 +42,7 @@ use crate::budget::Permit;
 use crate::selector::Selectors;
 #[cfg(feature = "tokens")]
 use crate::selector::{Account, InvalidSelectors};
+use crate::setters::setters;
 use crate::update::{Topic, Update};
 
 /// The type of a detail that is Mercure's (1.0, RFC 9396).
@@ -181,6 +182,7 @@ impl Role {
 
 /// A dialect of the Mercure protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Dialect {
     /// 0.x: up to draft-07, which most hubs in use speak.
     Deployed,
@@ -199,6 +201,7 @@ impl fmt::Display for Dialect {
 
 /// Which dialects a hub speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Dialects {
     /// Both.
     #[default]
@@ -228,6 +231,7 @@ impl fmt::Display for Dialects {
 
 /// Who may use the hub over HTTP. By default nobody: what is open is opened by name.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Access {
     /// Whoever reaches the hub may publish.
     pub anonymous_publish: bool,
@@ -252,6 +256,21 @@ pub struct Access {
     /// Only requests to this machine's loopback are answered, and its other pages may read
     /// and publish: a hub for development.
     pub local_only: bool,
+}
+
+setters! {
+    Access {
+        anonymous_publish: bool,
+        anonymous_subscribe: bool,
+        #[cfg(feature = "tokens")]
+        tokens: Tokens,
+        dialects: Dialects,
+        hub_url: Option<Url>,
+        allowed_hosts: Vec<Host>,
+        publish_origins: Vec<Origin>,
+        cors_origins: CorsOrigins,
+        local_only: bool,
+    }
 }
 
 impl Access {

@@ -77,6 +77,7 @@
 
 mod limits;
 mod random;
+mod setters;
 
 mod access;
 mod admission;

@@ -53,8 +53,7 @@ pub struct Subscription {
 impl Subscription {
     pub(crate) fn new(body: StreamBody) -> Self {
         // The hub has checked every update, so the decoder needs no limits.
-        let limits =
-            Limits { line_bytes_max: usize::MAX, event_bytes_max: usize::MAX, ..Limits::default() };
+        let limits = Limits::default().line_bytes_max(usize::MAX).event_bytes_max(usize::MAX);
         Self { body, decoder: Decoder::new(limits) }
     }
 

@@ -228,11 +228,9 @@ impl JournalConfig {
             }
             JournalKind::Disk => Ok(Self::Disk {
                 folder: data_dir(args.data_dir.as_deref().or(file.dir.as_deref()))?,
-                options: DiskOptions {
-                    promise: promise(args.sync.or(file.sync), file.sync_interval)?,
-                    retention: disk_retention(&file.retention)?,
-                    ..DiskOptions::default()
-                },
+                options: DiskOptions::default()
+                    .promise(promise(args.sync.or(file.sync), file.sync_interval)?)
+                    .retention(disk_retention(&file.retention)?),
             }),
         }
     }

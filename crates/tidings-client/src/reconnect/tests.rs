@@ -470,11 +470,7 @@ fn a_restart_connects_at_once_and_forgets_half_an_event() {
 
 #[test]
 fn exceeding_the_limits_is_final() {
-    let limits = Limits {
-        line_bytes_max: 8,
-        excess: tidings_sse::decode::Excess::Fail,
-        ..Limits::default()
-    };
+    let limits = Limits::default().line_bytes_max(8).excess(tidings_sse::decode::Excess::Fail);
     let mut machine = Reconnect::new(Policy::default(), limits, 1);
     let now = Now::read();
     machine.opened(now);

@@ -112,7 +112,7 @@ async fn a_request_that_took_too_long_is_not_sent_again() {
 #[tokio::test]
 async fn a_line_that_never_ends_is_reported_when_it_is_too_long() {
     let server = Server::start().await;
-    let limits = Limits { line_bytes_max: 1000, ..Limits::default() };
+    let limits = Limits::default().line_bytes_max(1000);
     let mut stream = eager(server.url("/")).limits(limits).open();
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
     exchange.send("x".repeat(2000)).await;
@@ -232,11 +232,7 @@ async fn a_line_of_fourteen_megabytes_comes_and_a_larger_one_is_reported() {
 #[tokio::test]
 async fn beyond_the_limits_a_stream_can_be_made_to_fail() {
     let server = Server::start().await;
-    let limits = Limits {
-        event_bytes_max: 10,
-        excess: tidings_sse::decode::Excess::Fail,
-        ..Limits::default()
-    };
+    let limits = Limits::default().event_bytes_max(10).excess(tidings_sse::decode::Excess::Fail);
     let mut stream = eager(server.url("/")).limits(limits).open();
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
     exchange.send("data: a\n\ndata: far too large\n\n").await;

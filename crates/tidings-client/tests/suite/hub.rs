@@ -24,8 +24,7 @@ impl Running {
     async fn at(address: SocketAddr, kept: u64) -> Self {
         let listener = tidings_hub::listen(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let access =
-            Access { anonymous_publish: true, anonymous_subscribe: true, ..Access::default() };
+        let access = Access::default().anonymous_publish(true).anonymous_subscribe(true);
         let hub = Hub::builder()
             .shards(1)
             .journal(MemoryJournal::new(Retention { count: kept, ..Retention::default() }))

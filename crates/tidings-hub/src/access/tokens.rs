@@ -17,9 +17,11 @@ pub use tool::{TokenGrant, TokenReport, TokenUse, inspect_token, sign_token, tok
 pub(super) use verifier::Verifier;
 
 use super::Access;
+use crate::setters::setters;
 
 /// Which tokens a hub takes. By default none.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Tokens {
     /// Verifies the tokens of publishers.
     pub publisher_key: Option<Key>,
@@ -41,6 +43,18 @@ pub struct Tokens {
     pub in_query: bool,
 }
 
+setters! {
+    Tokens {
+        publisher_key: Option<Key>,
+        subscriber_key: Option<Key>,
+        issuers: Vec<Issuer>,
+        audience: Vec<String>,
+        authorization_servers: Vec<String>,
+        cookies: Vec<String>,
+        in_query: bool,
+    }
+}
+
 impl Tokens {
     /// Whether there is any key, so that some token could be good.
     pub fn has_keys(&self) -> bool {
@@ -53,11 +67,19 @@ impl Tokens {
 
 /// Somebody who issues tokens.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Issuer {
     /// What its tokens have in `iss`.
     pub name: String,
     /// What its tokens are verified with.
     pub keys: IssuerKeys,
+}
+
+impl Issuer {
+    /// The issuer whose tokens have `name` in `iss` and are verified with these keys.
+    pub fn new(name: impl Into<String>, keys: IssuerKeys) -> Self {
+        Self { name: name.into(), keys }
+    }
 }
 
 /// The keys of an issuer.

@@ -61,10 +61,12 @@ use super::{
 use crate::access::{RevokedToken, Rights};
 use crate::limits::{PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
 use crate::selector::Selectors;
+use crate::setters::setters;
 use crate::update::Update;
 
 /// How a journal on disk is kept.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DiskOptions {
     /// What an acknowledgement promises.
     pub promise: Promise,
@@ -77,6 +79,17 @@ pub struct DiskOptions {
     /// The system's clock, in tests another one.
     #[doc(hidden)]
     pub now: fn() -> SystemTime,
+}
+
+setters! {
+    DiskOptions {
+        promise: Promise,
+        retention: Vec<RetentionRule>,
+        #[doc(hidden)]
+        vfs: Option<String>,
+        #[doc(hidden)]
+        now: fn() -> SystemTime,
+    }
 }
 
 impl Default for DiskOptions {

@@ -126,7 +126,7 @@ fn a_hub_that_cannot_read_revocations_delivers_what_is_public_and_nothing_privat
     on(Nats::one(), async |nats| {
         let relay = Relay::to(&nats).await;
         let near = guarded(options(&nats)).await;
-        let behind = NatsOptions { servers: vec![relay.url()], ..options(&nats) };
+        let behind = options(&nats).servers(vec![relay.url()]);
         let far = guarded(behind).await;
         let both = "topic=x&topic=p";
         let mut public = Subscriber::new(&far, "topic=p", None).await;
@@ -339,7 +339,7 @@ fn an_invalid_message_counts_once_however_often_it_is_read() {
         nats.api("STREAM.MSG.DELETE.TIDINGS_REVOKED", r#"{"seq":2}"#);
         let relay = Relay::to(&nats).await;
         relay.lose("$JS.API.STREAM.MSG.GET.TIDINGS_REVOKED");
-        let behind = NatsOptions { servers: vec![relay.url()], ..options(&nats) };
+        let behind = options(&nats).servers(vec![relay.url()]);
         let (journal, ()) = tokio::join!(NatsJournal::open(behind), async {
             becomes("whether it was read twice", true, async || relay.lost() >= 2).await;
             relay.go_on();

@@ -130,12 +130,11 @@ fn a_streams_limit_of_messages_is_the_limit_of_updates() {
 #[test]
 fn options_that_ask_for_a_stream_without_room_are_refused_and_make_none() {
     on(Nats::one(), async |nats| {
-        let bytes = NatsRetention { bytes: Some(100), ..NatsRetention::default() };
+        let bytes = NatsRetention::default().bytes(Some(100));
         let age = Some(Duration::from_millis(10));
-        let age = NatsRetention { age, ..NatsRetention::default() };
+        let age = NatsRetention::default().age(age);
         for (retention, says) in [(bytes, "max_bytes is 100"), (age, "max_age is \"0.01s\"")] {
-            let error =
-                NatsJournal::open(NatsOptions { retention, ..options(&nats) }).await.unwrap_err();
+            let error = NatsJournal::open(options(&nats).retention(retention)).await.unwrap_err();
             assert!(matches!(&error, NatsError::Setting { .. }), "{error}");
             assert!(error.to_string().contains(says), "{error}");
             let made = nats.api("STREAM.INFO.TIDINGS", "");
@@ -252,12 +251,11 @@ fn a_server_without_room_refuses_at_once_and_the_hub_is_not_ready() {
     };
     on(Nats::one_with(settings), async |nats| {
         let url = nats.url().replace("://", "://a:b@");
-        let retention = NatsRetention {
-            count: Some(u64::MAX),
-            bytes: Some(u64::MAX),
-            age: Some(Duration::MAX),
-        };
-        let one = hub(NatsOptions { servers: vec![url], retention, ..options(&nats) }).await;
+        let retention = NatsRetention::default()
+            .count(Some(u64::MAX))
+            .bytes(Some(u64::MAX))
+            .age(Some(Duration::MAX));
+        let one = hub(options(&nats).servers(vec![url]).retention(retention)).await;
         let large = "x".repeat(20_000);
         let form = format!("topic=a&data={large}");
         let mut taken = 0;
@@ -279,7 +277,7 @@ fn a_login_that_may_not_publish_is_refused_at_once_and_the_hub_is_not_ready() {
     };
     on(Nats::one_with(settings), async |nats| {
         let url = nats.url().replace("://", "://a:b@");
-        let one = hub(NatsOptions { servers: vec![url], ..options(&nats) }).await;
+        let one = hub(options(&nats).servers(vec![url])).await;
         is_refused_at_once(&one, "x", "ermissions").await;
         stop(&[&one]).await;
     });

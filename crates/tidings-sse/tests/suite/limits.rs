@@ -2,17 +2,16 @@ use tidings_sse::decode::{Decoder, Excess, Limits, Lost};
 
 use crate::decoding::{Seen, check_with, comment, event, message, push, retry};
 
-const LINE: Limits = Limits {
-    line_bytes_max: 10,
-    event_bytes_max: 1000,
-    id_bytes_max: 1000,
-    excess: Excess::Discard,
-};
-const EVENT: Limits = Limits { line_bytes_max: 1000, event_bytes_max: 10, ..LINE };
-const ID: Limits = Limits { line_bytes_max: 1000, id_bytes_max: 3, ..LINE };
+const LINE: Limits = Limits::new()
+    .line_bytes_max(10)
+    .event_bytes_max(1000)
+    .id_bytes_max(1000)
+    .excess(Excess::Discard);
+const EVENT: Limits = LINE.line_bytes_max(1000).event_bytes_max(10);
+const ID: Limits = LINE.line_bytes_max(1000).id_bytes_max(3);
 
 fn failing(limits: Limits) -> Limits {
-    Limits { excess: Excess::Fail, ..limits }
+    limits.excess(Excess::Fail)
 }
 
 /// All that comes of an event that is lost.
@@ -193,7 +192,7 @@ fn what_has_no_end_is_told_once_and_is_an_error_in_the_end() {
     // A line, a comment, and an event of many lines.
     let long = format!("data: {}\n", "x".repeat(900));
     for (begins, goes_on) in [("data: ", "x"), (": ", "x"), ("data: a\n", long.as_str())] {
-        let limits = Limits { line_bytes_max: 1000, event_bytes_max: 1000, ..LINE };
+        let limits = LINE.line_bytes_max(1000).event_bytes_max(1000);
         let mut decoder = Decoder::new(limits);
         push(&mut decoder, begins.as_bytes());
         let piece = goes_on.repeat((4 << 20) / goes_on.len());

@@ -143,7 +143,7 @@ proptest! {
         id_bytes_max in 0..4_usize,
         excess in proptest::sample::select(&[Excess::Discard, Excess::Fail][..]),
     ) {
-        let limits = Limits { line_bytes_max, event_bytes_max, id_bytes_max, excess };
+        let limits = Limits::new().line_bytes_max(line_bytes_max).event_bytes_max(event_bytes_max).id_bytes_max(id_bytes_max).excess(excess);
         prop_assert_eq!(decode(limits, &cut(&bytes, &lengths)), decode(limits, &[&bytes]));
     }
 

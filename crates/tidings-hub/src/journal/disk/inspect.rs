@@ -32,6 +32,7 @@ pub struct JournalFile {
 
 /// What a journal holds.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Summary {
     /// The file.
     pub path: PathBuf,
@@ -47,6 +48,7 @@ pub struct Summary {
 
 /// What an export gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Exported {
     /// Updates that were given.
     pub updates: u64,

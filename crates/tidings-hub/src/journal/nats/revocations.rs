@@ -326,7 +326,7 @@ fn wanted(options: &NatsOptions) -> Config {
             Some(NatsStorage::Memory) => StorageType::Memory,
             _ => StorageType::File,
         },
-        num_replicas: options.replicas(),
+        num_replicas: options.replicas_wanted(),
         allow_direct: true,
         // It is good for nothing once the token that it bars has expired.
         allow_message_ttl: true,

@@ -187,7 +187,7 @@ fn wanted(options: &NatsOptions) -> Config {
             NatsStorage::File => StorageType::File,
             NatsStorage::Memory => StorageType::Memory,
         },
-        num_replicas: options.replicas(),
+        num_replicas: options.replicas_wanted(),
         duplicate_window: DUPLICATE_WINDOW.max(window(options)).min(kept.age),
         allow_direct: true,
         allow_atomic_publish: true,

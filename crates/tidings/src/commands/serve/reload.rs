@@ -109,12 +109,10 @@ fn read(hub: &Hub, args: ServeArgs, mode: Mode, bounds: Bounds) -> Option<Config
 /// The access that the hub grants in this mode.
 pub(crate) fn access(mode: Mode, config: &Config) -> Access {
     match mode {
-        Mode::Development => Access {
-            allowed_hosts: config.access.allowed_hosts.clone(),
-            publish_origins: config.access.publish_origins.clone(),
-            cors_origins: config.access.cors_origins.clone(),
-            ..Access::development()
-        },
+        Mode::Development => Access::development()
+            .allowed_hosts(config.access.allowed_hosts.clone())
+            .publish_origins(config.access.publish_origins.clone())
+            .cors_origins(config.access.cors_origins.clone()),
         Mode::Configured => config.access.clone(),
     }
 }

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::limits::{ADDRESSES_MAX, Limits, Network};
 
-/// What decides. Times are passed in.
+/// The counts that decide. Times are passed in.
 #[derive(Debug)]
 pub(crate) struct Admission {
     limits: RwLock<Arc<Limits>>,
@@ -35,7 +35,7 @@ struct Activity {
     publishing: Bucket,
 }
 
-/// Where a request comes from.
+/// The sender of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
     /// A machine.
@@ -91,7 +91,7 @@ impl From<Client> for Address {
     }
 }
 
-/// So many a second, and as many at once.
+/// A rate: so many a second, and as many at once.
 #[derive(Debug, Default)]
 struct Bucket {
     left: f64,
@@ -111,7 +111,7 @@ impl Bucket {
         is_there
     }
 
-    /// Whether forgetting it changes nothing.
+    /// Whether the bucket is full, so that dropping it changes nothing.
     fn is_full(&self, now: Instant) -> bool {
         self.at.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1))
     }
@@ -126,13 +126,13 @@ pub(crate) enum TurnedAway {
     Address,
     /// Too many within a second.
     Rate,
-    /// There is no room for what it selects.
+    /// There is no room for its selectors.
     Selectors,
-    /// Too many comings and goings wait to be told.
+    /// Too many announcements of subscriptions wait to be published.
     Presence,
 }
 
-/// The right to be one of the hub's streams. Given back when dropped.
+/// A permit for one of the hub's streams, returned when dropped.
 #[derive(Debug)]
 pub(crate) struct StreamPermit {
     admission: Arc<Admission>,
@@ -154,7 +154,7 @@ impl Admission {
         Arc::clone(&self.limits.read())
     }
 
-    /// What is there stays, also where there is more of it than is allowed now.
+    /// Open streams stay, even if they exceed the new limits.
     pub(crate) fn set_limits(&self, limits: Limits) {
         *self.limits.write() = Arc::new(limits);
     }
@@ -164,7 +164,7 @@ impl Admission {
         self.streams.load(Ordering::Acquire)
     }
 
-    /// Whether this client may open one more stream now. It counts as one that tried.
+    /// Whether this client may open one more stream now. The attempt counts for the rate.
     pub(crate) fn may_open(&self, client: Option<Client>, now: Instant) -> Result<(), TurnedAway> {
         let limits = self.limits();
         if !limits.counts_addresses() && limits.streams_per_second == u32::MAX {
@@ -207,7 +207,7 @@ impl Admission {
 }
 
 impl Activities {
-    /// `None` if too many addresses are known already: further ones are not counted.
+    /// `None` if too many addresses are counted already: further ones are not counted.
     fn activity(&mut self, address: Address, now: Instant) -> Option<&mut Activity> {
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.by_address.retain(|_, one| one.streams > 0 || !one.publishing.is_full(now));
@@ -220,7 +220,7 @@ impl Activities {
 }
 
 impl StreamPermit {
-    /// How many streams this one made, by which it is found in the log.
+    /// The number of this stream since the start, which the log names.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
@@ -228,7 +228,7 @@ impl StreamPermit {
     /// Counts the stream as one of this client, where there is a limit for it.
     ///
     /// # Errors
-    /// If others of the client began since it was asked whether this one may.
+    /// If other streams of the client opened since the check.
     pub(crate) fn belongs_to(
         &mut self,
         client: Option<Client>,
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_customer_is_one_address() {
+    fn a_64_bit_ipv6_prefix_counts_as_one_address() {
         let admission = Admission::new(Limits { streams_per_address: 1, ..Limits::default() });
         let now = Instant::now();
         let mut permit = admission.stream().unwrap();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_come_over_unix_sockets_are_one() {
+    fn all_clients_of_unix_sockets_count_as_one() {
         let admission = Admission::new(Limits { streams_per_address: 1, ..Limits::default() });
         let now = Instant::now();
         let mut permit = admission.stream().unwrap();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_a_second_are_let_in() {
+    fn streams_per_second_are_bounded() {
         let admission = Admission::new(Limits { streams_per_second: 10, ..Limits::default() });
         let begun = Instant::now();
         let let_in = |now| (0..100).filter(|_| admission.may_open(HERE, now).is_ok()).count();
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_may_publish_so_often() {
+    fn publishes_per_second_are_bounded_for_each_address() {
         let admission = Admission::new(Limits { publishes_per_second: 2, ..Limits::default() });
         let now = Instant::now();
         let publishes = |address| (0..5).filter(|_| admission.may_publish(address, now)).count();
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn more_addresses_than_can_be_known_are_let_in_uncounted() {
+    fn addresses_beyond_the_bound_are_accepted_uncounted() {
         let admission = Admission::new(Limits { publishes_per_second: 1, ..Limits::default() });
         let now = Instant::now();
         let nth = |n: usize| Some(Client::Ip(IpAddr::V4((n as u32).into())));

@@ -1,4 +1,4 @@
-//! Budgets in bytes for work whose size a peer chooses: in all, and for each address.
+//! Budgets in bytes for work whose size a peer determines: in all, and for each address.
 //!
 //! The work itself holds its [`Permit`], until it is done or dropped. A request that waits for
 //! the work does not: if its future is dropped, the work still takes the memory.
@@ -47,7 +47,7 @@ pub(crate) enum Standing {
     Authorized,
 }
 
-/// Bytes of a budget, given back when dropped.
+/// Bytes of a budget, returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     _address: Option<HeldShare>,
@@ -55,7 +55,7 @@ pub(crate) struct Permit {
     _all: OwnedSemaphorePermit,
 }
 
-/// An address's share, forgotten when nothing holds or awaits any of it.
+/// An address's share, removed when nothing holds or awaits any of it.
 #[derive(Debug)]
 struct HeldShare {
     budget: Arc<Budget>,
@@ -97,7 +97,7 @@ impl std::error::Error for Exhausted {}
 impl Budget {
     /// A budget of `total` bytes, of which one address may have a quarter.
     pub(crate) fn new(total: usize) -> Arc<Self> {
-        // More cannot be counted, nor had.
+        // A semaphore cannot count more.
         let total = total.clamp(4, (u32::MAX as usize).min(Semaphore::MAX_PERMITS));
         Arc::new(Self {
             total,
@@ -146,7 +146,7 @@ impl Budget {
     /// `patience`, and only while not too many wait already.
     ///
     /// # Errors
-    /// If it waited in vain, or may not wait.
+    /// If no bytes were returned in time, or too many wait already.
     pub(crate) async fn take(
         self: &Arc<Self>,
         client: Option<Client>,
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn work_larger_than_a_share_takes_the_share_and_is_given_back_whole() {
+    fn work_larger_than_a_share_takes_the_share_and_returns_all_of_it() {
         let budget = Budget::new(400);
         let permit = budget.try_take(client("10.0.0.1"), Standing::Anyone, 1000).unwrap();
         assert_eq!(budget.used(), 100);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_waits_for_its_turn_for_so_long_and_holds_nothing_in_vain() {
+    async fn work_waits_for_a_bounded_time_and_then_holds_nothing() {
         let budget = Budget::new(400);
         let held = budget.try_take(client("10.0.0.1"), Standing::Anyone, 100).unwrap();
         let begun = Instant::now();
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_wait() {
+    async fn the_number_of_waiting_requests_is_bounded() {
         let budget = Budget::new(400);
         let _held = budget.try_take(client("10.0.0.1"), Standing::Anyone, 100).unwrap();
         let mut waiting = JoinSet::new();

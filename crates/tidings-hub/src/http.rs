@@ -70,7 +70,7 @@ use crate::hub::Hub;
 use crate::update::HUB_PATH;
 use refusal::Refusal;
 
-/// The id after which a stream goes on, in the words of Mercure 1.0; 0.x says `Last-Event-ID`.
+/// The id after which a stream continues, in Mercure 1.0; 0.x uses `Last-Event-ID`.
 const MERCURE_LAST_EVENT_ID: HeaderName = HeaderName::from_static("mercure-last-event-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -92,8 +92,8 @@ impl FromRef<App> for Hub {
     }
 }
 
-/// All that the hub answers itself. A response that is to be a stream has no body yet: it
-/// carries its [`subscribe::Stream`], which the lane takes out.
+/// All routes of the hub. A response that becomes a stream has no body yet: it carries its
+/// [`subscribe::PendingStream`], which the lane takes out.
 fn routes(hub: &Hub) -> Router {
     let extras = hub.extras();
     let app = App::of(hub);
@@ -122,7 +122,7 @@ fn routes(hub: &Hub) -> Router {
         others = others.merge(health::routes());
     }
     let others = others.layer(middleware::from_fn_with_state(app.clone(), origin::guard));
-    // Not by method: axum knows no QUERY, and would leave it out of an Allow on each such answer.
+    // Not by method: axum does not know QUERY, and would omit it from `Allow`.
     others.route(HUB_PATH, any(door::mercure)).with_state(app)
 }
 
@@ -158,8 +158,7 @@ fn cors(hub: &Hub) -> CorsLayer {
         ])
         .max_age(Duration::from_secs(600));
     if any {
-        // Whoever may read may read from everywhere, but no website with its visitors'
-        // credentials.
+        // Every website may read, but none with its visitors' credentials.
         return layer.allow_origin(AllowOrigin::any());
     }
     layer.allow_credentials(true).allow_origin(AllowOrigin::predicate(move |origin, _| {
@@ -177,8 +176,8 @@ impl Hub {
         router.layer(middleware::from_fn_with_state(self.clone(), origin::guard_names))
     }
 
-    /// The hub as a router for an axum service of your own: the Mercure path, and
-    /// what else the hub was built with. Streams go out as bodies of responses.
+    /// The hub as a router for an axum service of your own: the Mercure path, and the other paths
+    /// that the hub was built with. Streams are bodies of responses.
     pub fn router(&self) -> Router {
         let hub = self.clone();
         routes(self).layer(middleware::map_response(move |response| {

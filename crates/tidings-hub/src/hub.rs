@@ -1,4 +1,4 @@
-//! The hub: publishes into the journal, and deals connections and streams to the shards.
+//! The hub: publishes into the journal, and assigns connections and streams to the shards.
 
 mod builder;
 mod drain;
@@ -50,13 +50,13 @@ struct HubInner {
     shards: Vec<ShardHandle>,
     /// The hub is draining: until when streams end, each at its own moment.
     drain_end: OnceLock<Instant>,
-    /// The hub takes no updates any more.
+    /// The hub accepts no more updates.
     draining: AtomicBool,
-    /// The hub's threads are to end.
+    /// The hub's threads were told to end.
     stopping: AtomicBool,
-    /// One permit for each byte of an update that the journal has still to append, so that a slow
-    /// journal is not handed everything. The journal gives it back, not the request. Fair: first
-    /// come, first served.
+    /// One permit for each byte of an update that the journal has not appended yet, so that the
+    /// updates waiting for a slow journal are bounded. The journal returns it, not the request.
+    /// Fair: first come, first served.
     appending: Arc<Semaphore>,
     /// The one permit is the turn to wait for the shards. Fair, as `appending`.
     turn: Semaphore,
@@ -167,7 +167,7 @@ mod tests {
     use crate::shard::{Command, ShardThread};
 
     #[tokio::test]
-    async fn a_connection_counts_when_it_is_dealt() {
+    async fn a_connection_counts_when_it_is_assigned() {
         let hub = Hub::builder().shards(3).build().await.unwrap();
         let mut dealt: Vec<_> = (0..9).map(|_| hub.deal()).collect();
         assert!(hub.shards().iter().all(|shard| shard.load() == 3));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_shard_that_has_failed_gets_no_connection_and_is_told() {
+    async fn a_failed_shard_gets_no_connection_and_is_reported() {
         let hub = Hub::builder().shards(2).build().await.unwrap();
         let fail = |_: &Rc<ShardThread>| panic!("as a fault of the hub would");
         assert!(hub.shards()[0].send(Command::Run(Box::new(fail))).await);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hub_that_is_told_to_end_has_not_failed() {
+    async fn a_hub_that_was_stopped_has_not_failed() {
         let hub = Hub::builder().shards(2).build().await.unwrap();
         let watched = hub.clone();
         let mut failed = pin!(watched.failed());

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_lines_a_second_are_logged_and_the_rest_are_counted() {
+    fn lines_per_second_are_bounded_and_the_rest_are_counted() {
         let begun = Instant::now();
         let after = |millis| begun + Duration::from_millis(millis);
         let mut second = LogRate::new(2).second.into_inner();

@@ -1,7 +1,7 @@
 //! Active subscriptions (Mercure): the list of them, their announcements, and how to end one.
 //!
-//! Shards say when subscriptions begin and end. The announcements, in both dialects, go through the
-//! journal in the order in which that happened, each once.
+//! Shards report when subscriptions begin and end. The announcements, in both dialects, are
+//! published through the journal in that order, each once.
 
 mod address;
 mod list;
@@ -42,7 +42,7 @@ pub(crate) struct Presence {
     revoked: Arc<Revoked>,
     /// Turns to make a piece of the list.
     listing_turns: Arc<Semaphore>,
-    /// Set where comings and goings are told.
+    /// Set if subscriptions are announced.
     events: Option<Announcements>,
 }
 
@@ -58,12 +58,12 @@ struct ListedSubscriber {
     address: SubscriberAddress,
     selectors: Selectors,
     grants: Arc<Grants>,
-    /// Whether others are told that it has come, and so are to be told that it goes.
+    /// Whether its beginning was announced. Only then its end is announced too.
     is_told: AtomicBool,
 }
 
 impl ListedSubscriber {
-    /// What it keeps in memory once its stream has ended.
+    /// The memory that its announcement keeps once its stream has ended.
     fn bytes(&self) -> usize {
         const AROUND: usize = 512;
         let selectors: usize = self.selectors.iter().map(|one| AROUND + one.text().len()).sum();
@@ -71,15 +71,15 @@ impl ListedSubscriber {
     }
 }
 
-/// What is still to be published.
+/// Announcements that wait to be published.
 #[derive(Debug, Default)]
 struct Announcements {
     queue: Mutex<AnnouncementQueue>,
     added: Notify,
     taken: Notify,
-    /// The journal does not take what is told, so it is no use to wait.
+    /// The journal refuses announcements, so new subscribers do not wait for room.
     is_failing: AtomicBool,
-    /// How much was never told.
+    /// Subscriptions whose beginning or end was dropped.
     dropped: AtomicU64,
 }
 
@@ -91,8 +91,8 @@ struct AnnouncementQueue {
     count: usize,
 }
 
-/// A subscriber that has come or gone. What is told of it is made when its turn comes: for
-/// each of many selectors that may be a long text.
+/// The beginning or end of a subscriber. Its updates are made when they are published: one for each
+/// selector, perhaps with a long payload.
 #[derive(Debug)]
 struct Announcement {
     id: SubscriberId,
@@ -103,7 +103,7 @@ struct Announcement {
     done: usize,
 }
 
-/// A subscriber that is there, for as long as this lives.
+/// The entry of a subscriber in the list. Dropping it removes the entry.
 #[derive(Debug)]
 pub(crate) struct Membership {
     id: SubscriberId,
@@ -124,7 +124,7 @@ pub(crate) struct ActiveSubscription {
     payload: Option<Arc<Value>>,
 }
 
-/// What a revocation does: the streams to end, and the token to keep as revoked.
+/// The effects of a revocation: the streams to end, and the token to store as revoked.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RevocationEffects {
     pub(crate) ending: Vec<SubscriberAddress>,
@@ -153,7 +153,7 @@ impl Presence {
         self.listing.load(Ordering::Acquire)
     }
 
-    /// Notes that a subscriber has come. `None` if its token was revoked meanwhile.
+    /// Adds a subscriber to the list. `None` if its token was revoked meanwhile.
     pub(crate) fn join(
         self: &Arc<Self>,
         address: SubscriberAddress,
@@ -184,7 +184,7 @@ impl Presence {
         }
     }
 
-    /// Called with the list locked, so that what is told has the order of what happened.
+    /// Called with the list locked, so that announcements have the order of the changes.
     fn tell(&self, id: SubscriberId, member: &Arc<ListedSubscriber>, active: bool) {
         let Some(events) = &self.events else { return };
         if !active && !member.is_told.load(Ordering::Acquire) {
@@ -221,12 +221,12 @@ impl Presence {
         }
     }
 
-    /// Subscriptions whose beginning or end was never told.
+    /// Subscriptions whose beginning or end was never announced.
     pub(crate) fn dropped(&self) -> u64 {
         self.events.as_ref().map_or(0, |events| events.dropped.load(Ordering::Relaxed))
     }
 
-    /// A number that changes with each subscriber that comes or goes.
+    /// A number that changes with each subscriber that is added or removed.
     pub(crate) fn version(&self) -> u64 {
         self.members.lock().version
     }
@@ -279,12 +279,12 @@ impl Presence {
         None
     }
 
-    /// Whether comings and goings are told, and so the newest update says how new a list is.
+    /// Whether subscriptions are announced. If so, the newest update says how new a list is.
     pub(crate) fn has_events(&self) -> bool {
         self.events.is_some()
     }
 
-    /// Bars the token of the subscriber with this subscription. `None` if there is no such
+    /// Revokes the token of the subscriber with this subscription. `None` if there is no such
     /// subscription.
     pub(crate) fn revoke_subscriber(
         &self,
@@ -302,7 +302,7 @@ impl Presence {
         }
     }
 
-    /// Bars a token.
+    /// Revokes a token.
     pub(crate) fn revoke_token(
         &self,
         token: TokenId,
@@ -317,7 +317,7 @@ impl Presence {
         RevocationEffects { ending, token: Some(kept) }
     }
 
-    /// Publishes what is to be told, in its order, for as long as the hub runs.
+    /// Publishes announcements, in their order, for as long as the hub runs.
     pub(crate) async fn publish(&self, journal: &dyn Journal) {
         let Some(events) = &self.events else { return };
         loop {
@@ -337,7 +337,7 @@ impl Presence {
     }
 }
 
-/// A place in the list of subscriptions: a subscriber, and how many of its selectors are done.
+/// Where a piece of the list starts: at a subscriber, after so many of its selectors.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ListStart(Option<SubscriberId>, usize);
 
@@ -357,7 +357,7 @@ impl Announcements {
         }
     }
 
-    /// What comes next, as much as is told at once.
+    /// The next updates, as many as are published at once.
     fn next_batch(&self, dialects: Dialects) -> Vec<Update> {
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -395,9 +395,10 @@ impl Announcements {
         batch
     }
 
-    /// Appends a batch, however long it takes. What the journal will never take is left out.
+    /// Appends a batch, however long it takes. Updates that the journal will never accept are left
+    /// out.
     async fn append(&self, mut batch: Vec<Update>, journal: &dyn Journal) {
-        // If the outcome of an attempt is unknown, a key tells its repetition apart.
+        // If the outcome of an attempt is unknown, the key prevents a duplicate.
         let key = || journal.nodes().map(|_| IdempotencyKey::random());
         let mut name = key();
         let mut pause = PRESENCE_PAUSE;
@@ -439,7 +440,7 @@ impl ActiveSubscription {
         Self { subscriber, selector: selector.clone(), payload }
     }
 
-    /// The type of 1.0; `None` for what 1.0 has no word for.
+    /// The match type of 1.0; `None` for a selector that 1.0 does not have.
     pub(crate) fn match_type(selector: &Selector) -> Option<&'static str> {
         match selector {
             Selector::All | Selector::Exact(_) => Some("exact"),
@@ -448,7 +449,7 @@ impl ActiveSubscription {
         }
     }
 
-    /// Whether a selector can be told of in this dialect.
+    /// Whether a selector exists in this dialect.
     pub(crate) fn has_form(selector: &Selector, form: Dialect) -> bool {
         match form {
             Dialect::Deployed => !matches!(selector, Selector::Pattern(_)),
@@ -493,7 +494,7 @@ impl ActiveSubscription {
     }
 }
 
-/// What JSON-LD calls the words of 0.x by.
+/// The JSON-LD context of 0.x.
 pub(crate) const CONTEXT: &str = "https://mercure.rocks/";
 
 #[cfg(test)]
@@ -543,7 +544,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn comings_and_goings_are_told_in_their_order_and_each_once() {
+    async fn subscriptions_are_announced_in_order_and_each_once() {
         let presence = presence(Dialects::All);
         let journal = Arc::new(MemoryJournal::new(Retention::default()));
         let start = journal.edges().last;
@@ -597,7 +598,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_revoked_while_it_came_does_not_stay() {
+    fn a_subscriber_whose_token_is_revoked_while_it_joins_is_not_listed() {
         let presence = presence(Dialects::All);
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let token = TokenId::named("7");
@@ -611,7 +612,7 @@ mod tests {
         assert_eq!(listed(&presence), 0);
     }
 
-    /// A journal on a disk that is full, and one that never takes long updates.
+    /// A journal that refuses updates while its disk is full, and always refuses long ones.
     #[derive(Debug)]
     struct Failing {
         journal: MemoryJournal,
@@ -727,7 +728,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_disk_keeps_nobody_out_and_the_queue_stays_small() {
+    async fn a_full_disk_blocks_no_subscriber_and_the_queue_stays_small() {
         let presence = presence(Dialects::Only(Dialect::Coming));
         let journal = Failing::new(true, usize::MAX);
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
@@ -772,7 +773,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_journal_never_takes_is_left_out_and_counted() {
+    async fn an_announcement_that_the_journal_never_accepts_is_dropped_and_counted() {
         let presence = presence(Dialects::Only(Dialect::Coming));
         let journal = Failing::new(false, 1000);
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
@@ -790,7 +791,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_told_in_batches_that_are_bounded_in_bytes() {
+    fn waiting_announcements_are_published_in_batches_of_bounded_bytes() {
         let presence = presence(Dialects::All);
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let payload = json!({ "text": "x".repeat(20_000) });

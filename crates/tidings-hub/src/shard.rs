@@ -75,7 +75,7 @@ struct Shard<S> {
     walk: Option<Walk>,
     /// Spans of feeds in the queue that were not there before.
     queued_spans: usize,
-    /// What is kept for subscribers whose sockets are full.
+    /// The bytes that are kept for subscribers whose sockets are full.
     window_bytes: u64,
 }
 
@@ -93,7 +93,7 @@ struct Tally {
     bytes: u64,
     /// Gaps told to subscribers that were behind.
     gaps: u64,
-    /// When the first update was published of those whose last delivery is now made.
+    /// When the oldest of the updates was published whose last delivery was just made.
     delivered_since: Option<Instant>,
 }
 
@@ -190,13 +190,13 @@ impl<S: Socket> Shard<S> {
         feed
     }
 
-    /// Forgets a subscriber, and its feed with the last one. Gives the socket back.
+    /// Removes a subscriber, and its feed with the last one. Returns the socket.
     fn remove(&mut self, key: SubscriberKey) -> Option<S> {
         let gone = self.subscribers.remove(key)?;
         let feed = &mut self.feeds[gone.feed];
         let mut hole = gone.index;
-        // A walk must not pass over the one that fills the hole: what was walked stays
-        // before the walk, what was not stays after it.
+        // A walk must not skip the subscriber that fills the hole: those already walked stay before
+        // the walk's index, the others after it.
         if let Some(walked) = feed.walked.as_mut().filter(|walked| hole < **walked) {
             *walked -= 1;
             feed.subscribers.swap(hole, *walked);
@@ -228,7 +228,7 @@ impl<S: Socket> Shard<S> {
         if self.by_source.get(&feed.source) == Some(&key) {
             self.by_source.remove(&feed.source);
         }
-        // Its key may still stand in the queue, where it is passed over.
+        // Its key may still be in the queue, where it is skipped.
         self.queued_spans -= feed.queued.map_or(0, |queued| queued.spans);
         if let Some(walk) = self.walk.take_if(|walk| walk.feed == key) {
             self.queued_spans -= walk.queued.spans;
@@ -294,7 +294,7 @@ impl<S: Socket> Shard<S> {
         self.router.route(topics, ROUTE_STEPS).into_iter().flatten().collect()
     }
 
-    /// Gives up a feed whose patterns take too long to try. Its subscribers are closed: each
+    /// Drops a feed whose patterns take too long to try. Its subscribers are closed: each
     /// reconnects, and is served from the journal.
     fn give_up(&mut self, key: FeedKey, position: Position) {
         self.leave_out(key, position);
@@ -393,7 +393,7 @@ impl<S: Socket> Shard<S> {
         self.by_source.contains_key(&Source::Clock)
     }
 
-    /// Up to here, everything was offered to every subscriber whose socket is not full.
+    /// The offset up to which everything was offered to every subscriber whose socket is not full.
     fn offered(&mut self) -> Offset {
         if let Some(walk) = &self.walk {
             return walk.queued.since;

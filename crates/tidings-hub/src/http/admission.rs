@@ -1,4 +1,4 @@
-//! Where a request comes from, and whether it comes too often.
+//! The client of a request, and whether it may open another stream or publish again now.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::shard::NewStream;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) Client);
 
-/// Where one request comes from, as far as that is known.
+/// The client of one request, as far as it is known, and the hub that counts it.
 #[derive(Debug)]
 pub(super) struct ClientAdmission {
     hub: Hub,
@@ -33,7 +33,7 @@ impl ClientAdmission {
         Self { hub: hub.clone(), client: client(hub, &parts.extensions, &parts.headers) }
     }
 
-    /// Whether one more stream may be opened from there now.
+    /// Whether the client may open another stream now.
     pub(super) fn may_open_stream(&self) -> bool {
         match self.hub.admission().may_open(self.client, Instant::now()) {
             Ok(()) => true,
@@ -45,12 +45,12 @@ impl ClientAdmission {
         }
     }
 
-    /// Where the request comes from, as far as that is known.
+    /// The client, as far as it is known.
     pub(super) fn client(&self) -> Option<Client> {
         self.client
     }
 
-    /// Counts a stream as one from there, if it may still be opened.
+    /// Counts a stream as one of the client, if it may still be opened.
     pub(super) fn count_stream(&self, opening: &mut NewStream) -> bool {
         let permit = &mut opening.permit;
         if let Err(why) = permit.belongs_to(self.client, Instant::now()) {
@@ -79,7 +79,7 @@ where
 /// Refuses a publish from an address that publishes too often.
 ///
 /// # Errors
-/// With the answer that it gets instead.
+/// With the answer to the refused request.
 pub(super) fn check_publish_rate(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
     if request.method() != Method::POST {
         return Ok(());

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn chunked_is_the_only_transfer_coding_and_comes_once() {
+    fn chunked_is_the_only_transfer_coding_and_occurs_once() {
         for (codings, status) in [
             (&["chunked"][..], None),
             (&["Chunked"], None),

@@ -45,7 +45,7 @@ impl BadHead<'_> {
     fn status(&self, said: StatusCode, parsed: Option<ParseError>) -> (StatusCode, String) {
         let head_bytes = self.limits.head_bytes;
         let is_large = self.left.len() >= head_bytes || parsed == Some(ParseError::TooManyHeaders);
-        // hyper measures a target only once the whole head has come. One that fills the room for
+        // hyper measures a target only once the whole head has arrived. One that fills the room for
         // the head is too long as well, and hyper blames the head for it.
         let is_target = said == StatusCode::URI_TOO_LONG
             || (said == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -94,7 +94,7 @@ impl BadHead<'_> {
 
 /// The answer to a head for which there is no room.
 pub(super) fn no_room(exhausted: Exhausted) -> Vec<u8> {
-    // The request may have been HEAD: its method may not have come whole.
+    // The request may have been HEAD: its method may have arrived only in part.
     write(body::status_of(exhausted), &format!("{exhausted}; try again later"), AnswerBody::Nothing)
 }
 
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_too_long_that_leaves_no_room_for_the_rest_of_the_head() {
+    fn a_target_that_fills_the_room_for_a_head_is_too_long() {
         let check = |head: &str| is_target_long(head.as_bytes(), 10);
         for head in ["GET /longer", "\r\nGET /longer", "GET /longer HTTP/1.1\r\nx: y"] {
             assert!(check(head), "{head:?}");

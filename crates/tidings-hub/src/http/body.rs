@@ -16,7 +16,7 @@ use crate::budget::{Exhausted, Permit, Standing};
 use crate::hub::Hub;
 use crate::limits::{BODY_BYTES_MIN, BODY_BYTES_UNKNOWN, PUBLISH_WAIT};
 
-/// A body that has come, and the part of the hub's budget that it takes while it is used.
+/// A received body, and the part of the hub's budget that it takes while it is used.
 pub(super) struct ReceivedBody {
     pub(super) bytes: Bytes,
     client: Option<Client>,
@@ -98,7 +98,7 @@ pub(super) async fn read_body(
 ) -> Result<ReceivedBody, Unreceived> {
     let limits = hub.limits();
     let (max, time) = (limits.body_bytes, limits.body_time);
-    // Its length alone refuses it: none of it has to come, and it takes no room.
+    // A declared length above the limit is refused before any byte is read, and takes no room.
     if body.size_hint().lower() > max as u64 {
         return Err(too_large(max).into());
     }
@@ -110,12 +110,12 @@ pub(super) async fn read_body(
         unreceived
     };
     let no_room = |exhausted| note(Unreceived::NoRoom(exhausted));
-    // Over HTTP/2 what comes of a body that waits would hold the window of its whole connection,
-    // and with it the bodies that could go on.
+    // Over HTTP/2 a waiting body would occupy the flow-control window of its connection, and stop
+    // the other bodies on it.
     let patience = if version == Version::HTTP_2 { Duration::ZERO } else { PUBLISH_WAIT };
     let length = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(max));
-    // Taken in one piece before anything is read, and more of it only if it is there: of bodies
-    // that each have a part of what they need and wait for the rest, none could go on.
+    // Taken at once before anything is read, and later more only if it is free: bodies that each
+    // hold a part and wait for the rest would block each other.
     let first = length.unwrap_or(BODY_BYTES_UNKNOWN).min(max);
     let weight = |bytes: usize| budget.bounded(bytes.max(BODY_BYTES_MIN));
     arriving::give_back(extensions);
@@ -146,7 +146,7 @@ pub(super) async fn read_body(
 /// As much of a body as was asked for.
 enum BodyPart {
     Whole(Bytes),
-    /// There is more of it: what has come, which is more than was asked for, and the rest.
+    /// There is more: the bytes received so far, which exceed the bound, and the rest.
     More {
         so_far: BytesMut,
         body: Body,
@@ -155,7 +155,7 @@ enum BodyPart {
 
 async fn read_up_to(mut body: Body, max: usize) -> Result<BodyPart, Unreceived> {
     let Some(first) = next(&mut body).await? else { return Ok(BodyPart::Whole(Bytes::new())) };
-    // Most bodies come in one piece, and need no copy.
+    // Most bodies arrive in one piece, and need no copy.
     if first.len() <= max && body.is_end_stream() {
         return Ok(BodyPart::Whole(first));
     }

@@ -107,7 +107,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Ans
         .max_header_size(connection.limits.head_bytes)
         .serve_connection(io, service);
     let ended = tokio::select! {
-        // A request that has come is read before its connection could lose its place.
+        // A received request is read before its connection can be displaced.
         biased;
         ended = &mut serving => Some(ended),
         () = closing.asked() => None,
@@ -129,7 +129,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Ans
     if let Some(last) = last {
         // The end of a shard need not wait for this.
         drop(closing);
-        // What comes still is not looked at, and so not decrypted.
+        // Further input is discarded, and so not decrypted.
         let socket = |stream: TlsStream<Movable>| stream.into_inner().0;
         let most = connection.thread.lingering_max();
         spawn_local(async move { linger::close(stream, &last, most, socket).await });
@@ -192,7 +192,7 @@ async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
         },
         () = closing.asked() => {}
     }
-    // Streams that are open go on. A peer that does not answer is noticed by the pings.
+    // Open streams continue. The pings detect a peer that does not answer.
     serving.as_mut().graceful_shutdown();
     tokio::select! {
         ended = serving => note(ended),
@@ -223,11 +223,11 @@ struct Connection {
     limits: Arc<Limits>,
     room: RequestRoom,
     router: Arc<Router>,
-    /// The certificate, whose names are the hub's.
+    /// The certificate: its names are names of the hub.
     tls: Tls,
     /// Requests and streams that are under way.
     busy: Cell<usize>,
-    /// Told when there is the first of them, and when there are none any more.
+    /// Notified at the first of them, and when the last has ended.
     changed: Notify,
 }
 
@@ -241,7 +241,7 @@ impl Connection {
             .transpose()
     }
 
-    /// Takes room for what may arrive of a request's body until it is read.
+    /// Takes room for the part of a request's body that may arrive before it is read.
     fn watch(&self, mut request: Request<Incoming>) -> (Request<Body>, Unread) {
         let body = request.body();
         let window = HTTP2_CONNECTION_BYTES as usize;
@@ -300,7 +300,7 @@ impl Connection {
     }
 
     /// Waits until nothing has been under way for [`HTTP2_IDLE_TIME`], or another connection
-    /// takes the place of this one while nothing is; the first request has to come sooner.
+    /// displaces this one while it is idle. The first request has less time.
     async fn idle(&self) -> Idle {
         let mut patience = self.limits.head_time;
         let waiting = Waiting::begin(self.room.waiting, self.room.client);
@@ -326,9 +326,9 @@ impl Connection {
         }
     }
 
-    /// Waits until a peer that was told of the end has taken as long as a request's head may
-    /// take, and nothing is under way. One that never says hello, or never ends a request's
-    /// head, is not asked by the pings and would stay for ever.
+    /// Waits until a peer that was told to disconnect has had the time of a request's head, and
+    /// nothing is under way. The pings do not reach a peer that never sends its preface, or never
+    /// ends a request's head; it would stay forever.
     async fn silent(&self) {
         loop {
             sleep(self.limits.head_time).await;
@@ -339,7 +339,7 @@ impl Connection {
     }
 }
 
-/// Why a connection on which nothing is under way has to go.
+/// Why an idle connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Idle {
     TimeIsUp,
@@ -369,15 +369,15 @@ impl Drop for Busy {
     }
 }
 
-/// The task that a request's answer is written by, once it runs.
+/// The task that writes a request's answer, once it runs.
 type AnswerTask = Rc<Cell<Option<AbortHandle>>>;
 
-/// Runs what hyper makes of each request on this thread, and tells the request by which task.
+/// Runs hyper's task for each request on this thread, and gives the request its handle.
 #[derive(Clone, Default)]
 struct AnswerExecutor(Rc<Cell<Option<AnswerTask>>>);
 
 impl AnswerExecutor {
-    /// Notes a request, for which hyper asks to run a task next.
+    /// Notes a request. The next task that hyper starts is the one for this request.
     fn begin(&self) -> AnswerTask {
         let task = AnswerTask::default();
         self.0.set(Some(Rc::clone(&task)));

@@ -1,6 +1,6 @@
-//! One HTTP/1 connection: hyper reads its requests, until one of them asks for a stream, of the
-//! hub or of the service around it. Then the socket is taken out of hyper and becomes that
-//! stream, and nothing else any more.
+//! One HTTP/1 connection: hyper reads its requests, until one of them asks for a stream of the hub
+//! or of the service around it. Then the socket is taken out of hyper, and carries only that
+//! stream.
 
 use std::cell::RefCell;
 use std::future::{Future as _, pending, poll_fn};
@@ -54,9 +54,8 @@ pub(super) fn start(
         let over =
             Box::pin(requests(stream, Peer(peer), router, &limits, Rc::clone(&exchange))).await;
         drop(load);
-        // A task of its own follows, far smaller than this one. This one could go on as that, and
-        // save its making; but then it would stay where it is, among all that is gone by then,
-        // and each stream would take a tenth more memory.
+        // A new, far smaller task carries the stream. This task could carry it instead; but its
+        // memory would stay allocated among freed memory, and each stream would take a tenth more.
         match over {
             ConnectionEnd::StreamTakeover(stream, StreamTakeover::Hub(opening, framing)) => {
                 thread.attach_tcp(stream, framing, opening);
@@ -84,14 +83,14 @@ pub(super) fn note_refused(thread: &ShardThread, exchange: &Exchange) {
     }
 }
 
-/// How an HTTP/1 connection ended, as far as its requests go.
+/// How the requests of an HTTP/1 connection ended.
 enum ConnectionEnd {
     /// A request asked for a stream.
     StreamTakeover(Transport, StreamTakeover),
     /// The hub ends the connection, after this last answer. The client may still send, and may not
     /// have read the earlier ones.
     Answered { stream: Transport, last: Vec<u8> },
-    /// It waited for a request, and another connection took its place.
+    /// It waited for a request, and another connection displaced it.
     Displaced,
     /// The peer has ended, or the connection has failed.
     Gone,
@@ -134,7 +133,7 @@ async fn requests(
     let io = TokioIo::new(WatchedStream::new(stream, &exchange));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // A client that has said all it has to say may end its side, and is answered all the same.
+        // A client may end its side after its request, and is still answered.
         .half_close(true)
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head_bytes)
@@ -181,7 +180,7 @@ pub(super) fn last_words(
     if let Some(exhausted) = exchange.refused() {
         return Some(bad_head::no_room(exhausted));
     }
-    // Peers can make connections fail as they please, so this is no warning.
+    // Any client can make its connection fail, so this is not logged as a warning.
     tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
     if error.is_timeout() {
         return Some(Vec::new());
@@ -207,12 +206,12 @@ fn take(
     // Clients of HTTP/1.0 know no chunks (RFC 9112 6.1).
     let framing = if version == Version::HTTP_10 { Framing::Close } else { Framing::Chunked };
     if let Some(mut opening) = PendingStream::take(response) {
-        // Nothing else ever comes on this connection, whatever is said here; but this is what
-        // event-stream servers have always said, and clients wait for.
+        // Nothing else follows on this connection, whatever the header says; but event-stream
+        // servers have always sent it, and clients expect it.
         let mut bytes = Vec::with_capacity(640);
         match framing {
             Framing::Chunked => append_head(response, KEPT_ALIVE, &mut bytes),
-            // All that goes to such a socket is unframed on its way.
+            // Bytes for such a socket lose their chunk frames when they are written.
             Framing::Close => chunk(&mut bytes, |out| append_head(response, CLOSED, out)),
         }
         bytes.append(&mut opening.bytes);
@@ -221,7 +220,7 @@ fn take(
     }
     let encoded = response.headers().contains_key(header::CONTENT_ENCODING);
     if *method == Method::HEAD || response.status() != StatusCode::OK || encoded {
-        // Such a response has no body, or not the one that was made.
+        // Such a response has no body, or another body than the handler's.
         return None;
     }
     let body = EventBody::take(response.extensions_mut())?;
@@ -246,11 +245,11 @@ fn append_head(response: &Response<Body>, last_lines: &[u8], head: &mut Vec<u8>)
 }
 
 thread_local! {
-    /// A second since 1970, and how heads say it.
+    /// The seconds since 1970, and the same as the header `Date` has it.
     static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
 }
 
-/// Appends what time it is, which is put in words once a second.
+/// Appends the date, which is formatted once a second.
 pub(super) fn append_date(out: &mut Vec<u8>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     DATE.with_borrow_mut(|(second, text)| {
@@ -327,7 +326,7 @@ mod tests {
                                content-type: application/json\r\ncontent-length: 500\r\n\r\n{";
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_that_does_not_come_ends_the_connection() {
+    async fn a_head_that_does_not_arrive_in_time_ends_the_connection() {
         check("", false, head_time(), "").await;
         check(HALF_A_HEAD, false, head_time(), "").await;
         check(HALF_A_HEAD, true, head_time(), "").await;
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_come_is_answered_and_ends_the_connection() {
+    async fn a_body_that_does_not_arrive_in_time_is_answered_and_ends_the_connection() {
         check(HALF_A_BODY, false, Limits::default().body_time, "HTTP/1.1 408").await;
         check(HALF_A_BODY, true, Limits::default().body_time, "HTTP/1.1 408").await;
     }

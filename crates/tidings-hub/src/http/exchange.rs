@@ -252,7 +252,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
         self.exchange.note(polled)
     }
 
-    /// Does nothing. hyper asks for it after its last write; what comes then is [`linger`]'s.
+    /// Does nothing. hyper asks for it after its last write; [`linger`] reads what arrives after
+    /// that.
     ///
     /// [`linger`]: super::linger
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

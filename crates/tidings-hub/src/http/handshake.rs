@@ -33,7 +33,7 @@ pub(super) struct Handshakes {
 }
 
 impl Handshakes {
-    /// As many threads as the hub has shards: when all its clients come back at once, there is
+    /// As many threads as the hub has shards: when all its clients reconnect at once, there is
     /// nothing else to do than to shake their hands.
     pub(super) fn new(tls: &Tls, hub: Hub, router: Arc<Router>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
@@ -87,7 +87,7 @@ async fn shake(tls: Tls, stream: StdStream, turn: &HandshakeTurn, hub: &Hub, rou
     // Until then nothing is made for it.
     match timeout(FIRST_BYTE_TIME, stream.readable()).await {
         Ok(Ok(())) => turn.place().set_silent(false),
-        // What anybody on the internet can make happen is no warning.
+        // Any client can cause this, so it is not logged as a warning.
         Ok(Err(_)) | Err(_) => {
             hub.metrics().handshake_failed();
             return tracing::debug!("a client did not begin its TLS handshake");

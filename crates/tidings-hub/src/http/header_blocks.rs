@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_for_which_there_is_no_room_is_not_read_on() {
+    fn reading_stops_at_a_block_without_room() {
         let room = RequestRoom { budget: Budget::new(64 << 10), client: None, waiting: 1 };
         let mut blocks = HeaderBlocks::new();
         blocks.add(&[0; PREFACE_BYTES], &room).unwrap();

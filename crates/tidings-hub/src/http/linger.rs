@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_sends_reads_the_answer_whenever_it_likes() {
+    async fn a_client_that_keeps_sending_can_still_read_the_answer() {
         check(async {
             let (mut client, closing) = closing();
             for _ in 0..4 {

@@ -23,7 +23,7 @@ pub(super) struct Movable {
     /// How long the kernel waits for a peer's acknowledgement before it gives up.
     patience: Duration,
     is_full: bool,
-    /// What is told of what comes, while the peer shakes hands.
+    /// Counts the received bytes during the handshake.
     handshake: Option<Arc<Place>>,
 }
 

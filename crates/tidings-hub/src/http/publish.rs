@@ -25,10 +25,10 @@ use crate::limits::BATCH_UPDATES_MAX;
 use crate::metrics::RefusalReason;
 use crate::update::{InvalidUpdate, Update};
 
-/// Characters of a wrong value that are said back.
+/// Characters of a wrong value that the answer repeats.
 const SHOWN_CHARACTERS: usize = 100;
 
-/// How a publisher speaks, and so how it is answered.
+/// The format of a publish, and of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyFormat {
     Form,
@@ -68,7 +68,7 @@ impl BodyFormat {
     fn answer(self, ids: &[EventId]) -> Response {
         let object = |id: &EventId| format!("{}\n", json!({ "id": id.as_str() }));
         let (content_type, body) = match self {
-            // No line break at the end: publishers take the whole body for the id.
+            // No line break at the end: publishers use the whole body as the id.
             Self::Form => {
                 ("text/plain; charset=utf-8", ids.iter().map(EventId::to_string).collect())
             }
@@ -87,7 +87,7 @@ impl BodyFormat {
     }
 }
 
-/// Takes an update, or several that are taken all or none.
+/// Publishes one update, or several of which all or none are published.
 pub(super) async fn publish(hub: &Hub, request: Request) -> Response {
     let format = BodyFormat::of(&request);
     let trace = trace_parent(request.headers());
@@ -142,7 +142,7 @@ async fn take(
         });
     }
     let key = idempotency_key(&parts.headers)?;
-    // Held until the journal has answered: until then the updates are in memory too.
+    // Held until the journal has answered: until then the updates are also in memory.
     let client = admission::client(hub, &parts.extensions, &parts.headers);
     let standing = match requester.grants.is_anonymous() {
         true => Standing::Anyone,
@@ -170,8 +170,8 @@ async fn take(
     Ok(appended)
 }
 
-/// The key under which a publish is taken once. The draft has it as a string in quotation
-/// marks; most senders leave them out.
+/// The key under which a publish is accepted once. The draft has it as a string in quotation marks;
+/// most senders omit them.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -186,7 +186,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     Ok(Some(bare.to_owned()))
 }
 
-/// Every topic of every update has to be granted. What no publisher may send is said first.
+/// Every topic of every update must be granted. An invalid update is reported first.
 fn check_topics_granted(
     credentials: &RequestCredentials<'_>,
     requester: &Requester,
@@ -216,8 +216,8 @@ fn check_topics_granted(
     Ok(())
 }
 
-/// The trace that a publish is part of (W3C Trace Context), for the log. What is no such header
-/// is passed over, as the standard demands.
+/// The trace that a publish is part of (W3C Trace Context), for the log. An invalid header is
+/// ignored, as the standard demands.
 fn trace_parent(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("traceparent")?.to_str().ok()?;
     let is_hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -302,7 +302,7 @@ fn read_retry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>,
     }
 }
 
-/// Whole milliseconds, of which any more than fit are as many as fit.
+/// Whole milliseconds; a number that is too large becomes the largest.
 fn parse_retry(text: &str) -> Result<u64, String> {
     // The standard's field is ASCII digits; `parse` alone would take "+5" too.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -315,7 +315,7 @@ fn parse_retry(text: &str) -> Result<u64, String> {
 impl Sent {
     fn into_update(self) -> Result<Update, String> {
         let mut event = Event::new(self.data);
-        // What a form leaves empty was not given.
+        // An empty field of a form counts as missing.
         if let Some(text) = self.event_type.filter(|text| !text.is_empty()) {
             event = event.with_event_type(EventType::new(&text).map_err(|e| e.to_string())?);
         }
@@ -344,7 +344,7 @@ fn read_form(body: &[u8]) -> Result<Update, Refusal> {
         event_type: owned(pairs.one("type")?),
         id: owned(pairs.one("id")?),
         retry,
-        // Its presence alone says it, whatever its value.
+        // Its presence counts, not its value.
         private: pairs.has("private"),
     };
     sent.into_update().map_err(Refusal::bad_request)
@@ -353,7 +353,7 @@ fn read_form(body: &[u8]) -> Result<Update, Refusal> {
 fn read_json(bytes: &[u8]) -> Result<Update, String> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| "the body is not valid UTF-8, which JSON requires")?;
-    // A list of the members' values would pass for an object otherwise.
+    // serde would also accept a list of the members' values.
     if !text.trim_start().starts_with('{') {
         return Err(
             r#"the body is not a JSON object such as {"topics":["…"],"data":"…"}"#.to_owned()
@@ -379,8 +379,8 @@ fn read_ndjson(body: &[u8]) -> Result<Vec<Update>, Refusal> {
     }
 }
 
-/// The lines that are to be updates, each with its number in the body, counted from 1. Blank
-/// ones are none.
+/// The lines that hold updates, each with its number in the body, counted from 1. Blank lines are
+/// skipped.
 fn lines(body: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let is_blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
     (1..).zip(body.split(|byte| *byte == b'\n')).filter(move |(_, line)| !is_blank(line))

@@ -23,16 +23,17 @@ use crate::log_rate::LogRate;
 use crate::shard::{Command, Load, ShardThread};
 use crate::transport::{Detached, Transport};
 
-/// Pause after the system had no descriptor, or no memory, for a connection. Those that wait
+/// Pause after the system had no descriptor, or no memory, for a connection. Waiting connections
 /// stay in the backlog.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// It is said once a second.
 static ACCEPTING: LogRate = LogRate::new(1);
 
-/// Serves the hub on a listener, of TCP or a Unix socket, with the direct lane: an event stream over
-/// HTTP/1 has its socket to itself. What the hub does not know goes to `fallback`. Ends with the hub.
+/// Serves the hub on a listener, of TCP or a Unix socket, with the direct lane: an event stream
+/// over HTTP/1 has its socket to itself. `fallback` answers requests for paths that the hub does
+/// not have. Ends with the hub.
 ///
-/// Dropping the future ends the accepting, and no stream.
+/// Dropping the future stops accepting; open streams continue.
 ///
 /// # Errors
 /// If the listener cannot be used.
@@ -41,8 +42,8 @@ pub async fn serve(listener: impl Into<Listener>, hub: Hub, fallback: Router) ->
     run(listener.into(), &hub, ListenerProtocol::Plain { hub: hub.clone(), router }).await
 }
 
-/// Serves the hub on a listener, over TLS: HTTP/2 and HTTP/1.1, as the client chooses. What the
-/// hub does not know goes to `fallback`. Ends with the hub.
+/// Serves the hub on a listener, over TLS: HTTP/2 and HTTP/1.1, as the client chooses. `fallback`
+/// answers requests for paths that the hub does not have. Ends with the hub.
 ///
 /// Dropping the future ends the accepting, and no stream.
 ///
@@ -82,7 +83,7 @@ async fn run(listener: Listener, hub: &Hub, protocol: ListenerProtocol) -> io::R
     Ok(())
 }
 
-/// The way in that a listener stands for.
+/// The protocol of a listener's connections.
 enum ListenerProtocol {
     Plain {
         hub: Hub,
@@ -93,7 +94,7 @@ enum ListenerProtocol {
 }
 
 impl ListenerProtocol {
-    /// Lets a connection in.
+    /// Starts to serve a connection.
     async fn admit(&self, thread: &Rc<ShardThread>, stream: Transport, peer: Client) {
         match self {
             Self::Plain { hub, router } => deal(thread, stream, peer, hub, router).await,
@@ -159,7 +160,7 @@ fn adopt(
     }
 }
 
-/// Errors that `accept` reports of a connection that is gone already.
+/// Errors that `accept` reports about a connection that has closed already.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

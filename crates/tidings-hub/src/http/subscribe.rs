@@ -36,10 +36,10 @@ use crate::selector::{InvalidSelectors, Selectors, Spelled};
 use crate::shard::NewStream;
 use crate::shard::{DelayedCut, StreamCut};
 
-/// What an id begins with that names a time.
+/// The prefix of an id that names a time.
 const SINCE: &str = "tidings:since:";
 
-/// What a response carries that is to be a stream, until its lane takes it out.
+/// A stream inside the response that becomes it, until its lane takes it out.
 #[derive(Clone, Debug)]
 pub(super) struct PendingStream(Arc<Mutex<Option<NewStream>>>);
 
@@ -66,8 +66,8 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
     let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes());
     let credentials = RequestCredentials::new(hub, &parts, &pairs);
     let requester = match credentials.requester(Role::Subscribe).await {
-        // What is not to be had now is worth coming back for, and a browser's `EventSource`
-        // would take any other answer for the end.
+        // The cause is temporary, and any other answer would end a browser's `EventSource` for
+        // good.
         Err(refusal) if refusal.status() == StatusCode::SERVICE_UNAVAILABLE => {
             return Ok(come_back(hub, &method));
         }
@@ -88,11 +88,11 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
     let mut is_open = None;
     let form = if is_query {
         credentials.check_cookie(&requester)?;
-        // A client that is told to come back sends its body again then, so it is not read now.
+        // A client that is told to reconnect sends its body again, so it is not read now.
         if !*is_open.insert(admission.may_open_stream()) {
             return turned_away(hub, &credentials, requester.carrier);
         }
-        // In a box, so that streams without a body do not make room for it.
+        // In a box, so that the future of a stream without a body does not reserve memory for it.
         let extensions = &parts.extensions;
         let read =
             read_body(hub, admission.client(), Standing::Anyone, parts.version, extensions, body);
@@ -108,7 +108,7 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
         let text = form.as_ref().map(|received| &received.bytes[..]).unwrap_or_default();
         StreamRequest::read(&credentials, &Pairs::of_body(text)?)?
     };
-    // The room of the body is for others while this request waits.
+    // The body's room is free for other requests while this one waits.
     drop(form);
     check_limits(&asked.selectors, &hub.limits())?;
     if is_anonymous && asked.authorized && !by_service {
@@ -119,7 +119,7 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
     let tell_place = place::form(&parts.headers, asked.place);
     let named = asked.named_cursor;
     let is_empty = cursor == Cursor::Now;
-    // A stream that only says when to come back loses nothing: it goes on from where it was.
+    // A stream that only says when to reconnect loses nothing: it continues from the same cursor.
     let unmoved = named.then(|| cursor.to_string());
     let rights = requester.grants.subscribe.clone();
     let is_open = is_open.unwrap_or_else(|| admission.may_open_stream());
@@ -150,8 +150,8 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
         Some(mut granted) => {
             let told = options.notices && named;
             if is_anonymous && !by_service && told && credentials.access().has_token_keys() {
-                // Whoever comes back without the token that it had would see private events
-                // stop, and not know why.
+                // A client that reconnects without its token would no longer receive private
+                // events, and not know why.
                 Notice::Anonymous.encode(None, None, &mut granted.opening.bytes);
             }
             granted.opening.grants = Some(requester.grants);
@@ -159,9 +159,9 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
         }
         None => (come_back(hub, &method), unmoved),
     };
-    // Where a stream begins that waits for the journal it is told in the stream.
+    // A stream that waits for the journal is told in the stream where it begins.
     let cursor = cursor.filter(|_| named);
-    // An empty id is none that is known, though nothing was missed (Mercure 1.0).
+    // An empty id is an unknown id, though nothing was missed (Mercure 1.0).
     let cursor = cursor.map(|cursor| if is_empty { EARLIEST.to_owned() } else { cursor });
     complete(&mut response, &credentials, requester.carrier, cursor);
     Ok(response)
@@ -185,7 +185,8 @@ async fn compiled(
     }
 }
 
-/// The answer to a QUERY whose body was not read: it is told to come back, to where it was.
+/// The answer to a QUERY whose body was not read: the client is told to reconnect, with the cursor
+/// that it had.
 fn turned_away(
     hub: &Hub,
     credentials: &RequestCredentials<'_>,
@@ -198,7 +199,7 @@ fn turned_away(
     Ok(response)
 }
 
-/// Writes into the head of a stream where it goes on, and what may be kept of it.
+/// Completes the head of a stream: the cursor headers and `Cache-Control`.
 fn complete(
     response: &mut Response,
     credentials: &RequestCredentials<'_>,
@@ -219,11 +220,11 @@ fn complete(
     }
 }
 
-/// The `Cache-Control` of a stream for which that of every stream is not enough.
+/// The `Cache-Control` of a stream that needs a stricter one than the usual.
 fn cache_control(method: &Method, carrier: Carrier) -> Option<&'static str> {
     match (method == Method::QUERY, carrier == Carrier::Query) {
         (false, false) => None,
-        // The URL is a secret, and what it names is one person's.
+        // The URL contains a token, so the answer belongs to one client.
         (false, true) => Some("private, no-cache, no-transform"),
         // Answers to QUERY may be kept by URL and body unless they say otherwise (RFC 10008).
         (true, false) => Some("no-store, no-cache, no-transform"),
@@ -272,14 +273,14 @@ fn check_limits(selectors: &[Spelled], limits: &Limits) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a subscriber asks for.
+/// The parameters of a stream.
 struct StreamRequest {
     selectors: Vec<Spelled>,
     options: StreamOptions,
     authorized: bool,
     place: bool,
     cursor: Cursor,
-    /// Whether the cursor headers are to be sent.
+    /// Whether the answer has the cursor headers.
     named_cursor: bool,
 }
 
@@ -290,7 +291,7 @@ impl StreamRequest {
         credentials.query.check_text(is_read)?;
         form.check_text(is_read)?;
         let all = || credentials.query.iter().chain(form.iter());
-        // Hubs of 0.x ignore the header, and clients that work there have to work here.
+        // Hubs of 0.x ignore the header, and clients of those hubs must work here.
         let is_deployed =
             credentials.parts.method != Method::QUERY && credentials.query.has("topic");
         if !is_deployed && !accepts_streams(&credentials.parts.headers) {
@@ -399,7 +400,7 @@ fn cursor(places: [&Pairs<'_>; 2], headers: &HeaderMap) -> Result<(Cursor, bool)
             })?;
             Cursor::Since(time.into(), id.to_owned())
         }
-        // A longer one is nobody's, and is not to be repeated at length in a notice.
+        // No event has a longer id, and a notice should not repeat it at length.
         Some(id) => Cursor::After(id.chars().take(ID_BYTES_MAX + 1).collect()),
     };
     Ok((cursor, is_sent))
@@ -414,7 +415,7 @@ pub(super) fn stream(method: &Method, opening: NewStream) -> Response {
     response
 }
 
-/// A stream that only says when to come back, and is cut. Any other status, as 503, would end a
+/// A stream that only says when to reconnect, and is cut. Any other status, as 503, would end a
 /// browser's `EventSource` for good, and a clean end some clients of others.
 pub(super) fn come_back(hub: &Hub, method: &Method) -> Response {
     let mut response = head();
@@ -431,8 +432,8 @@ fn head() -> Response {
     response
 }
 
-/// What stands in a stream's response until its lane takes over. It promises no length, so
-/// that nobody on the way writes one into the head.
+/// The body of a stream's response until its lane takes over. It has no length, so that no layer
+/// writes one into the head.
 struct OfNoLength;
 
 impl http_body::Body for OfNoLength {
@@ -447,7 +448,7 @@ impl http_body::Body for OfNoLength {
     }
 }
 
-/// The body of an answer that is a stream and has nothing more to say.
+/// The body of a stream that ends after these bytes.
 struct CutBody {
     bytes: Option<Bytes>,
     cut: DelayedCut,

@@ -1,5 +1,5 @@
-//! Who is subscribed (Mercure, "active subscriptions"), ending a subscription, and what the hub
-//! says of itself as a resource (RFC 9728).
+//! The list of active subscriptions (Mercure), ending a subscription, and what the hub says of
+//! itself as a resource (RFC 9728).
 
 use std::sync::Arc;
 
@@ -205,7 +205,8 @@ fn not_kept(error: &AppendError) -> Refusal {
         .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// Who may publish to a path of the hub, which is nobody's to publish to, may revoke there.
+/// A client that may publish to a path of the hub may revoke there. No update is ever published to
+/// these paths.
 async fn may_revoke(hub: &Hub, parts: &Parts) -> Result<(), Refusal> {
     let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes());
     let credentials = RequestCredentials::new(hub, parts, &pairs);
@@ -227,8 +228,8 @@ async fn may_revoke(hub: &Hub, parts: &Parts) -> Result<(), Refusal> {
     }
 }
 
-/// Whose tokens the hub takes, and how (1.0, RFC 9728). Where it takes none of 1.0 there is
-/// nothing here, by which clients know a hub of 0.x.
+/// Which issuers' tokens the hub accepts, and how clients send them (1.0, RFC 9728). Where it takes
+/// none of 1.0 there is nothing here, by which clients know a hub of 0.x.
 pub(super) async fn metadata(State(hub): State<Hub>, parts: Parts) -> Result<Response, Refusal> {
     let pairs = Pairs::default();
     let credentials = RequestCredentials::new(&hub, &parts, &pairs);

@@ -1,4 +1,4 @@
-//! The certificate that the hub shows, and how it is exchanged while the hub runs.
+//! The certificate of the hub's TLS connections, and how it is replaced while the hub runs.
 
 use std::fmt;
 use std::fs;
@@ -23,7 +23,7 @@ const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// A certificate and its key, from files in PEM. Cheap to clone; all clones are the same.
 ///
-/// Connections that are open keep what they began with; [`Tls::reload`] is for those to come.
+/// Open connections keep their certificate; [`Tls::reload`] applies to new ones.
 #[derive(Clone)]
 pub struct Tls(Arc<TlsInner>);
 
@@ -34,12 +34,12 @@ struct TlsInner {
     config: Arc<ServerConfig>,
 }
 
-/// What the next handshake shows.
+/// The certificate of the next handshake.
 struct Shown(RwLock<LoadedCertificate>);
 
 #[derive(Clone)]
 struct LoadedCertificate {
-    /// What stood in the files, so that a change is one of content.
+    /// The content of the files, to detect a change.
     files: Files,
     certified: Arc<CertifiedKey>,
     validity: Option<Validity>,
@@ -51,20 +51,20 @@ struct Files {
     key: Vec<u8>,
 }
 
-/// From when to when a certificate is good.
+/// The validity period of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Validity {
     not_before: SystemTime,
     not_after: SystemTime,
 }
 
-/// What [`Tls::reload`] has found.
+/// The result of [`Tls::reload`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reload {
-    /// The files hold what is shown already.
+    /// The files have not changed.
     Unchanged,
-    /// Handshakes show the new certificate from now on.
+    /// Handshakes use the new certificate from now on.
     Changed,
 }
 
@@ -88,7 +88,7 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        // Clients that come back, as all do after a restart of a proxy, need no signature then;
+        // Clients that reconnect, as all do after a restart of a proxy, need no signature then;
         // what they bring with them is not held here.
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Refused)?;
         config.send_tls13_tickets = 1;

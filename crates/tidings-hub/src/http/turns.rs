@@ -1,8 +1,9 @@
-//! The connections that shake hands: their number is bounded, and one too many closes another one.
+//! Connections in their TLS handshake: their number is bounded, and one too many closes another
+//! one.
 //!
-//! A client that is waited for costs nothing to keep a place, so the one that has been waited for
-//! longest goes first; of an address with more than its share, one of its own. A client for which
-//! the hub itself still has something to do keeps its place.
+//! A silent client keeps its place at no cost, so the client that has been silent longest loses its
+//! place first; an address with more than its share loses one of its own. A client for which the
+//! hub still has work keeps its place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::admission::{Address, Client};
 
-/// How often a connection without a place looks whether a silent one has to go.
+/// How often a connection without a place checks for a silent one to displace.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The places of one listener.
@@ -33,13 +34,13 @@ struct HandshakeSlots {
     next: u64,
 }
 
-/// One connection that shakes hands.
+/// The place of one connection in its handshake.
 #[derive(Debug)]
 pub(super) struct HandshakeSlot {
     address: Option<Address>,
     /// The hub waits for the client.
     is_silent: AtomicBool,
-    /// Bytes that have come.
+    /// Bytes received.
     bytes: AtomicUsize,
     lost: Notify,
 }
@@ -52,10 +53,10 @@ pub(super) struct HandshakeTurn {
     place: Arc<HandshakeSlot>,
 }
 
-/// What became of a request for a place.
+/// The result of a request for a place.
 enum TakenTurn {
     Taken(HandshakeTurn),
-    /// Another connection was told to go, and has not gone yet; or none could be.
+    /// Another connection was told to close, and has not closed yet; or none could be.
     Later,
 }
 
@@ -64,7 +65,7 @@ impl HandshakeSlot {
         self.is_silent.store(is_silent, Ordering::Relaxed);
     }
 
-    /// Adds to the bytes that have come, and gives their sum.
+    /// Adds to the bytes received, and returns their sum.
     pub(super) fn add(&self, bytes: usize) -> usize {
         self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
@@ -81,7 +82,7 @@ impl HandshakeTurns {
             let freed = self.freed.notified();
             match self.try_take(client, max) {
                 TakenTurn::Taken(turn) => return turn,
-                // It looks again, because clients may have become silent meanwhile.
+                // It checks again, because clients may have become silent meanwhile.
                 TakenTurn::Later => drop(timeout(LOOK, freed).await),
             }
         }
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_places_are_taken_the_oldest_silent_client_goes() {
+    fn where_all_places_are_taken_the_oldest_silent_client_is_displaced() {
         let turns = Arc::default();
         let working = take(&turns, 1).unwrap();
         let others: Vec<_> = (2..9).map(|last| silent(&turns, last)).collect();

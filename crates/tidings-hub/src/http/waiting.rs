@@ -1,8 +1,8 @@
-//! Connections that wait for a request: which of them has to go when there is one too many.
+//! Connections that wait for a request: which of them is closed when there is one too many.
 //!
-//! A connection without a request costs its client nothing and the hub some kilobytes, so a
-//! thread has only so many. One that has had no request yet goes before one that has; of an
-//! address with a quarter of the places, one of its own.
+//! A connection without a request costs its client nothing and the hub some kilobytes, so each
+//! thread bounds their number. A connection that has had no request is closed before one that has.
+//! An address with a quarter of the places displaces one of its own.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Waker};
 
 use crate::admission::{Address, Client};
 
-/// How long a connection has waited, and whether it has had a request: the first goes first.
+/// Whether a connection has had a request, and how long it has waited. The first in this order is
+/// closed first.
 type Order = (HadRequest, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,13 +95,13 @@ impl Waiting {
         waiting.pop_first().map(|(_, state)| state)
     }
 
-    /// The connection has a request: its place is free.
+    /// The connection has a request, and needs no place.
     pub(super) fn leave(&self) {
         if let Some(place) = self.place.take() {
             // The thread may be ending, and its places with it.
             let _ = WAITING.try_with(|waiting| waiting.borrow_mut().remove(&place));
         }
-        // It may have lost its place in the moment in which its request came.
+        // It may have been displaced just as its request arrived.
         self.state.displaced.set(false);
     }
 
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn one_too_many_takes_the_place_of_the_one_that_has_waited_longest() {
+    fn one_connection_too_many_displaces_the_one_that_has_waited_longest() {
         let [a, b] = [(); 2].map(|()| Waiting::begin(2, None));
         check(&[&a, &b], &[false, false]);
         let c = Waiting::begin(2, None);
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_has_had_a_request_stays_longer_than_one_that_has_not() {
+    fn a_connection_without_any_request_is_displaced_first() {
         let [a, b] = [(); 2].map(|()| Waiting::begin(2, None));
         a.leave();
         // A request that is being answered needs no place.
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_whose_request_comes_as_it_loses_its_place_stays() {
+    fn a_connection_whose_request_arrives_as_it_is_displaced_stays() {
         let a = Waiting::begin(1, None);
         let _b = Waiting::begin(1, None);
         a.leave();

@@ -1,5 +1,5 @@
-//! Hubs that share a journal: each lists the subscriptions of all, and a revocation at one holds at
-//! all.
+//! Hubs that share a journal: each lists the subscriptions of all, and a revocation at one applies
+//! at all.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -14,7 +14,7 @@ use crate::journal::{AppendError, Node, Nodes, Pending, ReadError};
 use crate::limits::MEETING_TIME;
 use crate::presence::{ListStart, Presence, RevocationEffects, SubscriptionPath, piece};
 
-/// What a hub asks the others.
+/// A question of one hub to the others.
 #[derive(Debug, Deserialize, Serialize)]
 enum NodeQuestion {
     /// The subscriptions under a path.
@@ -38,7 +38,7 @@ pub(crate) struct OtherSubscriptions {
     pub(crate) version: String,
 }
 
-/// Why other hubs do not know what they are to know.
+/// Why other hubs could not be asked or told.
 #[derive(Debug)]
 pub(crate) enum Unreached {
     Read(ReadError),
@@ -78,7 +78,8 @@ impl Hub {
         let deployed = named.form() == Dialect::Deployed;
         let question = encode(&NodeQuestion::List { path: path.to_owned(), deployed });
         let answers = nodes.ask(question).await.map_err(Unreached::Read)?;
-        // Other hubs have as many subscribers as they like, and a shard has other work.
+        // Other hubs may have any number of subscribers, and a shard's thread must not wait for the
+        // parser.
         let read = move || {
             let mut documents = Vec::new();
             let mut versions = vec![own];
@@ -94,7 +95,8 @@ impl Hub {
         beside(read).await.map_err(Unreached::Read)?
     }
 
-    /// Ends a subscription, and bars its token at all hubs. False if there is none.
+    /// Ends a subscription, and revokes its token at all hubs. False if there is no such
+    /// subscription.
     pub(crate) async fn revoke_subscription(
         &self,
         path: &str,
@@ -142,7 +144,7 @@ impl Hub {
         }
     }
 
-    /// Whether a token that was revoked at another hub would be known to be.
+    /// Whether this hub knows which tokens other hubs have revoked.
     pub(crate) fn knows_revocations(&self) -> bool {
         self.journal().nodes().is_none_or(Nodes::know_revocations)
     }
@@ -173,7 +175,7 @@ fn listed(presence: &Presence, named: &SubscriptionPath) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Does work whose size others choose on a thread of its own.
+/// Does work whose size other hubs determine on a thread of its own.
 async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ReadError> {
@@ -181,7 +183,7 @@ async fn beside<T: Send + 'static>(
     done.map_err(|error| ReadError::Unavailable(Box::new(error)))
 }
 
-/// What became of a subscription that a hub was asked to end.
+/// The result for a subscription that a hub was asked to end.
 #[derive(Debug, Deserialize, Serialize)]
 enum RevocationOutcome {
     Revoked,
@@ -189,12 +191,12 @@ enum RevocationOutcome {
     Failed(String),
 }
 
-/// A hub that is just ending answers nothing, and has no subscribers.
+/// A hub that is shutting down sends an empty answer, and has no subscribers.
 fn is_of_none(answer: &[u8]) -> bool {
     answer.is_empty()
 }
 
-/// Reads another hub's answer. One that cannot be read is no answer, and above all no "nothing".
+/// Reads another hub's answer. An unreadable answer is an error: it must not count as an empty one.
 fn read_answer<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Unreached> {
     serde_json::from_slice(answer).map_err(|error| {
         let cause = format!("cannot read another hub's answer: {error}");
@@ -248,7 +250,7 @@ impl Node for JournalNode {
         let Some(hub) = Hub::upgrade(&self.0) else {
             return Box::pin(std::future::ready(()));
         };
-        // A journal gives none that no hub has named.
+        // A journal only returns names that a hub has stored.
         let Some(id) = TokenId::kept(&token.name) else {
             return Box::pin(std::future::ready(()));
         };

@@ -1,4 +1,4 @@
-//! Revocations: streams end whose authorization has ended, on every shard.
+//! Revocations: every shard ends the streams of a revoked token.
 
 use tokio::sync::oneshot;
 

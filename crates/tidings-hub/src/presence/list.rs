@@ -3,14 +3,14 @@
 use super::{ListStart, Presence, SubscriptionPath};
 use crate::limits::LIST_BYTES;
 
-/// Documents with the commas before them, and where to go on.
+/// Documents with the commas before them, and where the next piece starts.
 #[derive(Debug)]
 pub(crate) struct ListPiece {
     pub(crate) text: String,
     pub(crate) next: Option<ListStart>,
 }
 
-/// The documents of this hub from a place on, as many as make a piece.
+/// The documents of this hub from a start on, as many as fit into a piece.
 pub(crate) fn piece(
     presence: &Presence,
     named: &SubscriptionPath,

@@ -21,7 +21,7 @@ impl ActiveSubscription {
     }
 }
 
-/// What a path under `/subscriptions` names, in one of the dialects.
+/// A path under `/subscriptions`, read in one of the dialects.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionPath {
     form: Dialect,

@@ -24,12 +24,12 @@ pub(super) struct RevokedWhileOpening;
 #[derive(Debug)]
 pub(super) struct Authorization {
     end: Option<Instant>,
-    /// What it is awaited for.
+    /// The deadline in the shard's list, if one waits.
     pub(super) deadline: Option<Deadline>,
     _membership: Option<Membership>,
 }
 
-/// Ends the streams whose tokens expire, each in its time.
+/// Ends each stream when its token expires.
 pub(super) async fn keep_deadlines(thread: Rc<ShardThread>) {
     loop {
         let next = thread.deadlines.borrow().next();
@@ -60,11 +60,11 @@ impl ShardThread {
         let now = Instant::now();
         let end = grants.expires.map(|expires| {
             let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
-            // As good as never; no clock counts further.
+            // Ten years mean never; no clock counts further.
             now + left.min(Duration::from_secs(10 * 365 * 24 * 3600))
         });
-        // A stream with a token is always listed, so that a revocation finds it: a reload may just
-        // be changing whether others are.
+        // A stream with a token is always listed, so that a revocation finds it. Whether other
+        // streams are listed may change at a reload.
         let is_listed = |one: &&Arc<Presence>| one.is_listing() || grants.token.is_some();
         let presence = self.shared.presence.as_ref().filter(is_listed);
         let address = SubscriberAddress { shard: self.index, key };
@@ -130,8 +130,8 @@ impl ShardThread {
         self.settle(self.shard.borrow_mut());
     }
 
-    /// Ends a stream whose token was revoked while it opened. It gets its opening and the notice,
-    /// and nothing that its token would have let it read.
+    /// Ends a stream whose token was revoked while it opened. It receives its first bytes and the
+    /// notice, and no update.
     pub(super) fn close_revoked(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
         let bytes = notice(&shard, key, &Notice::Revoked, None);
@@ -141,8 +141,7 @@ impl ShardThread {
     }
 
     /// Ends a stream whose authorization was revoked. A subscriber that is behind gets no notice,
-    /// unless it waits between two events:
-    /// it would stand in the middle of an event.
+    /// unless it waits between two events: otherwise the notice would be in the middle of an event.
     pub(super) fn revoke(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
         if shard.subscribers.contains_key(key) {

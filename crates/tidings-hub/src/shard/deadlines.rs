@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_first_is_taken_first_and_no_more_than_asked_for() {
+    fn the_earliest_deadlines_are_taken_first_and_no_more_than_asked_for() {
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let (a, b, c) = (keys.insert(()), keys.insert(()), keys.insert(()));
         let now = Instant::now();

@@ -101,8 +101,8 @@ impl ShardThread {
         }
     }
 
-    /// Does what the shard has left for others to do: starts replays, forgets broken
-    /// connections, adds up the counts, and lets publishers go on.
+    /// Finishes what the shard has only noted: starts replays, removes broken connections, adds up
+    /// the counts, and wakes waiting publishers.
     pub(super) fn settle(self: &Rc<Self>, mut shard: std::cell::RefMut<'_, Shard<ConnectionSlot>>) {
         let tally = std::mem::take(&mut shard.tally);
         let metrics = &self.shared.metrics;

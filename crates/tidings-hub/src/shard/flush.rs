@@ -8,18 +8,18 @@ use crate::feed::Feed;
 use crate::limits::{SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
 use crate::window::{Offset, Pieces, Span, Window};
 
-/// Whether the walk is through.
+/// Whether the walk is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flushed {
     /// Every subscriber was offered everything.
     All,
-    /// Others are let in, then there is more to do.
+    /// There is more to do, after other tasks have run.
     Slice,
 }
 
 /// Pieces in one write. The kernel takes 1024.
 const PIECES_MAX: usize = 256;
-/// Subscribers that are looked at before others are let in, also when none needs a write.
+/// Subscribers that one slice looks at before other tasks run, also when none needs a write.
 const SLICE_LOOKS: usize = 16 * SLICE_SOCKETS;
 
 impl<S: Socket> Shard<S> {
@@ -45,7 +45,7 @@ impl<S: Socket> Shard<S> {
 
     fn begin_walk(&mut self) -> Option<Walk> {
         while let Some(key) = self.queue.pop_front() {
-            // A feed that was closed, or walked already, is passed over.
+            // A feed that was closed, or walked already, is skipped.
             let Some(feed) = self.feeds.get_mut(key) else { continue };
             let Some(queued) = feed.queued.take() else { continue };
             feed.walked = Some(0);
@@ -64,11 +64,11 @@ impl<S: Socket> Shard<S> {
         feed.settle(self.window.start(), offered);
     }
 
-    /// Goes on with a walk. Says whether it is through.
+    /// Continues a walk. Returns whether it is complete.
     fn walk_feed(&mut self, walk: &Walk, slice: &mut Slice) -> bool {
         let feed = &self.feeds[walk.feed];
         let mut index = feed.walked.unwrap_or(0);
-        // Most stand at the same place, so the same bytes serve one after the other.
+        // Most subscribers have the same cursor, so the same bytes serve one after the other.
         let mut cached: Option<PendingWrite<'_>> = None;
         let mut stopped: Vec<(_, Offset)> = Vec::new();
         while let Some(&key) = feed.subscribers.get(index) {
@@ -117,7 +117,7 @@ impl<S: Socket> Shard<S> {
     }
 }
 
-/// How much a slice has done.
+/// The work that a slice has done.
 #[derive(Debug)]
 struct Slice {
     sockets_max: usize,
@@ -132,7 +132,7 @@ impl Slice {
     }
 }
 
-/// What a subscriber with this cursor has still to get, as far as one write takes it.
+/// The next bytes for a subscriber with this cursor, as many as one write takes.
 struct PendingWrite<'a> {
     from: Offset,
     to: Offset,
@@ -159,7 +159,7 @@ impl<'a> PendingWrite<'a> {
         Self { from, to, spans, outgoing: Outgoing::new(pieces), events }
     }
 
-    /// The place of the first byte that was not written.
+    /// The offset of the first byte that was not written.
     fn offset_at(&self, mut written: usize) -> Offset {
         for span in &self.spans {
             let length = (span.end - span.start) as usize;

@@ -60,7 +60,7 @@ impl ShardThread {
                     let routed = self.routed.notified();
                     match self.catch_up(key) {
                         Step::Route => {
-                            // A journal that is out of reach shows nothing to be routed.
+                            // An unreachable journal has nothing to route.
                             self.shard.borrow_mut().set_waiting(key, true);
                             routed.await;
                             self.shard.borrow_mut().set_waiting(key, false);
@@ -146,7 +146,8 @@ impl ShardThread {
     /// Waits a little for a journal that is unreachable, with heartbeats.
     async fn wait_for_journal(self: &Rc<Self>, key: SubscriberKey) {
         self.shard.borrow_mut().set_waiting(key, true);
-        // Each at a moment of its own, so that not all ask at once when it is back.
+        // Each waits a random time, so that not all read at once when the journal is reachable
+        // again.
         tokio::time::sleep(AWAY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
         self.shard.borrow_mut().set_waiting(key, false);
     }
@@ -182,7 +183,7 @@ impl ShardThread {
         missing: &Missing,
     ) -> Result<Step, ReadError> {
         let Missing { after, until, selectors, rights, which } = missing;
-        // A journal in memory answers at once, and what is asked for may take many reads.
+        // A journal in memory answers at once, and a replay may take many reads.
         yield_now().await;
         let journal = &self.shared.journal;
         let at_hand = match which {
@@ -192,7 +193,8 @@ impl ShardThread {
         let batch = match at_hand {
             Some(batch) => batch,
             None => {
-                // Its turn may be far away, and the storage slow: it gets heartbeats meanwhile.
+                // It may wait long for its turn, and the storage may be slow: it gets heartbeats
+                // meanwhile.
                 self.shard.borrow_mut().set_waiting(key, true);
                 let fetched = self.fetch(missing).await;
                 self.shard.borrow_mut().set_waiting(key, false);

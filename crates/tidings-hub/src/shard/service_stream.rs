@@ -1,7 +1,7 @@
-//! The direct lane for an event stream of the service that the hub lives in: its body is polled
-//! here, and written to the socket with nothing in between.
+//! The direct lane for an event stream of the service around the hub: its body is polled here, and
+//! written to the socket directly.
 //!
-//! It follows no feed and has no place in the journal. It ends with its body: over HTTP/1.1 the
+//! It follows no feed and has no position in the journal. It ends with its body: over HTTP/1.1 the
 //! last chunk says that it is whole, over HTTP/1.0 a reset says that it is not.
 
 use std::future::poll_fn;
@@ -22,10 +22,10 @@ use crate::framing::Framing;
 use crate::limits::STALL_TIME;
 use crate::transport::Transport;
 
-/// A piece of so many bytes was not the last that was ready.
+/// After a piece of this size, more is probably ready.
 const FULL_PIECE_BYTES: usize = 16 << 10;
 
-/// What a connection is to become that asked for such a stream.
+/// The stream that a connection becomes.
 #[derive(Debug)]
 pub(crate) struct ServiceStream {
     pub(crate) head: Vec<u8>,
@@ -33,12 +33,12 @@ pub(crate) struct ServiceStream {
     pub(crate) body: EventBody,
 }
 
-/// The stream ends before its body does: the peer has gone, or took nothing for too long, or
+/// The stream ended before its body did: the peer disconnected, or took nothing for too long, or
 /// the body failed.
 struct StreamEndedEarly;
 
 impl ShardThread {
-    /// Hands a socket, fresh from its request's head, to such a stream.
+    /// Hands a socket, whose request's head has been read, to such a stream.
     pub(crate) fn attach_service_stream(self: &Rc<Self>, socket: Transport, stream: ServiceStream) {
         let thread = Rc::clone(self);
         spawn_local(async move {
@@ -63,8 +63,7 @@ struct ServiceStreamWriter {
 impl ServiceStreamWriter {
     async fn run(mut self, head: Vec<u8>, mut body: EventBody) -> Result<(), StreamEndedEarly> {
         if self.framing == Framing::Close {
-            // Until the body has ended, an end of the connection is to be seen as a cut,
-            // whatever brings it about.
+            // Until the body has ended, every end of the connection must look like a cut.
             self.socket.reset_on_close(true);
         }
         self.write(&[&head]).await?;
@@ -79,7 +78,8 @@ impl ServiceStreamWriter {
                 }
                 Framing::Close => self.write(&[&bytes]).await?,
             }
-            // A source that always has more, and a peer that takes it all, are not alone here.
+            // Other tasks must run too, even if this source always has more and its peer takes it
+            // all.
             if bytes.len() >= FULL_PIECE_BYTES {
                 yield_now().await;
             }
@@ -91,7 +91,7 @@ impl ServiceStreamWriter {
         Ok(())
     }
 
-    /// The body's next piece, for as long as the peer is there.
+    /// The body's next piece, unless the peer disconnects.
     async fn next(&mut self, body: &mut EventBody) -> Result<Option<Bytes>, StreamEndedEarly> {
         poll_fn(|context| {
             if self.socket.poll_disconnected(context).is_ready() {
@@ -124,7 +124,7 @@ impl ServiceStreamWriter {
         Ok(())
     }
 
-    /// Waits for the socket to take something again.
+    /// Waits until the socket has room.
     async fn room(&mut self) -> Result<(), StreamEndedEarly> {
         self.socket.set_full(true);
         let socket = &mut self.socket;

@@ -39,7 +39,7 @@ use crate::notice::Notice;
 use crate::replay::Step;
 use crate::transport::Transport;
 
-/// What a shard's thread begins with, and shares with its handle.
+/// The parts of a shard's thread that it shares with its handle.
 pub(super) struct ShardInit {
     pub(super) index: usize,
     pub(super) shared: ShardContext,
@@ -48,7 +48,7 @@ pub(super) struct ShardInit {
     pub(super) unoffered: Arc<AtomicU64>,
 }
 
-/// What a connection may take for its requests.
+/// The bounds for a connection's requests.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestRoom {
     pub(crate) budget: Arc<Budget>,
@@ -65,25 +65,25 @@ pub(crate) struct ShardThread {
     pub(super) follower: Arc<Follower>,
     pub(super) load: Arc<AtomicUsize>,
     pub(super) unoffered: Arc<AtomicU64>,
-    /// Wakes the flusher for what is not in the journal.
+    /// Wakes the flusher for events that are not in the journal.
     pub(super) poke: Notify,
     /// Wakes subscribers that wait for the shard to route what they have received.
     pub(super) routed: Notify,
     pub(super) reading: Semaphore,
-    /// Set while the hub drains: when subscribers are to reconnect.
+    /// Set while the hub drains: when subscribers should reconnect.
     pub(super) reconnect: Cell<Option<Reconnect>>,
-    /// Told when it is set.
+    /// Notified when `reconnect` is set.
     pub(super) drain_begun: Notify,
     /// Notified of each stream that was closed.
     pub(super) closed: Notify,
-    /// True when connections are to end. Each that has to be waited for looks at it.
+    /// True when connections must end. The connections that the thread waits for watch it.
     pub(super) closing: watch::Sender<bool>,
     pub(super) deadlines: RefCell<Deadlines>,
-    /// Told when something is due earlier than anything was before.
+    /// Notified when a deadline is earlier than all others.
     pub(super) sooner: Notify,
 }
 
-/// Drives a shard until it is told to stop.
+/// Drives a shard until [`Command::Stop`].
 pub(super) fn run(
     runtime: &tokio::runtime::Runtime,
     init: ShardInit,
@@ -99,8 +99,8 @@ pub(super) fn run(
         loop {
             let command = tokio::select! {
                 command = commands.recv() => command,
-                // None ends by itself. Without them nothing is delivered any more, so the
-                // shard ends too, and says so by its closed inbox.
+                // These tasks never end by themselves. Without them nothing is delivered, so the
+                // shard ends too, and its inbox closes.
                 Some(ended) = driving.join_next() => {
                     tracing::error!(?ended, "a shard has failed");
                     break;
@@ -169,7 +169,7 @@ impl ShardThread {
         }
     }
 
-    /// Hands a socket, fresh from its request's head, to the shard.
+    /// Hands a socket, whose request's head has been read, to the shard.
     pub(crate) fn attach_tcp(
         self: &Rc<Self>,
         stream: Transport,
@@ -197,13 +197,13 @@ impl ShardThread {
         body
     }
 
-    /// Notes that a connection is there, which is waited for until what this gives is dropped.
+    /// Registers a connection. The end of the thread waits until the returned guard is dropped.
     #[cfg(feature = "tls")]
     pub(crate) fn closing(&self) -> Closing {
         Closing(self.closing.subscribe())
     }
 
-    /// Ends the streams, and the connections as soon as they have written what they have.
+    /// Ends the streams, and then the connections, as soon as they have written their output.
     async fn close(&self) {
         self.keys().iter().for_each(|key| self.remove(*key, EndReason::Drain));
         self.closing.send_replace(true);
@@ -212,12 +212,12 @@ impl ShardThread {
         }
     }
 
-    /// What a connection's requests share with those of all others.
+    /// The shared bounds for a connection's requests.
     pub(crate) fn request_room(&self, client: Option<Client>) -> RequestRoom {
         let limits = self.limits();
         RequestRoom {
             budget: Arc::clone(&self.shared.requests),
-            // A proxy stands for many clients.
+            // Behind a proxy's address are many clients.
             client: client.filter(|client| !client.is_one_of(&limits.trusted_proxies)),
             waiting: (limits.waiting_connections / self.shared.shards).max(WAITING_MIN),
         }
@@ -237,7 +237,7 @@ impl ShardThread {
         self.shared.admission.limits()
     }
 
-    /// Notes that a connection has come, until the guard is dropped.
+    /// Counts a connection until the guard is dropped.
     pub(crate) fn count_connection(&self) -> Load {
         Load::new(&self.load)
     }
@@ -271,7 +271,7 @@ impl ShardThread {
             self.shared.feeds.fetch_add(new_feeds, Ordering::Relaxed);
             (key, new_feeds)
         };
-        // Before anything is written: a client that has the head of its stream is listed.
+        // Before anything is written: a client that has received the head of its stream is listed.
         if let Some((selectors, grants)) = selectors.zip(grants)
             && let Err(RevokedWhileOpening) = self.admit(key, selectors, grants)
         {
@@ -352,13 +352,13 @@ async fn watch(thread: Rc<ShardThread>, key: SubscriberKey) {
     thread.remove(key, EndReason::Client);
 }
 
-/// Tells a connection that it is to end.
+/// The signal that a connection must end.
 #[cfg(feature = "tls")]
 pub(crate) struct Closing(watch::Receiver<bool>);
 
 #[cfg(feature = "tls")]
 impl Closing {
-    /// Waits until the connection is to end.
+    /// Waits until the connection must end.
     pub(crate) async fn asked(&mut self) {
         // An error says that the shard has ended already.
         let _ = self.0.wait_for(|closing| *closing).await;

@@ -1,4 +1,4 @@
-//! What tokens say in either dialect of Mercure, as grants.
+//! The claims of a token, in either dialect of Mercure, as grants.
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ pub(crate) struct ClaimGrants {
 }
 
 impl ClaimGrants {
-    /// Takes from the budget what long lists and large payloads need, until the last copy goes.
+    /// Takes room for long lists and large payloads from the budget, until the last copy is
+    /// dropped.
     ///
     /// # Errors
     /// If the budget has no room for them now.

@@ -1,4 +1,5 @@
-//! Tokens are verified once, and what they grant is kept for those who come with every request.
+//! Verifies tokens, and remembers their grants for clients that send the same token with every
+//! request.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,10 +28,10 @@ use crate::limits::{
 };
 use crate::selector::{Account, Allowance, Base};
 
-/// What was verified lately.
+/// The grants of recently verified tokens.
 #[derive(Debug, Default)]
 struct VerifiedTokens {
-    /// By the hash of the token and what it was for.
+    /// By the token's hash and its role.
     grants: HashMap<([u8; 32], Role), VerifiedGrants>,
     bytes: usize,
 }
@@ -53,8 +54,8 @@ impl VerifiedTokens {
             self.bytes = self.grants.values().map(|known| known.bytes).sum();
         }
         if !self.has_room(bytes) {
-            // So many different ones in so short a time come from subscribers, each with its
-            // own, for whom nothing is gained by remembering.
+            // So many different tokens in so short a time belong to subscribers that open one
+            // stream each, so remembering them gains nothing.
             self.forget();
         }
         let remembered =
@@ -83,15 +84,15 @@ pub(crate) struct Verifier {
     key_sets: KeySets,
     verified: Mutex<VerifiedTokens>,
     verifying: Arc<Semaphore>,
-    /// When a token without an end was last warned of.
+    /// The time of the last warning about a token that never expires.
     warned: Mutex<Option<Instant>>,
 }
 
 impl Verifier {
-    /// Key sets that were fetched for the one `before` serve on.
+    /// The verifier `before` hands over its fetched key sets.
     ///
     /// # Errors
-    /// If the system has nothing to fetch key sets with.
+    /// If the client that fetches key sets cannot be set up.
     pub(crate) fn new(
         access: &Arc<Access>,
         base: &Base,
@@ -109,8 +110,8 @@ impl Verifier {
         })
     }
 
-    /// What a token grants. Whether it has expired since it was verified, or was revoked, is not
-    /// looked at. What it takes to keep that is charged to the account, if there is one.
+    /// The grants of a token. Expiry since the verification, and revocation, are not checked here.
+    /// The memory of the grants is charged to the account, if there is one.
     pub(crate) async fn grants(
         &self,
         token: &str,
@@ -123,11 +124,11 @@ impl Verifier {
             return Ok(grants);
         }
         let unverified = self.read(token)?;
-        // Without room for this the token is refused: anybody may have made it, so nothing that was
-        // verified is forgotten for it.
+        // Without room for this the token is refused: it is not verified yet, so no verified grants
+        // are forgotten for it.
         let _held = account.map(|account| hold(&unverified, account)).transpose()?;
         let verified = match self.verify(unverified, &hash, role, account).await {
-            // What is only remembered makes room for what is used.
+            // Remembered grants make room for grants in use.
             Err(TokenError::NoRoom) if self.verified.lock().forget() => {
                 self.verify(self.read(token)?, &hash, role, account).await
             }
@@ -182,7 +183,7 @@ impl Verifier {
         })
     }
 
-    /// Says, once an hour at most, that a token which was meant to end is good for ever.
+    /// Warns, once an hour at most, about a token that never expires although it has an expiry.
     fn warn_of_endless(&self) {
         let mut warned = self.warned.lock();
         if warned.is_none_or(|at| at.elapsed() >= WARNING_PAUSE) {
@@ -231,8 +232,8 @@ impl Verifier {
         self.beside(move || token.signed.verify(&keys).map(|()| token)).await
     }
 
-    /// Does work on a thread beside the shards, which holds the turn until it is done: a client that
-    /// goes away makes no room for the next one before that.
+    /// Does work on a thread beside the shards. The thread holds the turn until the work is done,
+    /// also if the client disconnects.
     async fn beside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, TokenError> + Send + 'static,
@@ -266,8 +267,8 @@ impl Verifier {
     }
 }
 
-/// Takes room for the claims of a token that may have to wait for keys, or for its turn to be
-/// verified. Until then it is anybody's.
+/// Takes room for the claims of a token that may have to wait for keys or for its turn. Until it is
+/// verified, it counts as an anonymous request.
 fn hold(token: &Unverified, account: &Account) -> Result<Option<Permit>, TokenError> {
     let bytes = members_bytes(&token.claims);
     if bytes <= SELECTORS_BYTES_FREE {

@@ -20,14 +20,14 @@ use crate::shard::socket::{Outgoing, Socket, Unframed, WrittenBytes};
 #[derive(Debug, Default)]
 struct HandOver {
     bytes: Option<Bytes>,
-    /// The shard has let go: what is left is the end.
+    /// The shard has dropped its side: after `bytes` the body ends.
     ended: bool,
-    /// The body was dropped: nothing will be taken any more.
+    /// The body was dropped: nothing more will be taken.
     dropped: bool,
     body: Option<Waker>,
     writer: Option<Waker>,
     watcher: Option<Waker>,
-    /// What writes the body, where that is a task of its own.
+    /// The task that writes the body, if it has one of its own.
     task: Option<AbortHandle>,
 }
 
@@ -50,7 +50,7 @@ pub struct StreamBody {
     cut: DelayedCut,
 }
 
-/// Both sides of a new hand-over. `task` is what writes the body, if it may be aborted.
+/// Both sides of a new hand-over. `task` writes the body, and may be aborted.
 pub(crate) fn hand_over(task: Option<AbortHandle>) -> (BodySocket, StreamBody) {
     let shared = Arc::new(Mutex::new(HandOver { task, ..HandOver::default() }));
     let socket = BodySocket { shared: Arc::clone(&shared), unframer: Unframer::START };
@@ -84,7 +84,7 @@ impl Socket for BodySocket {
 }
 
 impl BodySocket {
-    /// Ends the body without the bytes that were handed over and not taken.
+    /// Ends the body without the bytes that were not taken yet.
     pub(in crate::shard) fn abort(&mut self) {
         let mut shared = self.shared.lock();
         let unsent = shared.bytes.take();
@@ -130,7 +130,7 @@ impl Drop for BodySocket {
 }
 
 impl StreamBody {
-    /// What comes next, `None` when the shard has let go.
+    /// The next bytes, `None` when the shard has ended the stream.
     pub(crate) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut shared = self.shared.lock();
         if let Some(bytes) = shared.bytes.take() {
@@ -164,7 +164,7 @@ impl Body for StreamBody {
     }
 }
 
-/// The end of a body that is cut: its driver first writes what it was given.
+/// The end of a body that is cut, after a pause: its driver first writes the bytes that it has.
 #[derive(Debug, Default)]
 pub(crate) struct DelayedCut(Option<Pin<Box<Sleep>>>);
 
@@ -175,7 +175,7 @@ impl DelayedCut {
     }
 }
 
-/// The hub has ended the stream, and its client is to reconnect: a stream of the hub never ends by
+/// The hub ended the stream, and its client should reconnect: a stream of the hub never ends by
 /// itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

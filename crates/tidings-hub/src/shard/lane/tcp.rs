@@ -1,4 +1,4 @@
-//! The direct lane: the socket itself, written to without anything in between.
+//! The direct lane: the shard writes to the TCP or Unix socket itself.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -15,9 +15,9 @@ pub(in crate::shard) struct TcpSocket {
     stream: Transport,
     /// How long the kernel waits for a peer's acknowledgement before it gives up.
     patience: Duration,
-    /// What the peer may still say, for no purpose.
+    /// Bytes of input that the peer may still send. They are discarded.
     input_left: usize,
-    /// Steps over the chunks' frames, where the peer knows no chunks.
+    /// Removes the chunk frames for a peer that does not support chunks.
     unframer: Option<Unframer>,
 }
 
@@ -30,7 +30,7 @@ impl TcpSocket {
         Self { stream, patience, input_left: STREAM_INPUT_BYTES, unframer }
     }
 
-    /// Ready when the peer has gone. Whatever it says meanwhile is thrown away.
+    /// Ready when the peer has disconnected. Its input is discarded.
     pub(in crate::shard) fn poll_disconnected(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             if ready!(self.stream.poll_read_ready(context)).is_err() {

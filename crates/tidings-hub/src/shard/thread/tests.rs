@@ -69,7 +69,7 @@ fn subscribe_with(
 }
 
 #[tokio::test]
-async fn routing_stops_after_many_feeds_and_lets_others_in() {
+async fn routing_stops_after_many_feeds_and_lets_other_tasks_run() {
     let journal = Arc::new(MemoryJournal::new(Retention::default()));
     let routing = async {
         let thread = thread(&journal);
@@ -98,7 +98,7 @@ async fn routing_stops_after_many_feeds_and_lets_others_in() {
 }
 
 #[tokio::test]
-async fn a_notice_to_a_reader_that_has_not_had_everything_names_no_place() {
+async fn a_notice_to_a_reader_that_is_behind_has_no_id() {
     let journal = Arc::new(MemoryJournal::new(Retention::default()));
     let telling = async {
         let thread = thread(&journal);
@@ -120,8 +120,8 @@ async fn a_notice_to_a_reader_that_has_not_had_everything_names_no_place() {
     LocalSet::new().run_until(telling).await;
 }
 
-/// All that a subscriber over TCP, to whom this is due, gets until `what` has come or the stream is
-/// cut.
+/// All that a subscriber over TCP, to whom this is due, receives until `what` arrives or the stream
+/// is cut.
 async fn read(thread: &Rc<ShardThread>, due: Due, token: &str, what: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -161,7 +161,7 @@ async fn a_token_that_was_revoked_while_its_stream_opened_reads_nothing() {
         let revoked = Arc::new(Revoked::default());
         let presence = Presence::new(Dialects::All, Arc::clone(&revoked), false);
         let thread = local_with(&journal, Some(Arc::new(presence)));
-        // Somebody who reads the same, so that the window has it.
+        // Another subscriber of the same topic, so that the window has it.
         let selectors = Selectors::all();
         let rights = Rights::Granted(Selectors::all());
         let grants = Arc::new(Grants { subscribe: rights, ..Grants::default() });

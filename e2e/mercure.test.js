@@ -203,7 +203,7 @@ test("the page takes a token, says what it grants, shows private events and who 
   const says = (/** @type {RegExp} */ words) =>
     until(`it says ${words}`, async () => words.test((await access.locator(".result").textContent()) ?? ""));
 
-  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await access.getByRole("button", { name: "List subscriptions" }).click();
   await says(/token/);
   await use("no token");
   await says(/not a token \(JWT\)/);
@@ -217,12 +217,12 @@ test("the page takes a token, says what it grants, shows private events and who 
   await page.locator("#publish [name=private]").check();
   await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
   await until("the private event", async () => (await page.locator("#topic .events li").allTextContents()).some((text) => text.includes("Middlemarch")));
-  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await access.getByRole("button", { name: "List subscriptions" }).click();
   await says(/One subscription/);
   assert.match((await access.locator(".subscribers li").textContent()) ?? "", /books\/\{id\}.*urn:uuid:.*"é"/);
 
   await access.getByRole("button", { name: "Forget" }).click();
-  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await access.getByRole("button", { name: "List subscriptions" }).click();
   await says(/the request has none/);
   // Nothing of it is left in the browser.
   assert.deepEqual(await page.context().cookies(), []);
@@ -282,6 +282,6 @@ test("the page uses a publisher's and a subscriber's token together, each for wh
   await page.locator("#publish [name=private]").check();
   await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
   assert.equal(await seen, "secret");
-  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await access.getByRole("button", { name: "List subscriptions" }).click();
   await until("the list", async () => /One subscription/.test(await said()));
 });

@@ -271,7 +271,7 @@ test("a topic can be opened from the earliest event that the hub has", async (t)
   await hub.publish({ topic: TOPIC, data: "before anybody came" });
   const { topic } = await HubPage.open(t, browser, hub.origin);
   await topic.part.getByText("Where to start, and which types").click();
-  await topic.part.getByLabel("Start with").selectOption({ label: "the earliest that the hub still has" });
+  await topic.part.getByLabel("Start with").selectOption({ label: "the earliest event that the hub still has" });
   await topic.openButton.click();
   await topic.shows("before anybody came");
 });
@@ -313,8 +313,8 @@ test("every notice is explained in words", async (t) => {
     "Nothing new for this stream. A reconnect resumes from here.",
     "Resumed after a. 2 events to catch up on.",
     "This page reads more slowly than events come: 3 events behind. The hub sends the rest from its journal.",
-    "A notice that this page has no words for.",
-    "A notice that this page has no words for.",
+    "This page does not know this kind of notice.",
+    "This page does not know this kind of notice.",
   ]);
 });
 

@@ -20,7 +20,7 @@ fn event(data: &str, (_, event_type, id, retry): &Parts) -> Event {
 }
 
 #[test]
-fn every_event_comes_back() {
+fn every_encoded_event_decodes_to_itself() {
     bolero::check!().with_type::<Vec<Parts>>().for_each(|events| {
         let mut bytes = Vec::new();
         for parts in events {

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_two_dashes_is_for_the_benchmark() {
+    fn arguments_after_two_dashes_are_for_the_benchmark() {
         let args = ["bench", "--bench-dir", "/b", "--", "--repeat", "5"].map(str::to_owned);
         match parse(args.into_iter()) {
             Ok(Invocation::Bench { bench_dir, options }) => {

@@ -559,13 +559,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_root_exports_is_to_be_used_from_its_module() {
+    fn names_that_the_root_exports_are_to_be_used_from_their_module() {
         check("use crate::C;", &["src/b.rs:1 b -> crate::C"]);
         check("use super::*;", &["src/b.rs:1 b -> crate::*"]);
     }
 
     #[test]
-    fn names_that_only_look_like_a_module_are_none() {
+    fn names_that_only_look_like_a_module_are_ignored() {
         check("/// [`crate::c::C`]\nfn f(c: C) { c::d(); other::c::d(); c.c() }", &[]);
         check("pub(crate) fn f() {}\npub(super) fn g() {}\npub(in crate::b) fn h() {}", &[]);
         check("fn f() { m!(a: crate, other::crate, x::super::c); }", &[]);
@@ -613,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_missing_or_no_rust_is_named() {
+    fn a_file_that_is_missing_or_not_rust_is_named() {
         let error = |text: &str| {
             let read = |name: &str| (name == "src/lib.rs").then(|| text.to_owned());
             let layers = Layers { root: "src/lib.rs", order: &["a"], boundaries: &[] };

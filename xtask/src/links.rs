@@ -66,12 +66,12 @@ mod tests {
     }
 
     #[test]
-    fn links_to_elsewhere_and_within_the_text_are_not_files() {
+    fn links_to_urls_and_to_anchors_are_not_files() {
         check("[a](https://a.test/b) [b](#words) [c](mailto:a@a.test)", &[]);
     }
 
     #[test]
-    fn what_looks_like_a_link_in_code_is_none() {
+    fn a_link_in_code_is_ignored() {
         check("```rust\n#[a](b)\n```\n[c](d)", &["d"]);
     }
 }

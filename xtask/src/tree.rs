@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn other_addresses_are_nobodys_business() {
+    fn other_addresses_are_ignored() {
         check("README.md", &format!("See {}.", url("docs/a.html")), 0);
         check("README.md", "unzip a.zip from http", 0);
     }

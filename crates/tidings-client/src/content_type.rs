@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_beyond_ascii_spoil_only_what_they_stand_in() {
+    fn bytes_beyond_ascii_invalidate_only_their_own_value() {
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_bytes(b"text/event-stream; x=\xff, t\xebxt/html").unwrap();
         headers.append(CONTENT_TYPE, value);

@@ -146,7 +146,7 @@ async fn a_quiet_stream_has_a_cursor_too() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_a_gap() {
+async fn deleted_updates_are_a_gap() {
     let hub = Running::at("127.0.0.1:0".parse().unwrap(), 2).await;
     let mut stream = hub.subscribe().await;
     hub.publish("1").await;
@@ -162,7 +162,7 @@ async fn what_is_gone_is_a_gap() {
 }
 
 #[tokio::test]
-async fn a_drain_is_announced_and_after_the_restart_the_loss_is() {
+async fn a_drain_is_announced_and_so_is_the_loss_after_the_restart() {
     let hub = Running::start().await;
     let mut policy = Policy::default();
     policy.backoff_first = Duration::from_millis(1);
@@ -202,7 +202,7 @@ async fn updates_published_before_the_first_event_but_after_a_cut_are_not_lost()
 }
 
 #[tokio::test]
-async fn the_topics_of_a_hub_come_with_all_that_it_can_tell() {
+async fn a_stream_of_topics_has_the_topics_of_events_and_notices() {
     let hub = Running::start().await;
     let mut stream = EventSource::topics(format!("http://{}", hub.address), [TOPIC, "b"]).open();
     let Incoming::Open(opened) = next(&mut stream).await else { panic!("it is not open") };

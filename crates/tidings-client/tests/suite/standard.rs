@@ -93,7 +93,7 @@ async fn a_stream_can_begin_after_an_event_that_is_known() {
 }
 
 #[tokio::test]
-async fn no_content_is_the_end() {
+async fn a_204_closes_the_stream() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let (reason, ()) = tokio::join!(closed(&mut stream), async {
@@ -122,7 +122,7 @@ async fn check_type(headers: &[&str]) -> Option<CloseReason> {
 }
 
 #[tokio::test]
-async fn the_content_type_is_looked_at_without_its_parameters() {
+async fn the_content_type_is_compared_without_its_parameters() {
     for good in [
         "text/event-stream",
         "text/event-stream;",
@@ -156,7 +156,7 @@ async fn the_content_type_is_looked_at_without_its_parameters() {
 }
 
 #[tokio::test]
-async fn a_passing_status_is_tried_again_after_the_time_it_asks_for() {
+async fn a_temporary_status_is_retried_after_its_retry_after() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let answer = async {
@@ -174,7 +174,7 @@ async fn a_passing_status_is_tried_again_after_the_time_it_asks_for() {
 }
 
 #[tokio::test]
-async fn another_status_is_an_error_with_all_that_the_server_said() {
+async fn any_other_status_is_an_error_with_the_servers_whole_answer() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let answer = async {
@@ -266,7 +266,7 @@ async fn a_slow_reader_makes_the_server_wait() {
 }
 
 #[tokio::test]
-async fn repeats_are_dropped_by_their_id_where_that_is_asked_for() {
+async fn repeats_are_dropped_by_their_id_on_request() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).drop_repeats(8).open();
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));

@@ -56,7 +56,7 @@ async fn a_silent_stream_is_woken_within_the_interval_and_a_busy_one_is_not() {
 }
 
 #[test]
-fn a_runtime_that_is_shut_down_takes_its_clock_with_it() {
+fn a_clock_ends_with_its_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (key, _beating) = {
         let _entered = runtime.enter();

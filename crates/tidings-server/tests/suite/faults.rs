@@ -101,7 +101,7 @@ fn a_source_that_floods_reaches_a_slow_reader_whole_and_in_order() {
 }
 
 #[test]
-fn a_source_that_stalls_holds_only_its_own_stream_up() {
+fn a_source_that_stalls_delays_only_its_own_stream() {
     let answer = |last: tidings_server::LastEventId| {
         let rest = if last.is_some() {
             stream::empty().left_stream()

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_in_quotation_marks_or_without_a_character_cannot_be_meant() {
+    fn a_value_that_begins_with_a_quotation_mark_or_is_blank_is_an_error() {
         for value in
             ["\"a\"", "'a'", " \"a\"", "\"a", "\"\"", "`a`", "\u{201c}a\u{201d}", " ", "\t"]
         {

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unspecified_ipv6_address_takes_ipv4_unless_told_otherwise() {
+    fn the_unspecified_ipv6_address_accepts_ipv4_by_default() {
         let takes = |ipv6_only, all: &[&str]| {
             let all: Vec<_> = all.iter().map(|text| place(text)).collect();
             takes_ipv4("[::]:80".parse().unwrap(), ipv6_only, &all)

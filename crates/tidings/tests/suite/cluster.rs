@@ -84,7 +84,7 @@ fn some_more(checker: &Checker, count: usize) {
 }
 
 #[test]
-fn servers_that_are_killed_restarted_or_stand_still_lose_nothing() {
+fn servers_that_are_killed_restarted_or_paused_lose_nothing() {
     let mut nats = Nats::cluster();
     let url = nats.url();
     let hubs = Hubs::on(&url, &["--heartbeat", "1s", "--nats-publish-wait", "2s"]);
@@ -115,7 +115,7 @@ fn servers_that_are_killed_restarted_or_stand_still_lose_nothing() {
 }
 
 #[test]
-fn hubs_that_are_killed_replaced_or_stand_still_lose_nothing() {
+fn hubs_that_are_killed_replaced_or_paused_lose_nothing() {
     let nats = Nats::cluster();
     let url = nats.url();
     let mut hubs = Hubs::on(&url, &["--heartbeat", "1s"]);
@@ -154,7 +154,7 @@ fn publish_much(hub: &Hub) {
 }
 
 #[test]
-fn a_hub_that_takes_nothing_for_a_while_loses_nothing() {
+fn a_hub_that_reads_nothing_for_a_while_loses_nothing() {
     let nats = Nats::one();
     let url = nats.url();
     let hubs = Hubs::on(&url, &[]);
@@ -300,7 +300,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn updates_that_a_power_cut_took_from_the_servers_are_reported_and_never_continued_wrongly() {
+fn updates_that_a_power_cut_removed_are_reported_and_no_stream_resumes_wrongly() {
     let mut nats = Nats::one();
     let url = nats.url();
     let hubs = Hubs::on(&url, &["--heartbeat", "1s"]);

@@ -16,7 +16,7 @@ fn nobody_is_left(hub: &Hub, files_before: usize) {
 }
 
 #[test]
-fn who_resets_in_the_middle_of_a_write_is_forgotten() {
+fn a_client_that_resets_during_a_write_is_removed() {
     let hub = Hub::start();
     let files = hub.open_files();
     let mut reader = hub.subscribe("a");
@@ -42,7 +42,7 @@ fn who_resets_in_the_middle_of_a_write_is_forgotten() {
 }
 
 #[test]
-fn a_client_that_ends_only_its_own_side_is_disconnected() {
+fn a_client_that_closes_only_its_sending_side_is_disconnected() {
     let hub = Hub::start();
     let stream = hub.subscribe("a");
     hub.wait_for_metric("tidings_subscribers", 1);

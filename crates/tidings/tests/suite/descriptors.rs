@@ -13,7 +13,7 @@ const WAITING: usize = 32;
 const STREAMS: usize = DESCRIPTORS - 64 - WAITING - DESCRIPTORS / 16;
 
 #[test]
-fn a_stream_without_room_is_told_to_reconnect_and_succeeds_when_others_have_left() {
+fn a_stream_without_room_is_told_to_reconnect_and_succeeds_once_others_have_ended() {
     let mut hub = Hub::with_descriptors(DESCRIPTORS);
     let mut streams: Vec<_> = (0..STREAMS).map(|_| hub.subscribe("a")).collect();
     for _ in 0..3 * DESCRIPTORS {

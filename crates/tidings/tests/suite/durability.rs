@@ -107,7 +107,7 @@ fn a_hub_that_is_killed_at_any_moment_loses_nothing() {
 }
 
 #[test]
-fn a_hub_that_stood_still_for_longer_than_its_limits_loses_nothing() {
+fn a_hub_that_was_paused_for_longer_than_its_limits_loses_nothing() {
     let folder = Folder::new();
     // Connections are given up after three heartbeats.
     let still = Duration::from_secs(times("TIDINGS_STILL_SECONDS", 4) as u64);
@@ -124,7 +124,7 @@ fn a_hub_that_stood_still_for_longer_than_its_limits_loses_nothing() {
 }
 
 #[test]
-fn a_journal_that_is_trimmed_under_its_readers_tells_each_loss() {
+fn a_journal_that_is_trimmed_while_it_is_read_reports_each_loss() {
     let folder = Folder::new();
     let config = File::new(
         "[access]\nanonymous_publish = true\nanonymous_subscribe = true\n\

@@ -33,13 +33,13 @@ fn check(journal: &str, signals: &[&str]) {
 }
 
 #[test]
-fn a_hub_that_starts_to_listen_is_not_killed_by_a_hangup() {
+fn a_hub_that_starts_to_listen_survives_a_hangup() {
     check("memory", &["HUP", "TERM"]);
     check("disk", &["HUP", "TERM"]);
 }
 
 #[test]
-fn a_hub_that_starts_to_listen_stops_in_good_order() {
+fn a_hub_that_starts_to_listen_stops_cleanly() {
     check("memory", &["TERM"]);
     check("disk", &["TERM"]);
     check("disk", &["INT"]);

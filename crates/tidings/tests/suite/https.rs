@@ -81,7 +81,7 @@ fn the_commands_speak_https_to_a_hub_whose_certificate_they_trust() {
 }
 
 #[test]
-fn a_new_certificate_is_shown_and_a_wrong_one_is_not() {
+fn a_new_certificate_is_used_and_an_invalid_one_is_not() {
     let certificate = Certificate::new();
     let hub = certificate.hub();
     assert_eq!(certificate.publish(&hub), Some(0));

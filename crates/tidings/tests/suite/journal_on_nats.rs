@@ -92,7 +92,7 @@ fn an_unsuitable_stream_is_refused_with_the_reason_and_what_to_do() {
 }
 
 #[test]
-fn a_hub_says_that_nats_is_away_and_that_it_is_back() {
+fn a_hub_reports_when_nats_becomes_unreachable_and_reachable() {
     let mut nats = Nats::one();
     let url = nats.url();
     let hub = Hub::with(&flags(&url, &["--nats-publish-wait", "300ms"]));

@@ -363,7 +363,7 @@ impl Unread {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_log_that_nothing_reads_stops_no_shard() {
+fn an_unread_log_stops_no_shard() {
     use std::io::Read as _;
 
     let (mut reader, writer) = std::io::pipe().expect("a pipe");

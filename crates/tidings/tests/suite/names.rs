@@ -38,7 +38,7 @@ fn every_request_for_a_name_that_is_not_listed_is_a_421() {
 }
 
 #[test]
-fn in_development_every_request_for_a_name_of_elsewhere_is_a_403() {
+fn in_development_mode_every_request_for_a_foreign_name_is_a_403() {
     let hub = Hub::start();
     for path in PATHS {
         assert_eq!(ask(&hub, "GET", path, "evil.test"), 403, "{path}");

@@ -19,7 +19,7 @@ const BATCH: usize = 250;
 const WAITING_MAX: usize = (16 << 20) / EVENT_BYTES + PUBLISHERS * BATCH;
 
 #[test]
-fn publishers_are_slowed_down_and_no_reader_with_an_empty_socket_is_turned_into_a_replay() {
+fn publishers_are_slowed_down_and_no_reader_with_an_empty_socket_becomes_a_replay() {
     let hub = Hub::with(&["--shards", "1", "--heartbeat", "1h"]);
     let topics: Vec<_> = (0..SUBSCRIBERS).map(|number| number.to_string()).collect();
     let streams: Vec<_> = topics

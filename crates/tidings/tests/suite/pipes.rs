@@ -41,7 +41,7 @@ fn unread(mut child: Child) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_stream_ends_with_its_reader_and_not_with_the_event_after() {
+fn a_stream_ends_when_its_reader_closes_without_waiting_for_an_event() {
     let hub = Hub::start();
     let url = hub.url();
     let at_hub = format!("{url}/.well-known/mercure?topic=a");
@@ -65,7 +65,7 @@ fn a_stream_ends_with_its_reader_and_not_with_the_event_after() {
 }
 
 #[test]
-fn whatever_prints_ends_quietly_without_a_reader() {
+fn every_command_that_prints_ends_quietly_without_a_reader() {
     let url = Answers::of(&[format!("{STREAM}data: a\n\n")]).url();
     let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/decode.json");
     for arguments in [

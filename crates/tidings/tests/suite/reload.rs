@@ -7,7 +7,7 @@ fn publish(hub: &Hub) -> Option<i32> {
 }
 
 #[test]
-fn a_good_configuration_takes_the_old_ones_place_and_a_bad_one_does_not() {
+fn a_valid_configuration_replaces_the_old_one_and_an_invalid_one_does_not() {
     let access =
         |publish| format!("[access]\nanonymous_subscribe = true\nanonymous_publish = {publish}\n");
     let config = File::new(&access(true));

@@ -99,7 +99,7 @@ fn reader_of_half_an_event(hub: &Hub, data: &str) -> (Connection, String) {
 }
 
 #[test]
-fn half_an_event_is_finished_as_long_as_the_journal_has_it() {
+fn a_partly_sent_event_is_finished_while_the_journal_has_it() {
     let hub = Hub::that_keeps(100, &["--shards", "1"]);
     let data = "half ".repeat(150_000);
     let (connection, id) = reader_of_half_an_event(&hub, &data);
@@ -112,7 +112,7 @@ fn half_an_event_is_finished_as_long_as_the_journal_has_it() {
 }
 
 #[test]
-fn half_an_event_whose_rest_was_deleted_ends_the_stream_and_is_never_completed() {
+fn a_partly_sent_event_whose_rest_was_deleted_ends_the_stream_incomplete() {
     let hub = Hub::that_keeps(12, &["--shards", "1"]);
     let seen = hub.publish("a", "before");
     let data = "half ".repeat(150_000);

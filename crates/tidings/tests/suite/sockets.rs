@@ -74,7 +74,7 @@ fn hub_on(socket: &Socket, flags: &[&str]) -> Hub {
 }
 
 #[test]
-fn a_unix_socket_serves_all_that_an_address_does_on_the_direct_lane() {
+fn a_unix_socket_serves_everything_that_an_address_does_on_the_direct_lane() {
     let socket = Socket::new();
     let mut hub = hub_on(&socket, &["-v"]);
     let found = fs::symlink_metadata(&socket.1).expect("a socket");
@@ -102,7 +102,7 @@ fn a_unix_socket_serves_all_that_an_address_does_on_the_direct_lane() {
 }
 
 #[test]
-fn a_slow_reader_on_a_unix_socket_gets_all_of_it() {
+fn a_slow_reader_on_a_unix_socket_receives_every_event() {
     let socket = Socket::new();
     let hub = hub_on(&socket, &[]);
     let (_, mut stream) = socket.ask("GET", "/.well-known/mercure?topic=a", "", "");
@@ -150,7 +150,7 @@ fn a_unix_socket_has_the_configured_mode_and_owner() {
 }
 
 #[test]
-fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
+fn a_stale_socket_is_replaced_and_no_other_file_is() {
     let socket = Socket::new();
     let mut killed = hub_on(&socket, &[]);
     killed.signal("KILL");
@@ -180,7 +180,7 @@ fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
 }
 
 #[test]
-fn on_a_unix_socket_nothing_is_open_that_was_not_opened_by_name() {
+fn on_a_unix_socket_nothing_is_open_by_default() {
     let socket = Socket::new();
     let mut child = program()
         .args(["serve", "--listen", &socket.place(), "--journal", "memory"])
@@ -205,7 +205,7 @@ fn on_a_unix_socket_nothing_is_open_that_was_not_opened_by_name() {
 }
 
 #[test]
-fn operators_are_answered_on_a_unix_socket_of_their_own() {
+fn metrics_and_health_are_served_on_a_separate_unix_socket() {
     let socket = Socket::new();
     let hub = Hub::with(&[&["--admin-listen", &socket.place()], &OPEN[..]].concat());
     assert_eq!(socket.ask("GET", "/readyz", "", "").0, 200);
@@ -215,7 +215,7 @@ fn operators_are_answered_on_a_unix_socket_of_their_own() {
 }
 
 #[test]
-fn a_proxy_on_a_unix_socket_is_believed_where_it_is_trusted() {
+fn a_proxy_on_a_unix_socket_is_believed_if_it_is_trusted() {
     let opens = |socket: &Socket, client: &str| {
         let headers = format!("x-forwarded-for: {client}\r\n");
         let (status, mut stream) =
@@ -258,7 +258,7 @@ fn a_proxy_on_a_unix_socket_is_believed_where_it_is_trusted() {
 }
 
 #[test]
-fn a_unix_socket_of_systemds_is_listened_on_and_outlives_the_hub() {
+fn the_hub_listens_on_a_unix_socket_from_systemd_that_outlives_it() {
     let socket = Socket::new();
     let script = "import os, socket, sys\n\
         address = socket.create_server(('127.0.0.1', 0))\n\
@@ -287,7 +287,7 @@ fn has_ipv6() -> bool {
 }
 
 #[test]
-fn every_ipv6_address_is_every_ipv4_address_too() {
+fn the_unspecified_ipv6_address_listens_on_ipv4_too() {
     if !has_ipv6() {
         return println!("skipped: this machine has no IPv6");
     }

@@ -52,7 +52,7 @@ fn systemd_is_notified_when_the_hub_is_ready_reloads_and_stops() {
 }
 
 #[test]
-fn a_socket_of_systemds_is_listened_on_and_outlives_the_hub() {
+fn the_hub_listens_on_a_socket_from_systemd_that_outlives_it() {
     // What systemd does: the socket is the third descriptor of the process that it starts.
     let script = "import os, socket, sys\n\
         listener = socket.create_server(('127.0.0.1', 0))\n\
@@ -70,7 +70,7 @@ fn a_socket_of_systemds_is_listened_on_and_outlives_the_hub() {
 }
 
 #[test]
-fn over_a_drains_window_streams_end_one_after_the_other() {
+fn during_a_drain_streams_end_one_after_the_other() {
     let mut hub = Hub::with(&["--drain", "2s"]);
     let streams: Vec<_> = (0..20).map(|_| hub.subscribe("a")).collect();
     hub.wait_for_metric("tidings_subscribers", 20);
@@ -105,7 +105,7 @@ fn documented(first_line: &str) -> String {
 }
 
 #[test]
-fn the_units_in_the_documentation_are_as_systemd_wants_them() {
+fn systemd_accepts_the_units_in_the_documentation() {
     let folder = std::env::temp_dir().join(format!("tidings-units-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder can be made");
     let write = |name: &str| {

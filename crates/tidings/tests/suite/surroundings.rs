@@ -231,7 +231,7 @@ fn beats(stream: &mut Connection) {
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
 #[test]
-fn a_clock_that_is_set_ends_no_stream_and_loses_nothing() {
+fn a_change_of_the_clock_ends_no_stream_and_loses_nothing() {
     let (clock, folder) = (Clock::new(), Folder::new());
     let data = folder.path("data");
     let hub = clock.hub(&[

@@ -66,7 +66,7 @@ fn the_request_has_the_users_headers_and_the_place() {
 }
 
 #[test]
-fn a_post_is_sent_once_and_an_answer_without_its_end_has_failed() {
+fn a_post_is_sent_once_and_an_incomplete_answer_is_a_failure() {
     let answers = || Answers::of(&[format!("{STREAM}data: a\n\n"), NO_CONTENT.to_owned()]);
     let one = answers();
     let ended = tidings(&["tail", &one.url(), "--post", "{}", "--data-only"]);
@@ -239,7 +239,7 @@ fn updates_published_while_the_first_stream_is_cut_are_not_lost() {
 }
 
 #[test]
-fn other_servers_are_asked_for_nothing_that_the_user_did_not_ask_for() {
+fn requests_to_other_servers_have_no_added_parameters() {
     let (_, answers) = tail(&[]);
     assert_eq!(answers.request().head[0], "GET / HTTP/1.1");
     // The user's own options are left as they are.

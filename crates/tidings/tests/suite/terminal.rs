@@ -100,7 +100,7 @@ fn a_hub_ends_with_the_terminal_that_it_was_started_from() {
 }
 
 #[test]
-fn a_hub_on_a_terminal_reads_its_configuration_again_when_it_is_asked_to() {
+fn a_hub_on_a_terminal_reloads_its_configuration_on_request() {
     check("asked");
 }
 
@@ -111,6 +111,6 @@ fn under_nohup_a_hub_outlives_its_terminal() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_hub_whose_terminal_went_away_without_a_signal_reloads_when_it_is_asked_to() {
+fn a_hub_whose_terminal_disappeared_without_a_signal_reloads_on_request() {
     check("detached");
 }

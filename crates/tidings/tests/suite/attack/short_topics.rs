@@ -43,14 +43,14 @@ fn publish(hub: &Hub, count: usize, with_ids: bool) {
 }
 
 #[test]
-fn many_short_topics_take_the_memory_that_the_journal_may_have() {
+fn many_short_topics_stay_within_the_memory_of_the_journal() {
     // What a journal in memory has by default.
     let trial = Trial { kept_kb: 64 << 10, ..Trial::new("short topics") };
     trial.run(|hub| publish(hub, scaled(200, 600), false));
 }
 
 #[test]
-fn many_short_topics_with_ids_take_the_memory_that_the_journal_may_have() {
+fn many_short_topics_with_ids_stay_within_the_memory_of_the_journal() {
     let trial = Trial { kept_kb: 64 << 10, ..Trial::new("short topics with ids") };
     trial.run(|hub| publish(hub, scaled(200, 600), true));
 }

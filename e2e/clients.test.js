@@ -37,7 +37,7 @@ for (const { name, open } of CLIENTS) {
       assert.deepEqual(await seen(), expected);
     });
 
-    test("goes on from the last event id when its connection was cut", async (t) => {
+    test("resumes from the last event id when its connection was cut", async (t) => {
       const hub = await Hub.start(t);
       const wire = await Wire.to(t, hub.origin);
       const seen = await open(t, wire.url(PATH));

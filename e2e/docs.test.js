@@ -300,14 +300,14 @@ test("the same in Mercure 1.0", async (test) => {
   assert.match(both.output, /^tidings:/);
 });
 
-test("the hub for Laravel starts as docs/mercure.md has it", async (test) => {
+test("the hub for Laravel starts with the command of docs/mercure.md", async (test) => {
   const secret = "MERCURE_JWT_SECRET='!ChangeThisMercureHubJWTSecretKey!'";
   const hub = await shell(test).serve(`${secret}\n${snippet("mercure.md", "serve-laravel")}`);
   const metadata = await fetch(new URL("/.well-known/oauth-protected-resource/.well-known/mercure", hub));
   assert.equal((await metadata.json()).mercure_subscriptions, true);
 });
 
-test("a hub that is configured by Mercure's environment says what it does not read", async (test) => {
+test("a hub that is configured by Mercure's environment names the variables that it ignores", async (test) => {
   const { output, errors } = await shell(test).ends(snippet("moving-from-mercure.md", "moving"));
   assert.equal(errors, "");
   assert.match(output, /MERCURE_EXTRA_DIRECTIVES is set but ignored/);

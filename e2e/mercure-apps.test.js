@@ -171,7 +171,7 @@ async function visit({ mercure, origin, browser }, user, channels) {
 const comings = (/** @type {string} */ name) =>
   `/.well-known/mercure/subscriptions/:match_type/${encodeURIComponent(channel(name))}/:subscriber`;
 
-test("Laravel's driver and its Echo connector find all they need, from a page of another origin", async (t) => {
+test("Laravel's driver and its Echo connector work from a page of another origin", async (t) => {
   const app = await laravel(t);
   // A name in which everything has to be encoded, and twice where it stands in a path.
   const room = "presence-room/1 ü:%";
@@ -245,7 +245,7 @@ test("Laravel's driver and its Echo connector find all they need, from a page of
   assert.deepEqual(await events(), ["OrderShipped", "OrderShipped", "OrderShipped", "Missed"]);
 });
 
-test("a guest of Laravel's reads what is public, where nobody reads without a token", async (t) => {
+test("a guest of a Laravel application reads public events with a token, at a hub without anonymous subscribers", async (t) => {
   const app = await laravel(t);
   const guest = await visit(app, { user_id: "anonymous" }, ["public-news"]);
   await assert.rejects(guest.listen([channel("public-news")], []), /not opened/);
@@ -258,7 +258,7 @@ test("a guest of Laravel's reads what is public, where nobody reads without a to
   assert.equal(await guest.whispers("private-orders.7", {}), 403);
 });
 
-test("a hundred channels of Laravel's fit into one stream", async (t) => {
+test("a hundred Laravel channels fit into one stream", async (t) => {
   const app = await laravel(t);
   const channels = Array.from({ length: 100 }, (_, at) => `presence-a.rather.long.name.of.a.channel.${at}`);
   const ada = await visit(app, { user_id: "42" }, channels.slice(0, 5));
@@ -322,7 +322,7 @@ test("Symfony's component publishes, and Symfony's client reads it", { skip }, a
   assert.deepEqual(JSON.parse(read.output), { type: "price", id: "urn:uuid:symfony", data });
 });
 
-test("the cookie of Symfony's component lets a browser in, and its cursor may stand there twice", { skip }, async (t) => {
+test("the cookie of Symfony's component authorizes a browser, and its URL may have two cursors", { skip }, async (t) => {
   const hub = await Hub.start(t, { flags: ["--publisher-key", KEY, "--subscriber-key", KEY] });
   const [, name = "", value = ""] = php("cookie", hub.mercure, KEY, hub.origin, TOPIC).match(/^([^=]+)=([^;]+);/) ?? [];
   assert.equal(name, "mercureAuthorization");

@@ -126,7 +126,7 @@ const PUBLISHERS = [
 ];
 
 for (const [name, publish] of PUBLISHERS) {
-  test(`what ${name} publishes reaches a browser that has the cookie`, async (t) => {
+  test(`an event that ${name} publishes reaches a browser that has the cookie`, async (t) => {
     const hub = await start(t);
     const { seen } = await listen(t, hub, deployed, query);
     await until("it is subscribed", async () => (await hub.subscribers()) === 1);
@@ -138,7 +138,7 @@ for (const [name, publish] of PUBLISHERS) {
   });
 }
 
-test("a browser without the cookie is refused for good, and without private events where all may read", async (t) => {
+test("a browser without the cookie is refused, or gets no private events if anonymous clients may read", async (t) => {
   const closed = await start(t);
   const refused = await listen(t, closed, undefined, query);
   await until("the end", async () => (await refused.errors()).includes(2));
@@ -158,7 +158,7 @@ test("a browser without the cookie is refused for good, and without private even
   assert.equal((await reads.seen())[0].data, "public");
 });
 
-test("a token of 1.0 lets a browser in by its cookie, and ends its stream in time", async (t) => {
+test("a token of 1.0 in a cookie authorizes a browser, and its expiry ends the stream", async (t) => {
   const hub = await start(t, ["--listen", "localhost:0"]);
   const claims = () => ({
     iss: ISSUER,
@@ -189,7 +189,7 @@ test("a token of 1.0 lets a browser in by its cookie, and ends its stream in tim
   assert.deepEqual(notices.map((/** @type {any} */ one) => JSON.parse(one.data).kind), ["expiring"]);
 });
 
-test("the page takes a token, says what it grants, shows private events and who is subscribed", async (t) => {
+test("the page uses a token, shows its grants, private events and the list of subscriptions", async (t) => {
   const hub = await start(t, ["--anonymous-subscribe"]);
   const browser = await launch();
   t.after(() => browser.close());

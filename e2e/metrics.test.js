@@ -24,7 +24,7 @@ async function read(hub, accept, format) {
   return { type: response.headers.get("content-type") ?? "", families: JSON.parse(ended.stdout) };
 }
 
-test("both formats are read by Prometheus' parsers, and say the same", async (test) => {
+test("Prometheus' parsers read both formats, with the same values", async (test) => {
   const hub = await Hub.start(test);
   await hub.publish({ topic: "a", data: "x" });
   // What Prometheus sends.

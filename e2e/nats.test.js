@@ -49,7 +49,7 @@ const APPLICATIONS = [
   { name: "node", from: "Node", program: process.execPath },
 ];
 
-test("applications publish by NATS what subscribers of the hub get", async (test) => {
+test("subscribers of the hub receive events that applications publish over NATS", async (test) => {
   const url = await natsServer(test);
   const hub = await Hub.start(test, { journal: url });
   const query = new URLSearchParams({ topic: TOPIC });

@@ -126,7 +126,7 @@ for (const [name, launch] of Object.entries(BROWSERS)) {
         assert.equal(between.heads.at(-1)?.["last-event-id"], place);
       });
 
-      test(`what an EventSource and a fetch on ${host} send, and that only the first is told its place`, async (t) => {
+      test(`of an EventSource and a fetch on ${host}, only the first gets the place`, async (t) => {
         const hub = await Hub.start(t);
         const between = await relay(t, hub.origin);
         const page = await browser.newPage();

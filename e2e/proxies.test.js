@@ -179,7 +179,7 @@ for (const proxy of PROXIES) {
     ["its defaults", proxy.bare],
   ]) {
     if (text === undefined) continue;
-    test(`${proxy.name}, ${kind}: events come at once, idle streams stay, who leaves is noticed`, async (t) => {
+    test(`${proxy.name}, ${kind}: events arrive at once, idle streams stay open, a client that disconnects is noticed`, async (t) => {
       assert.ok(text, "the document has a file");
       const hub = await Hub.start(t, { flags: ["--heartbeat", HEARTBEAT] });
       const { origin } = await run(t, proxy, hub, text);
@@ -233,7 +233,7 @@ async function onSocket(/** @type {import("node:test").TestContext} */ test) {
   return { hub: await Hub.start(test, { flags }), socket };
 }
 
-test("nginx before a Unix socket: events come at once, idle streams stay, clients have their addresses", async (t) => {
+test("nginx in front of a Unix socket: events arrive at once, idle streams stay open, clients have their addresses", async (t) => {
   const { hub, socket } = await onSocket(t);
   const nginx = /** @type {Proxy} */ (PROXIES.find((proxy) => proxy.name === "nginx"));
   const block = documented.match(/```nginx\n([^]*?)```/)?.[1] ?? "";
@@ -263,7 +263,7 @@ test("curl reads a stream from a Unix socket", async (t) => {
   await until("the event", async () => text.includes("data: to curl\n"));
 });
 
-test("nginx, under a path: the page has all its parts, streams and publishes, and so do its commands", async (t) => {
+test("nginx, under a path: the page loads completely, and the page and its commands stream and publish", async (t) => {
   const [proxy] = PROXIES;
   const [, block] = [...documented.matchAll(/```nginx\n([^]*?)```/g)].map(([, block = ""]) => block);
   assert.ok(proxy && block, "the document has a second file");

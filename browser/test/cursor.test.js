@@ -85,7 +85,7 @@ for (const browserName of BROWSERS) {
     const ended = (/** @type {any[]} */ log) => log.at(-1)?.[0] === "close";
 
     for (const { name, options } of transports) {
-      test(`${name}: 204 to a last event id that is known only from the header is the end`, async (t) => {
+      test(`${name}: a 204 from a server that reads only the header closes the source`, async (t) => {
         const server = await Server.start(t);
         server.routes.set("/sse", (request, response) => {
           if (request.headers["last-event-id"]) return void response.writeHead(204).end();
@@ -98,7 +98,7 @@ for (const browserName of BROWSERS) {
         assert.deepEqual(log.at(-1), ["close", "ended"]);
       });
 
-      test(`${name}: an empty id takes back the one that was`, async (t) => {
+      test(`${name}: an empty id clears the last event id`, async (t) => {
         const server = await Server.start(t);
         server.routes.set("/sse", (request, response, url, seen) => {
           const asked = request.headers["last-event-id"] ?? url.searchParams.get("lastEventID");
@@ -116,7 +116,7 @@ for (const browserName of BROWSERS) {
 
       // Firefox's own class takes no id from a block without data.
       const skip = browserName === "Firefox" && name === "natively";
-      test(`${name}: an id without data is where the stream goes on`, { skip }, async (t) => {
+      test(`${name}: an id without data is where the stream resumes`, { skip }, async (t) => {
         const server = await Server.start(t);
         server.routes.set("/sse", (request, response, url) => {
           const from = request.headers["last-event-id"] ?? url.searchParams.get("lastEventID");
@@ -132,7 +132,7 @@ for (const browserName of BROWSERS) {
     }
 
     for (const [what, cursorOf] of /** @type {const} */ ([["the header", byHeader], ["the query", byQuery]])) {
-      test(`after the browser's own class has died, a server that knows only ${what} repeats nothing`, async (t) => {
+      test(`after the browser's own class has failed, a server that reads only ${what} repeats nothing`, async (t) => {
         const server = await Server.start(t);
         const state = { isBusy: false };
         server.routes.set("/sse", counts(cursorOf, state));
@@ -148,7 +148,7 @@ for (const browserName of BROWSERS) {
       });
     }
 
-    test("after the browser's own class has died, a server that takes no other parameter is asked by the header alone", async (t) => {
+    test("after the browser's own class has failed, a server that refuses unknown parameters gets the header alone", async (t) => {
       const server = await Server.start(t);
       const state = { isBusy: false };
       const count = counts(byHeader, state);
@@ -169,7 +169,7 @@ for (const browserName of BROWSERS) {
       }
     });
 
-    test("where to begin reaches a server by the header too", async (t) => {
+    test("the option lastEventId reaches a server by the header too", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/sse", counts(byHeader, { isBusy: false }));
       const page = await pageOf(t, server);
@@ -214,7 +214,7 @@ for (const browserName of BROWSERS) {
     }
 
     for (const { name, options } of transports) {
-      test(`${name}: notices, and events without an id after the place, are no beginning anew`, async (t) => {
+      test(`${name}: notices, and events without an id after the place, are not taken for a restart`, async (t) => {
         const [server, other] = [await Server.start(t), await Server.start(t)];
         const state = { isBusy: false };
         other.routes.set("/sse", (request, response, url) => {
@@ -240,7 +240,7 @@ for (const browserName of BROWSERS) {
       });
     }
 
-    test("another origin that takes neither header nor query is not asked for the same without an end", async (t) => {
+    test("another origin that reads neither header nor query is not requested forever", async (t) => {
       const [server, other] = [await Server.start(t), await Server.start(t)];
       other.routes.set("/sse", (request, response) => {
         response.setHeader("Access-Control-Allow-Origin", "*");
@@ -260,7 +260,7 @@ for (const browserName of BROWSERS) {
     for (const { name, options } of transports) {
       for (const preflight of ["allowed", "refused"]) {
         if (preflight === "refused" && name !== "with fetch") continue;
-        test(`${name}: another origin that lets nobody read, and says so late, is the end (its preflight is ${preflight})`, async (t) => {
+        test(`${name}: another origin that refuses CORS late closes the source (its preflight is ${preflight})`, async (t) => {
           const [server, other] = [await Server.start(t), await Server.start(t)];
           other.routes.set("/sse", (request, response) => {
             if (request.method === "OPTIONS" && preflight === "allowed") {
@@ -282,7 +282,7 @@ for (const browserName of BROWSERS) {
       }
 
       // A shared stream is the worker's, which has a policy of its own.
-      test(`${name}: what the page's content security policy forbids is the end at once`, { skip: name === "shared" }, async (t) => {
+      test(`${name}: a URL that the page's content security policy forbids closes the source at once`, { skip: name === "shared" }, async (t) => {
         const [server, other] = [await Server.start(t), await Server.start(t)];
         other.routes.set("/sse", (_, response) => (response.setHeader("Access-Control-Allow-Origin", "*"), stream(response)));
         const page = await pageOf(t, server);
@@ -293,7 +293,7 @@ for (const browserName of BROWSERS) {
       });
 
       for (const url of ["mailto:a@example.com", "ftp://example.com/", "about:blank", "javascript:alert(1)", "foobar:x"]) {
-        test(`${name}: ${url} is the end at once`, async (t) => {
+        test(`${name}: ${url} closes the source at once`, async (t) => {
           const page = await pageOf(t, await Server.start(t));
           await page.evaluate(`watch(${JSON.stringify(url)}, ${options})`);
           assert.deepEqual((await logUntil(page, "the end", ended)).map(([what, kind]) => [what, kind]), [["error", "unsupported"], ["close", "refused"]]);

@@ -60,7 +60,7 @@ for (const browserName of BROWSERS) {
     for (const [name, make] of Object.entries(sources)) {
       // It takes no id from a block without data, and dies with the first refused connection.
       const skip = browserName === "Firefox" && name === "the browser's own class";
-      test(`${name}: cut before the first event, it gets what was published until it is back`, { skip }, async (t) => {
+      test(`${name}: cut before the first event, it gets everything published before it reconnects`, { skip }, async (t) => {
         const hub = await Hub.start(t);
         const relay = await relayTo(t, hub);
         const page = await tabOf(await browser.newContext(t), /** @type {any} */ (relay));

@@ -78,7 +78,7 @@ for (const browserName of BROWSERS) {
   });
 }
 
-describe("in Chromium, where a visitor went past the warning about a certificate", () => {
+describe("in Chromium, after a visitor accepted the warning about a certificate", () => {
   const browser = browserOf("Chromium");
   test("each tab has its own stream, and the console says why: its worker is refused", async (t) => {
     const server = await serve(t, "http/1.1", new Authority());

@@ -103,7 +103,7 @@ for (const [name, fault] of Object.entries(faults)) {
   });
 }
 
-test("where there are no locks, a crash is noticed by the silence, and nothing is lost", async (t) => {
+test("without locks, a crash is noticed by the missing heartbeat, and nothing is lost", async (t) => {
   const hub = await Hub.start(t);
   const context = await browser.newContext();
   t.after(() => context.close());
@@ -144,7 +144,7 @@ async function publishMany(hub, name, count) {
 /** @param {number} count */
 const upTo = (count) => Array.from({ length: count }, (_, n) => n).join();
 
-test("32 Mi characters are kept for a frozen tab, and for the rest it comes back itself", async (t) => {
+test("32 Mi characters are kept for a frozen tab, which catches up on the rest itself", async (t) => {
   const hub = await Hub.start(t);
   const context = await browser.newContext();
   t.after(() => context.close());
@@ -165,7 +165,7 @@ test("32 Mi characters are kept for a frozen tab, and for the rest it comes back
   await until("one connection", async () => (await hub.subscribers()) === 1);
 });
 
-test("a tab that comes back to a stream 2000 events ahead gets all of its events, on one of its own", async (t) => {
+test("a tab that returns when the stream is 2000 events ahead gets all of its events, on its own stream", async (t) => {
   const hub = await Hub.start(t);
   const context = await browser.newContext();
   t.after(() => context.close());

@@ -90,7 +90,7 @@ describe("in Chromium", { concurrency: 2 }, () => {
 
   // 0: the connection is closed without an answer.
   for (const [status, bytesMax] of /** @type {const} */ ([[414, 4096], [431, 3000], [400, 4096], [0, 8192]])) {
-    test(`where less is taken (${status} above ${bytesMax} bytes), streams become shorter, and no source is lost or silent`, async (t) => {
+    test(`if shorter URLs are required (${status} above ${bytesMax} bytes), URLs become shorter, and no source is lost or silent`, async (t) => {
       const hub = await Hub.start(t);
       const { front, seen } = await limited(t, hub, { bytesMax, status });
       const context = await browser.newContext(t);
@@ -114,7 +114,7 @@ describe("in Chromium", { concurrency: 2 }, () => {
     });
   }
 
-  test("a hub that is away at the start costs no stream of its own", async (t) => {
+  test("a hub that is unreachable at the start does not make the tab open its own stream", async (t) => {
     const hub = await Hub.start(t);
     const limit = { bytesMax: 64 * 1024, status: 414, isAway: true };
     const { front, seen } = await limited(t, hub, limit);
@@ -131,7 +131,7 @@ describe("in Chromium", { concurrency: 2 }, () => {
     assert.equal(await hub.subscribers(), 1);
   });
 
-  test("live sources whose URL becomes too long for a new proxy go on where they were, on shorter ones", async (t) => {
+  test("live sources whose URL becomes too long for a new proxy resume on shorter URLs", async (t) => {
     const hub = await Hub.start(t);
     const limit = { bytesMax: 8192, status: 414 };
     const { front } = await limited(t, hub, limit);
@@ -152,7 +152,7 @@ describe("in Chromium", { concurrency: 2 }, () => {
     for (const name of own) assert.equal(seen[name].join(), "x,y", name);
   });
 
-  test("one source whose own list is too long is told so, and costs the others nothing", async (t) => {
+  test("one source whose own list is too long gets an error, and does not affect the others", async (t) => {
     const hub = await Hub.start(t);
     const { front } = await limited(t, hub, { bytesMax: 8192, status: 414 });
     const page = await tabOf(await browser.newContext(t), front);

@@ -201,7 +201,7 @@ const rows = [
     },
   },
   ...[204, 205, 210, 299, 404, 410, 500, 503].map((status) => ({
-    name: `status ${status} is the end`,
+    name: `status ${status} closes the source`,
     serve: (/** @type {Part} */ part) => part.serve(says("text/event-stream", status)),
     script: () => CLOSED_AT_ONCE,
     ours: status >= 500 ? "it may pass, and is tried again" : undefined,
@@ -212,7 +212,7 @@ const rows = [
     },
   })),
   ...["text/html", "text/event-stream-x", "x bogus", "x%20bogus", "application/json", "text/x-bogus"].map((type) => ({
-    name: `the content type ${type} is the end`,
+    name: `the content type ${type} closes the source`,
     serve: (/** @type {Part} */ part) => part.serve(says(type)),
     script: () => CLOSED_AT_ONCE,
   })),
@@ -252,13 +252,13 @@ const rows = [
       const { data, origin } = await new Promise((resolve) => (source.onmessage = resolve)); source.close(); return [data, origin]`,
   })),
   .../** @type {[string, string | null, boolean][]} */ ([["no origin", null, false], ["another origin", "http://example.org", false], ["the empty origin", "", false], ["any origin, with credentials", "*", true]]).map(([who, origin, withCredentials]) => ({
-    name: `another origin that allows ${who} is the end`,
+    name: `another origin that allows ${who} closes the source`,
     serve: (/** @type {Part} */ _, /** @type {Part} */ other) => other.serve(origin === null ? says("text/event-stream") : allows(origin)),
     script: (/** @type {Part} */ _, /** @type {Part} */ other) => `const source = watch("${other.origin}" + SSE, { withCredentials: ${withCredentials} }); await until(() => source.readyState === 2); await pause(50); return told`,
     check: (/** @type {any} */ told) => assert.deepEqual(told, [["error", "error", 2]]),
   })),
   ...["mailto:a@example.com", "javascript:alert(1)", "about:blank", "ftp://example.com/"].map((url) => ({
-    name: `${url} is the end`,
+    name: `${url} closes the source`,
     script: () => CLOSED_AT_ONCE.replace("SSE", JSON.stringify(url)),
   })),
   {

@@ -1,4 +1,4 @@
-//! `tidings bench`: what it says of a hub.
+//! `tidings bench`, and its report about a hub.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;

@@ -140,7 +140,7 @@ fn a_refusal_of_the_hub_ends_the_commands_with_its_reason() {
     assert_eq!(lost.code, Some(3), "{}", lost.error);
 }
 
-/// One address for whichever hub is there now.
+/// One address for the hub that currently runs.
 struct Relay {
     address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
@@ -182,7 +182,7 @@ fn subscribe_survives_a_restart_of_the_hub() {
     let mut subscriber =
         start(&format!("http://{}", relay.address), &["subscribe", "a", "--count", "2"]);
     first.wait_for_metric("tidings_subscribers", 1);
-    // The shortest time to come back that a publisher may set.
+    // The shortest reconnection time that a publisher may set.
     run(&first, &["publish", "a", "1", "--retry", "1ms"]);
     let mut lines = BufReader::new(subscriber.stdout.take().expect("piped")).lines();
     assert_eq!(lines.next().expect("a line").expect("text"), "1");

@@ -1,4 +1,4 @@
-//! Signals that come while the hub starts.
+//! Signals that arrive while the hub starts.
 
 use std::process::{Command, Stdio};
 
@@ -52,7 +52,7 @@ fn a_start_that_waits_for_nats_ends_with_a_signal() {
 
     use crate::hub::{exit, program, signal};
 
-    // Whatever listens there from now on speaks no NATS.
+    // A program that listens there later is not a NATS server.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = closed.local_addr().expect("it is bound");
     drop(closed);

@@ -2,7 +2,7 @@
 
 use crate::hub::Hub;
 
-/// Asks under this name, and gives the status.
+/// Sends a request for this name, and returns the status.
 fn ask(hub: &Hub, method: &str, path: &str, host: &str) -> u16 {
     let mut connection = hub.connect();
     connection.send(

@@ -1,4 +1,4 @@
-//! Where a hub listens: on both families of addresses, and on Unix sockets.
+//! The addresses of a hub: IPv4, IPv6 and Unix sockets.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -31,7 +31,7 @@ impl Socket {
         fs::symlink_metadata(&self.1).is_ok()
     }
 
-    /// Sends a request and gives the answer's reader, behind its head, with its status.
+    /// Sends a request, and returns the status and a reader that is past the head.
     fn ask(
         &self,
         method: &str,
@@ -191,7 +191,7 @@ fn on_a_unix_socket_nothing_is_open_by_default() {
     eventually("the socket is there", || UnixStream::connect(&socket.1).is_ok());
     assert_eq!(socket.ask("GET", "/.well-known/mercure?topic=a", "", "").0, 200);
     assert_eq!(socket.ask("POST", "/.well-known/mercure", "", "topic=a").0, 401);
-    // What operators ask is not for the clients of a proxy.
+    // Paths for operators are not served to the clients of a proxy.
     assert_eq!(socket.ask("GET", "/metrics", "", "").0, 404);
     crate::hub::signal(child.id(), "TERM");
     assert_eq!(crate::hub::exit(&mut child).code(), Some(0));
@@ -221,7 +221,7 @@ fn a_proxy_on_a_unix_socket_is_believed_if_it_is_trusted() {
         let (status, mut stream) =
             socket.ask("GET", "/.well-known/mercure?topic=a&tidings=notices", &headers, "");
         assert_eq!(status, 200);
-        // A stream that is told to reconnect ends; all others get their first notice.
+        // A stream that is told to reconnect ends; the others get their first notice.
         let mut line = String::new();
         while !line.starts_with("event:") {
             line.clear();
@@ -292,7 +292,7 @@ fn the_unspecified_ipv6_address_listens_on_ipv4_too() {
         return println!("skipped: this machine has no IPv6");
     }
     let hub = Hub::with(&[&["--listen", "[::]:0"], &OPEN[..]].concat());
-    // The flag before it names an address of its own; the last greeting line says all.
+    // The earlier flag names another address; the last line of the greeting lists all.
     let said = hub.wait_for_log("Listens on ");
     let port = port_of(&said, "[::]:");
     assert!(said.contains("(every IPv6 and IPv4 address)"), "{said}");
@@ -316,7 +316,7 @@ fn the_unspecified_ipv6_address_listens_on_ipv4_too() {
     TcpStream::connect((Ipv6Addr::LOCALHOST, port)).expect("IPv6");
     drop(hub);
 
-    // What operators ask, likewise.
+    // The paths for operators, likewise.
     let hub = Hub::with(&[&["--admin-listen", "[::]:0"], &OPEN[..]].concat());
     let said = hub.wait_for_log("Metrics and health checks on ");
     TcpStream::connect((Ipv4Addr::LOCALHOST, port_of(&said, "[::]:"))).expect("IPv4");

@@ -1,14 +1,14 @@
-//! The end of a hub: every stream is told, and it takes a bounded time.
+//! Stopping a hub: every stream is told, and the time is bounded.
 
 use std::time::{Duration, Instant};
 
 use crate::hub::{Hub, eventually};
 use crate::wire::{Connection, Stream};
 
-/// How long the end of a hub may take: what its requests are given, and some more.
+/// How long a hub may take to stop: the time for its requests, and a margin.
 const END: Duration = Duration::from_secs(8);
 
-/// Begins a publish, of which the body comes later or never.
+/// Begins a publish whose body is sent later or never.
 fn half_a_publish(hub: &Hub) -> Connection {
     let mut connection = hub.connect();
     connection.send(

@@ -9,7 +9,7 @@ use crate::wire::Response;
 const SECRET: &str = "!ChangeThisMercureHubJWTSecretKey!";
 const ES256_PRIVATE: &str = include_str!("../../../tidings-hub/src/access/tokens/key_set/p256.pem");
 
-/// What the command prints that has to succeed.
+/// The output of a command that must succeed.
 fn printed(arguments: &[&str]) -> String {
     let ended = tidings(arguments);
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.out, ended.error);
@@ -268,7 +268,7 @@ fn ignored_variables_of_mercure_cause_a_warning() {
         }
         assert!(!said.contains(secret) && !said.contains("MERCURE_LICENSE"), "{said}");
     }
-    // What takes its place is there.
+    // The replacement works.
     let issuer = ["check", "--issuer", "https://issuer.test", "--audience", "https://h.test"];
     let checked = tidings_with(&variables, &issuer).out;
     assert!(!checked.contains("MERCURE_TRUSTED_ISSUERS"), "{checked}");
@@ -353,7 +353,7 @@ fn a_revoked_token_stays_revoked_after_the_hub_is_killed() {
     assert_eq!(streams[0].event().event_type, "tidings");
     let by_id = "/.well-known/mercure/tokens/some%2Fid";
     assert_eq!(asked(&hub, "DELETE", by_id, &guard).status, 204);
-    // It is killed, not asked.
+    // It is killed, not stopped by a signal that it handles.
     drop(hub);
     let hub = on_disk(&folder, None, &keys);
     let refused = asked(&hub, "GET", "/.well-known/mercure?topic=a&lastEventID=earliest", &first);

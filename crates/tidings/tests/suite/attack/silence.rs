@@ -1,4 +1,4 @@
-//! Connections that say nothing.
+//! Connections that send nothing.
 
 use super::peers::Flood;
 use super::{Trial, scaled};
@@ -42,7 +42,7 @@ mod tls {
 
     #[test]
     fn unfinished_handshakes_delay_no_other_handshake() {
-        // A record that says that more is to come: a client's greeting of 512 bytes.
+        // A record that announces more bytes: a ClientHello of 512 bytes.
         check("handshakes without an end", 200, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
     }
 }

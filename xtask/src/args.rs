@@ -1,4 +1,4 @@
-//! What was asked for, from the command line.
+//! The arguments of the command line.
 
 use std::path::PathBuf;
 
@@ -68,7 +68,7 @@ pub(crate) enum Invocation {
     SoakAttacks,
 }
 
-/// Reads the arguments after the program's name; the error says what was wrong with them.
+/// Reads the arguments after the program's name; the error names the fault.
 pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, String> {
     let args: Vec<String> = args.collect();
     let (command, rest) = match args.split_first() {

@@ -1,4 +1,4 @@
-//! Links in the documentation that lead to a file here must lead to one that is there.
+//! Links to files in the documentation must lead to existing files.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::tree;
 /// Looks at the relative links of every Markdown file, in the form `[text](target)`.
 ///
 /// # Errors
-/// If one leads nowhere, with all that do in the text.
+/// If a link leads nowhere. The text lists all such links.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
     let Some(files) = tree::files(root)? else {
         return Ok(Outcome::Skipped("this is no git checkout".to_owned()));

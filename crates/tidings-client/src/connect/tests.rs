@@ -7,7 +7,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     pairs.iter().map(pair).collect()
 }
 
-/// Follows one redirect from https://a.test/x/y and says what is asked for then.
+/// Follows one redirect from https://a.test/x/y, and returns the request that follows.
 fn check(
     method: Method,
     status: u16,

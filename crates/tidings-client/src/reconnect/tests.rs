@@ -40,7 +40,7 @@ impl Bench {
         self.machine.opened(self.now);
     }
 
-    /// What the bytes bring, shortly.
+    /// The items of these bytes, as a short text.
     fn read(&mut self, bytes: &str) -> Vec<String> {
         self.machine.bytes(bytes.as_bytes());
         let mut items = Vec::new();
@@ -65,7 +65,7 @@ impl Bench {
         self.machine.refused(self.now, StatusCode::from_u16(status).unwrap(), None, false)
     }
 
-    /// Lets the wait pass that the verdict asks for.
+    /// Lets the wait of the verdict pass.
     #[track_caller]
     fn wait_out(&mut self, verdict: Verdict) -> Duration {
         let Verdict::Retry { after, attempt } = verdict else { panic!("{verdict:?}") };
@@ -342,7 +342,7 @@ fn a_single_request_is_never_repeated() {
     assert_eq!(bench.machine.broken(bench.now), Verdict::GiveUp(Why::Once(Loss::Broken)));
 }
 
-/// Comes by whenever the machine asks for it, until it says that the stream is lost.
+/// Calls the machine whenever it asks for it, until it reports that the stream is lost.
 fn silence_until_lost(bench: &mut Bench) -> Duration {
     let begun = bench.now.instant;
     loop {

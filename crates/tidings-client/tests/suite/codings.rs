@@ -1,4 +1,4 @@
-//! Answers that are compressed, which they were asked not to be.
+//! Compressed answers to requests for uncompressed ones.
 
 use tidings_client::{
     CloseReason, ConnectError, Event, EventSource, PublishError, Publisher, Update,

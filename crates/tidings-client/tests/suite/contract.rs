@@ -22,7 +22,7 @@ struct Harness {
 
 impl Harness {
     async fn start() -> Self {
-        // Tests lie in `deps/`, examples beside it.
+        // Tests are in `deps/`, examples beside it.
         let tests = std::env::current_exe().unwrap();
         let path = tests.parent().unwrap().parent().unwrap().join("examples/contract_service");
         let mut child = Command::new(path)
@@ -40,7 +40,7 @@ impl Harness {
         Self { service, child, client, streams, callbacks, called, resource }
     }
 
-    /// Opens a stream with these parameters beside those that are always sent.
+    /// Opens a stream with these parameters, in addition to those that are always sent.
     async fn create(&mut self, parameters: Value) {
         let mut all = json!({
             "tag": "a test",
@@ -68,7 +68,7 @@ impl Harness {
         assert_eq!(soon("it is closed", deleted).await.unwrap().status(), 204);
     }
 
-    /// The next callback, whose number must be the next.
+    /// The next callback, which must have the next number.
     async fn callback(&mut self) -> Value {
         let exchange = self.callbacks.next().await;
         self.called += 1;
@@ -151,7 +151,7 @@ async fn events_comments_and_ids_are_reported_in_order() {
     harness.event("message", "☂", "").await;
 }
 
-/// What is called back for a stream in these pieces: `type|data|id` of an event, `:` and the text
+/// The callbacks for a stream in these pieces: `type|data|id` of an event, `:` and the text
 /// of a comment.
 async fn check(harness: &mut Harness, pieces: &[&[u8]], expected: &[&str]) {
     harness.create(json!({})).await;
@@ -195,7 +195,7 @@ async fn fields_are_read_as_the_standard_says() {
     ];
     for (stream, expected) in cases {
         check(&mut harness, &[stream.as_bytes()], expected).await;
-        // Byte by byte, so that each character comes in pieces.
+        // Byte by byte, so that each character arrives in pieces.
         let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
         check(&mut harness, &bytes, expected).await;
     }

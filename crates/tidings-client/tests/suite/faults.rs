@@ -1,4 +1,4 @@
-//! What servers and networks do wrong.
+//! Faults of servers and networks.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn an_id_with_control_characters_is_not_sent_and_is_reported() {
         let (mut exchange, incoming) = tokio::join!(server.open(), next(&mut stream));
         assert!(matches!(incoming, Incoming::Open(_)));
         assert_eq!(exchange.header("last-event-id"), None);
-        // It is still the last event id, and gives way to the next.
+        // It is still the last event id, until the next one.
         exchange.send("data: b\n\nid: 2\ndata: c\n\n").await;
         assert_eq!(event(&mut stream).await.last_event_id(), bad);
         assert_eq!(event(&mut stream).await.last_event_id(), "2");
@@ -91,7 +91,7 @@ async fn a_refusal_for_another_reason_than_a_long_id_is_final() {
         let (reason, ()) = tokio::join!(closed(&mut stream), refuse);
         assert!(matches!(reason, CloseReason::Failed(ConnectError::Status(_))), "{reason:?}");
     };
-    // Without an id there is nothing to leave out, and a short one is not what is too long.
+    // Without an id nothing can be omitted, and a short id is not the reason for the refusal.
     check("", "431 Request Header Fields Too Large").await;
     check("7", "400 Bad Request").await;
     check(&"x".repeat(5000), "403 Forbidden").await;
@@ -157,7 +157,7 @@ async fn a_text_labelled_as_a_stream_is_shown_with_each_loss() {
         assert_eq!(body, text.as_bytes());
         assert!(lost.to_string().contains(&text[..5]), "{lost}");
     }
-    // One that brings nothing is only empty, and half an event is half an event.
+    // A stream without bytes is only empty, and an incomplete event is still one of a stream.
     for (text, loss) in [("", Loss::Ended), ("data: a", Loss::Unfinished)] {
         let serve = async { server.open().await.send(text).await };
         let (lost, ()) = tokio::join!(lost(&mut stream), serve);

@@ -46,7 +46,7 @@ impl Running {
             .reconnection_time(Duration::from_millis(1))
     }
 
-    /// A stream with all notices, from which `live` has come.
+    /// A stream with all notices, after its notice `live`.
     async fn subscribe(&self) -> Subscription {
         let mut stream = self.source(&format!("topic={TOPIC}&tidings=topics,notices")).open();
         notice(&mut stream, |kind| matches!(kind, NoticeKind::Live { .. })).await;
@@ -72,7 +72,7 @@ impl Running {
     }
 }
 
-/// The next notice that is meant, whatever comes before it but events.
+/// The next matching notice. Other items than events may precede it.
 async fn notice(stream: &mut Subscription, is_meant: fn(&NoticeKind) -> bool) -> Notice {
     loop {
         match next(stream).await {
@@ -186,7 +186,7 @@ async fn a_drain_is_announced_and_so_is_the_loss_after_the_restart() {
 #[tokio::test]
 async fn updates_published_before_the_first_event_but_after_a_cut_are_not_lost() {
     let hub = Running::start().await;
-    // Without notices, which would tell the place as well.
+    // Without notices, which would also contain the place.
     let mut stream = hub.source(&format!("topic={TOPIC}&tidings=place")).open();
     let place = loop {
         match next(&mut stream).await {

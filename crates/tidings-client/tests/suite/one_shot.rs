@@ -7,7 +7,7 @@ use tidings_client::{CloseReason, ConnectError, EventSource, Incoming, end};
 
 use crate::server::{Exchange, Server, closed, event, next};
 
-/// What comes of a POST that is answered like this: the data, and the end.
+/// The result of a POST with this answer: the data, and the end.
 async fn check(
     source: impl FnOnce(EventSource) -> EventSource,
     serve: impl AsyncFnOnce(Exchange),

@@ -1,4 +1,4 @@
-//! Where redirects lead, and what goes along.
+//! Redirects: their targets, and the headers that are kept.
 
 use std::time::Duration;
 
@@ -104,8 +104,8 @@ async fn the_target_of_a_redirect_is_requested_on_a_new_connection() {
     let mut stream = eager(server.url("/")).open();
     let serve = async {
         let mut exchange = server.next().await;
-        // The connection could be kept, but a server that is done with it closes it meanwhile:
-        // what is sent on it gets no answer.
+        // The connection could be kept, but the server closes it meanwhile: a request on it gets
+        // no answer.
         exchange.send("HTTP/1.1 307 x\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n").await;
         let mut kept = exchange.socket;
         let first = async {
@@ -136,7 +136,7 @@ async fn a_request_on_a_closed_kept_connection_is_sent_once_more() {
         let mut exchange = server.next().await;
         exchange.send("HTTP/1.1 307 x\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n").await;
         let mut kept = exchange.socket;
-        // The next request comes on it, and finds it closed.
+        // The next request uses it, and finds it closed.
         assert_eq!(kept.read_u8().await.unwrap(), b'G');
         drop(kept);
         assert_eq!(server.open().await.path, "/next");

@@ -39,7 +39,7 @@ async fn it_reconnects_with_the_last_event_id_until_that_is_reset() {
     let mut stream = eager(server.url("/")).open();
     let sent = [
         ("id: 1\ndata: a\n\ndata: b\n\n", None, "1"),
-        // What has not ended counts for nothing, its id included.
+        // An incomplete event has no effect, and neither has its id.
         ("data: c\n\nid: 2\ndata: d\n", Some("1"), "1"),
         // An id without an event counts.
         ("data: e\n\nid: 3 ☂\n\n", Some("1"), "1"),
@@ -104,7 +104,7 @@ async fn a_204_closes_the_stream() {
     assert!(server.is_left_alone(Duration::from_millis(100)).await);
 }
 
-/// What the client makes of an answer of 200 with this content type.
+/// The client's reaction to a 200 with this content type.
 async fn check_type(headers: &[&str]) -> Option<CloseReason> {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
@@ -260,7 +260,7 @@ async fn a_slow_reader_makes_the_server_wait() {
             sent += exchange.socket.write(line.as_bytes()).await.unwrap();
         }
     };
-    // It stops for good once what lies between is full.
+    // It stops once the buffers in between are full.
     assert!(tokio::time::timeout(Duration::from_millis(300), send).await.is_err());
     assert!(sent < 64 << 20, "{sent}");
 }

@@ -78,7 +78,7 @@ fn a_client_that_returns_the_id_of_the_end_gets_204() {
             let again = get(address, "/", &format!("last-event-id: {id}\r\n")).await;
             assert_eq!(again.status(), "204");
             assert!(!again.head.contains("event-stream"), "{}", again.head);
-            // A client that lost it before the end is not told that it has ended.
+            // A client that was cut before the end is not told that the stream has ended.
             let before = get(address, "/", "last-event-id: 2\r\n").await;
             assert_eq!(before.status(), "200");
         },

@@ -15,7 +15,7 @@ fn failing(limits: Limits) -> Limits {
     Limits { excess: Excess::Fail, ..limits }
 }
 
-/// All that comes of an event that is lost.
+/// The items for an event that is discarded.
 fn lost(error: &str, bytes: u64) -> [Seen; 2] {
     [discarding(error), discarded(error, bytes)]
 }
@@ -24,7 +24,7 @@ fn discarded(error: &str, bytes: u64) -> Seen {
     Seen::Discarded { lost: Lost::Event, error: error.to_owned(), bytes }
 }
 
-/// That something is being discarded, which is told first.
+/// The item that first reports that an event is being discarded.
 fn discarding(error: &str) -> Seen {
     Seen::Discarding(error.to_owned())
 }

@@ -1,5 +1,5 @@
-// Where a stream goes on, in real browsers: the last event id reaches servers that know it from the
-// header, from the query, or not at all, and none is asked for the same again and again.
+// Resuming in real browsers: the last event id reaches servers that read it from the header, from the query, or not at
+// all. No server is asked for the same events forever.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -26,7 +26,7 @@ const WATCH = `
 
 /** Waits take a tenth of their time: the limit of a minute for the head of an answer is six seconds. */
 const HURRY = `{ const { setTimeout } = globalThis; globalThis.setTimeout = (call, ms, ...rest) => setTimeout(call, ms / 10, ...rest) }`;
-/** Later than a head usually comes, and within that limit. */
+/** Later than a head usually arrives, and within that limit. */
 const LATE_MS = 550;
 
 const HEADERS = "{ headers: { 'X-Test': 'yes' } }";
@@ -37,8 +37,8 @@ const transports = [
 ];
 
 /**
- * A stream of three numbers that goes on after what `cursorOf` finds in the request. Then it is
- * busy for as long as `isBusy` says: that is the end of a browser's own `EventSource`.
+ * A stream of three numbers that resumes after the id that `cursorOf` finds in the request. Then it answers 503 while
+ * `isBusy` is true, which ends a browser's own `EventSource`.
  *
  * @param {(request: import("./server.js").Request, url: URL) => string | null | undefined} cursorOf
  * @param {{ isBusy: boolean }} state
@@ -114,7 +114,7 @@ for (const browserName of BROWSERS) {
         assert.equal(messages(log), "abcdnull");
       });
 
-      // Firefox's own class takes no id from a block without data.
+      // Firefox's own class ignores the id of a block without data.
       const skip = browserName === "Firefox" && name === "natively";
       test(`${name}: an id without data is where the stream resumes`, { skip }, async (t) => {
         const server = await Server.start(t);
@@ -222,7 +222,7 @@ for (const browserName of BROWSERS) {
           if (request.method === "OPTIONS") return void response.writeHead(204, { "Access-Control-Allow-Headers": "X-Test" }).end();
           if (state.isBusy) return void response.writeHead(503).end("busy");
           const from = byQuery(request, url);
-          // What hubs and services send where a stream goes on, each with the id that was asked for.
+          // Blocks that hubs and services send when a stream resumes, each with the requested id.
           const resumed = `event: tidings\nid: ${from}\ndata: {"v":1,"kind":"resumed"}\n\nid: ${from}\n\ndata: b\n\n`;
           stream(response, from ? resumed : "id: 7\ndata: a\n\n");
         });
@@ -252,7 +252,7 @@ for (const browserName of BROWSERS) {
       const page = await pageOf(t, server);
       await page.evaluate(`watch("${other.origin}/sse", {})`);
       const log = await logUntil(page, "the end", ended);
-      // Once more than by the browser's own class alone: that can't tell whether the id is the event's own.
+      // Once more than with the browser's own class alone, which does not show whether the id is the event's own.
       assert.equal(messages(log), "aaa");
       assert.deepEqual([log.at(-1), log.at(-2)[1]], [["close", "refused"], "cors"]);
     });
@@ -281,7 +281,7 @@ for (const browserName of BROWSERS) {
         });
       }
 
-      // A shared stream is the worker's, which has a policy of its own.
+      // A shared stream belongs to the worker, which has its own policy.
       test(`${name}: a URL that the page's content security policy forbids closes the source at once`, { skip: name === "shared" }, async (t) => {
         const [server, other] = [await Server.start(t), await Server.start(t)];
         other.routes.set("/sse", (_, response) => (response.setHeader("Access-Control-Allow-Origin", "*"), stream(response)));

@@ -1,4 +1,4 @@
-// The decoder against the cases that every decoder of ours must pass, and against its limits.
+// The decoder against the cases that each of our decoders must pass, and against its limits.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,6 +1,5 @@
-// `FetchEventSource` and `EventSourceWrapper` beside the browser's own `EventSource`: the same
-// scripts, in windows and workers, must see the same. (HTML 9.2; the rows are what
-// web-platform-tests/eventsource ask.)
+// `FetchEventSource` and `EventSourceWrapper` compared with the browser's own `EventSource`: the same scripts, in
+// windows and workers, must have the same results. (HTML 9.2; the rows follow web-platform-tests/eventsource.)
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -8,7 +7,7 @@ import { until } from "../../e2e/until.js";
 import { BROWSERS, browserOf } from "./browsers.js";
 import { Server, stream } from "./server.js";
 
-/** What scripts have at hand: a class under the name `Source`, and `told`, what happens. */
+/** The globals of the scripts: a class named `Source`, and `told`, which records events. */
 const TOOLS = `
   const told = [];
   const note = (what) => (event) => told.push([what, event.type, event.target.readyState, ...("data" in event ? [event.data, event.lastEventId] : [])]);
@@ -23,7 +22,7 @@ const TOOLS = `
   const until = async (look) => { for (let n = 0; !look(); n += 1) { if (n > 1500) throw new Error("in vain: " + look + JSON.stringify(told)); await pause(10); } };
 `;
 
-/** What runs scripts, in a page and in its workers. */
+/** Runs scripts, in a page and in its workers. */
 const RUN = `
   import { EventSourceWrapper, FetchEventSource } from "/tidings/browser/index.js";
   const classes = { EventSource, EventSourceWrapper, FetchEventSource };
@@ -53,7 +52,8 @@ const PLACES = {
  * @typedef {object} Part of a server, which is one row's
  * @property {string} origin
  * @property {string} at where its paths begin
- * @property {(route: import("./server.js").Route) => void} serve what `sse` answers
+ * void} serve what `sse` answers => @property {(route: import("./server.js").Route) => void} serve sets the answer of
+ * `sse` => void} serve what `sse` answers
  * @property {() => ReturnType<Server["seen"]>} seen requests for `sse`
  *
  * @typedef {object} Row
@@ -62,9 +62,9 @@ const PLACES = {
  * @property {(part: Part, other: Part) => string} script in which `SSE` is the URL
  * @property {(told: any, part: Part, other: Part, one: string) => void} [check] besides that both classes see the same
  * @property {import("./browsers.js").BrowserName[]} [except] in which the browser's own class does
- *   otherwise than the standard has it; `check` says what that is
+ *   differently from the standard; `check` says how
  * @property {true} [follows] `EventSourceWrapper` does as that class, with which it reads
- * @property {string} [ours] why `EventSourceWrapper` does otherwise
+ * @property {string} [ours] why `EventSourceWrapper` differs
  */
 
 /**
@@ -87,7 +87,7 @@ const CLOSED_AT_ONCE = `const source = watch(SSE); await until(() => source.read
 const FIRST = `const source = watch(SSE); await until(() => told.length >= 2); source.close(); return told.slice(0, 2)`;
 
 /**
- * What streams bring, up to an event `end`.
+ * The events of streams, up to an event `end`.
  *
  * @type {[name: string, text: string | Buffer][]}
  */
@@ -207,7 +207,7 @@ const rows = [
     ours: status >= 500 ? "it may pass, and is tried again" : undefined,
     check: (/** @type {any} */ told, /** @type {Part} */ part, /** @type {Part} */ _, /** @type {string} */ one) => {
       assert.deepEqual(told, [["error", "error", 2]]);
-      // The wrapper asks once more, for the status that the browser does not tell.
+      // The wrapper sends one more request, for the status that the browser does not expose.
       assert.equal(part.seen().length, one === "FetchEventSource" ? 2 : 3);
     },
   })),

@@ -1,4 +1,4 @@
-// The examples do what they show.
+// The examples work as shown.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

@@ -1,5 +1,5 @@
 // The package in Node, on whichever version runs the tests: no window, no SharedWorker, in Node 20
-// no navigator. And what others hand in: headers, answers of another realm, bodies of another kind.
+// no navigator. Also values from other code: headers, answers of another realm, bodies of another kind.
 
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
@@ -87,7 +87,7 @@ for (const [what, headers] of /** @type {[string, any][]} */ ([["an object", { "
 
 test("an answer of another realm is read like one of this realm", async (t) => {
   const bytes = new TextEncoder().encode("id: 1\ndata: a\n\n");
-  // Classes of its own, as those of undici from npm or of an iframe are.
+  // Other classes, like those of undici from npm or of an iframe.
   const realm = vm.createContext({ bytes });
   const answer = vm.runInContext(
     `({ status: 200, url: "", headers: { get: (name) => name === "Content-Type" ? "text/event-stream" : null },

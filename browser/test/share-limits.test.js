@@ -1,5 +1,5 @@
-// Sharing behind what takes only short URLs: in front of a real hub stands a limit, as that of
-// nginx, Apache or Tomcat, with the answer that each of them gives.
+// Sharing behind a proxy that accepts only short URLs: in front of a real hub, a server imitates the limit and the
+// refusal of nginx, Apache or Tomcat.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -15,7 +15,7 @@ import { opened, tabOf, topic, watch } from "./tabs.js";
 /**
  * @param {import("node:test").TestContext} t
  * @param {Hub} hub
- * @param {{ bytesMax: number, status: number, isAway?: boolean }} limit of the request's head; or there is no hub at all
+ * @param {{ bytesMax: number, status: number, isAway?: boolean }} limit of the request's head; or the hub is unreachable
  */
 async function limited(t, hub, limit) {
   /** @type {{ streams: number, refused: number, longest: number }} */
@@ -95,7 +95,7 @@ describe("in Chromium", { concurrency: 2 }, () => {
       const { front, seen } = await limited(t, hub, { bytesMax, status });
       const context = await browser.newContext(t);
       const [first, second] = [await tabOf(context, front), await tabOf(context, front)];
-      // The first is live before the list gets too long for what stands between.
+      // The first is live before the list gets too long for the proxy.
       await watch(first, [topic("first")]);
       await opened(first);
       await hub.publish({ topic: topic("first"), data: "1" });
@@ -119,10 +119,10 @@ describe("in Chromium", { concurrency: 2 }, () => {
     const limit = { bytesMax: 64 * 1024, status: 414, isAway: true };
     const { front, seen } = await limited(t, hub, limit);
     const page = await tabOf(await browser.newContext(t), front);
-    // Together more than half of what a stream's URL may have.
+    // Together more than half of the limit of a stream's URL.
     const own = Array.from({ length: 10 }, (_, n) => Array.from({ length: 20 }, (_, m) => topic(`${n}/${m}/${"long".repeat(5)}`)));
     await page.evaluate(`for (const topics of ${JSON.stringify(own)}) watch(topics, { reconnect: { reconnectionMs: 100, backoffFirstMs: 100 } }); undefined`);
-    // The browser itself sends some requests again before it says so.
+    // The browser itself repeats some requests before it reports the failure.
     await until("three failures", async () => (await page.evaluate("log.filter((line) => line.startsWith('unreachable')).length")) >= 3 * own.length);
     limit.isAway = false;
     await opened(page);
@@ -142,7 +142,7 @@ describe("in Chromium", { concurrency: 2 }, () => {
     await opened(page);
     await checkEach([page], hub, [own]);
     limit.bytesMax = 3000;
-    // One more topic, and the stream is asked for anew.
+    // With one more topic, the stream is requested anew.
     await watch(other, [topic("more")], "{ reconnect: { reconnectionMs: 100 } }");
     for (const name of own) await hub.publish({ topic: name, data: "y" });
     await opened(other);

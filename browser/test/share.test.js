@@ -15,7 +15,7 @@ import { checkAll, opened, Publisher, tabOf, topic, watch } from "./tabs.js";
  * @typedef {import("./browsers.js").Context} Context
  */
 
-/** How many tabs each browser is asked for. */
+/** How many tabs each browser opens. */
 const TABS = { Chromium: 30, Firefox: 5 };
 const KEY = "a key of at least 256 bits, for tests alone";
 const TOKEN_SECONDS = 3;
@@ -102,7 +102,7 @@ for (const browserName of BROWSERS) {
       }
       await publisher.stop();
       await checkAll(publisher, [[first, topic("a")]]);
-      // The second got parts of what was published: each without a hole inside.
+      // The second got parts of the published events: each part without a hole.
       for (const [n, part] of parts.entries()) {
         const published = publisher.published.get(topic(n % 2 === 0 ? "b" : "c")) ?? [];
         const from = published.indexOf(String(part[0]));
@@ -216,7 +216,7 @@ for (const browserName of BROWSERS) {
     });
 
     /**
-     * A server whose worker's script waits, and a tab that counts how often it asks for a worker.
+     * A server that delays the worker's script, and a tab that counts how often it requests a worker.
      *
      * @param {import("node:test").TestContext} t
      */
@@ -350,7 +350,7 @@ for (const browserName of BROWSERS) {
       await publisher.stop();
       await checkAll(publisher, tabs);
       assert.equal(await hub.subscribers(), 1);
-      // One tab is asked for each connection, not all of them.
+      // For each connection one tab is asked, not all of them.
       assert.ok(tokens.seen("/token").length <= before + 4);
       for (const [page] of tabs) assert.equal(await page.evaluate("log.filter((line) => line.startsWith('close')).length"), 0);
     });

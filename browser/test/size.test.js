@@ -1,4 +1,4 @@
-// What the package costs a page: minified by esbuild, then gzipped. And what it needs: nothing.
+// The size of the package in a page: minified by esbuild, then gzipped. And its dependencies: none.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -13,7 +13,7 @@ import { build } from "esbuild";
 const root = fileURLToPath(new URL("../", import.meta.url));
 const modules = readdirSync(root).filter((name) => name.endsWith(".js"));
 
-/** What its types promise, and what they refuse. */
+/** What its types allow, and what they reject. */
 const USE = `
   import EventSourceWrapper, { Decoder, FetchEventSource, type EventSourceWrapper as Named } from "tidings";
   import type { CloseEvent, CloseReason, DecodedEvent, ErrorEvent, Failure, HeadersSource, Options, Policy, ReceivedEvent } from "tidings";
@@ -35,7 +35,7 @@ const USE = `
   new Decoder({ onEvent: ({ data }) => { const text: string = data; void text } }).push(new Uint8Array());
   const shared: Promise<{ tabs: number } | null> = sharing();
   const named: Named<Events> = source;
-  // All that callers have to name comes from the root.
+  // The root exports every type that callers name.
   const headers: HeadersSource = async () => ({ Authorization: "Bearer x" });
   const policy: Partial<Policy> = { backoffMaxMs: 1000, isPassing: (status) => status === 503 };
   const options: Options = { headers, reconnect: policy, topics: ["a"] };

@@ -1,4 +1,4 @@
-// The wrapper in real browsers, over all transports: what its caller sees of each fault.
+// The wrapper in real browsers, over all transports: the events that its caller gets at each fault.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -8,7 +8,7 @@ import { Server, stream } from "./server.js";
 
 /** @typedef {import("./browsers.js").Page} Page */
 
-/** `watch(url, options)`: a source whose story is written down in `log`. */
+/** `watch(url, options)`: a source whose events are recorded in `log`. */
 const WATCH = `
   import EventSourceWrapper, { FetchEventSource } from "/tidings/browser/index.js";
   Object.assign(window, { EventSourceWrapper, FetchEventSource });
@@ -94,7 +94,7 @@ for (const browserName of BROWSERS) {
      *
      * @param {import("node:test").TestContext} t
      * @param {Server} server
-     * @param {string} [first] what the page does before it loads the package
+     * @param {string} [first] a script that the page runs before it loads the package
      */
     const pageOf = (t, server, first = "") => browser.pageWith(t, server.origin, WATCH, first);
 
@@ -241,7 +241,7 @@ for (const browserName of BROWSERS) {
           await until("the server sees it", () => closed);
         });
 
-        // No driver of Firefox keeps pages that are left.
+        // No driver of Firefox keeps pages that the user leaves.
         test(`a page that the user leaves closes its stream, and resumes when it is shown again`, { skip: browserName === "Firefox" }, async (t) => {
           const server = await Server.start(t);
           let open = 0;
@@ -269,7 +269,7 @@ for (const browserName of BROWSERS) {
       let number = 0;
       server.routes.set("/sse", (_, response) => {
         number += 1;
-        // For each class two streams, then the end for good.
+        // For each class two streams, then a permanent end.
         if (number > 2) return void response.writeHead(204).end();
         stream(response, `retry: 100\nid: ${number}\ndata: {"n":${number}}\n\n`).end();
       });

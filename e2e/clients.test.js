@@ -90,8 +90,8 @@ for (const { name, open } of CLIENTS) {
 const watches = new WeakMap();
 
 /**
- * Whether a heartbeat has come on a stream that is opened by the first call. A stream's first
- * bytes are a comment too, so it takes two.
+ * Whether a heartbeat has arrived on a stream that the first call opens. A stream's first bytes are a comment too, so
+ * two comments are needed.
  *
  * @param {import("node:test").TestContext} test
  * @param {Hub} hub

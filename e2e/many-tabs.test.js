@@ -1,4 +1,4 @@
-// The page's second view: the wall of six connections as it is, and gone.
+// The page *Many tabs*: the limit of six connections, and one shared connection.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";

@@ -1,5 +1,4 @@
-// Mercure as it is used: publishers that we did not write, and a browser that lets its visitor in
-// by a cookie.
+// Typical uses of Mercure: third-party publishers, and a browser whose visitor is authorized by a cookie.
 
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
@@ -17,7 +16,7 @@ const TOPIC = "https://example.com/books/1";
 const TEMPLATE = "https://example.com/books/{id}";
 
 /**
- * A token, made without any code of ours.
+ * A token, made without code of Tidings.
  *
  * @param {object} claims
  * @param {string} [type]
@@ -183,7 +182,7 @@ test("a token of 1.0 in a cookie authorizes a browser, and its expiry ends the s
     body: new URLSearchParams({ topic: TOPIC, data: "secret", private: "on" }),
   });
   await until("the event", async () => (await seen()).some((/** @type {any} */ one) => one.data === "secret"));
-  // It is told, the stream ends, and the browser that comes back with the old token is refused.
+  // The browser is told, the stream ends, and the reconnect with the old token is refused.
   await until("the end", async () => (await errors()).includes(2));
   const notices = (await seen()).filter((/** @type {any} */ one) => one.type === "tidings");
   assert.deepEqual(notices.map((/** @type {any} */ one) => JSON.parse(one.data).kind), ["expiring"]);
@@ -224,7 +223,7 @@ test("the page uses a token, shows its grants, private events and the list of su
   await access.getByRole("button", { name: "Forget" }).click();
   await access.getByRole("button", { name: "List subscriptions" }).click();
   await says(/the request has none/);
-  // Nothing of it is left in the browser.
+  // The browser stores nothing of it.
   assert.deepEqual(await page.context().cookies(), []);
 });
 

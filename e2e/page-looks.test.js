@@ -99,8 +99,7 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
 }
 
 /**
- * Runs in the page: texts whose contrast to what is behind them is below 4.5 to 1, which is
- * what WCAG 2 asks for at level AA.
+ * Runs in the page: texts whose contrast with their background is below 4.5 to 1, the minimum of WCAG 2 at level AA.
  */
 function faintTexts() {
   /** @param {string} color */

@@ -1,4 +1,4 @@
-// What the page says and does when the hub goes, comes back, or refuses.
+// The page when the hub stops, restarts, or refuses a request.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -99,7 +99,7 @@ test("a refused stream is reported with the hub's reason, and not retried", asyn
   await topic.openButton.click();
   await topic.reaches("closed 2");
   await topic.says(/^The hub answered 403.*: the token allows no such topic\. It would be refused again/);
-  // A hub's stream is read with fetch, whose answer says why: no second request has to find out.
+  // A hub's stream is read with fetch, whose answer shows the reason: no second request is needed.
   assert.equal(asked, 1);
 });
 
@@ -136,8 +136,8 @@ test("a busy hub is retried after its Retry-After, from the last event id", asyn
 test("if the browser gives up on an unreachable hub, the page continues to retry", async (t) => {
   const hub = await Hub.start(t);
   const { page, clock } = await HubPage.open(t, browser, hub.origin);
-  // As in Firefox, where a refused connection closes an EventSource for good: the stream is
-  // answered with what closes it, and the request that finds out why isn't answered at all.
+  // Like Firefox, where a refused connection closes an EventSource permanently: the answer to the stream closes it,
+  // and the request for the reason gets no answer.
   let tries = 0;
   await page.route("**/sse", (route) => {
     if (route.request().resourceType() !== "eventsource") return route.abort("connectionrefused");

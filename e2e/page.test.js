@@ -295,7 +295,7 @@ test("every notice is explained in words", async (t) => {
     { v: 2, kind: "live" },
   ];
   const events = notices.map((notice) => `event: tidings\ndata: ${JSON.stringify(notice)}\n\n`);
-  // The answer ends, and is not asked for again within this test.
+  // The answer ends, and is not requested again within this test.
   const body = `retry: 600000\n${events.join("")}`;
   await page.route("**/.well-known/mercure?*", (route) => route.fulfill({ contentType: "text/event-stream", body }));
 

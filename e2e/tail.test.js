@@ -117,7 +117,7 @@ for (const [name, { start, lives }] of Object.entries(sources)) {
       if (life === lives) break;
       await source.restart(10);
       count += 10;
-      // A server that took long to come back has made its client wait longer, up to 30 s.
+      // If a server takes long to restart, its client waits longer, up to 30 s.
       await until("what came meanwhile", () => lines(reader.output).length === count);
     }
     const seen = lines(reader.output);

@@ -84,7 +84,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
         "soak" => match rest {
             [] => Ok(Invocation::Soak),
             [only] if only == "attack" => Ok(Invocation::SoakAttacks),
-            _ => Err(format!("soak takes nothing, or `attack`, not {:?}", rest.join(" "))),
+            _ => Err(format!("soak takes no argument, or `attack`, not {:?}", rest.join(" "))),
         },
         other => Err(format!("there is no command {other:?}")),
     }

@@ -215,7 +215,7 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
 fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>> {
     let Layers { root, order, boundaries } = *layers;
     let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let text = read(root).with_context(|| format!("{root} is not there"))?;
+    let text = read(root).with_context(|| format!("{root} does not exist"))?;
     let declared = parse(root, &text, Vec::new())?.children;
     let mut findings = Vec::new();
     let names = || declared.iter().map(|child| child.path[0].as_str());
@@ -239,7 +239,7 @@ fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Ve
         let (file, text) = files
             .iter()
             .find_map(|file| Some((file, read(file)?)))
-            .with_context(|| format!("neither {} nor {} is there", files[0], files[1]))?;
+            .with_context(|| format!("neither {} nor {} exists", files[0], files[1]))?;
         let parsed = parse(file, &text, path)?;
         modules.extend(parsed.children.into_iter().map(|child| child.path));
         let from = &parsed.module[0];
@@ -620,7 +620,7 @@ mod tests {
             let layers = Layers { root: "src/lib.rs", order: &["a"], boundaries: &[] };
             of_crate(&layers, &read).unwrap_err().to_string()
         };
-        assert_eq!(error("mod a;"), "neither src/a.rs nor src/a/mod.rs is there");
+        assert_eq!(error("mod a;"), "neither src/a.rs nor src/a/mod.rs exists");
         let error = error("\nmod 1;");
         assert!(error.starts_with("src/lib.rs:2: "), "{error}");
     }

@@ -14,7 +14,7 @@ use crate::tree;
 /// If a link leads nowhere. The text lists all such links.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
     let Some(files) = tree::files(root)? else {
-        return Ok(Outcome::Skipped("this is no git checkout".to_owned()));
+        return Ok(Outcome::Skipped("this is not a git checkout".to_owned()));
     };
     let mut broken = Vec::new();
     for name in files.iter().filter(|name| name.ends_with(".md")) {
@@ -30,7 +30,7 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
     if broken.is_empty() {
         return Ok(Outcome::Passed);
     }
-    bail!("links that lead nowhere:\n  {}", broken.join("\n  "))
+    bail!("links to missing files:\n  {}", broken.join("\n  "))
 }
 
 /// The files that links name, without the anchors, each with the number of its line.

@@ -40,7 +40,7 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
             let packages = folder.join("node_modules");
             fs::remove_dir_all(&packages).with_context(|| packages.display().to_string())?;
             let program = program.display();
-            bail!("there is no {program}; {variable}=PATH names one that is there already");
+            bail!("there is no {program}; {variable}=PATH names an installed one");
         }
     }
     Ok(())

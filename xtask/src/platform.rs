@@ -58,7 +58,7 @@ const FILES: [(&str, &str); 2] = [
 /// If a name is used outside of a `cfg`, with every finding in the text.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
     let Some(files) = tree::files(root)? else {
-        return Ok(Outcome::Skipped("this is no git checkout".to_owned()));
+        return Ok(Outcome::Skipped("this is not a git checkout".to_owned()));
     };
     let is_code = |name: &&String| {
         name.starts_with("crates/")
@@ -71,13 +71,13 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
         let text = fs::read_to_string(root.join(name)).with_context(|| name.clone())?;
         let whole = FILES.iter().find(|(file, _)| file == name).map(|(_, cfg)| *cfg);
         for (line, word) in unguarded(&text, whole.unwrap_or("")) {
-            findings.push(format!("{name}:{line}: {word} stands outside of a cfg"));
+            findings.push(format!("{name}:{line}: {word} is outside of a cfg"));
         }
     }
     if findings.is_empty() {
         return Ok(Outcome::Passed);
     }
-    bail!("not every system has:\n{}", findings.join("\n"))
+    bail!("only some systems have:\n{}", findings.join("\n"))
 }
 
 /// The lines, counted from 1, with a name that is not behind the `cfg` that it needs.

@@ -91,7 +91,7 @@ pub(crate) fn install(needs: &[Need], workspace: &Workspace) -> Result<()> {
         for (variable, name, requirements) in NATS_SERVERS {
             if std::env::var_os(variable).is_none() {
                 carried_program(workspace, name, requirements).with_context(|| {
-                    format!("{variable}=PATH names a program that is there already")
+                    format!("{variable}=PATH names an installed program")
                 })?;
             }
         }

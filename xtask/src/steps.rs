@@ -40,14 +40,14 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "tree",
         group: "lint",
-        what: "no file over 1 MB, no address that packages are downloaded from",
+        what: "no file over 1 MB, no download address of a package",
         needs: &[Need::Git],
         run: |workspace, _| tree::check(&workspace.root),
     },
     Step {
         name: "links",
         group: "lint",
-        what: "links in the documentation lead to files that are there",
+        what: "links in the documentation lead to existing files",
         needs: &[Need::Git],
         run: |workspace, _| links::check(&workspace.root),
     },
@@ -68,7 +68,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "platforms",
         group: "lint",
-        what: "what only some systems have stands behind a cfg",
+        what: "names that only some systems have are behind a cfg",
         needs: &[Need::Git],
         run: |workspace, _| platform::check(&workspace.root),
     },
@@ -90,7 +90,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "advisories",
         group: "lint",
-        what: "no dependency has a known vulnerability, where the database can be had",
+        what: "no dependency has a known vulnerability, if the database is reachable",
         needs: &[Need::CargoDeny],
         run: advisories,
     },
@@ -119,7 +119,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "benches",
         group: "lint",
-        what: "the benchmarks, workspaces of their own, are formatted and free of warnings",
+        what: "the benchmarks, separate workspaces, are formatted and free of warnings",
         needs: &[],
         run: benches,
     },
@@ -140,7 +140,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "semver",
         group: "lint",
-        what: "the library crates break nobody who keeps to their last release's version",
+        what: "the library crates have no breaking change that their version does not announce",
         needs: &[Need::Git],
         run: semver,
     },
@@ -161,7 +161,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "bare",
         group: "rust",
-        what: "crates that have features do without any: they build, and the decoder's tests pass",
+        what: "crates with features build without them, and the decoder's tests pass",
         needs: &[],
         run: bare,
     },

@@ -49,7 +49,7 @@ pub(crate) fn files(root: &Path) -> Result<Option<Vec<String>>> {
 /// If one must not be committed, with every finding in the text.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
     let Some(files) = files(root)? else {
-        return Ok(Outcome::Skipped("this is no git checkout".to_owned()));
+        return Ok(Outcome::Skipped("this is not a git checkout".to_owned()));
     };
     let mut findings = Vec::new();
     for name in &files {

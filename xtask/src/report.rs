@@ -32,7 +32,9 @@ pub(crate) fn run(steps: &[&'static Step], workspace: &Workspace) -> Result<()> 
     let mut failure = None;
 
     let set_up = |_: &mut Tally| setup::install(&needs, workspace).map(|()| Outcome::Passed);
-    if let Err(error) = timed("set-up", "the programs of the steps are installed", &mut rows, set_up) {
+    if let Err(error) =
+        timed("set-up", "the programs of the steps are installed", &mut rows, set_up)
+    {
         failure = Some(error.context("step set-up failed"));
     }
     for step in steps {

@@ -90,9 +90,8 @@ pub(crate) fn install(needs: &[Need], workspace: &Workspace) -> Result<()> {
     if needs.contains(&Need::NatsServers) {
         for (variable, name, requirements) in NATS_SERVERS {
             if std::env::var_os(variable).is_none() {
-                carried_program(workspace, name, requirements).with_context(|| {
-                    format!("{variable}=PATH names an installed program")
-                })?;
+                carried_program(workspace, name, requirements)
+                    .with_context(|| format!("{variable}=PATH names an installed program"))?;
             }
         }
     }

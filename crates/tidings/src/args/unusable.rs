@@ -1,4 +1,4 @@
-//! Values that cannot be meant: in quotation marks, or blank.
+//! Values that are certainly mistakes: in quotation marks, or blank.
 //!
 //! A shell removes quotation marks. Unit files, `docker run --env-file` and Compose files may keep
 //! them, and then a name with its marks never matches the name that was meant.
@@ -25,7 +25,7 @@ pub(crate) fn fault(value: &str) -> Option<&'static str> {
 /// Checks the options that can also be set by a variable.
 ///
 /// # Errors
-/// If a value cannot be meant.
+/// If a value begins with a quotation mark, or is blank.
 pub(super) fn refuse(matches: &ArgMatches, command: &Command) -> Result<(), Error> {
     for arg in command.get_arguments() {
         let id = arg.get_id().as_str();

@@ -285,9 +285,9 @@ impl Metrics {
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         let registry = &mut self.registry;
         registry.register("subscribers", "Open streams, by lane", self.subscribers.clone());
-        registry.register("streams_opened", "Streams that began", self.opened.clone());
+        registry.register("streams_opened", "Opened streams", self.opened.clone());
         registry.register("streams_closed", "Streams that ended, by reason", self.closed.clone());
-        registry.register("updates", "Updates taken from publishers", self.updates.clone());
+        registry.register("updates", "Accepted updates", self.updates.clone());
         registry.register(
             "publish_refused",
             "Publish requests that were refused, by reason",
@@ -312,41 +312,41 @@ impl Metrics {
             self.delivery.clone(),
         );
         registry.register("replays", "Streams that are catching up", self.replays.clone());
-        registry.register("gaps", "Losses that subscribers were told of", self.gaps.clone());
+        registry.register("gaps", "Losses reported to subscribers, by cause", self.gaps.clone());
         registry.register("feeds", "Different streams, counted per shard", self.feeds.clone());
         registry.register(
             "journal_first_position",
-            "The oldest update that the journal has",
+            "The journal's oldest position",
             self.first_position.clone(),
         );
         registry.register(
             "journal_last_position",
-            "The newest update that the journal has",
+            "The journal's newest position",
             self.last_position.clone(),
         );
         registry.register(
             "journal_bytes",
-            "What the journal's updates are counted as",
+            "Bytes of the journal's updates",
             self.journal_bytes.clone(),
         );
         registry.register(
             "journal_available",
-            "1, or 0 while the journal is unreachable",
+            "1, or 0 while the journal is unreachable or refuses updates",
             self.journal_available.clone(),
         );
         registry.register(
             "journal_interruptions",
-            "How often the journal became unreachable",
+            "How often the journal became unreachable or refused updates",
             self.journal_interruptions.clone(),
         );
         registry.register(
             "journal_strangers",
-            "Messages on NATS that no hub and no valid publisher has sent",
+            "Invalid messages on NATS that were ignored",
             self.journal_strangers.clone(),
         );
         registry.register(
             "journal_damaged",
-            "Places of the journal that were found damaged",
+            "Damaged places found in the journal",
             self.journal_damaged.clone(),
         );
         registry.register(
@@ -356,27 +356,27 @@ impl Metrics {
         );
         registry.register(
             "streams_turned_away",
-            "Streams that were told to come back, by the limit that was reached",
+            "Streams that were told to reconnect, by the limit that was reached",
             self.turned_away.clone(),
         );
         registry.register(
             "selector_bytes",
-            "What compiled selectors take, and long lists of them",
+            "Bytes of compiled selectors, long lists of topics and grants",
             self.selector_bytes.clone(),
         );
         registry.register(
             "presence_dropped",
-            "Subscriptions whose beginning or end was never told",
+            "Subscriptions whose start or end was not published",
             self.presence_dropped.clone(),
         );
         registry.register(
             "request_bytes",
-            "What heads and bodies of requests under way are counted as",
+            "Bytes that heads and bodies of requests in progress count as",
             self.request_bytes.clone(),
         );
         registry.register(
             "requests_refused",
-            "Requests for whose bytes there was no room, by the bound that was reached",
+            "Requests refused because there was no room for their bytes, by the bound",
             self.requests_refused.clone(),
         );
         registry.register(
@@ -386,10 +386,10 @@ impl Metrics {
         );
         registry.register(
             "log_lines_dropped",
-            "Lines of the log that nothing took in time",
+            "Log lines that were not read in time",
             self.log_lines_dropped.clone(),
         );
-        registry.register("build", "What is running", build);
+        registry.register("build", "The version that runs", build);
     }
 
     pub(crate) fn stream_opened(&self, lane: Lane) {

@@ -17,7 +17,7 @@ pub(crate) fn fault(value: &str) -> Option<&'static str> {
         return Some("begins with a quotation mark, which would be part of the value; remove it");
     }
     if !value.is_empty() && value.trim().is_empty() {
-        return Some("is blank; give it a value, or leave it out");
+        return Some("is blank; set a value, or omit it");
     }
     None
 }

@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let router = Router::new()
         .route("/v1/chat/completions", stream(OPENAI))
         .route("/v1/messages", stream(ANTHROPIC))
-        // An answer that breaks off.
+        // An answer that is cut off.
         .route("/broken", stream(&OPENAI[..60]));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let origin = format!("http://{}", listener.local_addr()?);

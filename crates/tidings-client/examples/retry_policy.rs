@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     policy.backoff_first = Duration::from_millis(50);
     policy.budget = Some(Duration::from_secs(60));
     policy.classify = Classify::new(|status| match status {
-        // This service is deployed with a gap in which its path is not there.
+        // During a deployment of this service, its path does not exist for a moment.
         StatusCode::NOT_FOUND => StatusClass::Passing,
         // The answer for an account that is over its monthly quota.
         StatusCode::TOO_MANY_REQUESTS => StatusClass::Final,

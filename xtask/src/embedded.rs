@@ -1,4 +1,4 @@
-//! The hub with few features, as services embed it: what it compiles, and that it runs.
+//! The hub with few features, as services embed it: which crates it compiles, and that it runs.
 
 use anyhow::{Result, bail, ensure};
 
@@ -6,8 +6,8 @@ use crate::command::{cargo, output, run, run_counted};
 use crate::outcome::Outcome;
 use crate::tally::Tally;
 
-/// What a service with its own login and a journal in memory does not compile, by the beginnings of
-/// the crates' names.
+/// Crates that a service with its own login and a journal in memory does not compile, by the
+/// beginnings of their names.
 const LEFT_OUT: [&str; 8] = [
     "async-nats",
     "aws-lc-",
@@ -24,7 +24,7 @@ const COMBINATIONS: [&str; 8] =
     ["", "disk", "tokens", "jwks", "metrics", "metrics,tls", "nats", "tls"];
 
 /// # Errors
-/// If the small hub compiles what it should not, a combination of features does not build without
+/// If the small hub compiles one of these crates, a combination of features does not build without
 /// warnings, or the service that embeds the hub does not run.
 pub(crate) fn check(tally: &mut Tally) -> Result<Outcome> {
     let tree = ["tree", "--locked", "--edges", "normal,build", "--prefix", "none"];

@@ -1,7 +1,7 @@
-//! The modules of a crate stand in layers, and each uses only those below it.
+//! The modules of a crate form layers, and each uses only those below it.
 //!
 //! A module here is a file or folder right under `src`. Its tests may use any other module: code
-//! behind `#[cfg(test)]` is not checked. Names are all that is checked: a method that a higher module
+//! behind `#[cfg(test)]` is not checked. Only names are checked: a method that a higher module
 //! defines on a type of a lower one can be called from anywhere.
 //!
 //! Some names of other crates belong to a few modules only: HTTP to `http`, storage to `journal`.
@@ -37,7 +37,7 @@ const fn only(name: &'static str, modules: &'static [&'static str]) -> Boundary 
     Boundary { name, modules }
 }
 
-/// What ARCHITECTURE.md says of the hub's modules.
+/// The rules of ARCHITECTURE.md for the hub's modules.
 const HUB_BOUNDARIES: &[Boundary] = &[
     // HTTP. The callback `Authorize` is given the head of a request; a stream may be a body.
     only("axum", &["http"]),
@@ -64,7 +64,8 @@ const HUB_BOUNDARIES: &[Boundary] = &[
     only("reqwest", &["access"]),
     // Metrics.
     only("prometheus_client", &["metrics"]),
-    // Clocks: not in what decides from plain values (cursor, feed, replay, router, window, …).
+    // Clocks: not in modules that decide from plain values (cursor, feed, replay, router, window,
+    // …).
     only("Instant::now", CLOCKS),
     only("SystemTime::now", CLOCKS),
 ];
@@ -195,7 +196,7 @@ const CRATES: [Layers; 6] = [
 /// Looks at every path of every crate that names another module of it.
 ///
 /// # Errors
-/// If a module uses one that stands above it, or is on no layer, with every finding in the text.
+/// If a module uses one above it, or is on no layer, with every finding in the text.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
     let mut findings = Vec::new();
     for layers in &CRATES {
@@ -211,11 +212,11 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
     )
 }
 
-/// What is wrong with the layers of one crate. `read` gives the text of a file that is there.
+/// The faults in the layers of one crate. `read` returns the text of an existing file.
 fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>> {
     let Layers { root, order, boundaries } = *layers;
     let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let text = read(root).with_context(|| format!("{root} is not there"))?;
+    let text = read(root).with_context(|| format!("{root} does not exist"))?;
     let declared = parse(root, &text, Vec::new())?.children;
     let mut findings = Vec::new();
     let names = || declared.iter().map(|child| child.path[0].as_str());
@@ -239,7 +240,7 @@ fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Ve
         let (file, text) = files
             .iter()
             .find_map(|file| Some((file, read(file)?)))
-            .with_context(|| format!("neither {} nor {} is there", files[0], files[1]))?;
+            .with_context(|| format!("neither {} nor {} exists", files[0], files[1]))?;
         let parsed = parse(file, &text, path)?;
         modules.extend(parsed.children.into_iter().map(|child| child.path));
         let from = &parsed.module[0];
@@ -274,18 +275,18 @@ fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Ve
 impl Boundary {
     fn forbids(&self, module: &str, names: &[String]) -> bool {
         let parts: Vec<_> = self.name.split("::").collect();
-        // A crate's name stands first; what a crate has may be in scope by its last names.
+        // A crate's name is first; an item of a crate may be in scope by its last names.
         let windows = if parts.len() == 1 { 1 } else { names.len() };
         let is_named = names.windows(parts.len()).take(windows).any(|window| window == parts);
         is_named && !self.modules.contains(&module)
     }
 }
 
-/// What one file says about modules.
+/// The uses of modules in one file.
 struct File {
     /// The module that is being read: the names from the crate's root to it.
     module: Vec<String>,
-    /// The modules that have files of their own, tests aside.
+    /// The modules that are files, except tests.
     children: Vec<Child>,
     used: Vec<Used>,
     foreign: Vec<Foreign>,
@@ -363,10 +364,10 @@ impl File {
         }
     }
 
-    /// Notes the paths among a macro's tokens: what else they mean only the macro knows.
+    /// Records the paths among a macro's tokens. Only the macro knows what else they mean.
     fn note_tokens(&mut self, tokens: TokenStream) {
         let mut path: Option<(Vec<String>, Span)> = None;
-        // How many colons came since the last name.
+        // The number of colons since the last name.
         let mut colons = 0;
         for token in tokens {
             match token {
@@ -374,7 +375,7 @@ impl File {
                     Some((names, _)) if colons == 2 => names.push(ident.to_string()),
                     _ => {
                         self.note_path(path.take());
-                        // `a::super` is no path, and `::crate` neither.
+                        // `a::super` is not a path, and neither is `::crate`.
                         path = (colons == 0).then(|| (vec![ident.to_string()], ident.span()));
                     }
                 },
@@ -478,7 +479,7 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// Whether what has these attributes is compiled for tests only.
+/// Whether an item with these attributes is compiled for tests only.
 fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {
@@ -502,7 +503,7 @@ fn is_test(condition: &Meta) -> bool {
 mod tests {
     use super::*;
 
-    /// Looks at a crate of these files, whose modules are `a`, `b` and `c` from the lowest up.
+    /// Checks a crate of these files, whose modules are `a`, `b` and `c` from the lowest up.
     fn findings(files: &[(&str, &str)]) -> Vec<String> {
         let read = |name: &str| {
             let file = files.iter().find(|(file, _)| *file == name);
@@ -513,7 +514,7 @@ mod tests {
         of_crate(&layers, &read).expect("the files can be read")
     }
 
-    /// Looks at what the module `b` says.
+    /// Checks the text of the module `b`.
     fn check(text: &str, expected: &[&str]) {
         let found = findings(&[
             ("src/lib.rs", "mod c;\nmod b;\nmod a;\npub use c::C;\n"),
@@ -560,13 +561,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_root_exports_is_to_be_used_from_its_module() {
+    fn names_that_the_root_exports_are_to_be_used_from_their_module() {
         check("use crate::C;", &["src/b.rs:1 b -> crate::C"]);
         check("use super::*;", &["src/b.rs:1 b -> crate::*"]);
     }
 
     #[test]
-    fn names_that_only_look_like_a_module_are_none() {
+    fn names_that_only_look_like_a_module_are_ignored() {
         check("/// [`crate::c::C`]\nfn f(c: C) { c::d(); other::c::d(); c.c() }", &[]);
         check("pub(crate) fn f() {}\npub(super) fn g() {}\npub(in crate::b) fn h() {}", &[]);
         check("fn f() { m!(a: crate, other::crate, x::super::c); }", &[]);
@@ -614,13 +615,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_missing_or_no_rust_is_named() {
+    fn a_file_that_is_missing_or_not_rust_is_named() {
         let error = |text: &str| {
             let read = |name: &str| (name == "src/lib.rs").then(|| text.to_owned());
             let layers = Layers { root: "src/lib.rs", order: &["a"], boundaries: &[] };
             of_crate(&layers, &read).unwrap_err().to_string()
         };
-        assert_eq!(error("mod a;"), "neither src/a.rs nor src/a/mod.rs is there");
+        assert_eq!(error("mod a;"), "neither src/a.rs nor src/a/mod.rs exists");
         let error = error("\nmod 1;");
         assert!(error.starts_with("src/lib.rs:2: "), "{error}");
     }

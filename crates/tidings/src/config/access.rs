@@ -102,7 +102,7 @@ enum OneOrMore {
 }
 
 impl OneOrMore {
-    /// What the flags say, or else the file.
+    /// The values of the flags, or else those of the file.
     fn or(flags: &[String], file: Option<Self>) -> Vec<String> {
         match file {
             _ if !flags.is_empty() => flags.to_vec(),

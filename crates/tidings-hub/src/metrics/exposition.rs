@@ -25,7 +25,7 @@ pub(crate) struct Readings<'a> {
     pub(crate) requests: &'a Budget,
     /// What compiled selectors take.
     pub(crate) selector_bytes: usize,
-    /// Subscriptions whose beginning or end was never published.
+    /// Subscriptions whose start or end was not published.
     pub(crate) presence_dropped: u64,
 }
 
@@ -48,9 +48,9 @@ impl Metrics {
         let mut registry = Registry::with_prefix("tidings");
         let to = &mut registry;
         to.register("subscribers", "Open streams, by lane", self.subscribers.read());
-        to.register("streams_opened", "Streams that began", self.opened.read());
+        to.register("streams_opened", "Opened streams", self.opened.read());
         to.register("streams_closed", "Streams that ended, by reason", self.closed.read());
-        to.register("updates", "Updates taken from publishers", self.updates.read());
+        to.register("updates", "Accepted updates", self.updates.read());
         to.register(
             "publish_refused",
             "Publish requests that were refused, by reason",
@@ -71,41 +71,41 @@ impl Metrics {
             self.delivery.read(),
         );
         to.register("replays", "Streams that are catching up", self.replays.read());
-        to.register("gaps", "Losses that subscribers were told of", self.gaps.read());
+        to.register("gaps", "Losses reported to subscribers, by cause", self.gaps.read());
         to.register("feeds", "Different streams, counted per shard", self.feeds.read());
         to.register(
             "journal_first_position",
-            "The oldest update that the journal has",
+            "The journal's oldest position",
             ConstGauge::new(edges.first.number()),
         );
         to.register(
             "journal_last_position",
-            "The newest update that the journal has",
+            "The journal's newest position",
             ConstGauge::new(edges.last.position.number()),
         );
         to.register(
             "journal_bytes",
-            "What the journal's updates are counted as",
+            "Bytes of the journal's updates",
             ConstGauge::new(edges.bytes),
         );
         to.register(
             "journal_available",
-            "1, or 0 while the journal is unreachable",
+            "1, or 0 while the journal is unreachable or refuses updates",
             ConstGauge::new(i64::from(journal.trouble().is_none())),
         );
         to.register(
             "journal_interruptions",
-            "How often the journal became unreachable",
+            "How often the journal became unreachable or refused updates",
             ConstCounter::new(journal.interruptions()),
         );
         to.register(
             "journal_strangers",
-            "Messages on NATS that no hub and no valid publisher has sent",
+            "Invalid messages on NATS that were ignored",
             ConstCounter::new(journal.strangers()),
         );
         to.register(
             "journal_damaged",
-            "Places of the journal that were found damaged",
+            "Damaged places found in the journal",
             ConstCounter::new(journal.damaged()),
         );
         to.register(
@@ -115,27 +115,27 @@ impl Metrics {
         );
         to.register(
             "streams_turned_away",
-            "Streams that were told to reconnect later, by the limit that was reached",
+            "Streams that were told to reconnect, by the limit that was reached",
             self.turned_away.read(),
         );
         to.register(
             "selector_bytes",
-            "What compiled selectors take, and long lists of them",
+            "Bytes of compiled selectors, long lists of topics and grants",
             ConstGauge::new(selector_bytes as u64),
         );
         to.register(
             "presence_dropped",
-            "Subscriptions whose beginning or end was never published",
+            "Subscriptions whose start or end was not published",
             ConstCounter::new(presence_dropped),
         );
         to.register(
             "request_bytes",
-            "What heads and bodies of requests under way are counted as",
+            "Bytes that heads and bodies of requests in progress count as",
             ConstGauge::new(requests.used() as u64),
         );
         to.register(
             "requests_refused",
-            "Requests for whose bytes there was no room, by the bound that was reached",
+            "Requests refused because there was no room for their bytes, by the bound",
             self.requests_refused.read(),
         );
         to.register(
@@ -145,12 +145,12 @@ impl Metrics {
         );
         to.register(
             "log_lines_dropped",
-            "Lines of the log that nothing took in time",
+            "Log lines that were not read in time",
             ConstCounter::new(self.log_lines_dropped.load(Ordering::Relaxed)),
         );
         to.register(
             "build",
-            "What is running",
+            "The version that runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         registry

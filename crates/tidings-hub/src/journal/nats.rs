@@ -14,6 +14,7 @@ mod newest;
 mod nodes;
 mod options;
 mod read;
+mod restore;
 mod revocations;
 mod state;
 mod strangers;

@@ -623,10 +623,7 @@ impl Writer {
             Ok(Some(kept)) => kept,
             Ok(None) => return Ok(Earlier::Nothing),
             Err(error) if is_damage(&error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot read what was published under an idempotency key"
-                );
+                self.shared.damage.of_key(&error);
                 return Ok(Earlier::Unknown);
             }
             Err(error) => return Err(error),
@@ -752,6 +749,7 @@ impl Writer {
 
     /// Forgets keys, and moves the place of which clients with older ids are told.
     fn look(&mut self) {
+        self.shared.damage.settle();
         if self.is_displaced {
             return;
         }

@@ -117,13 +117,13 @@ impl DiskJournal {
         let folder = Folder::hold(folder.as_ref(), options.vfs.clone())?;
         let path = folder.database();
         let failed = |error| OpenError::of(&path, error);
-        let mut connection = folder.writer()?;
+        let damage = Damage::default();
+        let mut connection = folder.writer(&damage)?;
         if options.promise != Promise::Always {
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)?;
         }
         layout::check_meta(&connection).map_err(failed)?;
         let identity = Identity::read(&connection).map_err(failed)?;
-        let damage = Damage::default();
         let revoked = revoked::read(&connection).map_err(failed)?;
         let mut rebuild = Rebuild::left(&connection).map_err(failed)?;
         let mut rules = options.retention;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::damage::Damage;
 use super::layout::{self, APPLICATION, FORMAT};
 use super::lock::{InPlace, Lock, Mark};
 use super::sum::is_damage;
@@ -74,7 +75,7 @@ impl Folder {
     }
 
     /// The one connection that writes. Makes the file where it is missing.
-    pub(super) fn writer(&self) -> Result<Connection, OpenError> {
+    pub(super) fn writer(&self, damage: &Damage) -> Result<Connection, OpenError> {
         let path = self.database();
         let failed = |error| OpenError::of(&path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -96,7 +97,7 @@ impl Folder {
         connection
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16384")
             .map_err(failed)?;
-        lay_out(&mut connection, &path).map_err(failed)?;
+        lay_out(&mut connection, &path, damage).map_err(failed)?;
         let problems = layout::problems(&connection).map_err(failed)?;
         if let Some(detail) = problems.into_iter().next() {
             return Err(OpenError::Corrupt { path, detail });
@@ -176,7 +177,7 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
 }
 
 /// Makes the tables, all or none of them, in a file that is new or of an older format.
-fn lay_out(connection: &mut Connection, path: &Path) -> rusqlite::Result<()> {
+fn lay_out(connection: &mut Connection, path: &Path, damage: &Damage) -> rusqlite::Result<()> {
     let found = layout::format(connection)?;
     if found == FORMAT {
         return Ok(());
@@ -187,7 +188,7 @@ fn lay_out(connection: &mut Connection, path: &Path) -> rusqlite::Result<()> {
             layout::lay_out(&transaction)?;
             layout::found(&transaction)?;
         }
-        _ => upgrade::convert(&transaction, path)?,
+        _ => upgrade::convert(&transaction, path, damage)?,
     }
     transaction.commit()?;
     // A new file is a journal also without its log. Of a conversion the whole file went through the

@@ -29,7 +29,7 @@ macro_rules! label_values {
 
         impl $name {
             /// Every value, so that each is there before it first counts.
-            const ALL: &[Self] = &[$(Self::$variant,)*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
         }
 
         impl EncodeLabelValue for $name {

@@ -113,8 +113,10 @@ impl ShardThread {
         if let Some(since) = tally.delivered_since {
             metrics.delivery.observe(since.elapsed().as_secs_f64());
         }
-        if tally.gaps > 0 {
-            metrics.gap(GapCause::Slow, tally.gaps);
+        for (cause, count) in GapCause::ALL.iter().zip(tally.gaps) {
+            if count > 0 {
+                metrics.gap(*cause, count);
+            }
         }
         self.unoffered.store(shard.unoffered(), Ordering::Release);
         let fell_behind = std::mem::take(&mut shard.fell_behind);

@@ -16,6 +16,7 @@ mod keys;
 mod layout;
 mod lock;
 mod query;
+mod queue;
 mod readers;
 mod rebuild;
 mod record;
@@ -47,12 +48,13 @@ use self::index::Index;
 use self::layout::{Identity, put, take};
 use self::lock::Mark;
 use self::query::{Reading, Which};
+use self::queue::{Request, Revoking, Shared};
 use self::readers::Readers;
 use self::rebuild::Rebuild;
 use self::retain::Classes;
 use self::state::State;
 use self::sum::{Part, is_damage};
-use self::writer::{Request, Revoking, Shared, Writer};
+use self::writer::Writer;
 use super::once::{Appended, IdempotencyKey};
 use super::{
     AppendError, Batch, Before, Edges, Follower, Found, HubId, Journal, Keep, Missed, Pending,
@@ -432,7 +434,7 @@ fn restore(
     }
     let age = Duration::from_millis(age.max(0).cast_unsigned());
     let mut state = State::new(last, dropped);
-    (state.first, state.oldest) = writer::oldest(connection, identity, last)?;
+    (state.first, state.oldest) = state::oldest(connection, identity, last)?;
     state.dropped_time = record::time(take(connection, "dropped_time")?.unwrap_or(0));
     state.bytes = classes.bytes();
     Ok((state, Clock::after(time, age, now)))

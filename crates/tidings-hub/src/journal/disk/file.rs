@@ -50,7 +50,7 @@ impl Folder {
         self.lock.note(mark)
     }
 
-    /// Answers those who ask whether a hub holds the folder. To be called now and then.
+    /// Answers processes that ask whether a hub holds the folder. To be called now and then.
     pub(super) fn answer(&self) {
         self.lock.answer();
     }
@@ -242,7 +242,7 @@ pub enum OpenError {
         /// Where its file would be.
         path: PathBuf,
     },
-    /// The file is no journal of Tidings.
+    /// The file is not a Tidings journal.
     Foreign {
         /// The file.
         path: PathBuf,
@@ -301,32 +301,32 @@ impl fmt::Display for OpenError {
                 }
             }
             Self::Unusable { path, .. } => {
-                write!(f, "the journal cannot be kept in {}", path.display())
+                write!(f, "cannot store the journal in {}", path.display())
             }
             Self::Missing { path } => {
                 write!(f, "there is no journal: {} does not exist", path.display())
             }
             Self::Foreign { path } => {
-                write!(f, "{} is no journal of Tidings, and was left as it is", path.display())
+                write!(f, "{} is not a Tidings journal, and was not changed", path.display())
             }
             Self::Format { path, found } if *found > FORMAT => write!(
                 f,
-                "{} was written by a newer version of Tidings (format {found}; this one knows {FORMAT}), and was left as it is",
+                "{} was written by a newer version of Tidings (format {found}; this one knows {FORMAT}), and was not changed",
                 path.display()
             ),
             Self::Format { path, found } if layout::CONVERTED.contains(found) => write!(
                 f,
-                "{} has format {found}, and is read in format {FORMAT}: a hub of this version converts it when it starts",
+                "{} has format {found}, but this version reads format {FORMAT}: a hub of this version converts it when it starts",
                 path.display()
             ),
             Self::Format { path, found } => write!(
                 f,
-                "{} was written by an older version of Tidings (format {found}; this one knows {FORMAT}), and was left as it is",
+                "{} was written by an older version of Tidings (format {found}; this one knows {FORMAT}), and was not changed",
                 path.display()
             ),
             Self::Needs { path, needs } => write!(
                 f,
-                "{} was written by a newer version of Tidings (it uses {needs}), and was left as it is",
+                "{} was written by a newer version of Tidings (it uses {needs}), and was not changed",
                 path.display()
             ),
             Self::Corrupt { path, detail } => {

@@ -326,7 +326,7 @@ fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
     differences.extend(storage_differs(config, options));
     let mut check = |name: &str, is: Value, is_good: bool, wanted: &str| {
         if !is_good {
-            differences.push(format!("{name} is {is}, and has to be {wanted}"));
+            differences.push(format!("{name} is {is}, but must be {wanted}"));
         }
     };
     let none = |value: i64| value <= 0;
@@ -384,7 +384,7 @@ async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure
                 Some(next) if next.position <= last => {
                     return Err(Failure::Away("a server lags behind".to_owned()));
                 }
-                // What is missing at the end is gone.
+                // What is missing at the end was removed.
                 _ => through = last,
             },
         }

@@ -448,7 +448,7 @@ impl Journal for DiskJournal {
         room: Room,
     ) -> Pending<'_, Result<Appended, AppendError>> {
         let (done, answer) = oneshot::channel();
-        // Handed over here and now: whoever drops the future has published all the same.
+        // Handed over here and now: a caller that drops the future has published all the same.
         let pushed = self.shared.push(Request { updates, key, room, done });
         Box::pin(async move {
             pushed?;

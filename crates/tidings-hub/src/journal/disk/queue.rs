@@ -1,5 +1,5 @@
-//! The updates and revocations that wait for the writer, and the state that it shares with those that
-//! append and read.
+//! The updates and revocations that wait for the writer, and the state that it shares with
+//! publishers and readers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::access::RevokedToken;
 use crate::limits::{APPENDS_WAITING, GROUP_UPDATES};
 use crate::update::Update;
 
-/// What the writer shares with those who append and read.
+/// What the writer shares with publishers and readers.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,

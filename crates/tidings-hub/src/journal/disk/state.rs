@@ -99,7 +99,7 @@ pub(super) fn oldest(
                 let id = stored.record(identity).map(|record| record.hub_id());
                 (stored.position, id.unwrap_or(HubId::of_gone(identity.epoch, stored.position)))
             }
-            // It may be any of them, and is told as missing to who comes to it.
+            // It may be any of them, and is told as missing to a subscriber that comes to it.
             Met::Damage(after, _) => (after.next(), HubId::of_gone(identity.epoch, after.next())),
         });
         Ok(ControlFlow::Break(()))

@@ -179,7 +179,7 @@ impl Writer {
                 self.appended += records.iter().map(|record| record.weight()).sum::<u64>();
                 self.shared.state.lock().show(records);
                 for (done, answer) in dones.into_iter().zip(answers) {
-                    // Whoever published may have stopped waiting.
+                    // The publisher may have stopped waiting.
                     let _ = done.send(answer);
                 }
                 if self.index.is_due()

@@ -20,7 +20,7 @@ impl Writer {
     }
 
     /// Looks whether the files are where they were opened, and as long as they were. What is
-    /// written to a file that was removed or replaced is gone with the process.
+    /// written to a file that was removed or replaced is lost with the process.
     pub(super) fn look_at_files(&mut self) {
         let found = match self.in_place.as_mut().map(InPlace::look) {
             None | Some(Look::InPlace) => None,
@@ -51,7 +51,7 @@ impl Writer {
                 let told = format!("the journal's files were {what}");
                 self.shared.set_trouble(Some(told));
                 self.shared.interrupt();
-                // Where only the log is gone, all that was acknowledged is still in it.
+                // Where only the log was removed, all that was acknowledged is still in it.
                 self.checkpoint();
             }
             None if self.is_displaced => {

@@ -170,7 +170,7 @@ impl Writer {
         Ok(trimmed.is_any_left)
     }
 
-    /// Writes down what is gone, for the next start.
+    /// Writes down what was trimmed or lost, for the next start.
     fn note(&self, gone: &[Gone], unreadable: Option<Position>) -> rusqlite::Result<()> {
         let (mut newest, mut time) = {
             let state = self.shared.state.lock();

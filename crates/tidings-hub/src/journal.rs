@@ -456,7 +456,7 @@ impl Follower {
     /// Waits until more was taken: a journal that has more to show than is taken may wait.
     ///
     /// # Cancel safety
-    /// Progress is kept until somebody waits for it.
+    /// Progress is kept until a task waits for it.
     pub async fn progress(&self) {
         self.progress.notified().await;
     }
@@ -464,13 +464,13 @@ impl Follower {
     /// Waits until the tail may show more.
     ///
     /// # Cancel safety
-    /// A change is kept until somebody waits for it.
+    /// A change is kept until a task waits for it.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
-/// What the tail said to who follows it.
+/// What the tail has for a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Tail {
@@ -671,7 +671,7 @@ impl std::error::Error for AppendError {
 pub enum ReadError {
     /// The storage fails; trying again later may help.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
-    /// The storage is out of reach for the time being: whoever reads waits for it.
+    /// The storage is out of reach for the time being: readers wait for it.
     Away(Box<dyn std::error::Error + Send + Sync>),
 }
 

@@ -16,9 +16,10 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use crate::admission::TurnedAway;
 use crate::budget::Exhausted;
+use crate::notice::GapCause;
 use count::{Counter, Gauge, Histogram, PerLabel};
 use label::{Bound, Limit};
-pub(crate) use label::{EndReason, GapCause, Lane, RefusalReason};
+pub(crate) use label::{EndReason, Lane, RefusalReason};
 #[cfg(feature = "metrics")]
 pub(crate) use {exposition::Readings, format::MetricsFormat};
 

@@ -12,6 +12,7 @@ use tidings_server::place::Form;
 use crate::access::Rights;
 use crate::feed::{Feed, Source};
 use crate::journal::{Batch, Epoch, HubId, Missed, Position, Record};
+use crate::notice::GapCause;
 use crate::notice::Notice;
 use crate::selector::Selectors;
 use crate::window::{Offset, Place, Window};
@@ -33,6 +34,8 @@ pub(crate) struct Due {
     /// In which of its generations: a journal that lost its newest updates and went on keeps
     /// its epoch, and has others at the same positions.
     pub(crate) generation: u64,
+    /// The opening tells it of this loss.
+    pub(crate) gap: Option<GapCause>,
     /// Where it begins is known.
     pub(crate) is_placed: bool,
     /// How it is told its place when it is live: what it begins with may have no event.
@@ -56,6 +59,7 @@ impl Due {
         which: Which::All,
         epoch: None,
         generation: 0,
+        gap: None,
         is_placed: true,
         tell_place: None,
     };
@@ -70,6 +74,8 @@ pub(crate) struct Behind {
     /// Bytes that are its alone and go first: the stream's opening, or a notice.
     own: Vec<u8>,
     own_written: usize,
+    /// They tell it of a loss, which counts when all of them are written.
+    gap: Option<GapCause>,
     place: Place,
     /// It is not live before the shard has routed this.
     until: Position,
@@ -102,6 +108,7 @@ impl Behind {
         Self {
             own,
             own_written: 0,
+            gap: due.gap,
             place,
             until: due.until,
             last_until: match due.which {
@@ -125,6 +132,7 @@ impl Behind {
         Self {
             own,
             own_written: 0,
+            gap: None,
             until: place.through,
             last_until: Position::START,
             told: Position::START,
@@ -300,6 +308,7 @@ impl Behind {
             &mut own,
         );
         self.set_own(own);
+        self.gap = Some(GapCause::Slow);
         self.told = missed.newest.max(self.told);
         self.place.through = self.place.through.max(missed.resume.position);
         Received::AfterGap
@@ -329,6 +338,11 @@ impl Behind {
             self.set_own(Vec::new());
         }
         is_all
+    }
+
+    /// The loss that it was told of since this was last asked.
+    pub(crate) fn take_told_gap(&mut self) -> Option<GapCause> {
+        self.gap.take_if(|_| self.own.is_empty())
     }
 }
 

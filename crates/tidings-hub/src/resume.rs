@@ -7,7 +7,7 @@ use tidings_sse::EventId;
 use crate::access::Rights;
 use crate::cursor::{Cursor, EARLIEST, LAST};
 use crate::journal::{Before, Found, Journal, Missed, Position, ReadError};
-use crate::metrics::{GapCause, Metrics};
+use crate::notice::GapCause;
 use crate::notice::Notice;
 use crate::replay::{Due, Which};
 use crate::selector::Selectors;
@@ -40,11 +40,7 @@ impl Asked {
     ///
     /// # Errors
     /// If the journal cannot be read.
-    pub(crate) async fn locate(
-        self,
-        journal: &dyn Journal,
-        metrics: &Metrics,
-    ) -> Result<Located, ReadError> {
+    pub(crate) async fn locate(self, journal: &dyn Journal) -> Result<Located, ReadError> {
         let Self { cursor, selectors, rights, notices, place: tell_place } = self;
         let mut bytes = Vec::new();
         let tell = |notice: Notice, id: &EventId, bytes: &mut Vec<u8>| {
@@ -89,7 +85,7 @@ impl Asked {
                 due.after = place.position;
                 match journal.missed(gone_after, &selectors, &rights).await? {
                     Some(missed) => {
-                        metrics.gap(GapCause::Resume, 1);
+                        due.gap = Some(GapCause::Resume);
                         due.told = missed.newest;
                         let goes_on = if missed.resume.position > place.position {
                             missed.resume
@@ -121,14 +117,14 @@ impl Asked {
             }
             Cursor::After(asked) => match journal.find(&asked, &selectors, &rights).await? {
                 None => {
-                    metrics.gap(GapCause::Reset, 1);
+                    due.gap = Some(GapCause::Reset);
                     tell(Notice::Reset { asked }, &edges.last.to_event_id(), &mut bytes);
                     due.after = edges.last.position;
                     EARLIEST.to_owned()
                 }
                 Some(found) => match lost(found, journal, &selectors, &rights).await? {
                     Some(missed) => {
-                        metrics.gap(GapCause::Resume, 1);
+                        due.gap = Some(GapCause::Resume);
                         due.after = missed.resume.position;
                         due.told = missed.newest;
                         let oldest = missed.oldest.to_string();

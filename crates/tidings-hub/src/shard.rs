@@ -37,6 +37,7 @@ pub(crate) use thread::{RequestRoom, ShardThread};
 use crate::feed::{Feed, FeedKey, Queued, Source, StreamOptions, SubscriberKey};
 use crate::journal::{HubId, Position, Record};
 use crate::limits::{FORMS_BYTES, ROUTE_STEPS, WINDOW_BYTES};
+use crate::notice::GapCause;
 use crate::replay::{Behind, Due};
 use crate::router::Router;
 use crate::update::Topic;
@@ -91,8 +92,8 @@ struct Walk {
 struct Tally {
     deliveries: u64,
     bytes: u64,
-    /// Gaps told to subscribers that were behind.
-    gaps: u64,
+    /// Losses that subscribers were told of, by cause.
+    gaps: [u64; GapCause::ALL.len()],
     /// When the oldest of the updates was published whose last delivery was just made.
     delivered_since: Option<Instant>,
 }

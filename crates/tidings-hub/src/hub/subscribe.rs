@@ -78,7 +78,7 @@ impl Hub {
         let Begin { cursor, tell_place: place } = begin;
         let asked = Asked { cursor, selectors, rights, notices: options.notices, place };
         let mut bytes = self.opening_chunk();
-        let locating = asked.clone().locate(self.journal(), self.metrics());
+        let locating = asked.clone().locate(self.journal());
         let located = match within(LOCATE_TIME, locating).await {
             Ok(Err(ReadError::Away(cause))) => Err(cause.to_string()),
             Ok(located) => Ok(located?),

@@ -16,6 +16,7 @@ mod keys;
 mod layout;
 mod lock;
 mod query;
+mod queue;
 mod readers;
 mod rebuild;
 mod record;
@@ -47,12 +48,13 @@ use self::index::Index;
 use self::layout::{Identity, put, take};
 use self::lock::Mark;
 use self::query::{Reading, Which};
+use self::queue::{Request, Revoking, Shared};
 use self::readers::Readers;
 use self::rebuild::Rebuild;
 use self::retain::Classes;
 use self::state::State;
 use self::sum::{Part, is_damage};
-use self::writer::{Request, Revoking, Shared, Writer};
+use self::writer::Writer;
 use super::once::{Appended, IdempotencyKey};
 use super::{
     AppendError, Batch, Before, Edges, Follower, Found, HubId, Journal, Keep, Missed, Pending,
@@ -130,13 +132,13 @@ impl DiskJournal {
         let folder = Folder::hold(folder.as_ref(), options.vfs.clone())?;
         let path = folder.database();
         let failed = |error| OpenError::of(&path, error);
-        let mut connection = folder.writer()?;
+        let damage = Damage::default();
+        let mut connection = folder.writer(&damage)?;
         if options.promise != Promise::Always {
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)?;
         }
         layout::check_meta(&connection).map_err(failed)?;
         let identity = Identity::read(&connection).map_err(failed)?;
-        let damage = Damage::default();
         let revoked = revoked::read(&connection).map_err(failed)?;
         let mut rebuild = Rebuild::left(&connection).map_err(failed)?;
         let mut rules = options.retention;
@@ -445,7 +447,7 @@ fn restore(
     }
     let age = Duration::from_millis(age.max(0).cast_unsigned());
     let mut state = State::new(last, dropped);
-    (state.first, state.oldest) = writer::oldest(connection, identity, last)?;
+    (state.first, state.oldest) = state::oldest(connection, identity, last)?;
     state.dropped_time = record::time(take(connection, "dropped_time")?.unwrap_or(0));
     state.bytes = classes.bytes();
     Ok((state, Clock::after(time, age, now)))
@@ -459,7 +461,7 @@ impl Journal for DiskJournal {
         room: Room,
     ) -> Pending<'_, Result<Appended, AppendError>> {
         let (done, answer) = oneshot::channel();
-        // Handed over here and now: whoever drops the future has published all the same.
+        // Handed over here and now: a caller that drops the future has published all the same.
         let pushed = self.shared.push(Request { updates, key, room, done });
         Box::pin(async move {
             pushed?;

@@ -1,10 +1,10 @@
-//! Those who follow a journal's tail.
+//! The followers of a journal's tail.
 
 use std::sync::{Arc, Weak};
 
 use super::{Follower, HubId, Position};
 
-/// The followers of a journal, each as long as somebody holds it.
+/// The followers of a journal, each for as long as it is held.
 #[derive(Debug, Default)]
 pub(super) struct Followers(Vec<Weak<Follower>>);
 

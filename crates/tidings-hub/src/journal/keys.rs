@@ -13,7 +13,7 @@ use crate::update::{Topic, Update};
 pub(super) const ANY_TOPIC: &str = "";
 
 /// Hashes with a secret of the journal's own, so that nobody can choose names that collide.
-/// Whoever finds something by such a number still has to compare the name.
+/// A caller that finds something by such a number still has to compare the name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keys {
     secret: [u64; 2],

@@ -2,6 +2,7 @@
 
 use crate::admission::TurnedAway;
 use crate::budget::Exhausted;
+use crate::notice::GapCause;
 
 /// A label, as the enum of its values.
 pub(crate) trait Label: Copy + 'static {
@@ -103,15 +104,23 @@ label! {
     }
 }
 
-label! {
-    /// Why a subscriber was told that it missed updates.
-    GapCause: "cause" {
-        /// A returning subscriber resumed from a cursor whose updates are no longer kept.
-        Resume = "resume",
-        /// A reader on an open stream fell so far behind.
-        Slow = "slow",
-        /// The journal began anew, or does not know the id.
-        Reset = "reset",
+impl Label for GapCause {
+    const ALL: &[Self] = &Self::ALL;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    #[cfg(feature = "metrics")]
+    const NAME: &str = "cause";
+
+    #[cfg(feature = "metrics")]
+    fn text(self) -> &'static str {
+        match self {
+            Self::Resume => "resume",
+            Self::Slow => "slow",
+            Self::Reset => "reset",
+        }
     }
 }
 

@@ -99,14 +99,11 @@ impl<S: Socket> Shard<S> {
                 let first = Batch { records: vec![record], through, ..Batch::default() };
                 self.write_batch(key, feed, place, &first)
             }
-            Received::AfterGap => {
-                self.tally.gaps += 1;
-                match self.write_own(key) {
-                    WriteResult::All(_) => self.write_batch(key, feed, place, batch),
-                    WriteResult::Part => Step::Full,
-                    WriteResult::Broken => return Step::Gone,
-                }
-            }
+            Received::AfterGap => match self.write_own(key) {
+                WriteResult::All(_) => self.write_batch(key, feed, place, batch),
+                WriteResult::Part => Step::Full,
+                WriteResult::Broken => return Step::Gone,
+            },
         };
         self.note_full(key, &step);
         step
@@ -200,11 +197,13 @@ impl<S: Socket> Shard<S> {
         };
         subscriber.sent = self.now;
         self.tally.bytes += taken.sent as u64;
-        if behind.wrote_own(taken.bytes) {
-            WriteResult::All(taken.bytes)
-        } else {
-            WriteResult::Part
+        if !behind.wrote_own(taken.bytes) {
+            return WriteResult::Part;
         }
+        if let Some(cause) = behind.take_told_gap() {
+            self.tally.gaps[cause as usize] += 1;
+        }
+        WriteResult::All(taken.bytes)
     }
 
     fn write_window(&mut self, key: SubscriberKey, feed: FeedKey, offset: Offset) -> WriteResult {

@@ -13,7 +13,8 @@ use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
 use crate::journal::{Record, Tail};
 use crate::limits::{ROUTE_FEEDS, ROUTE_STEPS, ROUTE_UPDATES, UNOFFERED_BYTES};
-use crate::metrics::{EndReason, GapCause};
+use crate::metrics::EndReason;
+use crate::notice::GapCause;
 use crate::replay::Step;
 
 /// Follows the journal's tail and writes what it shows to the subscribers.
@@ -113,8 +114,10 @@ impl ShardThread {
         if let Some(since) = tally.delivered_since {
             metrics.delivery.observe(since.elapsed());
         }
-        if tally.gaps > 0 {
-            metrics.gap(GapCause::Slow, tally.gaps);
+        for (cause, count) in GapCause::ALL.iter().zip(tally.gaps) {
+            if count > 0 {
+                metrics.gap(*cause, count);
+            }
         }
         self.unoffered.store(shard.unoffered(), Ordering::Release);
         let fell_behind = std::mem::take(&mut shard.fell_behind);

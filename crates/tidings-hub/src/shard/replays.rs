@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use tokio::task::{spawn_local, yield_now};
 
 use super::Shard;
-use super::handle::ShardContext;
 use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
 use crate::feed::SubscriberKey;
@@ -132,8 +131,8 @@ impl ShardThread {
         asked: Option<&Asked>,
     ) -> Result<Step, ReadError> {
         let Some(asked) = asked else { return Ok(Step::Lost) };
-        let ShardContext { journal, metrics, .. } = &self.shared;
-        let Located { due, bytes, .. } = asked.clone().locate(journal.as_ref(), metrics).await?;
+        let journal = self.shared.journal.as_ref();
+        let Located { due, bytes, .. } = asked.clone().locate(journal).await?;
         // What the socket has not taken of a heartbeat is written first.
         let step = self.catch_up(key);
         if step != Step::Locate {

@@ -438,8 +438,8 @@ fn a_stream_that_is_not_as_it_has_to_be_is_refused_with_what_differs() {
         let error = NatsJournal::open(stated).await.unwrap_err();
         assert!(matches!(error, NatsError::Stream { .. }), "{error}");
         let words = error.to_string();
-        assert!(words.contains("num_replicas is 1, and has to be 3"), "{words}");
-        assert!(words.contains("max_msgs is 1000000, and has to be 5"), "{words}");
+        assert!(words.contains("num_replicas is 1, but must be 3"), "{words}");
+        assert!(words.contains("max_msgs is 1000000, but must be 5"), "{words}");
         nats.api(
             "STREAM.CREATE.OTHER",
             r#"{"name":"OTHER","subjects":["x"],"retention":"workqueue","storage":"memory"}"#,

@@ -326,6 +326,54 @@ fn revocations_that_are_deleted_from_their_stream_are_written_again() {
 }
 
 #[test]
+fn revocations_are_written_again_though_as_many_other_messages_came() {
+    on(Nats::one(), async |nats| {
+        let one = guarded(options(&nats)).await;
+        let ids = ["first", "second", "third"];
+        for id in ids {
+            assert_eq!(revoke(&one, id).await.0, 204);
+        }
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let jetstream = async_nats::jetstream::new(client);
+        let publish = async |subject: &str| {
+            let stored = jetstream.publish(subject.to_owned(), "x".into()).await.unwrap();
+            stored.await.unwrap();
+        };
+        let subjects = [1, 2, 3].map(|sequence| {
+            let body = json!({ "seq": sequence }).to_string();
+            let stored = nats.api("STREAM.MSG.GET.TIDINGS_REVOKED", &body);
+            stored["message"]["subject"].as_str().expect("a subject").to_owned()
+        });
+
+        for name in ["a", "b", "c"] {
+            publish(&format!("tidings.TIDINGS.revoked.{name}")).await;
+        }
+        for sequence in [1, 2, 3] {
+            let body = json!({ "seq": sequence }).to_string();
+            let deleted = nats.api("STREAM.MSG.DELETE.TIDINGS_REVOKED", &body);
+            assert_eq!(deleted["success"], true, "{deleted}");
+        }
+        holds(&nats, 6).await;
+        a_later_hub_refuses(&nats, &ids).await;
+
+        // Other messages take the places of the revocations.
+        for subject in &subjects {
+            publish(subject).await;
+        }
+        for subject in &subjects {
+            let is_revocation = async || {
+                let body = json!({ "last_by_subj": subject }).to_string();
+                let stored = nats.api("STREAM.MSG.GET.TIDINGS_REVOKED", &body);
+                stored["message"]["data"] != "eA=="
+            };
+            becomes("whether it is a revocation again", true, is_revocation).await;
+        }
+        a_later_hub_refuses(&nats, &ids).await;
+        stop(&[&one]).await;
+    });
+}
+
+#[test]
 fn an_invalid_message_counts_once_however_often_it_is_read() {
     on(Nats::one(), async |nats| {
         drop(NatsJournal::open(options(&nats)).await.unwrap());

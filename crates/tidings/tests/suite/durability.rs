@@ -199,7 +199,7 @@ fn a_read_only_disk_is_an_error_that_says_so() {
     let ended = command.output().expect("it runs to its end");
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("cannot be kept in") && said.contains("ead-only"), "{said}");
+    assert!(said.contains("cannot store the journal in") && said.contains("ead-only"), "{said}");
 }
 
 #[test]
@@ -277,13 +277,13 @@ fn an_unusable_folder_or_file_is_an_error_that_names_it() {
     let database = folder.0.join("journal.db");
     fs::write(&database, "not a database, but somebody's letter to somebody else").unwrap();
     let said = fails(folder.path());
-    assert!(said.contains("no journal of Tidings"), "{said}");
+    assert!(said.contains("not a Tidings journal"), "{said}");
     assert!(said.contains("journal.db"), "{said}");
 
     let file = folder.0.join("file");
     fs::write(&file, "").unwrap();
     let said = fails(file.join("below").to_str().unwrap());
-    assert!(said.contains("cannot be kept in"), "{said}");
+    assert!(said.contains("cannot store the journal in"), "{said}");
     assert!(said.contains("--data-dir"), "{said}");
 
     // A super-user may write anywhere.
@@ -292,7 +292,7 @@ fn an_unusable_folder_or_file_is_an_error_that_names_it() {
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
     if fs::write(locked.join("probe"), "").is_err() {
         let said = fails(locked.to_str().unwrap());
-        assert!(said.contains("cannot be kept in"), "{said}");
+        assert!(said.contains("cannot store the journal in"), "{said}");
     }
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
 }

@@ -77,7 +77,7 @@ fn an_unsuitable_stream_is_refused_with_the_reason_and_what_to_do() {
     let one = Hub::with(&flags(&url, &[]));
     check_refused(
         &flags(&url, &["--config", kept.path()]),
-        &["max_msgs is 1000000, and has to be 5", "nats stream edit TIDINGS", "--nats-stream"],
+        &["max_msgs is 1000000, but must be 5", "nats stream edit TIDINGS", "--nats-stream"],
     );
     one.is_well();
     // Without a configured limit for bodies, the servers' limit applies.

@@ -498,7 +498,8 @@ impl JournalFile {
         let folder = Folder::hold(folder.as_ref(), None)?;
         let path = folder.database();
         let failed = |error| OpenError::of(&path, error);
-        let connection = folder.writer()?;
+        let damage = Damage::default();
+        let connection = folder.writer(&damage)?;
         let vacuum = || {
             rebuild::leave_old(&connection)?;
             connection.execute_batch("VACUUM")
@@ -506,7 +507,7 @@ impl JournalFile {
         match vacuum() {
             Err(error) if is_damage(&error) => {
                 let identity = Identity::read(&connection).map_err(failed)?;
-                rebuild::run(&connection, &identity, &Damage::default()).map_err(failed)?;
+                rebuild::run(&connection, &identity, &damage).map_err(failed)?;
                 vacuum().map_err(failed)
             }
             done => done.map_err(failed),

@@ -28,7 +28,7 @@ use crate::limits::{NATS_ANSWER_BYTES, NATS_ANSWER_TIME, NATS_NODES, NATS_SILENT
 const GREETING_INTERVAL: Duration = Duration::from_millis(500);
 /// The shortest time between two greetings, however many hubs come.
 const GREETING_PAUSE: Duration = Duration::from_millis(20);
-/// A hub that was not heard of for so long is gone.
+/// A hub that was not heard of for so long counts as ended.
 const GONE_TIME: Duration = Duration::from_secs(2);
 /// How often it is looked meanwhile whether one of them is gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -228,8 +228,8 @@ impl Meeting {
         there.map(|(id, _)| id.clone()).collect()
     }
 
-    /// A hub that may still let in who was revoked at this place: it has not read so far, and is
-    /// not known to have been cut off for long enough.
+    /// A hub that may still accept tokens that were revoked at this place: it has not read so far,
+    /// and is not known to have been cut off for long enough.
     fn behind(&self, place: Place) -> Option<String> {
         let others = self.others.lock();
         let is_behind = |other: &Other| {
@@ -239,7 +239,7 @@ impl Meeting {
         others.iter().find(|(_, other)| is_behind(other)).map(|(id, _)| id.clone())
     }
 
-    /// Waits until no other hub lets in who was revoked at this place.
+    /// Waits until no other hub accepts tokens that were revoked at this place.
     pub(super) async fn until_revoked(&self, place: Place) {
         loop {
             let heard = self.heard.notified();

@@ -15,7 +15,7 @@ pub struct NatsOptions {
     /// Servers of the cluster, as `nats://host:4222` or `tls://host:4222`; one is enough, the
     /// others are learned from it. A URL may carry a user and a password.
     pub servers: Vec<String>,
-    /// What the servers are told of who connects, beside what their URLs say.
+    /// The login at the servers, beside what their URLs say.
     pub login: NatsLogin,
     /// Certificates of the authorities that the servers' are held against (PEM). By default
     /// the system's.
@@ -98,7 +98,7 @@ impl NatsOptions {
     }
 }
 
-/// What NATS servers are told of who connects.
+/// A login at NATS servers.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NatsLogin {

@@ -228,7 +228,7 @@ async fn watch(shared: &Shared) -> Result<std::convert::Infallible, Interrupted>
                 failed = 0;
                 shared.state.lock().note(&told);
             }
-            // A leader may be chosen meanwhile, which concerns nobody who only follows.
+            // A leader may be chosen meanwhile, which does not concern followers.
             Err(Unfit::Failed(_)) if failed < 2 => failed += 1,
             Err(unfit) => return Err(Interrupted::Away(unfit.to_string())),
         }

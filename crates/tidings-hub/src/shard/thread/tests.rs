@@ -1,17 +1,21 @@
 use tidings_sse::Event;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 
 use super::super::lane::body::{StreamBody, hand_over};
 use super::*;
 use crate::access::{Dialects, Grants, Revoked, Rights, TokenId};
 use crate::admission::Admission;
 use crate::budget::Budget;
+use crate::cursor::Cursor;
 use crate::feed::{Source, StreamOptions};
 use crate::journal::{Journal, MemoryJournal, Retention, Room};
 use crate::limits::ROUTE_FEEDS;
+use crate::metrics::Format as MetricsFormat;
 use crate::presence::Presence;
 use crate::replay::Due;
+use crate::resume::Asked;
 use crate::selector::{Selector, Selectors};
 use crate::update::Update;
 use crate::wire;
@@ -183,6 +187,60 @@ async fn a_token_that_was_revoked_while_its_stream_opened_reads_nothing() {
             assert!(!text.contains("secret"), "{text}");
         }
         drop(follower);
+    };
+    LocalSet::new().run_until(running).await;
+}
+
+#[tokio::test]
+async fn a_loss_counts_once_and_not_before_it_is_told() {
+    let journal = Arc::new(MemoryJournal::new(Retention::default()));
+    let running = async {
+        let thread = thread(&journal);
+        let rights = Rights::Public;
+        let asked = Asked {
+            cursor: Cursor::After("unknown".to_owned()),
+            selectors: Selectors::all(),
+            rights: rights.clone(),
+            notices: false,
+            place: None,
+        };
+        let (socket, mut body) = hand_over(None);
+        let opening = NewStream {
+            source: Source::Updates {
+                selectors: Selectors::all(),
+                rights,
+                options: StreamOptions::default(),
+            },
+            due: Due::UNPLACED,
+            asked: Some(Box::new(asked)),
+            bytes: wire::HEARTBEAT.to_vec(),
+            permit: thread.shared.admission.stream().unwrap(),
+            grants: None,
+        };
+        thread.attach(LaneSocket::Body(socket), opening);
+        // A heartbeat is left, so that what is found first is thrown away.
+        for subscriber in thread.shard.borrow_mut().subscribers.values_mut() {
+            subscriber.behind.as_mut().expect("it waits").add_own(wire::HEARTBEAT);
+        }
+        let is_told = || {
+            let budget = Budget::new(1);
+            let text = thread.shared.metrics.encode(&*journal, &budget, MetricsFormat::Classic);
+            text.contains("tidings_gaps_total{cause=\"reset\"} 1\n")
+        };
+        let is_full = || {
+            let shard = thread.shard.borrow();
+            shard.subscribers.values().any(|one| one.behind.as_ref().is_some_and(|b| b.is_full()))
+        };
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(is_full() && !is_told());
+        let mut text = Vec::new();
+        while !String::from_utf8_lossy(&text).contains("\"kind\":\"reset\"") {
+            assert!(!is_told());
+            text.extend(poll_fn(|context| body.poll_bytes(context)).await.expect("more bytes"));
+        }
+        assert!(is_told(), "it counts once");
     };
     LocalSet::new().run_until(running).await;
 }

@@ -38,7 +38,8 @@ struct Rest {
     incoming: Incoming,
     was_asked_for: bool,
     /// What it is counted as until it is read.
-    _arriving: Option<Arriving>,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code))]
+    arriving: Option<Arriving>,
 }
 
 /// Splits a request into one for the router, and what tells afterwards whether its body was read.
@@ -61,7 +62,7 @@ pub(super) fn watch_counted(
     let unread = Unread { rest: Some(Arc::clone(&left)), waits };
     let watched = |incoming| match room {
         Ok(arriving) => {
-            let rest = Rest { incoming, was_asked_for: false, _arriving: arriving };
+            let rest = Rest { incoming, was_asked_for: false, arriving };
             Watched { rest: Some(rest), refused: None, left }
         }
         Err(exhausted) => Watched { rest: None, refused: Some(exhausted), left },
@@ -84,14 +85,18 @@ impl Unread {
 #[cfg(feature = "tls")]
 impl Unread {
     /// Keeps an HTTP/2 stream for a moment before it is reset, unless its body has come whole.
-    /// curl 7 takes an answer that comes together with the reset for a failure.
+    /// curl 7 takes an answer that comes together with the reset for a failure. What has come of
+    /// the body, and what comes meanwhile, is discarded: it takes no memory, and none of the window
+    /// in which the connection's other bodies arrive.
     pub(super) fn hold(self) {
         let rest = self.rest.and_then(|rest| rest.lock().take());
-        if let Some(rest) = rest.filter(|rest| !rest.incoming.is_end_stream()) {
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(HTTP2_HOLD_TIME).await;
-                drop(rest);
+        if let Some(mut rest) = rest.filter(|rest| !rest.incoming.is_end_stream()) {
+            let discarded = poll_fn(move |context| {
+                let has_come = rest.has_come(context);
+                drop(rest.arriving.take());
+                if has_come { Poll::Ready(()) } else { Poll::Pending }
             });
+            tokio::task::spawn_local(tokio::time::timeout(HTTP2_HOLD_TIME, discarded));
         }
     }
 }

@@ -149,12 +149,14 @@ label_values! {
 }
 
 label_values! {
-    /// Which bound of the budget for requests was reached.
+    /// For which bytes there was no room.
     Bound {
         /// What one address may have.
         Address = "address",
         /// What all may have together.
         Total = "total",
+        /// What lists of subscriptions may have that hubs exchange.
+        Lists = "lists",
     }
 }
 
@@ -412,6 +414,11 @@ impl Metrics {
 
     pub(crate) fn request_refused(&self, exhausted: Exhausted) {
         self.requests_refused.get_or_create(&BoundLabel { bound: exhausted.into() }).inc();
+    }
+
+    /// A list of subscriptions for another hub, or with those of others, was refused.
+    pub(crate) fn list_refused(&self) {
+        self.requests_refused.get_or_create(&BoundLabel { bound: Bound::Lists }).inc();
     }
 
     pub(crate) fn publish_refused(&self, reason: Refusal) {

@@ -56,6 +56,8 @@ mod jetstream;
 #[cfg(feature = "nats")]
 mod jetstream_apart;
 #[cfg(feature = "nats")]
+mod jetstream_lists;
+#[cfg(feature = "nats")]
 mod jetstream_login;
 #[cfg(feature = "nats")]
 mod jetstream_revoked;

@@ -55,7 +55,7 @@ mod injection;
 mod jetstream;
 #[cfg(feature = "nats")]
 mod jetstream_apart;
-#[cfg(feature = "nats")]
+#[cfg(all(feature = "nats", feature = "tls"))]
 mod jetstream_lists;
 #[cfg(feature = "nats")]
 mod jetstream_login;

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::admission::{Address, Client};
-use crate::limits::BUDGET_WAITING;
+use crate::limits::{BUDGET_WAITING, GROWING_STEP_BYTES};
 
 /// Bytes that work may take at one time. Fair: the first to wait is the first to be served.
 #[derive(Debug)]
@@ -53,6 +53,15 @@ pub(crate) struct Permit {
     _address: Option<HeldShare>,
     _open: Option<OwnedSemaphorePermit>,
     _all: OwnedSemaphorePermit,
+}
+
+/// Room for a text that grows while it is put together or received, taken in few steps.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    budget: Arc<Budget>,
+    permits: Vec<Permit>,
+    /// What was taken and is not used yet.
+    left: usize,
 }
 
 /// An address's share, removed when nothing holds or awaits any of it.
@@ -156,6 +165,8 @@ impl Budget {
     ) -> Result<Permit, Exhausted> {
         let refused = match self.try_take(client, standing, bytes) {
             Ok(permit) => return Ok(permit),
+            // One that waits holds what is there of its bytes, which another could use meanwhile.
+            Err(refused) if patience.is_zero() => return Err(refused),
             Err(refused) => refused,
         };
         let bytes = self.bounded(bytes);
@@ -216,6 +227,34 @@ impl Budget {
         });
         let share = Arc::clone(share);
         Some(HeldShare { budget: Arc::clone(self), address, share, held: None })
+    }
+}
+
+impl Growing {
+    /// Takes the first step's room, and waits for it. Counts for the total only.
+    ///
+    /// # Errors
+    /// If it waited in vain, or may not wait.
+    pub(crate) async fn begin(budget: &Arc<Budget>, patience: Duration) -> Result<Self, Exhausted> {
+        let first = budget.bounded(GROWING_STEP_BYTES);
+        let permit = budget.take(None, Standing::Authorized, first, patience).await?;
+        Ok(Self { budget: Arc::clone(budget), permits: vec![permit], left: first })
+    }
+
+    /// Uses so many bytes, and takes more room only if it is there: of texts that each have a part
+    /// of what they need and wait for the rest, none could go on.
+    ///
+    /// # Errors
+    /// If there is not enough room.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        while self.left < bytes {
+            let missing = (bytes - self.left).next_multiple_of(GROWING_STEP_BYTES);
+            let step = self.budget.bounded(missing);
+            self.permits.push(self.budget.try_take(None, Standing::Authorized, step)?);
+            self.left += step;
+        }
+        self.left -= bytes;
+        Ok(())
     }
 }
 
@@ -306,6 +345,25 @@ mod tests {
         drop(others);
         check(&budget, 0, 0);
         assert_eq!(budget.places.available_permits(), BUDGET_WAITING);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_text_grows_as_long_as_there_is_room_and_waits_only_to_begin() {
+        let budget = Budget::new(4 * GROWING_STEP_BYTES);
+        let mut first = Growing::begin(&budget, PATIENCE).await.unwrap();
+        first.grow(1).unwrap();
+        first.grow(GROWING_STEP_BYTES - 1).unwrap();
+        assert_eq!(budget.used(), GROWING_STEP_BYTES);
+        // More than one work may have at a time is taken in several steps.
+        first.grow(2 * GROWING_STEP_BYTES + 1).unwrap();
+        check(&budget, 4 * GROWING_STEP_BYTES, 0);
+        let all = Exhausted::All { total: 4 * GROWING_STEP_BYTES };
+        assert_eq!(first.grow(GROWING_STEP_BYTES).unwrap_err(), all);
+        let begun = Instant::now();
+        assert_eq!(Growing::begin(&budget, PATIENCE).await.unwrap_err(), all);
+        assert_eq!(begun.elapsed(), PATIENCE);
+        drop(first);
+        check(&budget, 0, 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ pub(crate) use builder::Extras;
 pub use builder::HubBuilder;
 use drain::Requests;
 pub use error::{HubFailed, PublishError};
-pub(crate) use nodes::{OtherSubscriptions, Unreached};
+pub(crate) use nodes::{Documents, OtherSubscriptions, Unreached};
 pub(crate) use subscribe::{Begin, within};
 
 use crate::access::gate::Gate;
@@ -65,6 +65,9 @@ struct HubInner {
     /// Held while another gate is built.
     reconfiguring: Mutex<()>,
     presence: Arc<Presence>,
+    /// Lists of subscriptions that hubs exchange: those that this one makes for others, and theirs
+    /// until a client has read them.
+    lists: Arc<Budget>,
     authorizer: Authorizer,
     compiler: Compiler,
     extras: Extras,
@@ -141,6 +144,11 @@ impl Hub {
         &self.0.presence
     }
 
+    /// Lists of subscriptions that hubs exchange.
+    pub(crate) fn lists(&self) -> &Arc<Budget> {
+        &self.0.lists
+    }
+
     pub(crate) fn authorizer(&self) -> &Authorizer {
         &self.0.authorizer
     }
@@ -153,7 +161,7 @@ impl Hub {
         self.0.extras
     }
 
-    pub(crate) fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.shared.metrics
     }
 }

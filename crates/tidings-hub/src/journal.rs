@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tidings_sse::EventId;
 use tokio::sync::Notify;
 
@@ -39,6 +40,7 @@ pub use once::{Appended, IdempotencyKey, InvalidIdempotencyKey};
 pub use room::Room;
 
 use crate::access::{RevokedToken, Rights};
+use crate::budget::Growing;
 use crate::limits::{BATCH_BYTES, SCAN_STEPS, SCAN_UPDATES};
 use crate::selector::Selectors;
 use crate::update::{Update, matching_steps};
@@ -350,14 +352,33 @@ pub trait Nodes: fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
-    /// Asks the others. The answers are those of all that are there.
-    fn ask(&self, question: Vec<u8>) -> Pending<'_, Result<Vec<Vec<u8>>, ReadError>>;
+    /// Asks the others. The answers are those of all that are there, and `room` has to grow with
+    /// them.
+    fn ask<'a>(
+        &'a self,
+        question: Vec<u8>,
+        room: &'a mut AnswerRoom,
+    ) -> Pending<'a, Result<Vec<Vec<u8>>, ReadError>>;
+}
+
+/// Room for the answers of other hubs, which are kept until they have been used.
+#[derive(Debug)]
+pub struct AnswerRoom(pub(crate) Growing);
+
+impl AnswerRoom {
+    /// Takes room for so many bytes more.
+    ///
+    /// # Errors
+    /// If there is not enough, with the limit as the cause. Then there is no answer.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), ReadError> {
+        self.0.grow(bytes).map_err(|exhausted| ReadError::Away(Box::new(exhausted)))
+    }
 }
 
 /// One hub of several, as the others see it.
 pub trait Node: Send + Sync {
-    /// Answers a question of another hub.
-    fn answer(&self, question: Vec<u8>) -> Pending<'static, Vec<u8>>;
+    /// Answers a question of another hub. The answer may hold room in a budget until it is sent.
+    fn answer(&self, question: Vec<u8>) -> Pending<'static, Bytes>;
 
     /// Another hub has revoked a token, or this one. It is barred at once; the future ends its
     /// streams.

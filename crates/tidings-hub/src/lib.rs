@@ -124,9 +124,9 @@ pub use http::{Listener, admin_router, is_ipv6_only, listen, listen_ipv6_only, s
 pub use http::{Reload, Tls, TlsError, serve_tls};
 pub use hub::{Hub, HubBuilder, HubFailed, PublishError};
 pub use journal::{
-    AppendError, Appended, Batch, Before, Edges, Epoch, Follower, Found, HubId, IdempotencyKey,
-    InvalidIdempotencyKey, Journal, Keep, MemoryJournal, Missed, Node, Nodes, Pending, Position,
-    ReadError, Record, Retention, RetentionRule, Room, Tail,
+    AnswerRoom, AppendError, Appended, Batch, Before, Edges, Epoch, Follower, Found, HubId,
+    IdempotencyKey, InvalidIdempotencyKey, Journal, Keep, MemoryJournal, Missed, Node, Nodes,
+    Pending, Position, ReadError, Record, Retention, RetentionRule, Room, Tail,
 };
 #[cfg(feature = "disk")]
 pub use journal::{DiskJournal, DiskOptions, Exported, JournalFile, OpenError, Promise, Summary};

@@ -70,6 +70,11 @@ impl Metrics {
         self.requests_refused.of(exhausted.into()).inc();
     }
 
+    /// A list of subscriptions for another hub, or with those of others, was refused.
+    pub(crate) fn list_refused(&self) {
+        self.requests_refused.of(Bound::Lists).inc();
+    }
+
     pub(crate) fn publish_refused(&self, reason: RefusalReason) {
         self.refused.of(reason).inc();
     }

@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use tower::Service;
 
 use super::admission::Peer;
-use super::arriving::{self, Arriving};
+use super::arriving::Window;
 use super::body::no_room;
 use super::connection::{last_words, note_refused};
 use super::exchange::{Answer, Exchange, WatchedStream};
@@ -38,11 +38,12 @@ use super::subscribe::PendingStream;
 use super::tls::Tls;
 use super::unread::Unread;
 use super::waiting::Waiting;
-use super::{ambiguous, forwarded, linger, unread};
+use super::{ambiguous, linger, unread};
 use crate::budget::{Exhausted, Permit, Standing};
 use crate::limits::{
-    HTTP2_CONNECTION_BYTES, HTTP2_HEAD_BYTES_FREE, HTTP2_IDLE_TIME, HTTP2_PING_INTERVAL,
-    HTTP2_PING_TIME, HTTP2_RECEIVE_BYTES, HTTP2_RESETS, HTTP2_SEND_BYTES, Limits,
+    ARRIVING_BYTES_MAX, HTTP2_CONNECTION_BYTES, HTTP2_HEAD_BYTES_FREE, HTTP2_IDLE_TIME,
+    HTTP2_PING_INTERVAL, HTTP2_PING_TIME, HTTP2_RECEIVE_BYTES, HTTP2_RESETS, HTTP2_SEND_BYTES,
+    Limits,
 };
 use crate::shard::StreamBody;
 use crate::shard::{Load, RequestRoom, ShardThread};
@@ -61,6 +62,7 @@ pub(super) fn start(
         thread: Rc::clone(thread),
         peer: peer.map(Peer),
         limits: thread.limits(),
+        window: Window::new(&room.budget, room.client),
         room,
         router: Arc::clone(router),
         tls,
@@ -222,6 +224,8 @@ struct Connection {
     peer: Option<Peer>,
     limits: Arc<Limits>,
     room: RequestRoom,
+    /// What of HTTP/2 bodies may arrive before they are read.
+    window: Arc<Window>,
     router: Arc<Router>,
     /// The certificate: its names are names of the hub.
     tls: Tls,
@@ -244,19 +248,13 @@ impl Connection {
     /// Takes room for the part of a request's body that may arrive before it is read.
     fn watch(&self, mut request: Request<Incoming>) -> (Request<Body>, Unread) {
         let body = request.body();
-        let window = HTTP2_CONNECTION_BYTES as usize;
+        let most = ARRIVING_BYTES_MAX;
         let length = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-        let bytes = length.unwrap_or(window).min(window);
+        let bytes = length.unwrap_or(most).min(most);
         if bytes == 0 || body.is_end_stream() {
             return unread::watch(request);
         }
-        let Limits { trusted_proxies, forwarded_header, .. } = &*self.limits;
-        let headers = request.headers();
-        let client = self
-            .peer
-            .map(|Peer(peer)| forwarded::client(peer, headers, trusted_proxies, *forwarded_header));
-        let standing = arriving::standing(request.uri(), headers);
-        let arriving = self.room.budget.try_take(client, standing, bytes).map(Arriving::new);
+        let arriving = self.window.add(bytes);
         if let Ok(arriving) = &arriving {
             arriving.note(request.extensions_mut());
         }

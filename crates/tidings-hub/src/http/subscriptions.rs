@@ -66,8 +66,7 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
         Some(id) => {
             let own = hub.presence().of(id, |selector| named.selects(selector));
             let own = own.first().map(|one| one.document(form, true));
-            let other = || serde_json::from_str(documents.first()?.get()).ok();
-            let one = own.or_else(other).ok_or_else(nothing_here)?;
+            let one = own.or_else(|| documents.first()).ok_or_else(nothing_here)?;
             Body::from(format!("{}\n", with_context(form, &cursor, one)))
         }
         None => {
@@ -169,7 +168,8 @@ pub(super) async fn revoke_subscription(
 fn unreached(error: Unreached) -> Refusal {
     match error {
         Unreached::Append(error) => not_kept(&error),
-        Unreached::Read(_) | Unreached::Elsewhere(_) => {
+        Unreached::NoRoom(exhausted) => super::body::no_room(exhausted),
+        Unreached::Read(_) | Unreached::Elsewhere(_) | Unreached::NoRoomForLists { .. } => {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
                 .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
         }

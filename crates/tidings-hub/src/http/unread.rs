@@ -38,7 +38,8 @@ struct UnreadRest {
     incoming: Incoming,
     was_asked_for: bool,
     /// Its part of the budget until it is read.
-    _arriving: Option<Arriving>,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code))]
+    arriving: Option<Arriving>,
 }
 
 /// Splits a request into one for the router, and a guard that knows afterwards whether its body was
@@ -62,7 +63,7 @@ pub(super) fn watch_counted(
     let unread = Unread { rest: Some(Arc::clone(&left)), waits };
     let watched = |incoming| match room {
         Ok(arriving) => {
-            let rest = UnreadRest { incoming, was_asked_for: false, _arriving: arriving };
+            let rest = UnreadRest { incoming, was_asked_for: false, arriving };
             WatchedBody { rest: Some(rest), refused: None, left }
         }
         Err(exhausted) => WatchedBody { rest: None, refused: Some(exhausted), left },
@@ -85,14 +86,18 @@ impl Unread {
 #[cfg(feature = "tls")]
 impl Unread {
     /// Keeps an HTTP/2 stream for a moment before it is reset, unless its whole body has arrived.
-    /// curl 7 reports an answer that arrives together with the reset as a failure.
+    /// curl 7 reports an answer that arrives together with the reset as a failure. What has arrived
+    /// of the body, and what arrives meanwhile, is discarded: it takes no memory, and none of the
+    /// window in which the connection's other bodies arrive.
     pub(super) fn hold(self) {
         let rest = self.rest.and_then(|rest| rest.lock().take());
-        if let Some(rest) = rest.filter(|rest| !rest.incoming.is_end_stream()) {
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(HTTP2_HOLD_TIME).await;
-                drop(rest);
+        if let Some(mut rest) = rest.filter(|rest| !rest.incoming.is_end_stream()) {
+            let discarded = poll_fn(move |context| {
+                let has_come = rest.has_come(context);
+                drop(rest.arriving.take());
+                if has_come { Poll::Ready(()) } else { Poll::Pending }
             });
+            tokio::task::spawn_local(tokio::time::timeout(HTTP2_HOLD_TIME, discarded));
         }
     }
 }

@@ -169,6 +169,7 @@ impl HubBuilder {
         presence.set(dialects, listing);
         let presence = Arc::new(presence);
         let compiler = Compiler::new(self.limits.selector_bytes);
+        let lists = Budget::new(self.limits.request_bytes);
         let shared = ShardContext {
             presence: Some(Arc::clone(&presence)),
             journal,
@@ -201,6 +202,7 @@ impl HubBuilder {
             gate: RwLock::new(Arc::new(gate)),
             reconfiguring: Mutex::default(),
             presence,
+            lists,
             authorizer: self.authorizer,
             compiler,
             extras: self.extras,

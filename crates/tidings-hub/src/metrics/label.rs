@@ -141,12 +141,14 @@ label! {
 }
 
 label! {
-    /// Which bound of the budget for requests was reached.
+    /// Which bound on the bytes of requests was reached.
     Bound: "bound" {
         /// The bound of one address.
         Address = "address",
         /// The bound of all addresses together.
         Total = "total",
+        /// The bound of the lists of subscriptions that hubs exchange.
+        Lists = "lists",
     }
 }
 

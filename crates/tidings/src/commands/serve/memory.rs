@@ -110,8 +110,9 @@ fn fixed(config: &Config) -> u64 {
     let journal = match &config.journal {
         JournalConfig::Memory(retention) => retention.bytes,
         JournalConfig::Disk { .. } => DISK_JOURNAL_BYTES,
+        // Also lists of subscriptions that hubs exchange, whose buffers have up to twice their size.
         #[cfg(feature = "nats")]
-        JournalConfig::Nats(_) => DISK_JOURNAL_BYTES,
+        JournalConfig::Nats(_) => DISK_JOURNAL_BYTES + 2 * config.limits.request_bytes as u64,
     };
     let shards = config.shards.or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
     let windows = config
@@ -230,6 +231,13 @@ mod tests {
         // MiB: 32 for the hub, 64 for the journal, 8 per shard, 64 for selectors, 32 for requests.
         assert_eq!(fixed(&config), 208 << 20);
         assert_eq!(room(512 << 20, &config), (304 << 20) / (20 << 10));
+        #[cfg(feature = "nats")]
+        {
+            // The same 64 MiB for the journal, and 32 for lists that hubs exchange.
+            let options = tidings_hub::NatsOptions::of_servers(["nats://localhost"]);
+            config.journal = JournalConfig::Nats(options);
+            assert_eq!(fixed(&config), 240 << 20);
+        }
         assert_eq!(room(100 << 20, &config), STREAMS_MIN);
         assert_eq!(selectors(1 << 20), SELECTOR_BYTES_MIN);
     }

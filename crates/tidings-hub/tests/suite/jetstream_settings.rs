@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidings_hub::{NatsError, NatsJournal, NatsOptions, NatsRetention};
+use tidings_hub::{NatsError, NatsJournal, NatsRetention};
 
 use crate::client::Request;
 use crate::jetstream::{hub, on, options, stop};

@@ -214,7 +214,7 @@ function watchPolicy(url, signal) {
   const target = globalThis.document ?? globalThis;
   target.addEventListener?.("securitypolicyviolation", see, { signal });
   return async () => {
-    // The event is dispatched in a task of its own.
+    // The event is dispatched in a separate task.
     await new Promise((resolve) => setTimeout(resolve));
     return directive;
   };
@@ -222,7 +222,7 @@ function watchPolicy(url, signal) {
 
 /**
  * @param {Record<string, string>} headers
- * @returns {string} what the other origin must allow
+ * @returns {string} the header that the other origin must allow
  */
 function whatToAllow({ Accept: _, ...headers }) {
   const names = Object.keys(headers);

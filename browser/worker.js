@@ -33,7 +33,7 @@ const REPEAT_EVENTS_MAX = 2000;
 /** A listener without events is told the position after at most this many events. */
 const CURSOR_EVENTS = 200;
 const BEAT_MS = 1000;
-/** A listener with more unacknowledged characters is frozen. It is dropped, and has to join again. */
+/** A listener with more unacknowledged characters is frozen. It is dropped, and must join again. */
 const UNTAKEN_CHARACTERS_MAX = 32 * 1024 * 1024;
 const EVENT_CHARACTERS = 500;
 /** Without locks: a tab that is silent for this long counts as closed. */
@@ -156,7 +156,7 @@ class Listener {
       this.leave();
       return this.#port.close();
     }
-    // It was dropped, but is still there: it has to join again and tell its position.
+    // It was dropped, but still exists: it must join again and report its position.
     if (!this.group) return this.say({ kind: "gone" });
     if (kind === "took") this.#untaken -= size;
     if (kind === "wake") this.group.wake();

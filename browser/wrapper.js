@@ -10,7 +10,7 @@ import { CLOSED, CONNECTING, OPEN, Subscription } from "./subscribe.js";
 import { hubUrl, isHub, topicsOf } from "./topics.js";
 import { absolute } from "./url.js";
 
-/** If more events wait for an iterator, the server has to wait, if that is possible. */
+/** If more events wait for an iterator, the server must wait, if that is possible. */
 const WAITING_EVENTS = 256;
 /**
  * If it is not possible, more waiting events than this end the stream: they would fill the memory. A

@@ -1,5 +1,5 @@
-// A certificate authority of the tests' own, which the browsers that they start trust as they trust
-// one that a developer has installed with `mkcert`.
+// A certificate authority for tests. The browsers of the tests trust it like one that a developer has installed with
+// `mkcert`.
 //
 // To ignore certificate errors instead would not do: Chromium then ignores those of pages alone.
 // A SharedWorker's own connection is refused, and its script is loaded only where a connection of
@@ -13,7 +13,7 @@ import { join } from "node:path";
 const KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
 
 export class Authority {
-  /** Goes with the process. */
+  /** Removed when the process ends. */
   #folder = mkdtempSync(join(tmpdir(), "tidings-authority-"));
 
   constructor() {
@@ -37,7 +37,7 @@ export class Authority {
   }
 
   /**
-   * A certificate for loopback, and its key: files in PEM, and what is in them.
+   * A certificate for loopback, and its key: files in PEM, and their contents.
    *
    * @returns {{ files: { cert: string, key: string }, cert: Buffer, key: Buffer }}
    */

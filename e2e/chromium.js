@@ -6,7 +6,7 @@ import { chromium } from "playwright-core";
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
 /**
- * @param {import("./authority.js").Authority} [trusted] whose certificates it takes besides those that all browsers take
+ * @param {import("./authority.js").Authority} [trusted] whose certificates it trusts in addition to the usual ones
  * @returns {Promise<import("playwright-core").Browser>}
  */
 export async function launch(trusted) {
@@ -25,7 +25,7 @@ export async function launch(trusted) {
       "--disable-component-update",
       "--disable-sync",
     ],
-    // A page that is left must be kept as in a person's browser: that is when it holds its streams.
+    // A page that the user leaves must be kept as in a normal browser: only then does it keep its streams.
     ignoreDefaultArgs: ["--disable-back-forward-cache"],
   });
 }

@@ -1,5 +1,4 @@
-// Clients that we did not write, each made to do the same: read a stream, and go on from the
-// last event id when it has lost it.
+// Third-party clients, each with the same task: read a stream, and resume from the last event id after a loss.
 
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -13,17 +12,17 @@ import { Command } from "./command.js";
  * @typedef {object} Client
  * @property {string} name
  * @property {(test: import("node:test").TestContext, url: string) => Promise<() => Promise<Seen[]>>} open
- *   opens the stream, and gives what tells the events seen so far
+ *   opens the stream, and returns a function that returns the events so far
  */
 
-/** The types that the tests use: `EventSource` hands over no others. */
+/** The types that the tests use: `EventSource` dispatches no others. */
 const TYPES = ["message", "price", "tidings"];
 const RETRY_MS = 200;
 
 /** @type {Client} */
 const curl = {
   name: "curl -N",
-  // What a shell script would do: curl again, with the last id seen, whenever it ends.
+  // Like a shell script: runs curl again with the last id whenever it ends.
   async open(test, url) {
     let done = false;
     let before = "";
@@ -33,7 +32,7 @@ const curl = {
       while (!done) {
         await running.ended;
         if (done) return;
-        // What was cut off in the middle of an event was never an event.
+        // A part of an event at a cut is not an event.
         const whole = running.output.slice(0, running.output.lastIndexOf("\n\n") + 2);
         before += running.output.includes("\n\n") ? whole : "";
         running.output = "";
@@ -120,7 +119,7 @@ const browser = {
 export const CLIENTS = [curl, node, python, browser];
 
 /**
- * The slow and obvious reader, for what curl prints. Only line feeds: the hub writes no other
+ * A slow and obvious reader for curl's output. Only line feeds: the hub writes no other
  * line breaks.
  *
  * @param {string} stream

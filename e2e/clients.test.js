@@ -37,7 +37,7 @@ for (const { name, open } of CLIENTS) {
       assert.deepEqual(await seen(), expected);
     });
 
-    test("goes on from the last event id when its connection was cut", async (t) => {
+    test("resumes from the last event id when its connection was cut", async (t) => {
       const hub = await Hub.start(t);
       const wire = await Wire.to(t, hub.origin);
       const seen = await open(t, wire.url(PATH));
@@ -90,8 +90,8 @@ for (const { name, open } of CLIENTS) {
 const watches = new WeakMap();
 
 /**
- * Whether a heartbeat has come on a stream that is opened by the first call. A stream's first
- * bytes are a comment too, so it takes two.
+ * Whether a heartbeat has arrived on a stream that the first call opens. A stream's first bytes are a comment too, so
+ * two comments are needed.
  *
  * @param {import("node:test").TestContext} test
  * @param {Hub} hub

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const read = (/** @type {string} */ path) => readFileSync(ROOT + path, "utf8");
 
-test("the example starts three hubs on three NATS servers, and a subscriber outlives its hub", () => {
+test("the example starts three hubs on three NATS servers, and a subscriber survives the end of its hub", () => {
   const number = () => 1 + Math.floor(Math.random() * 250);
   const ended = spawnSync(`${ROOT}examples/cluster/run`, ["--once"], {
     env: { TIDINGS: `${ROOT}target/debug/tidings`, ...process.env, NET: `127.${number()}.${number()}` },
@@ -22,7 +22,7 @@ test("the example starts three hubs on three NATS servers, and a subscriber outl
   assert.match(ended.stdout, /20 events of 20, in order, none twice/);
 });
 
-test("the document shows the example's files as they are, but for comments", () => {
+test("the document shows the example's files unchanged, except for comments", () => {
   const lines = (/** @type {string} */ text) => {
     const bare = text.split("\n").map((line) => line.replace(/\s*#.*/, "").trimEnd());
     return bare.filter((line) => line !== "").join("\n");

@@ -1,4 +1,4 @@
-// A child process whose output is waited for, and which is gone when the test ends.
+// A child process whose output a test waits for. It is ended with the test.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";

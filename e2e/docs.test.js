@@ -1,5 +1,5 @@
 // The snippets of docs/publish-from.md, docs/server.md, docs/mercure.md and docs/moving-from-mercure.md,
-// taken from there and run for real.
+// extracted and run.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -33,7 +33,7 @@ function snippet(document, name) {
 }
 
 /**
- * A folder that goes when the test ends.
+ * A folder that is removed when the test ends.
  *
  * @param {import("node:test").TestContext} test
  * @param {string} parent
@@ -64,7 +64,7 @@ function run(program, args, options) {
 }
 
 /**
- * What the hub has about the topic: the first event's data and id.
+ * The first event of the topic in the hub: its data and id.
  *
  * @param {Hub} hub
  */
@@ -112,7 +112,7 @@ for (const { name, from, needs, file, command } of PUBLISHERS) {
 }
 
 /**
- * Starts a snippet for Express, and gives its URL.
+ * Starts a snippet for Express, and returns its URL.
  *
  * @param {import("node:test").TestContext} test
  * @param {string} code
@@ -220,7 +220,7 @@ test("the snippets for Spring publish and tick", { skip: noMaven }, async (test)
 });
 
 /**
- * A folder in which the commands of docs/mercure.md are run, and what runs them there.
+ * A folder for the commands of docs/mercure.md, and functions that run them there.
  *
  * @param {import("node:test").TestContext} test
  */
@@ -230,21 +230,21 @@ function shell(test) {
   const path = `${dirname(resolve(binary))}${delimiter}${process.env.PATH}`;
   const settings = [`PATH=${path}`, "TIDINGS_LISTEN=localhost:0", "TIDINGS_JOURNAL=memory"];
   /**
-   * Starts a snippet; with `hub`, that is what it finds as `$HUB`. What runs on takes the place of the
-   * shell, so that ending it ends that.
+   * Starts a snippet, with `hub` as its `$HUB`. A long-running command replaces the shell, so that ending the process
+   * ends it.
    */
   const start = (/** @type {string} */ code, hub = "") => {
     const alone = code.replace(/^(tidings serve|curl -N)/gm, "exec $1");
     return new Command(test, "env", ["-C", place, ...settings, `HUB=${hub}`, "sh", "-euc", alone]);
   };
-  /** Starts a hub by a snippet, and gives its URL. */
+  /** Starts a hub with a snippet, and returns its URL. */
   const serve = async (/** @type {string} */ code) => {
     const command = start(code);
-    // Where there is no IPv6 it says 127.0.0.1.
+    // Without IPv6 it prints 127.0.0.1.
     const port = await until("the hub says where it is", () => command.errors.match(/http:\/\/(?:localhost|127\.0\.0\.1):(\d+)/)?.[1]);
     return `http://localhost:${port}/.well-known/mercure`;
   };
-  /** Runs a snippet to its end, and gives what it printed. */
+  /** Runs a snippet to its end, and returns its output. */
   const ends = async (/** @type {string} */ code, hub = "") => {
     const command = start(code, hub);
     await command.ended;
@@ -265,7 +265,7 @@ test("the five steps of docs/mercure.md lead to a private event in a browser", a
   const refused = await fetch(`${hub}?topic=*`);
   assert.equal(refused.status, 401);
 
-  // A service on another port is another origin, which the hub has to allow.
+  // A service on another port is another origin, which the hub must allow.
   const code = snippet("mercure.md", "cookie");
   // Its imports are found below this folder, so nothing is installed; the file has the documented name.
   const name = snippet("mercure.md", "service").match(/^node (\S+\.mjs)$/m)?.[1];
@@ -300,14 +300,14 @@ test("the same in Mercure 1.0", async (test) => {
   assert.match(both.output, /^tidings:/);
 });
 
-test("the hub for Laravel starts as docs/mercure.md has it", async (test) => {
+test("the hub for Laravel starts with the command of docs/mercure.md", async (test) => {
   const secret = "MERCURE_JWT_SECRET='!ChangeThisMercureHubJWTSecretKey!'";
   const hub = await shell(test).serve(`${secret}\n${snippet("mercure.md", "serve-laravel")}`);
   const metadata = await fetch(new URL("/.well-known/oauth-protected-resource/.well-known/mercure", hub));
   assert.equal((await metadata.json()).mercure_subscriptions, true);
 });
 
-test("a hub that is configured by Mercure's environment says what it does not read", async (test) => {
+test("a hub that is configured by Mercure's environment names the variables that it ignores", async (test) => {
   const { output, errors } = await shell(test).ends(snippet("moving-from-mercure.md", "moving"));
   assert.equal(errors, "");
   assert.match(output, /MERCURE_EXTRA_DIRECTIVES is set but ignored/);

@@ -6,7 +6,7 @@ import { createSession } from "better-sse";
 import express from "express";
 import { keptPort } from "./port.js";
 
-/** What has happened, over all lives of the server. */
+/** The record of events, over all restarts of the server. */
 export class Feed {
   /** How many events there are; the id of each is its number. */
   count = 0;
@@ -26,7 +26,7 @@ export class ExpressServer {
   }
 
   /**
-   * @param {import("node:test").TestContext} test at whose end it goes
+   * @param {import("node:test").TestContext} test at whose end it is stopped
    * @param {Feed} feed
    * @param {object} options
    * @param {"plain" | "better-sse"} options.manner

@@ -1,4 +1,4 @@
-// Many streams over one connection, in a real browser: what HTTP/2 is for.
+// Many streams over one HTTP/2 connection, in a real browser.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";

@@ -6,7 +6,7 @@ import { until } from "./until.js";
 export class HubPage {
   /**
    * @param {import("playwright-core").Page} page
-   * @param {string[]} complaints what the browser had to complain about
+   * @param {string[]} complaints warnings and errors of the browser
    */
   constructor(page, complaints) {
     this.page = page;
@@ -18,7 +18,7 @@ export class HubPage {
   }
 
   /**
-   * A browser of its own for each test, as far as connections and storage go.
+   * A separate browser context for each test, with its own connections and storage.
    *
    * @param {import("node:test").TestContext} test
    * @param {import("playwright-core").Browser} browser

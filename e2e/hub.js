@@ -1,4 +1,4 @@
-// A real hub for a test: started on a free port, and gone when the test ends.
+// A real hub for a test: started on a free port, and stopped when the test ends.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -11,7 +11,7 @@ const START_MS_MAX = 60_000;
 
 const binary = process.env.TIDINGS ?? fileURLToPath(new URL("../target/debug/tidings", import.meta.url));
 
-/** A running hub: where it is, what it counts, how it ends. */
+/** A running hub: its address, its metrics, its end. */
 export class Hub {
   /** @type {import("node:child_process").ChildProcess} */
   #child;
@@ -26,10 +26,11 @@ export class Hub {
   }
 
   /**
-   * @param {{ after: (end: () => Promise<void>) => void }} test at whose end the hub goes
+   * Promise<void>) => void }} test at whose end the hub goes => @param {{ after: (end: () => Promise<void>) => void }}
+   * test at whose end the hub is stopped => Promise<void>) => void }} test at whose end the hub goes
    * @param {object} [options]
    * @param {string} [options.listen] without it, a free port
-   * @param {boolean} [options.returns] whether another is to be started later where this one listens
+   * @param {boolean} [options.returns] whether another hub will be started later at the same address
    * @param {string} [options.journal]
    * @param {string[]} [options.flags]
    * @returns {Promise<Hub>}
@@ -54,7 +55,7 @@ export class Hub {
     return this.url("/.well-known/mercure");
   }
 
-  /** Where it listens, to be started there again. */
+  /** Its address, to start another hub there. */
   get listen() {
     return new URL(this.origin).host;
   }
@@ -98,8 +99,7 @@ export class Hub {
 }
 
 /**
- * The address that the hub says it listens on. What it prints goes on being read, so that a
- * full pipe can't stop it.
+ * The address that the hub prints. Its output is read further, so that a full pipe can't stop it.
  *
  * @param {import("node:child_process").ChildProcess} child
  * @returns {Promise<string>}

@@ -1,4 +1,4 @@
-// The page's second view: the wall of six connections as it is, and gone.
+// The page *Many tabs*: the limit of six connections, and one shared connection.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -14,7 +14,7 @@ before(async () => {
 });
 after(() => browser.close());
 
-test("eight streams unshared are six, and a fetch hangs; shared they are eight on one connection", async (t) => {
+test("of eight unshared streams six open, and a fetch hangs; shared, all eight open on one connection", async (t) => {
   const hub = await Hub.start(t);
   const { page, complaints } = await HubPage.open(t, browser, hub.origin);
   await page.getByRole("link", { name: "Many tabs" }).click();
@@ -72,7 +72,7 @@ for (const script of ["many-tabs.js", "page.js"]) {
 }
 
 for (const width of [360, 1280]) {
-  test(`${width} px wide, nothing of it sticks out`, async (t) => {
+  test(`${width} px wide, nothing overflows`, async (t) => {
     const hub = await Hub.start(t);
     const { page } = await HubPage.open(t, browser, hub.url("/tidings/page/many-tabs.html"), { viewport: { width, height: 800 } });
     await page.getByRole("button", { name: "Open shared" }).click();

@@ -21,7 +21,7 @@ const PREFIX = "https://laravel.alt/echo/";
 const DETAIL = "https://mercure.rocks/authorization-detail";
 
 /**
- * A token, made without any code of ours.
+ * A token, made without code of Tidings.
  *
  * @param {object} claims
  * @param {string} [type]
@@ -39,7 +39,7 @@ const segment = (/** @type {string} */ name) =>
   encodeURIComponent(name).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 
 /**
- * What a token of the driver grants for these channels.
+ * The grants of the driver's token for these channels.
  *
  * @param {string[]} channels
  * @param {object} user
@@ -59,8 +59,8 @@ function details(channels, user) {
 }
 
 /**
- * An application on an origin of its own, beside a hub on another one: it has a page, and lets the
- * page's visitor in at the hub by a cookie, as Laravel does.
+ * An application and a hub on two origins. The application has a page, and authorizes the page's visitor at the hub
+ * with a cookie, as Laravel does.
  *
  * @param {import("node:test").TestContext} t
  */
@@ -87,8 +87,7 @@ async function laravel(t) {
   t.after(() => app.close());
   const { port } = /** @type {import("node:net").AddressInfo} */ (app.address());
   const origin = `http://localhost:${port}`;
-  // The audience is the hub's URL, so its port has to be known before. Cookies know no ports, so both
-  // are of one host.
+  // The audience is the hub's URL, so its port must be known before. Cookies ignore ports, so both use one host.
   const listen = `localhost:${await keptPort("localhost")}`;
   const mercure = `http://${listen}/.well-known/mercure`;
   const flags = ["--publisher-key", KEY, "--subscriber-key", KEY, "--issuer", origin, "--audience", mercure, "--presence-events"];
@@ -96,7 +95,7 @@ async function laravel(t) {
   const browser = await launch();
   t.after(() => browser.close());
 
-  /** What the driver sends where an event is broadcast. */
+  /** The driver's request for a broadcast event. */
   const broadcast = async (/** @type {string[]} */ channels, /** @type {string} */ event, /** @type {object} */ payload) => {
     const now = Math.floor(Date.now() / 1000);
     const grants = [{ type: DETAIL, actions: ["publish"], topics: [{ match: "*" }] }];
@@ -114,7 +113,7 @@ async function laravel(t) {
 }
 
 /**
- * A visitor of the application, with cookies of its own.
+ * A visitor of the application, with its own cookies.
  *
  * @param {Awaited<ReturnType<typeof laravel>>} app
  * @param {object} user
@@ -131,7 +130,7 @@ async function visit({ mercure, origin, browser }, user, channels) {
       const response = await fetch("/broadcasting/auth", { method: "POST", headers, body: JSON.stringify(body) });
       return (await response.json()).expires_in;
     }, { channels, user, seconds });
-  /** Opens the one stream for all channels; `query` is put behind what it asks for. */
+  /** Opens the one stream for all channels; `query` is appended to its URL. */
   const listen = async (/** @type {string[]} */ matches, /** @type {string[]} */ patterns, query = "") => {
     const asked = [...matches.map((one) => `match=${encodeURIComponent(one)}`), ...patterns.map((one) => `match_urlpattern=${encodeURIComponent(one)}`)];
     const name = `stream${Math.random()}`;
@@ -152,7 +151,7 @@ async function visit({ mercure, origin, browser }, user, channels) {
       close: () => page.evaluate((name) => /** @type {any} */ (window)[name].source.close(), name),
     };
   };
-  /** Asks the hub who is on a channel. */
+  /** Requests the members of a channel from the hub. */
   const members = (/** @type {string} */ name) =>
     page.evaluate(async (url) => {
       const response = await fetch(url, { credentials: "include" });
@@ -167,13 +166,13 @@ async function visit({ mercure, origin, browser }, user, channels) {
   return { page, context, letIn, listen, members, whispers };
 }
 
-/** The pattern by which the connector is told of a channel's members. */
+/** The pattern for presence events of a channel's members. */
 const comings = (/** @type {string} */ name) =>
   `/.well-known/mercure/subscriptions/:match_type/${encodeURIComponent(channel(name))}/:subscriber`;
 
-test("Laravel's driver and its Echo connector find all they need, from a page of another origin", async (t) => {
+test("Laravel's driver and its Echo connector work from a page of another origin", async (t) => {
   const app = await laravel(t);
-  // A name in which everything has to be encoded, and twice where it stands in a path.
+  // A name in which every character must be encoded, and twice in a path.
   const room = "presence-room/1 ü:%";
   const channels = ["public-news", "private-orders.7", room];
   const matches = channels.map(channel);
@@ -190,7 +189,7 @@ test("Laravel's driver and its Echo connector find all they need, from a page of
   });
   assert.notEqual((await ada.members("presence-other")).status, 200, "what was not granted");
 
-  // Someone else comes.
+  // Another member joins.
   const bob = await visit(app, { user_id: "7", user_info: { name: "Bob" } }, channels);
   await bob.letIn();
   const others = await bob.listen([channel(room)], [comings(room)]);
@@ -213,7 +212,7 @@ test("Laravel's driver and its Echo connector find all they need, from a page of
   await until("the broadcasts", async () => (await messages()).length >= 3);
   assert.deepEqual((await messages()).map((/** @type {any} */ one) => one.data), channels.map((name) => ({ channels: [name], event: "OrderShipped", payload, socket: null })));
 
-  // A whisper, heard on a stream of its own.
+  // A whisper, received on a separate stream.
   const hears = await bob.listen([whisper(room)], []);
   assert.equal(await ada.whispers(room, { typing: true }), 200);
   await until("the whisper", async () => (await hears.seen()).length === 1);
@@ -231,21 +230,21 @@ test("Laravel's driver and its Echo connector find all they need, from a page of
   const left = await told(false);
   assert.equal(left.data.subscriber, joined.data.subscriber);
 
-  // A page that goes on after a presence event misses no update.
+  // A page that resumes after a presence event misses no update.
   await stream.close();
   await app.broadcast([room], "Missed", payload);
   const again = await ada.listen(matches, [comings(room)], `&last_event_id=${encodeURIComponent(left.id)}`);
   const missed = await until("what was missed", async () => (await again.seen()).find((/** @type {any} */ one) => one.type === "message"));
   assert.equal(missed.data.event, "Missed");
   await again.close();
-  // Nor does one that goes on from where Bob came: all that followed comes again, once.
+  // Nor does one that resumes from the event of Bob's join: everything after it arrives again, once.
   const whole = await ada.listen(matches, [comings(room)], `&last_event_id=${encodeURIComponent(joined.id)}`);
   const events = async () => (await whole.seen()).filter((/** @type {any} */ one) => one.type === "message").map((/** @type {any} */ one) => one.data.event);
   await until("all of it", async () => (await events()).length >= 4);
   assert.deepEqual(await events(), ["OrderShipped", "OrderShipped", "OrderShipped", "Missed"]);
 });
 
-test("a guest of Laravel's reads what is public, where nobody reads without a token", async (t) => {
+test("a guest of a Laravel application reads public events with a token, at a hub without anonymous subscribers", async (t) => {
   const app = await laravel(t);
   const guest = await visit(app, { user_id: "anonymous" }, ["public-news"]);
   await assert.rejects(guest.listen([channel("public-news")], []), /not opened/);
@@ -258,7 +257,7 @@ test("a guest of Laravel's reads what is public, where nobody reads without a to
   assert.equal(await guest.whispers("private-orders.7", {}), 403);
 });
 
-test("a hundred channels of Laravel's fit into one stream", async (t) => {
+test("a hundred Laravel channels fit into one stream", async (t) => {
   const app = await laravel(t);
   const channels = Array.from({ length: 100 }, (_, at) => `presence-a.rather.long.name.of.a.channel.${at}`);
   const ada = await visit(app, { user_id: "42" }, channels.slice(0, 5));
@@ -322,7 +321,7 @@ test("Symfony's component publishes, and Symfony's client reads it", { skip }, a
   assert.deepEqual(JSON.parse(read.output), { type: "price", id: "urn:uuid:symfony", data });
 });
 
-test("the cookie of Symfony's component lets a browser in, and its cursor may stand there twice", { skip }, async (t) => {
+test("the cookie of Symfony's component authorizes a browser, and its URL may have two cursors", { skip }, async (t) => {
   const hub = await Hub.start(t, { flags: ["--publisher-key", KEY, "--subscriber-key", KEY] });
   const [, name = "", value = ""] = php("cookie", hub.mercure, KEY, hub.origin, TOPIC).match(/^([^=]+)=([^;]+);/) ?? [];
   assert.equal(name, "mercureAuthorization");

@@ -1,5 +1,4 @@
-// Mercure as it is used: publishers that we did not write, and a browser that lets its visitor in
-// by a cookie.
+// Typical uses of Mercure: third-party publishers, and a browser whose visitor is authorized by a cookie.
 
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
@@ -17,7 +16,7 @@ const TOPIC = "https://example.com/books/1";
 const TEMPLATE = "https://example.com/books/{id}";
 
 /**
- * A token, made without any code of ours.
+ * A token, made without code of Tidings.
  *
  * @param {object} claims
  * @param {string} [type]
@@ -126,7 +125,7 @@ const PUBLISHERS = [
 ];
 
 for (const [name, publish] of PUBLISHERS) {
-  test(`what ${name} publishes reaches a browser that has the cookie`, async (t) => {
+  test(`an event that ${name} publishes reaches a browser that has the cookie`, async (t) => {
     const hub = await start(t);
     const { seen } = await listen(t, hub, deployed, query);
     await until("it is subscribed", async () => (await hub.subscribers()) === 1);
@@ -138,7 +137,7 @@ for (const [name, publish] of PUBLISHERS) {
   });
 }
 
-test("a browser without the cookie is refused for good, and without private events where all may read", async (t) => {
+test("a browser without the cookie is refused, or gets no private events if anonymous clients may read", async (t) => {
   const closed = await start(t);
   const refused = await listen(t, closed, undefined, query);
   await until("the end", async () => (await refused.errors()).includes(2));
@@ -158,7 +157,7 @@ test("a browser without the cookie is refused for good, and without private even
   assert.equal((await reads.seen())[0].data, "public");
 });
 
-test("a token of 1.0 lets a browser in by its cookie, and ends its stream in time", async (t) => {
+test("a token of 1.0 in a cookie authorizes a browser, and its expiry ends the stream", async (t) => {
   const hub = await start(t, ["--listen", "localhost:0"]);
   const claims = () => ({
     iss: ISSUER,
@@ -183,13 +182,13 @@ test("a token of 1.0 lets a browser in by its cookie, and ends its stream in tim
     body: new URLSearchParams({ topic: TOPIC, data: "secret", private: "on" }),
   });
   await until("the event", async () => (await seen()).some((/** @type {any} */ one) => one.data === "secret"));
-  // It is told, the stream ends, and the browser that comes back with the old token is refused.
+  // The browser is told, the stream ends, and the reconnect with the old token is refused.
   await until("the end", async () => (await errors()).includes(2));
   const notices = (await seen()).filter((/** @type {any} */ one) => one.type === "tidings");
   assert.deepEqual(notices.map((/** @type {any} */ one) => JSON.parse(one.data).kind), ["expiring"]);
 });
 
-test("the page takes a token, says what it grants, shows private events and who is subscribed", async (t) => {
+test("the page uses a token, shows its grants, private events and the list of subscriptions", async (t) => {
   const hub = await start(t, ["--anonymous-subscribe"]);
   const browser = await launch();
   t.after(() => browser.close());
@@ -203,7 +202,7 @@ test("the page takes a token, says what it grants, shows private events and who 
   const says = (/** @type {RegExp} */ words) =>
     until(`it says ${words}`, async () => words.test((await access.locator(".result").textContent()) ?? ""));
 
-  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await access.getByRole("button", { name: "List subscriptions" }).click();
   await says(/token/);
   await use("no token");
   await says(/not a token \(JWT\)/);
@@ -217,14 +216,14 @@ test("the page takes a token, says what it grants, shows private events and who 
   await page.locator("#publish [name=private]").check();
   await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
   await until("the private event", async () => (await page.locator("#topic .events li").allTextContents()).some((text) => text.includes("Middlemarch")));
-  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await access.getByRole("button", { name: "List subscriptions" }).click();
   await says(/One subscription/);
   assert.match((await access.locator(".subscribers li").textContent()) ?? "", /books\/\{id\}.*urn:uuid:.*"é"/);
 
   await access.getByRole("button", { name: "Forget" }).click();
-  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await access.getByRole("button", { name: "List subscriptions" }).click();
   await says(/the request has none/);
-  // Nothing of it is left in the browser.
+  // The browser stores nothing of it.
   assert.deepEqual(await page.context().cookies(), []);
 });
 
@@ -282,6 +281,6 @@ test("the page uses a publisher's and a subscriber's token together, each for wh
   await page.locator("#publish [name=private]").check();
   await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
   assert.equal(await seen, "secret");
-  await access.getByRole("button", { name: "Who is subscribed?" }).click();
+  await access.getByRole("button", { name: "List subscriptions" }).click();
   await until("the list", async () => /One subscription/.test(await said()));
 });

@@ -24,10 +24,10 @@ async function read(hub, accept, format) {
   return { type: response.headers.get("content-type") ?? "", families: JSON.parse(ended.stdout) };
 }
 
-test("both formats are read by Prometheus' parsers, and say the same", async (test) => {
+test("Prometheus' parsers read both formats, with the same values", async (test) => {
   const hub = await Hub.start(test);
   await hub.publish({ topic: "a", data: "x" });
-  // What Prometheus sends.
+  // The header that Prometheus sends.
   const scrape =
     "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
   const open = await read(hub, scrape, "openmetrics");

@@ -16,7 +16,7 @@ const TOPIC = "https://example.com/books/1";
 const SERVER = process.env.NATS_SERVER ?? join(ROOT, "target/tools/nats-server/bin/nats-server");
 
 /**
- * A folder that goes when the test ends.
+ * A folder that is removed when the test ends.
  *
  * @param {import("node:test").TestContext} test
  * @param {string} parent
@@ -49,7 +49,7 @@ const APPLICATIONS = [
   { name: "node", from: "Node", program: process.execPath },
 ];
 
-test("applications publish by NATS what subscribers of the hub get", async (test) => {
+test("subscribers of the hub receive events that applications publish over NATS", async (test) => {
   const url = await natsServer(test);
   const hub = await Hub.start(test, { journal: url });
   const query = new URLSearchParams({ topic: TOPIC });
@@ -77,7 +77,7 @@ test("applications publish by NATS what subscribers of the hub get", async (test
   assert.ok(has("Python") && has("Node"), text);
   const ids = [...text.matchAll(/^id: (tidings:.*)$/gm)].map(([, id]) => id);
   assert.equal(new Set(ids).size, 3, text);
-  // The first one's id is a place to go on from, as any other.
+  // A stream can be resumed from the first one's id, as from any other.
   const again = await fetch(`${hub.mercure}?${query}`, { headers: { "Last-Event-ID": ids[0] ?? "" } });
   assert.equal(again.headers.get("last-event-id"), ids[0]);
   await again.body?.cancel();

@@ -16,7 +16,7 @@ before(async () => {
 });
 after(() => browser.close());
 
-test("all of it works by keyboard alone", async (t) => {
+test("the whole page works by keyboard alone", async (t) => {
   const hub = await Hub.start(t);
   const { page, clock, topic, field, says } = bound(await HubPage.open(t, browser, hub.origin));
 
@@ -44,7 +44,7 @@ test("all of it works by keyboard alone", async (t) => {
   await page.getByText(/^(Copied\.|Selected: .*)$/).waitFor();
 });
 
-test("every control has a name, and every one in focus an outline", async (t) => {
+test("every control has a name, and an outline when it is in focus", async (t) => {
   const hub = await Hub.start(t);
   const { page } = await HubPage.open(t, browser, hub.origin);
   await page.locator("summary").click();
@@ -66,7 +66,7 @@ test("every control has a name, and every one in focus an outline", async (t) =>
 
 for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
   for (const width of [360, 768, 1280]) {
-    test(`${colorScheme}, ${width} px wide: nothing sticks out, and all text can be read`, async (t) => {
+    test(`${colorScheme}, ${width} px wide: nothing overflows, and all text is readable`, async (t) => {
       const hub = await Hub.start(t);
       const options = { colorScheme, viewport: { width, height: 800 }, reducedMotion: /** @type {const} */ ("reduce") };
       const hubPage = await HubPage.open(t, browser, hub.origin, options);
@@ -99,8 +99,7 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
 }
 
 /**
- * Runs in the page: texts whose contrast to what is behind them is below 4.5 to 1, which is
- * what WCAG 2 asks for at level AA.
+ * Runs in the page: texts whose contrast with their background is below 4.5 to 1, the minimum of WCAG 2 at level AA.
  */
 function faintTexts() {
   /** @param {string} color */

@@ -1,4 +1,4 @@
-// What the page says and does when the hub goes, comes back, or refuses.
+// The page when the hub stops, restarts, or refuses a request.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -16,7 +16,7 @@ before(async () => {
 });
 after(() => browser.close());
 
-test("a hub that is gone is told in words, with the seconds to the next attempt", async (t) => {
+test("the page reports an unreachable hub, with the seconds until the next attempt", async (t) => {
   const hub = await Hub.start(t);
   const { topic, clock } = await HubPage.open(t, browser, hub.origin);
   for (const part of [topic, clock]) {
@@ -37,7 +37,7 @@ test("a hub that is gone is told in words, with the seconds to the next attempt"
   assert.equal(await topic.words(), "Closed by you.");
 });
 
-test("after a restart the page opens again, and tells of the reset", async (t) => {
+test("after a restart the page reconnects, and reports the reset", async (t) => {
   const hub = await Hub.start(t, { returns: true });
   const { topic } = await HubPage.open(t, browser, hub.origin);
   await topic.openButton.click();
@@ -60,7 +60,7 @@ test("after a restart the page opens again, and tells of the reset", async (t) =
   assert.equal(await next.subscribers(), 1);
 });
 
-test("open, pressed while the page waits, tries at once", async (t) => {
+test("Open, pressed while the page waits, reconnects at once", async (t) => {
   const hub = await Hub.start(t, { returns: true });
   const { topic } = await HubPage.open(t, browser, hub.origin);
   await topic.openButton.click();
@@ -76,7 +76,7 @@ test("open, pressed while the page waits, tries at once", async (t) => {
   assert.equal(await next.subscribers(), 1);
 });
 
-test("a hub that drains says so before it goes", async (t) => {
+test("the page reports a drain before the hub stops", async (t) => {
   const hub = await Hub.start(t);
   const { topic } = await HubPage.open(t, browser, hub.origin);
   await topic.openButton.click();
@@ -87,7 +87,7 @@ test("a hub that drains says so before it goes", async (t) => {
   await topic.says(/Reconnecting in \d+ s\./);
 });
 
-test("a refused stream is told in the hub's words, and not asked for again", async (t) => {
+test("a refused stream is reported with the hub's reason, and not retried", async (t) => {
   const hub = await Hub.start(t);
   const { page, topic } = await HubPage.open(t, browser, hub.origin);
   let asked = 0;
@@ -99,11 +99,11 @@ test("a refused stream is told in the hub's words, and not asked for again", asy
   await topic.openButton.click();
   await topic.reaches("closed 2");
   await topic.says(/^The hub answered 403.*: the token allows no such topic\. It would be refused again/);
-  // A hub's stream is read with fetch, whose answer says why: no second request has to find out.
+  // A hub's stream is read with fetch, whose answer shows the reason: no second request is needed.
   assert.equal(asked, 1);
 });
 
-test("a topic that the hub can't take is told in the hub's words", async (t) => {
+test("an invalid topic is reported with the hub's reason", async (t) => {
   const hub = await Hub.start(t);
   const { topic } = await HubPage.open(t, browser, hub.origin);
   await topic.part.getByLabel("Topic to open").fill(`https://example.com/${"x".repeat(10_000)}`);
@@ -112,7 +112,7 @@ test("a topic that the hub can't take is told in the hub's words", async (t) => 
   await topic.says(/^The hub answered 4\d\d/);
 });
 
-test("a hub that is busy is asked again when it says, from the last event id", async (t) => {
+test("a busy hub is retried after its Retry-After, from the last event id", async (t) => {
   const hub = await Hub.start(t, { returns: true });
   const { page, topic } = await HubPage.open(t, browser, hub.origin);
   await topic.openButton.click();
@@ -133,11 +133,11 @@ test("a hub that is busy is asked again when it says, from the last event id", a
   assert.equal(await next.subscribers(), 1);
 });
 
-test("where the browser gives up on a hub that is away, the page goes on trying", async (t) => {
+test("if the browser gives up on an unreachable hub, the page continues to retry", async (t) => {
   const hub = await Hub.start(t);
   const { page, clock } = await HubPage.open(t, browser, hub.origin);
-  // As in Firefox, where a refused connection closes an EventSource for good: the stream is
-  // answered with what closes it, and the request that finds out why isn't answered at all.
+  // Like Firefox, where a refused connection closes an EventSource permanently: the answer to the stream closes it,
+  // and the request for the reason gets no answer.
   let tries = 0;
   await page.route("**/sse", (route) => {
     if (route.request().resourceType() !== "eventsource") return route.abort("connectionrefused");
@@ -153,7 +153,7 @@ test("where the browser gives up on a hub that is away, the page goes on trying"
   await clock.reaches("open 1");
 });
 
-test("a stream that waits for one of the browser's six connections is explained", async (t) => {
+test("the page explains a stream that waits for one of the browser's six connections", async (t) => {
   const hub = await Hub.start(t);
   const { page, clock } = await HubPage.open(t, browser, hub.origin);
   const held = await page.evaluateHandle(() => Array.from({ length: 6 }, () => new EventSource("/sse")));
@@ -175,7 +175,7 @@ test("a response that is not an event stream is shown", async (t) => {
   await clock.says(/The response is not an event stream but text\/html/);
 });
 
-test("a page that is left lets its stream go, and goes on from there when it is back", async (t) => {
+test("a page that the user leaves closes its stream, and resumes when it is shown again", async (t) => {
   const hub = await Hub.start(t);
   const { page, topic } = await HubPage.open(t, browser, hub.origin);
   await topic.openButton.click();

@@ -17,7 +17,7 @@ before(async () => {
 });
 after(() => browser.close());
 
-test("open brings the clock's events, and the state open 1", async (t) => {
+test("Open shows the clock's events, and the state open 1", async (t) => {
   const hub = await Hub.start(t);
   const { clock, complaints } = await HubPage.open(t, browser, hub.origin);
   assert.equal(await clock.state(), "closed 2");
@@ -57,7 +57,7 @@ test("a second open keeps the one connection", async (t) => {
   assert.ok((await hub.subscribers()) <= 2);
 });
 
-test("another topic takes the place of the one that is open", async (t) => {
+test("another topic replaces the one that is open", async (t) => {
   const hub = await Hub.start(t);
   const { topic } = await HubPage.open(t, browser, hub.origin);
   await topic.openButton.click();
@@ -73,7 +73,7 @@ test("another topic takes the place of the one that is open", async (t) => {
   assert.deepEqual(await topic.data(), ["the second", "the first"]);
 });
 
-test("close brings the state closed 2, and the hub forgets the stream", async (t) => {
+test("Close shows the state closed 2, and the hub removes the stream", async (t) => {
   const hub = await Hub.start(t);
   const { topic } = await HubPage.open(t, browser, hub.origin);
   await topic.openButton.click();
@@ -92,7 +92,7 @@ test("close brings the state closed 2, and the hub forgets the stream", async (t
   assert.deepEqual(await topic.data(), ["to somebody"]);
 });
 
-test("what the form publishes shows in the page, in a second tab and in curl", async (t) => {
+test("an event from the form appears on the page, in a second tab and in curl", async (t) => {
   const hub = await Hub.start(t);
   const first = await HubPage.open(t, browser, hub.origin);
   const second = await HubPage.openIn(first.page.context(), hub.origin);
@@ -124,7 +124,7 @@ test("the first minute needs no typing", async (t) => {
   await hubPage.topic.shows(await hubPage.field("Data").inputValue());
 });
 
-test("the type in the publish form is listened for, and types named beside it", async (t) => {
+test("the page listens for the type in the publish form, and for the types in its own field", async (t) => {
   const hub = await Hub.start(t);
   const hubPage = await HubPage.open(t, browser, hub.origin);
   await hubPage.topic.openButton.click();
@@ -163,7 +163,7 @@ test("published events may be of the types that EventSource uses itself", async 
   assert.equal(await hub.subscribers(), 1);
 });
 
-test("a refused publish is told in the hub's words", async (t) => {
+test("a refused publish is reported with the hub's reason", async (t) => {
   const hub = await Hub.start(t);
   const hubPage = await HubPage.open(t, browser, hub.origin);
 
@@ -181,7 +181,7 @@ test("a refused publish is told in the hub's words", async (t) => {
   await hubPage.says(/^Published/);
 });
 
-test("a private event does not show to a page without a token", async (t) => {
+test("a page without a token shows no private event", async (t) => {
   const hub = await Hub.start(t);
   const hubPage = await HubPage.open(t, browser, hub.origin);
   await hubPage.topic.openButton.click();
@@ -271,7 +271,7 @@ test("a topic can be opened from the earliest event that the hub has", async (t)
   await hub.publish({ topic: TOPIC, data: "before anybody came" });
   const { topic } = await HubPage.open(t, browser, hub.origin);
   await topic.part.getByText("Where to start, and which types").click();
-  await topic.part.getByLabel("Start with").selectOption({ label: "the earliest that the hub still has" });
+  await topic.part.getByLabel("Start with").selectOption({ label: "the earliest event that the hub still has" });
   await topic.openButton.click();
   await topic.shows("before anybody came");
 });
@@ -295,7 +295,7 @@ test("every notice is explained in words", async (t) => {
     { v: 2, kind: "live" },
   ];
   const events = notices.map((notice) => `event: tidings\ndata: ${JSON.stringify(notice)}\n\n`);
-  // The answer ends, and is not asked for again within this test.
+  // The answer ends, and is not requested again within this test.
   const body = `retry: 600000\n${events.join("")}`;
   await page.route("**/.well-known/mercure?*", (route) => route.fulfill({ contentType: "text/event-stream", body }));
 
@@ -313,12 +313,12 @@ test("every notice is explained in words", async (t) => {
     "Nothing new for this stream. A reconnect resumes from here.",
     "Resumed after a. 2 events to catch up on.",
     "This page reads more slowly than events come: 3 events behind. The hub sends the rest from its journal.",
-    "A notice that this page has no words for.",
-    "A notice that this page has no words for.",
+    "This page does not know this kind of notice.",
+    "This page does not know this kind of notice.",
   ]);
 });
 
-test("the command lines do what they say", async (t) => {
+test("the command lines work as shown", async (t) => {
   const hub = await Hub.start(t);
   const hubPage = await HubPage.open(t, browser, hub.origin);
   await hubPage.topic.openButton.click();

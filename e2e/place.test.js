@@ -1,5 +1,5 @@
-// A browser's stream that is cut before its first event misses nothing, and how the hub knows that
-// it is a browser's: by the head of the request, of which this records what browsers send.
+// A browser's stream that is cut before its first event misses nothing. The hub recognises a browser by the head of
+// the request, so this test also records the heads that browsers send.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -35,11 +35,11 @@ const BROWSERS = {
     }),
 };
 
-/** What tells the requests apart; all else is the same or says nothing. */
+/** The headers that distinguish the requests; all others are the same or irrelevant. */
 const TELLING = ["accept", "cache-control", "pragma", "sec-fetch-mode", "sec-fetch-dest"];
 
 /**
- * Stands between a browser and a hub, on names of its own, and cuts where it is told to.
+ * A relay between a browser and a hub, with its own host names. It cuts streams on request.
  *
  * @param {import("node:test").TestContext} t
  * @param {string} hub
@@ -112,7 +112,7 @@ for (const [name, launch] of Object.entries(BROWSERS)) {
           globalThis.source = new EventSource("/.well-known/mercure?topic=a");
           source.onmessage = (event) => seen.push(event.data);
         `);
-        // As soon as the place has come: nothing was ever published.
+        // As soon as the place has arrived: nothing was ever published.
         const place = await until("the place", () => between.seen.match(/^id: (.*)\n\n/m)?.[1]);
         await until("the stream is open", () => page.evaluate("source.readyState === 1"));
         between.away = true;
@@ -126,7 +126,7 @@ for (const [name, launch] of Object.entries(BROWSERS)) {
         assert.equal(between.heads.at(-1)?.["last-event-id"], place);
       });
 
-      test(`what an EventSource and a fetch on ${host} send, and that only the first is told its place`, async (t) => {
+      test(`of an EventSource and a fetch on ${host}, only the first gets the place`, async (t) => {
         const hub = await Hub.start(t);
         const between = await relay(t, hub.origin);
         const page = await browser.newPage();

@@ -1,17 +1,17 @@
-// Ports for servers that go and come back at the same address.
+// Ports for servers that restart at the same address.
 
 import { once } from "node:events";
 import { createServer } from "node:net";
 
 /**
- * Below what Linux hands out to connections and to servers that ask for any port: from there,
- * another process may get a server's port before the server is back.
+ * Below the range from which Linux assigns ports to connections and to servers that accept any port. In that range
+ * another process may get a server's port before the server restarts.
  */
 const [FIRST, LAST] = [20_000, 32_767];
 const TRIES_MAX = 100;
 
 /**
- * A port that is free, and that the system gives to no other socket by chance.
+ * A free port that the system assigns to no other socket.
  *
  * @param {string} [host]
  * @returns {Promise<number>}

@@ -14,7 +14,7 @@ import { keptPort } from "./port.js";
 import { until } from "./until.js";
 
 const TOPIC = "https://example.com/books/1";
-/** How long a proxy lets a stream be idle here, and how often the hub says something on it. */
+/** The idle limit of the proxies here, and the hub's heartbeat. */
 const [IDLE, HEARTBEAT, BEATS] = ["3s", "1s", 5];
 
 const documented = readFileSync(new URL("../docs/proxies.md", import.meta.url), "utf8");
@@ -22,15 +22,15 @@ const documented = readFileSync(new URL("../docs/proxies.md", import.meta.url), 
 /**
  * @typedef {object} Proxy
  * @property {string} name of the block in the document
- * @property {(file: string, folder: string) => string} complete what the document leaves to the package
- * @property {string} [bare] what works without a line of advice, where the document has some
+ * @property {(file: string, folder: string) => string} complete adds the lines that the document leaves to the package
+ * @property {string} [bare] a configuration without the document's advice that also works
  * @property {boolean} [keeps] whether streams outlive a reload
  * @property {(file: string) => string[]} command
  * @property {(child: import("node:child_process").ChildProcess, file: string) => void} reload
  */
 
 const nginxFrame = (/** @type {string} */ file, /** @type {string} */ folder) => {
-  // The first directive of the document's block stands outside of `http`.
+  // The first directive of the document's block is outside of `http`.
   const [, outer = "", inner = file] = file.match(/^(worker_shutdown_timeout [^\n]*\n)?([^]*)$/) ?? [];
   const kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
   const folders = kinds.map((kind) => `${kind}_temp_path ${join(folder, kind)};`).join(" ");
@@ -84,8 +84,8 @@ function environment(folder) {
  * @param {Proxy} proxy
  * @param {Hub} hub
  * @param {string} text its file, as the document has it
- * @param {string} [path] where it has the hub
- * @param {string} [probe] what the hub answers with 200
+ * @param {string} [path] of the hub behind the proxy
+ * @param {string} [probe] a path that the hub answers with 200
  */
 async function run(test, proxy, hub, text, path = "/", probe = "healthz") {
   const folder = mkdtempSync(join(tmpdir(), `tidings-${proxy.name}-`));
@@ -125,7 +125,7 @@ async function run(test, proxy, hub, text, path = "/", probe = "healthz") {
   return { origin, reload: () => proxy.reload(child, file) };
 }
 
-/** An event stream, read as it comes. */
+/** An event stream, read as it arrives. */
 class Stream {
   #abort = new AbortController();
   text = "";
@@ -133,7 +133,7 @@ class Stream {
 
   /**
    * @param {string} origin
-   * @param {string} [id] after which it goes on
+   * @param {string} [id] after which it resumes
    */
   static async open(origin, id) {
     const stream = new Stream();
@@ -179,7 +179,7 @@ for (const proxy of PROXIES) {
     ["its defaults", proxy.bare],
   ]) {
     if (text === undefined) continue;
-    test(`${proxy.name}, ${kind}: events come at once, idle streams stay, who leaves is noticed`, async (t) => {
+    test(`${proxy.name}, ${kind}: events arrive at once, idle streams stay open, a client that disconnects is noticed`, async (t) => {
       assert.ok(text, "the document has a file");
       const hub = await Hub.start(t, { flags: ["--heartbeat", HEARTBEAT] });
       const { origin } = await run(t, proxy, hub, text);
@@ -214,14 +214,14 @@ for (const proxy of PROXIES) {
   });
 }
 
-/** A folder for a socket, which goes with the test, and a hub that listens there by the document. */
+/** A folder for a socket, which is removed with the test, and a hub that listens there as the document says. */
 async function onSocket(/** @type {import("node:test").TestContext} */ test) {
   const folder = mkdtempSync(join(tmpdir(), "tidings-socket-"));
   test.after(() => rmSync(folder, { recursive: true, force: true }));
   const socket = join(folder, "hub.sock");
   const block = documented.match(/```toml\n(listen = \["unix:[^]*?)```/)?.[1];
   assert.ok(block, "the document has the hub's side");
-  // The group is the package's; nginx may be anybody here.
+  // The group is the package's; nginx may run as any user here.
   chmodSync(folder, 0o755);
   const ours = block
     .replace(/^listen.*\n/, "")
@@ -233,7 +233,7 @@ async function onSocket(/** @type {import("node:test").TestContext} */ test) {
   return { hub: await Hub.start(test, { flags }), socket };
 }
 
-test("nginx before a Unix socket: events come at once, idle streams stay, clients have their addresses", async (t) => {
+test("nginx in front of a Unix socket: events arrive at once, idle streams stay open, clients have their addresses", async (t) => {
   const { hub, socket } = await onSocket(t);
   const nginx = /** @type {Proxy} */ (PROXIES.find((proxy) => proxy.name === "nginx"));
   const block = documented.match(/```nginx\n([^]*?)```/)?.[1] ?? "";
@@ -245,7 +245,7 @@ test("nginx before a Unix socket: events come at once, idle streams stay, client
   await stream.has("first");
   await until("heartbeats", async () => stream.beats > BEATS || stream.ended, 30_000);
   assert.ok(!stream.ended, "the stream was cut although it had heartbeats");
-  // This machine has its one stream, whatever it says of where it is.
+  // This machine has its one stream, whatever address it claims.
   const turnedAway = await Stream.open(origin);
   await until("a second one is told to come back", async () => turnedAway.ended);
   stream.close();
@@ -263,7 +263,7 @@ test("curl reads a stream from a Unix socket", async (t) => {
   await until("the event", async () => text.includes("data: to curl\n"));
 });
 
-test("nginx, under a path: the page has all its parts, streams and publishes, and so do its commands", async (t) => {
+test("nginx, under a path: the page loads completely, and the page and its commands stream and publish", async (t) => {
   const [proxy] = PROXIES;
   const [, block] = [...documented.matchAll(/```nginx\n([^]*?)```/g)].map(([, block = ""]) => block);
   assert.ok(proxy && block, "the document has a second file");

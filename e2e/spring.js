@@ -27,7 +27,7 @@ export class SpringServer {
   }
 
   /**
-   * @param {import("node:test").TestContext} test at whose end it goes
+   * @param {import("node:test").TestContext} test at whose end it is stopped
    * @param {object} [options]
    * @param {number} [options.count] how many events there are already
    * @param {number} [options.port] without it, a free one
@@ -37,7 +37,7 @@ export class SpringServer {
     port ??= await keptPort();
     const child = spawn(
       "java",
-      // What makes it start sooner.
+      // Options for a faster start.
       ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-jar", jar].concat(
         ["--server.address=127.0.0.1", `--server.port=${port}`, `--count=${count}`],
         ["--server.shutdown=immediate", "--spring.main.banner-mode=off"],
@@ -82,8 +82,7 @@ async function end(child, signal) {
 }
 
 /**
- * The port that the server says it listens on. What it logs goes on being read, so that a full
- * pipe can't stop it.
+ * The port that the server prints. Its log is read further, so that a full pipe can't stop it.
  *
  * @param {import("node:child_process").ChildProcess} child
  * @returns {Promise<number>}

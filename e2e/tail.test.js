@@ -104,7 +104,7 @@ const sources = {
 };
 
 for (const [name, { start, lives }] of Object.entries(sources)) {
-  test(`${name}: each event is read once and in order, through restarts, and the work stops with us`, async (t) => {
+  test(`${name}: each event is read once and in order, through restarts, and the server stops its work when tail ends`, async (t) => {
     const source = await start(t);
     const reader = tail(t, source.url, "--json", "--retry", "100ms");
     let count = 0;
@@ -117,7 +117,7 @@ for (const [name, { start, lives }] of Object.entries(sources)) {
       if (life === lives) break;
       await source.restart(10);
       count += 10;
-      // A server that took long to come back has made its client wait longer, up to 30 s.
+      // If a server takes long to restart, its client waits longer, up to 30 s.
       await until("what came meanwhile", () => lines(reader.output).length === count);
     }
     const seen = lines(reader.output);
@@ -135,7 +135,7 @@ for (const [name, { start, lives }] of Object.entries(sources)) {
   });
 }
 
-test("a kill at any moment loses nothing and repeats nothing, where the output is a file", async (t) => {
+test("a kill at any moment loses nothing and repeats nothing if the output is a file", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "tidings-"));
   t.after(() => rmSync(folder, { recursive: true }));
   const [place, output] = [join(folder, "place"), join(folder, "output")];
@@ -161,7 +161,7 @@ test("a kill at any moment loses nothing and repeats nothing, where the output i
   assert.deepEqual(seen.map(({ id }) => Number(id)), numbers(seen.length));
 });
 
-test("only what the reader acknowledges is kept, where it is asked for", async (t) => {
+test("with --ack, only acknowledged positions are stored", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "tidings-"));
   t.after(() => rmSync(folder, { recursive: true }));
   const feed = new Feed();
@@ -196,7 +196,7 @@ test("only what the reader acknowledges is kept, where it is asked for", async (
   await (await read(7, ["9"]))("9");
 });
 
-test("an answer to a POST is whole, or it has failed, and it is asked for once", async (t) => {
+test("an answer to a POST is complete or a failure, and the POST is sent once", async (t) => {
   const servers = [await ExpressServer.start(t, new Feed(), { manner: "plain" }), await SpringServer.start(t)];
   for (const server of servers) {
     for (const whole of [true, false]) {

@@ -1,12 +1,12 @@
 // Waiting for something to become true, never for time to pass.
 
-/** Far above what anything takes on a machine that does nothing else. */
+/** Far above the time that any condition takes on an idle machine. */
 const WAIT_MS_MAX = 60_000;
 const LOOK_AGAIN_MS = 25;
 
 /**
  * @template T
- * @param {string | (() => string)} what is waited for, as the error has it; a function is called when the wait fails
+ * @param {string | (() => string)} the condition, for the error; a function is called when the wait fails
  * @param {() => T | Promise<T>} look
  * @param {number} [limit] milliseconds
  * @returns {Promise<NonNullable<T>>} the first value that is true

@@ -1,5 +1,4 @@
-// A wire to the hub that can be cut: what a client sees when the network fails, or a proxy is
-// restarted, while the hub lives on.
+// A wire to the hub that can be cut, as if the network failed or a proxy restarted, while the hub continues.
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";

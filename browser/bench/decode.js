@@ -1,6 +1,6 @@
-// Throughput of the decoder beside that of npm `eventsource-parser`, in one run: bytes in, events
-// out, interleaved, the median of several rounds, by time of the processor, which other programs
-// disturb less than time on the wall. `node bench/decode.js`.
+// Throughput of the decoder compared with npm `eventsource-parser`, in one run: bytes in, events out, interleaved, the
+// median of several rounds. Time is that of the processor, because other programs disturb it less than wall-clock
+// time. `node bench/decode.js`.
 
 import { createParser } from "eventsource-parser";
 import { Decoder } from "../decode.js";

@@ -1,5 +1,5 @@
-// What sharing adds to an event's way: a shared tab beside one with a stream of its own, with one
-// hub, in one run. `node bench/latency.js`; TIDINGS names the hub's binary, CHROMIUM the browser's.
+// The latency that sharing adds: a shared tab compared with a tab that has its own stream, with one hub, in one run.
+// `node bench/latency.js`; TIDINGS names the hub's binary, CHROMIUM the browser's.
 
 import { launch } from "../../e2e/chromium.js";
 import { Hub } from "../../e2e/hub.js";
@@ -32,8 +32,8 @@ async function tab(options) {
   return page;
 }
 
-// The tab that creates the worker is another one than the one that is measured. Both get each
-// event, so that what else the machine does meets both.
+// The tab that creates the worker is not the measured one. Both get each event, so that other load on the machine
+// affects both.
 await tab("{ shared: true }");
 const pages = [await tab("{ shared: false }"), await tab("{ shared: true }")];
 /** @type {number[][][]} by part, then round: direct, shared */

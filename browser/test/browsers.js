@@ -21,7 +21,7 @@ const FIREFOX = process.env.FIREFOX ?? "/usr/bin/firefox-esr";
  * @property {(type: any, listener: (about: any) => void) => unknown} on
  * @property {() => Promise<void>} close
  *
- * @typedef {object} Context what tabs have in common: storage, connections, workers
+ * @typedef {object} Context shared by tabs: storage, connections, workers
  * @property {() => Promise<Page>} newPage
  * @property {() => Promise<void>} close
  *
@@ -78,7 +78,7 @@ export function browserOf(name, trusted) {
       return page;
     },
     /**
-     * A tab, which others had before: what is told apart by origin is its own.
+     * A tab. Earlier tests may have used it, so only data that is separate for each origin is its own.
      *
      * @param {import("node:test").TestContext} t
      * @param {string} url

@@ -1,5 +1,5 @@
-// Where a stream goes on, in real browsers: the last event id reaches servers that know it from the
-// header, from the query, or not at all, and none is asked for the same again and again.
+// Resuming in real browsers: the last event id reaches servers that read it from the header, from the query, or not at
+// all. No server is asked for the same events forever.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -26,7 +26,7 @@ const WATCH = `
 
 /** Waits take a tenth of their time: the limit of a minute for the head of an answer is six seconds. */
 const HURRY = `{ const { setTimeout } = globalThis; globalThis.setTimeout = (call, ms, ...rest) => setTimeout(call, ms / 10, ...rest) }`;
-/** Later than a head usually comes, and within that limit. */
+/** Later than a head usually arrives, and within that limit. */
 const LATE_MS = 550;
 
 const HEADERS = "{ headers: { 'X-Test': 'yes' } }";
@@ -37,8 +37,8 @@ const transports = [
 ];
 
 /**
- * A stream of three numbers that goes on after what `cursorOf` finds in the request. Then it is
- * busy for as long as `isBusy` says: that is the end of a browser's own `EventSource`.
+ * A stream of three numbers that resumes after the id that `cursorOf` finds in the request. Then it answers 503 while
+ * `isBusy` is true, which ends a browser's own `EventSource`.
  *
  * @param {(request: import("./server.js").Request, url: URL) => string | null | undefined} cursorOf
  * @param {{ isBusy: boolean }} state
@@ -85,7 +85,7 @@ for (const browserName of BROWSERS) {
     const ended = (/** @type {any[]} */ log) => log.at(-1)?.[0] === "close";
 
     for (const { name, options } of transports) {
-      test(`${name}: 204 to a last event id that is known only from the header is the end`, async (t) => {
+      test(`${name}: a 204 from a server that reads only the header closes the source`, async (t) => {
         const server = await Server.start(t);
         server.routes.set("/sse", (request, response) => {
           if (request.headers["last-event-id"]) return void response.writeHead(204).end();
@@ -98,7 +98,7 @@ for (const browserName of BROWSERS) {
         assert.deepEqual(log.at(-1), ["close", "ended"]);
       });
 
-      test(`${name}: an empty id takes back the one that was`, async (t) => {
+      test(`${name}: an empty id clears the last event id`, async (t) => {
         const server = await Server.start(t);
         server.routes.set("/sse", (request, response, url, seen) => {
           const asked = request.headers["last-event-id"] ?? url.searchParams.get("lastEventID");
@@ -114,9 +114,9 @@ for (const browserName of BROWSERS) {
         assert.equal(messages(log), "abcdnull");
       });
 
-      // Firefox's own class takes no id from a block without data.
+      // Firefox's own class ignores the id of a block without data.
       const skip = browserName === "Firefox" && name === "natively";
-      test(`${name}: an id without data is where the stream goes on`, { skip }, async (t) => {
+      test(`${name}: an id without data is where the stream resumes`, { skip }, async (t) => {
         const server = await Server.start(t);
         server.routes.set("/sse", (request, response, url) => {
           const from = request.headers["last-event-id"] ?? url.searchParams.get("lastEventID");
@@ -132,7 +132,7 @@ for (const browserName of BROWSERS) {
     }
 
     for (const [what, cursorOf] of /** @type {const} */ ([["the header", byHeader], ["the query", byQuery]])) {
-      test(`after the browser's own class has died, a server that knows only ${what} repeats nothing`, async (t) => {
+      test(`after the browser's own class has failed, a server that reads only ${what} repeats nothing`, async (t) => {
         const server = await Server.start(t);
         const state = { isBusy: false };
         server.routes.set("/sse", counts(cursorOf, state));
@@ -148,7 +148,7 @@ for (const browserName of BROWSERS) {
       });
     }
 
-    test("after the browser's own class has died, a server that takes no other parameter is asked by the header alone", async (t) => {
+    test("after the browser's own class has failed, a server that refuses unknown parameters gets the header alone", async (t) => {
       const server = await Server.start(t);
       const state = { isBusy: false };
       const count = counts(byHeader, state);
@@ -169,7 +169,7 @@ for (const browserName of BROWSERS) {
       }
     });
 
-    test("where to begin reaches a server by the header too", async (t) => {
+    test("the option lastEventId reaches a server by the header too", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/sse", counts(byHeader, { isBusy: false }));
       const page = await pageOf(t, server);
@@ -214,7 +214,7 @@ for (const browserName of BROWSERS) {
     }
 
     for (const { name, options } of transports) {
-      test(`${name}: notices, and events without an id after the place, are no beginning anew`, async (t) => {
+      test(`${name}: notices, and events without an id after the place, are not taken for a restart`, async (t) => {
         const [server, other] = [await Server.start(t), await Server.start(t)];
         const state = { isBusy: false };
         other.routes.set("/sse", (request, response, url) => {
@@ -222,7 +222,7 @@ for (const browserName of BROWSERS) {
           if (request.method === "OPTIONS") return void response.writeHead(204, { "Access-Control-Allow-Headers": "X-Test" }).end();
           if (state.isBusy) return void response.writeHead(503).end("busy");
           const from = byQuery(request, url);
-          // What hubs and services send where a stream goes on, each with the id that was asked for.
+          // Blocks that hubs and services send when a stream resumes, each with the requested id.
           const resumed = `event: tidings\nid: ${from}\ndata: {"v":1,"kind":"resumed"}\n\nid: ${from}\n\ndata: b\n\n`;
           stream(response, from ? resumed : "id: 7\ndata: a\n\n");
         });
@@ -240,7 +240,7 @@ for (const browserName of BROWSERS) {
       });
     }
 
-    test("another origin that takes neither header nor query is not asked for the same without an end", async (t) => {
+    test("another origin that reads neither header nor query is not requested forever", async (t) => {
       const [server, other] = [await Server.start(t), await Server.start(t)];
       other.routes.set("/sse", (request, response) => {
         response.setHeader("Access-Control-Allow-Origin", "*");
@@ -252,7 +252,7 @@ for (const browserName of BROWSERS) {
       const page = await pageOf(t, server);
       await page.evaluate(`watch("${other.origin}/sse", {})`);
       const log = await logUntil(page, "the end", ended);
-      // Once more than by the browser's own class alone: that can't tell whether the id is the event's own.
+      // Once more than with the browser's own class alone, which does not show whether the id is the event's own.
       assert.equal(messages(log), "aaa");
       assert.deepEqual([log.at(-1), log.at(-2)[1]], [["close", "refused"], "cors"]);
     });
@@ -260,7 +260,7 @@ for (const browserName of BROWSERS) {
     for (const { name, options } of transports) {
       for (const preflight of ["allowed", "refused"]) {
         if (preflight === "refused" && name !== "with fetch") continue;
-        test(`${name}: another origin that lets nobody read, and says so late, is the end (its preflight is ${preflight})`, async (t) => {
+        test(`${name}: another origin that refuses CORS late closes the source (its preflight is ${preflight})`, async (t) => {
           const [server, other] = [await Server.start(t), await Server.start(t)];
           other.routes.set("/sse", (request, response) => {
             if (request.method === "OPTIONS" && preflight === "allowed") {
@@ -281,8 +281,8 @@ for (const browserName of BROWSERS) {
         });
       }
 
-      // A shared stream is the worker's, which has a policy of its own.
-      test(`${name}: what the page's content security policy forbids is the end at once`, { skip: name === "shared" }, async (t) => {
+      // A shared stream belongs to the worker, which has its own policy.
+      test(`${name}: a URL that the page's content security policy forbids closes the source at once`, { skip: name === "shared" }, async (t) => {
         const [server, other] = [await Server.start(t), await Server.start(t)];
         other.routes.set("/sse", (_, response) => (response.setHeader("Access-Control-Allow-Origin", "*"), stream(response)));
         const page = await pageOf(t, server);
@@ -293,7 +293,7 @@ for (const browserName of BROWSERS) {
       });
 
       for (const url of ["mailto:a@example.com", "ftp://example.com/", "about:blank", "javascript:alert(1)", "foobar:x"]) {
-        test(`${name}: ${url} is the end at once`, async (t) => {
+        test(`${name}: ${url} closes the source at once`, async (t) => {
           const page = await pageOf(t, await Server.start(t));
           await page.evaluate(`watch(${JSON.stringify(url)}, ${options})`);
           assert.deepEqual((await logUntil(page, "the end", ended)).map(([what, kind]) => [what, kind]), [["error", "unsupported"], ["close", "refused"]]);

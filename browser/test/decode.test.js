@@ -1,4 +1,4 @@
-// The decoder against the cases that every decoder of ours must pass, and against its limits.
+// The decoder against the cases that each of our decoders must pass, and against its limits.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -69,18 +69,18 @@ for (const { name, chunks_hex, events, retry, last_event_id, comments } of cases
   });
 }
 
-test("fields that the standard has no name for come with their event", () => {
+test("fields that the standard does not define come with their event", () => {
   const { events } = decode([bytes("topic: a\ntopic: b\nx\ndata: 1\n\ndata: 2\n\n")]);
   assert.deepEqual(events[0]?.fields, [["topic", "a"], ["topic", "b"], ["x", ""]]);
   assert.equal(events[1]?.fields, undefined);
 });
 
-test("an event's own id is told from one that is carried over", () => {
+test("an event's own id is distinguished from one that is carried over", () => {
   const { events } = decode([bytes("id: 7\ndata\n\ndata\n\n")]);
   assert.deepEqual(events.map(({ id, lastEventId }) => [id, lastEventId]), [["7", "7"], [undefined, "7"]]);
 });
 
-test("the last event id goes on in the next connection's stream", () => {
+test("the last event id is carried over to the next connection's stream", () => {
   /** @type {string[]} */
   const seen = [];
   const sink = { onEvent: (/** @type {any} */ { data, lastEventId }) => seen.push(`${data} ${lastEventId}`) };
@@ -109,7 +109,7 @@ test("ten thousand events in one chunk are ten thousand events", () => {
   assert.ok(events.every(({ data, id }, n) => data === String(n) && id === data));
 });
 
-test("an event beyond the limit is discarded and told, and the next one is whole", () => {
+test("an event beyond the limit is discarded and reported, and the next one is whole", () => {
   for (const large of [`data: ${"x".repeat(50)}\n`, `${"data: x\n".repeat(20)}`, `id: ${"7".repeat(50)}\n`, `${"y".repeat(50)}\n`]) {
     const text = `data: a\n\n${large}data: rest\n\ndata: b\n\n`;
     for (const chunks of cuts(bytes(text))) {

@@ -1,6 +1,5 @@
-// `FetchEventSource` and `EventSourceWrapper` beside the browser's own `EventSource`: the same
-// scripts, in windows and workers, must see the same. (HTML 9.2; the rows are what
-// web-platform-tests/eventsource ask.)
+// `FetchEventSource` and `EventSourceWrapper` compared with the browser's own `EventSource`: the same scripts, in
+// windows and workers, must have the same results. (HTML 9.2; the rows follow web-platform-tests/eventsource.)
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -8,7 +7,7 @@ import { until } from "../../e2e/until.js";
 import { BROWSERS, browserOf } from "./browsers.js";
 import { Server, stream } from "./server.js";
 
-/** What scripts have at hand: a class under the name `Source`, and `told`, what happens. */
+/** The globals of the scripts: a class named `Source`, and `told`, which records events. */
 const TOOLS = `
   const told = [];
   const note = (what) => (event) => told.push([what, event.type, event.target.readyState, ...("data" in event ? [event.data, event.lastEventId] : [])]);
@@ -23,7 +22,7 @@ const TOOLS = `
   const until = async (look) => { for (let n = 0; !look(); n += 1) { if (n > 1500) throw new Error("in vain: " + look + JSON.stringify(told)); await pause(10); } };
 `;
 
-/** What runs scripts, in a page and in its workers. */
+/** Runs scripts, in a page and in its workers. */
 const RUN = `
   import { EventSourceWrapper, FetchEventSource } from "/tidings/browser/index.js";
   const classes = { EventSource, EventSourceWrapper, FetchEventSource };
@@ -53,7 +52,8 @@ const PLACES = {
  * @typedef {object} Part of a server, which is one row's
  * @property {string} origin
  * @property {string} at where its paths begin
- * @property {(route: import("./server.js").Route) => void} serve what `sse` answers
+ * void} serve what `sse` answers => @property {(route: import("./server.js").Route) => void} serve sets the answer of
+ * `sse` => void} serve what `sse` answers
  * @property {() => ReturnType<Server["seen"]>} seen requests for `sse`
  *
  * @typedef {object} Row
@@ -62,9 +62,9 @@ const PLACES = {
  * @property {(part: Part, other: Part) => string} script in which `SSE` is the URL
  * @property {(told: any, part: Part, other: Part, one: string) => void} [check] besides that both classes see the same
  * @property {import("./browsers.js").BrowserName[]} [except] in which the browser's own class does
- *   otherwise than the standard has it; `check` says what that is
+ *   differently from the standard; `check` says how
  * @property {true} [follows] `EventSourceWrapper` does as that class, with which it reads
- * @property {string} [ours] why `EventSourceWrapper` does otherwise
+ * @property {string} [ours] why `EventSourceWrapper` differs
  */
 
 /**
@@ -87,7 +87,7 @@ const CLOSED_AT_ONCE = `const source = watch(SSE); await until(() => source.read
 const FIRST = `const source = watch(SSE); await until(() => told.length >= 2); source.close(); return told.slice(0, 2)`;
 
 /**
- * What streams bring, up to an event `end`.
+ * The events of streams, up to an event `end`.
  *
  * @type {[name: string, text: string | Buffer][]}
  */
@@ -116,7 +116,7 @@ const rows = [
       return [constants, String(source), source instanceof EventTarget, Source.length, Source.name]`,
   },
   {
-    name: "the interface is as Web IDL has it",
+    name: "the interface is as Web IDL defines it",
     script: () => `const describe = (name) => { const { get, set, value, enumerable, configurable, writable } = Object.getOwnPropertyDescriptor(Source.prototype, name); return [name, get?.name, set?.name, value?.name, value?.length, enumerable, configurable, writable] };
       const wrong = (use) => { try { use() } catch (error) { return error.name } };
       const names = ["url", "withCredentials", "readyState", "onopen", "onmessage", "onerror", "close"];
@@ -129,7 +129,7 @@ const rows = [
       return names.filter((name) => /^(url|withCredentials|readyState|on|close|CONN|OPEN|CLOSED)/.test(name)).sort()`,
   },
   {
-    name: "a new one is connecting, has no handlers, and tells nothing yet",
+    name: "a new source is connecting, has no handlers, and dispatches nothing yet",
     script: () => `const source = new Source(SSE); let count = 0; source.onerror = () => (count += 1);
       const found = [source.readyState, source.onopen, source.onmessage, count]; source.close(); return [...found, source.readyState]`,
   },
@@ -153,15 +153,15 @@ const rows = [
       const source = new Source(url); source.close(); return [source.url, source.readyState, source.withCredentials] })`,
   },
   {
-    name: "withCredentials is any value's truth",
+    name: "withCredentials is the truth value of any value",
     script: () => `return [{ withCredentials: 1 }, { withCredentials: "" }, {}, undefined, null].map((init) => { const source = new Source(SSE, init); source.close(); return source.withCredentials })`,
   },
   {
-    name: "what is added to the prototype is there",
+    name: "members added to the prototype are inherited",
     script: () => `Source.prototype.theirs = function () { return this.url }; const source = new Source(SSE); source.close(); return source.theirs()`,
   },
   {
-    name: "handlers take functions and objects, and forget all else",
+    name: "handlers accept functions and objects, and ignore all else",
     script: () => `const source = new Source(SSE); source.close(); const object = {};
       return [null, undefined, 1, "x", object, () => {}].map((value) => { source.onmessage = value; return source.onmessage === value ? "kept" : source.onmessage })`,
   },
@@ -172,14 +172,14 @@ const rows = [
       source.addEventListener("message", { handleEvent(event) { order.push(["object", event.data]) } }); await until(() => order.length === 1); source.close(); return order`,
   },
   {
-    name: "a handler has its place among the listeners from when it was first set",
+    name: "a handler is called in the order in which it was first set among the listeners",
     serve: (part) => part.serve((_, response) => stream(response, "data: a\n\n")),
     script: () => `const order = []; const source = new Source(SSE); source.onmessage = () => order.push("never");
       source.addEventListener("message", () => order.push("listener")); source.onmessage = function (event) { order.push(["handler", this === source, event.currentTarget === source]) };
       await until(() => order.length === 2); source.close(); return order`,
   },
   {
-    name: "a handler that was taken away comes last when it is set again",
+    name: "a handler that was removed is called last when it is set again",
     script: () => `const order = []; const source = new Source(SSE); source.close(); source.onopen = () => order.push("never");
       source.addEventListener("open", () => order.push("listener")); source.onopen = null; source.onopen = () => order.push("handler"); source.dispatchEvent(new Event("open")); return order`,
   },
@@ -188,7 +188,7 @@ const rows = [
     script: () => `const source = new Source(SSE); source.close(); return ["CONNECTING", "OPEN", "CLOSED"].map((name) => [Source[name], source[name]])`,
   },
   {
-    name: "what is sent is the same, in every header",
+    name: "the requests are the same, in every header",
     serve: (part) => part.serve((_, response) => stream(response, "data: a\n\n")),
     script: () => FIRST,
     check: (_, part) => {
@@ -201,18 +201,18 @@ const rows = [
     },
   },
   ...[204, 205, 210, 299, 404, 410, 500, 503].map((status) => ({
-    name: `status ${status} is the end`,
+    name: `status ${status} closes the source`,
     serve: (/** @type {Part} */ part) => part.serve(says("text/event-stream", status)),
     script: () => CLOSED_AT_ONCE,
     ours: status >= 500 ? "it may pass, and is tried again" : undefined,
     check: (/** @type {any} */ told, /** @type {Part} */ part, /** @type {Part} */ _, /** @type {string} */ one) => {
       assert.deepEqual(told, [["error", "error", 2]]);
-      // The wrapper asks once more, for the status that the browser does not tell.
+      // The wrapper sends one more request, for the status that the browser does not expose.
       assert.equal(part.seen().length, one === "FetchEventSource" ? 2 : 3);
     },
   })),
   ...["text/html", "text/event-stream-x", "x bogus", "x%20bogus", "application/json", "text/x-bogus"].map((type) => ({
-    name: `the content type ${type} is the end`,
+    name: `the content type ${type} closes the source`,
     serve: (/** @type {Part} */ part) => part.serve(says(type)),
     script: () => CLOSED_AT_ONCE,
   })),
@@ -230,7 +230,7 @@ const rows = [
     check: (told) => assert.deepEqual(told, [["error", "error", 2]]),
   },
   {
-    name: "whatever charset is named, it is UTF-8",
+    name: "the stream is UTF-8, whatever charset is named",
     serve: (part) => part.serve((_, response) => void response.writeHead(200, { "Content-Type": "text/event-stream;charset=windows-1252" }).write("data: ok…\n\n")),
     script: () => FIRST,
     except: ["Chromium"],
@@ -252,13 +252,13 @@ const rows = [
       const { data, origin } = await new Promise((resolve) => (source.onmessage = resolve)); source.close(); return [data, origin]`,
   })),
   .../** @type {[string, string | null, boolean][]} */ ([["no origin", null, false], ["another origin", "http://example.org", false], ["the empty origin", "", false], ["any origin, with credentials", "*", true]]).map(([who, origin, withCredentials]) => ({
-    name: `another origin that allows ${who} is the end`,
+    name: `another origin that allows ${who} closes the source`,
     serve: (/** @type {Part} */ _, /** @type {Part} */ other) => other.serve(origin === null ? says("text/event-stream") : allows(origin)),
     script: (/** @type {Part} */ _, /** @type {Part} */ other) => `const source = watch("${other.origin}" + SSE, { withCredentials: ${withCredentials} }); await until(() => source.readyState === 2); await pause(50); return told`,
     check: (/** @type {any} */ told) => assert.deepEqual(told, [["error", "error", 2]]),
   })),
   ...["mailto:a@example.com", "javascript:alert(1)", "about:blank", "ftp://example.com/"].map((url) => ({
-    name: `${url} is the end`,
+    name: `${url} closes the source`,
     script: () => CLOSED_AT_ONCE.replace("SSE", JSON.stringify(url)),
   })),
   {
@@ -274,23 +274,23 @@ const rows = [
     check: (seen) => assert.deepEqual(seen, ["a=b", "undefined"]),
   },
   {
-    name: "a stream that ends is asked for again, after an error in the state connecting, with the last event id",
+    name: "a stream that ends is requested again, after an error in the state connecting, with the last event id",
     serve: (part) => part.serve((request, response) => stream(response, `retry: 200\nid: ✓${String.fromCharCode(0xe9)}\ndata: ${request.headers["last-event-id"] ? Buffer.from(String(request.headers["last-event-id"]), "latin1") : "none"}\n\n`).end()),
     script: () => `const source = watch(SSE); await until(() => told.length >= 5); source.close(); return told.slice(0, 5)`,
     check: (told) => assert.equal(told[4][3], "✓é"),
   },
   {
-    name: "a reset id is not sent, and an unfinished event is none",
+    name: "a reset id is not sent, and an unfinished event is discarded",
     serve: (part) => part.serve((request, response) => stream(response, `retry: 100\nid: 1\ndata: a\n\nid\ndata: ${request.headers["last-event-id"]}\n\nid: 9\ndata: half`).end()),
     script: () => `const source = watch(SSE); await until(() => told.length >= 7); source.close(); return told.slice(0, 7)`,
   },
   {
-    name: "a retry that is no number is none, and one that is counts from the next connection",
+    name: "a retry that is not a number is ignored, and a number counts from the next connection",
     serve: (part) => part.serve((_, response) => stream(response, "retry: 100\n\nretry: 60000x\n\nretry: -60000\n\nretry: 6e4\n\ndata: a\n\n").end()),
     script: () => `const source = watch(SSE); await until(() => told.length >= 5); source.close(); return told.slice(0, 5)`,
   },
   {
-    name: "a connection that breaks is asked for again",
+    name: "a connection that breaks is requested again",
     serve: (part) => part.serve((request, response) => {
       stream(response, "retry: 100\ndata: a\n\n");
       setTimeout(() => request.socket.destroy(), 50);
@@ -298,7 +298,7 @@ const rows = [
     script: () => `const source = watch(SSE); await until(() => told.length >= 5); source.close(); return told.slice(0, 5)`,
   },
   {
-    name: "a stream that comes back as a refusal is the end",
+    name: "a reconnect that is refused closes the source",
     serve: (part) => part.serve((request, response) => {
       if (request.headers["last-event-id"]) return void response.writeHead(410, { "Content-Type": "text/event-stream" }).end();
       stream(response, "retry: 100\nid: 1\ndata: a\n\n").end();
@@ -307,13 +307,13 @@ const rows = [
     check: (told) => assert.deepEqual(told.map((/** @type {any} */ [what, , state]) => [what, state]), [["open", 1], ["message", 1], ["error", 0], ["error", 2]]),
   },
   {
-    name: "close in a handler ends all, also the rest of the same piece, without an event",
+    name: "close in a handler ends everything, also the rest of the same chunk, without an event",
     serve: (part) => part.serve((_, response) => stream(response, "retry: 50\ndata: a\n\ndata: b\n\n").end()),
     script: () => `const source = watch(SSE); source.addEventListener("message", () => source.close()); await until(() => source.readyState === 2); await pause(300); return told`,
     check: (_, part) => assert.equal(part.seen().length, 2),
   },
   {
-    name: "close when it opens ends all",
+    name: "close in the open event ends everything",
     serve: (part) => part.serve((_, response) => stream(response, "retry: 50\ndata: a\n\n").end()),
     script: () => `const source = watch(SSE); source.addEventListener("open", () => { source.close(); source.close() }); await until(() => source.readyState === 2); await pause(300); return told`,
     check: (told, part) => assert.deepEqual([told.length, part.seen().length], [1, 2]),
@@ -325,7 +325,7 @@ const rows = [
     check: (_, part) => assert.equal(part.seen().length, 2),
   },
   {
-    name: "close right away tells nothing",
+    name: "close right away dispatches nothing",
     script: () => `const source = watch(SSE); source.close(); await pause(100); return [told, source.readyState]`,
   },
   {
@@ -334,13 +334,13 @@ const rows = [
     script: () => `self.addEventListener("error", (event) => event.preventDefault()); const source = new Source(SSE); let count = 0; source.onmessage = () => { count += 1; throw new Error("theirs") }; await until(() => count === 2); source.close(); return count`,
   },
   {
-    name: "types, also error and open, are those of the events",
+    name: "types are those of the events, even error and open",
     ours: "what is published is never mistaken for what happens to the stream",
     serve: (part) => part.serve((_, response) => stream(response, "event: error\ndata: a\n\nevent: open\ndata: b\n\nevent: x\ndata: c\n\nevent: message\ndata: d\n\n")),
     script: () => `const source = watch(SSE); source.addEventListener("x", note("x")); await until(() => told.length >= 5); source.close(); return told.slice(0, 5)`,
   },
   {
-    name: "events are what they should be, and neither bubble nor can be cancelled",
+    name: "events have the right class, do not bubble and cannot be cancelled",
     serve: (part) => part.serve((_, response) => stream(response, "retry: 50\nid: 7\ndata: a\n\n").end()),
     script: () => `const source = new Source(SSE); const seen = {}; for (const type of ["open", "message", "error"]) source["on" + type] = (event) => (seen[type] ??= event);
       await until(() => seen.error); source.close(); const { message } = seen;
@@ -348,11 +348,11 @@ const rows = [
         message.lastEventId, message.origin === location.origin, message.ports.length, Object.isFrozen(message.ports), message.source]`,
   },
   {
-    name: "who listens can be told of events that were made by hand",
+    name: "listeners receive events that a script creates and dispatches",
     script: () => `const source = watch(SSE); source.close(); source.dispatchEvent(new MessageEvent("message", { data: 1, lastEventId: "x" })); return told`,
   },
   {
-    name: "format: an id stays, until there is another; one with NUL is none; one without data counts too",
+    name: "format: an id stays until the next one; one with NUL is ignored; one without data counts too",
     serve: (part) => part.serve((_, response) => void stream(response, "id: …\ndata:1\n\ndata:2\n\nid: a\0b\ndata:3\n\nid\ndata:4\n\nid: 9\n\ndata:5\n\n")),
     script: () => `const source = watch(SSE); await until(() => told.length === 6); source.close(); return told.slice(1).map(([, , , data, id]) => data + id)`,
     except: ["Firefox"],
@@ -423,9 +423,9 @@ for (const name of BROWSERS) {
   });
 }
 
-describe("in Chromium, which keeps pages that are left", () => {
+describe("in Chromium, which keeps pages that the user leaves", () => {
   const browser = browserOf("Chromium");
-  test("a page that is left lets go of the connection, and takes it up again with the last event id", async (t) => {
+  test("a page that the user leaves closes its connection, and reconnects with the last event id", async (t) => {
     const server = await Server.start(t);
     let open = 0;
     server.routes.set("/sse", (request, response) => {

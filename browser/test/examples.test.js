@@ -1,4 +1,4 @@
-// The examples do what they show.
+// The examples work as shown.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { launch } from "../../e2e/chromium.js";
 import { until } from "../../e2e/until.js";
 
-test("the classic ticks, the token is renewed, and the answer comes whole", async (t) => {
+test("the classic example ticks, the token is renewed, and the answer is complete", async (t) => {
   const program = fileURLToPath(new URL("../examples/server.js", import.meta.url));
   const child = spawn(process.execPath, [program], { env: { ...process.env, PORT: "0" }, stdio: ["ignore", "pipe", "inherit"] });
   t.after(() => child.kill());

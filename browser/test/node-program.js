@@ -1,5 +1,5 @@
-// The package as a program in Node.js uses it: `node node-program.js SCENARIO HUB`. It prints what
-// happened as one line of JSON, and ends by itself.
+// The package as a program in Node.js uses it: `node node-program.js SCENARIO HUB`. It prints the events as one line
+// of JSON, and ends by itself.
 
 import EventSourceWrapper, { FetchEventSource } from "../index.js";
 
@@ -18,7 +18,7 @@ async function publish(name, data) {
 }
 
 /**
- * What happens to a source, until it is closed.
+ * The events of a source, until it is closed.
  *
  * @param {EventSourceWrapper} source
  * @param {(event: any) => void} [onMessage]

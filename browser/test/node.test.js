@@ -1,5 +1,5 @@
 // The package in Node, on whichever version runs the tests: no window, no SharedWorker, in Node 20
-// no navigator. And what others hand in: headers, answers of another realm, bodies of another kind.
+// no navigator. Also values from other code: headers, answers of another realm, bodies of another kind.
 
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
@@ -35,7 +35,7 @@ function logOf(source, t) {
  */
 const story = (log, kind, count = 1) => until(`${count} times ${kind} in ${JSON.stringify(log)}`, () => log.filter(([what]) => what === kind).length >= count);
 
-test("a source with topics reads a hub, and says nothing of tabs", async (t) => {
+test("a source with topics reads a hub, and does not warn about tabs", async (t) => {
   const hub = await Hub.start(t);
   const warn = t.mock.method(console, "warn", () => {});
   const source = new EventSourceWrapper(hub.mercure, { topics: ["a"] });
@@ -47,14 +47,14 @@ test("a source with topics reads a hub, and says nothing of tabs", async (t) => 
   assert.equal(warn.mock.callCount(), 0);
 });
 
-test("sharing where nothing can be shared is a stream of its own", async (t) => {
+test("a source that cannot be shared has its own stream", async (t) => {
   const server = await Server.start(t);
   server.routes.set("/sse", (_, response) => stream(response, "data: a\n\n"));
   const log = logOf(new EventSourceWrapper(`${server.origin}/sse`, { shared: true }), t);
   await story(log, "message");
 });
 
-test("what is sent is a plain object for who wraps fetch, and what they add does not push out the rest", async (t) => {
+test("a function that wraps fetch gets headers as a plain object, and headers that it adds do not replace the others", async (t) => {
   const server = await Server.start(t);
   server.routes.set("/sse", (request, response) => {
     const { authorization, accept, "last-event-id": id } = request.headers;
@@ -85,9 +85,9 @@ for (const [what, headers] of /** @type {[string, any][]} */ ([["an object", { "
   });
 }
 
-test("an answer of another realm is as good as one of this", async (t) => {
+test("an answer of another realm is read like one of this realm", async (t) => {
   const bytes = new TextEncoder().encode("id: 1\ndata: a\n\n");
-  // Classes of its own, as those of undici from npm or of an iframe are.
+  // Other classes, like those of undici from npm or of an iframe.
   const realm = vm.createContext({ bytes });
   const answer = vm.runInContext(
     `({ status: 200, url: "", headers: { get: (name) => name === "Content-Type" ? "text/event-stream" : null },
@@ -100,7 +100,7 @@ test("an answer of another realm is as good as one of this", async (t) => {
   assert.deepEqual(log.slice(0, 2), [["open"], ["message", "a", "1"]]);
 });
 
-test("a body that is only iterable is read, as that of node-fetch", async (t) => {
+test("a body that is only iterable is read, like that of node-fetch", async (t) => {
   /** @type {any} */
   const answer = {
     status: 200,
@@ -157,7 +157,7 @@ for (const [what, url, options] of /** @type {[string, string, any][]} */ ([
   ["a GET with a body", "http://localhost/sse", { method: "GET", body: "x" }],
   ["a method that is forbidden", "http://localhost/sse", { method: "TRACE", reconnect: true }],
 ])) {
-  test(`${what} is the end at once`, async (t) => {
+  test(`${what} closes the source at once`, async (t) => {
     const log = logOf(new EventSourceWrapper(url, options), t);
     await story(log, "close");
     const [[, kind, message], close] = log;
@@ -182,7 +182,7 @@ test("a policy's option that is undefined is the default, and an empty body is a
   assert.equal(server.requests.at(-1)?.method, "POST");
 });
 
-test("a callback of the caller's that throws ends the source, and not the process", async (t) => {
+test("a callback of the caller that throws ends the source, and not the process", async (t) => {
   const server = await Server.start(t);
   server.routes.set("/sse", (_, response) => void response.writeHead(503).end());
   const fails = () => {
@@ -193,7 +193,7 @@ test("a callback of the caller's that throws ends the source, and not the proces
   assert.match(log[0][2], /theirs/);
 });
 
-test("an id that no header can hold is left out, and said to be", async (t) => {
+test("an id that no header can contain is not sent, and this is reported", async (t) => {
   const server = await Server.start(t);
   const id = "7".repeat(200_000);
   server.routes.set("/sse", (request, response, _, seen) => stream(response, `retry: 100\nid: ${id}\ndata: ${seen} ${request.headers["last-event-id"]}\n\n`).end());
@@ -204,7 +204,7 @@ test("an id that no header can hold is left out, and said to be", async (t) => {
   assert.equal(log.filter(([what]) => what === "message")[1][1], "2 undefined");
 });
 
-test("an id that a server refuses for its size is left out, and said to be", async (t) => {
+test("an id that a server refuses for its size is no longer sent, and this is reported", async (t) => {
   const server = await Server.start(t);
   // Node's own server answers 431 to so much.
   const id = "7".repeat(20_000);
@@ -214,7 +214,7 @@ test("an id that a server refuses for its size is left out, and said to be", asy
   assert.ok(log.some(([what, kind, message]) => what === "error" && kind === "cursor" && message.includes("431")), JSON.stringify(log.map(([, kind]) => kind)));
 });
 
-test("a line without an end is told as soon as it is too long", async (t) => {
+test("an endless line is reported as soon as it is too long", async (t) => {
   const server = await Server.start(t);
   server.routes.set("/sse", (_, response) => stream(response, `data: ${"x".repeat(5000)}`));
   const log = logOf(new EventSourceWrapper(`${server.origin}/sse`, { headers: {}, eventCharactersMax: 1000 }), t);

@@ -11,10 +11,10 @@ import { Hub } from "../../e2e/hub.js";
 
 const VERSIONS = [20, 22, 24];
 const FILES = ["decode.test.js", "node.test.js", "reconnect.test.js"];
-/** Far above what they need: a machine may be busy with much else. */
+/** Far above the time that they need: the machine may be busy. */
 const LIMIT_MS = 300_000;
 
-/** What a program prints. */
+/** The output of a program. */
 const SCENARIOS = {
   topics: ["open", "of a", "of b", "closed"],
   "shared: false": ["open", "1", "closed"],

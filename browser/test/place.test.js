@@ -1,5 +1,5 @@
-// A stream that is cut before its first event loses nothing: a hub says where it is at once. A real
-// hub, and a relay that cuts.
+// A stream that is cut before its first event loses nothing, because a hub sends the place at once. With a real hub,
+// and a relay that cuts.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -45,7 +45,7 @@ async function relayTo(t, hub) {
 
 const HUB = "/.well-known/mercure";
 const waits = "reconnect: { reconnectionMs: 300, backoffFirstMs: 100 }";
-/** What opens a source of the topic `a`, in a page. */
+/** Opens a source of the topic `a`, in a page. */
 const sources = {
   "the browser's own class": `new EventSource("${HUB}?topic=a")`,
   "EventSourceWrapper with a hub's URL": `new EventSourceWrapper("${HUB}?topic=a", { ${waits} })`,
@@ -58,9 +58,9 @@ for (const browserName of BROWSERS) {
   describe(`in ${browserName}`, { concurrency: 2 }, () => {
     const browser = browserOf(browserName);
     for (const [name, make] of Object.entries(sources)) {
-      // It takes no id from a block without data, and dies with the first refused connection.
+      // It ignores the id of a block without data, and stops at the first refused connection.
       const skip = browserName === "Firefox" && name === "the browser's own class";
-      test(`${name}: cut before the first event, it gets what was published until it is back`, { skip }, async (t) => {
+      test(`${name}: cut before the first event, it gets everything published before it reconnects`, { skip }, async (t) => {
         const hub = await Hub.start(t);
         const relay = await relayTo(t, hub);
         const page = await tabOf(await browser.newContext(t), /** @type {any} */ (relay));

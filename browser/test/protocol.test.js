@@ -15,7 +15,7 @@ const trusted = new Authority();
 /**
  * A server of the package and of a stream.
  *
- * @param {import("node:test").TestContext} t at whose end it is gone
+ * @param {import("node:test").TestContext} t at whose end it is removed
  * @param {"h2" | "http/1.1"} protocol
  * @param {Authority} authority
  */
@@ -24,7 +24,7 @@ async function serve(t, protocol, authority) {
   const create = /** @type {typeof createSecureServer} */ (protocol === "h2" ? createSecureServer : createServer);
   const server = create(authority.issue(), (request, response) => {
     const name = request.url.match(/^\/tidings\/browser\/([\w-]+\.js)$/)?.[1];
-    // Each request on a connection of its own: nobody gets one that another has made.
+    // Each request on a new connection: no request uses a connection of an earlier one.
     if (protocol === "http/1.1") response.setHeader("connection", "close");
     if (request.url === "/sse" && request.method === "GET") {
       about.open += 1;
@@ -78,7 +78,7 @@ for (const browserName of BROWSERS) {
   });
 }
 
-describe("in Chromium, where a visitor went past the warning about a certificate", () => {
+describe("in Chromium, after a visitor accepted the warning about a certificate", () => {
   const browser = browserOf("Chromium");
   test("each tab has its own stream, and the console says why: its worker is refused", async (t) => {
     const server = await serve(t, "http/1.1", new Authority());

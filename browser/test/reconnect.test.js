@@ -8,7 +8,7 @@ import { DEFAULT_POLICY, isPassing, Reconnect } from "../reconnect.js";
 /** @param {Partial<import("../reconnect.js").Policy>} [policy] */
 const machine = (policy = {}, random = () => 1) => new Reconnect({ ...DEFAULT_POLICY, ...policy }, random);
 
-test("after a stream that brought something, only the reconnection time is waited", () => {
+test("after a stream with an event, only the reconnection time is waited", () => {
   const reconnect = machine();
   reconnect.opened(0);
   reconnect.received();
@@ -16,19 +16,19 @@ test("after a stream that brought something, only the reconnection time is waite
   assert.equal(reconnect.attempt, 1);
 });
 
-test("each attempt that brings nothing doubles what chance may add, up to a limit", () => {
+test("each fruitless attempt doubles the random wait, up to a limit", () => {
   const reconnect = machine();
   const delays = Array.from({ length: 8 }, () => reconnect.lost(0)?.delayMs);
   assert.deepEqual(delays, [4000, 5000, 7000, 11000, 19000, 33000, 33000, 33000]);
   assert.equal(reconnect.attempt, 9);
 });
 
-test("chance may add nothing", () => {
+test("the random wait may be zero", () => {
   const reconnect = machine({}, () => 0);
   assert.deepEqual([reconnect.lost(0), reconnect.lost(0)], [{ delayMs: 3000 }, { delayMs: 3000 }]);
 });
 
-test("an answer with nothing in it has brought nothing, until it has been open for long", () => {
+test("an empty answer is fruitless, until it has been open for long", () => {
   const reconnect = machine();
   reconnect.opened(0);
   assert.equal(reconnect.lost(10)?.delayMs, 4000);
@@ -44,7 +44,7 @@ test("the server's retry counts, within 100 ms and an hour", () => {
   }
 });
 
-test("Retry-After is the least that is waited", () => {
+test("Retry-After is the shortest wait", () => {
   const reconnect = machine({}, () => 0);
   assert.equal(reconnect.refused(0, 429, 20_000, false)?.delayMs, 20_000);
   assert.equal(reconnect.refused(0, 503, 20, false)?.delayMs, 3000);
@@ -57,7 +57,7 @@ test("Retry-After is read as seconds and as a date", () => {
   for (const nothing of ["", "soon", "-1", "Thu, 01 Jan 2020 00:00:05 GMT"]) assert.equal(retryAfter(nothing, now), 0);
 });
 
-test("statuses that pass are tried again, all others are final", () => {
+test("temporary statuses are retried, all others are final", () => {
   for (const status of [408, 425, 429, 500, 502, 503, 504, 529]) assert.equal(isPassing(status), true, String(status));
   for (const status of [201, 204, 301, 400, 403, 404, 410, 501, 505]) assert.equal(isPassing(status), false, String(status));
   assert.equal(machine().refused(0, 404, 0, true), null);
@@ -65,14 +65,14 @@ test("statuses that pass are tried again, all others are final", () => {
   assert.notEqual(machine().refused(0, 503, 0, false), null);
 });
 
-test("401 is tried once more where the next request has other credentials", () => {
+test("401 is retried once if the next request has other credentials", () => {
   assert.equal(machine().refused(0, 401, 0, false), null);
   const reconnect = machine();
   assert.notEqual(reconnect.refused(0, 401, 0, true), null);
   assert.equal(reconnect.refused(0, 401, 0, true), null);
 });
 
-test("401 is tried once more after each stream that was open", () => {
+test("401 is retried once after each stream that was open", () => {
   const reconnect = machine();
   for (let round = 0; round < 3; round += 1) {
     assert.notEqual(reconnect.refused(0, 401, 0, true), null);
@@ -94,4 +94,4 @@ test("it gives up when the next attempt would be beyond the budget", () => {
   assert.equal(reconnect.lost(9000), null);
 });
 
-test("once is once", () => assert.equal(machine({ once: true }).lost(0), null));
+test("a single request is not repeated", () => assert.equal(machine({ once: true }).lost(0), null));

@@ -31,7 +31,7 @@ export class Server {
     });
   }
 
-  /** @param {import("node:test").TestContext} test at whose end it is gone */
+  /** @param {import("node:test").TestContext} test at whose end it is stopped */
   static async start(test) {
     const server = new Server();
     await server.up();
@@ -54,7 +54,7 @@ export class Server {
     await once(this.#server, "listening");
   }
 
-  /** Refuses connections, and ends those that are there. */
+  /** Refuses connections, and ends the open ones. */
   async down() {
     if (!this.#server.listening) return;
     const closed = once(this.#server, "close");

@@ -1,5 +1,5 @@
-// What can happen to the tab that holds the connection of all, in Chromium, which can be told to
-// let it happen: every other tab gets every event of its topics once and in order.
+// Faults of the tab that holds the shared connection, in Chromium, whose driver can cause them: every other tab gets
+// every event of its topics once and in order.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -26,7 +26,7 @@ after(() => browser?.close());
 const tabIn = /** @type {(context: Context, hub: Hub, first?: string) => Promise<Page>} */ (/** @type {unknown} */ (tabOf));
 
 /**
- * What can happen to the tab that created the worker. `back` brings it back, if it can be.
+ * Faults of the tab that created the worker. `back` restores the tab, if this is possible.
  *
  * @type {Record<string, (page: Page) => Promise<(() => Promise<unknown>) | null>>}
  */
@@ -42,8 +42,8 @@ const faults = {
     await gone;
     return null;
   },
-  // Of pages that are seen, as all are without a screen, the lifecycle state "frozen" stops nothing.
-  // A debugger's pause does: no task of the page runs, and its worker goes on.
+  // The lifecycle state "frozen" does not stop visible pages, and without a screen all pages are visible. A debugger's
+  // pause does: no task of the page runs, and its worker continues.
   frozen: async (page) => {
     const session = await page.context().newCDPSession(page);
     await session.send("Debugger.enable");
@@ -65,7 +65,7 @@ for (const [name, fault] of Object.entries(faults)) {
     /** @type {number[]} */
     const silences = [];
     for (let round = 0; round < ROUNDS; round += 1) {
-      // A worker of its own for each round, so that it is always the creator that it happens to.
+      // A new worker for each round, so that the fault always happens to the tab that created it.
       const context = await browser.newContext();
       const creator = await tabIn(context, hub);
       await watch(creator, [topic(0), topic("own")]);
@@ -103,7 +103,7 @@ for (const [name, fault] of Object.entries(faults)) {
   });
 }
 
-test("where there are no locks, a crash is noticed by the silence, and nothing is lost", async (t) => {
+test("without locks, a crash is noticed by the missing heartbeat, and nothing is lost", async (t) => {
   const hub = await Hub.start(t);
   const context = await browser.newContext();
   t.after(() => context.close());
@@ -134,7 +134,7 @@ test("where there are no locks, a crash is noticed by the silence, and nothing i
 async function publishMany(hub, name, count) {
   const lines = Array.from({ length: count }, (_, n) => JSON.stringify({ topics: [name], data: String(n) }));
   const headers = { "Content-Type": "application/x-ndjson" };
-  // A hub takes 1000 in one request.
+  // A hub accepts 1000 in one request.
   for (let at = 0; at < count; at += 1000) {
     const response = await fetch(hub.mercure, { method: "POST", headers, body: lines.slice(at, at + 1000).join("\n") });
     assert.equal(response.status, 200, await response.text());
@@ -144,7 +144,7 @@ async function publishMany(hub, name, count) {
 /** @param {number} count */
 const upTo = (count) => Array.from({ length: count }, (_, n) => n).join();
 
-test("32 Mi characters are kept for a frozen tab, and for the rest it comes back itself", async (t) => {
+test("32 Mi characters are kept for a frozen tab, which catches up on the rest itself", async (t) => {
   const hub = await Hub.start(t);
   const context = await browser.newContext();
   t.after(() => context.close());
@@ -154,7 +154,7 @@ test("32 Mi characters are kept for a frozen tab, and for the rest it comes back
   const back = await faults.frozen?.(page);
   const [count, size] = [40, 900_000];
   for (let n = 0; n < count; n += 1) await hub.publish({ topic: topic("large"), data: `${n} ${"x".repeat(size)}` });
-  // Nobody else listens, so that with this tab its stream goes too.
+  // No other tab listens, so the stream ends with this tab.
   await until("it is dropped", async () => (await hub.subscribers()) === 0);
   await back?.();
   const seen = () => page.evaluate(`seen["${topic("large")}"].map((data) => parseInt(data)).join()`);
@@ -165,7 +165,7 @@ test("32 Mi characters are kept for a frozen tab, and for the rest it comes back
   await until("one connection", async () => (await hub.subscribers()) === 1);
 });
 
-test("a tab that comes back to a stream 2000 events ahead gets all of its events, on one of its own", async (t) => {
+test("a tab that returns when the stream is 2000 events ahead gets all of its events, on its own stream", async (t) => {
   const hub = await Hub.start(t);
   const context = await browser.newContext();
   t.after(() => context.close());

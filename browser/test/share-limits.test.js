@@ -1,5 +1,5 @@
-// Sharing behind what takes only short URLs: in front of a real hub stands a limit, as that of
-// nginx, Apache or Tomcat, with the answer that each of them gives.
+// Sharing behind a proxy that accepts only short URLs: in front of a real hub, a server imitates the limit and the
+// refusal of nginx, Apache or Tomcat.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -15,7 +15,7 @@ import { opened, tabOf, topic, watch } from "./tabs.js";
 /**
  * @param {import("node:test").TestContext} t
  * @param {Hub} hub
- * @param {{ bytesMax: number, status: number, isAway?: boolean }} limit of the request's head; or there is no hub at all
+ * @param {{ bytesMax: number, status: number, isAway?: boolean }} limit of the request's head; or the hub is unreachable
  */
 async function limited(t, hub, limit) {
   /** @type {{ streams: number, refused: number, longest: number }} */
@@ -90,12 +90,12 @@ describe("in Chromium", { concurrency: 2 }, () => {
 
   // 0: the connection is closed without an answer.
   for (const [status, bytesMax] of /** @type {const} */ ([[414, 4096], [431, 3000], [400, 4096], [0, 8192]])) {
-    test(`where less is taken (${status} above ${bytesMax} bytes), streams become shorter, and no source is lost or silent`, async (t) => {
+    test(`if shorter URLs are required (${status} above ${bytesMax} bytes), URLs become shorter, and no source is lost or silent`, async (t) => {
       const hub = await Hub.start(t);
       const { front, seen } = await limited(t, hub, { bytesMax, status });
       const context = await browser.newContext(t);
       const [first, second] = [await tabOf(context, front), await tabOf(context, front)];
-      // The first is live before the list gets too long for what stands between.
+      // The first is live before the list gets too long for the proxy.
       await watch(first, [topic("first")]);
       await opened(first);
       await hub.publish({ topic: topic("first"), data: "1" });
@@ -114,15 +114,15 @@ describe("in Chromium", { concurrency: 2 }, () => {
     });
   }
 
-  test("a hub that is away at the start costs no stream of its own", async (t) => {
+  test("a hub that is unreachable at the start does not make the tab open its own stream", async (t) => {
     const hub = await Hub.start(t);
     const limit = { bytesMax: 64 * 1024, status: 414, isAway: true };
     const { front, seen } = await limited(t, hub, limit);
     const page = await tabOf(await browser.newContext(t), front);
-    // Together more than half of what a stream's URL may have.
+    // Together more than half of the limit of a stream's URL.
     const own = Array.from({ length: 10 }, (_, n) => Array.from({ length: 20 }, (_, m) => topic(`${n}/${m}/${"long".repeat(5)}`)));
     await page.evaluate(`for (const topics of ${JSON.stringify(own)}) watch(topics, { reconnect: { reconnectionMs: 100, backoffFirstMs: 100 } }); undefined`);
-    // The browser itself sends some requests again before it says so.
+    // The browser itself repeats some requests before it reports the failure.
     await until("three failures", async () => (await page.evaluate("log.filter((line) => line.startsWith('unreachable')).length")) >= 3 * own.length);
     limit.isAway = false;
     await opened(page);
@@ -131,7 +131,7 @@ describe("in Chromium", { concurrency: 2 }, () => {
     assert.equal(await hub.subscribers(), 1);
   });
 
-  test("live sources whose URL becomes too long for a new proxy go on where they were, on shorter ones", async (t) => {
+  test("live sources whose URL becomes too long for a new proxy resume on shorter URLs", async (t) => {
     const hub = await Hub.start(t);
     const limit = { bytesMax: 8192, status: 414 };
     const { front } = await limited(t, hub, limit);
@@ -142,7 +142,7 @@ describe("in Chromium", { concurrency: 2 }, () => {
     await opened(page);
     await checkEach([page], hub, [own]);
     limit.bytesMax = 3000;
-    // One more topic, and the stream is asked for anew.
+    // With one more topic, the stream is requested anew.
     await watch(other, [topic("more")], "{ reconnect: { reconnectionMs: 100 } }");
     for (const name of own) await hub.publish({ topic: name, data: "y" });
     await opened(other);
@@ -152,7 +152,7 @@ describe("in Chromium", { concurrency: 2 }, () => {
     for (const name of own) assert.equal(seen[name].join(), "x,y", name);
   });
 
-  test("one source whose own list is too long is told so, and costs the others nothing", async (t) => {
+  test("one source whose own list is too long gets an error, and does not affect the others", async (t) => {
     const hub = await Hub.start(t);
     const { front } = await limited(t, hub, { bytesMax: 8192, status: 414 });
     const page = await tabOf(await browser.newContext(t), front);

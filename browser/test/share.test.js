@@ -15,7 +15,7 @@ import { checkAll, opened, Publisher, tabOf, topic, watch } from "./tabs.js";
  * @typedef {import("./browsers.js").Context} Context
  */
 
-/** How many tabs each browser is asked for. */
+/** How many tabs each browser opens. */
 const TABS = { Chromium: 30, Firefox: 5 };
 const KEY = "a key of at least 256 bits, for tests alone";
 const TOKEN_SECONDS = 3;
@@ -83,7 +83,7 @@ for (const browserName of BROWSERS) {
       assert.deepEqual([told.tabs, told.connections], [count, 1]);
     });
 
-    test("topics come and go under load, and nobody misses or repeats an event", async (t) => {
+    test("topics are added and removed under load, and no source misses or repeats an event", async (t) => {
       const { hub, tabs } = await tabsOf(t, 2);
       const [first, second] = /** @type {[Page, Page]} */ (tabs);
       await watch(first, [topic("a")]);
@@ -102,7 +102,7 @@ for (const browserName of BROWSERS) {
       }
       await publisher.stop();
       await checkAll(publisher, [[first, topic("a")]]);
-      // The second got parts of what was published: each without a hole inside.
+      // The second got parts of the published events: each part without a hole.
       for (const [n, part] of parts.entries()) {
         const published = publisher.published.get(topic(n % 2 === 0 ? "b" : "c")) ?? [];
         const from = published.indexOf(String(part[0]));
@@ -111,7 +111,7 @@ for (const browserName of BROWSERS) {
       await until("one connection", async () => (await hub.subscribers()) === 1);
     });
 
-    test("a late tab is open at once, on the connection that is there", async (t) => {
+    test("a tab that opens later is open at once, on the existing connection", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/sse", (_, response) => stream(response));
       const context = await browser.newContext(t);
@@ -135,7 +135,7 @@ for (const browserName of BROWSERS) {
       }
     });
 
-    test("a listener gets only what came after it joined", async (t) => {
+    test("a listener gets only events after it joined", async (t) => {
       const { hub, tabs } = await tabsOf(t, 2);
       const [first, second] = /** @type {[Page, Page]} */ (tabs);
       await watch(first, [topic("a")]);
@@ -149,7 +149,7 @@ for (const browserName of BROWSERS) {
       assert.deepEqual(await first.evaluate("Object.values(seen).flat()"), []);
     });
 
-    test("a listener whose topic is refused costs the others nothing", async (t) => {
+    test("a listener whose topic is refused does not affect the others", async (t) => {
       const { hub, tabs } = await tabsOf(t, 2);
       const [first, second] = /** @type {[Page, Page]} */ (tabs);
       await watch(first, [topic("a")]);
@@ -162,7 +162,7 @@ for (const browserName of BROWSERS) {
       await until("the event", () => first.evaluate(`seen["${topic("a")}"].length === 1`));
     });
 
-    test("the tab that came first is closed, and the others go on", async (t) => {
+    test("the first tab is closed, and the others continue", async (t) => {
       const { hub, tabs } = await tabsOf(t, 3);
       const [first, ...others] = /** @type {[Page, Page, Page]} */ (tabs);
       for (const [n, page] of tabs.entries()) await watch(page, [topic(n)]);
@@ -178,7 +178,7 @@ for (const browserName of BROWSERS) {
       await until("one connection", async () => (await hub.subscribers()) === 1);
     });
 
-    test("the hub is killed and started again: all tabs are told of the reset, and go on", async (t) => {
+    test("the hub is killed and started again: all tabs are told of the reset, and continue", async (t) => {
       const { hub, tabs } = await tabsOf(t, 3);
       for (const [n, page] of tabs.entries()) await watch(page, [topic(n)], "{ reconnect: { reconnectionMs: 200 } }");
       for (const page of tabs) await opened(page);
@@ -195,7 +195,7 @@ for (const browserName of BROWSERS) {
       }
     });
 
-    test("where there is no SharedWorker, each tab has its own stream, and one warning", async (t) => {
+    test("without a SharedWorker, each tab has its own stream, and one warning", async (t) => {
       const { hub, context } = await tabsOf(t, 0);
       const page = await tabOf(context, hub, "window.warnings = []; console.warn = (...words) => warnings.push(words.join(' ')); delete window.SharedWorker");
       await watch(page, [topic("a")]);
@@ -207,7 +207,7 @@ for (const browserName of BROWSERS) {
       await until("the event", () => page.evaluate(`seen["${topic("b")}"].length === 1`));
     });
 
-    test("a worker whose script can't be loaded is no end: each tab has its own stream", async (t) => {
+    test("if the worker's script can't be loaded, each tab has its own stream", async (t) => {
       const { hub, tabs } = await tabsOf(t, 1);
       const [page] = /** @type {[Page]} */ (tabs);
       await watch(page, [topic("a")], `{ worker: "/nothing/is/here.js" }`);
@@ -216,7 +216,7 @@ for (const browserName of BROWSERS) {
     });
 
     /**
-     * A server whose worker's script waits, and a tab that counts how often it asks for a worker.
+     * A server that delays the worker's script, and a tab that counts how often it requests a worker.
      *
      * @param {import("node:test").TestContext} t
      */
@@ -246,7 +246,7 @@ for (const browserName of BROWSERS) {
       return { server, tab, send };
     }
 
-    test("a worker whose script comes late is waited for, and then tabs share", async (t) => {
+    test("tabs wait for a worker whose script is late, and then share", async (t) => {
       const { server, tab, send } = await slowWorker(t);
       const pages = [await tab(), await tab()];
       for (const page of pages) await until("it asks again and again", () => page.evaluate("tries >= 3"));
@@ -258,7 +258,7 @@ for (const browserName of BROWSERS) {
       assert.equal(server.seen("/sse").length, 1);
     });
 
-    test("a worker that stays away for too long costs a tab one stream of its own, and the next is shared again", async (t) => {
+    test("if a worker does not answer in time, a tab opens its own stream, and its next source is shared again", async (t) => {
       const { server, tab, send } = await slowWorker(t);
       const page = await tab("const wait = setTimeout; window.setTimeout = (f, milliseconds, ...args) => wait(f, milliseconds / 20, ...args)");
       await until("it is open", () => page.evaluate("source.readyState === 1"));
@@ -271,7 +271,7 @@ for (const browserName of BROWSERS) {
       assert.equal(server.seen("/sse").length, 2);
     });
 
-    test("a worker whose script could not be had at first is asked for again", async (t) => {
+    test("a worker whose script failed to load at first is requested again", async (t) => {
       const { server, tab, send } = await slowWorker(t);
       send();
       server.routes.set("/tidings/browser/worker.js", (_, response, url, seen) => {
@@ -286,7 +286,7 @@ for (const browserName of BROWSERS) {
       assert.equal(server.seen("/sse").length, 1);
     });
 
-    test("a shared stream of any URL is shared too, and asks a tab for a new token when the old one ends", async (t) => {
+    test("a stream of any URL can be shared, and asks a tab for a new token when the old one expires", async (t) => {
       const server = await Server.start(t);
       let valid = "Bearer 1";
       let number = 0;
@@ -327,7 +327,7 @@ for (const browserName of BROWSERS) {
       assert.equal(server.seen("/sse").length, 2);
     });
 
-    test("the hub's own tokens end and are renewed in the middle, and nothing is lost, repeated or reordered", async (t) => {
+    test("the hub's own tokens expire and are renewed meanwhile, and nothing is lost, repeated or reordered", async (t) => {
       const { hub, context } = await tabsOf(t, 0, ["--publisher-key", KEY, "--subscriber-key", KEY]);
       const tokens = await Server.start(t);
       tokens.routes.set("/token", (_, response) => {
@@ -350,7 +350,7 @@ for (const browserName of BROWSERS) {
       await publisher.stop();
       await checkAll(publisher, tabs);
       assert.equal(await hub.subscribers(), 1);
-      // One tab is asked for each connection, not all of them.
+      // For each connection one tab is asked, not all of them.
       assert.ok(tokens.seen("/token").length <= before + 4);
       for (const [page] of tabs) assert.equal(await page.evaluate("log.filter((line) => line.startsWith('close')).length"), 0);
     });

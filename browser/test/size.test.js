@@ -1,4 +1,4 @@
-// What the package costs a page: minified by esbuild, then gzipped. And what it needs: nothing.
+// The size of the package in a page: minified by esbuild, then gzipped. And its dependencies: none.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -13,7 +13,7 @@ import { build } from "esbuild";
 const root = fileURLToPath(new URL("../", import.meta.url));
 const modules = readdirSync(root).filter((name) => name.endsWith(".js"));
 
-/** What its types promise, and what they refuse. */
+/** What its types allow, and what they reject. */
 const USE = `
   import EventSourceWrapper, { Decoder, FetchEventSource, type EventSourceWrapper as Named } from "tidings";
   import type { CloseEvent, CloseReason, DecodedEvent, ErrorEvent, Failure, HeadersSource, Options, Policy, ReceivedEvent } from "tidings";
@@ -35,7 +35,7 @@ const USE = `
   new Decoder({ onEvent: ({ data }) => { const text: string = data; void text } }).push(new Uint8Array());
   const shared: Promise<{ tabs: number } | null> = sharing();
   const named: Named<Events> = source;
-  // All that callers have to name comes from the root.
+  // The root exports every type that callers name.
   const headers: HeadersSource = async () => ({ Authorization: "Bearer x" });
   const policy: Partial<Policy> = { backoffMaxMs: 1000, isPassing: (status) => status === 503 };
   const options: Options = { headers, reconnect: policy, topics: ["a"] };
@@ -83,7 +83,7 @@ test("the class without sharing has at most 8 kB", async (t) => {
   assert.ok(size > 2500 && size <= 8000, `${size} bytes`);
 });
 
-test("what is not used is not in a bundle", async (t) => {
+test("unused modules are not in a bundle", async (t) => {
   const all = await bytes(`export * from "./index.js"`);
   for (const name of ["Decoder", "FetchEventSource"]) {
     const size = await bytes(`export { ${name} } from "./index.js"`);
@@ -92,7 +92,7 @@ test("what is not used is not in a bundle", async (t) => {
   }
 });
 
-test("what is packed are the modules, their types, and what goes with them", (t) => {
+test("the npm package contains the modules, their types, the README and the licences", (t) => {
   const folder = mkdtempSync(join(tmpdir(), "tidings-"));
   t.after(() => rmSync(folder, { recursive: true }));
   const packed = execFileSync("npm", ["pack", "--json", "--pack-destination", folder], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
@@ -131,7 +131,7 @@ test("the hub serves every module", () => {
   for (const name of modules) assert.ok(list.includes(`"${name}"`), name);
 });
 
-test("it can be imported where there is no window", async () => {
+test("the package can be imported where there is no window", async () => {
   const { default: EventSourceWrapper, FetchEventSource } = await import("../index.js");
   assert.equal(typeof EventSourceWrapper, "function");
   assert.throws(() => new FetchEventSource("/relative"), { name: "SyntaxError" });

@@ -1,5 +1,5 @@
-// Tabs that listen to a hub's topics, what is published to them meanwhile, and whether each got
-// all of it once and in order.
+// Tabs that listen to a hub's topics, events that are published meanwhile, and a check that each tab got all of its
+// events once and in order.
 
 import assert from "node:assert/strict";
 import { until } from "../../e2e/until.js";
@@ -86,7 +86,7 @@ export class Publisher {
    */
   constructor(hub, topics, more = {}) {
     this.#done = this.#run(hub, topics, more);
-    // Whoever stops it is told.
+    // `stop` reports the failure.
     this.#done.catch(() => {});
   }
 
@@ -128,7 +128,7 @@ export class Publisher {
 }
 
 /**
- * Each tab has got all that was published to its topic, once and in order.
+ * Each tab has received everything published to its topic, once and in order.
  *
  * @param {Publisher} publisher
  * @param {[Page, string][]} tabs with their topics

@@ -1,4 +1,4 @@
-// The wrapper in real browsers, over all transports: what its caller sees of each fault.
+// The wrapper in real browsers, over all transports: the events that its caller gets at each fault.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -8,7 +8,7 @@ import { Server, stream } from "./server.js";
 
 /** @typedef {import("./browsers.js").Page} Page */
 
-/** `watch(url, options)`: a source whose story is written down in `log`. */
+/** `watch(url, options)`: a source whose events are recorded in `log`. */
 const WATCH = `
   import EventSourceWrapper, { FetchEventSource } from "/tidings/browser/index.js";
   Object.assign(window, { EventSourceWrapper, FetchEventSource });
@@ -94,7 +94,7 @@ for (const browserName of BROWSERS) {
      *
      * @param {import("node:test").TestContext} t
      * @param {Server} server
-     * @param {string} [first] what the page does before it loads the package
+     * @param {string} [first] a script that the page runs before it loads the package
      */
     const pageOf = (t, server, first = "") => browser.pageWith(t, server.origin, WATCH, first);
 
@@ -104,7 +104,7 @@ for (const browserName of BROWSERS) {
         const watch = (path, more = "{}") => `watch("${path}", { ...${options}, ...${more} })`;
 
         for (const [status, reason] of /** @type {const} */ ([[204, "ended"], [401, "refused"], [403, "refused"], [404, "refused"]])) {
-          test(`${status} is the end, with its status and what it said`, async (t) => {
+          test(`${status} closes the source, with its status and body`, async (t) => {
             const server = await Server.start(t);
             server.routes.set("/sse", (_, response) => response.writeHead(status).end(status === 204 ? "" : "because"));
             const page = await pageOf(t, server);
@@ -118,7 +118,7 @@ for (const browserName of BROWSERS) {
         }
 
         for (const status of [429, 500, 503]) {
-          test(`${status} is tried again, no sooner than it says`, async (t) => {
+          test(`${status} is retried, not before its Retry-After`, async (t) => {
             const server = await Server.start(t);
             let isBusy = true;
             server.routes.set("/sse", (_, response) => {
@@ -138,7 +138,7 @@ for (const browserName of BROWSERS) {
           });
         }
 
-        test(`an answer that is no event stream is the end`, async (t) => {
+        test(`an answer that is not an event stream closes the source`, async (t) => {
           const server = await Server.start(t);
           server.routes.set("/sse", (_, response) => response.writeHead(200, { "Content-Type": "text/html" }).end("<p>A proxy's page."));
           const page = await pageOf(t, server);
@@ -149,7 +149,7 @@ for (const browserName of BROWSERS) {
           ]);
         });
 
-        test(`a server that is away is tried again, until it is there`, async (t) => {
+        test(`an unreachable server is retried until it answers`, async (t) => {
           const server = await Server.start(t);
           server.routes.set("/sse", (_, response) => stream(response, "data: a\n\n"));
           const page = await pageOf(t, server);
@@ -161,7 +161,7 @@ for (const browserName of BROWSERS) {
           await story(page, "message");
         });
 
-        test(`a lost stream goes on after the last event`, async (t) => {
+        test(`a lost stream resumes after the last event`, async (t) => {
           const server = await Server.start(t);
           server.routes.set("/sse", (request, response, url, seen) => {
             const from = Number(request.headers["last-event-id"] ?? url.searchParams.get("lastEventID") ?? 0);
@@ -186,7 +186,7 @@ for (const browserName of BROWSERS) {
           assert.equal(await page.evaluate("source.url"), `${server.origin}/old`);
         });
 
-        test(`a server of another origin that lets nobody read is the end`, async (t) => {
+        test(`a server of another origin without CORS closes the source`, async (t) => {
           const server = await Server.start(t);
           const other = await Server.start(t);
           other.routes.set("/sse", (_, response) => stream(response, "data: a\n\n"));
@@ -198,7 +198,7 @@ for (const browserName of BROWSERS) {
           ]);
         });
 
-        test(`a published event of the type error is no connection error`, async (t) => {
+        test(`a published event of the type error is not a connection error`, async (t) => {
           const server = await Server.start(t);
           server.routes.set("/sse", (_, response) => stream(response, "event: error\ndata: a\n\nevent: open\ndata: b\n\nevent: close\ndata: c\n\ndata: d\n\n"));
           const page = await pageOf(t, server);
@@ -213,7 +213,7 @@ for (const browserName of BROWSERS) {
           ]);
         });
 
-        test(`an event of a mebibyte and ten thousand events at once come whole`, async (t) => {
+        test(`an event of a mebibyte and ten thousand events at once arrive whole`, async (t) => {
           const server = await Server.start(t);
           const many = Array.from({ length: 10_000 }, (_, n) => `data: ${n}\n\n`).join("");
           server.routes.set("/sse", (_, response) => stream(response, `data: ${"x".repeat(1024 * 1024)}\n\n${many}data: end\n\n`));
@@ -227,7 +227,7 @@ for (const browserName of BROWSERS) {
           ]);
         });
 
-        test(`closing in a callback ends the events at once, and calls back`, async (t) => {
+        test(`closing in a callback ends the events at once, and calls the callback`, async (t) => {
           const server = await Server.start(t);
           let closed = false;
           server.routes.set("/sse", (request, response) => {
@@ -241,8 +241,8 @@ for (const browserName of BROWSERS) {
           await until("the server sees it", () => closed);
         });
 
-        // No driver of Firefox keeps pages that are left.
-        test(`a page that is left lets go, and goes on when it is back`, { skip: browserName === "Firefox" }, async (t) => {
+        // No driver of Firefox keeps pages that the user leaves.
+        test(`a page that the user leaves closes its stream, and resumes when it is shown again`, { skip: browserName === "Firefox" }, async (t) => {
           const server = await Server.start(t);
           let open = 0;
           server.routes.set("/sse", (request, response, url) => {
@@ -264,12 +264,12 @@ for (const browserName of BROWSERS) {
       });
     }
 
-    test("a page that was written for the classic class works with this one in its place", async (t) => {
+    test("a page that was written for EventSource works with this class instead", async (t) => {
       const server = await Server.start(t);
       let number = 0;
       server.routes.set("/sse", (_, response) => {
         number += 1;
-        // For each class two streams, then the end for good.
+        // For each class two streams, then a permanent end.
         if (number > 2) return void response.writeHead(204).end();
         stream(response, `retry: 100\nid: ${number}\ndata: {"n":${number}}\n\n`).end();
       });
@@ -294,7 +294,7 @@ for (const browserName of BROWSERS) {
       ]);
     });
 
-    test("a server that is busy, then away, then back: the browser's own class is dead, the wrapper goes on", async (t) => {
+    test("a server that is busy, then unreachable, then available: the browser's own class stops, the wrapper resumes", async (t) => {
       const server = await Server.start(t);
       let isBusy = false;
       server.routes.set("/sse", (_, response, url) => {
@@ -355,7 +355,7 @@ for (const browserName of BROWSERS) {
       assert.deepEqual([method, body, server.seen("/answer").length], ["POST", '{"question":1}', 1]);
     });
 
-    test("an answer that breaks off in the middle of an event is no whole one", async (t) => {
+    test("an answer that breaks off in the middle of an event is not complete", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/answer", (_, response) => stream(response, "data: a\n\ndata: b").end());
       const page = await pageOf(t, server);
@@ -366,7 +366,7 @@ for (const browserName of BROWSERS) {
       assert.deepEqual(log[3], ["close", "gave-up", 0]);
     });
 
-    test("the iterator gives event after event, and leaving its loop closes the source", async (t) => {
+    test("the iterator returns one event after another, and leaving its loop closes the source", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/sse", (_, response) => stream(response, Array.from({ length: 1000 }, (_, n) => `event: n\ndata: ${n}\n\n`).join("")));
       const page = await pageOf(t, server);
@@ -379,7 +379,7 @@ for (const browserName of BROWSERS) {
       assert.deepEqual(seen, [1000, "n0", "n999", 2]);
     });
 
-    test("the iterator ends with a whole answer, and throws where there is none", async (t) => {
+    test("the iterator ends with a complete answer, and throws if the answer is incomplete", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/answer", (_, response) => stream(response, "data: a\n\n").end());
       server.routes.set("/refused", (_, response) => response.writeHead(403).end("no"));
@@ -398,7 +398,7 @@ for (const browserName of BROWSERS) {
     });
 
     for (const { name, options } of transports.slice(0, 2)) {
-      test(`${name}, a loop over one connection that is cut throws why`, async (t) => {
+      test(`${name}, a loop over one connection that is cut throws the reason`, async (t) => {
         const server = await Server.start(t);
         server.routes.set("/sse", (_, response) => stream(response, "data: a\n\n"));
         const page = await pageOf(t, server);
@@ -444,7 +444,7 @@ for (const browserName of BROWSERS) {
       assert.equal(inOrder, true);
     });
 
-    test("an AbortSignal closes, also one that was aborted before", async (t) => {
+    test("an AbortSignal closes the source, even one that was aborted before", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/sse", (_, response) => stream(response, "data: a\n\n"));
       const page = await pageOf(t, server);
@@ -457,7 +457,7 @@ for (const browserName of BROWSERS) {
       assert.equal(server.seen("/sse").length, 1);
     });
 
-    test("several may observe, and one that throws stops no other", async (t) => {
+    test("several listeners may observe, and one that throws stops no other", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/sse", (_, response) => stream(response, "data: a\n\ndata: b\n\n"));
       const page = await pageOf(t, server);
@@ -473,7 +473,7 @@ for (const browserName of BROWSERS) {
       await until("the errors are reported", () => errors.length === 2);
     });
 
-    test("data that can't be parsed is told, and the stream goes on", async (t) => {
+    test("data that can't be parsed is reported, and the stream continues", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/sse", (_, response) => stream(response, "data: {\n\ndata: 2\n\n"));
       const page = await pageOf(t, server);
@@ -483,7 +483,7 @@ for (const browserName of BROWSERS) {
       assert.deepEqual(log[2], ["message", 2, ""]);
     });
 
-    test("where there is neither EventSource nor fetch, it says so and nothing throws", async (t) => {
+    test("without EventSource and fetch, it reports an error and nothing throws", async (t) => {
       const server = await Server.start(t);
       const page = await pageOf(t, server, "delete window.EventSource");
       /** @type {string[]} */
@@ -498,7 +498,7 @@ for (const browserName of BROWSERS) {
     });
 
     for (const one of ["EventSourceWrapper", "FetchEventSource"]) {
-      test(`${one} in the place of the browser's own class reads all the same`, async (t) => {
+      test(`${one} instead of the browser's own class reads the same events`, async (t) => {
         const server = await Server.start(t);
         server.routes.set("/sse", (_, response) => stream(response, "data: a\n\n"));
         const page = await pageOf(t, server);
@@ -512,7 +512,7 @@ for (const browserName of BROWSERS) {
       });
     }
 
-    test("where the browser's own class gives up before the first event, and the request that finds out why gets a stream, that is read", async (t) => {
+    test("if the browser's own class gives up before the first event, and the request that finds out why gets a stream, that stream is read", async (t) => {
       const server = await Server.start(t);
       server.routes.set("/sse", (_, response, __, seen) => {
         if (seen === 1) return void response.writeHead(503).end("busy");

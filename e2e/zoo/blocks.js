@@ -1,5 +1,5 @@
-// What clients make of blocks that are no events, and of data in its less usual forms. The server is
-// none of ours: it sends just these bytes.
+// How clients report blocks that are not events, and unusual forms of data. The server is not a hub: it sends exactly
+// these bytes.
 
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -7,7 +7,7 @@ import { until } from "../until.js";
 
 /**
  * @typedef {import("./readers.js").Stream} Stream
- * @typedef {"id" | "end" | "type" | "retry" | "comment"} Block that is no event
+ * @typedef {"id" | "end" | "type" | "retry" | "comment"} Block that is not an event
  * @typedef {"lines" | "text" | "empty"} Form of data
  */
 
@@ -31,7 +31,7 @@ const OPEN_MS_MAX = 60_000;
 const names = /** @type {Block[]} */ (Object.keys(BLOCKS));
 const forms = /** @type {Form[]} */ (Object.keys(FORMS));
 
-/** A number before and after each, so that what comes between is that block's. */
+/** A number before and after each, so that every item in between belongs to that block. */
 function body() {
   const parts = [...names.map((name) => BLOCKS[name]), ...forms.map((form) => FORMS[form].bytes)];
   return `${parts.map((bytes, index) => `data: ${index}\n\n${bytes}`).join("")}data: ${parts.length}\n\n`;
@@ -42,7 +42,7 @@ function body() {
  * @param {string} pages the origin of the pages that read in browsers
  * @param {import("./setups.js").SetUp[]} setUps
  * @param {import("./faults.js").Open} open
- * @returns {Promise<Map<string, { events: Block[], lost: Form[] }>>} which blocks each hands over, and
+ * @returns {Promise<Map<string, { events: Block[], lost: Form[] }>>} which blocks each reports, and
  *   which forms of data do not arrive as they are
  */
 export async function read(test, pages, setUps, open) {

@@ -1,4 +1,4 @@
-// What happens to the streams: a hub with its journal on disk, all set-ups on it, and one fault.
+// The faults: a hub with its journal on disk, all set-ups on it, and one fault.
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -14,8 +14,8 @@ import { Relay } from "./relay.js";
  * @typedef {"between" | "inside" | "tail" | "drain" | "kill"} FaultName
  *
  * @typedef {object} Outcome
- * @property {string} wrong what was wrong, or nothing
- * @property {Seen[]} notices what the hub said about the stream itself
+ * @property {string} wrong the fault, or nothing
+ * @property {Seen[]} notices the hub's notices about the stream
  *
  * @typedef {import("./setups.js").SetUp} SetUp
  *
@@ -42,7 +42,7 @@ const OPEN_MS_MAX = 240_000;
 const LIVE_MS_MAX = 12_000;
 /** Clients wait longer after each failure. Those that gave up are waited for in vain. */
 const RECOVER_MS_MAX = 90_000;
-/** How long the hub is gone: longer than it tells its clients to wait, so that they find nobody. */
+/** How long the hub is down: longer than it tells its clients to wait, so that their first attempt fails. */
 const AWAY_MS = 7_000;
 
 /**
@@ -86,11 +86,11 @@ export async function suffer(test, fault, setUps, open, pages) {
   };
   const has = (/** @type {Stream} */ stream) => stream.events.some(({ data }) => data === published.at(-1)?.data);
   const allHave = async (/** @type {number} */ limit) => {
-    // Nobody waits for those of which it is known that they don't come through.
+    // The test does not wait for set-ups that are listed as failing.
     const all = () => [...readers].every(([{ breaks }, { stream }]) => breaks?.includes(fault) || has(stream));
     await until("all have the last event", all, limit).catch(() => {});
   };
-  /** One event and nothing after it: it must not wait for what comes next. */
+  /** One event and nothing after it: it must not wait for the next event. */
   const publishLive = async () => {
     await publish(1);
     await allHave(LIVE_MS_MAX);
@@ -115,10 +115,10 @@ export async function suffer(test, fault, setUps, open, pages) {
   const outcomes = new Map();
   for (const [{ name }, { stream, relay, late }] of readers) {
     const notices = stream.events.filter(({ type }) => type === "tidings");
-    // A notice is no update, and what has no data is no event: users pass over both.
+    // A notice is not an update, and a block without data is not an event: users ignore both.
     const events = stream.events.filter(({ type, data }) => type !== "tidings" && data !== null);
     const wrong = differences(published, events);
-    // Late because it never came is lost.
+    // A missing event counts as lost, not late.
     if (wrong.length === 0) wrong.push(...late);
     if (relay && relay.cuts.length > 0) wrong.push(`${relay.cuts.length} cuts were not made`);
     if (wrong.length > 0) wrong.push(...stream.errors.slice(0, 3));
@@ -137,7 +137,7 @@ function dataOf(number) {
 }
 
 /**
- * Each comes once closed and once reset.
+ * Each connection is once closed and once reset.
  *
  * @type {Partial<Record<FaultName, import("./relay.js").Cut[]>>}
  */
@@ -158,7 +158,7 @@ const CUTS = {
 };
 
 /**
- * What of the sequence is missing, comes twice, in another order, half, or was never published.
+ * Events that are missing, repeated, out of order, incomplete, or were never published.
  *
  * @param {Seen[]} published
  * @param {Seen[]} seen

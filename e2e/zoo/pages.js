@@ -1,4 +1,4 @@
-// The clients that run in browsers: the page that they run in, and what it tells.
+// The clients that run in browsers: their page, and the events that it reports.
 
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
@@ -14,9 +14,9 @@ const TYPES = { ".html": "text/html", ".js": "text/javascript" };
 const SHOWN = ["/zoo/page/", "/node_modules/"];
 
 /**
- * Serves the page, and what it loads.
+ * Serves the page and its scripts.
  *
- * @param {import("node:test").TestContext} test at whose end it goes
+ * @param {import("node:test").TestContext} test at whose end it is stopped
  * @returns {Promise<string>} its origin
  */
 export async function servePages(test) {
@@ -52,7 +52,7 @@ export class PageReader {
   }
 
   /**
-   * @param {import("node:test").TestContext} test at whose end the browser goes
+   * @param {import("node:test").TestContext} test at whose end the browser is closed
    * @param {import("../../browser/test/browsers.js").BrowserName} name
    * @param {string} origin of the pages
    */
@@ -71,7 +71,7 @@ export class PageReader {
 
   /** @param {string} text */
   #hear(text) {
-    // Browsers say things of their own.
+    // Browsers print other messages too.
     if (!text.startsWith('{"stream":')) return;
     const { stream, error, ...event } = JSON.parse(text);
     if (error) this.#streams.get(stream)?.fail(error);

@@ -1,4 +1,4 @@
-// The programs that the clients run in, and the events that they tell.
+// The programs of the clients, and the events that they report.
 
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
@@ -30,7 +30,7 @@ export class Reader {
   #streams = new Map();
 
   /**
-   * @param {import("node:test").TestContext} test at whose end it goes
+   * @param {import("node:test").TestContext} test at whose end it is stopped
    * @param {string[]} command
    */
   constructor(test, [program = "", ...args]) {

@@ -17,9 +17,9 @@ import { connect, createServer } from "node:net";
 const HEAD_END = Buffer.from("\r\n\r\n");
 const EVENT_END = Buffer.from("\n\n");
 const CHUNK_END = Buffer.from("\r\n");
-/** Of an id that is cut: `tidings:` and what tells journals apart. */
+/** The bytes kept of a cut id: `tidings:` and the epoch. */
 const ID_BYTES_THROUGH = 15;
-/** Of what is held back until an event is whole. */
+/** The limit of bytes that are held back until an event is complete. */
 const HELD_BYTES_MAX = 1 << 20;
 
 export class Relay {
@@ -74,7 +74,7 @@ export class Relay {
       socket.on("close", () => this.#sockets.delete(socket));
     }
     near.on("close", () => far.destroy());
-    // What is on its way to the client goes first.
+    // Bytes on their way to the client are sent first.
     far.on("close", () => near.end());
     near.pipe(far);
     const cutter = new Cutter(this.cuts);
@@ -89,7 +89,7 @@ export class Relay {
       far.on("error", () => {});
       far.destroy();
       this.#sockets.delete(far);
-      // A reset must not overtake what went before it.
+      // A reset must not overtake earlier bytes.
       near.write(forward, () => {
         if (cut.how === "reset") near.resetAndDestroy();
         else near.end();
@@ -98,7 +98,7 @@ export class Relay {
   }
 }
 
-/** What of one connection's bytes goes on, and where it is cut. */
+/** Decides which bytes of a connection are forwarded, and where it is cut. */
 export class Cutter {
   #held = Buffer.alloc(0);
   #chunked = false;
@@ -152,7 +152,7 @@ export class Cutter {
 }
 
 /**
- * How many bytes of the event, framing and all, come through; nothing if it is another event.
+ * How many bytes of the event, with its framing, are forwarded; nothing if it is another event.
  *
  * @param {Cut} cut
  * @param {Buffer} event
@@ -165,6 +165,6 @@ function placeOf({ data, place }, event) {
   if (place === "data") return line + "data: ".length + Math.floor(Buffer.byteLength(data) / 2);
   if (place === "id") return event.indexOf("\nid: ") + "\nid: ".length + ID_BYTES_THROUGH;
   if (place === "blank") return event.indexOf(EVENT_END) + 1;
-  // Between the data and what follows it, or else what comes before.
+  // Between the data and the following field, or else the preceding one.
   return event[lineEnd] === 0x0a ? line : lineEnd;
 }

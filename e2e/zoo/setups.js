@@ -1,22 +1,22 @@
-// The clients of others that read the hub, and what is known of each. docs/clients.md shows this
-// list, and zoo.test.js holds both to it.
+// Third-party clients that read the hub, and their known faults. docs/clients.md shows this list, and zoo.test.js
+// checks both.
 
 /**
  * @typedef {import("./faults.js").FaultName} FaultName
  * @typedef {"javascript" | "chromium" | "firefox" | "python" | "go" | "java" | "rust" | "php"} Program
  *
  * @typedef {object} SetUp
- * @property {string} name as its program knows it, and nobody else is called
+ * @property {string} name unique, as its program knows it
  * @property {Program} program that it runs in
  * @property {boolean} [alone] whether a process reads one stream of it
  * @property {string} [shown] another name for the document
  * @property {string} package whose version is in the program's lock file, or nothing for a part of
  *   the platform
  * @property {string} [how] the setting, transport or loop that makes the set-up
- * @property {FaultName[]} [breaks] the faults that it does not come through
- * @property {boolean} [varies] whether that depends on what its browser has read before it is cut
- * @property {import("./blocks.js").Block[]} [events] what it hands over though it is no event
- * @property {import("./blocks.js").Form[]} [lost] forms of data that it hands over as something else
+ * @property {FaultName[]} [breaks] the faults that it does not survive
+ * @property {boolean} [varies] whether that depends on how much its browser has read before the cut
+ * @property {import("./blocks.js").Block[]} [events] blocks that it reports although they are not events
+ * @property {import("./blocks.js").Form[]} [lost] forms of data that it reports as something else
  * @property {string} [own] its own fault that explains it
  * @property {string} [avoid] the setting or set-up that avoids it
  */

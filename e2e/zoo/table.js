@@ -47,7 +47,7 @@ function clientOf(setUp) {
   return [setUp.shown || setUp.package || setUp.name, version].filter(Boolean).join(" ");
 }
 
-/** What each set-up comes through. */
+/** The faults that each set-up survives. */
 function results() {
   const whole = SET_UPS.filter(({ breaks }) => faults.every((fault) => fault === "tail" || !breaks?.includes(fault)));
   const clients = new Set(SET_UPS.map(({ program, name, shown, package: client }) => `${program} ${shown || client || name}`));
@@ -62,7 +62,7 @@ function results() {
   return sum + table(["client", "runs on", "set-up", ...faults.map((fault) => `\`${fault}\``), "cause of failures, or other faults"], rows);
 }
 
-/** What each client makes of what is no event, and of data: those that do as the standard says are left out. */
+/** How each client reports blocks that are not events, and data. Clients that follow the standard are omitted. */
 function handed() {
   const others = SET_UPS.filter(({ events, lost }) => events || lost);
   const rows = others.map((setUp) => [
@@ -77,11 +77,11 @@ function handed() {
   return `Clients that are not in this table report only events, and data unchanged.\n\n${table(head, rows)}`;
 }
 
-/** What belongs between the marks of this name in the document. */
+/** The text for the marks of this name in the document. */
 export const TABLES = { zoo: results, blocks: handed };
 
 /**
- * What the document has between its marks of this name.
+ * The current text between the marks of this name.
  *
  * @param {string} name
  * @param {string} [made] to be put there

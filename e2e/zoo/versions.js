@@ -24,7 +24,7 @@ const FOUND = {
   go: (name) => find(new RegExp(`^\\t${escaped(name)} v(\\S+)`, "m"), "go/go.mod"),
   java: (name) => {
     const [group = "", artifact = ""] = name.split(":");
-    // What Spring Boot manages has Spring Boot's version.
+    // Dependencies that Spring Boot manages have Spring Boot's version.
     if (group.startsWith("org.springframework")) return `Boot ${find(/<version>([^<]+)/, "java/pom.xml")}`;
     return find(new RegExp(`<artifactId>${escaped(artifact)}</artifactId>\\s*<version>([^<]+)`), "java/pom.xml");
   },

@@ -22,7 +22,7 @@ const only = process.env.TIDINGS_ZOO?.split(",");
 const setUps = SET_UPS.filter(({ name, program }) => !only || only.includes(program) || only.includes(name));
 const faults = /** @type {FaultName[]} */ (Object.keys(FAULTS));
 
-test("clients of others read the hub", async (t) => {
+test("third-party clients read the hub", async (t) => {
   const pages = await servePages(t);
   /** @type {Map<Program, Pick<Reader, "open">>} */
   const readers = new Map();
@@ -57,12 +57,12 @@ test("clients of others read the hub", async (t) => {
   if (results) writeFileSync(results, JSON.stringify({ faults: Object.fromEntries([...outcomes].map(([fault, of]) => [fault, Object.fromEntries(of)])), made: Object.fromEntries(made) }, null, 1));
 
   for (const { name, breaks, varies, events = [], lost = [] } of setUps) {
-    await t.test(`${name} hands over as events what docs/clients.md says`, () => {
+    await t.test(`${name} reports as events the blocks that docs/clients.md lists`, () => {
       assert.deepEqual(made.get(name), { events, lost });
     });
     for (const fault of faults) {
       const fails = breaks?.includes(fault);
-      await t.test(`${name} ${fails ? "fails as is known" : "gets the exact sequence"} when ${FAULTS[fault]}`, () => {
+      await t.test(`${name} ${fails ? "fails as listed" : "gets the exact sequence"} when ${FAULTS[fault]}`, () => {
         const wrong = outcomes.get(fault)?.get(name)?.wrong;
         if (fails && varies) return;
         if (fails) assert.notEqual(wrong, "", "it comes through now");

@@ -1,2 +1,3 @@
-//! Each file in `tests/` is a fuzz target: `cargo test -p tidings-fuzz` tries some thousand inputs
-//! of each, `cargo bolero test -p tidings-fuzz --sanitizer NONE TARGET` goes on with a fuzzer.
+//! Each file in `tests/` is a fuzz target: `cargo test -p tidings-fuzz` tries some thousands of
+//! inputs for each, `cargo bolero test -p tidings-fuzz --sanitizer NONE TARGET` continues with a
+//! fuzzer.

@@ -11,7 +11,7 @@ use tidings_sse::decode::{Decoder, Limits};
 /// How many bytes each chunk has, in turn, and the bytes.
 type Input = (Vec<u8>, Vec<u8>);
 
-/// Pieces of streams for the bytes to stand for, since few of all bytes mean anything.
+/// Pieces of streams that each input byte selects, since few bytes have a meaning of their own.
 const PIECES: [&[u8]; 24] = [
     b"\n",
     b"\r",

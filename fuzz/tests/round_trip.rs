@@ -1,11 +1,11 @@
-//! Any event, encoded and decoded, comes back, with its line breaks as LF.
+//! Any event, encoded and decoded, is the same event, with its line breaks as LF.
 
 use std::time::Duration;
 
 use tidings_sse::decode::{Decoder, Item, Limits};
 use tidings_sse::{Event, encode};
 
-/// Data, type, id and retry in milliseconds; what is no valid type or id is left out.
+/// Data, type, id and retry in milliseconds; an invalid type or id is omitted.
 type Parts = (String, String, String, Option<u64>);
 
 fn event(data: &str, (_, event_type, id, retry): &Parts) -> Event {
@@ -20,7 +20,7 @@ fn event(data: &str, (_, event_type, id, retry): &Parts) -> Event {
 }
 
 #[test]
-fn every_event_comes_back() {
+fn every_encoded_event_decodes_to_itself() {
     bolero::check!().with_type::<Vec<Parts>>().for_each(|events| {
         let mut bytes = Vec::new();
         for parts in events {

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use crate::command::{cargo, command, run};
 use crate::workspace::Workspace;
 
-/// What a build allocates with.
+/// The allocator of a build.
 #[derive(Clone, Copy)]
 enum Allocator {
-    /// What the hub is built with.
+    /// The features of the build.
     Chosen,
     /// That of the C library.
     System,
@@ -25,7 +25,7 @@ enum Allocator {
 struct Build {
     name: &'static str,
     of: Allocator,
-    /// What its process has in its environment.
+    /// The environment of its process.
     environment: &'static str,
 }
 
@@ -46,8 +46,8 @@ const BUILDS: [Build; 5] = [
     Build { name: "jemalloc", of: Allocator::Chosen, environment: "" },
 ];
 
-/// Builds the last commit with each allocator, and prints what the build took, what deliveries and
-/// idle streams take, and the memory before, during and after each attack.
+/// Builds the last commit with each allocator, and prints the time of the build, the cost of
+/// deliveries and idle streams, and the memory before, during and after each attack.
 ///
 /// # Errors
 /// If something does not build or run.
@@ -75,7 +75,7 @@ pub(crate) fn compare(workspace: &Workspace, options: &[String]) -> Result<()> {
         .env_remove("CARGO_TARGET_DIR"))?;
     for (build, path) in &programs {
         println!("\nattacks on the hub with {}:", build.name);
-        // What an attack does to a hub with this allocator is what is asked: it may fail.
+        // The effect of an attack on a hub with this allocator is measured, so the attack may fail.
         let attacked = run(cargo()
             .args(["test", "--release", "--package", "tidings", "--test", "suite"])
             .args(["attack::", "--", "--nocapture", "--include-ignored", "--test-threads", "1"])
@@ -89,7 +89,7 @@ pub(crate) fn compare(workspace: &Workspace, options: &[String]) -> Result<()> {
 }
 
 impl Build {
-    /// The program, and how many seconds its build took where it was not there yet.
+    /// The program, and how many seconds its build took, unless it was built already.
     fn program(&self, root: &Path, folder: &Path) -> Result<(PathBuf, Option<f64>)> {
         let key = match self.of {
             Allocator::Chosen => "chosen",
@@ -133,7 +133,7 @@ impl Build {
         Ok((program, Some(begun.elapsed().as_secs_f64())))
     }
 
-    /// The program to start: a script where it needs something in its environment.
+    /// The program to start: a script if it needs environment variables.
     fn started_by(&self, folder: &Path, program: &Path) -> Result<PathBuf> {
         if self.environment.is_empty() {
             return Ok(program.to_owned());

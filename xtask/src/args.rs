@@ -1,4 +1,4 @@
-//! What was asked for, from the command line.
+//! The arguments of the command line.
 
 use std::path::PathBuf;
 
@@ -68,7 +68,7 @@ pub(crate) enum Invocation {
     SoakAttacks,
 }
 
-/// Reads the arguments after the program's name; the error says what was wrong with them.
+/// Reads the arguments after the program's name; the error names the fault.
 pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, String> {
     let args: Vec<String> = args.collect();
     let (command, rest) = match args.split_first() {
@@ -84,7 +84,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
         "soak" => match rest {
             [] => Ok(Invocation::Soak),
             [only] if only == "attack" => Ok(Invocation::SoakAttacks),
-            _ => Err(format!("soak takes nothing, or `attack`, not {:?}", rest.join(" "))),
+            _ => Err(format!("soak takes no argument, or `attack`, not {:?}", rest.join(" "))),
         },
         other => Err(format!("there is no command {other:?}")),
     }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_two_dashes_is_for_the_benchmark() {
+    fn arguments_after_two_dashes_are_for_the_benchmark() {
         let args = ["bench", "--bench-dir", "/b", "--", "--repeat", "5"].map(str::to_owned);
         match parse(args.into_iter()) {
             Ok(Invocation::Bench { bench_dir, options }) => {

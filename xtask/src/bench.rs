@@ -1,4 +1,4 @@
-//! The fan-out benchmark, whose load generator lives outside this workspace.
+//! The fan-out benchmark. Its load generator is outside this workspace.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::command::{self, cargo};
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 
-/// A run of about a minute: the hub beside the kernel's own price.
+/// A run of about a minute: the hub compared with the kernel's own cost.
 const SHORT_RUN: [&str; 6] = [
     "--servers",
     "floor-epoll,tidings",

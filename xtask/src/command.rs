@@ -33,7 +33,7 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Runs to the end, the output going where ours goes.
+/// Runs to the end, with the same output as this process.
 ///
 /// # Errors
 /// If the program can't be started, or its exit code is not zero.
@@ -43,26 +43,26 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     check(command, status)
 }
 
-/// How long test runners have. Far above what they need, and a third of what CI has: a test that
-/// hangs is then named by the lines above, where CI would only say that it was cut off.
+/// The time limit of test runners: far above their need, and a third of CI's limit. So a test that
+/// hangs is named by the lines above. CI would only report that it was cut off.
 const TESTS_TAKE_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// Lines read ahead of the one being printed.
 const LINES_AHEAD_MAX: usize = 64;
 
-/// Like [`run`], and counts what test runners say on their closing lines.
+/// Like [`run`], and adds up the counts on the closing lines of test runners.
 ///
 /// # Errors
-/// As for [`run`], and if the program takes longer than half an hour; what had been counted by
-/// then is in `tally`.
+/// As for [`run`], and if the program takes longer than half an hour; the counts until then are in
+/// `tally`.
 pub(crate) fn run_counted(command: &mut Command, tally: &mut Tally) -> Result<()> {
     show(command);
     let deadline = Instant::now() + TESTS_TAKE_MAX;
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| not_started(command))?;
     let stdout = child.stdout.take().with_context(|| not_started(command))?;
     let (sender, lines) = sync_channel(LINES_AHEAD_MAX);
-    // Ends with the output, or with the receiver. Nobody waits for it after the time is up: what
-    // a killed runner has started may hold the other end of the pipe for ever.
+    // Ends with the output, or with the receiver. It is not joined after the time limit: a process
+    // that a killed runner has started may keep the other end of the pipe open forever.
     thread::spawn(move || {
         let mut lines = BufReader::new(stdout).split(b'\n');
         while let Some(Ok(line)) = lines.next() {
@@ -80,7 +80,7 @@ pub(crate) fn run_counted(command: &mut Command, tally: &mut Tally) -> Result<()
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                // It may have ended just now; then there is nothing left to kill.
+                // It may have ended just now; then there is no process to kill.
                 let _ = child.kill();
                 let minutes = TESTS_TAKE_MAX.as_secs() / 60;
                 bail!("{} did not end within {minutes} minutes", words(command));

@@ -1,8 +1,9 @@
-//! The modules of a crate stand in layers, and each uses only those below it.
+//! The modules of a crate form layers, and each uses only those below it.
 //!
 //! A module here is a file or folder right under `src`, or right under a folder that has an order of
-//! its own. Its tests may use any other module: code behind `#[cfg(test)]` is not checked. Names are all that is checked: a method that a higher module
-//! defines on a type of a lower one can be called from anywhere.
+//! its own. Its tests may use any other module: code behind `#[cfg(test)]` is not checked. Only names
+//! are checked: a method that a higher module defines on a type of a lower one can be called from
+//! anywhere.
 //!
 //! Some names of other crates belong to a few modules only: HTTP to `http`, storage to `journal`.
 
@@ -45,7 +46,7 @@ const fn none_but(name: &'static str, except: &'static str) -> Boundary {
     Boundary { name, modules: &[], except: Some(except) }
 }
 
-/// What ARCHITECTURE.md says of the hub's modules.
+/// The rules of ARCHITECTURE.md for the hub's modules.
 const HUB_BOUNDARIES: &[Boundary] = &[
     // HTTP. The callback `Authorize` is given the head of a request; a stream may be a body.
     only("axum", &["http"]),
@@ -72,7 +73,7 @@ const HUB_BOUNDARIES: &[Boundary] = &[
     only("reqwest", &["access"]),
     // Metrics.
     only("prometheus_client", &["metrics"]),
-    // Clocks: not in what decides from plain values (cursor, feed, replay, router, window, …).
+    // Clocks: what decides from plain values is in tidings-core.
     only("Instant::now", CLOCKS),
     only("SystemTime::now", CLOCKS),
 ];
@@ -176,6 +177,7 @@ const CRATES: [Layers; 9] = [
         root: "crates/tidings-hub/src/lib.rs",
         within: &[],
         order: &[
+            "setters",
             "log_rate",
             "transport",
             "limits",
@@ -230,7 +232,7 @@ const CRATES: [Layers; 9] = [
 /// Looks at every path of every crate that names another module of it.
 ///
 /// # Errors
-/// If a module uses one that stands above it, or is on no layer, with every finding in the text.
+/// If a module uses one above it, or is on no layer, with every finding in the text.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
     let mut findings = Vec::new();
     for layers in &CRATES {
@@ -246,7 +248,7 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
     )
 }
 
-/// What is wrong with the layers of one crate. `read` gives the text of a file that is there.
+/// The faults in the layers of one crate. `read` returns the text of an existing file.
 fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>> {
     let Layers { root, within, order, boundaries } = *layers;
     let folder = match within {
@@ -254,7 +256,7 @@ fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Ve
         _ => root.trim_end_matches(".rs"),
     };
     let depth = within.len();
-    let text = read(root).with_context(|| format!("{root} is not there"))?;
+    let text = read(root).with_context(|| format!("{root} does not exist"))?;
     let within: Vec<String> = within.iter().map(|name| (*name).to_owned()).collect();
     let declared = parse(root, &text, within.clone())?.children;
     let mut findings = Vec::new();
@@ -279,7 +281,7 @@ fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Ve
         let (file, text) = files
             .iter()
             .find_map(|file| Some((file, read(file)?)))
-            .with_context(|| format!("neither {} nor {} is there", files[0], files[1]))?;
+            .with_context(|| format!("neither {} nor {} exists", files[0], files[1]))?;
         let parsed = parse(file, &text, path)?;
         modules.extend(parsed.children.into_iter().map(|child| child.path));
         let from = &parsed.module[depth];
@@ -317,7 +319,7 @@ fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Ve
 impl Boundary {
     fn forbids(&self, module: &str, names: &[String]) -> bool {
         let parts: Vec<_> = self.name.split("::").collect();
-        // A crate's name stands first; what a crate has may be in scope by its last names.
+        // A crate's name is first; an item of a crate may be in scope by its last names.
         let windows = if parts.len() == 1 { 1 } else { names.len() };
         let is_named = names.windows(parts.len()).take(windows).any(|window| window == parts);
         let is_excepted = self.except.is_some_and(|except| {
@@ -328,11 +330,11 @@ impl Boundary {
     }
 }
 
-/// What one file says about modules.
+/// The uses of modules in one file.
 struct File {
     /// The module that is being read: the names from the crate's root to it.
     module: Vec<String>,
-    /// The modules that have files of their own, tests aside.
+    /// The modules that are files, except tests.
     children: Vec<Child>,
     used: Vec<Used>,
     foreign: Vec<Foreign>,
@@ -407,10 +409,10 @@ impl File {
         }
     }
 
-    /// Notes the paths among a macro's tokens: what else they mean only the macro knows.
+    /// Records the paths among a macro's tokens. Only the macro knows what else they mean.
     fn note_tokens(&mut self, tokens: TokenStream) {
         let mut path: Option<(Vec<String>, Span)> = None;
-        // How many colons came since the last name.
+        // The number of colons since the last name.
         let mut colons = 0;
         for token in tokens {
             match token {
@@ -418,7 +420,7 @@ impl File {
                     Some((names, _)) if colons == 2 => names.push(ident.to_string()),
                     _ => {
                         self.note_path(path.take());
-                        // `a::super` is no path, and `::crate` neither.
+                        // `a::super` is not a path, and neither is `::crate`.
                         path = (colons == 0).then(|| (vec![ident.to_string()], ident.span()));
                     }
                 },
@@ -522,7 +524,7 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// Whether what has these attributes is compiled for tests only.
+/// Whether an item with these attributes is compiled for tests only.
 fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {
@@ -546,7 +548,7 @@ fn is_test(condition: &Meta) -> bool {
 mod tests {
     use super::*;
 
-    /// Looks at a crate of these files, whose modules are `a`, `b` and `c` from the lowest up.
+    /// Checks a crate of these files, whose modules are `a`, `b` and `c` from the lowest up.
     fn findings(files: &[(&str, &str)]) -> Vec<String> {
         let read = |name: &str| {
             let file = files.iter().find(|(file, _)| *file == name);
@@ -566,7 +568,7 @@ mod tests {
         of_crate(&layers, &read).expect("the files can be read")
     }
 
-    /// Looks at what the module `b` says.
+    /// Checks the text of the module `b`.
     fn check(text: &str, expected: &[&str]) {
         let found = findings(&[
             ("src/lib.rs", "mod c;\nmod b;\nmod a;\npub use c::C;\n"),
@@ -613,13 +615,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_root_exports_is_to_be_used_from_its_module() {
+    fn names_that_the_root_exports_are_to_be_used_from_their_module() {
         check("use crate::C;", &["src/b.rs:1 b -> crate::C"]);
         check("use super::*;", &["src/b.rs:1 b -> crate::*"]);
     }
 
     #[test]
-    fn names_that_only_look_like_a_module_are_none() {
+    fn names_that_only_look_like_a_module_are_ignored() {
         check("/// [`crate::c::C`]\nfn f(c: C) { c::d(); other::c::d(); c.c() }", &[]);
         check("pub(crate) fn f() {}\npub(super) fn g() {}\npub(in crate::b) fn h() {}", &[]);
         check("fn f() { m!(a: crate, other::crate, x::super::c); }", &[]);
@@ -703,13 +705,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_missing_or_no_rust_is_named() {
+    fn a_file_that_is_missing_or_not_rust_is_named() {
         let error = |text: &str| {
             let read = |name: &str| (name == "src/lib.rs").then(|| text.to_owned());
             let layers = Layers { root: "src/lib.rs", within: &[], order: &["a"], boundaries: &[] };
             of_crate(&layers, &read).unwrap_err().to_string()
         };
-        assert_eq!(error("mod a;"), "neither src/a.rs nor src/a/mod.rs is there");
+        assert_eq!(error("mod a;"), "neither src/a.rs nor src/a/mod.rs exists");
         let error = error("\nmod 1;");
         assert!(error.starts_with("src/lib.rs:2: "), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Links in the documentation that lead to a file here must lead to one that is there.
+//! Links to files in the documentation must lead to existing files.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::tree;
 /// Looks at the relative links of every Markdown file, in the form `[text](target)`.
 ///
 /// # Errors
-/// If one leads nowhere, with all that do in the text.
+/// If a link leads nowhere. The text lists all such links.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
     let Some(files) = tree::files(root)? else {
-        return Ok(Outcome::Skipped("this is no git checkout".to_owned()));
+        return Ok(Outcome::Skipped("this is not a git checkout".to_owned()));
     };
     let mut broken = Vec::new();
     for name in files.iter().filter(|name| name.ends_with(".md")) {
@@ -30,7 +30,7 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
     if broken.is_empty() {
         return Ok(Outcome::Passed);
     }
-    bail!("links that lead nowhere:\n  {}", broken.join("\n  "))
+    bail!("links to missing files:\n  {}", broken.join("\n  "))
 }
 
 /// The files that links name, without the anchors, each with the number of its line.
@@ -66,12 +66,12 @@ mod tests {
     }
 
     #[test]
-    fn links_to_elsewhere_and_within_the_text_are_not_files() {
+    fn links_to_urls_and_to_anchors_are_not_files() {
         check("[a](https://a.test/b) [b](#words) [c](mailto:a@a.test)", &[]);
     }
 
     #[test]
-    fn what_looks_like_a_link_in_code_is_none() {
+    fn a_link_in_code_is_ignored() {
         check("```rust\n#[a](b)\n```\n[c](d)", &["d"]);
     }
 }

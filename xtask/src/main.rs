@@ -1,4 +1,4 @@
-//! What a developer of Tidings runs: `cargo xtask test`, and the few commands beside it.
+//! The commands for developers of Tidings: `cargo xtask test`, and a few others.
 //!
 //! Everything that the tests need beyond a Rust toolchain is installed from here, so that a
 //! fresh machine, a developer's and CI's run the same thing.

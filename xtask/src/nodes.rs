@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::packages;
 use crate::workspace::Workspace;
 
-/// What names the npm packages that carry them, a package for each architecture.
+/// The name of the npm packages that contain them, one for each architecture.
 const FILES: [(&str, &str); 2] = [
     ("package.json", include_str!("../node/package.json")),
     ("package-lock.json", include_str!("../node/package-lock.json")),
@@ -21,7 +21,7 @@ const VARIABLES: [(&str, &str); 3] =
 /// Installs those that no variable names.
 ///
 /// # Errors
-/// If one can't be installed; the text says what to do about it.
+/// If one can't be installed; the text says what to do.
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     if VARIABLES.iter().all(|(variable, _)| std::env::var_os(variable).is_some()) {
         return Ok(());
@@ -40,13 +40,13 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
             let packages = folder.join("node_modules");
             fs::remove_dir_all(&packages).with_context(|| packages.display().to_string())?;
             let program = program.display();
-            bail!("there is no {program}; {variable}=PATH names one that is there already");
+            bail!("there is no {program}; {variable}=PATH names an installed one");
         }
     }
     Ok(())
 }
 
-/// What [`install`] has installed, as variables for the environment of tests.
+/// The programs of [`install`], as environment variables for tests.
 pub(crate) fn programs(workspace: &Workspace) -> [(&'static str, PathBuf); 3] {
     // As Node.js calls them.
     let architecture = match std::env::consts::ARCH {

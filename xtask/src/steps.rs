@@ -1,4 +1,4 @@
-//! The steps of `cargo xtask test`, in the order they run in: what is quick to fail comes first.
+//! The steps of `cargo xtask test`, in their order: quick steps are first.
 
 use std::fmt::Write;
 
@@ -21,9 +21,9 @@ use crate::workspace::Workspace;
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) name: &'static str,
-    /// Steps that are asked for together.
+    /// Steps that are requested together.
     group: &'static str,
-    /// What holds when the step passes.
+    /// What a passed step proves.
     pub(crate) what: &'static str,
     pub(crate) needs: &'static [Need],
     pub(crate) run: fn(&Workspace, &mut Tally) -> Result<Outcome>,
@@ -40,14 +40,14 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "tree",
         group: "lint",
-        what: "no file over 1 MB, no address that packages are downloaded from",
+        what: "no file over 1 MB, no download address of a package",
         needs: &[Need::Git],
         run: |workspace, _| tree::check(&workspace.root),
     },
     Step {
         name: "links",
         group: "lint",
-        what: "links in the documentation lead to files that are there",
+        what: "links in the documentation lead to existing files",
         needs: &[Need::Git],
         run: |workspace, _| links::check(&workspace.root),
     },
@@ -68,7 +68,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "platforms",
         group: "lint",
-        what: "what only some systems have stands behind a cfg",
+        what: "names that only some systems have are behind a cfg",
         needs: &[Need::Git],
         run: |workspace, _| platform::check(&workspace.root),
     },
@@ -90,7 +90,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "advisories",
         group: "lint",
-        what: "no dependency has a known vulnerability, where the database can be had",
+        what: "no dependency has a known vulnerability, if the database is reachable",
         needs: &[Need::CargoDeny],
         run: advisories,
     },
@@ -119,7 +119,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "benches",
         group: "lint",
-        what: "the benchmarks, workspaces of their own, are formatted and free of warnings",
+        what: "the benchmarks, separate workspaces, are formatted and free of warnings",
         needs: &[],
         run: benches,
     },
@@ -132,15 +132,15 @@ pub(crate) const ALL: &[Step] = &[
             passed(run(cargo()
                 .args(["publish", "--dry-run", "--locked", "--allow-dirty", "--quiet"])
                 .args(LIBRARIES.iter().flat_map(|name| ["--package", name]))
-                // Otherwise each package is built in a target folder of its own: most of what they
-                // need the tests need too.
+                // Otherwise each package is built in a separate target folder. The tests need most
+                // of the same crates.
                 .env("CARGO_TARGET_DIR", &workspace.target)))
         },
     },
     Step {
         name: "semver",
         group: "lint",
-        what: "the library crates break nobody who keeps to their last release's version",
+        what: "the library crates have no breaking change that their version does not announce",
         needs: &[Need::Git],
         run: semver,
     },
@@ -161,7 +161,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "bare",
         group: "rust",
-        what: "crates that have features do without any: they build, and the decoder's tests pass",
+        what: "crates with features build without them, and the decoder's tests pass",
         needs: &[],
         run: bare,
     },
@@ -211,8 +211,8 @@ fn passed(result: Result<()>) -> Result<Outcome> {
     result.map(|()| Outcome::Passed)
 }
 
-/// Where the database is out of reach nothing is known, and the run says so instead of failing:
-/// no change of ours could make it pass.
+/// If the database is unreachable, nothing is known. The run then says so and does not fail,
+/// because no change here could make it pass.
 fn advisories(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
     let deny = setup::cargo_deny(workspace);
     if let Err(error) = output(command(&deny).args(["fetch", "db"])) {
@@ -223,10 +223,10 @@ fn advisories(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
     passed(run(command(&deny).args(["check", "advisories"])))
 }
 
-/// What others build on.
+/// The packages that users build on.
 const LIBRARIES: [&str; 4] = ["tidings-sse", "tidings-server", "tidings-client", "tidings-hub"];
 
-/// Compares with the last release, by its tag. The tool is compiled only once there is one.
+/// Compares with the last release, by its tag. The tool is compiled only if there is one.
 fn semver(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
     let tags = output(command("git").args(["tag", "--list", "v*", "--sort=-version:refname"]))?;
     let Some(tag) = tags.lines().next() else {
@@ -244,7 +244,7 @@ fn benches(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
         run(cargo()
             .args(["clippy", "--locked", "--all-targets", "--", "-D", "warnings"])
             .current_dir(folder)
-            // What they have in common with the workspace is there already.
+            // The dependencies that they share with the workspace are already built.
             .env("CARGO_TARGET_DIR", &workspace.target))?;
     }
     Ok(Outcome::Passed)
@@ -254,8 +254,8 @@ fn bare(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
     if workspace.with_features.is_empty() {
         return Ok(Outcome::Skipped("no crate has features".to_owned()));
     }
-    // What features add to the others are lanes, transports and formats of their own: what is
-    // left without them is what the tests of all features have tested.
+    // Features only add separate lanes, transports and formats. The code without them is tested by
+    // the tests with all features.
     run(cargo()
         .args(["clippy", "--no-default-features", "--lib", "--bins"])
         .args(workspace.with_features.iter().flat_map(|name| ["--package", name]))
@@ -268,7 +268,7 @@ fn packages(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
     if workspace.npm_packages.is_empty() {
         return Ok(Outcome::Skipped("no folder has a package.json".to_owned()));
     }
-    // Asked for alone, this step must not test what was built before the last change.
+    // If it runs alone, this step must not test an outdated build.
     let binary = workspace.binary()?;
     for package in &workspace.npm_packages {
         for script in ["check", "test"] {

@@ -1,4 +1,4 @@
-//! How many tests ran, by what the test runners say on their closing lines.
+//! How many tests ran, by the closing lines of the test runners.
 
 use std::ops::AddAssign;
 
@@ -16,7 +16,7 @@ impl Tally {
         self == Self::default()
     }
 
-    /// Counts what `line` says, if it is a closing line of `cargo test` or of Node's test runner.
+    /// Adds the counts of `line`, if it is a closing line of `cargo test` or of Node's test runner.
     pub(crate) fn read_line(&mut self, line: &str) {
         let line = line.trim_end();
         if let Some(result) = line.strip_prefix("test result: ") {
@@ -40,7 +40,7 @@ impl Tally {
         }
     }
 
-    /// `pass 12`, as Node writes it. A cancelled test is one that did not get to its end.
+    /// `pass 12`, as Node writes it. A cancelled test did not finish.
     fn count_node(&mut self, count: &str) {
         let Some((word, number)) = count.split_once(' ') else { return };
         let Ok(number) = number.parse::<u64>() else { return };

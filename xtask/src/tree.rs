@@ -1,4 +1,4 @@
-//! What must not be in a commit: large files, and addresses that packages are downloaded from.
+//! Finds what must not be in a commit: large files, and download addresses of packages.
 //!
 //! A lock file written behind a company's mirror names that mirror, and then builds nowhere else.
 
@@ -12,7 +12,7 @@ use crate::outcome::Outcome;
 
 const FILE_BYTES_MAX: u64 = 1_000_000;
 
-/// How the names end of what package registries serve.
+/// The name endings of files that package registries serve.
 const PACKAGE_ENDINGS: [&str; 7] = [".tgz", ".tar.gz", ".whl", ".crate", ".deb", ".jar", ".zip"];
 
 /// Settings of pip, npm and cargo that name a registry, in the files that can hold them.
@@ -26,7 +26,7 @@ const REGISTRY_SETTINGS: [(&str, &[&str]); 4] = [
 /// The files that are in the commit, or would be after `git add --all`; `None` outside of git.
 ///
 /// # Errors
-/// If git can't tell.
+/// If git fails.
 pub(crate) fn files(root: &Path) -> Result<Option<Vec<String>>> {
     if !root.join(".git").exists() {
         return Ok(None);
@@ -36,7 +36,8 @@ pub(crate) fn files(root: &Path) -> Result<Option<Vec<String>>> {
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .current_dir(root),
     )?;
-    // A link's target is a file of its own, or none of ours; a deleted file is not there.
+    // The target of a symbolic link is another file, or outside the tree; a deleted file does not
+    // exist.
     let is_file =
         |name: &&str| root.join(name).symlink_metadata().is_ok_and(|metadata| metadata.is_file());
     Ok(Some(list.split_terminator('\0').filter(is_file).map(str::to_owned).collect()))
@@ -48,7 +49,7 @@ pub(crate) fn files(root: &Path) -> Result<Option<Vec<String>>> {
 /// If one must not be committed, with every finding in the text.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
     let Some(files) = files(root)? else {
-        return Ok(Outcome::Skipped("this is no git checkout".to_owned()));
+        return Ok(Outcome::Skipped("this is not a git checkout".to_owned()));
     };
     let mut findings = Vec::new();
     for name in &files {
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn other_addresses_are_nobodys_business() {
+    fn other_addresses_are_ignored() {
         check("README.md", &format!("See {}.", url("docs/a.html")), 0);
         check("README.md", "unzip a.zip from http", 0);
     }

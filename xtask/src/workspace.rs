@@ -1,4 +1,4 @@
-//! The workspace as cargo sees it, and the npm packages beside it.
+//! The workspace as cargo sees it, and the npm packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use serde_json::Value;
 
 use crate::command::{cargo, output, run};
 
-/// Where things are, and what there is to test.
+/// The paths of the workspace, and the packages to test.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     /// The folder of the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
-    /// Cargo's target folder. All that we install lies in it, under `tools`.
+    /// Cargo's target folder. Everything that xtask installs is in it, under `tools`.
     pub(crate) target: PathBuf,
     /// Names of the crates that have cargo features.
     pub(crate) with_features: Vec<String>,
     /// The folders right under the root that hold an npm package, in order of their names.
     pub(crate) npm_packages: Vec<NpmPackage>,
-    /// The folders under `benches` that are workspaces of their own.
+    /// The folders under `benches` that are separate workspaces.
     pub(crate) benches: Vec<PathBuf>,
 }
 
@@ -60,8 +60,8 @@ impl Workspace {
         Ok(Self { root, target, with_features, npm_packages, benches })
     }
 
-    /// Builds the command with the features and the profile of `cargo run --release`, and gives its
-    /// path.
+    /// Builds the command with the features and the profile of `cargo run --release`, and returns
+    /// its path.
     ///
     /// # Errors
     /// If it does not build.
@@ -70,7 +70,7 @@ impl Workspace {
         Ok(self.target.join("release").join("tidings"))
     }
 
-    /// Where the programs are that we install.
+    /// The folder of the programs that xtask installs.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
@@ -97,7 +97,7 @@ fn npm_packages(root: &Path) -> Result<Vec<NpmPackage>> {
     Ok(packages)
 }
 
-/// The folders right under `parent` that have a file of that name, in order of their own names.
+/// The folders directly under `parent` with a file of that name, sorted by name.
 fn folders_with(parent: &Path, file: &str) -> Result<Vec<PathBuf>> {
     if !parent.is_dir() {
         return Ok(Vec::new());

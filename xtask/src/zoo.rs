@@ -11,10 +11,10 @@ use crate::workspace::Workspace;
 /// The Python package that carries Go.
 const GO: &str = include_str!("../requirements-go.txt");
 
-/// What `e2e/zoo/go/go.mod` asks for.
+/// The version that `e2e/zoo/go/go.mod` requires.
 const GO_MINOR_MIN: u32 = 24;
 
-/// What of Debian's PHP packages the clients are in: a file of each, and its name.
+/// Debian's PHP packages with the clients: a file of each, and the package's name.
 const PHP: [(&str, &str); 4] = [
     ("/usr/bin/php", "php-cli"),
     ("/usr/share/doc/php-curl", "php-curl"),
@@ -64,7 +64,7 @@ fn go(workspace: &Workspace) -> Result<PathBuf> {
     packages::carried_program(workspace, "go", GO)
         .context("the clients in Go need Go 1.24 or newer")?;
     let carried = workspace.tools().join("go").join("go").join("bin").join("go");
-    // pip takes a program's mode away unless it is a script of the package.
+    // pip removes the executable mode of a program unless it is a script of the package.
     run(command("chmod").arg("-R").arg("u+x").arg(workspace.tools().join("go").join("go")))?;
     Ok(carried)
 }

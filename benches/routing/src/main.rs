@@ -57,15 +57,9 @@ async fn all_selectors() {
 }
 
 async fn hub() -> (Hub, Router) {
-    let access = Access {
-        anonymous_subscribe: true,
-        anonymous_publish: true,
-        tokens: Tokens {
-            subscriber_key: Some(Key::read(SECRET, None).expect("a long secret")),
-            ..Tokens::default()
-        },
-        ..Access::default()
-    };
+    let access = Access::default().anonymous_subscribe(true).anonymous_publish(true).tokens(
+        Tokens::default().subscriber_key(Some(Key::read(SECRET, None).expect("a long secret"))),
+    );
     let hub = Hub::builder().shards(1).access(access).build().await.expect("a thread");
     let router = hub.router();
     (hub, router)

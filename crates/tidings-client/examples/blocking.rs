@@ -5,7 +5,7 @@
 //! cargo run -p tidings-client --example blocking -- http://localhost:8081/sse
 //! ```
 //!
-//! Without a URL it reads from a server of its own.
+//! Without a URL it reads from a built-in server.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -1,5 +1,5 @@
-//! A service by which an outside harness tests this client: it is told over HTTP which streams
-//! to open, and calls back with all that comes.
+//! A service through which an external harness tests this client. The harness requests streams
+//! over HTTP, and the service calls back with every item.
 //!
 //! ```sh
 //! cargo run -p tidings-client --example contract_service -- --port 8000
@@ -40,7 +40,7 @@ const CAPABILITIES: [&str; 9] = [
     "server-directed-shutdown-request",
 ];
 
-/// The harness sends events of 14 MB; what a client holds at most is no part of the contract.
+/// The harness sends events of 14 MB; a client's limits are not part of the contract.
 const EVENT_BYTES_MAX: usize = 64 << 20;
 /// How long a callback may take.
 const CALLBACK_TIME: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ enum Command {
     Restart,
 }
 
-/// What the harness wants of a stream. It sends `null` for much that it does not mean.
+/// The harness's parameters for a stream. It sends `null` for many that it does not use.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Parameters {
@@ -160,13 +160,10 @@ fn source(parameters: &Parameters) -> Result<EventSource, String> {
     if let Some(ms) = parameters.read_timeout_ms {
         policy.silence_max = Some(Duration::from_millis(ms));
     }
-    // This harness wants every stream to come back, whatever its method.
-    let mut source =
-        EventSource::request(method, &parameters.stream_url).policy(policy).limits(Limits {
-            line_bytes_max: EVENT_BYTES_MAX,
-            event_bytes_max: EVENT_BYTES_MAX,
-            ..Limits::default()
-        });
+    // This harness expects every stream to reconnect, whatever its method.
+    let mut source = EventSource::request(method, &parameters.stream_url)
+        .policy(policy)
+        .limits(Limits::default().line_bytes_max(EVENT_BYTES_MAX).event_bytes_max(EVENT_BYTES_MAX));
     for (name, value) in parameters.headers.iter().flatten() {
         source = source.header(name, value);
     }

@@ -1,5 +1,5 @@
-//! Reads the answers of language models, from a server of its own that speaks like OpenAI's
-//! chat completions and like Anthropic's Messages.
+//! Reads the answers of language models, from a built-in server that imitates OpenAI's chat
+//! completions and Anthropic's Messages.
 //!
 //! ```sh
 //! cargo run -p tidings-client --example language_model
@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let router = Router::new()
         .route("/v1/chat/completions", stream(OPENAI))
         .route("/v1/messages", stream(ANTHROPIC))
-        // An answer that breaks off.
+        // An answer that is cut off.
         .route("/broken", stream(&OPENAI[..60]));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let origin = format!("http://{}", listener.local_addr()?);
@@ -50,8 +50,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("{}", openai(&format!("{origin}/v1/chat/completions")).await?);
     println!("{}", anthropic(&format!("{origin}/v1/messages")).await?);
-    // Without its last event an answer is not taken for a whole one, and not asked for again:
-    // that would cost a second time.
+    // An answer without its last event is not complete. It is not requested again, because that
+    // would cost a second time.
     match openai(&format!("{origin}/broken")).await {
         Err(CloseReason::Truncated { .. }) => println!("truncated"),
         other => println!("unexpected: {other:?}"),
@@ -68,7 +68,7 @@ async fn openai(url: &str) -> Result<String, CloseReason> {
         .open();
     let mut text = String::new();
     while let Some(event) = answer.next_event().await? {
-        // The last one, `[DONE]`, is no JSON.
+        // The last one, `[DONE]`, is not JSON.
         if let Ok(chunk) = event.json::<Value>() {
             text += chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
         }
@@ -82,7 +82,7 @@ async fn anthropic(url: &str) -> Result<String, CloseReason> {
         .header("anthropic-version", "2023-06-01")
         .json(&json!({ "model": "m", "stream": true, "messages": [] }))
         .ends_with(end::anthropic)
-        // Such as `overloaded_error`, which comes after the 200.
+        // Such as `overloaded_error`, which follows the 200.
         .fails_with(end::error)
         .open();
     let mut text = String::new();

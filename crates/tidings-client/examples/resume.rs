@@ -1,4 +1,4 @@
-//! Loses its server in the middle of a stream, and goes on where it was.
+//! Loses its server in the middle of a stream, and resumes after the last event.
 //!
 //! ```sh
 //! cargo run -p tidings-client --example resume

@@ -1,4 +1,4 @@
-//! Says by status what is tried again, and for how long.
+//! Decides by status what is retried, and for how long.
 //!
 //! ```sh
 //! cargo run -p tidings-client --example retry_policy
@@ -29,9 +29,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     policy.backoff_first = Duration::from_millis(50);
     policy.budget = Some(Duration::from_secs(60));
     policy.classify = Classify::new(|status| match status {
-        // This service is deployed with a gap in which its path is not there.
+        // During a deployment of this service, its path does not exist for a moment.
         StatusCode::NOT_FOUND => StatusClass::Passing,
-        // And this is what it says when an account is over its quota for the month.
+        // The answer for an account that is over its monthly quota.
         StatusCode::TOO_MANY_REQUESTS => StatusClass::Final,
         status => StatusClass::of(status),
     });

@@ -1,4 +1,4 @@
-//! Event streams without async: a thread of its own reads events into a bounded queue.
+//! Event streams without async: a separate thread reads events into a bounded queue.
 //!
 //! ```no_run
 //! use tidings_client::{EventSource, Incoming, blocking::OpenBlocking};
@@ -29,7 +29,7 @@ const QUEUE_MAX: usize = 64;
 
 /// Opens a stream without async.
 pub trait OpenBlocking {
-    /// Opens the stream on a thread of its own.
+    /// Opens the stream on a separate thread.
     ///
     /// # Errors
     /// If the system cannot create the thread or its event queue.

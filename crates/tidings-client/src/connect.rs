@@ -161,6 +161,7 @@ impl Answer {
 
 /// The head of a stream that has been opened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Opened {
     /// The URL, after all redirects.
     pub url: Url,
@@ -178,6 +179,7 @@ pub(crate) enum Connected {
 
 /// A JSON response to a request for a stream. Some servers send it if there is only one message.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct JsonAnswer {
     /// The headers of the response, whose status is 200.
     pub headers: HeaderMap,

@@ -1,5 +1,5 @@
-//! Parses the content type of a response as browsers do (Fetch, "extract a MIME type"; MIME Sniffing,
-//! "parse a MIME type").
+//! Parses the content type of a response as browsers do (Fetch, "extract a MIME type"; MIME
+//! Sniffing, "parse a MIME type").
 
 use http::header::{CONTENT_TYPE, HeaderMap};
 
@@ -104,7 +104,7 @@ fn values(headers: &HeaderMap) -> Vec<String> {
     values
 }
 
-/// The value of a parameter, if it has one, and what stands after its semicolon.
+/// The value of a parameter, if it has one, and the text after its semicolon.
 fn parameter(text: &str) -> (Option<String>, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, rest) = text.split_once(';').unwrap_or((text, ""));
@@ -124,7 +124,7 @@ fn parameter(text: &str) -> (Option<String>, &str) {
             _ => value.push(character),
         }
     }
-    // What stands between the quotation mark and the semicolon is nothing.
+    // Characters between the quotation mark and the semicolon are ignored.
     (Some(value), rest.split_once(';').map_or("", |(_, rest)| rest))
 }
 
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// The essence and charset that these headers come to.
+    /// The essence and charset of these headers.
     fn read(values: &[&str]) -> Option<(String, Option<String>)> {
         let mut headers = HeaderMap::new();
         for value in values {
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_content_type_is_extracted_as_fetch_does_it() {
         const STREAM: &str = "text/event-stream";
-        /// Headers; the essence and the charset, or nothing where there is no content type.
+        /// Headers; the essence and the charset, or none if there is no content type.
         type Case = (&'static [&'static str], Option<(&'static str, Option<&'static str>)>);
         let cases: &[Case] = &[
             (&[STREAM], Some((STREAM, None))),
@@ -198,7 +198,7 @@ mod tests {
             (&["text/html;charset=gbk", "x/x", "text/html;x=y"], Some(("text/html", None))),
             (&["text/html;charset=gbk", "*/*;charset=no"], Some(("text/html", Some("gbk")))),
             (&["text/html;charset=gbk", "cannot-parse"], Some(("text/html", Some("gbk")))),
-            // What is none.
+            // Invalid content types.
             (&[], None),
             (&[""], None),
             (&["text"], None),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_beyond_ascii_spoil_only_what_they_stand_in() {
+    fn bytes_beyond_ascii_invalidate_only_their_own_value() {
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_bytes(b"text/event-stream; x=\xff, t\xebxt/html").unwrap();
         headers.append(CONTENT_TYPE, value);

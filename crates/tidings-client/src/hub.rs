@@ -5,7 +5,7 @@ use url::Url;
 use crate::publish::HUB_PATH;
 use crate::subscribe::EventSource;
 
-/// What a Tidings hub is asked to send in addition: the topics of each event, notices, and an id
+/// Data that a Tidings hub sends on request: the topics of each event, notices, and an id
 /// before the first event. Other hubs ignore it.
 const OPTIONS: &str = "topics,notices,place";
 

@@ -44,6 +44,7 @@ pub enum Incoming {
 
 /// A lost connection or a failed attempt, and the next attempt.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Lost {
     /// The kind of loss.
     pub loss: Loss,

@@ -83,6 +83,7 @@ pub enum Mode {
 
 /// What the status of a response means for the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StatusClass {
     /// Another attempt may succeed.
     Passing,
@@ -278,6 +279,7 @@ pub enum Loss {
 
 /// Whether a request that failed without a response should be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Failure {
     /// Another attempt may succeed.
     Passing,

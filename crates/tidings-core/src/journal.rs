@@ -20,11 +20,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 pub use memory::{Clock, MemoryJournal};
 pub use once::{Appended, IdempotencyKey, InvalidIdempotencyKey};
-pub use room::Room;
+pub use room::{AnswerRoom, Grow, Room};
 
 use crate::limits::{BATCH_BYTES, SCAN_STEPS, SCAN_UPDATES};
 use crate::model::{
@@ -231,14 +232,19 @@ pub trait Nodes: fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
-    /// Asks the others. The answers are those of all that are there.
-    fn ask(&self, question: Vec<u8>) -> Pending<'_, Result<Vec<Vec<u8>>, ReadError>>;
+    /// Asks the others. The answers are those of all that are there, and `room` has to grow with
+    /// them.
+    fn ask<'a>(
+        &'a self,
+        question: Vec<u8>,
+        room: &'a mut AnswerRoom,
+    ) -> Pending<'a, Result<Vec<Vec<u8>>, ReadError>>;
 }
 
 /// One hub of several, as the others see it.
 pub trait Node: Send + Sync {
-    /// Answers a question of another hub.
-    fn answer(&self, question: Vec<u8>) -> Pending<'static, Vec<u8>>;
+    /// Answers a question of another hub. The answer may hold room in a budget until it is sent.
+    fn answer(&self, question: Vec<u8>) -> Pending<'static, Bytes>;
 
     /// Another hub has revoked a token, or this one. It is barred at once; the future ends its
     /// streams.
@@ -277,44 +283,52 @@ impl Follower {
     }
 
     /// Where it began to follow.
+    #[inline]
     pub fn begin(&self) -> HubId {
         self.begin
     }
 
     /// The newest position that was taken.
+    #[inline]
     pub fn taken(&self) -> Position {
         Position::new(self.taken.load(Ordering::Acquire))
     }
 
     /// Whether the tail shows more than was taken.
+    #[inline]
     pub fn is_behind(&self) -> bool {
         self.shown.load(Ordering::Acquire) > self.taken.load(Ordering::Acquire)
     }
 
     /// Whether the tail is to be asked: it shows more than was taken, or the journal has said
     /// something since the last [`Follower::hear`], as that it began anew.
+    #[inline]
     pub fn has_news(&self) -> bool {
         self.news.load(Ordering::Acquire) || self.is_behind()
     }
 
     /// Says that the tail is about to be asked.
+    #[inline]
     pub fn hear(&self) {
         self.news.store(false, Ordering::Release);
     }
 
     /// What the tail shows and was not taken, as records take memory.
+    #[inline]
     pub fn waiting_bytes(&self) -> u64 {
         let taken = self.taken_bytes.load(Ordering::Acquire);
         self.shown_bytes.load(Ordering::Acquire).saturating_sub(taken)
     }
 
     /// Says that this record was taken, and all before it.
+    #[inline]
     pub fn take(&self, record: &Record) {
         self.taken_bytes.fetch_add(record.memory_bytes(), Ordering::AcqRel);
         self.pass(record.position);
     }
 
     /// Says that there is nothing to be taken up to `position`: a hole, or what is gone.
+    #[inline]
     pub fn pass(&self, position: Position) {
         let shown_bytes = self.shown_bytes.load(Ordering::Acquire);
         self.taken.store(position.number(), Ordering::Release);
@@ -327,6 +341,7 @@ impl Follower {
 
     /// The journal's word that the tail now ends at `position`, `bytes` more than before. A
     /// journal that begins anew shows its new end, which may lie before what was taken.
+    #[inline]
     pub fn show(&self, position: Position, bytes: u64) {
         self.shown_bytes.fetch_add(bytes, Ordering::AcqRel);
         self.shown.store(position.number(), Ordering::Release);
@@ -337,7 +352,7 @@ impl Follower {
     /// Waits until more was taken: a journal that has more to show than is taken may wait.
     ///
     /// # Cancel safety
-    /// Progress is kept until somebody waits for it.
+    /// Progress is kept until a task waits for it.
     pub async fn progress(&self) {
         self.progress.notified().await;
     }
@@ -345,13 +360,13 @@ impl Follower {
     /// Waits until the tail may show more.
     ///
     /// # Cancel safety
-    /// A change is kept until somebody waits for it.
+    /// A change is kept until a task waits for it.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
-/// What the tail said to who follows it. A new answer is a change for every follower, so the enum is
+/// What the tail has for a follower. A new answer is a change for every follower, so the enum is
 /// exhaustive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
@@ -573,7 +588,7 @@ impl std::error::Error for AppendError {
 pub enum ReadError {
     /// The storage fails; trying again later may help.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
-    /// The storage is out of reach for the time being: whoever reads waits for it.
+    /// The storage is out of reach for the time being: readers wait for it.
     Away(Box<dyn std::error::Error + Send + Sync>),
 }
 

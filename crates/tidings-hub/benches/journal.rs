@@ -249,7 +249,7 @@ fn hub_on(dir: &Path) -> Hub {
 fn keep_all() -> DiskOptions {
     let bounds = Retention { count: u64::MAX, bytes: u64::MAX, age: Duration::MAX };
     let rule = RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
-    DiskOptions { retention: vec![rule], ..DiskOptions::default() }
+    DiskOptions::default().retention(vec![rule])
 }
 
 fn open(dir: &Path) -> DiskJournal {

@@ -4,17 +4,17 @@
 //! cargo run -p tidings-hub --example chat
 //! ```
 //!
-//! Open <http://127.0.0.1:3000> in two windows and write: both show it, and a window that is
-//! opened later shows what was said before. The page publishes to the hub itself; without a
-//! browser, so does
+//! Open <http://127.0.0.1:3000> in two windows and write: both show the message, and a window that
+//! is opened later shows the earlier messages. The page publishes to the hub directly. The same
+//! without a browser:
 //!
 //! ```sh
 //! curl http://127.0.0.1:3000/.well-known/mercure -d topic=urn:chat -d data='Good evening'
 //! curl -N 'http://127.0.0.1:3000/.well-known/mercure?topic=urn:chat&lastEventID=earliest'
 //! ```
 //!
-//! upon which the second shows `data: Good evening`. Ctrl-C ends all streams, each with a time
-//! to come back at.
+//! The second command shows `data: Good evening`. Ctrl-C ends all streams, and tells each client
+//! when to reconnect.
 
 use std::time::Duration;
 

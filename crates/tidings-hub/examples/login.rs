@@ -7,9 +7,9 @@
 //! curl -b session=editor http://127.0.0.1:3000/.well-known/mercure -d topic=urn:news -d data=Hello
 //! ```
 //!
-//! The first is answered `403 Forbidden` and `this request is not allowed to subscribe`. The second stays
-//! open and shows `data: Hello` as soon as the third has published it. The reader may not
-//! publish, and nobody about anything but `urn:news`.
+//! The answer to the first is `403 Forbidden` and `this request is not allowed to subscribe`. The
+//! second stays open and shows `data: Hello` as soon as the third has published it. The reader may
+//! not publish, and the editor may publish only about `urn:news`.
 
 use axum::extract::Request;
 use axum::http::{header, request::Parts};
@@ -23,7 +23,7 @@ enum User {
     Editor,
 }
 
-/// Finds out who is logged in, for the whole service. Yours asks its session store.
+/// Identifies the user, for the whole service. Your service asks its session store.
 async fn login(mut request: Request, next: Next) -> Response {
     let cookie = request.headers().get(header::COOKIE).and_then(|value| value.to_str().ok());
     let user = match cookie {
@@ -37,7 +37,7 @@ async fn login(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// What the hub asks of each request.
+/// Decides what each request to the hub may do.
 fn permissions(request: &Parts) -> Permissions {
     let reads = Permissions::none().subscribe(Rights::Public);
     match request.extensions.get::<User>() {

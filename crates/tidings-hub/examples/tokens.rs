@@ -4,10 +4,10 @@
 //! cargo run -p tidings-hub --example tokens
 //! ```
 //!
-//! Open <http://127.0.0.1:3000>: the answer appears word by word. Reload while it does: what was
-//! there is there again at once, and the rest follows. The model is asked once, however often
-//! the page is loaded. Without a browser, `curl -X POST http://127.0.0.1:3000/ask` answers the
-//! topic, and `curl -N -G http://127.0.0.1:3000/.well-known/mercure -d lastEventID=earliest
+//! Open <http://127.0.0.1:3000>: the answer appears word by word. Reload meanwhile: the words so
+//! far appear at once, and the rest follows. The model is asked only once, however often the page
+//! is loaded. Without a browser, `curl -X POST http://127.0.0.1:3000/ask` returns the topic, and
+//! `curl -N -G http://127.0.0.1:3000/.well-known/mercure -d lastEventID=earliest
 //! --data-urlencode topic=THE-TOPIC` shows `data: Good `, `data: tidings `, …, `event: done`.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,13 +26,13 @@ source.onmessage = (event) => { answer.textContent += event.data }
 source.addEventListener("done", () => { source.close(); delete sessionStorage.topic })
 </script>"#;
 
-/// Begins an answer; its words go to the hub, whether anybody watches or not.
+/// Begins an answer. Its words are published to the hub, with or without subscribers.
 async fn ask(State(hub): State<Hub>) -> String {
     static ANSWERS: AtomicU32 = AtomicU32::new(1);
     let topic = format!("urn:answer:{}", ANSWERS.fetch_add(1, Ordering::Relaxed));
     let answer = topic.clone();
     tokio::spawn(async move {
-        // Here stands the call of a model, read with tidings-client.
+        // Here your service calls a model, and reads its answer with tidings-client.
         for word in "Good tidings of great joy , which shall be to all people .".split(' ') {
             hub.publish(Update::new(answer.as_str(), Event::new(format!("{word} ")))).await?;
             tokio::time::sleep(Duration::from_millis(150)).await;

@@ -1,4 +1,4 @@
-// Tokens for the page: what they grant, and who is subscribed.
+// Tokens for the page: what they grant, and the list of subscriptions.
 
 import { find, valueOf } from "./find.js";
 import { HUB_URL } from "./publish.js";
@@ -34,22 +34,23 @@ export function showAccess(section) {
 }
 
 /**
- * Uses a token for what it grants, since a hub may have one key for publishers and another for
- * subscribers. Gives what it says of itself, in words; whether it is good is for the hub to say.
+ * Uses a token for the actions that it grants, since a hub may have one key for publishers and
+ * another for subscribers. Returns the token's grants as a sentence; the hub decides whether the
+ * token is valid.
  *
  * @param {string} token
  * @returns {string}
  */
 function use(token) {
   const claims = claimsOf(token);
-  if (claims === null) return "That is not a token (JWT), so it is not used.";
+  if (claims === null) return "This is not a token (JWT), so the page does not use it.";
   const { publish, subscribe } = grantsOf(claims);
   const nothing = publish.length + subscribe.length === 0;
   const uses = { publish: nothing || publish.length > 0, subscribe: nothing || subscribe.length > 0 };
   useToken(token, uses);
   const list = (/** @type {string[]} */ topics) => (topics.length === 0 ? "nothing" : topics.join(", "));
   const words = uses.publish && uses.subscribe ? "" : uses.publish ? " to publish" : " to read";
-  return `Used${words} from now on${endOf(claims)}. It grants publishing to ${list(publish)}; reading private events of ${list(subscribe)}. Streams that are open keep what they had.`;
+  return `Used${words} from now on${endOf(claims)}. It grants publishing to ${list(publish)}; reading private events of ${list(subscribe)}. Open streams keep their earlier rights.`;
 }
 
 /** @param {Record<string, any>} claims */

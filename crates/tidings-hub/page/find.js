@@ -1,5 +1,5 @@
 /**
- * What the page's HTML has for certain.
+ * Elements that the page's HTML always has.
  *
  * @param {ParentNode} within
  * @param {string} selector

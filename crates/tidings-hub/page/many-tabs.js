@@ -1,4 +1,4 @@
-// The wall of six connections as it is, and gone: eight streams of one page, unshared and shared.
+// Shows the limit of six connections: eight streams of one page, unshared and shared.
 
 import EventSourceWrapper from "../browser/index.js";
 import { sharing } from "../browser/share.js";
@@ -55,7 +55,7 @@ function close() {
   for (const source of sources) source.close();
   sources = [];
   asking?.abort();
-  find(meanwhile, ".fetch").textContent = "not asked yet";
+  find(meanwhile, ".fetch").textContent = "not sent yet";
   for (const { data } of items) data.textContent = "";
   show();
 }
@@ -64,7 +64,7 @@ function close() {
 async function ask() {
   const { signal } = (asking = new AbortController());
   const place = find(meanwhile, ".fetch");
-  // The streams first: whoever comes first has the connection.
+  // The streams first: the first requests get the connections.
   await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   if (signal.aborted) return;
   const start = performance.now();
@@ -112,7 +112,7 @@ find(meanwhile, "[data-act=publish]").addEventListener("click", async () => {
   const update = new URLSearchParams(topics.map((topic) => ["topic", topic]));
   update.append("data", new Date().toISOString());
   const result = find(meanwhile, ".result");
-  result.textContent = "Publishing. Behind six open streams it waits too.";
+  result.textContent = "Publishing. While six streams are open, this request waits too.";
   const answer = await publish(update);
   result.textContent = answer.ok ? `Published as ${answer.id}` : `Not published. ${answer.words}`;
 });

@@ -1,13 +1,13 @@
-// What the hub itself says on a stream: events of type `tidings`, put into words.
+// Notices of the hub, events of the type `tidings`, as sentences.
 
-/** The event type of notices. Nobody else can publish it. */
+/** The event type of notices. Publishers cannot use it. */
 export const NOTICE_TYPE = "tidings";
 
 /**
  * @typedef {object} Notice
  * @property {string} kind
- * @property {string} words what it means, in full sentences
- * @property {number | null} retryMs when to come back, if the hub says so
+ * @property {string} words the meaning, in full sentences
+ * @property {number | null} retryMs when to reconnect, if the notice says so
  */
 
 /** @type {Record<string, (fields: Record<string, unknown>) => string>} */
@@ -17,7 +17,7 @@ const WORDS = {
     `${oldest === undefined ? "" : `; the stream continues from ${text(oldest)}`}. ` +
     (typeof missed === "number" ? `${count(missed, "event")} lost.` : "Their number is unknown."),
   reset: ({ asked }) =>
-    `The hub doesn't know the id ${text(asked, "asked for")}: its journal was reset. ` +
+    `The hub doesn't know the id ${text(asked, "that was requested")}: its journal was reset. ` +
     "Events may have been lost; what follows is new.",
   expiring: ({ in_ms }) => `The token of this stream expires in ${span(in_ms)}.`,
   revoked: () => "The token of this stream was revoked.",
@@ -26,7 +26,7 @@ const WORDS = {
   live: () => "Live. What follows is new.",
   cursor: () => "Nothing new for this stream. A reconnect resumes from here.",
   resumed: ({ asked, replayed }) =>
-    `Resumed after ${text(asked, "the id asked for")}. ` +
+    `Resumed after ${text(asked, "the requested id")}. ` +
     (typeof replayed === "number" ? `${count(replayed, "event")} to catch up on.` : "Events to catch up on may follow."),
   slow: ({ behind }) =>
     `This page reads more slowly than events come${typeof behind === "number" ? `: ${count(behind, "event")} behind` : ""}. ` +
@@ -43,7 +43,7 @@ export function readNotice(data) {
   const words = fields?.v === 1 && Object.hasOwn(WORDS, kind) ? WORDS[kind] : undefined;
   return {
     kind,
-    words: words && fields ? words(fields) : "A notice that this page has no words for.",
+    words: words && fields ? words(fields) : "This page does not know this kind of notice.",
     retryMs: kind === "draining" && typeof fields?.retry_ms === "number" ? fields.retry_ms : null,
   };
 }

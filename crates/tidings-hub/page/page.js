@@ -15,7 +15,7 @@ const clock = new Panel(find(document, "#clock"), () => ({ url: new URL("sse", B
 const topic = new Panel(find(document, "#topic"), (stream) => {
   const url = new URL(HUB_URL);
   url.searchParams.set("topic", valueOf(topicForm, "topic"));
-  // `topics` is not asked for: an `EventSource` can't read the lines it adds.
+  // The option `topics` is not requested: an `EventSource` can't read the lines it adds.
   url.searchParams.set("tidings", "notices");
   const starts = { now: "", last: stream.lastEventId, earliest: "earliest" };
   const start = valueOf(topicForm, "start");
@@ -61,9 +61,9 @@ async function copy(command) {
     await navigator.clipboard.writeText(command.textContent ?? "");
     said.textContent = "Copied.";
   } catch {
-    // There is no clipboard without https or localhost, nor where it was forbidden.
+    // The clipboard is missing without https or localhost, or if its use was denied.
     getSelection()?.selectAllChildren(command);
-    said.textContent = "Selected: your browser doesn't let this page copy, so press Ctrl+C or Cmd+C.";
+    said.textContent = "Selected: this page may not copy, so press Ctrl+C or Cmd+C.";
   }
 }
 

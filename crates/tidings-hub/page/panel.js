@@ -46,7 +46,7 @@ export class Panel {
       else item.removeAttribute("aria-current");
     }
     const said = find(this.#section, ".words");
-    // Said once: a screen reader reads every change aloud, also one to the same words.
+    // Set only once: a screen reader reads every change aloud, even if the text is the same.
     if (said.textContent !== words) said.textContent = words;
     this.#showId();
     this.#count(retryAt);

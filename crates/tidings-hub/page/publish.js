@@ -1,11 +1,11 @@
-// Publishing one event: the form of the Mercure protocol, and the hub's answer in words.
+// Publishing one event: the form of the Mercure protocol, and the hub's answer as a sentence.
 
 import { sayStatus } from "./refusal.js";
 import { headersTo } from "./token.js";
 
 /** Where the hub is. Behind a proxy or in another service it may be under a path. */
 export const BASE = new URL("../../", import.meta.url);
-/** Where it takes updates and gives streams. */
+/** The URL for publishing and subscribing. */
 export const HUB_URL = new URL(".well-known/mercure", BASE);
 
 const ANSWER_MS_MAX = 10_000;
@@ -52,9 +52,9 @@ export async function publish(update) {
     return {
       ok: false,
       words: late
-        ? "No answer within 10 s. Whether it was published isn't known. Over HTTP/1.1 open streams may hold " +
-          "all six connections that a browser has for one address: close one and try again."
-        : "The hub can't be reached. Nothing is known to be published.",
+        ? "No answer within 10 s, so the event may or may not have been published. Over HTTP/1.1, open streams may " +
+          "use all six connections that a browser opens to a host: close one and try again."
+        : "The hub can't be reached. The event was probably not published.",
     };
   }
 }

@@ -1,9 +1,9 @@
-// An error answer in words.
+// Error answers as sentences.
 
 const BODY_BYTES_MAX = 2_000;
 
 /**
- * An error answer in words: its status, and what its body says.
+ * An error answer as a sentence: its status, and its body.
  *
  * @param {Response} response
  * @returns {Promise<string>}
@@ -33,7 +33,7 @@ async function beginning(response) {
       text += decoder.decode(value, { stream: true });
     }
   } catch {
-    // What had come before the body broke off is said all the same.
+    // The part that arrived before the body broke off is shown all the same.
     return text;
   }
   reader.cancel().catch(() => {});

@@ -1,4 +1,4 @@
-// A stream on this page: one of the browser package's, and what happens to it in words.
+// A stream on this page: a source of the browser package, and its state as a sentence.
 
 import EventSourceWrapper from "../browser/index.js";
 import { NOTICE_TYPE, readNotice } from "./notices.js";
@@ -9,23 +9,23 @@ export const CONNECTING = 0;
 export const OPEN = 1;
 export const CLOSED = 2;
 
-// What browsers wait where no `retry` says otherwise. They don't tell, so until it has been
-// measured it is taken for three seconds, which is also what the hub asks for.
+// How long browsers wait without a `retry`. They do not expose this time, so until it has been
+// measured, assume three seconds, which the hub's `retry` also asks for.
 const BROWSER_RETRY_MS = 3_000;
 // A connection that takes this long is most probably waiting for another to end.
 const ANSWER_EXPECTED_MS = 5_000;
-// Somebody is looking at the page: it may try sooner than a program would.
+// A person is watching the page, so it retries sooner than a program would.
 const RECONNECT = { reconnectionMs: 1_000 };
 const BODY_CHARACTERS_SHOWN = 2_000;
 
 const WORDS_OF_LIMIT =
-  "No answer yet. Over HTTP/1.1 a browser holds six connections to one address at most, over all of its tabs: " +
-  "close a stream in another one.";
+  "No answer yet. Over HTTP/1.1 a browser opens at most six connections to a host, over all its tabs. " +
+  "Close a stream in another tab.";
 
 /**
  * @typedef {object} Status
  * @property {0 | 1 | 2} readyState
- * @property {string} words what is happening, for a person
+ * @property {string} words the state, as a sentence
  * @property {number | null} retryAt when it is tried again, by `performance.now()`
  */
 
@@ -75,7 +75,7 @@ export class Stream {
   open(url, lastEventId = "") {
     const same = this.#url?.href === url.href;
     if (same && this.readyState === OPEN) {
-      this.#say(OPEN, "Already open; the page keeps its one connection.");
+      this.#say(OPEN, "Already open. The page keeps its connection.");
       return;
     }
     if (same && this.readyState === CONNECTING) {
@@ -108,7 +108,7 @@ export class Stream {
   #listen() {
     for (const end of this.#listening) end();
     const source = this.#source;
-    // What is published may have the type of something that happens to the stream.
+    // A published event may have the type of an event of the stream itself.
     const name = (/** @type {string} */ type) => (/^(open|error|close)$/.test(type) ? `event:${type}` : type);
     this.#listening = source ? [...this.#types].map((type) => source.on(name(type), this.#receive)) : [];
   }
@@ -120,7 +120,7 @@ export class Stream {
     this.#failedAt = null;
     this.#browserRetryMs = BROWSER_RETRY_MS;
     const options = { lastEventId: this.lastEventId, reconnect: RECONNECT };
-    // The browser's own `EventSource` can send no token.
+    // The browser's own `EventSource` cannot send a token.
     const isHubs = this.#url.origin === HUB_URL.origin && this.#url.pathname === HUB_URL.pathname;
     const headers = isHubs && hasToken("subscribe") ? { headers: async () => headersTo("subscribe") } : {};
     const source = new EventSourceWrapper(this.#url, { ...options, ...headers });
@@ -157,7 +157,7 @@ export class Stream {
       this.#say(CONNECTING, words, now + event.nextDelay);
       return;
     }
-    // From one failure to the next is what the browser waits: exact where refusals are quick.
+    // The time between two failures is the browser's wait; it is exact if refusals are quick.
     if (this.#failedAt !== null) this.#browserRetryMs = now - this.#failedAt;
     else if (this.#drainMs !== null) this.#browserRetryMs = this.#drainMs;
     this.#failedAt = now;
@@ -198,6 +198,6 @@ function wordsOf({ kind, status, body, message }) {
     const said = body.trim().slice(0, BODY_CHARACTERS_SHOWN);
     return `The hub answered ${status}${said && `: ${said}${/[.!?…]$/.test(said) ? "" : "."}`}${said ? "" : "."}`;
   }
-  if (kind === "cors") return "The hub doesn't let this page read the stream.";
+  if (kind === "cors") return "The hub does not allow this page to read the stream.";
   return kind === "unreachable" ? "The hub can't be reached." : "The connection was lost.";
 }

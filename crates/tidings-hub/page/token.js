@@ -21,7 +21,7 @@ export function forgetTokens() {
 export const hasToken = (use) => tokens[use] !== "";
 
 /**
- * What a request says with its token.
+ * The request's headers with its token.
  *
  * @param {Use} use
  * @returns {Record<string, string>}

@@ -1,7 +1,7 @@
-//! Who may read what, and who may use the hub at all.
+//! Authorization: which requests may publish, and what subscribers may read.
 //!
-//! Whoever comes gets [`Grants`]: those of a token, or those that everybody has. What decides is
-//! the [`gate::Gate`]; what is asked for and what is granted meet in [`Rights`].
+//! The [`gate::Gate`] gives each request its [`Grants`]: those of its token, or those of anonymous
+//! clients. The [`Rights`] in them decide what a subscriber reads of the updates that it selects.
 
 mod authorize;
 pub(crate) mod gate;
@@ -37,22 +37,24 @@ pub use tokens::{InvalidKeySetUrl, KeySetUrl};
 
 use tidings_core::model::{Charge, Rights, Selectors, TokenId, Topic};
 
+use crate::setters::setters;
+
 /// The type of a detail that is Mercure's (1.0, RFC 9396).
 pub(crate) const DETAIL_TYPE: &str = "https://mercure.rocks/authorization-detail";
 
-/// What somebody may do here.
+/// What a request may do.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grants {
     /// Topics that may be published to.
     pub(crate) publish: Option<Selectors>,
     pub(crate) subscribe: Rights,
     pub(crate) payloads: payloads::Payloads,
-    /// What large payloads take of the hub's budget.
+    /// The part of the hub's budget that large payloads take.
     #[expect(dead_code, reason = "it is held for its drop")]
     pub(crate) charge: Option<Arc<Charge>>,
-    /// When all of it ends.
+    /// When the grants end.
     pub(crate) expires: Option<SystemTime>,
-    /// The token that grants it; `None` for what everybody may.
+    /// The token; `None` for the grants of anonymous clients.
     pub(crate) token: Option<TokenId>,
     pub(crate) dialect: Option<Dialect>,
 }
@@ -62,7 +64,7 @@ impl Grants {
         Self { publish: may_publish.then(Selectors::all), ..Self::default() }
     }
 
-    /// Whether it is what everybody may.
+    /// Whether these are the grants of anonymous clients.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.token.is_none()
     }
@@ -74,7 +76,7 @@ impl Grants {
             .is_some_and(|granted| topics.iter().all(|topic| granted.matches(topic)))
     }
 
-    /// What they take in memory, also what is shared with others.
+    /// Their memory, including parts that are shared.
     #[cfg(feature = "tokens")]
     pub(crate) fn memory_bytes(&self) -> usize {
         const AROUND: usize = 512;
@@ -83,18 +85,18 @@ impl Grants {
         AROUND + lists.sum::<usize>() + self.payloads.bytes()
     }
 
-    /// What those who watch subscriptions are told of this one.
+    /// The payload of a subscription to this selector.
     pub(crate) fn payload(&self, selector: &str) -> Option<&Arc<Value>> {
         self.payloads.of(selector)
     }
 
-    /// For how long it has been over.
+    /// How long ago the grants ended.
     fn expired(&self, now: SystemTime) -> Option<Duration> {
         self.expires.and_then(|end| now.duration_since(end).ok())
     }
 }
 
-/// What somebody wants to do with a token.
+/// What a token is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     Publish,
@@ -112,8 +114,9 @@ impl Role {
 
 /// A dialect of the Mercure protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Dialect {
-    /// 0.x: up to draft-07, which most hubs in use speak.
+    /// 0.x: up to draft-07, which most deployed hubs use.
     Deployed,
     /// 1.0: draft-08, released in September 2026.
     Coming,
@@ -128,8 +131,9 @@ impl fmt::Display for Dialect {
     }
 }
 
-/// Which dialects a hub speaks.
+/// The dialects that a hub accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Dialects {
     /// Both.
     #[default]
@@ -139,7 +143,7 @@ pub enum Dialects {
 }
 
 impl Dialects {
-    /// Whether this one is spoken.
+    /// Whether the hub accepts this dialect.
     pub fn has(self, dialect: Dialect) -> bool {
         match self {
             Self::All => true,
@@ -157,20 +161,21 @@ impl fmt::Display for Dialects {
     }
 }
 
-/// Who may use the hub over HTTP. By default nobody: what is open is opened by name.
+/// Which requests over HTTP are allowed. By default none.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Access {
-    /// Whoever reaches the hub may publish.
+    /// Clients without a token may publish.
     pub anonymous_publish: bool,
-    /// Whoever reaches the hub may subscribe, and gets public updates.
+    /// Clients without a token may subscribe, and receive public updates.
     pub anonymous_subscribe: bool,
-    /// Which tokens are taken.
+    /// Which tokens are accepted.
     #[cfg(feature = "tokens")]
     pub tokens: Tokens,
-    /// Which dialects of Mercure are spoken. By default both.
+    /// Which dialects of Mercure are accepted. By default both.
     pub dialects: Dialects,
-    /// Where the hub is to be reached from outside, with the protocol's path. Relative URL
-    /// patterns and topics are resolved against it.
+    /// The hub's public URL, with the protocol's path. Relative URL patterns and topics are
+    /// resolved against it.
     pub hub_url: Option<Url>,
     /// The names under which requests reach the hub. If there are any, a request for another name
     /// is refused: a website can make a name of its own point to the hub (DNS rebinding).
@@ -185,13 +190,28 @@ pub struct Access {
     pub local_only: bool,
 }
 
+setters! {
+    Access {
+        anonymous_publish: bool,
+        anonymous_subscribe: bool,
+        #[cfg(feature = "tokens")]
+        tokens: Tokens,
+        dialects: Dialects,
+        hub_url: Option<Url>,
+        allowed_hosts: Vec<Host>,
+        publish_origins: Vec<Origin>,
+        cors_origins: CorsOrigins,
+        local_only: bool,
+    }
+}
+
 impl Access {
-    /// Whether the hub says of itself whose tokens it takes: those of Mercure 1.0.
+    /// Whether the hub serves metadata about the tokens that it accepts (Mercure 1.0).
     pub(crate) fn has_metadata(&self) -> bool {
         self.dialects.has(Dialect::Coming) && !self.audience().is_empty()
     }
 
-    /// Open to all on this machine, and to nobody else.
+    /// Open to every client on this machine, and to no other.
     pub fn development() -> Self {
         Self {
             anonymous_publish: true,

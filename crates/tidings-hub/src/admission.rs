@@ -14,28 +14,28 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::limits::{ADDRESSES_MAX, Limits, Network};
 
-/// What decides. Times are passed in.
+/// The counts that decide. Times are passed in.
 #[derive(Debug)]
 pub(crate) struct Admission {
     limits: RwLock<Arc<Limits>>,
     streams: AtomicUsize,
     opened: AtomicU64,
-    visitors: Mutex<Visitors>,
+    activities: Mutex<Activities>,
 }
 
 #[derive(Debug, Default)]
-struct Visitors {
-    by_address: HashMap<Address, Visitor>,
+struct Activities {
+    by_address: HashMap<Address, Activity>,
     opening: Bucket,
 }
 
 #[derive(Debug, Default)]
-struct Visitor {
+struct Activity {
     streams: usize,
     publishing: Bucket,
 }
 
-/// Where a request comes from.
+/// The sender of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
     /// A machine.
@@ -91,7 +91,7 @@ impl From<Client> for Address {
     }
 }
 
-/// So many a second, and as many at once.
+/// A rate: so many a second, and as many at once.
 #[derive(Debug, Default)]
 struct Bucket {
     left: f64,
@@ -111,7 +111,7 @@ impl Bucket {
         is_there
     }
 
-    /// Whether forgetting it changes nothing.
+    /// Whether the bucket is full, so that dropping it changes nothing.
     fn is_full(&self, now: Instant) -> bool {
         self.at.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1))
     }
@@ -126,13 +126,13 @@ pub(crate) enum TurnedAway {
     Address,
     /// Too many within a second.
     Rate,
-    /// There is no room for what it selects.
+    /// There is no room for its selectors.
     Selectors,
-    /// Too many comings and goings wait to be told.
+    /// Too many announcements of subscriptions wait to be published.
     Presence,
 }
 
-/// The right to be one of the hub's streams. Given back when dropped.
+/// A permit for one of the hub's streams, returned when dropped.
 #[derive(Debug)]
 pub(crate) struct StreamPermit {
     admission: Arc<Admission>,
@@ -146,7 +146,7 @@ impl Admission {
             limits: RwLock::new(Arc::new(limits)),
             streams: AtomicUsize::new(0),
             opened: AtomicU64::new(0),
-            visitors: Mutex::default(),
+            activities: Mutex::default(),
         })
     }
 
@@ -154,7 +154,7 @@ impl Admission {
         Arc::clone(&self.limits.read())
     }
 
-    /// What is there stays, also where there is more of it than is allowed now.
+    /// Open streams stay, even if they exceed the new limits.
     pub(crate) fn set_limits(&self, limits: Limits) {
         *self.limits.write() = Arc::new(limits);
     }
@@ -164,21 +164,21 @@ impl Admission {
         self.streams.load(Ordering::Acquire)
     }
 
-    /// Whether this client may open one more stream now. It counts as one that tried.
+    /// Whether this client may open one more stream now. The attempt counts for the rate.
     pub(crate) fn may_open(&self, client: Option<Client>, now: Instant) -> Result<(), TurnedAway> {
         let limits = self.limits();
         if !limits.counts_addresses() && limits.streams_per_second == u32::MAX {
             return Ok(());
         }
-        let mut visitors = self.visitors.lock();
+        let mut activities = self.activities.lock();
         if let Some(client) = client
-            && let Some(visitor) = visitors.by_address.get(&client.into())
-            && visitor.streams >= limits.streams_per_address
+            && let Some(activity) = activities.by_address.get(&client.into())
+            && activity.streams >= limits.streams_per_address
         {
             return Err(TurnedAway::Address);
         }
         if limits.streams_per_second < u32::MAX
-            && !visitors.opening.take(limits.streams_per_second, now)
+            && !activities.opening.take(limits.streams_per_second, now)
         {
             return Err(TurnedAway::Rate);
         }
@@ -200,15 +200,15 @@ impl Admission {
     pub(crate) fn may_publish(&self, client: Option<Client>, now: Instant) -> bool {
         let per_second = self.limits().publishes_per_second;
         let Some(client) = client.filter(|_| per_second < u32::MAX) else { return true };
-        let mut visitors = self.visitors.lock();
-        let visitor = visitors.visitor(client.into(), now);
-        visitor.is_none_or(|visitor| visitor.publishing.take(per_second, now))
+        let mut activities = self.activities.lock();
+        let activity = activities.activity(client.into(), now);
+        activity.is_none_or(|activity| activity.publishing.take(per_second, now))
     }
 }
 
-impl Visitors {
-    /// `None` if too many addresses are known already: further ones are not counted.
-    fn visitor(&mut self, address: Address, now: Instant) -> Option<&mut Visitor> {
+impl Activities {
+    /// `None` if too many addresses are counted already: further ones are not counted.
+    fn activity(&mut self, address: Address, now: Instant) -> Option<&mut Activity> {
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.by_address.retain(|_, one| one.streams > 0 || !one.publishing.is_full(now));
             if self.by_address.len() >= ADDRESSES_MAX {
@@ -220,7 +220,7 @@ impl Visitors {
 }
 
 impl StreamPermit {
-    /// How many streams this one made, by which it is found in the log.
+    /// The number of this stream since the start, which the log names.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
@@ -228,7 +228,7 @@ impl StreamPermit {
     /// Counts the stream as one of this client, where there is a limit for it.
     ///
     /// # Errors
-    /// If others of the client began since it was asked whether this one may.
+    /// If other streams of the client opened since the check.
     pub(crate) fn belongs_to(
         &mut self,
         client: Option<Client>,
@@ -237,11 +237,11 @@ impl StreamPermit {
         let limits = self.admission.limits();
         let counts = self.address.is_none() && limits.counts_addresses();
         let Some(address) = client.map(Address::from).filter(|_| counts) else { return Ok(()) };
-        if let Some(visitor) = self.admission.visitors.lock().visitor(address, now) {
-            if visitor.streams >= limits.streams_per_address {
+        if let Some(activity) = self.admission.activities.lock().activity(address, now) {
+            if activity.streams >= limits.streams_per_address {
                 return Err(TurnedAway::Address);
             }
-            visitor.streams += 1;
+            activity.streams += 1;
             self.address = Some(address);
         }
         Ok(())
@@ -252,11 +252,11 @@ impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.admission.streams.fetch_sub(1, Ordering::AcqRel);
         let Some(address) = self.address else { return };
-        let mut visitors = self.admission.visitors.lock();
-        if let Some(visitor) = visitors.by_address.get_mut(&address) {
-            visitor.streams -= 1;
-            if visitor.streams == 0 && visitor.publishing.at.is_none() {
-                visitors.by_address.remove(&address);
+        let mut activities = self.admission.activities.lock();
+        if let Some(activity) = activities.by_address.get_mut(&address) {
+            activity.streams -= 1;
+            if activity.streams == 0 && activity.publishing.at.is_none() {
+                activities.by_address.remove(&address);
             }
         }
     }
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_customer_is_one_address() {
+    fn a_64_bit_ipv6_prefix_counts_as_one_address() {
         let admission = Admission::new(Limits { streams_per_address: 1, ..Limits::default() });
         let now = Instant::now();
         let mut permit = admission.stream().unwrap();
@@ -303,11 +303,11 @@ mod tests {
         assert_eq!(same, Err(TurnedAway::Address));
         assert_eq!(admission.may_open(address("2001:db8:0:1::1"), now), Ok(()));
         drop(permit);
-        assert!(admission.visitors.lock().by_address.is_empty());
+        assert!(admission.activities.lock().by_address.is_empty());
     }
 
     #[test]
-    fn all_that_come_over_unix_sockets_are_one() {
+    fn all_clients_of_unix_sockets_count_as_one() {
         let admission = Admission::new(Limits { streams_per_address: 1, ..Limits::default() });
         let now = Instant::now();
         let mut permit = admission.stream().unwrap();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_a_second_are_let_in() {
+    fn streams_per_second_are_bounded() {
         let admission = Admission::new(Limits { streams_per_second: 10, ..Limits::default() });
         let begun = Instant::now();
         let let_in = |now| (0..100).filter(|_| admission.may_open(HERE, now).is_ok()).count();
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_may_publish_so_often() {
+    fn publishes_per_second_are_bounded_for_each_address() {
         let admission = Admission::new(Limits { publishes_per_second: 2, ..Limits::default() });
         let now = Instant::now();
         let publishes = |address| (0..5).filter(|_| admission.may_publish(address, now)).count();
@@ -339,16 +339,16 @@ mod tests {
     }
 
     #[test]
-    fn more_addresses_than_can_be_known_are_let_in_uncounted() {
+    fn addresses_beyond_the_bound_are_accepted_uncounted() {
         let admission = Admission::new(Limits { publishes_per_second: 1, ..Limits::default() });
         let now = Instant::now();
         let nth = |n: usize| Some(Client::Ip(IpAddr::V4((n as u32).into())));
         assert!((1..=ADDRESSES_MAX).all(|n| admission.may_publish(nth(n), now)));
         let another = nth(ADDRESSES_MAX + 1);
         assert!(admission.may_publish(another, now) && admission.may_publish(another, now));
-        assert_eq!(admission.visitors.lock().by_address.len(), ADDRESSES_MAX);
+        assert_eq!(admission.activities.lock().by_address.len(), ADDRESSES_MAX);
         let later = now + Duration::from_secs(2);
         assert!(admission.may_publish(another, later) && !admission.may_publish(another, later));
-        assert_eq!(admission.visitors.lock().by_address.len(), 1);
+        assert_eq!(admission.activities.lock().by_address.len(), 1);
     }
 }

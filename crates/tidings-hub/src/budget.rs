@@ -1,4 +1,4 @@
-//! Budgets in bytes for work whose size a peer chooses: in all, and for each address.
+//! Budgets in bytes for work whose size a peer determines: in all, and for each address.
 //!
 //! The work itself holds its [`Permit`], until it is done or dropped. A request that waits for
 //! the work does not: if its future is dropped, the work still takes the memory.
@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tidings_core::journal::Grow;
 use tidings_core::model::{Account, Charge, InvalidSelectors};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::admission::{Address, Client};
-use crate::limits::BUDGET_WAITING;
+use crate::limits::{BUDGET_WAITING, GROWING_STEP_BYTES};
 
 /// Bytes that work may take at one time. Fair: the first to wait is the first to be served.
 #[derive(Debug)]
@@ -48,17 +49,26 @@ pub(crate) enum Standing {
     Authorized,
 }
 
-/// Bytes of a budget, given back when dropped.
+/// Bytes of a budget, returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    _address: Option<OfAddress>,
+    _address: Option<HeldShare>,
     _open: Option<OwnedSemaphorePermit>,
     _all: OwnedSemaphorePermit,
 }
 
-/// An address's share, forgotten when nothing holds or awaits any of it.
+/// Room for a text that grows while it is put together or received, taken in few steps.
 #[derive(Debug)]
-struct OfAddress {
+pub(crate) struct Growing {
+    budget: Arc<Budget>,
+    permits: Vec<Permit>,
+    /// What was taken and is not used yet.
+    left: usize,
+}
+
+/// An address's share, removed when nothing holds or awaits any of it.
+#[derive(Debug)]
+struct HeldShare {
     budget: Arc<Budget>,
     address: Address,
     share: Arc<Share>,
@@ -103,6 +113,12 @@ pub(crate) struct ClientAccount {
     pub(crate) standing: Standing,
 }
 
+impl Grow for Growing {
+    fn grow(&mut self, bytes: usize) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Self::grow(self, bytes).map_err(Into::into)
+    }
+}
+
 impl Account for ClientAccount {
     fn take(&self, bytes: usize) -> Result<Charge, InvalidSelectors> {
         let Self { budget, client, standing } = self;
@@ -114,7 +130,7 @@ impl Account for ClientAccount {
 impl Budget {
     /// A budget of `total` bytes, of which one address may have a quarter.
     pub(crate) fn new(total: usize) -> Arc<Self> {
-        // More cannot be counted, nor had.
+        // A semaphore cannot count more.
         let total = total.clamp(4, (u32::MAX as usize).min(Semaphore::MAX_PERMITS));
         Arc::new(Self {
             total,
@@ -163,7 +179,7 @@ impl Budget {
     /// `patience`, and only while not too many wait already.
     ///
     /// # Errors
-    /// If it waited in vain, or may not wait.
+    /// If no bytes were returned in time, or too many wait already.
     pub(crate) async fn take(
         self: &Arc<Self>,
         client: Option<Client>,
@@ -173,6 +189,8 @@ impl Budget {
     ) -> Result<Permit, Exhausted> {
         let refused = match self.try_take(client, standing, bytes) {
             Ok(permit) => return Ok(permit),
+            // One that waits holds what is there of its bytes, which another could use meanwhile.
+            Err(refused) if patience.is_zero() => return Err(refused),
             Err(refused) => refused,
         };
         let bytes = self.bounded(bytes);
@@ -222,7 +240,7 @@ impl Budget {
         Exhausted::All { total: self.total }
     }
 
-    fn share_of(self: &Arc<Self>, client: Option<Client>) -> Option<OfAddress> {
+    fn share_of(self: &Arc<Self>, client: Option<Client>) -> Option<HeldShare> {
         let address = Address::from(client?);
         let mut by_address = self.by_address.lock();
         let share = by_address.entry(address).or_insert_with(|| {
@@ -232,11 +250,39 @@ impl Budget {
             })
         });
         let share = Arc::clone(share);
-        Some(OfAddress { budget: Arc::clone(self), address, share, held: None })
+        Some(HeldShare { budget: Arc::clone(self), address, share, held: None })
     }
 }
 
-impl Drop for OfAddress {
+impl Growing {
+    /// Takes the first step's room, and waits for it. Counts for the total only.
+    ///
+    /// # Errors
+    /// If it waited in vain, or may not wait.
+    pub(crate) async fn begin(budget: &Arc<Budget>, patience: Duration) -> Result<Self, Exhausted> {
+        let first = budget.bounded(GROWING_STEP_BYTES);
+        let permit = budget.take(None, Standing::Authorized, first, patience).await?;
+        Ok(Self { budget: Arc::clone(budget), permits: vec![permit], left: first })
+    }
+
+    /// Uses so many bytes, and takes more room only if it is there: of texts that each have a part
+    /// of what they need and wait for the rest, none could go on.
+    ///
+    /// # Errors
+    /// If there is not enough room.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        while self.left < bytes {
+            let missing = (bytes - self.left).next_multiple_of(GROWING_STEP_BYTES);
+            let step = self.budget.bounded(missing);
+            self.permits.push(self.budget.try_take(None, Standing::Authorized, step)?);
+            self.left += step;
+        }
+        self.left -= bytes;
+        Ok(())
+    }
+}
+
+impl Drop for HeldShare {
     fn drop(&mut self) {
         self.held = None;
         let mut by_address = self.budget.by_address.lock();
@@ -288,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn work_larger_than_a_share_takes_the_share_and_is_given_back_whole() {
+    fn work_larger_than_a_share_takes_the_share_and_returns_all_of_it() {
         let budget = Budget::new(400);
         let permit = budget.try_take(client("10.0.0.1"), Standing::Anyone, 1000).unwrap();
         assert_eq!(budget.used(), 100);
@@ -299,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_waits_for_its_turn_for_so_long_and_holds_nothing_in_vain() {
+    async fn work_waits_for_a_bounded_time_and_then_holds_nothing() {
         let budget = Budget::new(400);
         let held = budget.try_take(client("10.0.0.1"), Standing::Anyone, 100).unwrap();
         let begun = Instant::now();
@@ -326,7 +372,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_wait() {
+    async fn a_text_grows_as_long_as_there_is_room_and_waits_only_to_begin() {
+        let budget = Budget::new(4 * GROWING_STEP_BYTES);
+        let mut first = Growing::begin(&budget, PATIENCE).await.unwrap();
+        first.grow(1).unwrap();
+        first.grow(GROWING_STEP_BYTES - 1).unwrap();
+        assert_eq!(budget.used(), GROWING_STEP_BYTES);
+        // More than one work may have at a time is taken in several steps.
+        first.grow(2 * GROWING_STEP_BYTES + 1).unwrap();
+        check(&budget, 4 * GROWING_STEP_BYTES, 0);
+        let all = Exhausted::All { total: 4 * GROWING_STEP_BYTES };
+        assert_eq!(first.grow(GROWING_STEP_BYTES).unwrap_err(), all);
+        let begun = Instant::now();
+        assert_eq!(Growing::begin(&budget, PATIENCE).await.unwrap_err(), all);
+        assert_eq!(begun.elapsed(), PATIENCE);
+        drop(first);
+        check(&budget, 0, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_number_of_waiting_requests_is_bounded() {
         let budget = Budget::new(400);
         let _held = budget.try_take(client("10.0.0.1"), Standing::Anyone, 100).unwrap();
         let mut waiting = JoinSet::new();

@@ -25,7 +25,7 @@ pub(crate) struct Compiler {
 /// Why selectors were not compiled.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotCompiled {
-    /// The request has to ask for something else.
+    /// The request's selectors are invalid.
     Invalid(InvalidSelectors),
     /// There is no room for them now.
     Full,
@@ -56,7 +56,7 @@ impl Compiler {
         self.kept.used()
     }
 
-    /// What patterns and lists of this client's count in.
+    /// The account for patterns and lists of this client.
     pub(crate) fn account(&self, client: Option<Client>, standing: Standing) -> ClientAccount {
         ClientAccount { budget: Arc::clone(&self.kept), client, standing }
     }
@@ -103,8 +103,8 @@ impl Compiler {
         Ok(selectors)
     }
 
-    /// Compiles on a thread of its own. The thread holds the permits, so that a request that goes
-    /// away makes no room for the next one before the work is done.
+    /// Compiles on a thread of its own. The thread holds the permits until the work is done, also
+    /// if the client disconnects.
     async fn beside(
         &self,
         rest: Vec<Spelled>,
@@ -122,7 +122,7 @@ impl Compiler {
         };
         match tokio::task::spawn_blocking(compile).await {
             Ok(compiled) => compiled.map_err(NotCompiled::from),
-            // The same text would fail again, so the client is not told to come back.
+            // The same text would fail again, so the client is not told to reconnect.
             Err(error) if error.is_panic() => {
                 Err(NotCompiled::Invalid(InvalidSelectors::NoPattern { bytes_max: PATTERN_BYTES }))
             }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn compiled_patterns_count_once_and_until_the_last_user_goes() {
+    async fn compiled_patterns_count_once_and_until_the_last_user_is_dropped() {
         let compiler = Compiler::new(8 << 20);
         let compile =
             |last| compiler.compile(templates("once", 20), client(last), Standing::Anyone);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_nobody_waits_for_holds_its_turn_until_it_is_done() {
+    async fn abandoned_work_holds_its_turn_until_it_is_done() {
         let compiler = Compiler::new(64 << 20);
         let turns = compiler.turns.available_permits();
         let names: Vec<_> = (0..29).map(|at| format!("name{at}")).collect();

@@ -1,6 +1,7 @@
 //! HTTP: turns requests into calls of the hub, and its answers into responses.
 
 mod accept;
+mod admission;
 mod ambiguous;
 #[cfg_attr(not(feature = "tls"), allow(dead_code))]
 mod arriving;
@@ -17,7 +18,7 @@ mod credentials;
 mod door;
 mod exchange;
 mod forwarded;
-mod gate;
+
 #[cfg(feature = "tls")]
 mod handshake;
 mod head_room;
@@ -27,6 +28,8 @@ mod health;
 mod linger;
 mod listener;
 mod listing;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "tls")]
 mod movable;
 mod origin;
@@ -48,11 +51,10 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::FromRef;
 use axum::http::{HeaderName, Method, header};
-use axum::middleware;
 use axum::routing::{any, get};
+use axum::{Router, middleware};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use listener::{Listener, is_ipv6_only, listen, listen_ipv6_only};
@@ -68,7 +70,7 @@ use crate::access::CorsOrigins;
 use crate::hub::Hub;
 use refusal::Refusal;
 
-/// The id after which a stream goes on, in the words of Mercure 1.0; 0.x says `Last-Event-ID`.
+/// The id after which a stream continues, in Mercure 1.0; 0.x uses `Last-Event-ID`.
 const MERCURE_LAST_EVENT_ID: HeaderName = HeaderName::from_static("mercure-last-event-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -90,8 +92,8 @@ impl FromRef<App> for Hub {
     }
 }
 
-/// All that the hub answers itself. A response that is to be a stream has no body yet: it
-/// carries its [`subscribe::Stream`], which the lane takes out.
+/// All routes of the hub. A response that becomes a stream has no body yet: it carries its
+/// [`subscribe::PendingStream`], which the lane takes out.
 fn routes(hub: &Hub) -> Router {
     let extras = hub.extras();
     let app = App::of(hub);
@@ -120,11 +122,12 @@ fn routes(hub: &Hub) -> Router {
         others = others.merge(health::routes());
     }
     let others = others.layer(middleware::from_fn_with_state(app.clone(), origin::guard));
-    // Not by method: axum knows no QUERY, and would leave it out of an Allow on each such answer.
+    // Not by method: axum does not know QUERY, and would omit it from `Allow`.
     others.route(HUB_PATH, any(door::mercure)).with_state(app)
 }
 
-/// What operators ask: health, readiness, metrics.
+/// A router for operators, to be served on a listener of its own: `/healthz` and `/readyz`, and
+/// `/metrics` with the feature `metrics`.
 pub fn admin_router(hub: &Hub) -> Router {
     health::routes().with_state(App::of(hub))
 }
@@ -155,8 +158,7 @@ fn cors(hub: &Hub) -> CorsLayer {
         ])
         .max_age(Duration::from_secs(600));
     if any {
-        // Whoever may read may read from everywhere, but no website with its visitors'
-        // credentials.
+        // Every website may read, but none with its visitors' credentials.
         return layer.allow_origin(AllowOrigin::any());
     }
     layer.allow_credentials(true).allow_origin(AllowOrigin::predicate(move |origin, _| {
@@ -174,8 +176,8 @@ impl Hub {
         router.layer(middleware::from_fn_with_state(self.clone(), origin::guard_names))
     }
 
-    /// The hub as a router for an axum service of your own: the Mercure path, and
-    /// what else the hub was built with. Streams go out as bodies of responses.
+    /// The hub as a router for an axum service of your own: the Mercure path, and the other paths
+    /// that the hub was built with. Streams are bodies of responses.
     pub fn router(&self) -> Router {
         let hub = self.clone();
         routes(self).layer(middleware::map_response(move |response| {

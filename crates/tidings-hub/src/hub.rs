@@ -1,4 +1,4 @@
-//! The hub: publishes into the journal, and deals connections and streams to the shards.
+//! The hub: publishes into the journal, and assigns connections and streams to the shards.
 
 mod builder;
 mod drain;
@@ -21,7 +21,7 @@ pub(crate) use builder::Extras;
 pub use builder::HubBuilder;
 use drain::Requests;
 pub use error::{HubFailed, PublishError};
-pub(crate) use nodes::{Others, Unreached};
+pub(crate) use nodes::{Documents, OtherSubscriptions, Unreached};
 pub(crate) use subscribe::{Begin, within};
 
 use tidings_core::journal::Journal;
@@ -43,21 +43,21 @@ use crate::shard::{Load, ShardContext, ShardHandle};
 /// clone blocks, where the journal is on disk or on NATS, until the journal has written what it
 /// was given: do not let that happen on a thread that drives other tasks.
 #[derive(Clone, Debug)]
-pub struct Hub(Arc<Inner>);
+pub struct Hub(Arc<HubInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct HubInner {
     shared: ShardContext,
     shards: Vec<ShardHandle>,
     /// The hub is draining: until when streams end, each at its own moment.
     drain_end: OnceLock<Instant>,
-    /// The hub takes no updates any more.
+    /// The hub accepts no more updates.
     draining: AtomicBool,
-    /// The hub's threads are to end.
+    /// The hub's threads were told to end.
     stopping: AtomicBool,
-    /// One permit for each byte of an update that the journal has still to append, so that a slow
-    /// journal is not handed everything. The journal gives it back, not the request. Fair: first
-    /// come, first served.
+    /// One permit for each byte of an update that the journal has not appended yet, so that the
+    /// updates waiting for a slow journal are bounded. The journal returns it, not the request.
+    /// Fair: first come, first served.
     appending: Arc<Semaphore>,
     /// The one permit is the turn to wait for the shards. Fair, as `appending`.
     turn: Semaphore,
@@ -66,6 +66,9 @@ struct Inner {
     /// Held while another gate is built.
     reconfiguring: Mutex<()>,
     presence: Arc<Presence>,
+    /// Lists of subscriptions that hubs exchange: those that this one makes for others, and theirs
+    /// until a client has read them.
+    lists: Arc<Budget>,
     authorizer: Authorizer,
     compiler: Compiler,
     extras: Extras,
@@ -107,12 +110,12 @@ impl Hub {
     }
 
     /// The hub, without keeping it.
-    fn downgrade(&self) -> Weak<Inner> {
+    fn downgrade(&self) -> Weak<HubInner> {
         Arc::downgrade(&self.0)
     }
 
     /// The hub, if it is still there.
-    fn upgrade(inner: &Weak<Inner>) -> Option<Self> {
+    fn upgrade(inner: &Weak<HubInner>) -> Option<Self> {
         inner.upgrade().map(Self)
     }
 
@@ -142,6 +145,11 @@ impl Hub {
         &self.0.presence
     }
 
+    /// Lists of subscriptions that hubs exchange.
+    pub(crate) fn lists(&self) -> &Arc<Budget> {
+        &self.0.lists
+    }
+
     pub(crate) fn authorizer(&self) -> &Authorizer {
         &self.0.authorizer
     }
@@ -154,7 +162,7 @@ impl Hub {
         self.0.extras
     }
 
-    pub(crate) fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.shared.metrics
     }
 }
@@ -168,7 +176,7 @@ mod tests {
     use crate::shard::{Command, ShardThread};
 
     #[tokio::test]
-    async fn a_connection_counts_when_it_is_dealt() {
+    async fn a_connection_counts_when_it_is_assigned() {
         let hub = Hub::builder().shards(3).build().await.unwrap();
         let mut dealt: Vec<_> = (0..9).map(|_| hub.deal()).collect();
         assert!(hub.shards().iter().all(|shard| shard.load() == 3));
@@ -178,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_shard_that_has_failed_gets_no_connection_and_is_told() {
+    async fn a_failed_shard_gets_no_connection_and_is_reported() {
         let hub = Hub::builder().shards(2).build().await.unwrap();
         let fail = |_: &Rc<ShardThread>| panic!("as a fault of the hub would");
         assert!(hub.shards()[0].send(Command::Run(Box::new(fail))).await);
@@ -192,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hub_that_is_told_to_end_has_not_failed() {
+    async fn a_hub_that_was_stopped_has_not_failed() {
         let hub = Hub::builder().shards(2).build().await.unwrap();
         let watched = hub.clone();
         let mut failed = pin!(watched.failed());

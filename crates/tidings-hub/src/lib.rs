@@ -61,19 +61,22 @@
 //! # Features
 //!
 //! No feature is on by default. A hub without features has its journal in memory, asks your own
-//! login, and compiles neither SQLite nor TLS, a JWT library or an HTTP client.
+//! login, and compiles no SQLite, TLS, JWT library, HTTP client or Prometheus client.
 //!
 //! | feature | adds | compiles |
 //! |---|---|---|
 //! | `disk` | `DiskJournal`: the journal on disk | SQLite |
 //! | `tokens` | `Access::tokens`: tokens (JWT) of publishers and subscribers | aws-lc, a JWT library |
 //! | `jwks` | `IssuerKeys::Url`: keys from an issuer's key set; implies `tokens` | an HTTP client |
+//! | `metrics` | `/metrics`, for Prometheus | a Prometheus client |
 //! | `tls` | `serve_tls`: TLS and HTTP/2, and key sets over https | rustls on aws-lc |
 //! | `nats` | `NatsJournal`: the journal on NATS JetStream, for several hubs | a NATS client, rustls on aws-lc |
 //!
-//! Without `tokens` the hub refuses every token with 401, unless a callback of yours decides.
+//! Without `tokens` the hub refuses every token with 401, unless a callback of yours decides. Without
+//! `metrics` the hub has no route `/metrics`: that path is free for the metrics of your service.
 
 mod limits;
+mod setters;
 
 mod access;
 mod admission;
@@ -117,7 +120,7 @@ pub use shard::{StreamBody, StreamCut};
 pub use subscription::{Since, SubscribeError, Subscription};
 #[doc(inline)]
 pub use tidings_core::journal::{
-    AppendError, Appended, Batch, Before, Edges, Follower, Found, IdempotencyKey,
+    AnswerRoom, AppendError, Appended, Batch, Before, Edges, Follower, Found, IdempotencyKey,
     InvalidIdempotencyKey, Journal, Keep, Missed, Node, Nodes, Pending, ReadError, Retention,
     RetentionRule, Room, Tail,
 };

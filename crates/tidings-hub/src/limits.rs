@@ -78,8 +78,9 @@ pub struct Limits {
     pub body_time: Duration,
     /// Bytes of requests under way, heads and bodies, in all. One address may have a quarter of it,
     /// and requests without authorization three quarters. A publish waits for its part, then it is
-    /// refused: 429 if its address has too much, 503 otherwise. A stream is told to reconnect. By
-    /// default 64 MiB. Fixed when the hub is built.
+    /// refused: 429 if its address has too much, 503 otherwise. A stream is told to reconnect. With
+    /// a journal on NATS, lists of subscriptions that hubs exchange may have as many bytes again;
+    /// beyond that a list is refused: 503. By default 64 MiB. Fixed when the hub is built.
     pub request_bytes: usize,
     /// Connections that wait for a request, in all. One more takes the place of the connection
     /// that has waited longest. As many may shake hands (TLS) beside them, of one address a
@@ -274,6 +275,13 @@ pub(crate) const PRESENCE_BATCH: usize = 256;
 pub(crate) const PRESENCE_BATCH_BYTES: u64 = 64 << 10;
 /// Bytes of one piece of the list of subscriptions.
 pub(crate) const LIST_BYTES: usize = bound(64 << 10, 1000);
+/// In steps of how many bytes room is taken for a text that grows.
+pub(crate) const GROWING_STEP_BYTES: usize = 64 << 10;
+/// How long a hub waits for room for a list that another hub asked for. The other one waits 3 s for
+/// the answer, and is to learn the reason.
+pub(crate) const LIST_ANSWER_WAIT: Duration = Duration::from_secs(2);
+/// How long a client has to read the subscriptions of other hubs, which are in memory until then.
+pub(crate) const LIST_TIME: Duration = Duration::from_secs(60);
 /// Subscribers that are looked at for one piece, with the list locked.
 pub(crate) const LIST_SUBSCRIBERS: usize = bound(256, 3);
 /// Pieces of lists that are made at the same time.
@@ -352,6 +360,12 @@ pub(crate) const HEAD_FIELDS: usize = 100;
 pub(crate) const TARGET_BYTES: usize = 65_534;
 /// Bytes of a head that belong to the connection. What a head has beyond them is counted.
 pub(crate) const HEAD_BYTES_FREE: usize = 8 << 10;
+/// What the bodies of an HTTP/2 connection that are not read yet count as at most: its window.
+pub(crate) const ARRIVING_BYTES_MAX: usize = 65_535;
+/// Bytes of such bodies, in all, that belong to the connection.
+pub(crate) const ARRIVING_BYTES_FREE: usize = 4 << 10;
+/// Beyond that they are counted in steps of this.
+pub(crate) const ARRIVING_BYTES_STEP: usize = 16 << 10;
 /// What a request with a body counts at least: its connection and its tasks.
 pub(crate) const BODY_BYTES_MIN: usize = 16 << 10;
 /// What a body of unknown length counts at first. One that is longer counts as the longest.

@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 #[derive(Debug)]
 pub(crate) struct LogRate {
     per_second: u32,
-    window: Mutex<Window>,
+    second: Mutex<LogSecond>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Window {
+struct LogSecond {
     begun: Option<Instant>,
     logged: u32,
     suppressed: u64,
@@ -20,7 +20,7 @@ struct Window {
 
 /// What becomes of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
+enum LogDecision {
     /// It is logged, after so many that were not.
     Logged {
         suppressed: u64,
@@ -35,14 +35,14 @@ pub(crate) static REFUSED_GRANTS: LogRate = LogRate::new(20);
 
 impl LogRate {
     pub(crate) const fn new(per_second: u32) -> Self {
-        let window = Window { begun: None, logged: 0, suppressed: 0 };
-        Self { per_second, window: Mutex::new(window) }
+        let second = LogSecond { begun: None, logged: 0, suppressed: 0 };
+        Self { per_second, second: Mutex::new(second) }
     }
 
     /// Logs a line, unless there were too many within the second.
     pub(crate) fn log(&self, line: impl FnOnce()) {
-        let decided = self.window.lock().decide(self.per_second, Instant::now());
-        if let Line::Logged { suppressed } = decided {
+        let decided = self.second.lock().decide(self.per_second, Instant::now());
+        if let LogDecision::Logged { suppressed } = decided {
             tell(suppressed);
             line();
         }
@@ -50,7 +50,7 @@ impl LogRate {
 
     /// Says how many lines were left out, once their second is over.
     pub(crate) fn settle(&self) {
-        let suppressed = self.window.lock().settle(Instant::now());
+        let suppressed = self.second.lock().settle(Instant::now());
         tell(suppressed);
     }
 }
@@ -61,18 +61,18 @@ fn tell(suppressed: u64) {
     }
 }
 
-impl Window {
-    fn decide(&mut self, per_second: u32, now: Instant) -> Line {
+impl LogSecond {
+    fn decide(&mut self, per_second: u32, now: Instant) -> LogDecision {
         let suppressed = self.settle(now);
         if self.begun.is_none() {
             self.begun = Some(now);
         }
         if self.logged < per_second {
             self.logged += 1;
-            return Line::Logged { suppressed };
+            return LogDecision::Logged { suppressed };
         }
         self.suppressed += 1;
-        Line::Suppressed
+        LogDecision::Suppressed
     }
 
     /// Ends a second that is over, and gives how many lines it left out.
@@ -92,21 +92,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_lines_a_second_are_logged_and_the_rest_are_counted() {
+    fn lines_per_second_are_bounded_and_the_rest_are_counted() {
         let begun = Instant::now();
         let after = |millis| begun + Duration::from_millis(millis);
-        let mut window = LogRate::new(2).window.into_inner();
-        let mut decide = |millis| window.decide(2, after(millis));
-        assert_eq!(decide(0), Line::Logged { suppressed: 0 });
-        assert_eq!(decide(10), Line::Logged { suppressed: 0 });
+        let mut second = LogRate::new(2).second.into_inner();
+        let mut decide = |millis| second.decide(2, after(millis));
+        assert_eq!(decide(0), LogDecision::Logged { suppressed: 0 });
+        assert_eq!(decide(10), LogDecision::Logged { suppressed: 0 });
         for _ in 0..5 {
-            assert_eq!(decide(999), Line::Suppressed);
+            assert_eq!(decide(999), LogDecision::Suppressed);
         }
-        assert_eq!(decide(1000), Line::Logged { suppressed: 5 });
-        assert_eq!(decide(1001), Line::Logged { suppressed: 0 });
-        assert_eq!(decide(1002), Line::Suppressed);
-        assert_eq!(window.settle(after(1999)), 0);
-        assert_eq!(window.settle(after(2000)), 1);
-        assert_eq!(window.settle(after(9000)), 0);
+        assert_eq!(decide(1000), LogDecision::Logged { suppressed: 5 });
+        assert_eq!(decide(1001), LogDecision::Logged { suppressed: 0 });
+        assert_eq!(decide(1002), LogDecision::Suppressed);
+        assert_eq!(second.settle(after(1999)), 0);
+        assert_eq!(second.settle(after(2000)), 1);
+        assert_eq!(second.settle(after(9000)), 0);
     }
 }

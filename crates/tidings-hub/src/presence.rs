@@ -1,8 +1,9 @@
 //! Active subscriptions (Mercure): the list of them, their announcements, and how to end one.
 //!
-//! Shards say when subscriptions begin and end. The announcements, in both dialects, go through the
-//! journal in the order in which that happened, each once.
+//! Shards report when subscriptions begin and end. The announcements, in both dialects, are
+//! published through the journal in that order, each once.
 
+mod address;
 mod list;
 mod path;
 
@@ -17,13 +18,13 @@ use serde_json::{Value, json};
 use tidings_sse::Event;
 use tokio::sync::{Notify, Semaphore};
 
-pub(crate) use list::{Piece, piece};
-pub(crate) use path::{Named, decoded};
+pub(crate) use address::SubscriberAddress;
+pub(crate) use list::{ListPiece, piece};
+pub(crate) use path::{SubscriptionPath, decoded};
 
 use tidings_core::journal::{AppendError, IdempotencyKey, Journal, Room};
 use tidings_core::model::presence::SubscriberId;
 use tidings_core::model::{RevokedToken, Selector, Selectors, TokenId, Update};
-use tidings_core::stream::feed::SubscriberKey;
 
 use crate::access::{Dialect, Dialects, Grants, Revoked};
 use crate::limits::{
@@ -34,36 +35,35 @@ use crate::limits::{
 /// The subscribers of a hub.
 #[derive(Debug)]
 pub(crate) struct Presence {
-    members: Mutex<Members>,
+    members: Mutex<ListedSubscribers>,
     dialects: RwLock<Dialects>,
     /// Whether subscribers are listed: without tokens no request may ask for them.
     listing: AtomicBool,
     revoked: Arc<Revoked>,
     /// Turns to make a piece of the list.
     listing_turns: Arc<Semaphore>,
-    /// Set where comings and goings are told.
-    events: Option<Pending>,
+    /// Set if subscriptions are announced.
+    events: Option<Announcements>,
 }
 
 #[derive(Debug, Default)]
-struct Members {
-    by_id: BTreeMap<SubscriberId, Arc<Member>>,
+struct ListedSubscribers {
+    by_id: BTreeMap<SubscriberId, Arc<ListedSubscriber>>,
     /// Counts every change.
     version: u64,
 }
 
 #[derive(Debug)]
-struct Member {
-    shard: usize,
-    key: SubscriberKey,
+struct ListedSubscriber {
+    address: SubscriberAddress,
     selectors: Selectors,
     grants: Arc<Grants>,
-    /// Whether others are told that it has come, and so are to be told that it goes.
+    /// Whether its beginning was announced. Only then its end is announced too.
     is_told: AtomicBool,
 }
 
-impl Member {
-    /// What it keeps in memory once its stream has ended.
+impl ListedSubscriber {
+    /// The memory that its announcement keeps once its stream has ended.
     fn bytes(&self) -> usize {
         const AROUND: usize = 512;
         let selectors: usize = self.selectors.iter().map(|one| AROUND + one.text().len()).sum();
@@ -71,39 +71,39 @@ impl Member {
     }
 }
 
-/// What is still to be published.
+/// Announcements that wait to be published.
 #[derive(Debug, Default)]
-struct Pending {
-    queue: Mutex<Queue>,
+struct Announcements {
+    queue: Mutex<AnnouncementQueue>,
     added: Notify,
     taken: Notify,
-    /// The journal does not take what is told, so it is no use to wait.
+    /// The journal refuses announcements, so new subscribers do not wait for room.
     is_failing: AtomicBool,
-    /// How much was never told.
+    /// Subscriptions whose beginning or end was dropped.
     dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Change>,
+struct AnnouncementQueue {
+    waiting: VecDeque<Announcement>,
     bytes: usize,
     /// Subscriptions that have begun or ended.
     count: usize,
 }
 
-/// A subscriber that has come or gone. What is told of it is made when its turn comes: for
-/// each of many selectors that may be a long text.
+/// The beginning or end of a subscriber. Its updates are made when they are published: one for each
+/// selector, perhaps with a long payload.
 #[derive(Debug)]
-struct Change {
+struct Announcement {
     id: SubscriberId,
-    member: Arc<Member>,
+    member: Arc<ListedSubscriber>,
     active: bool,
     bytes: usize,
     /// How many of its selectors are done.
     done: usize,
 }
 
-/// A subscriber that is there, for as long as this lives.
+/// The entry of a subscriber in the list. Dropping it removes the entry.
 #[derive(Debug)]
 pub(crate) struct Membership {
     id: SubscriberId,
@@ -118,24 +118,17 @@ impl Drop for Membership {
 
 /// One subscription of one subscriber.
 #[derive(Clone, Debug)]
-pub(crate) struct Subscription {
+pub(crate) struct ActiveSubscription {
     pub(crate) subscriber: SubscriberId,
     pub(crate) selector: Selector,
     payload: Option<Arc<Value>>,
 }
 
-/// What a revocation does: the streams to end, and the token to keep as revoked.
+/// The effects of a revocation: the streams to end, and the token to store as revoked.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Revocation {
-    pub(crate) ending: Vec<Ending>,
+pub(crate) struct RevocationEffects {
+    pub(crate) ending: Vec<SubscriberAddress>,
     pub(crate) token: Option<RevokedToken>,
-}
-
-/// A subscriber whose stream is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
-    pub(crate) shard: usize,
-    pub(crate) key: SubscriberKey,
 }
 
 impl Presence {
@@ -146,7 +139,7 @@ impl Presence {
             listing: AtomicBool::new(true),
             revoked,
             listing_turns: Arc::new(Semaphore::new(LISTING)),
-            events: events.then(Pending::default),
+            events: events.then(Announcements::default),
         }
     }
 
@@ -160,18 +153,17 @@ impl Presence {
         self.listing.load(Ordering::Acquire)
     }
 
-    /// Notes that a subscriber has come. `None` if its token was revoked meanwhile.
+    /// Adds a subscriber to the list. `None` if its token was revoked meanwhile.
     pub(crate) fn join(
         self: &Arc<Self>,
-        shard: usize,
-        key: SubscriberKey,
+        address: SubscriberAddress,
         selectors: Selectors,
         grants: Arc<Grants>,
     ) -> Option<Membership> {
         let id = SubscriberId::random();
         let token = grants.token.clone();
         let is_told = AtomicBool::new(false);
-        let member = Arc::new(Member { shard, key, selectors, grants, is_told });
+        let member = Arc::new(ListedSubscriber { address, selectors, grants, is_told });
         {
             let mut members = self.members.lock();
             self.tell(id, &member, true);
@@ -192,8 +184,8 @@ impl Presence {
         }
     }
 
-    /// Called with the list locked, so that what is told has the order of what happened.
-    fn tell(&self, id: SubscriberId, member: &Arc<Member>, active: bool) {
+    /// Called with the list locked, so that announcements have the order of the changes.
+    fn tell(&self, id: SubscriberId, member: &Arc<ListedSubscriber>, active: bool) {
         let Some(events) = &self.events else { return };
         if !active && !member.is_told.load(Ordering::Acquire) {
             return;
@@ -210,7 +202,7 @@ impl Presence {
         }
         member.is_told.store(true, Ordering::Release);
         let member = Arc::clone(member);
-        queue.waiting.push_back(Change { id, member, active, bytes, done: 0 });
+        queue.waiting.push_back(Announcement { id, member, active, bytes, done: 0 });
         queue.bytes += bytes;
         queue.count += count;
         events.added.notify_one();
@@ -229,12 +221,12 @@ impl Presence {
         }
     }
 
-    /// Subscriptions whose beginning or end was never told.
+    /// Subscriptions whose beginning or end was never announced.
     pub(crate) fn dropped(&self) -> u64 {
         self.events.as_ref().map_or(0, |events| events.dropped.load(Ordering::Relaxed))
     }
 
-    /// A number that changes with each subscriber that comes or goes.
+    /// A number that changes with each subscriber that is added or removed.
     pub(crate) fn version(&self) -> u64 {
         self.members.lock().version
     }
@@ -249,10 +241,10 @@ impl Presence {
         &self,
         id: SubscriberId,
         wanted: impl Fn(&Selector) -> bool,
-    ) -> Vec<Subscription> {
+    ) -> Vec<ActiveSubscription> {
         let Some(member) = self.members.lock().by_id.get(&id).cloned() else { return Vec::new() };
         let selectors = member.selectors.iter().filter(|one| wanted(one));
-        selectors.map(|selector| Subscription::of(id, &member, selector)).collect()
+        selectors.map(|selector| ActiveSubscription::of(id, &member, selector)).collect()
     }
 
     /// Gives `take` the subscriptions that `wanted` picks, from a start on, in the order of their
@@ -263,10 +255,10 @@ impl Presence {
     /// its announcement.
     pub(crate) fn list(
         &self,
-        from: Place,
+        from: ListStart,
         wanted: impl Fn(&Selector) -> bool,
-        mut take: impl FnMut(Subscription) -> bool,
-    ) -> Option<Place> {
+        mut take: impl FnMut(ActiveSubscription) -> bool,
+    ) -> Option<ListStart> {
         let here: Vec<_> = {
             let members = self.members.lock();
             let range = (from.0.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded);
@@ -275,54 +267,57 @@ impl Presence {
         };
         for (index, (id, member)) in here.iter().enumerate() {
             if index == LIST_SUBSCRIBERS {
-                return Some(Place(Some(*id), 0));
+                return Some(ListStart(Some(*id), 0));
             }
             let done = if from.0 == Some(*id) { from.1 } else { 0 };
             for (at, selector) in member.selectors.iter().enumerate().skip(done) {
-                if wanted(selector) && !take(Subscription::of(*id, member, selector)) {
-                    return Some(Place(Some(*id), at + 1));
+                if wanted(selector) && !take(ActiveSubscription::of(*id, member, selector)) {
+                    return Some(ListStart(Some(*id), at + 1));
                 }
             }
         }
         None
     }
 
-    /// Whether comings and goings are told, and so the newest update says how new a list is.
+    /// Whether subscriptions are announced. If so, the newest update says how new a list is.
     pub(crate) fn has_events(&self) -> bool {
         self.events.is_some()
     }
 
-    /// Bars the token of the subscriber with this subscription. `None` if there is no such
+    /// Revokes the token of the subscriber with this subscription. `None` if there is no such
     /// subscription.
     pub(crate) fn revoke_subscriber(
         &self,
         id: SubscriberId,
         subscribed: impl Fn(&Selector) -> bool,
-    ) -> Option<Revocation> {
+    ) -> Option<RevocationEffects> {
         let member = self.members.lock().by_id.get(&id).cloned()?;
         if !member.selectors.iter().any(subscribed) {
             return None;
         }
-        let ending = Ending { shard: member.shard, key: member.key };
         match &member.grants.token {
             Some(token) => Some(self.revoke_token(token.clone(), member.grants.expires)),
             // An anonymous subscriber has no token to revoke.
-            None => Some(Revocation { ending: vec![ending], token: None }),
+            None => Some(RevocationEffects { ending: vec![member.address], token: None }),
         }
     }
 
-    /// Bars a token.
-    pub(crate) fn revoke_token(&self, token: TokenId, expires: Option<SystemTime>) -> Revocation {
+    /// Revokes a token.
+    pub(crate) fn revoke_token(
+        &self,
+        token: TokenId,
+        expires: Option<SystemTime>,
+    ) -> RevocationEffects {
         self.revoked.add(token.clone(), expires);
         let members = self.members.lock();
-        let has_it = |member: &&Arc<Member>| member.grants.token.as_ref() == Some(&token);
-        let ending = |member: &Arc<Member>| Ending { shard: member.shard, key: member.key };
-        let ending = members.by_id.values().filter(has_it).map(ending).collect();
+        let has_it = |member: &&Arc<ListedSubscriber>| member.grants.token.as_ref() == Some(&token);
+        let holders = members.by_id.values().filter(has_it);
+        let ending = holders.map(|member| member.address).collect();
         let kept = RevokedToken { name: token.as_str().to_owned(), until: expires };
-        Revocation { ending, token: Some(kept) }
+        RevocationEffects { ending, token: Some(kept) }
     }
 
-    /// Publishes what is to be told, in its order, for as long as the hub runs.
+    /// Publishes announcements, in their order, for as long as the hub runs.
     pub(crate) async fn publish(&self, journal: &dyn Journal) {
         let Some(events) = &self.events else { return };
         loop {
@@ -342,17 +337,17 @@ impl Presence {
     }
 }
 
-/// A place in the list of subscriptions: a subscriber, and how many of its selectors are done.
+/// Where a piece of the list starts: at a subscriber, after so many of its selectors.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Place(Option<SubscriberId>, usize);
+pub(crate) struct ListStart(Option<SubscriberId>, usize);
 
-impl Queue {
+impl AnnouncementQueue {
     fn is_full(&self) -> bool {
         self.count >= PRESENCE_PENDING || self.bytes >= PRESENCE_PENDING_BYTES
     }
 }
 
-impl Pending {
+impl Announcements {
     fn lose(&self, count: usize) {
         if self.dropped.fetch_add(count as u64, Ordering::Relaxed) == 0 {
             tracing::warn!(
@@ -362,7 +357,7 @@ impl Pending {
         }
     }
 
-    /// What comes next, as much as is told at once.
+    /// The next updates, as many as are published at once.
     fn next_batch(&self, dialects: Dialects) -> Vec<Update> {
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -373,7 +368,7 @@ impl Pending {
             let mut is_done = true;
             for selector in selectors.by_ref() {
                 change.done += 1;
-                let subscription = Subscription::of(change.id, &change.member, selector);
+                let subscription = ActiveSubscription::of(change.id, &change.member, selector);
                 for form in [Dialect::Deployed, Dialect::Coming] {
                     let update =
                         dialects.has(form).then(|| subscription.update(form, change.active));
@@ -400,9 +395,10 @@ impl Pending {
         batch
     }
 
-    /// Appends a batch, however long it takes. What the journal will never take is left out.
+    /// Appends a batch, however long it takes. Updates that the journal will never accept are left
+    /// out.
     async fn append(&self, mut batch: Vec<Update>, journal: &dyn Journal) {
-        // If the outcome of an attempt is unknown, a key tells its repetition apart.
+        // If the outcome of an attempt is unknown, the key prevents a duplicate.
         let key = || journal.nodes().map(|_| IdempotencyKey::random());
         let mut name = key();
         let mut pause = PRESENCE_PAUSE;
@@ -438,13 +434,13 @@ impl Pending {
     }
 }
 
-impl Subscription {
-    fn of(subscriber: SubscriberId, member: &Member, selector: &Selector) -> Self {
+impl ActiveSubscription {
+    fn of(subscriber: SubscriberId, member: &ListedSubscriber, selector: &Selector) -> Self {
         let payload = member.grants.payload(selector.text()).cloned();
         Self { subscriber, selector: selector.clone(), payload }
     }
 
-    /// The type of 1.0; `None` for what 1.0 has no word for.
+    /// The match type of 1.0; `None` for a selector that 1.0 does not have.
     pub(crate) fn match_type(selector: &Selector) -> Option<&'static str> {
         match selector {
             Selector::All | Selector::Exact(_) => Some("exact"),
@@ -453,7 +449,7 @@ impl Subscription {
         }
     }
 
-    /// Whether a selector can be told of in this dialect.
+    /// Whether a selector exists in this dialect.
     pub(crate) fn has_form(selector: &Selector, form: Dialect) -> bool {
         match form {
             Dialect::Deployed => !matches!(selector, Selector::Pattern(_)),
@@ -498,7 +494,7 @@ impl Subscription {
     }
 }
 
-/// What JSON-LD calls the words of 0.x by.
+/// The JSON-LD context of 0.x.
 pub(crate) const CONTEXT: &str = "https://mercure.rocks/";
 
 #[cfg(test)]
@@ -506,6 +502,7 @@ mod tests {
     use slotmap::SlotMap;
     use tidings_core::journal::Retention;
     use tidings_core::model::Position;
+    use tidings_core::stream::feed::SubscriberKey;
 
     use super::*;
     use crate::journal::MemoryJournal;
@@ -514,11 +511,16 @@ mod tests {
         Arc::new(Presence::new(dialects, Arc::default(), true))
     }
 
+    /// The address of another subscriber of the first shard.
+    fn address(keys: &mut SlotMap<SubscriberKey, ()>) -> SubscriberAddress {
+        SubscriberAddress { shard: 0, key: keys.insert(()) }
+    }
+
     /// How many subscriptions the list has, read in pieces of each size.
     fn listed(presence: &Presence) -> usize {
         let count = |size: usize| {
             let mut seen = std::collections::HashSet::new();
-            let mut place = Some(Place::default());
+            let mut place = Some(ListStart::default());
             while let Some(from) = place {
                 let mut left = size;
                 place = presence.list(
@@ -544,13 +546,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn comings_and_goings_are_told_in_their_order_and_each_once() {
+    async fn subscriptions_are_announced_in_order_and_each_once() {
         let presence = presence(Dialects::All);
         let journal = Arc::new(MemoryJournal::new(Retention::default()));
         let start = journal.edges().last;
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let mut join = |texts: &[&str]| {
-            presence.join(0, keys.insert(()), selectors(texts), Arc::default()).unwrap()
+            presence.join(address(&mut keys), selectors(texts), Arc::default()).unwrap()
         };
         let first = join(&["a b/ü", "t/{x}"]);
         let second = join(&["*"]);
@@ -598,12 +600,12 @@ mod tests {
     }
 
     #[test]
-    fn who_was_revoked_while_it_came_does_not_stay() {
+    fn a_subscriber_whose_token_is_revoked_while_it_joins_is_not_listed() {
         let presence = presence(Dialects::All);
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let token = TokenId::named("7");
         let grants = Arc::new(Grants { token: Some(token.clone()), ..Grants::default() });
-        let mut join = || presence.join(0, keys.insert(()), selectors(&["a"]), Arc::clone(&grants));
+        let mut join = || presence.join(address(&mut keys), selectors(&["a"]), Arc::clone(&grants));
         let there = join();
         assert!(there.is_some());
         assert_eq!(presence.revoke_token(token, None).ending.len(), 1);
@@ -612,7 +614,7 @@ mod tests {
         assert_eq!(listed(&presence), 0);
     }
 
-    /// A journal on a disk that is full, and one that never takes long updates.
+    /// A journal that refuses updates while its disk is full, and always refuses long ones.
     #[derive(Debug)]
     struct Failing {
         journal: MemoryJournal,
@@ -735,7 +737,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_disk_keeps_nobody_out_and_the_queue_stays_small() {
+    async fn a_full_disk_blocks_no_subscriber_and_the_queue_stays_small() {
         let presence = presence(Dialects::Only(Dialect::Coming));
         let journal = Failing::new(true, usize::MAX);
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
@@ -747,7 +749,7 @@ mod tests {
         let mut there = Vec::new();
         for _ in 0..200 {
             tokio::time::timeout(Duration::from_secs(10), presence.room()).await.unwrap();
-            let joined = presence.join(0, keys.insert(()), selectors(&[&long]), Arc::default());
+            let joined = presence.join(address(&mut keys), selectors(&[&long]), Arc::default());
             there.push(joined.unwrap());
             tokio::task::yield_now().await;
         }
@@ -768,7 +770,7 @@ mod tests {
         // again.
         let told = journal.told();
         assert!(told > 0 && told < 200, "{told}");
-        there.push(presence.join(0, keys.insert(()), selectors(&["new"]), Arc::default()).unwrap());
+        there.push(presence.join(address(&mut keys), selectors(&["new"]), Arc::default()).unwrap());
         tokio::time::timeout(Duration::from_secs(60), async {
             while journal.told() == told {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -780,13 +782,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_journal_never_takes_is_left_out_and_counted() {
+    async fn an_announcement_that_the_journal_never_accepts_is_dropped_and_counted() {
         let presence = presence(Dialects::Only(Dialect::Coming));
         let journal = Failing::new(false, 1000);
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let long = "x".repeat(2000);
         let _there =
-            presence.join(0, keys.insert(()), selectors(&["a", &long, "z"]), Arc::default());
+            presence.join(address(&mut keys), selectors(&["a", &long, "z"]), Arc::default());
         let publishing = presence.publish(journal.as_ref());
         let told = async {
             while journal.told() < 2 {
@@ -798,7 +800,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_told_in_batches_that_are_bounded_in_bytes() {
+    fn waiting_announcements_are_published_in_batches_of_bounded_bytes() {
         let presence = presence(Dialects::All);
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let payload = json!({ "text": "x".repeat(20_000) });
@@ -806,7 +808,7 @@ mod tests {
         let grants = Arc::new(Grants { payloads, ..Grants::default() });
         let texts: Vec<_> = (0..100).map(|at| at.to_string()).collect();
         let texts: Vec<_> = texts.iter().map(String::as_str).collect();
-        let _there = presence.join(0, keys.insert(()), selectors(&texts), grants);
+        let _there = presence.join(address(&mut keys), selectors(&texts), grants);
         let events = presence.events.as_ref().unwrap();
         let mut told = 0;
         loop {

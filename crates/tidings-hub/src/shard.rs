@@ -4,7 +4,7 @@
 //! A shard is a plain value that is driven from outside; [`thread`] gives it a thread, a clock and
 //! real sockets. It holds no queue per subscriber. A *live* subscriber follows its feed and has an
 //! offset in the window. A subscriber that is *behind* also has a position in the journal, and
-//! [`crate::replay`] decides what brings it back.
+//! [`tidings_core::stream::replay`] decides what brings it back.
 
 mod authorization;
 mod catch_up;
@@ -28,14 +28,15 @@ use std::time::Instant;
 use slotmap::SlotMap;
 
 pub(crate) use handle::{Command, NewStream, ShardContext, ShardHandle};
-pub(crate) use lane::body::Parting;
+pub(crate) use lane::body::DelayedCut;
 pub use lane::body::{StreamBody, StreamCut};
 pub(crate) use slot::Load;
-use socket::{Outgoing, Socket, Taken};
+use socket::{Outgoing, Socket, WrittenBytes};
 pub(crate) use thread::{RequestRoom, ShardThread};
 
 use tidings_core::model::{HubId, Position, Record, StreamOptions, Topic};
 use tidings_core::stream::feed::{Feed, FeedKey, Queued, Source, SubscriberKey};
+use tidings_core::stream::notice::GapCause;
 use tidings_core::stream::replay::{Behind, Due};
 use tidings_core::stream::router::Router;
 use tidings_core::stream::window::{Offset, Place, Span, Window};
@@ -75,7 +76,7 @@ struct Shard<S> {
     walk: Option<Walk>,
     /// Spans of feeds in the queue that were not there before.
     queued_spans: usize,
-    /// What is kept for subscribers whose sockets are full.
+    /// The bytes that are kept for subscribers whose sockets are full.
     window_bytes: u64,
 }
 
@@ -91,9 +92,9 @@ struct Walk {
 struct Tally {
     deliveries: u64,
     bytes: u64,
-    /// Gaps told to subscribers that were behind.
-    gaps: u64,
-    /// When the first update was published of those whose last delivery is now made.
+    /// Losses that subscribers were told of, by cause.
+    gaps: [u64; GapCause::ALL.len()],
+    /// When the oldest of the updates was published whose last delivery was just made.
     delivered_since: Option<Instant>,
 }
 
@@ -190,13 +191,13 @@ impl<S: Socket> Shard<S> {
         feed
     }
 
-    /// Forgets a subscriber, and its feed with the last one. Gives the socket back.
-    fn leave(&mut self, key: SubscriberKey) -> Option<S> {
+    /// Removes a subscriber, and its feed with the last one. Returns the socket.
+    fn remove(&mut self, key: SubscriberKey) -> Option<S> {
         let gone = self.subscribers.remove(key)?;
         let feed = &mut self.feeds[gone.feed];
         let mut hole = gone.index;
-        // A walk must not pass over the one that fills the hole: what was walked stays
-        // before the walk, what was not stays after it.
+        // A walk must not skip the subscriber that fills the hole: those already walked stay before
+        // the walk's index, the others after it.
         if let Some(walked) = feed.walked.as_mut().filter(|walked| hole < **walked) {
             *walked -= 1;
             feed.subscribers.swap(hole, *walked);
@@ -228,7 +229,7 @@ impl<S: Socket> Shard<S> {
         if self.by_source.get(&feed.source) == Some(&key) {
             self.by_source.remove(&feed.source);
         }
-        // Its key may still stand in the queue, where it is passed over.
+        // Its key may still be in the queue, where it is skipped.
         self.queued_spans -= feed.queued.map_or(0, |queued| queued.spans);
         if let Some(walk) = self.walk.take_if(|walk| walk.feed == key) {
             self.queued_spans -= walk.queued.spans;
@@ -294,7 +295,7 @@ impl<S: Socket> Shard<S> {
         self.router.route(topics, ROUTE_STEPS).into_iter().flatten().collect()
     }
 
-    /// Gives up a feed whose patterns take too long to try. Its subscribers are closed: each
+    /// Drops a feed whose patterns take too long to try. Its subscribers are closed: each
     /// reconnects, and is served from the journal.
     fn give_up(&mut self, key: FeedKey, position: Position) {
         self.leave_out(key, position);
@@ -393,7 +394,7 @@ impl<S: Socket> Shard<S> {
         self.by_source.contains_key(&Source::Clock)
     }
 
-    /// Up to here, everything was offered to every subscriber whose socket is not full.
+    /// The offset up to which everything was offered to every subscriber whose socket is not full.
     fn offered(&mut self) -> Offset {
         if let Some(walk) = &self.walk {
             return walk.queued.since;
@@ -466,9 +467,12 @@ impl<S: Socket> Shard<S> {
         if subscriber.behind.as_ref().is_some_and(|behind| !behind.waits()) {
             return;
         }
-        let Taken { bytes: written, sent } = match subscriber.socket.write(&Outgoing::of(bytes)) {
+        let WrittenBytes { bytes: written, sent } = match subscriber
+            .socket
+            .write(&Outgoing::of(bytes))
+        {
             Ok(taken) => taken,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Taken::default(),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => WrittenBytes::default(),
             Err(_) => return self.broken.push(key),
         };
         subscriber.sent = self.now;

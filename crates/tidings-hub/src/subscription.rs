@@ -15,10 +15,10 @@ use crate::shard::StreamBody;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Since {
-    /// With what comes from now on.
+    /// With the next update.
     #[default]
     Now,
-    /// With all that the journal has.
+    /// With the oldest update that the journal has.
     Earliest,
     /// With the updates after the one with this id. If some of them are no longer kept, a notice
     /// says so.
@@ -37,10 +37,10 @@ impl From<Since> for Cursor {
 
 /// The events of [`Hub::subscribe`](crate::Hub::subscribe). Dropping it ends the subscription.
 ///
-/// It is a subscriber like any other. A slow reader has no queue, but a position in the journal. A
-/// reader that takes nothing for five minutes is closed. The stream ends then, when the hub drains
-/// or stops, and if its patterns take too long to try for an update. [`Since::After`] the last id
-/// continues it.
+/// It behaves as a subscriber over HTTP. A slow reader has no queue, but a position in the journal.
+/// A reader that takes nothing for five minutes is closed. The stream ends then, when the hub
+/// drains or stops, and if its patterns take too long to try for an update. [`Since::After`] the
+/// last id continues it.
 ///
 /// Besides the updates' events, each with its id, the stream has the hub's notices: events of type
 /// `tidings` with JSON data. `gap` and `reset` say that something was missed, `draining` that the
@@ -53,8 +53,7 @@ pub struct Subscription {
 impl Subscription {
     pub(crate) fn new(body: StreamBody) -> Self {
         // The hub has checked every update, so the decoder needs no limits.
-        let limits =
-            Limits { line_bytes_max: usize::MAX, event_bytes_max: usize::MAX, ..Limits::default() };
+        let limits = Limits::default().line_bytes_max(usize::MAX).event_bytes_max(usize::MAX);
         Self { body, decoder: Decoder::new(limits) }
     }
 
@@ -91,7 +90,7 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// Why there is no subscription.
+/// Why a subscription could not be opened.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SubscribeError {

@@ -1,4 +1,4 @@
-//! The progress of a job, to whoever looks, until it is done.
+//! The progress of a job, for any number of clients, until it is done.
 //!
 //! ```sh
 //! cargo run -p tidings-server --example progress
@@ -7,13 +7,13 @@
 //! ```
 //!
 //! The second `curl` shows how far the job is, as in `data: {"percent":40}`, whenever that
-//! changes. After `data: {"percent":100}` comes an id that says that this is the end:
+//! changes. After `data: {"percent":100}` an id follows that marks the end:
 //!
 //! ```text
 //! id: tidings:end
 //! ```
 //!
-//! An `EventSource` comes back with it, is answered 204, and asks no more:
+//! An `EventSource` reconnects with it, gets a 204, and stops:
 //! `curl -i -H 'Last-Event-ID: tidings:end' http://127.0.0.1:3000/job`
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 type Progress = watch::Sender<u8>;
 
-/// Only the newest value waits for a slow client: what it missed does not matter.
+/// Only the newest value waits for a slow client; older values are not needed.
 async fn follow(State(progress): State<Progress>, last: LastEventId) -> EventStream {
     let mut values = progress.subscribe();
     values.mark_changed();

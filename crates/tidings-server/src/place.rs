@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_asks_for_the_id_in_the_query() {
+    fn a_client_requests_the_id_in_the_query() {
         for query in [
             "tidings=place",
             "topic=a&tidings=topics,place&b",

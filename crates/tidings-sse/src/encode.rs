@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_or_type_that_would_end_its_line_cannot_be_made() {
+    fn an_id_or_type_that_would_end_its_line_cannot_be_constructed() {
         for text in ["a\nb", "a\rb", "\r\n"] {
             assert!(Event::new("").with_id(text).is_err());
             assert!(Event::new("").with_type(text).is_err());

@@ -42,7 +42,7 @@ impl Cli {
         let mut command = environment::without_empty(Self::command());
         let matches = command.try_get_matches_from_mut(arguments);
         let checked = matches.and_then(|matches| {
-            // With every variable, also those that are empty: a flag may stand beside one.
+            // With every variable, even if it is empty: its flag may be set too.
             unusable::refuse(&matches, &Self::command()).map(|()| matches)
         });
         checked.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches)).unwrap_or_else(
@@ -246,8 +246,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "TIDINGS_SHARDS", value_name = "N",
           value_parser = clap::value_parser!(u16).range(SHARDS))]
     pub(crate) shards: Option<u16>,
-    /// A certificate with its chain (PEM), reloaded when the file changes. The hub then speaks https
-    /// on every --listen address, with HTTP/2
+    /// A certificate with its chain (PEM), reloaded when the file changes. The hub then speaks
+    /// https on every --listen address, with HTTP/2
     #[arg(long, env = "TIDINGS_TLS_CERT", value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The certificate's private key (PEM)
@@ -408,8 +408,8 @@ pub(crate) struct AccessArgs {
     /// mercureAuthorization]
     #[arg(long, env = "TIDINGS_COOKIE_NAME", value_name = "NAME", value_delimiter = ',')]
     pub(crate) cookie_name: Vec<String>,
-    /// The hub's public URL, including the path under which a proxy serves it. Relative URL patterns
-    /// are resolved against it [default: the --audience, if it is a URL]
+    /// The hub's public URL, including the path under which a proxy serves it. Relative URL
+    /// patterns are resolved against it [default: the --audience, if it is a URL]
     #[arg(long, env = "TIDINGS_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
     /// A host name of the hub; repeatable. If set, requests for any other name are refused, which
@@ -873,8 +873,8 @@ pub(crate) struct BenchArgs {
     /// Accept any TLS certificate
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Reconnect when a stream ends, as browsers do, and repeat publishes that failed. This measures
-    /// a restart of the hub
+    /// Reconnect when a stream ends, as browsers do, and repeat publishes that failed. This
+    /// measures a restart of the hub
     #[arg(long)]
     pub(crate) reconnect: bool,
     /// Print the result as JSON

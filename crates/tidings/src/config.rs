@@ -228,11 +228,9 @@ impl JournalConfig {
             }
             JournalKind::Disk => Ok(Self::Disk {
                 folder: data_dir(args.data_dir.as_deref().or(file.dir.as_deref()))?,
-                options: DiskOptions {
-                    promise: promise(args.sync.or(file.sync), file.sync_interval)?,
-                    retention: disk_retention(&file.retention)?,
-                    ..DiskOptions::default()
-                },
+                options: DiskOptions::default()
+                    .promise(promise(args.sync.or(file.sync), file.sync_interval)?)
+                    .retention(disk_retention(&file.retention)?),
             }),
         }
     }
@@ -406,7 +404,7 @@ fn tls(cert: Option<PathBuf>, key: Option<PathBuf>) -> anyhow::Result<Option<(Pa
 /// The minimum of `limits.requests`: one address has a quarter of it, which must hold the largest
 /// request.
 pub(crate) fn requests_min(limits: &Limits) -> usize {
-    // The largest that can be said in whole KiB.
+    // The largest number of whole KiB.
     const MOST: usize = (u32::MAX >> 10 << 10) as usize;
     limits.body_bytes.saturating_add(limits.head_bytes).saturating_mul(4).min(MOST)
 }
@@ -590,7 +588,7 @@ impl File {
         }
     }
 
-    /// What is wrong with the first value that is empty or cannot be meant. An empty path would be
+    /// The fault of the first value that is empty or unusable. An empty path would be
     /// the working directory.
     fn unusable_key(&self) -> Option<String> {
         fn find(path: &str, value: &serde_json::Value) -> Option<String> {

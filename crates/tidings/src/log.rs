@@ -1,4 +1,4 @@
-//! Writes the hub's log to standard error on a thread of its own, so that a stalled reader or a full
+//! Writes the hub's log to standard error on a separate thread, so that a stalled reader or a full
 //! disk stops the log and not the hub.
 
 use std::io::{self, Write};

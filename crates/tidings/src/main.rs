@@ -45,8 +45,8 @@ fn run(cli: Cli) -> std::process::ExitCode {
             return Outcome::Failed.into();
         }
     };
-    // Boxed, so that the code of all commands is compiled once: `block_on` is compiled for each kind
-    // of runtime, together with its future.
+    // Boxed, so that the code of all commands is compiled once: `block_on` is compiled for each
+    // kind of runtime, together with its future.
     let running: Pin<Box<dyn Future<Output = _>>> = Box::pin(async {
         outlive_full_files();
         match command {
@@ -102,7 +102,7 @@ fn start_log(global: &args::Global, command: &Command) -> anyhow::Result<()> {
         // The commands print what the client reports.
         .with_target("tidings_client", if global.verbose < 2 { LevelFilter::OFF } else { own });
     let writer = match command {
-        // The hub must go on if the reader of its log stalls.
+        // The hub must continue if the reader of its log stalls.
         Command::Serve(_) => {
             log::start()?;
             BoxMakeWriter::new(|| log::Lines)
@@ -112,7 +112,7 @@ fn start_log(global: &args::Global, command: &Command) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        // Errors of the log would be printed on standard error, which is what failed.
+        // Errors of the log would be printed on standard error, which has failed.
         .log_internal_errors(false);
     let log = match global.log_format {
         args::LogFormat::Text => log.with_target(false).boxed(),

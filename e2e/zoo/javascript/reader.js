@@ -1,5 +1,5 @@
-// The event-stream clients that run on Node.js, each with the few lines that its readme tells its
-// users to write. See ../README.md for what is read and what is printed.
+// The event-stream clients that run on Node.js, each with the few lines of its readme. See ../README.md for what is
+// read and what is printed.
 
 import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
@@ -27,9 +27,9 @@ import * as undici from "undici";
  * @typedef {(url: string, tell: (event: Event) => void) => unknown} Client
  */
 
-/** The types that `EventSource` hands over, where it must be told them. */
+/** The types that `EventSource` dispatches, for clients that need a list. */
 const TYPES = ["message", "price", "tidings"];
-/** How long a loop of one's own waits before it asks again. */
+/** How long a loop waits before it reconnects. */
 const LOOP_MS = 250;
 
 /**
@@ -51,8 +51,7 @@ const eventSource = (Class, options) => (url, tell) => {
 };
 
 /**
- * What only parses, in the loop that one writes around it: ask again with the id of the last event
- * that came whole.
+ * A parser in the loop that its users write: it reconnects with the id of the last complete event.
  *
  * @param {(response: any) => AsyncIterable<any>} parse
  * @param {(url: string, init: any) => Promise<any>} [ask]
@@ -86,7 +85,7 @@ const CLIENTS = {
   "eventsource4 over undici": eventSource(EventSource4, { fetch: undici.fetch }),
   "undici EventSource": eventSource(undici.EventSource),
   "extended-eventsource": eventSource(/** @type {any} */ (ExtendedEventSource)),
-  // Beyond the heartbeat. Without it, the 5 s count that Node.js gives to idle sockets.
+  // Longer than the heartbeat. The default is the 5 s that Node.js allows idle sockets.
   "launchdarkly-eventsource": eventSource(LaunchDarkly, { readTimeoutMillis: 60_000 }),
   "eventsource-client": (url, tell) => {
     createEventSource({ url, onMessage: (event) => tell({ type: event.event, id: event.id, data: event.data }) });

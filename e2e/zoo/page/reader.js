@@ -1,5 +1,4 @@
-// The event-stream clients that run in browsers, each with the few lines that its readme tells its
-// users to write.
+// The event-stream clients that run in browsers, each with the few lines of its readme.
 // @ts-nocheck Its imports are the URLs of the server in pages.js.
 
 import { fetchEventSource } from "/node_modules/@microsoft/fetch-event-source/lib/esm/index.js";
@@ -10,7 +9,7 @@ import { SSE } from "/node_modules/sse.js/lib/sse.js";
  * @typedef {(url: string, tell: (event: Event) => void) => unknown} Client
  */
 
-/** The types that `EventSource` hands over, where it must be told them. */
+/** The types that `EventSource` dispatches, for clients that need a list. */
 const TYPES = ["message", "price", "tidings"];
 
 /**

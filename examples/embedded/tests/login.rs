@@ -65,7 +65,7 @@ fn publish(session: &str) -> String {
 }
 
 #[test]
-fn the_services_login_decides_who_reads_and_who_writes() {
+fn the_services_login_decides_what_each_request_may_do() {
     let service = Service::start();
     let refused = service.ask(&get(""));
     assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");

@@ -7,7 +7,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     pairs.iter().map(pair).collect()
 }
 
-/// Follows one redirect from https://a.test/x/y and says what is asked for then.
+/// Follows one redirect from https://a.test/x/y, and returns the request that follows.
 fn check(
     method: Method,
     status: u16,
@@ -30,7 +30,7 @@ fn all() -> Vec<String> {
 }
 
 #[test]
-fn a_place_may_be_relative() {
+fn the_target_of_a_redirect_may_be_relative() {
     for (location, expected) in [
         ("b", "https://a.test/x/b"),
         ("/b", "https://a.test/b"),
@@ -44,7 +44,7 @@ fn a_place_may_be_relative() {
 }
 
 #[test]
-fn the_method_stays_where_fetch_keeps_it() {
+fn a_redirect_keeps_the_method_if_fetch_does() {
     for (method, status, expected) in [
         ("GET", 301, ("GET", 4)),
         ("GET", 303, ("GET", 4)),
@@ -75,7 +75,7 @@ fn another_origin_gets_no_header_that_is_not_listed() {
 }
 
 #[test]
-fn a_redirect_to_nowhere_is_an_error() {
+fn a_redirect_without_a_usable_target_is_an_error() {
     for location in ["ftp://a.test/", "javascript:alert(1)", "http://", "data:text/plain,a"] {
         let error = check(Method::GET, 301, location, &[]).unwrap_err();
         assert_eq!(error, RedirectError::BadLocation(location.into()));

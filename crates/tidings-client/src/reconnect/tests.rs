@@ -40,7 +40,7 @@ impl Bench {
         self.machine.opened(self.now);
     }
 
-    /// What the bytes bring, shortly.
+    /// The items of these bytes, as a short text.
     fn read(&mut self, bytes: &str) -> Vec<String> {
         self.machine.bytes(bytes.as_bytes());
         let mut items = Vec::new();
@@ -65,7 +65,7 @@ impl Bench {
         self.machine.refused(self.now, StatusCode::from_u16(status).unwrap(), None, false)
     }
 
-    /// Lets the wait pass that the verdict asks for.
+    /// Lets the wait of the verdict pass.
     #[track_caller]
     fn wait_out(&mut self, verdict: Verdict) -> Duration {
         let Verdict::Retry { after, attempt } = verdict else { panic!("{verdict:?}") };
@@ -100,7 +100,7 @@ fn a_stream_that_delivered_an_event_reconnects_after_the_reconnection_time() {
 }
 
 #[test]
-fn a_reconnection_time_of_the_server_holds_over_connections_and_needs_no_blank_line() {
+fn a_reconnection_time_of_the_server_stays_in_effect_and_needs_no_blank_line() {
     let mut bench = Bench::new();
     bench.open();
     bench.read("data: a\n\nretry: 1500\n");
@@ -113,7 +113,7 @@ fn a_reconnection_time_of_the_server_holds_over_connections_and_needs_no_blank_l
 }
 
 #[test]
-fn a_reconnection_time_is_neither_a_flood_nor_for_ever() {
+fn a_reconnection_time_is_clamped_at_both_ends() {
     for (sent, expected) in [("0", 100), ("99", 100), ("101", 101), ("99999999999999", 3_600_000)] {
         let mut bench = Bench::new();
         bench.open();
@@ -123,7 +123,7 @@ fn a_reconnection_time_is_neither_a_flood_nor_for_ever() {
 }
 
 #[test]
-fn a_reconnection_time_of_the_callers_own_may_be_zero() {
+fn the_caller_may_set_a_reconnection_time_of_zero() {
     let mut bench = Bench::with(|policy| policy.reconnection_time = Duration::ZERO);
     bench.open();
     bench.read("data: a\n\n");
@@ -146,7 +146,7 @@ fn the_last_event_id_is_carried_over_connections() {
 }
 
 #[test]
-fn an_event_without_its_blank_line_is_none_and_nor_is_its_id() {
+fn an_event_without_its_blank_line_is_discarded_with_its_id() {
     let mut bench = Bench::new();
     bench.open();
     assert_eq!(bench.read("id: 7\ndata: a\n\nid: 8\ndata: b\n"), ["7 a"]);
@@ -180,7 +180,7 @@ fn the_backoff_doubles_to_its_cap_and_never_goes_below_the_reconnection_time() {
 }
 
 #[test]
-fn two_clients_do_not_come_back_together() {
+fn two_clients_do_not_reconnect_at_the_same_time() {
     let waits = [1, 2].map(|seed| {
         let mut bench = Bench::new();
         bench.machine.random = fastrand::Rng::with_seed(seed);
@@ -216,7 +216,7 @@ fn some_seconds_without_an_event_are_healthy_too() {
 }
 
 #[test]
-fn no_content_stops_and_nothing_starts_it_again() {
+fn a_204_ends_reconnecting_for_good() {
     let mut bench = Bench::new();
     assert_eq!(bench.status(204), Verdict::GiveUp(Why::NoContent));
     assert_eq!(bench.machine.ready_state(), ReadyState::Closed);
@@ -228,7 +228,7 @@ fn no_content_stops_and_nothing_starts_it_again() {
 }
 
 #[test]
-fn statuses_that_pass_are_tried_again_and_others_are_final() {
+fn temporary_statuses_are_retried_and_others_are_final() {
     for status in [408, 425, 429, 500, 502, 503, 504, 520, 529] {
         assert!(matches!(Bench::new().status(status), Verdict::Retry { .. }), "{status}");
     }
@@ -268,7 +268,7 @@ fn fresh_credentials_are_tried_once_in_a_row() {
 }
 
 #[test]
-fn retry_after_is_waited_for_within_an_hour() {
+fn retry_after_is_respected_up_to_an_hour() {
     for (asked, expected) in [(20, 20), (9_999_999, 3600)] {
         let mut bench = Bench::new();
         let asked = Some(second(asked));
@@ -282,7 +282,7 @@ fn retry_after_is_waited_for_within_an_hour() {
 }
 
 #[test]
-fn a_budget_of_time_is_spent_only_by_attempts_that_bring_nothing() {
+fn only_fruitless_attempts_use_up_the_time_budget() {
     let mut bench = Bench::with(|policy| policy.budget = Some(second(60)));
     for _ in 0..100 {
         bench.open();
@@ -302,7 +302,7 @@ fn a_budget_of_time_is_spent_only_by_attempts_that_bring_nothing() {
 }
 
 #[test]
-fn attempts_have_a_limit_where_one_is_set() {
+fn attempts_have_a_limit_if_one_is_set() {
     let mut bench = Bench::with(|policy| policy.attempts_max = Some(3));
     for _ in 0..2 {
         let verdict = bench.unreachable();
@@ -325,7 +325,7 @@ fn a_first_attempt_can_be_the_last() {
 }
 
 #[test]
-fn one_request_is_one_request_whatever_happens() {
+fn a_single_request_is_never_repeated() {
     let once = || Bench::with(|policy| policy.mode = Mode::Once);
     assert_eq!(once().unreachable(), Verdict::GiveUp(Why::Once(Loss::Unreachable)));
     assert_eq!(once().status(503), Verdict::GiveUp(Why::Once(Loss::Refused)));
@@ -342,7 +342,7 @@ fn one_request_is_one_request_whatever_happens() {
     assert_eq!(bench.machine.broken(bench.now), Verdict::GiveUp(Why::Once(Loss::Broken)));
 }
 
-/// Comes by whenever the machine asks for it, until it says that the stream is lost.
+/// Calls the machine whenever it asks for it, until it reports that the stream is lost.
 fn silence_until_lost(bench: &mut Bench) -> Duration {
     let begun = bench.now.instant;
     loop {
@@ -372,7 +372,7 @@ fn any_byte_is_a_sign_of_life() {
 }
 
 #[test]
-fn a_server_that_says_how_often_it_speaks_is_held_to_it() {
+fn an_announced_heartbeat_limits_the_silence() {
     let mut bench = Bench::new();
     bench.open();
     bench.machine.heartbeat(second(15));
@@ -401,7 +401,7 @@ fn silence_counts_only_while_the_stream_is_read() {
 }
 
 #[test]
-fn no_limit_on_silence_is_none() {
+fn without_a_limit_silence_is_never_a_loss() {
     let mut bench = Bench::with(|policy| policy.silence_max = None);
     bench.open();
     bench.machine.heartbeat(SECOND);
@@ -425,7 +425,7 @@ fn after_a_suspend_the_stream_reconnects_at_once() {
 }
 
 #[test]
-fn after_a_suspend_there_is_no_more_waiting() {
+fn after_a_suspend_the_wait_is_over() {
     let mut bench = Bench::new();
     bench.connects(1);
     bench.unreachable();
@@ -445,7 +445,7 @@ fn setting_the_clock_is_not_taken_for_a_suspend() {
 }
 
 #[test]
-fn one_request_is_not_thrown_away_for_a_sleep() {
+fn a_suspend_does_not_discard_a_single_request() {
     let mut bench = Bench::with(|policy| policy.mode = Mode::Once);
     bench.connects(1);
     bench.open();
@@ -454,7 +454,7 @@ fn one_request_is_not_thrown_away_for_a_sleep() {
 }
 
 #[test]
-fn a_restart_connects_at_once_and_forgets_half_an_event() {
+fn a_restart_connects_at_once_and_discards_an_incomplete_event() {
     let mut bench = Bench::new();
     bench.connects(1);
     bench.unreachable();
@@ -470,11 +470,7 @@ fn a_restart_connects_at_once_and_forgets_half_an_event() {
 
 #[test]
 fn exceeding_the_limits_is_final() {
-    let limits = Limits {
-        line_bytes_max: 8,
-        excess: tidings_sse::decode::Excess::Fail,
-        ..Limits::default()
-    };
+    let limits = Limits::default().line_bytes_max(8).excess(tidings_sse::decode::Excess::Fail);
     let mut machine = Reconnect::new(Policy::default(), limits, 1);
     let now = Now::read();
     machine.opened(now);

@@ -1,4 +1,4 @@
-//! Events from bytes that are there already.
+//! Events from bytes that the caller already has.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -73,7 +73,7 @@ async fn a_response_has_events() {
 
 #[tokio::test]
 async fn a_lenient_end_completes_an_unfinished_event() {
-    // What a lenient reader sees, and what a strict one does, to whom the rest is cut off.
+    // The events of a lenient reader, and those of a strict one, which discards the incomplete end.
     for (bytes, lenient, strict) in [
         ("data: a\n\ndata: b", &["a", "b"][..], &["a"][..]),
         ("data: a\n\ndata: b\n", &["a", "b"], &["a"]),

@@ -1,4 +1,4 @@
-//! Answers that are compressed, which they were asked not to be.
+//! Compressed answers to requests for uncompressed ones.
 
 use tidings_client::{
     CloseReason, ConnectError, Event, EventSource, PublishError, Publisher, Update,
@@ -7,7 +7,7 @@ use tidings_client::{
 use crate::server::{Server, closed, eager, event};
 
 #[tokio::test]
-async fn a_compressed_answer_is_the_end_and_names_its_coding() {
+async fn a_compressed_answer_closes_the_stream_and_names_its_coding() {
     for (header, coding) in [
         ("content-encoding: gzip", "gzip"),
         ("content-encoding: GZip", "gzip"),
@@ -73,7 +73,7 @@ async fn the_text_of_a_compressed_refusal_is_not_shown() {
 }
 
 #[tokio::test]
-async fn a_caller_may_ask_for_another_coding_and_read_the_answer_as_it_is() {
+async fn a_caller_may_request_another_coding_and_read_the_answer_unchanged() {
     let server = Server::start().await;
     let source = EventSource::get(server.url("/")).header("accept-encoding", "gzip");
     let serve = async {
@@ -89,7 +89,7 @@ async fn a_caller_may_ask_for_another_coding_and_read_the_answer_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_publisher_learns_that_its_update_was_accepted() {
+async fn a_publisher_is_told_that_its_update_was_accepted() {
     let server = Server::start().await;
     let publisher = Publisher::to(&server.url("/")).unwrap();
     let serve = async {

@@ -22,7 +22,7 @@ struct Harness {
 
 impl Harness {
     async fn start() -> Self {
-        // Tests lie in `deps/`, examples beside it.
+        // Tests are in `deps/`, examples beside it.
         let tests = std::env::current_exe().unwrap();
         let path = tests.parent().unwrap().parent().unwrap().join("examples/contract_service");
         let mut child = Command::new(path)
@@ -40,7 +40,7 @@ impl Harness {
         Self { service, child, client, streams, callbacks, called, resource }
     }
 
-    /// Opens a stream with these parameters beside those that are always sent.
+    /// Opens a stream with these parameters, in addition to those that are always sent.
     async fn create(&mut self, parameters: Value) {
         let mut all = json!({
             "tag": "a test",
@@ -68,7 +68,7 @@ impl Harness {
         assert_eq!(soon("it is closed", deleted).await.unwrap().status(), 204);
     }
 
-    /// The next callback, whose number must be the next.
+    /// The next callback, which must have the next number.
     async fn callback(&mut self) -> Value {
         let exchange = self.callbacks.next().await;
         self.called += 1;
@@ -102,7 +102,7 @@ impl Harness {
 }
 
 #[tokio::test]
-async fn the_service_says_what_it_can_and_ends_when_it_is_told_to() {
+async fn the_service_lists_its_capabilities_and_ends_on_request() {
     let mut harness = Harness::start().await;
     let response = harness.client.get(&harness.service).send().await.unwrap();
     assert_eq!(response.status(), 200);
@@ -126,7 +126,7 @@ async fn the_service_says_what_it_can_and_ends_when_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn events_comments_and_ids_are_called_back_in_order() {
+async fn events_comments_and_ids_are_reported_in_order() {
     let mut harness = Harness::start().await;
     harness.create(json!({})).await;
     let _stream = harness
@@ -151,7 +151,7 @@ async fn events_comments_and_ids_are_called_back_in_order() {
     harness.event("message", "☂", "").await;
 }
 
-/// What is called back for a stream in these pieces: `type|data|id` of an event, `:` and the text
+/// The callbacks for a stream in these pieces: `type|data|id` of an event, `:` and the text
 /// of a comment.
 async fn check(harness: &mut Harness, pieces: &[&[u8]], expected: &[&str]) {
     harness.create(json!({})).await;
@@ -174,7 +174,7 @@ async fn check(harness: &mut Harness, pieces: &[&[u8]], expected: &[&str]) {
 }
 
 #[tokio::test]
-async fn fields_are_read_as_the_standard_has_them() {
+async fn fields_are_read_as_the_standard_says() {
     let mut harness = Harness::start().await;
     let cases: [(&str, &[&str]); 15] = [
         ("data: Hello\n\n", &["message|Hello|"]),
@@ -195,7 +195,7 @@ async fn fields_are_read_as_the_standard_has_them() {
     ];
     for (stream, expected) in cases {
         check(&mut harness, &[stream.as_bytes()], expected).await;
-        // Byte by byte, so that each character comes in pieces.
+        // Byte by byte, so that each character arrives in pieces.
         let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
         check(&mut harness, &bytes, expected).await;
     }
@@ -249,7 +249,7 @@ async fn lines_end_with_lf_crlf_or_cr_however_they_are_cut() {
 }
 
 #[tokio::test]
-async fn a_burst_of_a_hundred_comes_in_order() {
+async fn a_burst_of_a_hundred_events_arrives_in_order() {
     let mut harness = Harness::start().await;
     let stream: String =
         (1..=100).map(|number| format!("id: {number}\ndata: {number}\n\n")).collect();
@@ -280,7 +280,7 @@ async fn the_request_is_that_of_an_event_source() {
 }
 
 #[tokio::test]
-async fn lines_of_seven_and_fourteen_megabytes_come_whole() {
+async fn lines_of_seven_and_fourteen_megabytes_arrive_whole() {
     let mut harness = Harness::start().await;
     harness.create(json!({})).await;
     let half = "x".repeat(7_000_000);
@@ -308,7 +308,7 @@ async fn an_event_that_a_carriage_return_ends_does_not_wait() {
 }
 
 #[tokio::test]
-async fn no_content_is_not_asked_again() {
+async fn a_204_is_not_requested_again() {
     let mut harness = Harness::start().await;
     harness.create(json!({})).await;
     harness.streams.next().await.answer("204 No Content", &[], "").await;
@@ -316,7 +316,7 @@ async fn no_content_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_and_those_to_nowhere_are_errors() {
+async fn redirects_are_followed_and_those_without_a_usable_target_are_errors() {
     for status in ["301 x", "307 x"] {
         let mut harness = Harness::start().await;
         harness.create(json!({})).await;
@@ -335,7 +335,7 @@ async fn redirects_are_followed_and_those_to_nowhere_are_errors() {
 }
 
 #[tokio::test]
-async fn silence_is_an_error_and_then_another_connection() {
+async fn silence_is_an_error_and_leads_to_another_connection() {
     let mut harness = Harness::start().await;
     harness.create(json!({ "readTimeoutMs": 500 })).await;
     let mut first = harness.send(&[b"id: 1\ndata: a\n\n"]).await;
@@ -348,7 +348,7 @@ async fn silence_is_an_error_and_then_another_connection() {
 }
 
 #[tokio::test]
-async fn a_restart_is_at_once_and_no_error() {
+async fn a_restart_is_immediate_and_no_error() {
     let mut harness = Harness::start().await;
     harness.create(json!({ "initialDelayMs": null })).await;
     let mut first = harness.send(&[b"id: 1\ndata: a\n\n"]).await;
@@ -362,7 +362,7 @@ async fn a_restart_is_at_once_and_no_error() {
 }
 
 #[tokio::test]
-async fn the_next_connection_asks_the_same_and_after_the_last_id() {
+async fn the_next_connection_sends_the_same_request_with_the_last_id() {
     for method in ["POST", "REPORT"] {
         let mut harness = Harness::start().await;
         harness

@@ -1,4 +1,4 @@
-//! The examples do what they say.
+//! The examples work as described.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use crate::server::soon;
 
 /// Runs an example, and checks that its lines on standard output have these, in this order.
 async fn check(name: &str, says: &[&str]) {
-    // Tests lie in `deps/`, examples beside it.
+    // Tests are in `deps/`, examples beside it.
     let tests = std::env::current_exe().unwrap();
     let path = tests.parent().unwrap().parent().unwrap().join("examples").join(name);
     let child = Command::new(path).stdin(Stdio::null()).kill_on_drop(true).output();

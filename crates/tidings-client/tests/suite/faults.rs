@@ -1,4 +1,4 @@
-//! What servers and networks do wrong.
+//! Faults of servers and networks.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::network::{Act, Answer, Network};
 use crate::server::{Server, closed, eager, event, lost, next};
 
 #[tokio::test]
-async fn an_id_with_control_characters_is_left_out_of_the_request_and_reported() {
+async fn an_id_with_control_characters_is_not_sent_and_is_reported() {
     for bad in ["\u{1}", "a\u{7f}b", "\u{1b}[0m"] {
         let server = Server::start().await;
         let mut stream = eager(server.url("/")).open();
@@ -25,7 +25,7 @@ async fn an_id_with_control_characters_is_left_out_of_the_request_and_reported()
         let (mut exchange, incoming) = tokio::join!(server.open(), next(&mut stream));
         assert!(matches!(incoming, Incoming::Open(_)));
         assert_eq!(exchange.header("last-event-id"), None);
-        // It is still the last event id, and gives way to the next.
+        // It is still the last event id, until the next one.
         exchange.send("data: b\n\nid: 2\ndata: c\n\n").await;
         assert_eq!(event(&mut stream).await.last_event_id(), bad);
         assert_eq!(event(&mut stream).await.last_event_id(), "2");
@@ -33,7 +33,7 @@ async fn an_id_with_control_characters_is_left_out_of_the_request_and_reported()
 }
 
 #[tokio::test]
-async fn an_id_that_is_too_long_for_a_request_is_left_out_and_reported() {
+async fn an_id_that_is_too_long_for_a_request_is_not_sent_and_is_reported() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let long = "x".repeat(200_000);
@@ -57,7 +57,7 @@ async fn an_id_that_is_too_long_for_a_request_is_left_out_and_reported() {
 }
 
 #[tokio::test]
-async fn an_id_that_a_server_refuses_for_its_length_is_left_out_from_then_on() {
+async fn an_id_that_a_server_refuses_for_its_length_is_no_longer_sent() {
     let server = Server::start().await;
     let long = "x".repeat(5000);
     for status in [
@@ -91,7 +91,7 @@ async fn a_refusal_for_another_reason_than_a_long_id_is_final() {
         let (reason, ()) = tokio::join!(closed(&mut stream), refuse);
         assert!(matches!(reason, CloseReason::Failed(ConnectError::Status(_))), "{reason:?}");
     };
-    // Without an id there is nothing to leave out, and a short one is not what is too long.
+    // Without an id nothing can be omitted, and a short id is not the reason for the refusal.
     check("", "431 Request Header Fields Too Large").await;
     check("7", "400 Bad Request").await;
     check(&"x".repeat(5000), "403 Forbidden").await;
@@ -112,7 +112,7 @@ async fn a_request_that_took_too_long_is_not_sent_again() {
 #[tokio::test]
 async fn a_line_that_never_ends_is_reported_when_it_is_too_long() {
     let server = Server::start().await;
-    let limits = Limits { line_bytes_max: 1000, ..Limits::default() };
+    let limits = Limits::default().line_bytes_max(1000);
     let mut stream = eager(server.url("/")).limits(limits).open();
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
     exchange.send("x".repeat(2000)).await;
@@ -127,7 +127,7 @@ async fn a_line_that_never_ends_is_reported_when_it_is_too_long() {
 }
 
 #[tokio::test]
-async fn json_that_says_it_is_a_stream_is_json_all_the_same() {
+async fn json_labelled_as_a_stream_is_reported_as_json() {
     for method in [http::Method::GET, http::Method::POST] {
         let server = Server::start().await;
         let mut stream = EventSource::request(method, server.url("/")).open();
@@ -144,7 +144,7 @@ async fn json_that_says_it_is_a_stream_is_json_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_text_that_says_it_is_a_stream_is_shown_with_each_loss() {
+async fn a_text_labelled_as_a_stream_is_shown_with_each_loss() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     for text in ["<html>\n<p>Bad gateway\n", "upstream timed out"] {
@@ -157,7 +157,7 @@ async fn a_text_that_says_it_is_a_stream_is_shown_with_each_loss() {
         assert_eq!(body, text.as_bytes());
         assert!(lost.to_string().contains(&text[..5]), "{lost}");
     }
-    // One that brings nothing is only empty, and half an event is half an event.
+    // A stream without bytes is only empty, and an incomplete event is still one of a stream.
     for (text, loss) in [("", Loss::Ended), ("data: a", Loss::Unfinished)] {
         let serve = async { server.open().await.send(text).await };
         let (lost, ()) = tokio::join!(lost(&mut stream), serve);
@@ -184,7 +184,7 @@ async fn an_id_without_an_event_is_the_position_of_the_next_connection() {
 }
 
 #[tokio::test]
-async fn an_id_with_a_nul_is_none() {
+async fn an_id_that_contains_a_nul_is_ignored() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
@@ -208,7 +208,7 @@ async fn invalid_utf_8_is_replaced_and_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_line_of_fourteen_megabytes_comes_and_a_larger_one_is_reported() {
+async fn a_line_of_fourteen_megabytes_is_read_and_a_larger_one_is_reported() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
@@ -232,11 +232,7 @@ async fn a_line_of_fourteen_megabytes_comes_and_a_larger_one_is_reported() {
 #[tokio::test]
 async fn beyond_the_limits_a_stream_can_be_made_to_fail() {
     let server = Server::start().await;
-    let limits = Limits {
-        event_bytes_max: 10,
-        excess: tidings_sse::decode::Excess::Fail,
-        ..Limits::default()
-    };
+    let limits = Limits::default().event_bytes_max(10).excess(tidings_sse::decode::Excess::Fail);
     let mut stream = eager(server.url("/")).limits(limits).open();
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));
     exchange.send("data: a\n\ndata: far too large\n\n").await;
@@ -325,7 +321,7 @@ async fn one_byte_a_minute_is_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_opens_a_stream_and_says_nothing_is_left_after_five_minutes() {
+async fn a_stream_without_a_byte_is_lost_after_five_minutes() {
     let mut stream = simulated(|_| Answer::stream(Vec::new())).open();
     let begun = tokio::time::Instant::now();
     assert!(matches!(stream.next().await, Some(Incoming::Open(_))));
@@ -334,7 +330,7 @@ async fn a_server_that_opens_a_stream_and_says_nothing_is_left_after_five_minute
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_accepts_and_never_answers_is_left_after_a_minute() {
+async fn a_request_without_an_answer_is_lost_after_a_minute() {
     let mut stream = simulated(|_| Answer::Silence).open();
     let begun = tokio::time::Instant::now();
     let Some(Incoming::Lost(lost)) = stream.next().await else { panic!() };
@@ -343,7 +339,7 @@ async fn a_server_that_accepts_and_never_answers_is_left_after_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_request_that_falls_silent_says_so() {
+async fn the_silence_of_a_single_request_is_reported() {
     let acts = vec![Act::Send(Bytes::from_static(b"data: a\n\n"))];
     let mut stream = simulated(move |_| Answer::stream(acts.clone())).reconnect(false).open();
     let reason = closed(&mut stream).await;
@@ -351,7 +347,7 @@ async fn one_request_that_falls_silent_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hub_that_announces_its_heartbeat_is_left_after_three_of_them() {
+async fn a_hub_that_announces_its_heartbeat_is_lost_after_three_of_them() {
     let notice =
         "event: tidings\nid: 1\ndata: {\"v\":1,\"kind\":\"live\",\"heartbeat_ms\":15000}\n\n";
     let acts = vec![Act::Send(Bytes::from(notice))];
@@ -373,7 +369,7 @@ async fn a_reconnection_time_of_zero_causes_no_flood() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn empty_answers_are_asked_for_less_and_less_often() {
+async fn empty_answers_are_requested_less_and_less_often() {
     let mut stream = simulated(|_| Answer::stream(vec![Act::End])).open();
     let begun = tokio::time::Instant::now();
     for _ in 0..100 {
@@ -384,7 +380,7 @@ async fn empty_answers_are_asked_for_less_and_less_often() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_was_away_for_hours_finds_its_stream_alive() {
+async fn a_reader_that_paused_for_hours_finds_its_stream_open() {
     let acts = vec![
         Act::Send(Bytes::from_static(b"data: a\n\n")),
         Act::Pause(Duration::from_secs(3600)),
@@ -468,7 +464,7 @@ mod tls {
     }
 
     #[tokio::test]
-    async fn a_server_without_tls_is_the_end_and_says_why() {
+    async fn a_server_without_tls_closes_the_stream_with_a_reason() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut stream = eager(format!("https://127.0.0.1:{port}/")).open();

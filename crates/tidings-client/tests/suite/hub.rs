@@ -24,8 +24,7 @@ impl Running {
     async fn at(address: SocketAddr, kept: u64) -> Self {
         let listener = tidings_hub::listen(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let access =
-            Access { anonymous_publish: true, anonymous_subscribe: true, ..Access::default() };
+        let access = Access::default().anonymous_publish(true).anonymous_subscribe(true);
         let hub = Hub::builder()
             .shards(1)
             .journal(MemoryJournal::new(Retention { count: kept, ..Retention::default() }))
@@ -46,7 +45,7 @@ impl Running {
             .reconnection_time(Duration::from_millis(1))
     }
 
-    /// A stream with all notices, from which `live` has come.
+    /// A stream with all notices, after its notice `live`.
     async fn subscribe(&self) -> Subscription {
         let mut stream = self.source(&format!("topic={TOPIC}&tidings=topics,notices")).open();
         notice(&mut stream, |kind| matches!(kind, NoticeKind::Live { .. })).await;
@@ -72,7 +71,7 @@ impl Running {
     }
 }
 
-/// The next notice that is meant, whatever comes before it but events.
+/// The next matching notice. Other items than events may precede it.
 async fn notice(stream: &mut Subscription, is_meant: fn(&NoticeKind) -> bool) -> Notice {
     loop {
         match next(stream).await {
@@ -146,7 +145,7 @@ async fn a_quiet_stream_has_a_cursor_too() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_a_gap() {
+async fn deleted_updates_are_a_gap() {
     let hub = Running::at("127.0.0.1:0".parse().unwrap(), 2).await;
     let mut stream = hub.subscribe().await;
     hub.publish("1").await;
@@ -162,7 +161,7 @@ async fn what_is_gone_is_a_gap() {
 }
 
 #[tokio::test]
-async fn a_drain_is_announced_and_after_the_restart_the_loss_is() {
+async fn a_drain_is_announced_and_so_is_the_loss_after_the_restart() {
     let hub = Running::start().await;
     let mut policy = Policy::default();
     policy.backoff_first = Duration::from_millis(1);
@@ -186,7 +185,7 @@ async fn a_drain_is_announced_and_after_the_restart_the_loss_is() {
 #[tokio::test]
 async fn updates_published_before_the_first_event_but_after_a_cut_are_not_lost() {
     let hub = Running::start().await;
-    // Without notices, which would tell the place as well.
+    // Without notices, which would also contain the place.
     let mut stream = hub.source(&format!("topic={TOPIC}&tidings=place")).open();
     let place = loop {
         match next(&mut stream).await {
@@ -202,7 +201,7 @@ async fn updates_published_before_the_first_event_but_after_a_cut_are_not_lost()
 }
 
 #[tokio::test]
-async fn the_topics_of_a_hub_come_with_all_that_it_can_tell() {
+async fn a_stream_of_topics_has_the_topics_of_events_and_notices() {
     let hub = Running::start().await;
     let mut stream = EventSource::topics(format!("http://{}", hub.address), [TOPIC, "b"]).open();
     let Incoming::Open(opened) = next(&mut stream).await else { panic!("it is not open") };

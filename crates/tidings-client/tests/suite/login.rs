@@ -13,7 +13,7 @@ fn with_login(server: &Server, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn it_is_sent_with_every_connection_and_never_shown() {
+async fn a_login_is_sent_with_every_connection_and_never_shown() {
     let server = Server::start().await;
     let mut stream = eager(with_login(&server, "/x")).open();
     for _ in 0..2 {
@@ -30,7 +30,7 @@ async fn it_is_sent_with_every_connection_and_never_shown() {
 }
 
 #[tokio::test]
-async fn it_stays_with_its_origin() {
+async fn a_login_is_sent_to_its_origin_only() {
     let (ours, theirs) = (Server::start().await, Server::start().await);
     let mut stream = eager(with_login(&ours, "/")).open();
     let serve = async {
@@ -51,7 +51,7 @@ async fn it_stays_with_its_origin() {
 }
 
 #[tokio::test]
-async fn a_header_goes_before_it() {
+async fn a_header_takes_precedence_over_a_login() {
     let server = Server::start().await;
     let mut stream = eager(with_login(&server, "/")).bearer("token").open();
     let (exchange, _) = tokio::join!(server.open(), next(&mut stream));
@@ -59,7 +59,7 @@ async fn a_header_goes_before_it() {
 }
 
 #[tokio::test]
-async fn a_publisher_has_one_too() {
+async fn a_publisher_sends_a_login_too() {
     let server = Server::start().await;
     let update = Update::new("a", Event::new("b"));
     let publisher = Publisher::to(&with_login(&server, "/")).unwrap();
@@ -77,7 +77,7 @@ async fn a_publisher_has_one_too() {
 }
 
 #[tokio::test]
-async fn a_url_that_is_none_is_not_shown_with_it() {
+async fn an_invalid_url_is_shown_without_its_login() {
     let mut stream = EventSource::get("http://user:secret@a.test:x/").open();
     let incoming = next(&mut stream).await;
     let Incoming::Closed(reason) = incoming else { panic!("{incoming:?}") };

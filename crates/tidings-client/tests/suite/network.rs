@@ -1,5 +1,5 @@
-//! A network without sockets: a transport whose bytes, delays and losses a script decides, on
-//! tokio's paused clock.
+//! A network without sockets: a transport with scripted bytes, delays and losses, on tokio's
+//! paused clock.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use futures_core::Stream;
 use tidings_client::transport::{Body, BoxFuture, Transport, TransportError};
 use tokio::time::Sleep;
 
-/// What happens on an open connection, one after another. After the last it is silent for ever.
+/// The events on an open connection, in order. After the last it is silent forever.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     Send(Bytes),

@@ -7,7 +7,7 @@ use tidings_client::{CloseReason, ConnectError, EventSource, Incoming, end};
 
 use crate::server::{Exchange, Server, closed, event, next};
 
-/// What comes of a POST that is answered like this: the data, and the end.
+/// The result of a POST with this answer: the data, and the end.
 async fn check(
     source: impl FnOnce(EventSource) -> EventSource,
     serve: impl AsyncFnOnce(Exchange),
@@ -35,7 +35,7 @@ async fn stream(exchange: Exchange, body: &str) {
 }
 
 #[tokio::test]
-async fn the_request_carries_its_body() {
+async fn the_request_has_its_body() {
     let source = |source: EventSource| source.bearer("secret").json(&json!({ "stream": true }));
     let (seen, reason) = check(source, async |exchange| {
         assert_eq!(exchange.method, "POST");
@@ -50,7 +50,7 @@ async fn the_request_carries_its_body() {
 }
 
 #[tokio::test]
-async fn an_answer_is_complete_with_the_event_that_says_so() {
+async fn an_answer_is_complete_with_its_last_event() {
     type IsLast = fn(&tidings_client::ReceivedEvent) -> bool;
     let ends: [(IsLast, &str); 3] = [
         (end::openai_chat, "data: {}\n\ndata: [DONE]\n\n"),
@@ -77,7 +77,7 @@ async fn an_answer_that_ends_early_is_truncated() {
 }
 
 #[tokio::test]
-async fn half_an_event_at_the_end_is_truncated_also_where_no_end_is_known() {
+async fn an_incomplete_event_at_the_end_is_truncated_even_without_a_known_end() {
     let (seen, reason) =
         check(|source| source, async |exchange| stream(exchange, "data: a\n\ndata: [DO").await)
             .await;
@@ -86,7 +86,7 @@ async fn half_an_event_at_the_end_is_truncated_also_where_no_end_is_known() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_truncated_and_says_why() {
+async fn an_answer_on_a_broken_connection_is_truncated_with_the_cause() {
     let (seen, reason) = check(
         |source| source,
         async |mut exchange| {
@@ -101,7 +101,7 @@ async fn a_connection_that_breaks_is_truncated_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_an_error_with_its_json_and_is_not_tried_again() {
+async fn a_refusal_is_an_error_with_its_json_and_is_not_retried() {
     let (_, reason) = check(
         |source| source,
         async |exchange| {
@@ -119,7 +119,7 @@ async fn a_refusal_is_an_error_with_its_json_and_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn an_answer_in_json_is_an_outcome_of_its_own() {
+async fn an_answer_in_json_is_a_separate_outcome() {
     for content_type in ["application/json; charset=utf-8", "application/problem+json"] {
         let header = format!("content-type: {content_type}");
         let (_, reason) = check(
@@ -133,7 +133,7 @@ async fn an_answer_in_json_is_an_outcome_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_error_after_the_200_is_seen_where_it_is_named() {
+async fn an_error_event_after_the_200_is_an_error_if_it_is_named() {
     let body = "data: a\n\nevent: error\ndata: {\"type\":\"overloaded_error\"}\n\n";
     let source = |source: EventSource| source.fails_with(end::error).ends_with(end::any);
     let (seen, reason) = check(source, async |exchange| stream(exchange, body).await).await;
@@ -144,14 +144,14 @@ async fn an_error_after_the_200_is_seen_where_it_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_not_tried_again() {
+async fn an_unreachable_server_is_not_retried() {
     let unreachable = Server::start().await.url("/");
     let reason = closed(&mut EventSource::post(unreachable).open()).await;
     assert!(matches!(reason, CloseReason::Failed(ConnectError::Transport(_))), "{reason:?}");
 }
 
 #[tokio::test]
-async fn it_is_sent_again_with_its_body_where_that_is_asked_for() {
+async fn the_request_is_repeated_with_its_body_on_request() {
     let server = Server::start().await;
     let mut stream = EventSource::post(server.url("/"))
         .body("what is asked")
@@ -187,7 +187,7 @@ async fn events_alone_can_be_read_with_a_question_mark() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_made_already_is_sent_as_it_is() {
+async fn a_prepared_request_is_sent_unchanged() {
     let server = Server::start().await;
     let request = reqwest::Client::new()
         .post(server.url("/x"))
@@ -209,7 +209,7 @@ async fn a_request_that_is_made_already_is_sent_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_stream_that_answers_a_post_can_go_on_by_get() {
+async fn the_stream_of_a_post_can_resume_by_get() {
     let server = Server::start().await;
     let mut answer = EventSource::post(server.url("/mcp"))
         .header("mcp-session-id", "s")
@@ -241,7 +241,7 @@ async fn a_stream_that_answers_a_post_can_go_on_by_get() {
 }
 
 #[tokio::test]
-async fn without_an_id_or_a_stream_there_is_nothing_to_go_on_with_by_get() {
+async fn without_an_id_or_a_stream_nothing_resumes_by_get() {
     for body in ["data: a\n\n", "data: a\n\nid: 7\ndata: cut"] {
         let source = |source: EventSource| source.resume_by_get();
         let (seen, reason) = check(source, async |exchange| stream(exchange, body).await).await;

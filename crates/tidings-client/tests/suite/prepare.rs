@@ -8,7 +8,7 @@ use tidings_client::{CloseReason, ConnectError};
 use crate::server::{Server, closed, eager, event, lost, next};
 
 #[tokio::test]
-async fn each_connection_has_a_token_of_its_own() {
+async fn each_connection_has_its_own_token() {
     let server = Server::start().await;
     let tokens = Arc::new(AtomicU32::new(0));
     let made = Arc::clone(&tokens);
@@ -35,7 +35,7 @@ async fn each_connection_has_a_token_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_token_that_has_run_out_is_renewed_once() {
+async fn an_expired_token_is_renewed_once() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/"))
         .prepare(async |mut request: tidings_client::Request| {
@@ -66,7 +66,7 @@ async fn without_a_way_to_renew_it_a_401_is_final() {
 }
 
 #[tokio::test]
-async fn a_token_that_can_not_be_had_now_is_asked_for_again() {
+async fn a_token_that_is_unavailable_is_requested_again() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/"))
         .prepare(async |request: tidings_client::Request| match request.attempt() {

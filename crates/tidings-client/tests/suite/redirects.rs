@@ -1,4 +1,4 @@
-//! Where redirects lead, and what goes along.
+//! Redirects: their targets, and the headers that are kept.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tidings_client::{CloseReason, ConnectError, Incoming, RedirectError};
 use crate::server::{Server, closed, eager, event, lost, next};
 
 #[tokio::test]
-async fn every_kind_is_followed_and_the_next_connection_asks_the_first_url_again() {
+async fn every_kind_is_followed_and_the_next_connection_requests_the_first_url() {
     for status in ["301 x", "302 x", "303 x", "307 x", "308 x"] {
         let server = Server::start().await;
         let mut stream = eager(server.url("/first")).header("x-mine", "1").open();
@@ -33,7 +33,7 @@ async fn every_kind_is_followed_and_the_next_connection_asks_the_first_url_again
 }
 
 #[tokio::test]
-async fn another_origin_does_not_see_the_callers_headers_and_nor_does_the_way_back() {
+async fn another_origin_does_not_get_the_callers_headers_and_nor_does_a_redirect_back() {
     let (ours, theirs) = (Server::start().await, Server::start().await);
     let mut stream = eager(ours.url("/"))
         .header("x-api-key", "secret")
@@ -70,7 +70,7 @@ async fn another_origin_does_not_see_the_callers_headers_and_nor_does_the_way_ba
 }
 
 #[tokio::test]
-async fn a_circle_is_left_after_twenty_hops() {
+async fn a_redirect_loop_ends_after_twenty_redirects() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let serve = async {
@@ -85,7 +85,7 @@ async fn a_circle_is_left_after_twenty_hops() {
 }
 
 #[tokio::test]
-async fn a_redirect_to_nowhere_is_the_end() {
+async fn a_redirect_without_a_usable_target_closes_the_stream() {
     for headers in [&[][..], &["location:"], &["location: ftp://a.test/"]] {
         let server = Server::start().await;
         let mut stream = eager(server.url("/")).open();
@@ -104,8 +104,8 @@ async fn the_target_of_a_redirect_is_requested_on_a_new_connection() {
     let mut stream = eager(server.url("/")).open();
     let serve = async {
         let mut exchange = server.next().await;
-        // The connection could be kept, but a server that is done with it closes it meanwhile:
-        // what is sent on it gets no answer.
+        // The connection could be kept, but the server closes it meanwhile: a request on it gets
+        // no answer.
         exchange.send("HTTP/1.1 307 x\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n").await;
         let mut kept = exchange.socket;
         let first = async {
@@ -121,7 +121,7 @@ async fn the_target_of_a_redirect_is_requested_on_a_new_connection() {
 }
 
 #[tokio::test]
-async fn a_client_that_keeps_connections_is_asked_once_more_where_one_was_closed() {
+async fn a_request_on_a_closed_kept_connection_is_sent_once_more() {
     use tokio::io::AsyncReadExt as _;
     let server = Server::start().await;
     let client = reqwest::Client::builder()
@@ -136,7 +136,7 @@ async fn a_client_that_keeps_connections_is_asked_once_more_where_one_was_closed
         let mut exchange = server.next().await;
         exchange.send("HTTP/1.1 307 x\r\nlocation: /next\r\ncontent-length: 0\r\n\r\n").await;
         let mut kept = exchange.socket;
-        // The next request comes on it, and finds it closed.
+        // The next request uses it, and finds it closed.
         assert_eq!(kept.read_u8().await.unwrap(), b'G');
         drop(kept);
         assert_eq!(server.open().await.path, "/next");

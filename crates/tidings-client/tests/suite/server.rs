@@ -1,4 +1,4 @@
-//! A server that does what the test says, byte for byte.
+//! A server whose every byte a test decides.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -8,11 +8,11 @@ use tidings_client::{EventSource, Incoming, Subscription};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How long a test waits for what must come.
+/// How long a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 thread_local! {
-    /// A test whose clock is paused has all the time that there is.
+    /// A test with a paused clock has unlimited time.
     static HAS_TIME: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -20,7 +20,7 @@ pub(crate) fn take_all_time() {
     HAS_TIME.set(true);
 }
 
-/// What must come in time.
+/// A result that must arrive in time.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let patience = if HAS_TIME.get() { Duration::from_secs(1 << 30) } else { PATIENCE };
     match tokio::time::timeout(patience, future).await {
@@ -51,14 +51,14 @@ impl Server {
         .await
     }
 
-    /// The next request, whose answer is a stream that ends when the exchange is dropped.
+    /// The next request. Its answer is a stream that ends when the exchange is dropped.
     pub(crate) async fn open(&self) -> Exchange {
         let mut exchange = self.next().await;
         exchange.head("200 OK", &["content-type: text/event-stream"]).await;
         exchange
     }
 
-    /// Whether there is no request, with all that could send one having had its turn.
+    /// Whether there is no request, after every task that could send one has run.
     pub(crate) async fn is_left_alone(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.listener.accept()).await.is_err()
     }
@@ -112,7 +112,7 @@ impl Exchange {
         self.send(head + "\r\n").await;
     }
 
-    /// The client may have gone already.
+    /// The client may have disconnected already.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.socket.write_all(bytes.as_ref()).await;
         let _ = self.socket.flush().await;
@@ -140,7 +140,7 @@ impl Exchange {
     }
 }
 
-/// A stream that comes back as soon as it may, so that tests needn't wait.
+/// A stream that reconnects as soon as possible, so that tests need not wait.
 pub(crate) fn eager(url: impl AsRef<str>) -> EventSource {
     EventSource::get(url).reconnection_time(Duration::from_millis(1))
 }
@@ -149,7 +149,7 @@ pub(crate) async fn next(stream: &mut Subscription) -> Incoming {
     soon("something comes", stream.next()).await.expect("more")
 }
 
-/// The next event, whatever comes before it.
+/// The next event, whatever precedes it.
 #[track_caller]
 pub(crate) fn event(
     stream: &mut Subscription,
@@ -166,7 +166,7 @@ pub(crate) fn event(
     }
 }
 
-/// The end of the stream, whatever comes before it.
+/// The end of the stream, whatever precedes it.
 pub(crate) async fn closed(stream: &mut Subscription) -> tidings_client::CloseReason {
     loop {
         if let Incoming::Closed(reason) = next(stream).await {
@@ -176,7 +176,7 @@ pub(crate) async fn closed(stream: &mut Subscription) -> tidings_client::CloseRe
     }
 }
 
-/// The next loss, whatever comes before it.
+/// The next loss, whatever precedes it.
 pub(crate) async fn lost(stream: &mut Subscription) -> tidings_client::Lost {
     loop {
         match next(stream).await {

@@ -1,5 +1,5 @@
 //! Random losses, stalls and resets against a server that keeps its history: no event is lost,
-//! none comes twice, and their order holds.
+//! repeated or reordered.
 //!
 //! `TIDINGS_SIMULATIONS` is how many scripts are run (default 10,000), `TIDINGS_SEED` the first.
 
@@ -14,14 +14,14 @@ use tidings_sse::{Event, encode};
 
 use crate::network::{Act, Answer, Network};
 
-/// What the server has, and what it does to its readers.
+/// The server's history, and the faults that it causes.
 struct History {
     events: Vec<Event>,
     random: Rng,
-    /// What has gone wrong so far; after enough of it nothing does any more.
+    /// The number of faults so far; after a maximum there are no more.
     faults: u32,
     connections: u32,
-    /// Whether it sends some of what came before the cursor again.
+    /// Whether it repeats some events before the cursor.
     overlaps: bool,
 }
 
@@ -98,7 +98,7 @@ impl History {
             _ if calm => {}
             0 => acts.push(Act::End),
             1 => acts.push(Act::Break),
-            // A connection that is dead and does not say so.
+            // A connection that is broken without a sign.
             _ => {}
         }
         Answer::stream(acts)
@@ -170,7 +170,7 @@ fn no_event_is_lost_or_doubled_whatever_the_network_does() {
     println!("{count} scripts, {connections} connections");
 }
 
-/// On a clock that goes on by itself when nothing else does.
+/// On a clock that advances by itself when every task waits.
 fn run_all(seeds: impl Iterator<Item = u64>) -> u64 {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

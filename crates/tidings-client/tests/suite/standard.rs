@@ -39,7 +39,7 @@ async fn it_reconnects_with_the_last_event_id_until_that_is_reset() {
     let mut stream = eager(server.url("/")).open();
     let sent = [
         ("id: 1\ndata: a\n\ndata: b\n\n", None, "1"),
-        // What has not ended counts for nothing, its id included.
+        // An incomplete event has no effect, and neither has its id.
         ("data: c\n\nid: 2\ndata: d\n", Some("1"), "1"),
         // An id without an event counts.
         ("data: e\n\nid: 3 ☂\n\n", Some("1"), "1"),
@@ -93,7 +93,7 @@ async fn a_stream_can_begin_after_an_event_that_is_known() {
 }
 
 #[tokio::test]
-async fn no_content_is_the_end() {
+async fn a_204_closes_the_stream() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let (reason, ()) = tokio::join!(closed(&mut stream), async {
@@ -104,7 +104,7 @@ async fn no_content_is_the_end() {
     assert!(server.is_left_alone(Duration::from_millis(100)).await);
 }
 
-/// What the client makes of an answer of 200 with this content type.
+/// The client's reaction to a 200 with this content type.
 async fn check_type(headers: &[&str]) -> Option<CloseReason> {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
@@ -122,7 +122,7 @@ async fn check_type(headers: &[&str]) -> Option<CloseReason> {
 }
 
 #[tokio::test]
-async fn the_content_type_is_looked_at_without_its_parameters() {
+async fn the_content_type_is_compared_without_its_parameters() {
     for good in [
         "text/event-stream",
         "text/event-stream;",
@@ -156,7 +156,7 @@ async fn the_content_type_is_looked_at_without_its_parameters() {
 }
 
 #[tokio::test]
-async fn a_passing_status_is_tried_again_after_the_time_it_asks_for() {
+async fn a_temporary_status_is_retried_after_its_retry_after() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let answer = async {
@@ -174,7 +174,7 @@ async fn a_passing_status_is_tried_again_after_the_time_it_asks_for() {
 }
 
 #[tokio::test]
-async fn another_status_is_an_error_with_all_that_the_server_said() {
+async fn any_other_status_is_an_error_with_the_servers_whole_answer() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).open();
     let answer = async {
@@ -260,13 +260,13 @@ async fn a_slow_reader_makes_the_server_wait() {
             sent += exchange.socket.write(line.as_bytes()).await.unwrap();
         }
     };
-    // It stops for good once what lies between is full.
+    // It stops once the buffers in between are full.
     assert!(tokio::time::timeout(Duration::from_millis(300), send).await.is_err());
     assert!(sent < 64 << 20, "{sent}");
 }
 
 #[tokio::test]
-async fn repeats_are_dropped_by_their_id_where_that_is_asked_for() {
+async fn repeats_are_dropped_by_their_id_on_request() {
     let server = Server::start().await;
     let mut stream = eager(server.url("/")).drop_repeats(8).open();
     let (mut exchange, _) = tokio::join!(server.open(), next(&mut stream));

@@ -1,4 +1,5 @@
-//! What the journal no longer has, remembered just well enough to tell who missed something.
+//! What the journal no longer has, remembered just well enough to tell a subscriber
+//! that it missed something.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -33,7 +34,7 @@ pub struct Dropped {
     presence: Position,
 }
 
-/// The updates of one kind that are gone: for each name, or set of names, the newest.
+/// The updates of one kind that were trimmed or lost: for each name, or set of names, the newest.
 #[derive(Debug)]
 pub struct Lost<K> {
     /// The newest of all.
@@ -45,7 +46,7 @@ pub struct Lost<K> {
     bytes: usize,
 }
 
-/// What an update is known by once it is gone.
+/// What an update is known by once it was trimmed or lost.
 pub trait Name: std::hash::Hash + Eq {
     /// What it takes beside itself.
     fn bytes(&self) -> usize;
@@ -120,7 +121,7 @@ impl Dropped {
         Self { keys, topics_max, public: Lost::nothing(), private: Lost::nothing(), presence }
     }
 
-    /// Notes that the update at `position` is gone.
+    /// Notes that the update at `position` was trimmed or lost.
     pub fn note(&mut self, position: Position, update: &Update) {
         if update.is_presence() {
             self.presence = position.max(self.presence);
@@ -228,7 +229,7 @@ impl Dropped {
 
 /// What the journal on disk writes down, and reads from a damaged file.
 impl Dropped {
-    /// Notes that any update up to `position` may be gone.
+    /// Notes that any update up to `position` may be lost.
     pub fn note_unknown(&mut self, position: Position) {
         self.public.forget(position);
         self.private.forget(position);

@@ -1,11 +1,11 @@
-//! Those who follow a journal's tail.
+//! The followers of a journal's tail.
 
 use std::sync::{Arc, Weak};
 
 use super::Follower;
 use crate::model::{HubId, Position};
 
-/// The followers of a journal, each as long as somebody holds it.
+/// The followers of a journal, each for as long as it is held.
 #[derive(Debug, Default)]
 pub struct Followers(Vec<Weak<Follower>>);
 

@@ -13,7 +13,7 @@ use crate::random;
 pub const ANY_TOPIC: &str = "";
 
 /// Hashes with a secret of the journal's own, so that nobody can choose names that collide.
-/// Whoever finds something by such a number still has to compare the name.
+/// A caller that finds something by such a number still has to compare the name.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
     secret: [u64; 2],
@@ -37,12 +37,14 @@ impl Keys {
 
     /// The number of a topic. Private updates about it have another one than public ones, so
     /// that who may not read them need not step over them.
+    #[inline]
     pub fn topic(&self, topic: &str, private: bool) -> u64 {
         self.hash(if private { 1 } else { 0 }, topic)
     }
 
     /// The number of a publisher's id together with a topic, or with [`ANY_TOPIC`]. The upper half
     /// is the id's, so that on disk all numbers of an id are neighbours.
+    #[inline]
     pub fn id(&self, id: &str, topic: &str, private: bool) -> u64 {
         const UPPER: u64 = 0xFFFF_FFFF_0000_0000;
         (self.hash(2, id) & UPPER) | (self.topic(topic, private) & !UPPER)
@@ -60,6 +62,7 @@ impl Keys {
         update.event().id().into_iter().flat_map(numbers)
     }
 
+    #[inline]
     fn hash(&self, kind: u8, text: &str) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.secret[0], self.secret[1]);
         hasher.write_u8(kind);

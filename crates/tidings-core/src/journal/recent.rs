@@ -43,7 +43,7 @@ impl Recent {
         self.records.front().map_or(self.last.position.next(), |record| record.position)
     }
 
-    /// Shows these to who follows, and lets go of the oldest. Says what they are counted as.
+    /// Shows these to the followers, and lets go of the oldest. Says what they are counted as.
     pub fn show(&mut self, records: Vec<Arc<Record>>) {
         let Some(newest) = records.last() else { return };
         self.last = newest.hub_id();
@@ -70,12 +70,12 @@ impl Recent {
         self.followers.tell(self.last.position, 0);
     }
 
-    /// Those who follow.
+    /// The followers.
     pub fn followers(&self) -> Vec<Arc<Follower>> {
         self.followers.iter().collect()
     }
 
-    /// Has those follow who followed `other`.
+    /// Takes over the followers of `other`.
     pub fn take_followers(&mut self, other: &mut Self) {
         self.followers.take_over(&mut other.followers);
         self.followers.tell(self.last.position, 0);

@@ -37,6 +37,7 @@ impl Epoch {
     }
 
     /// The epoch's number, below 2^30.
+    #[inline]
     pub const fn number(self) -> u32 {
         self.0
     }

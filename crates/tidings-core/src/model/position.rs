@@ -15,23 +15,27 @@ impl Position {
     pub const MAX: Self = Self((1 << 53) - 1);
 
     /// The position with this number.
+    #[inline]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
     /// The position's number.
+    #[inline]
     pub const fn number(self) -> u64 {
         self.0
     }
 
     /// The place after this one.
     #[must_use]
+    #[inline]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
     /// The place before this one; the start has none before it.
     #[must_use]
+    #[inline]
     pub const fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
     }

@@ -49,16 +49,19 @@ impl Record {
     }
 
     /// The id that subscribers see: the publisher's own, or else the hub's.
+    #[inline]
     pub fn id(&self) -> &EventId {
         &self.id
     }
 
     /// The id that the hub gives this position.
+    #[inline]
     pub fn hub_id(&self) -> HubId {
         self.hub_id
     }
 
     /// Whether a subscriber with these selectors and rights is to get it.
+    #[inline]
     pub fn is_for(&self, selectors: &Selectors, rights: &Rights) -> bool {
         rights.may_read(&self.update) && selectors.match_any(self.update.topics())
     }
@@ -70,6 +73,7 @@ impl Record {
     }
 
     /// What the record takes in memory.
+    #[inline]
     pub fn memory_bytes(&self) -> u64 {
         self.update.memory_bytes()
     }

@@ -18,6 +18,7 @@ pub enum Rights {
 
 impl Rights {
     /// Whether this subscriber may read `update`, whatever it has asked for.
+    #[inline]
     pub fn may_read(&self, update: &Update) -> bool {
         if !update.is_private() {
             return true;
@@ -48,6 +49,7 @@ impl Rights {
     }
 
     /// How many tests it takes to hold a topic against them.
+    #[inline]
     pub fn tests(&self) -> usize {
         match self {
             Self::Public => 0,
@@ -56,6 +58,7 @@ impl Rights {
     }
 
     /// Whether private updates about `topic` may be read.
+    #[inline]
     pub fn grant(&self, topic: &Topic) -> bool {
         match self {
             Self::Public => false,

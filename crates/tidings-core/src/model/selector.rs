@@ -97,6 +97,7 @@ impl Selector {
     }
 
     /// The selector as it was written.
+    #[inline]
     pub fn text(&self) -> &str {
         match self {
             Self::All => "*",
@@ -107,6 +108,7 @@ impl Selector {
     }
 
     /// Whether an update about `topic` is asked for.
+    #[inline]
     pub fn matches(&self, topic: &Topic) -> bool {
         self.matches_candidate(&Candidate::new(topic))
     }
@@ -123,6 +125,7 @@ impl Selector {
     }
 
     /// Whether it has to be tried, rather than looked up.
+    #[inline]
     pub fn is_pattern(&self) -> bool {
         matches!(self, Self::Template(_) | Self::Pattern(_))
     }
@@ -287,6 +290,7 @@ impl Selectors {
     }
 
     /// The selectors, in their fixed order: all, topics, templates, URL patterns.
+    #[inline]
     pub fn iter(&self) -> std::slice::Iter<'_, Selector> {
         self.all.iter()
     }
@@ -297,16 +301,19 @@ impl Selectors {
 
     /// How many tests it takes to hold a topic against all of them: one for all exact ones, and
     /// one for each pattern.
+    #[inline]
     pub fn tests(&self) -> usize {
         1 + self.patterns().len()
     }
 
     /// Whether an update about `topics` is asked for.
+    #[inline]
     pub fn match_any(&self, topics: &[Topic]) -> bool {
         topics.iter().any(|topic| self.matches(topic))
     }
 
     /// Whether `topic` is asked for.
+    #[inline]
     pub fn matches(&self, topic: &Topic) -> bool {
         // `All` sorts first, then the exact topics in their order, then what has to be tried.
         let found = self.all.binary_search_by(|selector| match selector {

@@ -18,6 +18,7 @@ pub struct Topic(Arc<str>);
 
 impl Topic {
     /// The topic's text.
+    #[inline]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -42,6 +43,7 @@ impl fmt::Debug for Topic {
 }
 
 impl std::borrow::Borrow<str> for Topic {
+    #[inline]
     fn borrow(&self) -> &str {
         &self.0
     }
@@ -115,21 +117,25 @@ impl Update {
     }
 
     /// The topics, the canonical one first, each once.
+    #[inline]
     pub fn topics(&self) -> &[Topic] {
         &self.topics
     }
 
     /// The event; its id is the publisher's own, if it has one.
+    #[inline]
     pub fn event(&self) -> &Event {
         &self.event
     }
 
     /// Whether only subscribers with a grant may read it.
+    #[inline]
     pub fn is_private(&self) -> bool {
         self.private
     }
 
     /// Whether it announces a subscription.
+    #[inline]
     pub fn is_presence(&self) -> bool {
         self.presence
     }
@@ -146,6 +152,7 @@ impl Update {
 
     /// What the update takes in memory, with its record. A topic may have one byte, and an update
     /// a thousand topics, so each counts with what surrounds its text.
+    #[inline]
     pub fn memory_bytes(&self) -> u64 {
         const AROUND: usize = 264;
         // A place in the list, the counts of those who share the text, and what allocators add.
@@ -200,6 +207,7 @@ impl Update {
 }
 
 /// Steps that it takes to hold these topics against one pattern: one for each byte, and some around.
+#[inline]
 pub fn matching_steps(topics: &[Topic]) -> usize {
     topics.iter().map(|topic| topic.as_str().len() + 32).sum()
 }

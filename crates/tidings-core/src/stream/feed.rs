@@ -82,16 +82,19 @@ impl Feed {
     }
 
     /// Whether what comes has a place in the journal.
+    #[inline]
     pub fn follows_journal(&self) -> bool {
         matches!(self.source, Source::Updates { .. })
     }
 
     /// Where the newest event ends; nothing lies behind it.
+    #[inline]
     pub fn end(&self) -> Offset {
         self.spans.last().map_or(self.complete_from, |span| span.end)
     }
 
     /// Adds an event. Says whether it took a span of its own.
+    #[inline]
     pub fn push(&mut self, span: Span) -> bool {
         match self.spans.last_mut() {
             Some(last) if last.end == span.start => {
@@ -106,6 +109,7 @@ impl Feed {
     }
 
     /// The spans from `offset` on; `None` if some of them are no longer known.
+    #[inline]
     pub fn since(&self, offset: Offset) -> Option<impl Iterator<Item = Span>> {
         if offset < self.complete_from {
             return None;
@@ -126,6 +130,7 @@ impl Feed {
     /// Forgets spans that are no longer needed: those before `window_start`, and of those before
     /// `offered`, which every live subscriber has received, all but the few newest that serve
     /// subscribers that are behind: `ranges` spans.
+    #[inline]
     pub fn settle(&mut self, window_start: Offset, offered: Offset, ranges: usize) {
         let keep = if self.behind == 0 { 0 } else { ranges };
         let until = |offset| self.spans.partition_point(|span| span.end <= offset);

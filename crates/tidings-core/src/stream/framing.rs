@@ -23,6 +23,7 @@ const SIZE_DIGITS: usize = 3;
 
 /// Appends one chunk with what `write` appends, which must not be empty: a chunk without
 /// bytes is a body's end.
+#[inline]
 pub fn chunk(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(b"000\r\n");
@@ -41,6 +42,7 @@ pub fn chunk(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// The digits of `number`, without leading zeros.
+#[inline]
 fn hexadecimal(number: usize, room: &mut [u8; 2 * size_of::<usize>()]) -> &[u8] {
     let mut first = room.len();
     let mut rest = number;
@@ -73,6 +75,7 @@ impl Unframer {
     /// their contents to `each`, `most` bytes at most, and returns how many bytes of `pieces`
     /// were consumed. A chunk's end is consumed with its last byte, the next chunk's size is not:
     /// so no reader is inside a chunk of which it received nothing.
+    #[inline]
     pub fn advance(
         &mut self,
         pieces: &[IoSlice<'_>],

@@ -59,6 +59,22 @@ pub enum Notice {
     },
 }
 
+/// Why a subscriber is told that it missed updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapCause {
+    /// It resumed from a cursor after which updates are no longer kept.
+    Resume,
+    /// It read too slowly on an open stream.
+    Slow,
+    /// The journal began anew, or does not know the id.
+    Reset,
+}
+
+impl GapCause {
+    /// Each cause, in the order of the enum.
+    pub const ALL: [Self; 3] = [Self::Resume, Self::Slow, Self::Reset];
+}
+
 impl Notice {
     /// Whether subscribers get it that did not ask for notices: those that lose something, or are
     /// about to lose the stream, must know. Other notices are only sent on request: a program that

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::journal::{Batch, Missed};
 use crate::model::{Epoch, HubId, Position, Record, Rights, Selectors};
 use crate::stream::feed::{Feed, Source};
-use crate::stream::notice::Notice;
+use crate::stream::notice::{GapCause, Notice};
 use crate::stream::window::{Offset, Place, Window};
 use crate::stream::wire::{self, PlaceForm};
 
@@ -31,6 +31,8 @@ pub struct Due {
     /// In which of its generations: a journal that lost its newest updates and went on keeps
     /// its epoch, and has others at the same positions.
     pub generation: u64,
+    /// The opening tells it of this loss.
+    pub gap: Option<GapCause>,
     /// Where it begins is known.
     pub is_placed: bool,
     /// How it is told its place when it is live: what it begins with may have no event.
@@ -55,6 +57,7 @@ impl Due {
         which: Which::All,
         epoch: None,
         generation: 0,
+        gap: None,
         is_placed: true,
         tell_place: None,
     };
@@ -69,6 +72,8 @@ pub struct Behind {
     /// Bytes that are its alone and go first: the stream's opening, or a notice.
     own: Vec<u8>,
     own_written: usize,
+    /// They tell it of a loss, which counts when all of them are written.
+    gap: Option<GapCause>,
     place: Place,
     /// It is not live before the shard has routed this.
     until: Position,
@@ -101,6 +106,7 @@ impl Behind {
         Self {
             own,
             own_written: 0,
+            gap: due.gap,
             place,
             until: due.until,
             last_until: match due.which {
@@ -124,6 +130,7 @@ impl Behind {
         Self {
             own,
             own_written: 0,
+            gap: None,
             until: place.through,
             last_until: Position::START,
             told: Position::START,
@@ -140,6 +147,7 @@ impl Behind {
     }
 
     /// It waits for the journal, and stands between two events.
+    #[inline]
     pub fn waits(&self) -> bool {
         self.waiting && self.place.half.is_none() && self.own().is_empty()
     }
@@ -168,6 +176,7 @@ impl Behind {
     }
 
     /// Where it stands in the journal.
+    #[inline]
     pub fn place(&self) -> Place {
         self.place
     }
@@ -183,6 +192,7 @@ impl Behind {
     }
 
     /// Whether its socket was told that it is full.
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.full
     }
@@ -194,12 +204,14 @@ impl Behind {
 
     /// The subscriber has received everything up to `place`, which is at `offset` if the window has
     /// it.
+    #[inline]
     pub fn advance(&mut self, place: Place, offset: Option<Offset>) {
         self.place = place;
         self.offset = offset;
     }
 
     /// What is left for it, when this much was routed.
+    #[inline]
     pub fn rest(&self, routed: Position, window: &Window, feed: &Feed) -> Rest {
         if self.lost {
             return Rest::Trimmed;
@@ -299,12 +311,14 @@ impl Behind {
             &mut own,
         );
         self.set_own(own);
+        self.gap = Some(GapCause::Slow);
         self.told = missed.newest.max(self.told);
         self.place.through = self.place.through.max(missed.resume.position);
         Received::AfterGap
     }
 
     /// What is left of its own bytes.
+    #[inline]
     pub fn own(&self) -> &[u8] {
         &self.own[self.own_written..]
     }
@@ -321,6 +335,7 @@ impl Behind {
     }
 
     /// So many more of its own bytes were written. Says whether that is all of them.
+    #[inline]
     pub fn wrote_own(&mut self, written: usize) -> bool {
         self.own_written += written;
         let is_all = self.own_written == self.own.len();
@@ -328,6 +343,11 @@ impl Behind {
             self.set_own(Vec::new());
         }
         is_all
+    }
+
+    /// The loss that it was told of since this was last asked.
+    pub fn take_told_gap(&mut self) -> Option<GapCause> {
+        self.gap.take_if(|_| self.own.is_empty())
     }
 }
 

@@ -5,7 +5,7 @@ use tidings_sse::EventId;
 
 use crate::journal::{Before, Found, Journal, Missed, ReadError};
 use crate::model::{Cursor, EARLIEST, LAST, Position, Rights, Selectors};
-use crate::stream::notice::Notice;
+use crate::stream::notice::{GapCause, Notice};
 use crate::stream::replay::{Due, Which};
 use crate::stream::wire::{self, PlaceForm};
 
@@ -31,19 +31,8 @@ pub struct Located {
     pub due: Due,
     /// Notices that come first.
     pub bytes: Vec<u8>,
-    /// Whether it has missed something.
-    pub loss: Option<Loss>,
     /// What the cursor headers say: the id after which the stream continues, or `earliest`.
     pub cursor: String,
-}
-
-/// What a stream begins with a notice of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// Events after the cursor are gone.
-    Gap,
-    /// The journal does not know the cursor.
-    Reset,
 }
 
 impl Asked {
@@ -54,7 +43,6 @@ impl Asked {
     pub async fn locate(self, journal: &dyn Journal) -> Result<Located, ReadError> {
         let Self { cursor, selectors, rights, notices, place: tell_place } = self;
         let mut bytes = Vec::new();
-        let mut loss = None;
         let tell = |notice: Notice, id: &EventId, bytes: &mut Vec<u8>| {
             if notice.is_for_all() || notices {
                 notice.encode(Some(id), None, bytes);
@@ -97,7 +85,7 @@ impl Asked {
                 due.after = place.position;
                 match journal.missed(gone_after, &selectors, &rights).await? {
                     Some(missed) => {
-                        loss = Some(Loss::Gap);
+                        due.gap = Some(GapCause::Resume);
                         due.told = missed.newest;
                         let goes_on = if missed.resume.position > place.position {
                             missed.resume
@@ -129,14 +117,14 @@ impl Asked {
             }
             Cursor::After(asked) => match journal.find(&asked, &selectors, &rights).await? {
                 None => {
-                    loss = Some(Loss::Reset);
+                    due.gap = Some(GapCause::Reset);
                     tell(Notice::Reset { asked }, &edges.last.to_event_id(), &mut bytes);
                     due.after = edges.last.position;
                     EARLIEST.to_owned()
                 }
                 Some(found) => match lost(found, journal, &selectors, &rights).await? {
                     Some(missed) => {
-                        loss = Some(Loss::Gap);
+                        due.gap = Some(GapCause::Resume);
                         due.after = missed.resume.position;
                         due.told = missed.newest;
                         let oldest = missed.oldest.to_string();
@@ -157,7 +145,7 @@ impl Asked {
                 },
             },
         };
-        Ok(Located { due, bytes, loss, cursor })
+        Ok(Located { due, bytes, cursor })
     }
 }
 

@@ -67,6 +67,7 @@ impl Router {
     /// # Errors
     /// If it takes more than `steps` to find those of patterns: then [`Router::excess`] has to go
     /// first.
+    #[inline]
     pub fn route(
         &mut self,
         topics: &[Topic],
@@ -88,6 +89,7 @@ impl Router {
     }
 
     /// The steps that were taken since this was last asked.
+    #[inline]
     pub fn take_steps(&mut self) -> usize {
         std::mem::take(&mut self.steps)
     }

@@ -82,16 +82,19 @@ impl Window {
     }
 
     /// The oldest byte that is there.
+    #[inline]
     pub fn start(&self) -> Offset {
         self.segments.front().map_or(self.end, |segment| segment.start)
     }
 
     /// Where the next event will stand.
+    #[inline]
     pub fn end(&self) -> Offset {
         self.end
     }
 
     /// Appends one event, which `encode` writes.
+    #[inline]
     pub fn append(&mut self, position: Position, encode: impl FnOnce(&mut Vec<u8>)) -> Span {
         if self.segments.back().is_none_or(|last| last.bytes.len() >= self.segment_bytes) {
             self.segments.push_back(Segment { start: self.end, bytes: Vec::new() });
@@ -107,6 +110,7 @@ impl Window {
     }
 
     /// Adds the bytes of `span` to `pieces`.
+    #[inline]
     pub fn pieces<'a>(&'a self, span: Span, pieces: &mut Pieces<'a>) {
         let mut at = span.start;
         let mut index = self.segments.partition_point(|segment| segment.start <= at).max(1) - 1;
@@ -121,6 +125,7 @@ impl Window {
     }
 
     /// How many events begin in `span`.
+    #[inline]
     pub fn count(&self, span: Span) -> usize {
         let before = |offset| self.entries.partition_point(|entry| entry.start < offset);
         before(span.end) - before(span.start)
@@ -129,6 +134,7 @@ impl Window {
     /// What `offset` is, in words that outlive the window: the first byte that a subscriber
     /// has still to get, or the window's end. `routed` is the newest position that was routed,
     /// which may lie after the newest event that stands here.
+    #[inline]
     pub fn place(&self, offset: Offset, routed: Position) -> Place {
         let index = self.entries.partition_point(|entry| entry.start <= offset);
         let Some(entry) = index.checked_sub(1).and_then(|index| self.entries.get(index)) else {
@@ -150,6 +156,7 @@ impl Window {
 
     /// Where the first event after `position` stands or will stand; `None` if it may have
     /// been trimmed.
+    #[inline]
     pub fn offset_after(&self, position: Position) -> Option<Offset> {
         if position < self.trimmed {
             return None;

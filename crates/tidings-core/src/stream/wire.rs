@@ -33,6 +33,7 @@ pub fn place(form: PlaceForm, id: &EventId, out: &mut Vec<u8>) {
 /// The topics of a record that a stream from `source` shows. Topics that the subscriber did not
 /// select, or that its grants do not cover for a private update, stay hidden: they could betray who
 /// else receives the update.
+#[inline]
 pub fn shown<'a>(source: &Source, record: &'a Record) -> Vec<&'a Topic> {
     match source {
         Source::Updates { selectors, rights, options: StreamOptions { topics: true, .. } } => {
@@ -47,6 +48,7 @@ pub fn shown<'a>(source: &Source, record: &'a Record) -> Vec<&'a Topic> {
 }
 
 /// Appends the record as an event that shows these topics, in a chunk of its own.
+#[inline]
 pub fn record(record: &Record, shown: &[&Topic], out: &mut Vec<u8>) {
     chunk(out, |out| {
         for topic in shown {

@@ -1,4 +1,4 @@
-//! Authorisation by the service that the hub lives in, instead of tokens.
+//! Authorization by the service around the hub, instead of tokens.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,11 +12,11 @@ use super::Grants;
 use super::payloads::Payloads;
 use crate::limits::AUTHORIZE_TIME;
 
-/// Says what a request may do with the hub.
+/// A callback that decides what a request may do.
 ///
-/// Any closure `Fn(&Parts) -> Permissions` is one. It sees the request's head, and whatever a
-/// layer in front of [`Hub::router`](crate::Hub::router) has put into its extensions, as who
-/// is logged in. Where the answer has to be waited for, as from a database, implement the trait.
+/// Any closure `Fn(&Parts) -> Permissions` is one. It sees the request's head, and its extensions,
+/// where a layer in front of [`Hub::router`](crate::Hub::router) may have put the user. Implement
+/// the trait if the answer takes time, for example from a database.
 ///
 /// ```
 /// use http::request::Parts;
@@ -35,11 +35,11 @@ use crate::limits::AUTHORIZE_TIME;
 /// # let _ = hub;
 /// ```
 pub trait Authorize: Send + Sync + 'static {
-    /// What the request with this head may do. A request whose answer takes longer than ten
-    /// seconds is answered with 503, or told to come back; one whose answer panics is dropped.
-    /// Nothing is remembered: each request is asked about anew, an open stream never again.
-    /// What it may do takes memory for as long as the request or its stream does, and does not
-    /// count in [`Limits::selector_bytes`](crate::Limits::selector_bytes).
+    /// Decides what the request with this head may do. If the answer takes longer than ten seconds,
+    /// the request gets a 503, or a stream is told to reconnect; if it panics, the request is
+    /// dropped. Nothing is remembered: the callback runs for each request, and not again for an open
+    /// stream. The permissions take memory for as long as the request or its stream lasts, and do
+    /// not count in [`Limits::selector_bytes`](crate::Limits::selector_bytes).
     fn authorize<'a>(&'a self, request: &'a Parts) -> Authorizing<'a>;
 }
 
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// What a request may do: nothing that was not named.
+/// What a request may do. By default nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
     publish: Option<Selectors>,
@@ -71,7 +71,7 @@ impl Permissions {
         Self::default()
     }
 
-    /// It may publish, if all of an update's topics are among these.
+    /// The request may publish updates all of whose topics these select.
     #[must_use]
     pub fn publish(mut self, topics: Selectors) -> Self {
         self.publish = Some(topics);
@@ -85,8 +85,8 @@ impl Permissions {
         self
     }
 
-    /// What those who may see who is subscribed are told of this subscriber, as JSON: its name,
-    /// say.
+    /// JSON that is shown with this subscriber's entries in the list of subscriptions and in
+    /// presence events, for example a name.
     #[must_use]
     pub fn payload(mut self, payload: Value) -> Self {
         self.payload = Some(payload);

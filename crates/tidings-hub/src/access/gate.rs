@@ -25,13 +25,12 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// # Errors
-    /// If the system has nothing to fetch key sets with.
+    /// If the client that fetches key sets cannot be set up.
     pub(crate) fn new(access: Access) -> io::Result<Self> {
         Self::with(access, None, Arc::default())
     }
 
-    /// A gate that takes this one's place: who was revoked stays so, and key sets that were
-    /// fetched serve on.
+    /// A gate that replaces this one: revoked tokens stay revoked, and fetched key sets are kept.
     ///
     /// # Errors
     /// As [`Gate::new`].
@@ -55,12 +54,12 @@ impl Gate {
         Arc::clone(&self.revoked)
     }
 
-    /// What whoever presents this token may do here; without one, what everybody may. What it
-    /// takes to keep that is charged to the account, if there is one.
+    /// The grants of a token; without a token, those of anonymous clients. Their memory is charged
+    /// to the account, if there is one.
     ///
     /// # Errors
-    /// If there is a token and it is not good: nobody is let in as somebody else than who they
-    /// say they are. And if there is no room for what it grants.
+    /// If the token is invalid: the request does not count as anonymous. And if there is
+    /// no room for its grants.
     pub(crate) async fn admit(
         &self,
         token: Option<&str>,
@@ -78,8 +77,8 @@ impl Gate {
         Ok(grants)
     }
 
-    /// What relative URL patterns of a stream are resolved against. Only what is asked for may
-    /// hang on what a request says of the hub's name, never what is granted.
+    /// The base of a stream's relative URL patterns. Only selectors may depend on the host that a
+    /// request names, never grants.
     pub(crate) fn base_for(&self, scheme: &str, host: Option<&str>) -> Base {
         match (&self.access.hub_url, host) {
             (None, Some(host)) => Base::of_host(scheme, host).unwrap_or_default(),

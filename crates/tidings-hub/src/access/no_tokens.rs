@@ -1,4 +1,4 @@
-//! What stands in for tokens in a hub that was built without them: it takes none.
+//! The verifier of a hub without the feature `tokens`: it refuses every token.
 
 use std::io;
 use std::sync::Arc;

@@ -154,7 +154,7 @@ impl fmt::Display for InvalidOrigin {
 
 impl std::error::Error for InvalidOrigin {}
 
-/// Websites whose pages may read what a hub answers. By default none but the hub's own.
+/// The websites whose pages may read the hub's answers. By default only the hub's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CorsOrigins {
     /// These, with their visitors' credentials.

@@ -1,4 +1,4 @@
-//! What those who watch subscriptions are told of a subscriber.
+//! The payload of a subscriber, which the list of subscriptions and presence events show.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use tidings_core::model::{Selectors, Topic};
 
-/// What a token says of its holder to those who watch subscriptions.
+/// The payloads of a token.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Payloads {
     #[default]
@@ -18,7 +18,7 @@ pub(crate) enum Payloads {
     First(Vec<(Selectors, Option<Payload>)>),
 }
 
-/// A payload, shared by all that is told with it.
+/// A payload, shared by everything that shows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Payload {
     value: Arc<Value>,
@@ -32,7 +32,7 @@ impl From<Value> for Payload {
     }
 }
 
-/// What a value takes in memory, which is much more than its text where it has many small parts.
+/// The memory of a value, which is much larger than its text if it has many small parts.
 fn memory_bytes(value: &Value) -> usize {
     size_of::<Value>()
         + match value {
@@ -45,7 +45,7 @@ fn memory_bytes(value: &Value) -> usize {
 
 /// The same of the members of an object.
 pub(super) fn members_bytes(members: &Map<String, Value>) -> usize {
-    /// What a table takes that has room for a few members.
+    /// The memory of a map with room for a few members.
     const TABLE: usize = 640;
     const MEMBER: usize = 64;
     let member = |(name, value): (&String, &Value)| MEMBER + name.len() + memory_bytes(value);
@@ -53,7 +53,7 @@ pub(super) fn members_bytes(members: &Map<String, Value>) -> usize {
 }
 
 impl Payloads {
-    /// What they take, roughly: patterns aside, which others have too.
+    /// The memory that they take, roughly, without patterns, which are shared.
     pub(crate) fn bytes(&self) -> usize {
         let payload = |payload: &Option<Payload>| payload.as_ref().map_or(0, |one| one.bytes);
         match self {

@@ -1,4 +1,4 @@
-//! Tokens that are good no more, though they have not expired.
+//! Tokens that were revoked before they expired.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
@@ -8,19 +8,18 @@ use tidings_core::model::{RevokedToken, TokenId};
 
 use crate::limits::REVOKED_MAX;
 
-/// The tokens that were revoked. They are kept until they expire; so many that the bound is
-/// reached push the oldest out.
+/// The revoked tokens. Each is kept until it expires. At the bound, the oldest is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Revoked(Mutex<List>);
+pub(crate) struct Revoked(Mutex<RevokedList>);
 
 #[derive(Debug, Default)]
-struct List {
+struct RevokedList {
     until: HashMap<TokenId, Option<SystemTime>>,
     order: VecDeque<TokenId>,
 }
 
 impl Revoked {
-    /// Adds those that an earlier process has barred, and that have not ended since.
+    /// Adds the tokens that an earlier process revoked, unless they have expired since.
     pub(crate) fn restore(&self, tokens: Vec<RevokedToken>) {
         let now = SystemTime::now();
         let lasting = |token: &RevokedToken| token.until.is_none_or(|until| until > now);
@@ -33,7 +32,7 @@ impl Revoked {
 
     pub(crate) fn add(&self, token: TokenId, expires: Option<SystemTime>) {
         let mut list = self.0.lock();
-        // Tokens may share an id. It is barred until the last of them ends.
+        // Tokens may share an id. It stays revoked until the last of them expires.
         let expires = match list.until.get(&token) {
             Some(known) => known.zip(expires).map(|(known, expires)| known.max(expires)),
             None => expires,
@@ -46,7 +45,7 @@ impl Revoked {
         }
     }
 
-    /// Those that have not expired, in the order in which they were revoked.
+    /// The tokens that have not expired, in the order in which they were revoked.
     pub(crate) fn list(&self) -> Vec<RevokedToken> {
         let now = SystemTime::now();
         let list = self.0.lock();
@@ -64,7 +63,7 @@ impl Revoked {
     }
 }
 
-impl List {
+impl RevokedList {
     fn trim(&mut self) {
         let now = SystemTime::now();
         self.until.retain(|_, expires| expires.is_none_or(|expires| expires > now));
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_expired_goes_before_what_has_not() {
+    fn expired_tokens_are_dropped_before_others() {
         let revoked = Revoked::default();
         let now = SystemTime::now();
         let token = |name: usize| TokenId::named(&name.to_string());
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_tokens_share_is_barred_until_the_last_of_them_ends() {
+    fn an_id_that_tokens_share_is_revoked_until_the_last_of_them_expires() {
         let now = SystemTime::now();
         let [early, late] = [60, 3600].map(|seconds| Some(now + Duration::from_secs(seconds)));
         for (ends, expected) in

@@ -1,4 +1,4 @@
-//! Tokens (JWT): which are taken, and what they are verified with.
+//! Tokens (JWT): which the hub accepts, and the keys that verify them.
 
 mod claims;
 mod key;
@@ -17,28 +17,42 @@ pub use tool::{TokenGrant, TokenReport, TokenUse, inspect_token, sign_token, tok
 pub(super) use verifier::Verifier;
 
 use super::Access;
+use crate::setters::setters;
 
-/// Which tokens a hub takes. By default none.
+/// Which tokens a hub accepts. By default none.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Tokens {
     /// Verifies the tokens of publishers.
     pub publisher_key: Option<Key>,
     /// Verifies the tokens of subscribers.
     pub subscriber_key: Option<Key>,
-    /// Whose tokens are taken that name an issuer; those of Mercure 1.0 have to.
+    /// The issuers (`iss`) whose tokens are accepted. Tokens of Mercure 1.0 must name their issuer.
     pub issuers: Vec<Issuer>,
-    /// The hub's own names, of which tokens of Mercure 1.0 have to be for one.
+    /// The hub's own names. Tokens of Mercure 1.0 must have one of them as their audience (`aud`).
     pub audience: Vec<String>,
-    /// Those of the issuers that are authorization servers of OAuth, by name: clients look for
-    /// their metadata there (RFC 8414). Applications that sign for themselves are none.
+    /// The names of issuers that are authorization servers of OAuth: clients look for their
+    /// metadata there (RFC 8414). An application that signs its own tokens is not one.
     pub authorization_servers: Vec<String>,
-    /// The cookies that carry tokens, the first one first. Where none is named they are
+    /// The cookies that carry tokens, in order of precedence. By default
     /// `__Secure-mercure_access_token`, over plain http also `mercure_access_token`, and
     /// `mercureAuthorization` (Mercure 0.x).
     pub cookies: Vec<String>,
-    /// Whether a token may stand in the query (`authorization`, Mercure 0.x), where logs and
-    /// histories keep it.
+    /// Whether a token may be in the query (`authorization`, Mercure 0.x), where logs and histories
+    /// keep it.
     pub in_query: bool,
+}
+
+setters! {
+    Tokens {
+        publisher_key: Option<Key>,
+        subscriber_key: Option<Key>,
+        issuers: Vec<Issuer>,
+        audience: Vec<String>,
+        authorization_servers: Vec<String>,
+        cookies: Vec<String>,
+        in_query: bool,
+    }
 }
 
 impl Tokens {
@@ -51,13 +65,21 @@ impl Tokens {
     }
 }
 
-/// Somebody who issues tokens.
+/// An issuer of tokens.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Issuer {
-    /// What its tokens have in `iss`.
+    /// The value of `iss` in its tokens.
     pub name: String,
-    /// What its tokens are verified with.
+    /// The keys that verify its tokens.
     pub keys: IssuerKeys,
+}
+
+impl Issuer {
+    /// The issuer whose tokens have `name` in `iss` and are verified with these keys.
+    pub fn new(name: impl Into<String>, keys: IssuerKeys) -> Self {
+        Self { name: name.into(), keys }
+    }
 }
 
 /// The keys of an issuer.
@@ -68,7 +90,7 @@ pub enum IssuerKeys {
     Shared,
     /// Its own.
     These(Vec<Key>),
-    /// Those that it publishes.
+    /// The keys that it publishes as a key set.
     #[cfg(feature = "jwks")]
     Url(KeySetUrl),
 }
@@ -89,12 +111,12 @@ impl Access {
         &self.tokens.authorization_servers
     }
 
-    /// The cookies that carry tokens. None means the usual ones.
+    /// The cookies that carry tokens. An empty list means the usual ones.
     pub(crate) fn token_cookies(&self) -> &[String] {
         &self.tokens.cookies
     }
 
-    /// Whether a token may stand in the query.
+    /// Whether a token may be in the query.
     pub(crate) fn takes_tokens_in_query(&self) -> bool {
         self.tokens.in_query
     }

@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 ///
 /// # Errors
 /// With a 400, or a 501 for a transfer coding that is not known here.
-pub(super) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
+pub(super) fn check_head<B>(request: &Request<B>) -> Result<(), Refusal> {
     check_host(request)?;
     check_transfer_coding(request.headers())
 }
@@ -122,7 +122,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).unwrap();
-        super::check(&request).err().map(|refusal| refusal.status().as_u16())
+        super::check_head(&request).err().map(|refusal| refusal.status().as_u16())
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn chunked_is_the_only_transfer_coding_and_comes_once() {
+    fn chunked_is_the_only_transfer_coding_and_occurs_once() {
         for (codings, status) in [
             (&["chunked"][..], None),
             (&["Chunked"], None),

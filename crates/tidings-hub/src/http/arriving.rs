@@ -1,28 +1,95 @@
-//! What of a request's body may arrive before the hub reads it.
+//! What of its requests' bodies may arrive on an HTTP/2 connection before the hub reads them.
 //!
-//! Over HTTP/2 a client sends as much as the windows allow, whether the body is read or not. While
-//! a request waits for its authorization, that takes memory already, so it is counted.
+//! A client sends as much as the windows allow, whether a body is read or not. While requests wait
+//! for their authorization, that takes memory already, so it is counted: once for each connection,
+//! because all of its bodies share one window.
 
 use std::sync::Arc;
 
-use axum::http::{Extensions, HeaderMap, Uri, header};
+use axum::http::Extensions;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
-use crate::budget::{Permit, Standing};
+use crate::admission::Client;
+use crate::budget::{Budget, Exhausted, Permit, Standing};
+use crate::limits::{ARRIVING_BYTES_FREE, ARRIVING_BYTES_MAX, ARRIVING_BYTES_STEP};
 
-/// The part of the budget for a body that is not read yet. Given back when the body is read, which
-/// has a part of its own, or dropped.
+/// The bodies of one connection that are not read yet.
 #[derive(Debug)]
-pub(super) struct Arriving(Held);
+pub(super) struct Window {
+    budget: Arc<Budget>,
+    client: Option<Client>,
+    unread: Mutex<Unread>,
+}
 
-#[derive(Clone, Debug)]
-struct Held(Arc<Mutex<Option<Permit>>>);
+#[derive(Debug, Default)]
+struct Unread {
+    /// The lengths of the bodies, which together may be more than the window lets arrive.
+    bytes: usize,
+    /// The room for them, which grows in few steps and is given back as a whole.
+    permits: SmallVec<[Permit; 1]>,
+    permitted: usize,
+}
 
-impl Arriving {
-    pub(super) fn new(permit: Permit) -> Self {
-        Self(Held(Arc::new(Mutex::new(Some(permit)))))
+impl Window {
+    pub(super) fn new(budget: &Arc<Budget>, client: Option<Client>) -> Arc<Self> {
+        Arc::new(Self { budget: Arc::clone(budget), client, unread: Mutex::default() })
     }
 
+    /// Takes room for one more body. None of the requests is authorized yet, whatever credentials
+    /// it presents, so all count as work that any client can cause.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub(super) fn add(self: &Arc<Self>, bytes: usize) -> Result<Arriving, Exhausted> {
+        let mut unread = self.unread.lock();
+        let more = needed(unread.bytes + bytes).saturating_sub(unread.permitted);
+        if more > 0 {
+            let permit = self.budget.try_take(self.client, Standing::Anyone, more)?;
+            unread.permits.push(permit);
+            unread.permitted += more;
+        }
+        unread.bytes += bytes;
+        drop(unread);
+        let part = WindowPart { window: Arc::clone(self), bytes };
+        Ok(Arriving(ArrivingPart(Arc::new(Mutex::new(Some(part))))))
+    }
+}
+
+/// What bodies of so many bytes count as until they are read.
+fn needed(bytes: usize) -> usize {
+    match bytes {
+        0..=ARRIVING_BYTES_FREE => 0,
+        _ => bytes.next_multiple_of(ARRIVING_BYTES_STEP).min(ARRIVING_BYTES_MAX),
+    }
+}
+
+/// The part of a body in its connection's window. Given back when the body is read, which has room
+/// of its own, or dropped.
+#[derive(Debug)]
+pub(super) struct Arriving(ArrivingPart);
+
+#[derive(Clone, Debug)]
+struct ArrivingPart(Arc<Mutex<Option<WindowPart>>>);
+
+#[derive(Debug)]
+struct WindowPart {
+    window: Arc<Window>,
+    bytes: usize,
+}
+
+impl Drop for WindowPart {
+    fn drop(&mut self) {
+        let mut unread = self.window.unread.lock();
+        unread.bytes -= self.bytes;
+        if needed(unread.bytes) == 0 {
+            unread.permits.clear();
+            unread.permitted = 0;
+        }
+    }
+}
+
+impl Arriving {
     /// Lets [`give_back`] find it with the request.
     pub(super) fn note(&self, extensions: &mut Extensions) {
         extensions.insert(self.0.clone());
@@ -37,19 +104,32 @@ impl Drop for Arriving {
 
 /// Gives back what is held for a request's body, which is about to be read.
 pub(super) fn give_back(extensions: &Extensions) {
-    if let Some(Held(permit)) = extensions.get::<Held>() {
-        permit.lock().take();
+    if let Some(ArrivingPart(part)) = extensions.get::<ArrivingPart>() {
+        part.lock().take();
     }
 }
 
-/// What a request counts as before it is authorized: its body is room for publishers if it presents
-/// anything to be authorized by. Otherwise a flood of anonymous bodies would stop publishers.
-pub(super) fn standing(uri: &Uri, headers: &HeaderMap) -> Standing {
-    let is_credential = |name| headers.contains_key(name);
-    let in_query = uri.query().is_some_and(|query| query.contains("authorization="));
-    if is_credential(header::AUTHORIZATION) || is_credential(header::COOKIE) || in_query {
-        Standing::Authorized
-    } else {
-        Standing::Anyone
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_of_a_connection_take_its_window_at_most_and_give_it_back_together() {
+        let budget = Budget::new(1 << 20);
+        let window = Window::new(&budget, None);
+        let small = window.add(ARRIVING_BYTES_FREE).unwrap();
+        assert_eq!(budget.used(), 0);
+        let first = window.add(1).unwrap();
+        assert_eq!(budget.used(), ARRIVING_BYTES_STEP);
+        let more: Vec<_> = (0..256).map(|_| window.add(60_000).unwrap()).collect();
+        assert_eq!(budget.used(), ARRIVING_BYTES_MAX);
+        let other = Window::new(&budget, None).add(60_000).unwrap();
+        assert_eq!(budget.used(), 2 * ARRIVING_BYTES_MAX);
+        drop((more, other));
+        assert_eq!(budget.used(), ARRIVING_BYTES_MAX);
+        drop(first);
+        assert_eq!(budget.used(), 0);
+        drop(small);
+        assert_eq!(window.unread.lock().bytes, 0);
     }
 }

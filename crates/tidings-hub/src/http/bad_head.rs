@@ -35,9 +35,9 @@ impl BadHead<'_> {
         let (status, words) = self.status(said, parsed.err());
         let is_consumed = parsed.is_ok() && !is_about_size(status);
         let content = match self.is_head_request(is_consumed) {
-            Some(true) => Content::LengthAlone,
-            Some(false) => Content::Whole,
-            None => Content::Nothing,
+            Some(true) => AnswerBody::LengthAlone,
+            Some(false) => AnswerBody::Whole,
+            None => AnswerBody::Nothing,
         };
         Some(write(status, &words, content))
     }
@@ -45,7 +45,7 @@ impl BadHead<'_> {
     fn status(&self, said: StatusCode, parsed: Option<ParseError>) -> (StatusCode, String) {
         let head_bytes = self.limits.head_bytes;
         let is_large = self.left.len() >= head_bytes || parsed == Some(ParseError::TooManyHeaders);
-        // hyper measures a target only once the whole head has come. One that fills the room for
+        // hyper measures a target only once the whole head has arrived. One that fills the room for
         // the head is too long as well, and hyper blames the head for it.
         let is_target = said == StatusCode::URI_TOO_LONG
             || (said == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -94,8 +94,8 @@ impl BadHead<'_> {
 
 /// The answer to a head for which there is no room.
 pub(super) fn no_room(exhausted: Exhausted) -> Vec<u8> {
-    // The request may have been HEAD: its method may not have come whole.
-    write(body::status_of(exhausted), &format!("{exhausted}; try again later"), Content::Nothing)
+    // The request may have been HEAD: its method may have arrived only in part.
+    write(body::status_of(exhausted), &format!("{exhausted}; try again later"), AnswerBody::Nothing)
 }
 
 fn is_about_size(status: StatusCode) -> bool {
@@ -123,7 +123,7 @@ fn names_a_version(head: &[u8]) -> bool {
 }
 
 /// What follows the answer's head.
-enum Content {
+enum AnswerBody {
     Whole,
     /// Nothing, but the head says how long it would be.
     LengthAlone,
@@ -131,11 +131,11 @@ enum Content {
     Nothing,
 }
 
-fn write(status: StatusCode, words: &str, content: Content) -> Vec<u8> {
+fn write(status: StatusCode, words: &str, content: AnswerBody) -> Vec<u8> {
     let (length, words) = match content {
-        Content::Whole => (words.len() + 1, format!("{words}\n")),
-        Content::LengthAlone => (words.len() + 1, String::new()),
-        Content::Nothing => (0, String::new()),
+        AnswerBody::Whole => (words.len() + 1, format!("{words}\n")),
+        AnswerBody::LengthAlone => (words.len() + 1, String::new()),
+        AnswerBody::Nothing => (0, String::new()),
     };
     let mut answer = format!("HTTP/1.1 {status}\r\ndate: ").into_bytes();
     append_date(&mut answer);
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_too_long_that_leaves_no_room_for_the_rest_of_the_head() {
+    fn a_target_that_fills_the_room_for_a_head_is_too_long() {
         let check = |head: &str| is_target_long(head.as_bytes(), 10);
         for head in ["GET /longer", "\r\nGET /longer", "GET /longer HTTP/1.1\r\nx: y"] {
             assert!(check(head), "{head:?}");

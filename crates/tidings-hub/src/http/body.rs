@@ -16,8 +16,8 @@ use crate::budget::{Exhausted, Permit, Standing};
 use crate::hub::Hub;
 use crate::limits::{BODY_BYTES_MIN, BODY_BYTES_UNKNOWN, PUBLISH_WAIT};
 
-/// A body that has come, and the part of the hub's budget that it takes while it is used.
-pub(super) struct Received {
+/// A received body, and the part of the hub's budget that it takes while it is used.
+pub(super) struct ReceivedBody {
     pub(super) bytes: Bytes,
     client: Option<Client>,
     standing: Standing,
@@ -26,7 +26,7 @@ pub(super) struct Received {
     taken: usize,
 }
 
-impl Received {
+impl ReceivedBody {
     /// Takes room for what the body was read into, which takes so many bytes. The hub's plan has as
     /// much for it as for bodies; many short topics take much more than their text.
     ///
@@ -95,10 +95,10 @@ pub(super) async fn read_body(
     version: Version,
     extensions: &Extensions,
     body: Body,
-) -> Result<Received, Unreceived> {
+) -> Result<ReceivedBody, Unreceived> {
     let limits = hub.limits();
     let (max, time) = (limits.body_bytes, limits.body_time);
-    // Its length alone refuses it: none of it has to come, and it takes no room.
+    // A declared length above the limit is refused before any byte is read, and takes no room.
     if body.size_hint().lower() > max as u64 {
         return Err(too_large(max).into());
     }
@@ -110,26 +110,26 @@ pub(super) async fn read_body(
         unreceived
     };
     let no_room = |exhausted| note(Unreceived::NoRoom(exhausted));
-    // Over HTTP/2 what comes of a body that waits would hold the window of its whole connection,
-    // and with it the bodies that could go on.
+    // Over HTTP/2 a waiting body would occupy the flow-control window of its connection, and stop
+    // the other bodies on it.
     let patience = if version == Version::HTTP_2 { Duration::ZERO } else { PUBLISH_WAIT };
     let length = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(max));
-    // Taken in one piece before anything is read, and more of it only if it is there: of bodies
-    // that each have a part of what they need and wait for the rest, none could go on.
+    // Taken at once before anything is read, and later more only if it is free: bodies that each
+    // hold a part and wait for the rest would block each other.
     let first = length.unwrap_or(BODY_BYTES_UNKNOWN).min(max);
     let weight = |bytes: usize| budget.bounded(bytes.max(BODY_BYTES_MIN));
     arriving::give_back(extensions);
     let taken = budget.take(client, standing, weight(first), patience).await;
     let mut permits: SmallVec<[Permit; 1]> = smallvec![taken.map_err(no_room)?];
-    let received = |bytes, permits, taken| Received { bytes, client, standing, permits, taken };
+    let received = |bytes, permits, taken| ReceivedBody { bytes, client, standing, permits, taken };
     let too_slow = |_| too_slow(time);
     let mut read = Box::pin(read_up_to(body, first));
     let begun = tokio::time::Instant::now();
     let part = tokio::time::timeout(time, &mut read).await.map_err(too_slow)?.map_err(note)?;
     let (whole, rest) = match part {
-        Part::Whole(bytes) => return Ok(received(bytes, permits, weight(first))),
-        Part::More { .. } if first >= max => return Err(too_large(max).into()),
-        Part::More { so_far, body } => (so_far, body),
+        BodyPart::Whole(bytes) => return Ok(received(bytes, permits, weight(first))),
+        BodyPart::More { .. } if first >= max => return Err(too_large(max).into()),
+        BodyPart::More { so_far, body } => (so_far, body),
     };
     let more = weight(max) - weight(first);
     if more > 0 {
@@ -138,26 +138,26 @@ pub(super) async fn read_body(
     let left = time.saturating_sub(begun.elapsed());
     let rest = tokio::time::timeout(left, continue_up_to(whole, rest, max));
     match rest.await.map_err(too_slow)?.map_err(note)? {
-        Part::Whole(bytes) => Ok(received(bytes, permits, weight(first) + more)),
-        Part::More { .. } => Err(too_large(max).into()),
+        BodyPart::Whole(bytes) => Ok(received(bytes, permits, weight(first) + more)),
+        BodyPart::More { .. } => Err(too_large(max).into()),
     }
 }
 
 /// As much of a body as was asked for.
-enum Part {
+enum BodyPart {
     Whole(Bytes),
-    /// There is more of it: what has come, which is more than was asked for, and the rest.
+    /// There is more: the bytes received so far, which exceed the bound, and the rest.
     More {
         so_far: BytesMut,
         body: Body,
     },
 }
 
-async fn read_up_to(mut body: Body, max: usize) -> Result<Part, Unreceived> {
-    let Some(first) = next(&mut body).await? else { return Ok(Part::Whole(Bytes::new())) };
-    // Most bodies come in one piece, and need no copy.
+async fn read_up_to(mut body: Body, max: usize) -> Result<BodyPart, Unreceived> {
+    let Some(first) = next(&mut body).await? else { return Ok(BodyPart::Whole(Bytes::new())) };
+    // Most bodies arrive in one piece, and need no copy.
     if first.len() <= max && body.is_end_stream() {
-        return Ok(Part::Whole(first));
+        return Ok(BodyPart::Whole(first));
     }
     let capacity = body.size_hint().exact().map_or(0, |rest| usize::try_from(rest).unwrap_or(0));
     let mut whole = BytesMut::with_capacity((first.len() + capacity).min(max));
@@ -170,14 +170,14 @@ async fn continue_up_to(
     mut whole: BytesMut,
     mut body: Body,
     max: usize,
-) -> Result<Part, Unreceived> {
+) -> Result<BodyPart, Unreceived> {
     while whole.len() <= max {
         match next(&mut body).await? {
             Some(piece) => whole.extend_from_slice(&piece),
-            None => return Ok(Part::Whole(whole.freeze())),
+            None => return Ok(BodyPart::Whole(whole.freeze())),
         }
     }
-    Ok(Part::More { so_far: whole, body })
+    Ok(BodyPart::More { so_far: whole, body })
 }
 
 /// The next piece of a body, `None` at its end.

@@ -27,25 +27,25 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 use tower::Service;
 
-use super::arriving::{self, Arriving};
+use super::admission::Peer;
+use super::arriving::Window;
 use super::body::no_room;
 use super::connection::{last_words, note_refused};
-use super::exchange::{Answer, Exchange, Watched};
-use super::gate::Peer;
-use super::header_blocks::{Counted, Refused};
+use super::exchange::{Answer, Exchange, WatchedStream};
+use super::header_blocks::{BlockCounter, Refused};
 use super::movable::Movable;
-use super::subscribe::Stream;
+use super::subscribe::PendingStream;
 use super::tls::Tls;
 use super::unread::Unread;
 use super::waiting::Waiting;
-use super::{ambiguous, forwarded, linger, unread};
+use super::{ambiguous, linger, unread};
 use crate::budget::{Exhausted, Permit, Standing};
 use crate::limits::{
-    HTTP2_CONNECTION_BYTES, HTTP2_HEAD_BYTES_FREE, HTTP2_IDLE_TIME, HTTP2_PING_INTERVAL,
-    HTTP2_PING_TIME, HTTP2_RECEIVE_BYTES, HTTP2_RESETS, HTTP2_SEND_BYTES, Limits,
+    ARRIVING_BYTES_MAX, HTTP2_CONNECTION_BYTES, HTTP2_HEAD_BYTES_FREE, HTTP2_IDLE_TIME,
+    HTTP2_PING_INTERVAL, HTTP2_PING_TIME, HTTP2_RECEIVE_BYTES, HTTP2_RESETS, HTTP2_SEND_BYTES,
+    Limits,
 };
-use crate::shard::StreamBody;
-use crate::shard::{Load, RequestRoom, ShardThread};
+use crate::shard::{Load, RequestRoom, ShardThread, StreamBody};
 
 /// Serves a connection, fresh from its handshake, on its shard's thread.
 pub(super) fn start(
@@ -61,6 +61,7 @@ pub(super) fn start(
         thread: Rc::clone(thread),
         peer: peer.map(Peer),
         limits: thread.limits(),
+        window: Window::new(&room.budget, room.client),
         room,
         router: Arc::clone(router),
         tls,
@@ -69,7 +70,7 @@ pub(super) fn start(
     });
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     // The one task of an HTTP/1 connection also writes the one stream that it may carry.
-    let task = Task::default();
+    let task = AnswerTask::default();
     let own = Rc::clone(&task);
     let running = spawn_local(async move {
         if is_http2 {
@@ -82,7 +83,7 @@ pub(super) fn start(
     task.set(Some(running.abort_handle()));
 }
 
-async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Task) {
+async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: AnswerTask) {
     let mut closing = connection.thread.closing();
     let exchange = Exchange::new(&connection.room);
     let service = {
@@ -99,7 +100,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Tas
             })
         })
     };
-    let io = TokioIo::new(Watched::new(stream, &exchange));
+    let io = TokioIo::new(WatchedStream::new(stream, &exchange));
     let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(connection.limits.head_time)
@@ -107,7 +108,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Tas
         .max_header_size(connection.limits.head_bytes)
         .serve_connection(io, service);
     let ended = tokio::select! {
-        // A request that has come is read before its connection could lose its place.
+        // A received request is read before its connection can be displaced.
         biased;
         ended = &mut serving => Some(ended),
         () = closing.asked() => None,
@@ -129,7 +130,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Tas
     if let Some(last) = last {
         // The end of a shard need not wait for this.
         drop(closing);
-        // What comes still is not looked at, and so not decrypted.
+        // Further input is discarded, and so not decrypted.
         let socket = |stream: TlsStream<Movable>| stream.into_inner().0;
         let most = connection.thread.lingering_max();
         spawn_local(async move { linger::close(stream, &last, most, socket).await });
@@ -138,7 +139,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Tas
 
 async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
     let mut closing = connection.thread.closing();
-    let asked = Asked::default();
+    let asked = AnswerExecutor::default();
     let refused = Refused::default();
     let service = {
         let (connection, asked) = (Rc::clone(&connection), asked.clone());
@@ -174,7 +175,7 @@ async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
             .keep_alive_interval(HTTP2_PING_INTERVAL)
             .keep_alive_timeout(HTTP2_PING_TIME)
             .serve_connection(
-                TokioIo::new(Counted::new(stream, &connection.room, &refused)),
+                TokioIo::new(BlockCounter::new(stream, &connection.room, &refused)),
                 service
             )
     );
@@ -192,7 +193,7 @@ async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
         },
         () = closing.asked() => {}
     }
-    // Streams that are open go on. A peer that does not answer is noticed by the pings.
+    // Open streams continue. The pings detect a peer that does not answer.
     serving.as_mut().graceful_shutdown();
     tokio::select! {
         ended = serving => note(ended),
@@ -222,12 +223,14 @@ struct Connection {
     peer: Option<Peer>,
     limits: Arc<Limits>,
     room: RequestRoom,
+    /// What of HTTP/2 bodies may arrive before they are read.
+    window: Arc<Window>,
     router: Arc<Router>,
-    /// The certificate, whose names are the hub's.
+    /// The certificate: its names are names of the hub.
     tls: Tls,
     /// Requests and streams that are under way.
     busy: Cell<usize>,
-    /// Told when there is the first of them, and when there are none any more.
+    /// Notified at the first of them, and when the last has ended.
     changed: Notify,
 }
 
@@ -241,22 +244,16 @@ impl Connection {
             .transpose()
     }
 
-    /// Takes room for what may arrive of a request's body until it is read.
+    /// Takes room for the part of a request's body that may arrive before it is read.
     fn watch(&self, mut request: Request<Incoming>) -> (Request<Body>, Unread) {
         let body = request.body();
-        let window = HTTP2_CONNECTION_BYTES as usize;
+        let most = ARRIVING_BYTES_MAX;
         let length = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-        let bytes = length.unwrap_or(window).min(window);
+        let bytes = length.unwrap_or(most).min(most);
         if bytes == 0 || body.is_end_stream() {
             return unread::watch(request);
         }
-        let Limits { trusted_proxies, forwarded_header, .. } = &*self.limits;
-        let headers = request.headers();
-        let client = self
-            .peer
-            .map(|Peer(peer)| forwarded::client(peer, headers, trusted_proxies, *forwarded_header));
-        let standing = arriving::standing(request.uri(), headers);
-        let arriving = self.room.budget.try_take(client, standing, bytes).map(Arriving::new);
+        let arriving = self.window.add(bytes);
         if let Ok(arriving) = &arriving {
             arriving.note(request.extensions_mut());
         }
@@ -268,7 +265,7 @@ impl Connection {
         self.thread.metrics().request_refused(exhausted);
         let busy = Busy::new(self);
         let response = no_room(exhausted).into_response();
-        response.map(|body| LaneBody { content: Content::Whole(body), _busy: busy })
+        response.map(|body| LaneBody { content: LaneContent::Whole(body), _busy: busy })
     }
 
     /// Answers a request. `task` is what writes the answer.
@@ -283,21 +280,24 @@ impl Connection {
         request.extensions_mut().insert(Scheme::HTTPS);
         request.extensions_mut().insert(self.tls.clone());
         let busy = Busy::new(&self);
-        let mut response = match ambiguous::check(&request) {
+        let mut response = match ambiguous::check_head(&request) {
             Ok(()) => Router::clone(&self.router).call(request).await?,
             Err(refusal) => ambiguous::answer(refusal, request.version()),
         };
-        Ok(match Stream::take(&mut response) {
+        Ok(match PendingStream::take(&mut response) {
             Some(opening) => {
                 let body = self.thread.attach_body(opening, task);
-                response.map(|_| LaneBody { content: Content::Stream(body), _busy: busy })
+                response
+                    .map(|_| LaneBody { content: LaneContent::PendingStream(body), _busy: busy })
             }
-            None => response.map(|body| LaneBody { content: Content::Whole(body), _busy: busy }),
+            None => {
+                response.map(|body| LaneBody { content: LaneContent::Whole(body), _busy: busy })
+            }
         })
     }
 
     /// Waits until nothing has been under way for [`HTTP2_IDLE_TIME`], or another connection
-    /// takes the place of this one while nothing is; the first request has to come sooner.
+    /// displaces this one while it is idle. The first request has less time.
     async fn idle(&self) -> Idle {
         let mut patience = self.limits.head_time;
         let waiting = Waiting::begin(self.room.waiting, self.room.client);
@@ -323,9 +323,9 @@ impl Connection {
         }
     }
 
-    /// Waits until a peer that was told of the end has taken as long as a request's head may
-    /// take, and nothing is under way. One that never says hello, or never ends a request's
-    /// head, is not asked by the pings and would stay for ever.
+    /// Waits until a peer that was told to disconnect has had the time of a request's head, and
+    /// nothing is under way. The pings do not reach a peer that never sends its preface, or never
+    /// ends a request's head; it would stay forever.
     async fn silent(&self) {
         loop {
             sleep(self.limits.head_time).await;
@@ -336,7 +336,7 @@ impl Connection {
     }
 }
 
-/// Why a connection on which nothing is under way has to go.
+/// Why an idle connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Idle {
     TimeIsUp,
@@ -366,23 +366,23 @@ impl Drop for Busy {
     }
 }
 
-/// The task that a request's answer is written by, once it runs.
-type Task = Rc<Cell<Option<AbortHandle>>>;
+/// The task that writes a request's answer, once it runs.
+type AnswerTask = Rc<Cell<Option<AbortHandle>>>;
 
-/// Runs what hyper makes of each request on this thread, and tells the request by which task.
+/// Runs hyper's task for each request on this thread, and gives the request its handle.
 #[derive(Clone, Default)]
-struct Asked(Rc<Cell<Option<Task>>>);
+struct AnswerExecutor(Rc<Cell<Option<AnswerTask>>>);
 
-impl Asked {
-    /// Notes a request, for which hyper asks to run a task next.
-    fn begin(&self) -> Task {
-        let task = Task::default();
+impl AnswerExecutor {
+    /// Notes a request. The next task that hyper starts is the one for this request.
+    fn begin(&self) -> AnswerTask {
+        let task = AnswerTask::default();
         self.0.set(Some(Rc::clone(&task)));
         task
     }
 }
 
-impl<F> Executor<F> for Asked
+impl<F> Executor<F> for AnswerExecutor
 where
     F: Future<Output = ()> + 'static,
 {
@@ -396,12 +396,12 @@ where
 
 /// The body of an answer.
 struct LaneBody {
-    content: Content,
+    content: LaneContent,
     _busy: Busy,
 }
 
-enum Content {
-    Stream(StreamBody),
+enum LaneContent {
+    PendingStream(StreamBody),
     Whole(Body),
 }
 
@@ -414,22 +414,24 @@ impl http_body::Body for LaneBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut self.content {
-            Content::Stream(body) => Pin::new(body).poll_frame(context).map_err(axum::Error::new),
-            Content::Whole(body) => Pin::new(body).poll_frame(context),
+            LaneContent::PendingStream(body) => {
+                Pin::new(body).poll_frame(context).map_err(axum::Error::new)
+            }
+            LaneContent::Whole(body) => Pin::new(body).poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Stream(body) => body.is_end_stream(),
-            Content::Whole(body) => body.is_end_stream(),
+            LaneContent::PendingStream(body) => body.is_end_stream(),
+            LaneContent::Whole(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Stream(body) => body.size_hint(),
-            Content::Whole(body) => body.size_hint(),
+            LaneContent::PendingStream(body) => body.size_hint(),
+            LaneContent::Whole(body) => body.size_hint(),
         }
     }
 }

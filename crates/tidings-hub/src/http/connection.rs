@@ -1,6 +1,6 @@
-//! One HTTP/1 connection: hyper reads its requests, until one of them asks for a stream, of the
-//! hub or of the service around it. Then the socket is taken out of hyper and becomes that
-//! stream, and nothing else any more.
+//! One HTTP/1 connection: hyper reads its requests, until one of them asks for a stream of the hub
+//! or of the service around it. Then the socket is taken out of hyper, and carries only that
+//! stream.
 
 use std::cell::RefCell;
 use std::future::{Future as _, pending, poll_fn};
@@ -22,10 +22,10 @@ use tidings_server::EventBody;
 use tokio::task::spawn_local;
 use tower::Service;
 
+use super::admission::Peer;
 use super::bad_head::BadHead;
-use super::exchange::{Answer, Exchange, Watched};
-use super::gate::Peer;
-use super::subscribe::Stream;
+use super::exchange::{Answer, Exchange, WatchedStream};
+use super::subscribe::PendingStream;
 use super::{ambiguous, bad_head, linger, unread};
 use crate::admission::Client;
 use crate::limits::Limits;
@@ -34,7 +34,7 @@ use crate::shard::{Load, NewStream, ShardThread};
 use crate::transport::Transport;
 
 /// What a connection becomes.
-enum Taken {
+enum StreamTakeover {
     Hub(NewStream, Framing),
     Service(ServiceStream),
 }
@@ -54,25 +54,24 @@ pub(super) fn start(
         let over =
             Box::pin(requests(stream, Peer(peer), router, &limits, Rc::clone(&exchange))).await;
         drop(load);
-        // A task of its own follows, far smaller than this one. This one could go on as that, and
-        // save its making; but then it would stay where it is, among all that is gone by then,
-        // and each stream would take a tenth more memory.
+        // A new, far smaller task carries the stream. This task could carry it instead; but its
+        // memory would stay allocated among freed memory, and each stream would take a tenth more.
         match over {
-            Over::Taken(stream, Taken::Hub(opening, framing)) => {
+            ConnectionEnd::StreamTakeover(stream, StreamTakeover::Hub(opening, framing)) => {
                 thread.attach_tcp(stream, framing, opening);
             }
-            Over::Taken(stream, Taken::Service(taken)) => {
+            ConnectionEnd::StreamTakeover(stream, StreamTakeover::Service(taken)) => {
                 thread.attach_service_stream(stream, taken);
             }
-            Over::Answered { stream, last } => {
+            ConnectionEnd::Answered { stream, last } => {
                 note_refused(&thread, &exchange);
                 let most = thread.lingering_max();
                 spawn_local(async move {
                     linger::close(stream, &last, most, |stream| stream).await;
                 });
             }
-            Over::Displaced => thread.metrics().connection_displaced(),
-            Over::Gone => {}
+            ConnectionEnd::Displaced => thread.metrics().connection_displaced(),
+            ConnectionEnd::Gone => {}
         }
     });
 }
@@ -84,14 +83,14 @@ pub(super) fn note_refused(thread: &ShardThread, exchange: &Exchange) {
     }
 }
 
-/// How an HTTP/1 connection ended, as far as its requests go.
-enum Over {
+/// How the requests of an HTTP/1 connection ended.
+enum ConnectionEnd {
     /// A request asked for a stream.
-    Taken(Transport, Taken),
+    StreamTakeover(Transport, StreamTakeover),
     /// The hub ends the connection, after this last answer. The client may still send, and may not
     /// have read the earlier ones.
     Answered { stream: Transport, last: Vec<u8> },
-    /// It waited for a request, and another connection took its place.
+    /// It waited for a request, and another connection displaced it.
     Displaced,
     /// The peer has ended, or the connection has failed.
     Gone,
@@ -105,13 +104,13 @@ async fn requests(
     router: Arc<Router>,
     limits: &Limits,
     exchange: Rc<Exchange>,
-) -> Over {
-    let taken: RefCell<Option<Taken>> = RefCell::default();
+) -> ConnectionEnd {
+    let taken: RefCell<Option<StreamTakeover>> = RefCell::default();
     let service = service_fn(|mut request: Request<Incoming>| {
         let answering = exchange.begin();
         request.extensions_mut().insert(peer);
         let (method, version) = (request.method().clone(), request.version());
-        let checked = ambiguous::check(&request);
+        let checked = ambiguous::check_head(&request);
         let (request, unread) = unread::watch(request);
         let mut router = Router::clone(&router);
         let taken = &taken;
@@ -131,10 +130,10 @@ async fn requests(
             pending::<Result<Response<Answer<Body>>, std::convert::Infallible>>().await
         })
     });
-    let io = TokioIo::new(Watched::new(stream, &exchange));
+    let io = TokioIo::new(WatchedStream::new(stream, &exchange));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // A client that has said all it has to say may end its side, and is answered all the same.
+        // A client may end its side after its request, and is still answered.
         .half_close(true)
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head_bytes)
@@ -156,17 +155,17 @@ async fn requests(
     })
     .await;
     if is_displaced {
-        return Over::Displaced;
+        return ConnectionEnd::Displaced;
     }
     let parts = connection.into_parts();
     let stream = parts.io.into_inner().into_inner();
     match (taken.take(), ended) {
-        (Some(taken), None) => Over::Taken(stream, taken),
+        (Some(taken), None) => ConnectionEnd::StreamTakeover(stream, taken),
         (_, Some(ended)) => match last_words(&exchange, ended, &parts.read_buf, limits) {
-            Some(last) if !exchange.has_peer_ended() => Over::Answered { stream, last },
-            _ => Over::Gone,
+            Some(last) if !exchange.has_peer_ended() => ConnectionEnd::Answered { stream, last },
+            _ => ConnectionEnd::Gone,
         },
-        (None, None) => Over::Gone,
+        (None, None) => ConnectionEnd::Gone,
     }
 }
 
@@ -181,7 +180,7 @@ pub(super) fn last_words(
     if let Some(exhausted) = exchange.refused() {
         return Some(bad_head::no_room(exhausted));
     }
-    // Peers can make connections fail as they please, so this is no warning.
+    // Any client can make its connection fail, so this is not logged as a warning.
     tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
     if error.is_timeout() {
         return Some(Vec::new());
@@ -199,32 +198,36 @@ const CLOSED: &[u8] = b"connection: close\r\n\r\n";
 const CLOSED_IN_CHUNKS: &[u8] = b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// Takes the stream out of a response, if there is one.
-fn take(method: &Method, version: Version, response: &mut Response<Body>) -> Option<Taken> {
+fn take(
+    method: &Method,
+    version: Version,
+    response: &mut Response<Body>,
+) -> Option<StreamTakeover> {
     // Clients of HTTP/1.0 know no chunks (RFC 9112 6.1).
     let framing = if version == Version::HTTP_10 { Framing::Close } else { Framing::Chunked };
-    if let Some(mut opening) = Stream::take(response) {
-        // Nothing else ever comes on this connection, whatever is said here; but this is what
-        // event-stream servers have always said, and clients wait for.
+    if let Some(mut opening) = PendingStream::take(response) {
+        // Nothing else follows on this connection, whatever the header says; but event-stream
+        // servers have always sent it, and clients expect it.
         let mut bytes = Vec::with_capacity(640);
         match framing {
             Framing::Chunked => append_head(response, KEPT_ALIVE, &mut bytes),
-            // All that goes to such a socket is unframed on its way.
+            // Bytes for such a socket lose their chunk frames when they are written.
             Framing::Close => chunk(&mut bytes, |out| append_head(response, CLOSED, out)),
         }
         bytes.append(&mut opening.bytes);
         opening.bytes = bytes;
-        return Some(Taken::Hub(opening, framing));
+        return Some(StreamTakeover::Hub(opening, framing));
     }
     let encoded = response.headers().contains_key(header::CONTENT_ENCODING);
     if *method == Method::HEAD || response.status() != StatusCode::OK || encoded {
-        // Such a response has no body, or not the one that was made.
+        // Such a response has no body, or another body than the handler's.
         return None;
     }
     let body = EventBody::take(response.extensions_mut())?;
     let more = if framing == Framing::Close { CLOSED } else { CLOSED_IN_CHUNKS };
     let mut head = Vec::with_capacity(512);
     append_head(response, more, &mut head);
-    Some(Taken::Service(ServiceStream { head, framing, body }))
+    Some(StreamTakeover::Service(ServiceStream { head, framing, body }))
 }
 
 /// Appends a stream's head, which ends with these lines.
@@ -242,11 +245,11 @@ fn append_head(response: &Response<Body>, last_lines: &[u8], head: &mut Vec<u8>)
 }
 
 thread_local! {
-    /// A second since 1970, and how heads say it.
+    /// The seconds since 1970, and the same as the header `Date` has it.
     static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
 }
 
-/// Appends what time it is, which is put in words once a second.
+/// Appends the date, which is formatted once a second.
 pub(super) fn append_date(out: &mut Vec<u8>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     DATE.with_borrow_mut(|(second, text)| {
@@ -301,7 +304,7 @@ mod tests {
             Exchange::new(&room),
         );
         tokio::select! {
-            over = serving => assert!(!matches!(over, Over::Taken(..))),
+            over = serving => assert!(!matches!(over, ConnectionEnd::StreamTakeover(..))),
             () = dribble => {}
         }
         assert_eq!(begun.elapsed().as_secs(), time.as_secs(), "{request:?}");
@@ -323,7 +326,7 @@ mod tests {
                                content-type: application/json\r\ncontent-length: 500\r\n\r\n{";
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_that_does_not_come_ends_the_connection() {
+    async fn a_head_that_does_not_arrive_in_time_ends_the_connection() {
         check("", false, head_time(), "").await;
         check(HALF_A_HEAD, false, head_time(), "").await;
         check(HALF_A_HEAD, true, head_time(), "").await;
@@ -336,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_come_is_answered_and_ends_the_connection() {
+    async fn a_body_that_does_not_arrive_in_time_is_answered_and_ends_the_connection() {
         check(HALF_A_BODY, false, Limits::default().body_time, "HTTP/1.1 408").await;
         check(HALF_A_BODY, true, Limits::default().body_time, "HTTP/1.1 408").await;
     }

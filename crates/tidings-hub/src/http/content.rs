@@ -27,7 +27,7 @@ impl Charset {
     ///
     /// # Errors
     /// With a 415.
-    pub(super) fn check(self, body: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn check_body(self, body: &[u8]) -> Result<(), Refusal> {
         if self == Self::Utf8 || body.is_ascii() {
             return Ok(());
         }
@@ -41,7 +41,7 @@ impl Charset {
 ///
 /// # Errors
 /// With a 415 that names what is allowed.
-pub(super) fn check(headers: &HeaderMap) -> Result<Charset, Refusal> {
+pub(super) fn check_coding_and_charset(headers: &HeaderMap) -> Result<Charset, Refusal> {
     check_coding(headers)?;
     charset(headers)
 }

@@ -1,5 +1,5 @@
-//! Which token a request presents, and what is answered where it is not good or not enough
-//! (Mercure, "authorization"; RFC 6750).
+//! The token of a request, and the answers to an invalid or insufficient one (Mercure,
+//! "authorization"; RFC 6750).
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use axum::http::uri::Scheme;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidings_core::model::{Base, HUB_PATH};
 
-use super::gate;
+use super::admission;
 use super::origin::{self, ForeignCookie, Target};
 use super::query::Pairs;
 use super::refusal::{Refusal, route, unquoted};
@@ -31,34 +31,34 @@ const COOKIE_COMING: &str = "__Secure-mercure_access_token";
 /// The same over plain http, where browsers refuse the prefix (Symfony, Laravel).
 const COOKIE_PLAIN: &str = "mercure_access_token";
 
-/// How a token came. Browsers send cookies by themselves, whoever made them ask.
+/// How a token was sent. Browsers send cookies with any website's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carrier {
     Nothing,
     Header,
     Query,
     Cookie,
-    /// The service that the hub lives in says who asks.
+    /// No token: the callback of the service around the hub decides.
     Service,
 }
 
-/// Who asks.
-pub(super) struct Visitor {
+/// What the sender of a request may do, and how its token was sent.
+pub(super) struct Requester {
     pub(super) grants: Arc<Grants>,
     pub(super) may_subscribe: bool,
     pub(super) carrier: Carrier,
 }
 
-/// The parts of a request that say who asks, and for what.
-pub(super) struct Asking<'a> {
+/// The parts of a request that decide its authorization.
+pub(super) struct RequestCredentials<'a> {
     pub(super) hub: &'a Hub,
-    /// Of one request all is asked of the same gate, also where another takes its place.
+    /// The same gate for the whole request, also if a reload replaces it meanwhile.
     gate: Arc<Gate>,
     pub(super) parts: &'a Parts,
     pub(super) query: &'a Pairs<'a>,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> RequestCredentials<'a> {
     pub(super) fn new(hub: &'a Hub, parts: &'a Parts, query: &'a Pairs<'a>) -> Self {
         Self { hub, gate: hub.gate(), parts, query }
     }
@@ -67,19 +67,19 @@ impl<'a> Asking<'a> {
         self.gate.access()
     }
 
-    /// Finds out who asks. Whoever presents a token that is not good is refused, and not taken
-    /// for somebody without one.
-    pub(super) async fn visitor(&self, role: Role) -> Result<Visitor, Refusal> {
+    /// Authorizes the request. An invalid token is refused: the request does not count as
+    /// anonymous.
+    pub(super) async fn requester(&self, role: Role) -> Result<Requester, Refusal> {
         if self.hub.authorizer().is_set() {
             return self.by_service().await;
         }
         let (token, carrier) = self.token()?;
         let account = token.as_ref().map(|_| {
-            let client = gate::client(self.hub, &self.parts.extensions, &self.parts.headers);
+            let client = admission::client(self.hub, &self.parts.extensions, &self.parts.headers);
             self.hub.compiler().account(client, Standing::Authorized)
         });
         let admitted = self.gate.admit(token.as_deref(), role, account.as_ref()).await;
-        // What was verified before counts no more than what is verified now.
+        // This applies to remembered grants too.
         let admitted = admitted.and_then(|grants| match grants.token {
             Some(_) if !self.hub.knows_revocations() => Err(TokenError::RevocationsUnknown),
             _ => Ok(grants),
@@ -87,7 +87,7 @@ impl<'a> Asking<'a> {
         match admitted {
             Ok(grants) => {
                 let may_subscribe = !grants.is_anonymous() || self.access().anonymous_subscribe;
-                Ok(Visitor { grants, may_subscribe, carrier })
+                Ok(Requester { grants, may_subscribe, carrier })
             }
             Err(error) => {
                 if matches!((&error, role), (TokenError::NoRoom, Role::Subscribe)) {
@@ -102,7 +102,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Asks the service that the hub lives in, in place of tokens.
-    async fn by_service(&self) -> Result<Visitor, Refusal> {
+    async fn by_service(&self) -> Result<Requester, Refusal> {
         let Some(permissions) = self.hub.authorizer().ask(self.parts).await else {
             let detail = "authorization took too long";
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
@@ -110,10 +110,10 @@ impl<'a> Asking<'a> {
         };
         let may_subscribe = permissions.may_subscribe();
         let grants = Arc::new(permissions.into());
-        Ok(Visitor { grants, may_subscribe, carrier: Carrier::Service })
+        Ok(Requester { grants, may_subscribe, carrier: Carrier::Service })
     }
 
-    /// The header goes before the query, and that before the cookies.
+    /// The header takes precedence over the query, and the query over the cookies.
     fn token(&self) -> Result<(Option<String>, Carrier), Refusal> {
         if let Some(token) = self.bearer()? {
             return Ok((Some(token), Carrier::Header));
@@ -134,7 +134,7 @@ impl<'a> Asking<'a> {
             }
             return Ok((Some(token.to_owned()), Carrier::Query));
         }
-        // Which names count takes a look at several headers, which is in vain for most requests.
+        // Finding the names reads several headers, and most requests have no cookies.
         let has_cookies = self.parts.headers.contains_key(header::COOKIE);
         let mut names = has_cookies.then(|| self.cookies()).into_iter().flatten();
         let found = names.find_map(|name| cookie(&self.parts.headers, name));
@@ -143,7 +143,7 @@ impl<'a> Asking<'a> {
     }
 
     /// The names of the cookies that are read, in order of precedence: those that were configured,
-    /// or else the usual ones of the dialects that are spoken.
+    /// or else the usual ones of the hub's dialects.
     pub(super) fn cookies(&self) -> impl Iterator<Item = &str> {
         let access = self.access();
         let coming = access.dialects.has(Dialect::Coming);
@@ -159,8 +159,8 @@ impl<'a> Asking<'a> {
         named.chain(usual.into_iter().flatten().filter(|_| access.token_cookies().is_empty()))
     }
 
-    /// The words for a request without a token. A cookie with a token's usual name that is not read
-    /// here is named: the client takes it for its token.
+    /// The reason for a request without a token. It names a cookie with a token's usual name that
+    /// is not read here, because the client believes that it sent its token.
     pub(super) fn no_token(&self) -> String {
         let read: Vec<_> = self.cookies().collect();
         let usual = [COOKIE_COMING, COOKIE_PLAIN, COOKIE_DEPLOYED];
@@ -194,9 +194,9 @@ impl<'a> Asking<'a> {
     /// a cookie counts only if the request names its website, and that one is allowed.
     ///
     /// # Errors
-    /// With the answer: 403, but 400 for a token of 1.0 where no `Origin` came.
-    pub(super) fn check_cookie(&self, visitor: &Visitor) -> Result<(), Refusal> {
-        if visitor.carrier != Carrier::Cookie {
+    /// With the answer: 403, but 400 for a token of 1.0 without `Origin`.
+    pub(super) fn check_cookie(&self, requester: &Requester) -> Result<(), Refusal> {
+        if requester.carrier != Carrier::Cookie {
             return Ok(());
         }
         let access = self.access();
@@ -207,7 +207,7 @@ impl<'a> Asking<'a> {
         };
         let checked = origin::check_cookie(&self.target(), may);
         checked.map_err(|foreign| {
-            let coming = visitor.grants.dialect == Some(Dialect::Coming);
+            let coming = requester.grants.dialect == Some(Dialect::Coming);
             let unknown = if coming { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN };
             let (status, origin) = match foreign {
                 ForeignCookie::Unknown => {
@@ -251,8 +251,8 @@ impl<'a> Asking<'a> {
         Ok(Some(token.to_owned()))
     }
 
-    /// The token is not even presented as one. 1.0 demands a 400 for that (RFC 6750 3.1); those
-    /// who ask in the words of 0.x get what its hubs say.
+    /// The header has no token. 1.0 demands a 400 for that (RFC 6750 3.1); a request in the dialect
+    /// 0.x gets the 401 of hubs of 0.x.
     fn malformed(&self, detail: &str) -> Refusal {
         REFUSED_TOKENS.log(|| tracing::info!(reason = unquoted(detail), "a token was refused"));
         let dialects = self.access().dialects;
@@ -277,7 +277,7 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// A token is needed, and none, or no good one, came.
+    /// A token is needed, and the request has none or an invalid one.
     pub(super) fn unauthorized(&self, error: Option<&str>, detail: impl Into<String>) -> Refusal {
         self.challenged(StatusCode::UNAUTHORIZED, error, detail)
     }
@@ -311,7 +311,7 @@ impl<'a> Asking<'a> {
         Refusal::new(status, detail).with(header::WWW_AUTHENTICATE, challenge)
     }
 
-    /// The hub's origin: where it is configured to be, or else as the request names it.
+    /// The hub's origin: of the configured URL, or else as the request names it.
     pub(super) fn origin(&self) -> Option<String> {
         if let Some(url) = &self.access().hub_url {
             return Some(url.origin().ascii_serialization());
@@ -329,7 +329,7 @@ impl<'a> Asking<'a> {
         super::origin::host(&self.parts.uri, &self.parts.headers)
     }
 
-    /// Where the protocol's URL is, as links name it.
+    /// The protocol's URL, as links name it.
     pub(super) fn hub_url(&self) -> String {
         format!("{}{}{HUB_PATH}", self.origin().unwrap_or_default(), self.prefix())
     }
@@ -349,9 +349,9 @@ impl<'a> Asking<'a> {
 }
 
 /// Whether `Authorization` belongs to another server in front of the hub, a proxy with Basic
-/// authentication for example: the browser then sends that login with every request (RFC 7617
-/// 2.2), and the token comes in the cookie. A JWT under another scheme's name was meant for the
-/// hub and must not be ignored.
+/// authentication for example: the browser then sends that login with every request (RFC 7617 2.2),
+/// and the token is in the cookie. A JWT under another scheme's name was meant for the hub and must
+/// not be ignored.
 fn is_of_others(scheme: &str, credentials: &str) -> bool {
     // A scheme is a token (RFC 9110 11.1 and 5.6.2).
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -367,7 +367,7 @@ fn is_of_others(scheme: &str, credentials: &str) -> bool {
 }
 
 /// The first cookie of this name that is not empty; browsers send the one with the longest path
-/// first (RFC 6265 5.4). Services empty a cookie to delete it, which leaves one of another path.
+/// first (RFC 6265 5.4). Services empty a cookie to delete it; a cookie of another path may remain.
 /// The cookies beside it may have any bytes, as browsers send what websites set.
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines = headers.get_all(header::COOKIE).iter();

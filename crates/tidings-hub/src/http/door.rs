@@ -1,5 +1,5 @@
-//! What a request for the protocol's own path passes: which websites may send it, who may read
-//! its answer, and how often it may come.
+//! The checks of a request for the protocol's own path: which websites may send it, which may read
+//! its answer, and how often an address may publish.
 
 use std::convert::Infallible;
 
@@ -11,14 +11,14 @@ use tower::{Layer as _, Service as _, service_fn};
 use super::publish::publish;
 use super::refusal::Refusal;
 use super::subscribe::{ACCEPT_QUERY, FORM, subscribe};
-use super::{App, gate, origin};
+use super::{App, admission, origin};
 use crate::hub::Hub;
 
 /// The methods of the protocol's path.
 const METHODS: &str = "GET, HEAD, QUERY, POST, OPTIONS";
 
-/// What guards other paths too, and CORS, are layers there: axum boxes and clones each of them for
-/// every request, which would cost a new stream a third more.
+/// Other routes apply these checks as tower layers. Here they are called directly: axum boxes and
+/// clones each layer for every request, which would cost a new stream a third more.
 pub(super) async fn mercure(State(app): State<App>, request: Request) -> Response {
     let method = request.method().clone();
     let mut response = guarded(&app, request).await;
@@ -38,7 +38,7 @@ fn subscribes(method: &Method) -> bool {
 }
 
 async fn guarded(app: &App, request: Request) -> Response {
-    if let Err(refused) = origin::check(&app.hub, &request) {
+    if let Err(refused) = origin::check_sender(&app.hub, &request) {
         return *refused;
     }
     let _under_way = app.hub.count_request();
@@ -48,12 +48,12 @@ async fn guarded(app: &App, request: Request) -> Response {
 }
 
 async fn answer(hub: &Hub, request: Request) -> Result<Response, Infallible> {
-    if let Err(refused) = gate::check_publishing(hub, &request) {
+    if let Err(refused) = admission::check_publish_rate(hub, &request) {
         return Ok(*refused);
     }
     Ok(match request.method() {
         method if subscribes(method) => subscribe(hub, request).await.into_response(),
-        // In a box, so that a stream does not make room for it.
+        // In a box, so that the future of a stream does not reserve memory for it.
         &Method::POST => Box::pin(publish(hub, request)).await,
         _ => Refusal::method_not_allowed(METHODS).into_response(),
     })

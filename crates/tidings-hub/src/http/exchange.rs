@@ -167,12 +167,12 @@ impl Drop for Answering {
 
 /// The stream under hyper.
 #[derive(Debug)]
-pub(super) struct Watched<S> {
+pub(super) struct WatchedStream<S> {
     stream: S,
     exchange: Rc<Exchange>,
 }
 
-impl<S> Watched<S> {
+impl<S> WatchedStream<S> {
     pub(super) fn new(stream: S, exchange: &Rc<Exchange>) -> Self {
         Self { stream, exchange: Rc::clone(exchange) }
     }
@@ -182,7 +182,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -210,7 +210,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -252,7 +252,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.exchange.note(polled)
     }
 
-    /// Does nothing. hyper asks for it after its last write; what comes then is [`linger`]'s.
+    /// Does nothing. hyper asks for it after its last write; [`linger`] reads what arrives after
+    /// that.
     ///
     /// [`linger`]: super::linger
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

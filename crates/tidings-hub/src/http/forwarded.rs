@@ -1,5 +1,5 @@
-//! Which client a request comes from, as far as trusted proxies say so: `X-Forwarded-For`, and
-//! `Forwarded` (RFC 7239).
+//! The client of a request, as trusted proxies name it: `X-Forwarded-For`, and `Forwarded` (RFC
+//! 7239).
 //!
 //! Each proxy appends the address that it received the request from. So both headers are read from
 //! their end, for as long as the address is a trusted proxy's. Earlier entries can be forged, and so
@@ -103,7 +103,7 @@ fn nodes(line: &[u8]) -> Option<Vec<Option<IpAddr>>> {
     Some(nodes)
 }
 
-/// What one element of `Forwarded` says of where the request came from.
+/// What one element of `Forwarded` says about the origin of the request.
 #[derive(Default)]
 struct Element(Vec<Option<IpAddr>>);
 
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_say_who_the_client_is() {
+    fn only_trusted_proxies_name_the_client() {
         check(PROXY, &[], PROXY);
         check(PROXY, &["192.0.2.7"], "192.0.2.7");
         check(PROXY, &["192.0.2.7, 10.0.0.1"], "192.0.2.7");
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_before_what_makes_no_sense_is_believed() {
+    fn elements_before_an_invalid_one_are_ignored() {
         for garbage in [
             "",
             " ",
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_headers_neither_is_believed_that_the_other_contradicts() {
+    fn two_headers_that_contradict_each_other_are_both_ignored() {
         let both = |believed, one, other| {
             of(believed, PROXY, &[("x-forwarded-for", one), ("forwarded", other)])
         };

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use super::body_lane;
 use super::movable::Movable;
 use super::tls::Tls;
-use super::turns::{Turn, Turns};
+use super::turns::{HandshakeTurn, HandshakeTurns};
 use crate::admission::Client;
 use crate::hub::Hub;
 use crate::limits::{FIRST_BYTE_TIME, HANDSHAKE_TIME, HANDSHAKES_MIN};
@@ -27,13 +27,13 @@ pub(super) struct Handshakes {
     tls: Tls,
     /// Taken on the way out only.
     runtime: Option<Runtime>,
-    turns: Arc<Turns>,
+    turns: Arc<HandshakeTurns>,
     hub: Hub,
     router: Arc<Router>,
 }
 
 impl Handshakes {
-    /// As many threads as the hub has shards: when all its clients come back at once, there is
+    /// As many threads as the hub has shards: when all its clients reconnect at once, there is
     /// nothing else to do than to shake their hands.
     pub(super) fn new(tls: &Tls, hub: Hub, router: Arc<Router>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
@@ -75,7 +75,7 @@ impl Drop for Handshakes {
     }
 }
 
-async fn shake(tls: Tls, stream: StdStream, turn: &Turn, hub: &Hub, router: Arc<Router>) {
+async fn shake(tls: Tls, stream: StdStream, turn: &HandshakeTurn, hub: &Hub, router: Arc<Router>) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {
@@ -87,7 +87,7 @@ async fn shake(tls: Tls, stream: StdStream, turn: &Turn, hub: &Hub, router: Arc<
     // Until then nothing is made for it.
     match timeout(FIRST_BYTE_TIME, stream.readable()).await {
         Ok(Ok(())) => turn.place().set_silent(false),
-        // What anybody on the internet can make happen is no warning.
+        // Any client can cause this, so it is not logged as a warning.
         Ok(Err(_)) | Err(_) => {
             hub.metrics().handshake_failed();
             return tracing::debug!("a client did not begin its TLS handshake");

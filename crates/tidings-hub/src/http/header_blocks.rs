@@ -24,79 +24,79 @@ const END_HEADERS: u8 = 0x4;
 
 /// Where in a connection the next byte stands.
 #[derive(Debug)]
-struct Blocks {
-    at: At,
+struct HeaderBlocks {
+    at: BlockPosition,
     head: HeadRoom,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum At {
+enum BlockPosition {
     Preface { left: usize },
     FrameHead { bytes: [u8; FRAME_HEAD_BYTES], count: usize },
-    Payload { left: usize, of: Of },
+    Payload { left: usize, of: PayloadOf },
 }
 
 /// What a frame's payload is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Of {
+enum PayloadOf {
     Block { ends: bool },
     Other,
 }
 
-impl At {
+impl BlockPosition {
     const FRAME: Self = Self::FrameHead { bytes: [0; FRAME_HEAD_BYTES], count: 0 };
 
     fn payload(head: [u8; FRAME_HEAD_BYTES]) -> Self {
         let [a, b, c, kind, flags, ..] = head;
         let left = u32::from_be_bytes([0, a, b, c]) as usize;
         let of = match kind {
-            HEADERS | CONTINUATION => Of::Block { ends: flags & END_HEADERS != 0 },
-            _ => Of::Other,
+            HEADERS | CONTINUATION => PayloadOf::Block { ends: flags & END_HEADERS != 0 },
+            _ => PayloadOf::Other,
         };
         Self::Payload { left, of }
     }
 }
 
-impl Blocks {
+impl HeaderBlocks {
     fn new() -> Self {
-        Self { at: At::Preface { left: PREFACE_BYTES }, head: HeadRoom::default() }
+        Self { at: BlockPosition::Preface { left: PREFACE_BYTES }, head: HeadRoom::default() }
     }
 
     fn add(&mut self, mut bytes: &[u8], room: &RequestRoom) -> io::Result<()> {
         // A frame may be empty, and has to be ended all the same.
-        while !bytes.is_empty() || matches!(self.at, At::Payload { left: 0, .. }) {
+        while !bytes.is_empty() || matches!(self.at, BlockPosition::Payload { left: 0, .. }) {
             self.at = match self.at {
-                At::Preface { left } => {
+                BlockPosition::Preface { left } => {
                     let skipped = left.min(bytes.len());
                     bytes = &bytes[skipped..];
                     match left - skipped {
-                        0 => At::FRAME,
-                        left => At::Preface { left },
+                        0 => BlockPosition::FRAME,
+                        left => BlockPosition::Preface { left },
                     }
                 }
-                At::FrameHead { bytes: mut head, mut count } => {
+                BlockPosition::FrameHead { bytes: mut head, mut count } => {
                     head[count] = bytes[0];
                     bytes = &bytes[1..];
                     count += 1;
                     match count {
-                        FRAME_HEAD_BYTES => At::payload(head),
-                        _ => At::FrameHead { bytes: head, count },
+                        FRAME_HEAD_BYTES => BlockPosition::payload(head),
+                        _ => BlockPosition::FrameHead { bytes: head, count },
                     }
                 }
-                At::Payload { left, of } => {
+                BlockPosition::Payload { left, of } => {
                     let part = left.min(bytes.len());
                     bytes = &bytes[part..];
-                    if let Of::Block { .. } = of {
+                    if let PayloadOf::Block { .. } = of {
                         self.head.add(part, room)?;
                     }
                     match left - part {
                         0 => {
-                            if of == (Of::Block { ends: true }) {
+                            if of == (PayloadOf::Block { ends: true }) {
                                 self.head = HeadRoom::default();
                             }
-                            At::FRAME
+                            BlockPosition::FRAME
                         }
-                        left => At::Payload { left, of },
+                        left => BlockPosition::Payload { left, of },
                     }
                 }
             };
@@ -106,9 +106,9 @@ impl Blocks {
 }
 
 /// The stream under an HTTP/2 connection.
-pub(super) struct Counted<S> {
+pub(super) struct BlockCounter<S> {
     stream: S,
-    blocks: Blocks,
+    blocks: HeaderBlocks,
     room: RequestRoom,
     refused: Refused,
 }
@@ -116,13 +116,18 @@ pub(super) struct Counted<S> {
 /// Why a connection was ended in the midst of a header block.
 pub(super) type Refused = Rc<RefCell<Option<Exhausted>>>;
 
-impl<S> Counted<S> {
+impl<S> BlockCounter<S> {
     pub(super) fn new(stream: S, room: &RequestRoom, refused: &Refused) -> Self {
-        Self { stream, blocks: Blocks::new(), room: room.clone(), refused: Rc::clone(refused) }
+        Self {
+            stream,
+            blocks: HeaderBlocks::new(),
+            room: room.clone(),
+            refused: Rc::clone(refused),
+        }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for BlockCounter<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -141,7 +146,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for BlockCounter<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -191,7 +196,7 @@ mod tests {
         for size in [1, 7, 1000, connection.len()] {
             let budget = Budget::new(4 << 20);
             let room = RequestRoom { budget, client: None, waiting: 1 };
-            let mut blocks = Blocks::new();
+            let mut blocks = HeaderBlocks::new();
             let mut end = 0;
             for &(frames_read, bytes) in held {
                 let until: usize =
@@ -218,9 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn a_block_for_which_there_is_no_room_is_not_read_on() {
+    fn reading_stops_at_a_block_without_room() {
         let room = RequestRoom { budget: Budget::new(64 << 10), client: None, waiting: 1 };
-        let mut blocks = Blocks::new();
+        let mut blocks = HeaderBlocks::new();
         blocks.add(&[0; PREFACE_BYTES], &room).unwrap();
         let frame = frame(HEADERS, 0, 16 << 10);
         let read = (0..64).take_while(|_| blocks.add(&frame, &room).is_ok()).count();

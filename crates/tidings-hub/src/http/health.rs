@@ -1,23 +1,24 @@
-//! What operators ask: health, readiness, metrics.
+//! What operators ask: health, readiness, and with the feature `metrics` the metrics.
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::StatusCode;
 use axum::routing::get;
 
 use super::App;
-use super::accept::{self, MediaType};
+#[cfg(feature = "metrics")]
+use super::metrics;
 use super::refusal::Refusal;
 use crate::hub::Hub;
-use crate::metrics::Format;
 
 pub(super) fn routes() -> Router<App> {
     let only_get = || async { Refusal::method_not_allowed("GET, HEAD") };
-    Router::new()
+    let router = Router::new()
         .route("/healthz", get(healthy).fallback(only_get))
-        .route("/readyz", get(ready).fallback(only_get))
-        .route("/metrics", get(metrics).fallback(only_get))
+        .route("/readyz", get(ready).fallback(only_get));
+    #[cfg(feature = "metrics")]
+    let router = router.route("/metrics", get(metrics::metrics).fallback(only_get));
+    router
 }
 
 async fn healthy(State(hub): State<Hub>) -> (StatusCode, &'static str) {
@@ -35,86 +36,5 @@ async fn ready(State(hub): State<Hub>) -> (StatusCode, String) {
         (StatusCode::SERVICE_UNAVAILABLE, format!("journal: {trouble}\n"))
     } else {
         (StatusCode::OK, "ready\n".to_owned())
-    }
-}
-
-async fn metrics(State(hub): State<Hub>, headers: HeaderMap) -> impl IntoResponse {
-    let format = preferred(&headers);
-    hub.metrics().selectors_take(hub.compiler().kept_bytes());
-    hub.metrics().presence_dropped(hub.presence().dropped());
-    let text = hub.metrics().encode(hub.journal(), hub.request_budget(), format);
-    ([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")], text)
-}
-
-const OPEN_METRICS: MediaType =
-    MediaType { kind: "application", subtype: "openmetrics-text", versions: &["1.0.0", "0.0.1"] };
-/// What has no character beyond 0.0.4 is 1.0.0 as well.
-const CLASSIC: MediaType =
-    MediaType { kind: "text", subtype: "plain", versions: &["0.0.4", "1.0.0"] };
-
-/// The format that a request prefers. One without a preference, or that accepts neither, gets
-/// the classic one.
-fn preferred(headers: &HeaderMap) -> Format {
-    if accept::quality(headers, &OPEN_METRICS) > accept::quality(headers, &CLASSIC) {
-        Format::OpenMetrics
-    } else {
-        Format::Classic
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(lines: &[&str], expected: Format) {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(header::ACCEPT, line.parse().unwrap());
-        }
-        assert_eq!(preferred(&headers), expected, "{lines:?}");
-    }
-
-    #[test]
-    fn the_format_is_what_the_request_prefers() {
-        use Format::{Classic, OpenMetrics};
-        check(&[], Classic);
-        check(&[""], Classic);
-        check(&["*/*"], Classic);
-        check(&["text/*"], Classic);
-        check(&["text/plain"], Classic);
-        check(&["text/plain;version=0.0.4"], Classic);
-        check(&["text/plain; version=\"0.0.4\"; charset=utf-8"], Classic);
-        check(&["text/html, */*;q=0.8"], Classic);
-        check(&["application/json"], Classic);
-        check(
-            &["application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily"],
-            Classic,
-        );
-        check(&["application/openmetrics-text"], OpenMetrics);
-        check(&["Application/OpenMetrics-Text; Version=1.0.0"], OpenMetrics);
-        check(&["application/openmetrics-text;version=0.0.1"], OpenMetrics);
-        check(&["application/openmetrics-text;version=2.0.0"], Classic);
-        check(&["application/*"], OpenMetrics);
-        check(&["application/*;q=0.5, */*;q=0.4"], OpenMetrics);
-        check(&["application/openmetrics-text;q=0"], Classic);
-        check(&["application/openmetrics-text;q=0, */*"], Classic);
-        check(&["text/plain;q=0, */*;q=0.1"], OpenMetrics);
-        check(&["text/plain;q=0.5, application/openmetrics-text;q=0.4"], Classic);
-        check(&["text/plain;q=0.4, application/openmetrics-text;q=0.5"], OpenMetrics);
-        check(&["text/plain;q=0.9", "application/openmetrics-text"], OpenMetrics);
-        check(&["text/plain, application/openmetrics-text"], Classic);
-        check(&["application/openmetrics-text;q=2, text/plain;q=0.1"], Classic);
-        // What Prometheus 2 and 3 send.
-        check(
-            &["application/openmetrics-text;version=1.0.0,application/openmetrics-text;\
-               version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"],
-            OpenMetrics,
-        );
-        check(
-            &["application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
-               application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;\
-               escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,/;q=0.1"],
-            OpenMetrics,
-        );
     }
 }

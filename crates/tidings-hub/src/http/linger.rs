@@ -53,7 +53,7 @@ async fn discard<T: AsyncRead + Unpin>(mut socket: T, most: usize) {
             }
         }
     };
-    let mut place = Place::take(most);
+    let mut place = LingerSlot::take(most);
     tokio::select! {
         _ = timeout(LINGER_TIME, read) => {}
         _ = &mut place.lost => {}
@@ -78,13 +78,13 @@ thread_local! {
 }
 
 /// One of the places of this thread.
-struct Place {
+struct LingerSlot {
     number: u64,
     /// Ready when the place went to another connection.
     lost: oneshot::Receiver<()>,
 }
 
-impl Place {
+impl LingerSlot {
     /// Takes a place; where all are taken, that of the oldest, which has had the most time.
     fn take(most: usize) -> Self {
         let (sender, lost) = oneshot::channel();
@@ -99,7 +99,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for LingerSlot {
     fn drop(&mut self) {
         // The thread may be ending, and its places with it.
         let _ = LINGERING.try_with(|lingering| {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_sends_reads_the_answer_whenever_it_likes() {
+    async fn a_client_that_keeps_sending_can_still_read_the_answer() {
         check(async {
             let (mut client, closing) = closing();
             for _ in 0..4 {

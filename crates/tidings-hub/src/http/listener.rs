@@ -46,7 +46,7 @@ fn bind(address: SocketAddr, ipv6_only: bool) -> io::Result<StdListener> {
             set => set?,
         }
     }
-    // Connections of an earlier hub that are not quite gone don't hold the port. On Windows they
+    // Connections of an earlier hub that are still closing do not hold the port. On Windows they
     // never do, and this would let others take it from a hub that runs.
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_connects_before_the_hub_serves_is_bounded_too() {
+    fn connections_before_the_hub_serves_are_bounded_too() {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::turns::Place;
+use super::turns::HandshakeSlot;
 use crate::admission::Client;
 use crate::limits::{HANDSHAKE_BYTES, STALL_TIME};
 use crate::transport::set_patience;
@@ -23,12 +23,12 @@ pub(super) struct Movable {
     /// How long the kernel waits for a peer's acknowledgement before it gives up.
     patience: Duration,
     is_full: bool,
-    /// What is told of what comes, while the peer shakes hands.
-    handshake: Option<Arc<Place>>,
+    /// Counts the received bytes during the handshake.
+    handshake: Option<Arc<HandshakeSlot>>,
 }
 
 impl Movable {
-    pub(super) fn new(stream: TcpStream, patience: Duration, place: &Arc<Place>) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Duration, place: &Arc<HandshakeSlot>) -> Self {
         let handshake = Some(Arc::clone(place));
         Self { stream: Some(stream), patience, is_full: false, handshake }
     }

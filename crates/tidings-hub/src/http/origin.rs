@@ -9,19 +9,18 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, he
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::App;
-use super::ambiguous;
-use super::publish::Format;
+use super::publish::BodyFormat;
 use super::query::Pairs;
 use super::refusal::Refusal;
 use super::tls_names::certifies;
+use super::{App, ambiguous};
 use crate::access::{Access, host_of, is_address, is_local};
 use crate::hub::Hub;
-use crate::metrics::Refusal as RefusalReason;
+use crate::metrics::RefusalReason;
 
-/// Refuses what a foreign website sends.
+/// Refuses requests of foreign websites.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    if let Err(refused) = check(&app.hub, &request) {
+    if let Err(refused) = check_sender(&app.hub, &request) {
         return *refused;
     }
     let _under_way = app.hub.count_request();
@@ -38,12 +37,12 @@ pub(super) async fn guard_names(State(hub): State<Hub>, request: Request, next: 
     }
 }
 
-/// Whether this request may be sent from where it comes.
+/// Refuses a request that a foreign website may have sent, or that names another host.
 ///
 /// # Errors
-/// With the answer that it gets instead.
-pub(super) fn check(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
-    let format = || Format::of(request).unwrap_or(Format::Form);
+/// With the answer to the refused request.
+pub(super) fn check_sender(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
+    let format = || BodyFormat::of(request).unwrap_or(BodyFormat::Form);
     for name in [header::HOST, header::ORIGIN, header::REFERER] {
         ambiguous::check_once(request.headers(), &name)
             .map_err(|refusal| Box::new(format().refuse(refusal)))?;
@@ -60,7 +59,7 @@ pub(super) fn check(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
     })
 }
 
-/// What the request calls the hub's host, perhaps with a port.
+/// The host that the request names, perhaps with a port.
 pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let authority = uri.authority().map(|authority| authority.as_str());
     authority.or_else(|| headers.get(header::HOST)?.to_str().ok())
@@ -168,7 +167,7 @@ impl<'a> Target<'a> {
             Some(("http", authority)) if !self.demands_https() => (":80", authority),
             _ => return false,
         };
-        // Browsers leave out the default port, but other clients and proxies may not.
+        // Browsers omit the default port, but other clients and proxies may not.
         let without_port = |text: &'_ str| text.strip_suffix(port).unwrap_or(text).to_owned();
         without_port(authority).eq_ignore_ascii_case(&without_port(host))
     }

@@ -15,28 +15,28 @@ use tidings_core::model::{InvalidUpdate, Update};
 use tidings_sse::{Event, EventId, EventType};
 
 use super::body::read_body;
-use super::credentials::{Asking, Carrier, Visitor};
+use super::credentials::{Carrier, RequestCredentials, Requester};
 use super::query::Pairs;
 use super::refusal::Refusal;
-use super::{content, gate};
+use super::{admission, content};
 use crate::access::Role;
 use crate::budget::Standing;
 use crate::hub::{Hub, PublishError};
 use crate::limits::BATCH_UPDATES_MAX;
-use crate::metrics::Refusal as Reason;
+use crate::metrics::RefusalReason;
 
-/// Characters of a wrong value that are said back.
+/// Characters of a wrong value that the answer repeats.
 const SHOWN_CHARACTERS: usize = 100;
 
-/// How a publisher speaks, and so how it is answered.
+/// The format of a publish, and of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum BodyFormat {
     Form,
     Json,
     NdJson,
 }
 
-impl Format {
+impl BodyFormat {
     const NAMES: &str = "application/x-www-form-urlencoded, application/json, application/x-ndjson";
 
     pub(super) fn of(request: &Request) -> Result<Self, Refusal> {
@@ -68,7 +68,7 @@ impl Format {
     fn answer(self, ids: &[EventId]) -> Response {
         let object = |id: &EventId| format!("{}\n", json!({ "id": id.as_str() }));
         let (content_type, body) = match self {
-            // No line break at the end: publishers take the whole body for the id.
+            // No line break at the end: publishers use the whole body as the id.
             Self::Form => {
                 ("text/plain; charset=utf-8", ids.iter().map(EventId::to_string).collect())
             }
@@ -87,15 +87,15 @@ impl Format {
     }
 }
 
-/// Takes an update, or several that are taken all or none.
+/// Publishes one update, or several of which all or none are published.
 pub(super) async fn publish(hub: &Hub, request: Request) -> Response {
-    let format = Format::of(&request);
+    let format = BodyFormat::of(&request);
     let trace = trace_parent(request.headers());
     let answer = match &format {
         Ok(format) => take(hub, *format, request, trace.as_deref()).await,
         Err(refusal) => Err(refusal.clone()),
     };
-    let format = format.unwrap_or(Format::Form);
+    let format = format.unwrap_or(BodyFormat::Form);
     match answer {
         Ok(appended) => {
             let mut answer = format.answer(&appended.ids);
@@ -107,11 +107,11 @@ pub(super) async fn publish(hub: &Hub, request: Request) -> Response {
         }
         Err(refusal) => {
             let reason = match refusal.status() {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Reason::Forbidden,
-                StatusCode::PAYLOAD_TOO_LARGE => Reason::TooLarge,
-                StatusCode::TOO_MANY_REQUESTS => Reason::Rate,
-                status if status.is_server_error() => Reason::Unavailable,
-                _ => Reason::Invalid,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RefusalReason::Forbidden,
+                StatusCode::PAYLOAD_TOO_LARGE => RefusalReason::TooLarge,
+                StatusCode::TOO_MANY_REQUESTS => RefusalReason::Rate,
+                status if status.is_server_error() => RefusalReason::Unavailable,
+                _ => RefusalReason::Invalid,
             };
             hub.metrics().publish_refused(reason);
             format.refuse(refusal.of_trace(trace))
@@ -121,46 +121,46 @@ pub(super) async fn publish(hub: &Hub, request: Request) -> Response {
 
 async fn take(
     hub: &Hub,
-    format: Format,
+    format: BodyFormat,
     request: Request,
     trace: Option<&str>,
 ) -> Result<Appended, Refusal> {
-    let charset = content::check(request.headers())?;
+    let charset = content::check_coding_and_charset(request.headers())?;
     let (parts, body) = request.into_parts();
     let query = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes());
-    let asking = Asking::new(hub, &parts, &query);
-    let visitor = asking.visitor(Role::Publish).await?;
-    asking.check_cookie(&visitor)?;
-    if visitor.grants.publish.is_none() {
-        return Err(if visitor.carrier == Carrier::Service {
+    let credentials = RequestCredentials::new(hub, &parts, &query);
+    let requester = credentials.requester(Role::Publish).await?;
+    credentials.check_cookie(&requester)?;
+    if requester.grants.publish.is_none() {
+        return Err(if requester.carrier == Carrier::Service {
             Refusal::new(StatusCode::FORBIDDEN, "this request is not allowed to publish")
-        } else if visitor.grants.is_anonymous() {
-            let detail = format!("publishing needs a token, but {}", asking.no_token());
-            asking.unauthorized(None, detail)
+        } else if requester.grants.is_anonymous() {
+            let detail = format!("publishing needs a token, but {}", credentials.no_token());
+            credentials.unauthorized(None, detail)
         } else {
-            asking.forbidden("the token does not grant publishing")
+            credentials.forbidden("the token does not grant publishing")
         });
     }
     let key = idempotency_key(&parts.headers)?;
-    // Held until the journal has answered: until then the updates are in memory too.
-    let client = gate::client(hub, &parts.extensions, &parts.headers);
-    let standing = match visitor.grants.is_anonymous() {
+    // Held until the journal has answered: until then the updates are also in memory.
+    let client = admission::client(hub, &parts.extensions, &parts.headers);
+    let standing = match requester.grants.is_anonymous() {
         true => Standing::Anyone,
         false => Standing::Authorized,
     };
     let mut received =
         read_body(hub, client, standing, parts.version, &parts.extensions, body).await?;
-    charset.check(&received.bytes)?;
+    charset.check_body(&received.bytes)?;
     let updates = format.updates(&received.bytes)?;
     received.make_room(hub, updates.iter().map(Update::memory_bytes).sum::<u64>() as usize)?;
     let body = &received.bytes;
-    check_grants(&asking, &visitor, &updates, format, body)?;
+    check_topics_granted(&credentials, &requester, &updates, format, body)?;
     let key = key.map(|key| IdempotencyKey::new(&key, body)).transpose();
     let key = key.map_err(|error| Refusal::bad_request(error.to_string()))?;
     let begun = Instant::now();
     let appended =
         hub.publish_once(updates, key).await.map_err(|error| refuse(format, body, error))?;
-    hub.metrics().publish_ack.observe(begun.elapsed().as_secs_f64());
+    hub.metrics().publish_ack.observe(begun.elapsed());
     if let Some(first) = appended.ids.first() {
         let (count, repeated) = (appended.ids.len(), appended.repeated);
         // A publisher's own id may be anything.
@@ -170,8 +170,8 @@ async fn take(
     Ok(appended)
 }
 
-/// The key under which a publish is taken once. The draft has it as a string in quotation
-/// marks; most senders leave them out.
+/// The key under which a publish is accepted once. The draft has it as a string in quotation marks;
+/// most senders omit them.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -186,16 +186,16 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     Ok(Some(bare.to_owned()))
 }
 
-/// Every topic of every update has to be granted. What no publisher may send is said first.
-fn check_grants(
-    asking: &Asking<'_>,
-    visitor: &Visitor,
+/// Every topic of every update must be granted. An invalid update is reported first.
+fn check_topics_granted(
+    credentials: &RequestCredentials<'_>,
+    requester: &Requester,
     updates: &[Update],
-    format: Format,
+    format: BodyFormat,
     body: &[u8],
 ) -> Result<(), Refusal> {
     for (index, update) in updates.iter().enumerate() {
-        if visitor.grants.may_publish(update.topics()) {
+        if requester.grants.may_publish(update.topics()) {
             continue;
         }
         let invalid = |cause| refuse(format, body, PublishError::Invalid { index, cause });
@@ -204,20 +204,20 @@ fn check_grants(
             [_] => "the update",
             _ => "every update; nothing was published",
         };
-        return Err(match visitor.carrier {
+        return Err(match requester.carrier {
             Carrier::Service => Refusal::new(
                 StatusCode::FORBIDDEN,
                 format!("this request is not allowed to publish to every topic of {what}"),
             ),
-            _ => asking
+            _ => credentials
                 .forbidden(format!("the token does not grant publishing to every topic of {what}")),
         });
     }
     Ok(())
 }
 
-/// The trace that a publish is part of (W3C Trace Context), for the log. What is no such header
-/// is passed over, as the standard demands.
+/// The trace that a publish is part of (W3C Trace Context), for the log. An invalid header is
+/// ignored, as the standard demands.
 fn trace_parent(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("traceparent")?.to_str().ok()?;
     let is_hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -227,14 +227,14 @@ fn trace_parent(headers: &HeaderMap) -> Option<String> {
     is_one.then(|| value.to_owned())
 }
 
-fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
+fn refuse(format: BodyFormat, body: &[u8], error: PublishError) -> Refusal {
     let unavailable = |detail: String| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail)
             .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
     };
     match error {
         PublishError::Invalid { index, cause } => {
-            let line = lines(body).nth(index).filter(|_| format == Format::NdJson);
+            let line = lines(body).nth(index).filter(|_| format == BodyFormat::NdJson);
             match line {
                 Some((line, _)) => bad_line(line, &cause).with_status(status_of(&cause)),
                 None => Refusal::new(status_of(&cause), cause.to_string()),
@@ -244,7 +244,7 @@ fn refuse(format: Format, body: &[u8], error: PublishError) -> Refusal {
             Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
         }
         PublishError::Journal(AppendError::TooLarge { index, .. }) => {
-            let line = lines(body).nth(index).filter(|_| format == Format::NdJson);
+            let line = lines(body).nth(index).filter(|_| format == BodyFormat::NdJson);
             let line = line.map(|(line, _)| format!("line {line}: ")).unwrap_or_default();
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{line}{error}"))
         }
@@ -302,7 +302,7 @@ fn read_retry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>,
     }
 }
 
-/// Whole milliseconds, of which any more than fit are as many as fit.
+/// Whole milliseconds; a number that is too large becomes the largest.
 fn parse_retry(text: &str) -> Result<u64, String> {
     // The standard's field is ASCII digits; `parse` alone would take "+5" too.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -315,7 +315,7 @@ fn parse_retry(text: &str) -> Result<u64, String> {
 impl Sent {
     fn into_update(self) -> Result<Update, String> {
         let mut event = Event::new(self.data);
-        // What a form leaves empty was not given.
+        // An empty field of a form counts as missing.
         if let Some(text) = self.event_type.filter(|text| !text.is_empty()) {
             event = event.with_event_type(EventType::new(&text).map_err(|e| e.to_string())?);
         }
@@ -344,7 +344,7 @@ fn read_form(body: &[u8]) -> Result<Update, Refusal> {
         event_type: owned(pairs.one("type")?),
         id: owned(pairs.one("id")?),
         retry,
-        // Its presence alone says it, whatever its value.
+        // Its presence counts, not its value.
         private: pairs.has("private"),
     };
     sent.into_update().map_err(Refusal::bad_request)
@@ -353,7 +353,7 @@ fn read_form(body: &[u8]) -> Result<Update, Refusal> {
 fn read_json(bytes: &[u8]) -> Result<Update, String> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| "the body is not valid UTF-8, which JSON requires")?;
-    // A list of the members' values would pass for an object otherwise.
+    // serde would also accept a list of the members' values.
     if !text.trim_start().starts_with('{') {
         return Err(
             r#"the body is not a JSON object such as {"topics":["…"],"data":"…"}"#.to_owned()
@@ -379,8 +379,8 @@ fn read_ndjson(body: &[u8]) -> Result<Vec<Update>, Refusal> {
     }
 }
 
-/// The lines that are to be updates, each with its number in the body, counted from 1. Blank
-/// ones are none.
+/// The lines that hold updates, each with its number in the body, counted from 1. Blank lines are
+/// skipped.
 fn lines(body: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let is_blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
     (1..).zip(body.split(|byte| *byte == b'\n')).filter(move |(_, line)| !is_blank(line))

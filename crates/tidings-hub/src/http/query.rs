@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_utf_8_is_refused_and_not_repaired_where_it_is_read() {
+    fn text_that_is_not_utf_8_is_refused_where_it_is_read() {
         for text in [&b"a=%ff"[..], b"a=\xff", b"a=+%ff"] {
             let pairs = Pairs::read(text);
             assert!(pairs.check_text(|name| name == "a").is_err());
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_given_once_is_refused_twice() {
+    fn a_parameter_that_may_occur_once_is_refused_twice() {
         let pairs = Pairs::read(b"id=1&id=2&type=a");
         assert!(pairs.one("id").is_err());
         assert_eq!(pairs.one("type").unwrap(), Some("a"));

@@ -1,5 +1,4 @@
-//! Why a request is refused, in words: plain text, or problem details (RFC 9457) for those
-//! who speak JSON.
+//! The reason for a refused request: plain text, or problem details (RFC 9457) for JSON clients.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -25,7 +24,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// `allowed` goes into the header as it stands.
+    /// `allowed` is the value of the header `Allow`.
     pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
         let detail = format!("the method is not allowed; allowed: {allowed}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)

@@ -23,26 +23,27 @@ use crate::log_rate::LogRate;
 use crate::shard::{Command, Load, ShardThread};
 use crate::transport::{Detached, Transport};
 
-/// Pause after the system had no descriptor, or no memory, for a connection. Those that wait
+/// Pause after the system had no descriptor, or no memory, for a connection. Waiting connections
 /// stay in the backlog.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// It is said once a second.
 static ACCEPTING: LogRate = LogRate::new(1);
 
-/// Serves the hub on a listener, of TCP or a Unix socket, with the direct lane: an event stream over
-/// HTTP/1 has its socket to itself. What the hub does not know goes to `fallback`. Ends with the hub.
+/// Serves the hub on a listener, of TCP or a Unix socket, with the direct lane: an event stream
+/// over HTTP/1 has its socket to itself. `fallback` answers requests for paths that the hub does
+/// not have. Ends with the hub.
 ///
-/// Dropping the future ends the accepting, and no stream.
+/// Dropping the future stops accepting; open streams continue.
 ///
 /// # Errors
 /// If the listener cannot be used.
 pub async fn serve(listener: impl Into<Listener>, hub: Hub, fallback: Router) -> io::Result<()> {
     let router = Arc::new(routes(&hub).fallback_service(fallback));
-    run(listener.into(), &hub, Entry::Plain { hub: hub.clone(), router }).await
+    run(listener.into(), &hub, ListenerProtocol::Plain { hub: hub.clone(), router }).await
 }
 
-/// Serves the hub on a listener, over TLS: HTTP/2 and HTTP/1.1, as the client chooses. What the
-/// hub does not know goes to `fallback`. Ends with the hub.
+/// Serves the hub on a listener, over TLS: HTTP/2 and HTTP/1.1, as the client chooses. `fallback`
+/// answers requests for paths that the hub does not have. Ends with the hub.
 ///
 /// Dropping the future ends the accepting, and no stream.
 ///
@@ -57,10 +58,10 @@ pub async fn serve_tls(
 ) -> io::Result<()> {
     let router = Arc::new(routes(&hub).fallback_service(fallback));
     let handshakes = Handshakes::new(tls, hub.clone(), router)?;
-    run(listener.into(), &hub, Entry::Tls(handshakes)).await
+    run(listener.into(), &hub, ListenerProtocol::Tls(handshakes)).await
 }
 
-async fn run(listener: Listener, hub: &Hub, entry: Entry) -> io::Result<()> {
+async fn run(listener: Listener, hub: &Hub, protocol: ListenerProtocol) -> io::Result<()> {
     listener.prepare(hub.heartbeat())?;
     // Dropped with this future, which ends the task; and dropped with the task, which ends
     // this future.
@@ -71,7 +72,7 @@ async fn run(listener: Listener, hub: &Hub, entry: Entry) -> io::Result<()> {
         spawn_local(async move {
             let _stop = stop;
             tokio::select! {
-                () = accept(thread, listener, entry) => {}
+                () = accept(thread, listener, protocol) => {}
                 _ = ended => {}
             }
         });
@@ -82,8 +83,8 @@ async fn run(listener: Listener, hub: &Hub, entry: Entry) -> io::Result<()> {
     Ok(())
 }
 
-/// The way in that a listener stands for.
-enum Entry {
+/// The protocol of a listener's connections.
+enum ListenerProtocol {
     Plain {
         hub: Hub,
         router: Arc<Router>,
@@ -92,8 +93,8 @@ enum Entry {
     Tls(Handshakes),
 }
 
-impl Entry {
-    /// Lets a connection in.
+impl ListenerProtocol {
+    /// Starts to serve a connection.
     async fn admit(&self, thread: &Rc<ShardThread>, stream: Transport, peer: Client) {
         match self {
             Self::Plain { hub, router } => deal(thread, stream, peer, hub, router).await,
@@ -110,14 +111,14 @@ impl Entry {
     }
 }
 
-async fn accept(thread: Rc<ShardThread>, listener: Listener, entry: Entry) {
+async fn accept(thread: Rc<ShardThread>, listener: Listener, protocol: ListenerProtocol) {
     let listener = match listener.attach() {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot use the listener"),
     };
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => entry.admit(&thread, stream, peer).await,
+            Ok((stream, peer)) => protocol.admit(&thread, stream, peer).await,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 ACCEPTING.log(|| tracing::warn!(%error, "cannot accept connections for now"));
@@ -159,7 +160,7 @@ fn adopt(
     }
 }
 
-/// Errors that `accept` reports of a connection that is gone already.
+/// Errors that `accept` reports about a connection that has closed already.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -20,9 +20,9 @@ use tidings_core::stream::notice::Notice;
 use tidings_server::{LastEventId, place};
 
 use super::accept::{self, MediaType};
+use super::admission::ClientAdmission;
 use super::body::{Unreceived, read_body};
-use super::credentials::{Asking, Carrier};
-use super::gate::Gate;
+use super::credentials::{Carrier, RequestCredentials};
 use super::query::Pairs;
 use super::refusal::Refusal;
 use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID, content};
@@ -32,16 +32,16 @@ use crate::budget::Standing;
 use crate::compile::NotCompiled;
 use crate::hub::{Begin, Hub, within};
 use crate::limits::{ID_BYTES_MAX, Limits, PUBLISH_WAIT, SELECTORS_MAX};
-use crate::shard::{NewStream, Parting, StreamCut};
+use crate::shard::{DelayedCut, NewStream, StreamCut};
 
-/// What an id begins with that names a time.
+/// The prefix of an id that names a time.
 const SINCE: &str = "tidings:since:";
 
-/// What a response carries that is to be a stream, until its lane takes it out.
+/// A stream inside the response that becomes it, until its lane takes it out.
 #[derive(Clone, Debug)]
-pub(super) struct Stream(Arc<Mutex<Option<NewStream>>>);
+pub(super) struct PendingStream(Arc<Mutex<Option<NewStream>>>);
 
-impl Stream {
+impl PendingStream {
     pub(super) fn take(response: &mut Response) -> Option<NewStream> {
         let stream: Self = response.extensions_mut().remove()?;
         stream.0.lock().take()
@@ -59,43 +59,44 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
     if is_query {
         check_content(&parts.headers)?;
     }
-    let gate = Gate::of(hub, &parts);
+    let admission = ClientAdmission::of(hub, &parts);
     let method = parts.method.clone();
     let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes());
-    let asking = Asking::new(hub, &parts, &pairs);
-    let visitor = match asking.visitor(Role::Subscribe).await {
-        // What is not to be had now is worth coming back for, and a browser's `EventSource`
-        // would take any other answer for the end.
+    let credentials = RequestCredentials::new(hub, &parts, &pairs);
+    let requester = match credentials.requester(Role::Subscribe).await {
+        // The cause is temporary, and any other answer would end a browser's `EventSource` for
+        // good.
         Err(refusal) if refusal.status() == StatusCode::SERVICE_UNAVAILABLE => {
             return Ok(come_back(hub, &method));
         }
-        visitor => visitor?,
+        requester => requester?,
     };
-    let is_anonymous = visitor.grants.is_anonymous();
-    let by_service = visitor.carrier == Carrier::Service;
-    if by_service && !visitor.may_subscribe {
+    let is_anonymous = requester.grants.is_anonymous();
+    let by_service = requester.carrier == Carrier::Service;
+    if by_service && !requester.may_subscribe {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "this request is not allowed to subscribe",
         ));
     }
-    if !visitor.may_subscribe {
-        let detail = format!("subscribing needs a token, but {}", asking.no_token());
-        return Err(asking.unauthorized(None, detail));
+    if !requester.may_subscribe {
+        let detail = format!("subscribing needs a token, but {}", credentials.no_token());
+        return Err(credentials.unauthorized(None, detail));
     }
     let mut is_open = None;
     let form = if is_query {
-        asking.check_cookie(&visitor)?;
-        // A client that is told to come back sends its body again then, so it is not read now.
-        if !*is_open.insert(gate.is_open()) {
-            return turned_away(hub, &asking, visitor.carrier);
+        credentials.check_cookie(&requester)?;
+        // A client that is told to reconnect sends its body again, so it is not read now.
+        if !*is_open.insert(admission.may_open_stream()) {
+            return turned_away(hub, &credentials, requester.carrier);
         }
-        // In a box, so that streams without a body do not make room for it.
+        // In a box, so that the future of a stream without a body does not reserve memory for it.
         let extensions = &parts.extensions;
-        let read = read_body(hub, gate.client(), Standing::Anyone, parts.version, extensions, body);
+        let read =
+            read_body(hub, admission.client(), Standing::Anyone, parts.version, extensions, body);
         match Box::pin(read).await {
             Ok(received) => Some(received),
-            Err(Unreceived::NoRoom(_)) => return turned_away(hub, &asking, visitor.carrier),
+            Err(Unreceived::NoRoom(_)) => return turned_away(hub, &credentials, requester.carrier),
             Err(Unreceived::Refused(refusal)) => return Err(refusal),
         }
     } else {
@@ -103,28 +104,28 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
     };
     let asked = {
         let text = form.as_ref().map(|received| &received.bytes[..]).unwrap_or_default();
-        Asked::read(&asking, &Pairs::of_body(text)?)?
+        StreamRequest::read(&credentials, &Pairs::of_body(text)?)?
     };
-    // The room of the body is for others while this request waits.
+    // The body's room is free for other requests while this one waits.
     drop(form);
     check_limits(&asked.selectors, &hub.limits())?;
     if is_anonymous && asked.authorized && !by_service {
         let detail = "the stream option \"authorized\" needs a token, but the request has none";
-        return Err(asking.unauthorized(None, detail));
+        return Err(credentials.unauthorized(None, detail));
     }
-    let Asked { selectors, options, cursor, .. } = asked;
+    let StreamRequest { selectors, options, cursor, .. } = asked;
     let tell_place = place::form(&parts.headers, asked.place);
     let named = asked.named_cursor;
     let is_empty = cursor == Cursor::Now;
-    // A stream that only says when to come back loses nothing: it goes on from where it was.
+    // A stream that only says when to reconnect loses nothing: it continues from the same cursor.
     let unmoved = named.then(|| cursor.to_string());
-    let rights = visitor.grants.subscribe.clone();
-    let is_open = is_open.unwrap_or_else(|| gate.is_open());
+    let rights = requester.grants.subscribe.clone();
+    let is_open = is_open.unwrap_or_else(|| admission.may_open_stream());
     let standing =
         if is_anonymous && !by_service { Standing::Anyone } else { Standing::Authorized };
     // Only for a stream that may be opened, as it may take time.
     let selectors = match is_open {
-        true => compiled(hub, selectors, gate.client(), standing).await?,
+        true => compiled(hub, selectors, admission.client(), standing).await?,
         false => None,
     };
     let opened = match selectors {
@@ -141,26 +142,26 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
         tracing::error!(error = &error as &dyn std::error::Error, "cannot open a stream");
         None
     });
-    let granted =
-        granted.and_then(|mut granted| gate.count(&mut granted.opening).then_some(granted));
+    let granted = granted
+        .and_then(|mut granted| admission.count_stream(&mut granted.opening).then_some(granted));
     let (mut response, cursor) = match granted {
         Some(mut granted) => {
             let told = options.notices && named;
-            if is_anonymous && !by_service && told && asking.access().has_token_keys() {
-                // Whoever comes back without the token that it had would see private events
-                // stop, and not know why.
+            if is_anonymous && !by_service && told && credentials.access().has_token_keys() {
+                // A client that reconnects without its token would no longer receive private
+                // events, and not know why.
                 Notice::Anonymous.encode(None, None, &mut granted.opening.bytes);
             }
-            granted.opening.grants = Some(visitor.grants);
+            granted.opening.grants = Some(requester.grants);
             (stream(&method, granted.opening), granted.cursor)
         }
         None => (come_back(hub, &method), unmoved),
     };
-    // Where a stream begins that waits for the journal it is told in the stream.
+    // A stream that waits for the journal is told in the stream where it begins.
     let cursor = cursor.filter(|_| named);
-    // An empty id is none that is known, though nothing was missed (Mercure 1.0).
+    // An empty id is an unknown id, though nothing was missed (Mercure 1.0).
     let cursor = cursor.map(|cursor| if is_empty { EARLIEST.to_owned() } else { cursor });
-    complete(&mut response, &asking, visitor.carrier, cursor);
+    complete(&mut response, &credentials, requester.carrier, cursor);
     Ok(response)
 }
 
@@ -182,41 +183,46 @@ async fn compiled(
     }
 }
 
-/// The answer to a QUERY whose body was not read: it is told to come back, to where it was.
-fn turned_away(hub: &Hub, asking: &Asking<'_>, carrier: Carrier) -> Result<Response, Refusal> {
-    let parts = asking.parts;
-    let (cursor, named) = cursor([asking.query, &Pairs::default()], &parts.headers)?;
+/// The answer to a QUERY whose body was not read: the client is told to reconnect, with the cursor
+/// that it had.
+fn turned_away(
+    hub: &Hub,
+    credentials: &RequestCredentials<'_>,
+    carrier: Carrier,
+) -> Result<Response, Refusal> {
+    let parts = credentials.parts;
+    let (cursor, named) = cursor([credentials.query, &Pairs::default()], &parts.headers)?;
     let mut response = come_back(hub, &parts.method);
-    complete(&mut response, asking, carrier, named.then(|| cursor.to_string()));
+    complete(&mut response, credentials, carrier, named.then(|| cursor.to_string()));
     Ok(response)
 }
 
-/// Writes into the head of a stream where it goes on, and what may be kept of it.
+/// Completes the head of a stream: the cursor headers and `Cache-Control`.
 fn complete(
     response: &mut Response,
-    asking: &Asking<'_>,
+    credentials: &RequestCredentials<'_>,
     carrier: Carrier,
     cursor: Option<String>,
 ) {
     if let Some(Ok(value)) = cursor.map(|cursor| HeaderValue::try_from(cursor.as_bytes())) {
         let headers = response.headers_mut();
-        if asking.access().dialects.has(Dialect::Deployed) {
+        if credentials.access().dialects.has(Dialect::Deployed) {
             headers.insert(LAST_EVENT_ID, value.clone());
         }
-        if asking.access().dialects.has(Dialect::Coming) {
+        if credentials.access().dialects.has(Dialect::Coming) {
             headers.insert(MERCURE_LAST_EVENT_ID, value);
         }
     }
-    if let Some(value) = cache_control(&asking.parts.method, carrier) {
+    if let Some(value) = cache_control(&credentials.parts.method, carrier) {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(value));
     }
 }
 
-/// The `Cache-Control` of a stream for which that of every stream is not enough.
+/// The `Cache-Control` of a stream that needs a stricter one than the usual.
 fn cache_control(method: &Method, carrier: Carrier) -> Option<&'static str> {
     match (method == Method::QUERY, carrier == Carrier::Query) {
         (false, false) => None,
-        // The URL is a secret, and what it names is one person's.
+        // The URL contains a token, so the answer belongs to one client.
         (false, true) => Some("private, no-cache, no-transform"),
         // Answers to QUERY may be kept by URL and body unless they say otherwise (RFC 10008).
         (true, false) => Some("no-store, no-cache, no-transform"),
@@ -265,27 +271,28 @@ fn check_limits(selectors: &[Spelled], limits: &Limits) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a subscriber asks for.
-struct Asked {
+/// The parameters of a stream.
+struct StreamRequest {
     selectors: Vec<Spelled>,
     options: StreamOptions,
     authorized: bool,
     place: bool,
     cursor: Cursor,
-    /// Whether the cursor headers are to be sent.
+    /// Whether the answer has the cursor headers.
     named_cursor: bool,
 }
 
-impl Asked {
+impl StreamRequest {
     /// Reads the parameters of the query, and after them those of a body.
-    fn read(asking: &Asking<'_>, form: &Pairs<'_>) -> Result<Self, Refusal> {
+    fn read(credentials: &RequestCredentials<'_>, form: &Pairs<'_>) -> Result<Self, Refusal> {
         let is_read = |name: &str| matches!(name, "topic" | "tidings") || is_like_match(name);
-        asking.query.check_text(is_read)?;
+        credentials.query.check_text(is_read)?;
         form.check_text(is_read)?;
-        let all = || asking.query.iter().chain(form.iter());
-        // Hubs of 0.x ignore the header, and clients that work there have to work here.
-        let is_deployed = asking.parts.method != Method::QUERY && asking.query.has("topic");
-        if !is_deployed && !accepts_streams(&asking.parts.headers) {
+        let all = || credentials.query.iter().chain(form.iter());
+        // Hubs of 0.x ignore the header, and clients of those hubs must work here.
+        let is_deployed =
+            credentials.parts.method != Method::QUERY && credentials.query.has("topic");
+        if !is_deployed && !accepts_streams(&credentials.parts.headers) {
             return Err(Refusal::new(
                 StatusCode::NOT_ACCEPTABLE,
                 "the header Accept excludes text/event-stream, the only content type here",
@@ -310,8 +317,8 @@ impl Asked {
                 }
             }
         }
-        let (cursor, named_cursor) = cursor([asking.query, form], &asking.parts.headers)?;
-        let selectors = selectors(asking, all())?;
+        let (cursor, named_cursor) = cursor([credentials.query, form], &credentials.parts.headers)?;
+        let selectors = selectors(credentials, all())?;
         Ok(Self { selectors, options, authorized, place, cursor, named_cursor })
     }
 }
@@ -320,10 +327,10 @@ impl Asked {
 /// `match_urlpattern` in those of 1.0, which demands that all other names of that beginning are
 /// refused. A stream may use the words of both.
 fn selectors<'a>(
-    asking: &Asking<'_>,
+    credentials: &RequestCredentials<'_>,
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<Vec<Spelled>, Refusal> {
-    let dialects = asking.access().dialects;
+    let dialects = credentials.access().dialects;
     let coming = dialects.has(Dialect::Coming);
     let mut selectors = Vec::new();
     for (name, value) in pairs {
@@ -336,7 +343,7 @@ fn selectors<'a>(
                 ));
             }
             "match" | "match_exact" if coming => Spelled::Exact(value.to_owned()),
-            "match_urlpattern" if coming => Spelled::Pattern(value.to_owned(), asking.base()),
+            "match_urlpattern" if coming => Spelled::Pattern(value.to_owned(), credentials.base()),
             _ if coming && is_like_match(name) => {
                 return Err(Refusal::bad_request(format!(
                     "{name:?} is not a way to match topics; use one of: match, match_exact, \
@@ -391,7 +398,7 @@ fn cursor(places: [&Pairs<'_>; 2], headers: &HeaderMap) -> Result<(Cursor, bool)
             })?;
             Cursor::Since(time.into(), id.to_owned())
         }
-        // A longer one is nobody's, and is not to be repeated at length in a notice.
+        // No event has a longer id, and a notice should not repeat it at length.
         Some(id) => Cursor::After(id.chars().take(ID_BYTES_MAX + 1).collect()),
     };
     Ok((cursor, is_sent))
@@ -401,18 +408,18 @@ fn cursor(places: [&Pairs<'_>; 2], headers: &HeaderMap) -> Result<(Cursor, bool)
 pub(super) fn stream(method: &Method, opening: NewStream) -> Response {
     let mut response = head();
     if *method != Method::HEAD {
-        response.extensions_mut().insert(Stream(Arc::new(Mutex::new(Some(opening)))));
+        response.extensions_mut().insert(PendingStream(Arc::new(Mutex::new(Some(opening)))));
     }
     response
 }
 
-/// A stream that only says when to come back, and is cut. Any other status, as 503, would end a
+/// A stream that only says when to reconnect, and is cut. Any other status, as 503, would end a
 /// browser's `EventSource` for good, and a clean end some clients of others.
 pub(super) fn come_back(hub: &Hub, method: &Method) -> Response {
     let mut response = head();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     if *method != Method::HEAD {
-        *response.body_mut() = Body::new(Cut::after(hub.opening_bytes()));
+        *response.body_mut() = Body::new(CutBody::after(hub.opening_bytes()));
     }
     response
 }
@@ -423,8 +430,8 @@ fn head() -> Response {
     response
 }
 
-/// What stands in a stream's response until its lane takes over. It promises no length, so
-/// that nobody on the way writes one into the head.
+/// The body of a stream's response until its lane takes over. It has no length, so that no layer
+/// writes one into the head.
 struct OfNoLength;
 
 impl http_body::Body for OfNoLength {
@@ -439,19 +446,19 @@ impl http_body::Body for OfNoLength {
     }
 }
 
-/// The body of an answer that is a stream and has nothing more to say.
-struct Cut {
+/// The body of a stream that ends after these bytes.
+struct CutBody {
     bytes: Option<Bytes>,
-    parting: Parting,
+    cut: DelayedCut,
 }
 
-impl Cut {
+impl CutBody {
     fn after(bytes: Vec<u8>) -> Self {
-        Self { bytes: Some(bytes.into()), parting: Parting::default() }
+        Self { bytes: Some(bytes.into()), cut: DelayedCut::default() }
     }
 }
 
-impl http_body::Body for Cut {
+impl http_body::Body for CutBody {
     type Data = Bytes;
     type Error = StreamCut;
 
@@ -461,14 +468,14 @@ impl http_body::Body for Cut {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, StreamCut>>> {
         match self.bytes.take() {
             Some(bytes) => Poll::Ready(Some(Ok(http_body::Frame::data(bytes)))),
-            None => self.parting.poll(context).map(|cut| Some(Err(cut))),
+            None => self.cut.poll(context).map(|cut| Some(Err(cut))),
         }
     }
 }
 
 /// Gives a stream its body: the body lane.
 pub(super) async fn into_body(hub: Hub, mut response: Response) -> Response {
-    let Some(opening) = Stream::take(&mut response) else { return response };
+    let Some(opening) = PendingStream::take(&mut response) else { return response };
     match hub.attach(opening).await {
         Some(body) => *response.body_mut() = Body::new(body),
         None => return come_back(&hub, &Method::GET),

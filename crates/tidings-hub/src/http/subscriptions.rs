@@ -1,5 +1,5 @@
-//! Who is subscribed (Mercure, "active subscriptions"), ending a subscription, and what the hub
-//! says of itself as a resource (RFC 9728).
+//! The list of active subscriptions (Mercure), ending a subscription, and what the hub says of
+//! itself as a resource (RFC 9728).
 
 use std::sync::Arc;
 
@@ -12,40 +12,42 @@ use serde_json::{Value, json};
 use tidings_core::journal::AppendError;
 use tidings_core::model::{EARLIEST, HUB_PATH, Position, TokenId, Topic};
 
-use super::credentials::{Asking, Carrier};
+use super::credentials::{Carrier, RequestCredentials};
 use super::listing::Listing;
 use super::query::Pairs;
 use super::refusal::Refusal;
 use crate::access::{DETAIL_TYPE, Dialect, Role};
-use crate::hub::{Hub, Others, Unreached};
-use crate::presence::{CONTEXT, Named, Revocation, decoded};
+use crate::hub::{Hub, OtherSubscriptions, Unreached};
+use crate::presence::{CONTEXT, RevocationEffects, SubscriptionPath, decoded};
 
 /// All subscriptions, those to one selector, or one.
 pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Response, Refusal> {
     let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes());
-    let asking = Asking::new(&hub, &parts, &pairs);
-    let visitor = asking.visitor(Role::Subscribe).await?;
-    let dialects = asking.access().dialects;
-    let by_service = visitor.carrier == Carrier::Service;
-    if visitor.grants.is_anonymous() && !by_service {
-        let detail = match asking.access().has_token_keys() {
-            true => format!("listing subscriptions needs a token, but {}", asking.no_token()),
+    let credentials = RequestCredentials::new(&hub, &parts, &pairs);
+    let requester = credentials.requester(Role::Subscribe).await?;
+    let dialects = credentials.access().dialects;
+    let by_service = requester.carrier == Carrier::Service;
+    if requester.grants.is_anonymous() && !by_service {
+        let detail = match credentials.access().has_token_keys() {
+            true => format!("listing subscriptions needs a token, but {}", credentials.no_token()),
             false => {
                 "listing subscriptions needs a token, but this hub has no key for tokens".to_owned()
             }
         };
-        return Err(asking.unauthorized(None, detail));
+        return Err(credentials.unauthorized(None, detail));
     }
-    let is_granted = names(&asking).iter().any(|topic| visitor.grants.subscribe.grant(topic));
+    let is_granted =
+        names(&credentials).iter().any(|topic| requester.grants.subscribe.grant(topic));
     if !is_granted && by_service {
         return Err(not_allowed("this request is not allowed to list subscriptions"));
     }
     if !is_granted {
-        return Err(asking.forbidden("the token does not grant subscribing to this path"));
+        return Err(credentials.forbidden("the token does not grant subscribing to this path"));
     }
     let otherwise = if dialects.has(Dialect::Coming) { Dialect::Coming } else { Dialect::Deployed };
-    let spoken = visitor.grants.dialect.unwrap_or(otherwise);
-    let named = Named::read(parts.uri.path(), spoken).filter(|named| dialects.has(named.form()));
+    let spoken = requester.grants.dialect.unwrap_or(otherwise);
+    let named =
+        SubscriptionPath::read(parts.uri.path(), spoken).filter(|named| dialects.has(named.form()));
     let named = named.ok_or_else(nothing_here)?;
     // Taken before the list, so that whatever is told later than this is not in it, or is told
     // once more.
@@ -55,7 +57,7 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
         _ => last.to_string(),
     };
     let others = hub.others(parts.uri.path(), &named).await;
-    let Others { documents, version } = others.map_err(unreached)?;
+    let OtherSubscriptions { documents, version } = others.map_err(unreached)?;
     let tag =
         if hub.presence().has_events() { cursor.clone() } else { format!("{cursor}.{version}") };
     let form = named.form();
@@ -63,8 +65,7 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
         Some(id) => {
             let own = hub.presence().of(id, |selector| named.selects(selector));
             let own = own.first().map(|one| one.document(form, true));
-            let other = || serde_json::from_str(documents.first()?.get()).ok();
-            let one = own.or_else(other).ok_or_else(nothing_here)?;
+            let one = own.or_else(|| documents.first()).ok_or_else(nothing_here)?;
             Body::from(format!("{}\n", with_context(form, &cursor, one)))
         }
         None => {
@@ -97,7 +98,7 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
     if form == Dialect::Coming {
         let link = format!(
             "<{}>; rel=\"mercure\"; last-event-id=\"{cursor}\"; type=\"mercure\"; content-type=\"application/json\"",
-            asking.hub_url()
+            credentials.hub_url()
         );
         answer.extend(value(link).map(|link| (header::LINK, link)));
     }
@@ -106,12 +107,12 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
 
 /// The topics that a path of the hub is granted under: itself, and with the hub's own origin
 /// where that is known from more than the request.
-fn names(asking: &Asking<'_>) -> Vec<Topic> {
-    let path = asking.parts.uri.path();
+fn names(credentials: &RequestCredentials<'_>) -> Vec<Topic> {
+    let path = credentials.parts.uri.path();
     let mut names = vec![Topic::from(path)];
-    if let Some(url) = &asking.access().hub_url {
+    if let Some(url) = &credentials.access().hub_url {
         let origin = url.origin().ascii_serialization();
-        names.push(format!("{origin}{}{path}", asking.prefix()).into());
+        names.push(format!("{origin}{}{path}", credentials.prefix()).into());
     }
     names
 }
@@ -151,7 +152,8 @@ pub(super) async fn revoke_subscription(
     parts: Parts,
 ) -> Result<Response, Refusal> {
     may_revoke(&hub, &parts).await?;
-    let named = Named::read(parts.uri.path(), Dialect::Deployed).ok_or_else(nothing_here)?;
+    let named =
+        SubscriptionPath::read(parts.uri.path(), Dialect::Deployed).ok_or_else(nothing_here)?;
     // Many at once are not ended by one word.
     let not_one = || Refusal::method_not_allowed("GET, HEAD, OPTIONS");
     named.subscriber().ok_or_else(not_one)?;
@@ -165,7 +167,8 @@ pub(super) async fn revoke_subscription(
 fn unreached(error: Unreached) -> Refusal {
     match error {
         Unreached::Append(error) => not_kept(&error),
-        Unreached::Read(_) | Unreached::Elsewhere(_) => {
+        Unreached::NoRoom(exhausted) => super::body::no_room(exhausted),
+        Unreached::Read(_) | Unreached::Elsewhere(_) | Unreached::NoRoomForLists { .. } => {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
                 .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
         }
@@ -186,7 +189,7 @@ pub(super) async fn revoke_token(
     carry_out(&hub, hub.presence().revoke_token(TokenId::named(&id), None)).await
 }
 
-async fn carry_out(hub: &Hub, revocation: Revocation) -> Result<Response, Refusal> {
+async fn carry_out(hub: &Hub, revocation: RevocationEffects) -> Result<Response, Refusal> {
     hub.carry_out(revocation).await.map_err(|error| not_kept(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -201,45 +204,49 @@ fn not_kept(error: &AppendError) -> Refusal {
         .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// Who may publish to a path of the hub, which is nobody's to publish to, may revoke there.
+/// A client that may publish to a path of the hub may revoke there. No update is ever published to
+/// these paths.
 async fn may_revoke(hub: &Hub, parts: &Parts) -> Result<(), Refusal> {
     let pairs = Pairs::read(parts.uri.query().unwrap_or_default().as_bytes());
-    let asking = Asking::new(hub, parts, &pairs);
-    let visitor = asking.visitor(Role::Publish).await?;
-    asking.check_cookie(&visitor)?;
-    let by_service = visitor.carrier == Carrier::Service;
-    if visitor.grants.is_anonymous() && !by_service {
-        return Err(asking.unauthorized(None, "revoking needs a token, but the request has none"));
+    let credentials = RequestCredentials::new(hub, parts, &pairs);
+    let requester = credentials.requester(Role::Publish).await?;
+    credentials.check_cookie(&requester)?;
+    let by_service = requester.carrier == Carrier::Service;
+    if requester.grants.is_anonymous() && !by_service {
+        return Err(
+            credentials.unauthorized(None, "revoking needs a token, but the request has none")
+        );
     }
-    let is_granted =
-        names(&asking).iter().any(|name| visitor.grants.may_publish(std::slice::from_ref(name)));
+    let is_granted = names(&credentials)
+        .iter()
+        .any(|name| requester.grants.may_publish(std::slice::from_ref(name)));
     match is_granted {
         true => Ok(()),
         false if by_service => Err(not_allowed("this request is not allowed to revoke")),
-        false => Err(asking.forbidden("the token does not grant publishing to this path")),
+        false => Err(credentials.forbidden("the token does not grant publishing to this path")),
     }
 }
 
-/// Whose tokens the hub takes, and how (1.0, RFC 9728). Where it takes none of 1.0 there is
-/// nothing here, by which clients know a hub of 0.x.
+/// Which issuers' tokens the hub accepts, and how clients send them (1.0, RFC 9728). Where it takes
+/// none of 1.0 there is nothing here, by which clients know a hub of 0.x.
 pub(super) async fn metadata(State(hub): State<Hub>, parts: Parts) -> Result<Response, Refusal> {
     let pairs = Pairs::default();
-    let asking = Asking::new(&hub, &parts, &pairs);
-    if !asking.access().has_metadata() {
+    let credentials = RequestCredentials::new(&hub, &parts, &pairs);
+    if !credentials.access().has_metadata() {
         return Err(Refusal::new(
             StatusCode::NOT_FOUND,
             "this hub does not accept tokens of Mercure 1.0",
         ));
     }
     let mut metadata = json!({
-        "resource": resource(&asking),
+        "resource": resource(&credentials),
         "authorization_details_types_supported": [DETAIL_TYPE],
         "bearer_methods_supported": ["header"],
-        "mercure_cookie": asking.cookie_to_use(),
+        "mercure_cookie": credentials.cookie_to_use(),
         "mercure_matcher_types_supported": ["exact", "urlpattern"],
     });
     // Clients fetch an authorization server's metadata from each of these (RFC 8414).
-    let authorization_servers = asking.access().authorization_servers();
+    let authorization_servers = credentials.access().authorization_servers();
     if !authorization_servers.is_empty() {
         metadata["authorization_servers"] = authorization_servers.into();
     }
@@ -253,9 +260,9 @@ pub(super) async fn metadata(State(hub): State<Hub>, parts: Parts) -> Result<Res
 }
 
 /// The `aud` that tokens need: of several names the one that is the hub's URL, or else the first.
-fn resource(asking: &Asking<'_>) -> String {
-    let names = asking.access().audience();
-    let url = asking.hub_url();
+fn resource(credentials: &RequestCredentials<'_>) -> String {
+    let names = credentials.access().audience();
+    let url = credentials.hub_url();
     names.iter().find(|name| **name == url).or(names.first()).cloned().unwrap_or(url)
 }
 

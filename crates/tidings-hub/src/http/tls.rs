@@ -1,4 +1,4 @@
-//! The certificate that the hub shows, and how it is exchanged while the hub runs.
+//! The certificate of the hub's TLS connections, and how it is replaced while the hub runs.
 
 use std::fmt;
 use std::fs;
@@ -23,23 +23,23 @@ const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// A certificate and its key, from files in PEM. Cheap to clone; all clones are the same.
 ///
-/// Connections that are open keep what they began with; [`Tls::reload`] is for those to come.
+/// Open connections keep their certificate; [`Tls::reload`] applies to new ones.
 #[derive(Clone)]
-pub struct Tls(Arc<Inner>);
+pub struct Tls(Arc<TlsInner>);
 
-struct Inner {
+struct TlsInner {
     certificate: PathBuf,
     key: PathBuf,
     shown: Arc<Shown>,
     config: Arc<ServerConfig>,
 }
 
-/// What the next handshake shows.
-struct Shown(RwLock<Loaded>);
+/// The certificate of the next handshake.
+struct Shown(RwLock<LoadedCertificate>);
 
 #[derive(Clone)]
-struct Loaded {
-    /// What stood in the files, so that a change is one of content.
+struct LoadedCertificate {
+    /// The content of the files, to detect a change.
     files: Files,
     certified: Arc<CertifiedKey>,
     validity: Option<Validity>,
@@ -51,20 +51,20 @@ struct Files {
     key: Vec<u8>,
 }
 
-/// From when to when a certificate is good.
+/// The validity period of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Validity {
     not_before: SystemTime,
     not_after: SystemTime,
 }
 
-/// What [`Tls::reload`] has found.
+/// The result of [`Tls::reload`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reload {
-    /// The files hold what is shown already.
+    /// The files have not changed.
     Unchanged,
-    /// Handshakes show the new certificate from now on.
+    /// Handshakes use the new certificate from now on.
     Changed,
 }
 
@@ -80,7 +80,7 @@ impl Tls {
     ) -> Result<Self, TlsError> {
         let (certificate, key) = (certificate.into(), key.into());
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let loaded = Loaded::read(&certificate, &key, &provider)?;
+        let loaded = LoadedCertificate::read(&certificate, &key, &provider)?;
         let shown = Arc::new(Shown(RwLock::new(loaded)));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -88,11 +88,11 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        // Clients that come back, as all do after a restart of a proxy, need no signature then;
+        // Clients that reconnect, as all do after a restart of a proxy, need no signature then;
         // what they bring with them is not held here.
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Refused)?;
         config.send_tls13_tickets = 1;
-        Ok(Self(Arc::new(Inner { certificate, key, shown, config: Arc::new(config) })))
+        Ok(Self(Arc::new(TlsInner { certificate, key, shown, config: Arc::new(config) })))
     }
 
     /// Reads the files again. What is wrong changes nothing, nor does a certificate that is not
@@ -101,11 +101,11 @@ impl Tls {
     /// # Errors
     /// As [`Tls::of_files`], and if the new certificate has expired or is not good yet.
     pub fn reload(&self) -> Result<Reload, TlsError> {
-        let Inner { certificate, key, shown, config } = &*self.0;
+        let TlsInner { certificate, key, shown, config } = &*self.0;
         if Files::read(certificate, key)? == shown.0.read().files {
             return Ok(Reload::Unchanged);
         }
-        let loaded = Loaded::read(certificate, key, config.crypto_provider())?;
+        let loaded = LoadedCertificate::read(certificate, key, config.crypto_provider())?;
         let now = SystemTime::now();
         let old = shown.0.read().validity;
         if let Some(error) = not_good(certificate, loaded.validity, now)
@@ -174,7 +174,7 @@ impl Files {
     }
 }
 
-impl Loaded {
+impl LoadedCertificate {
     fn read(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Self, TlsError> {
         let files = Files::read(certificate, key)?;
         let wrong =

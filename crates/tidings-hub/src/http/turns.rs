@@ -1,8 +1,9 @@
-//! The connections that shake hands: their number is bounded, and one too many closes another one.
+//! Connections in their TLS handshake: their number is bounded, and one too many closes another
+//! one.
 //!
-//! A client that is waited for costs nothing to keep a place, so the one that has been waited for
-//! longest goes first; of an address with more than its share, one of its own. A client for which
-//! the hub itself still has something to do keeps its place.
+//! A silent client keeps its place at no cost, so the client that has been silent longest loses its
+//! place first; an address with more than its share loses one of its own. A client for which the
+//! hub still has work keeps its place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,75 +16,79 @@ use tokio::time::timeout;
 
 use crate::admission::{Address, Client};
 
-/// How often a connection without a place looks whether a silent one has to go.
+/// How often a connection without a place checks for a silent one to displace.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The places of one listener.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
-    state: Mutex<State>,
+pub(super) struct HandshakeTurns {
+    state: Mutex<HandshakeSlots>,
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct HandshakeSlots {
     /// Oldest first.
-    held: BTreeMap<u64, Arc<Place>>,
+    held: BTreeMap<u64, Arc<HandshakeSlot>>,
     by_address: HashMap<Address, usize>,
     next: u64,
 }
 
-/// One connection that shakes hands.
+/// The place of one connection in its handshake.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct HandshakeSlot {
     address: Option<Address>,
     /// The hub waits for the client.
     is_silent: AtomicBool,
-    /// Bytes that have come.
+    /// Bytes received.
     bytes: AtomicUsize,
     lost: Notify,
 }
 
 /// A place, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
-    turns: Arc<Turns>,
+pub(super) struct HandshakeTurn {
+    turns: Arc<HandshakeTurns>,
     number: u64,
-    place: Arc<Place>,
+    place: Arc<HandshakeSlot>,
 }
 
-/// What became of a request for a place.
-enum Taken {
-    Place(Turn),
-    /// Another connection was told to go, and has not gone yet; or none could be.
+/// The result of a request for a place.
+enum TakenTurn {
+    Taken(HandshakeTurn),
+    /// Another connection was told to close, and has not closed yet; or none could be.
     Later,
 }
 
-impl Place {
+impl HandshakeSlot {
     pub(super) fn set_silent(&self, is_silent: bool) {
         self.is_silent.store(is_silent, Ordering::Relaxed);
     }
 
-    /// Adds to the bytes that have come, and gives their sum.
+    /// Adds to the bytes received, and returns their sum.
     pub(super) fn add(&self, bytes: usize) -> usize {
         self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 }
 
-impl Turns {
+impl HandshakeTurns {
     /// Takes a place, of at most `max`; waits where none is free and no client is silent.
-    pub(super) async fn take(self: &Arc<Self>, client: Option<Client>, max: usize) -> Turn {
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        client: Option<Client>,
+        max: usize,
+    ) -> HandshakeTurn {
         loop {
             let freed = self.freed.notified();
             match self.try_take(client, max) {
-                Taken::Place(turn) => return turn,
-                // It looks again, because clients may have become silent meanwhile.
-                Taken::Later => drop(timeout(LOOK, freed).await),
+                TakenTurn::Taken(turn) => return turn,
+                // It checks again, because clients may have become silent meanwhile.
+                TakenTurn::Later => drop(timeout(LOOK, freed).await),
             }
         }
     }
 
-    fn try_take(self: &Arc<Self>, client: Option<Client>, max: usize) -> Taken {
+    fn try_take(self: &Arc<Self>, client: Option<Client>, max: usize) -> TakenTurn {
         let address = client.map(Address::from);
         let mut state = self.state.lock();
         let of_address = address.and_then(|address| state.by_address.get(&address));
@@ -100,9 +105,9 @@ impl Turns {
             displaced => displaced,
         };
         if displaced.is_none() && is_full {
-            return Taken::Later;
+            return TakenTurn::Later;
         }
-        let place = Arc::new(Place {
+        let place = Arc::new(HandshakeSlot {
             address,
             is_silent: AtomicBool::new(false),
             bytes: AtomicUsize::new(0),
@@ -118,20 +123,23 @@ impl Turns {
         if let Some(displaced) = displaced {
             displaced.lost.notify_one();
         }
-        Taken::Place(Turn { turns: Arc::clone(self), number, place })
+        TakenTurn::Taken(HandshakeTurn { turns: Arc::clone(self), number, place })
     }
 }
 
-impl State {
+impl HandshakeSlots {
     /// Takes the place of the oldest silent connection of these.
-    fn remove_silent(&mut self, is_one: impl Fn(&Place) -> bool) -> Option<Arc<Place>> {
-        let is_silent = |place: &Place| place.is_silent.load(Ordering::Relaxed);
+    fn remove_silent(
+        &mut self,
+        is_one: impl Fn(&HandshakeSlot) -> bool,
+    ) -> Option<Arc<HandshakeSlot>> {
+        let is_silent = |place: &HandshakeSlot| place.is_silent.load(Ordering::Relaxed);
         let mut places = self.held.iter();
         let (number, _) = places.find(|(_, place)| is_silent(place) && is_one(place))?;
         self.remove(*number)
     }
 
-    fn remove(&mut self, number: u64) -> Option<Arc<Place>> {
+    fn remove(&mut self, number: u64) -> Option<Arc<HandshakeSlot>> {
         let place = self.held.remove(&number)?;
         if let Some(address) = place.address
             && let Some(count) = self.by_address.get_mut(&address)
@@ -145,8 +153,8 @@ impl State {
     }
 }
 
-impl Turn {
-    pub(super) fn place(&self) -> &Arc<Place> {
+impl HandshakeTurn {
+    pub(super) fn place(&self) -> &Arc<HandshakeSlot> {
         &self.place
     }
 
@@ -156,7 +164,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for HandshakeTurn {
     fn drop(&mut self) {
         // Nothing, where another connection has it already.
         let removed = self.turns.state.lock().remove(self.number);
@@ -175,20 +183,20 @@ mod tests {
         Some(Client::from(IpAddr::from([10, 0, 0, last])))
     }
 
-    fn take(turns: &Arc<Turns>, last: u8) -> Option<Turn> {
+    fn take(turns: &Arc<HandshakeTurns>, last: u8) -> Option<HandshakeTurn> {
         match turns.try_take(client(last), 8) {
-            Taken::Place(turn) => Some(turn),
-            Taken::Later => None,
+            TakenTurn::Taken(turn) => Some(turn),
+            TakenTurn::Later => None,
         }
     }
 
-    fn silent(turns: &Arc<Turns>, last: u8) -> Turn {
+    fn silent(turns: &Arc<HandshakeTurns>, last: u8) -> HandshakeTurn {
         let turn = take(turns, last).unwrap();
         turn.place.set_silent(true);
         turn
     }
 
-    fn is_lost(turn: &Turn) -> bool {
+    fn is_lost(turn: &HandshakeTurn) -> bool {
         !turn.turns.state.lock().held.contains_key(&turn.number)
     }
 
@@ -206,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_places_are_taken_the_oldest_silent_client_goes() {
+    fn where_all_places_are_taken_the_oldest_silent_client_is_displaced() {
         let turns = Arc::default();
         let working = take(&turns, 1).unwrap();
         let others: Vec<_> = (2..9).map(|last| silent(&turns, last)).collect();

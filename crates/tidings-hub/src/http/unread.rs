@@ -1,6 +1,6 @@
 //! Request bodies that are answered before they have been read.
 //!
-//! Over HTTP/1 the rest of such a body may still come, so the connection cannot carry another
+//! Over HTTP/1 the rest of such a body may still arrive, so the connection cannot carry another
 //! request: the answer says so, and [`linger`] lets the client read it. Over HTTP/2 the stream is
 //! reset with `NO_ERROR` (RFC 9113 8.1), once the client has had time to read the answer.
 //!
@@ -28,26 +28,28 @@ use crate::limits::HTTP2_HOLD_TIME;
 #[derive(Debug)]
 pub(super) struct Unread {
     /// The body, once it was dropped before its end. `None` for a request without one.
-    rest: Option<Arc<Mutex<Option<Rest>>>>,
+    rest: Option<Arc<Mutex<Option<UnreadRest>>>>,
     /// The client waits for a `100 Continue` before it sends the body.
     waits: bool,
 }
 
 #[derive(Debug)]
-struct Rest {
+struct UnreadRest {
     incoming: Incoming,
     was_asked_for: bool,
-    /// What it is counted as until it is read.
-    _arriving: Option<Arriving>,
+    /// Its part of the budget until it is read.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code))]
+    arriving: Option<Arriving>,
 }
 
-/// Splits a request into one for the router, and what tells afterwards whether its body was read.
+/// Splits a request into one for the router, and a guard that knows afterwards whether its body was
+/// read.
 pub(super) fn watch(request: Request<Incoming>) -> (Request<Body>, Unread) {
     watch_counted(request, Ok(None))
 }
 
-/// The same where the body is counted from now on. Where it finds no room none of it is kept, and
-/// reading it fails with the reason.
+/// The same for a body that is counted from now on. Without room none of it is kept, and reading it
+/// fails with the reason.
 pub(super) fn watch_counted(
     request: Request<Incoming>,
     room: Result<Option<Arriving>, Exhausted>,
@@ -61,19 +63,19 @@ pub(super) fn watch_counted(
     let unread = Unread { rest: Some(Arc::clone(&left)), waits };
     let watched = |incoming| match room {
         Ok(arriving) => {
-            let rest = Rest { incoming, was_asked_for: false, _arriving: arriving };
-            Watched { rest: Some(rest), refused: None, left }
+            let rest = UnreadRest { incoming, was_asked_for: false, arriving };
+            WatchedBody { rest: Some(rest), refused: None, left }
         }
-        Err(exhausted) => Watched { rest: None, refused: Some(exhausted), left },
+        Err(exhausted) => WatchedBody { rest: None, refused: Some(exhausted), left },
     };
     (request.map(|incoming| Body::new(watched(incoming))), unread)
 }
 
 impl Unread {
-    /// Says in the answer that the connection ends with it, unless the body has come whole.
+    /// Adds `Connection: close` to the answer, unless the whole body has arrived.
     pub(super) async fn settle<B>(self, response: &mut Response<B>) {
         let Some(mut rest) = self.rest.and_then(|rest| rest.lock().take()) else { return };
-        // A client that waits may send the body or not, now that it is answered.
+        // After this answer, a client that waits for `100 Continue` may or may not send the body.
         let waits = self.waits && !rest.was_asked_for;
         if waits || !poll_fn(|context| Poll::Ready(rest.has_come(context))).await {
             response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
@@ -83,21 +85,25 @@ impl Unread {
 
 #[cfg(feature = "tls")]
 impl Unread {
-    /// Keeps an HTTP/2 stream for a moment before it is reset, unless its body has come whole.
-    /// curl 7 takes an answer that comes together with the reset for a failure.
+    /// Keeps an HTTP/2 stream for a moment before it is reset, unless its whole body has arrived.
+    /// curl 7 reports an answer that arrives together with the reset as a failure. What has arrived
+    /// of the body, and what arrives meanwhile, is discarded: it takes no memory, and none of the
+    /// window in which the connection's other bodies arrive.
     pub(super) fn hold(self) {
         let rest = self.rest.and_then(|rest| rest.lock().take());
-        if let Some(rest) = rest.filter(|rest| !rest.incoming.is_end_stream()) {
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(HTTP2_HOLD_TIME).await;
-                drop(rest);
+        if let Some(mut rest) = rest.filter(|rest| !rest.incoming.is_end_stream()) {
+            let discarded = poll_fn(move |context| {
+                let has_come = rest.has_come(context);
+                drop(rest.arriving.take());
+                if has_come { Poll::Ready(()) } else { Poll::Pending }
             });
+            tokio::task::spawn_local(tokio::time::timeout(HTTP2_HOLD_TIME, discarded));
         }
     }
 }
 
-impl Rest {
-    /// Reads what is there without waiting. True if that was all.
+impl UnreadRest {
+    /// Reads what has arrived without waiting. True if that was the end.
     fn has_come(&mut self, context: &mut Context<'_>) -> bool {
         while !self.incoming.is_end_stream() {
             match Pin::new(&mut self.incoming).poll_frame(context) {
@@ -110,17 +116,17 @@ impl Rest {
     }
 }
 
-/// A request's body, which gives back what was not read of it.
+/// A request's body. When it is dropped, its unread part moves to [`Unread`].
 #[derive(Debug)]
-struct Watched {
+struct WatchedBody {
     /// `None` at the end.
-    rest: Option<Rest>,
+    rest: Option<UnreadRest>,
     /// Why nothing of it was kept.
     refused: Option<Exhausted>,
-    left: Arc<Mutex<Option<Rest>>>,
+    left: Arc<Mutex<Option<UnreadRest>>>,
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for WatchedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -154,7 +160,7 @@ impl http_body::Body for Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for WatchedBody {
     fn drop(&mut self) {
         if !self.is_end_stream() {
             *self.left.lock() = self.rest.take();

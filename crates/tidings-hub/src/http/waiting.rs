@@ -1,8 +1,8 @@
-//! Connections that wait for a request: which of them has to go when there is one too many.
+//! Connections that wait for a request: which of them is closed when there is one too many.
 //!
-//! A connection without a request costs its client nothing and the hub some kilobytes, so a
-//! thread has only so many. One that has had no request yet goes before one that has; of an
-//! address with a quarter of the places, one of its own.
+//! A connection without a request costs its client nothing and the hub some kilobytes, so each
+//! thread bounds their number. A connection that has had no request is closed before one that has.
+//! An address with a quarter of the places displaces one of its own.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Waker};
 
 use crate::admission::{Address, Client};
 
-/// How long a connection has waited, and whether it has had a request: the first goes first.
+/// Whether a connection has had a request, and how long it has waited. The first in this order is
+/// closed first.
 type Order = (HadRequest, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,20 +23,20 @@ enum HadRequest {
 
 thread_local! {
     /// The connections of this thread that wait.
-    static WAITING: RefCell<BTreeMap<Order, Rc<State>>> = RefCell::default();
+    static WAITING: RefCell<BTreeMap<Order, Rc<WaitingConnection>>> = RefCell::default();
     static NEXT: Cell<u64> = const { Cell::new(0) };
 }
 
 /// A connection, which waits for a request or has one.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    state: Rc<State>,
+    state: Rc<WaitingConnection>,
     place: Cell<Option<Order>>,
     max: usize,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WaitingConnection {
     address: Option<Address>,
     /// Its place went to another connection.
     displaced: Cell<bool>,
@@ -45,7 +46,10 @@ struct State {
 impl Waiting {
     /// A connection of this client that waits for its first request, among at most `max`.
     pub(super) fn begin(max: usize, client: Option<Client>) -> Self {
-        let state = State { address: client.map(Address::from), ..State::default() };
+        let state = WaitingConnection {
+            address: client.map(Address::from),
+            ..WaitingConnection::default()
+        };
         let waiting = Self { state: Rc::new(state), place: Cell::new(None), max };
         waiting.enter(HadRequest::No);
         waiting
@@ -76,9 +80,12 @@ impl Waiting {
 
     /// Takes the place of the connection that has waited longest, among those of this address if
     /// it has a quarter of all.
-    fn take_place(&self, waiting: &mut BTreeMap<Order, Rc<State>>) -> Option<Rc<State>> {
+    fn take_place(
+        &self,
+        waiting: &mut BTreeMap<Order, Rc<WaitingConnection>>,
+    ) -> Option<Rc<WaitingConnection>> {
         let address = self.state.address;
-        let is_own = |state: &State| address.is_some() && state.address == address;
+        let is_own = |state: &WaitingConnection| address.is_some() && state.address == address;
         let own = waiting.values().filter(|state| is_own(state)).count();
         if own >= (self.max / 4).max(1) {
             let (oldest, _) = waiting.iter().find(|(_, state)| is_own(state))?;
@@ -88,13 +95,13 @@ impl Waiting {
         waiting.pop_first().map(|(_, state)| state)
     }
 
-    /// The connection has a request: its place is free.
+    /// The connection has a request, and needs no place.
     pub(super) fn leave(&self) {
         if let Some(place) = self.place.take() {
             // The thread may be ending, and its places with it.
             let _ = WAITING.try_with(|waiting| waiting.borrow_mut().remove(&place));
         }
-        // It may have lost its place in the moment in which its request came.
+        // It may have been displaced just as its request arrived.
         self.state.displaced.set(false);
     }
 
@@ -129,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn one_too_many_takes_the_place_of_the_one_that_has_waited_longest() {
+    fn one_connection_too_many_displaces_the_one_that_has_waited_longest() {
         let [a, b] = [(); 2].map(|()| Waiting::begin(2, None));
         check(&[&a, &b], &[false, false]);
         let c = Waiting::begin(2, None);
@@ -142,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_has_had_a_request_stays_longer_than_one_that_has_not() {
+    fn a_connection_without_any_request_is_displaced_first() {
         let [a, b] = [(); 2].map(|()| Waiting::begin(2, None));
         a.leave();
         // A request that is being answered needs no place.
@@ -167,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_whose_request_comes_as_it_loses_its_place_stays() {
+    fn a_connection_whose_request_arrives_as_it_is_displaced_stays() {
         let a = Waiting::begin(1, None);
         let _b = Waiting::begin(1, None);
         a.leave();

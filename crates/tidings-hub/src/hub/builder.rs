@@ -2,7 +2,9 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
+#[cfg(feature = "metrics")]
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use tidings_core::journal::{Journal, Retention};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 
-use super::{Hub, Inner};
+use super::{Hub, HubInner};
 use crate::access::gate::Gate;
 use crate::access::{Access, Authorize, Authorizer};
 use crate::admission::Admission;
@@ -42,7 +44,7 @@ pub struct HubBuilder {
     presence_events: bool,
     authorizer: Authorizer,
     extras: Extras,
-    log_lines_dropped: Arc<AtomicU64>,
+    metrics: Metrics,
 }
 
 impl HubBuilder {
@@ -127,8 +129,8 @@ impl HubBuilder {
         self
     }
 
-    /// Whether `/healthz`, `/readyz` and `/metrics` stand beside the rest. By default they do
-    /// not; see [`crate::admin_router`].
+    /// Whether the hub serves `/healthz` and `/readyz`, and with the feature `metrics` also
+    /// `/metrics`, beside its other paths. By default it does not; see [`crate::admin_router`].
     #[must_use]
     pub fn admin(mut self, admin: bool) -> Self {
         self.extras.admin = admin;
@@ -136,9 +138,10 @@ impl HubBuilder {
     }
 
     /// Where the process counts the lines of its log that it dropped, for the metric of them.
+    #[cfg(feature = "metrics")]
     #[must_use]
     pub fn log_lines_dropped(mut self, count: Arc<AtomicU64>) -> Self {
-        self.log_lines_dropped = count;
+        self.metrics.log_lines_dropped = count;
         self
     }
 
@@ -166,10 +169,11 @@ impl HubBuilder {
         presence.set(dialects, listing);
         let presence = Arc::new(presence);
         let compiler = Compiler::new(self.limits.selector_bytes);
+        let lists = Budget::new(self.limits.request_bytes);
         let shared = ShardContext {
             presence: Some(Arc::clone(&presence)),
             journal,
-            metrics: Arc::new(Metrics::new(self.log_lines_dropped)),
+            metrics: Arc::new(self.metrics),
             heartbeat: self.heartbeat,
             relief: Arc::new(Notify::new()),
             requests: Budget::new(self.limits.request_bytes),
@@ -186,7 +190,7 @@ impl HubBuilder {
         if self.presence_events {
             start_presence(&shards[0], Arc::clone(&presence), Arc::clone(&shared.journal));
         }
-        let hub = Hub(Arc::new(Inner {
+        let hub = Hub(Arc::new(HubInner {
             shared,
             shards,
             drain_end: OnceLock::new(),
@@ -198,6 +202,7 @@ impl HubBuilder {
             gate: RwLock::new(Arc::new(gate)),
             reconfiguring: Mutex::default(),
             presence,
+            lists,
             authorizer: self.authorizer,
             compiler,
             extras: self.extras,
@@ -220,7 +225,7 @@ impl Hub {
             presence_events: false,
             authorizer: Authorizer::default(),
             extras: Extras { page: false, demo: false, admin: false },
-            log_lines_dropped: Arc::default(),
+            metrics: Metrics::default(),
         }
     }
 }

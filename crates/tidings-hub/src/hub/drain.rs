@@ -10,7 +10,7 @@ use super::Hub;
 use crate::limits::DRAIN_TIME;
 use crate::shard::{Command, ShardHandle};
 
-/// The requests that are under way, so that the last of them are not cut off.
+/// Counts the requests under way, so that the end of the hub can wait for them.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     count: AtomicUsize,
@@ -86,7 +86,7 @@ impl Hub {
         }
     }
 
-    /// Notes that a request has come, until the guard is dropped.
+    /// Counts a request until the guard is dropped.
     pub(crate) fn count_request(&self) -> RequestGuard {
         self.0.requests.count.fetch_add(1, Ordering::AcqRel);
         RequestGuard(Arc::clone(&self.0.requests))

@@ -11,23 +11,23 @@ use crate::limits::{BATCH_UPDATES_MAX, PUBLISH_WAIT};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// An update is not as it has to be.
+    /// An update is invalid.
     Invalid {
-        /// Which of them, counted from 0.
+        /// The index of the update, from 0.
         index: usize,
         /// What is wrong with it.
         cause: InvalidUpdate,
     },
-    /// There are more updates than are taken all or none.
+    /// There are more updates than one request may have.
     TooMany {
         /// How many there are.
         count: usize,
     },
-    /// The hub has more to deliver than it gets done, and the update waited in vain.
+    /// The hub is overloaded, and had no room for the update in time.
     Overloaded,
     /// The hub is draining.
     Draining,
-    /// The journal does not take updates now.
+    /// The journal refused the updates.
     Journal(AppendError),
 }
 

@@ -15,9 +15,9 @@ impl Hub {
         self.0.shards.iter().all(ShardHandle::is_running) && self.journal().is_running()
     }
 
-    /// Waits until a thread of the hub has failed, which ends by a fault of the hub alone. Streams
-    /// of a failed shard have ended, and new connections go to the others; a hub whose journal has
-    /// failed publishes nothing more. So end the process, and let its supervisor start another.
+    /// Waits until a thread of the hub has failed, which only a bug of the hub can cause. Streams
+    /// of a failed shard have ended, and the other shards get new connections; a hub whose journal
+    /// has failed publishes nothing more. So end the process, and let its supervisor start another.
     pub async fn failed(&self) -> HubFailed {
         let mut shards: FuturesOfShards<'_> =
             self.0.shards.iter().map(|shard| Box::pin(shard.ended()) as _).collect();
@@ -37,7 +37,7 @@ impl Hub {
                 }
             };
             if self.0.stopping.load(Ordering::Acquire) {
-                // They ended because they were told to.
+                // The hub is stopping: the thread did not fail.
                 return std::future::pending().await;
             }
             return HubFailed { thread: stopped };

@@ -1,51 +1,128 @@
-//! Hubs that share a journal: each lists the subscriptions of all, and a revocation at one holds at
-//! all.
+//! Hubs that share a journal: each lists the subscriptions of all, and a revocation at one applies
+//! at all.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use serde::de::DeserializeOwned;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use tidings_core::journal::{AppendError, Node, Nodes, Pending, ReadError};
+use tidings_core::journal::{AnswerRoom, AppendError, Node, Nodes, Pending, ReadError};
 use tidings_core::model::{RevokedToken, TokenId};
 
-use super::{Hub, Inner};
+use super::{Hub, HubInner};
 use crate::access::Dialect;
-use crate::limits::MEETING_TIME;
-use crate::presence::{Named, Place, Presence, Revocation, piece};
+use crate::budget::{Budget, Exhausted, Growing};
+use crate::limits::{LIST_ANSWER_WAIT, MEETING_TIME, PUBLISH_WAIT};
+use crate::presence::{ListStart, Presence, RevocationEffects, SubscriptionPath, piece};
 
-/// What a hub asks the others.
+/// A question of one hub to the others.
 #[derive(Debug, Deserialize, Serialize)]
-enum Question {
+enum NodeQuestion {
     /// The subscriptions under a path.
     List { path: String, deployed: bool },
     /// To end the subscription of this path, if it is theirs.
     Revoke { path: String },
 }
 
-/// Subscriptions of one hub.
-#[derive(Debug, Default, Deserialize, Serialize)]
-struct Listed {
-    documents: Vec<Box<RawValue>>,
-    version: u64,
+/// Subscriptions of one hub, or why it has no room for a list of them.
+#[derive(Debug, Default, Deserialize)]
+struct ListedSubscriptions<'a> {
+    #[serde(borrow)]
+    documents: Option<&'a RawValue>,
+    version: Option<u64>,
+    /// What all its lists use, its limit in bytes. A hub that does not know this field cannot read
+    /// the answer: it must not take it for an empty list.
+    no_room: Option<usize>,
 }
 
-/// The subscriptions of the other hubs, as documents, and what changes with any of them or of
-/// this one.
+/// The subscriptions of the other hubs, and what changes with any of them or of this one.
 #[derive(Debug)]
-pub(crate) struct Others {
-    pub(crate) documents: Vec<Box<RawValue>>,
+pub(crate) struct OtherSubscriptions {
+    pub(crate) documents: Documents,
     pub(crate) version: String,
 }
 
-/// Why other hubs do not know what they are to know.
+/// Documents of other hubs, with the room that they take until they are read or dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    /// Of each hub a list without its brackets, and how much of it has been read.
+    lists: VecDeque<(Vec<u8>, Range<usize>)>,
+    _room: Option<AnswerRoom>,
+}
+
+impl Documents {
+    /// Adds what another hub has answered, whose documents are this part of it.
+    fn add(&mut self, mut answer: Vec<u8>, documents: Range<usize>) {
+        let inside = documents.start + 1..documents.end - 1;
+        if answer[inside.clone()].iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        // Its bracket becomes the comma between it and the list before it.
+        answer[documents.start] = b',';
+        let start = documents.start + usize::from(self.lists.is_empty());
+        self.lists.push_back((answer, start..inside.end));
+    }
+
+    /// Those of these answers, each of which is a list and nothing else.
+    #[cfg(test)]
+    pub(crate) fn of_answers<const N: usize>(answers: [Vec<u8>; N], room: AnswerRoom) -> Self {
+        let mut documents = Self { _room: Some(room), ..Self::default() };
+        for answer in answers {
+            let range = 0..answer.len();
+            documents.add(answer, range);
+        }
+        documents
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lists.is_empty()
+    }
+
+    /// The first of them.
+    pub(crate) fn first(&self) -> Option<Value> {
+        let (text, range) = self.lists.front()?;
+        serde_json::Deserializer::from_slice(&text[range.clone()]).into_iter().next()?.ok()
+    }
+
+    /// The next bytes of the documents with the commas between them, at most so many.
+    pub(crate) fn next(&mut self, bytes_max: usize) -> Option<Bytes> {
+        let (text, range) = self.lists.front_mut()?;
+        let bytes = range.len().min(bytes_max);
+        let piece = Bytes::copy_from_slice(&text[range.start..range.start + bytes]);
+        if bytes < range.len() {
+            range.start += bytes;
+        } else {
+            self.lists.pop_front();
+        }
+        Some(piece)
+    }
+}
+
+/// Why other hubs could not be asked or told.
 #[derive(Debug)]
 pub(crate) enum Unreached {
     Read(ReadError),
     Append(AppendError),
     /// The hub that has the subscription could not store its revocation, for this reason.
     Elsewhere(String),
+    /// There is no room for their answers.
+    NoRoom(Exhausted),
+    /// This hub, or another one, has no room for a list: its lists use so many bytes, the limit.
+    NoRoomForLists {
+        at: At,
+        total: usize,
+    },
+}
+
+/// Which hub it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At {
+    This,
+    Another,
 }
 
 impl fmt::Display for Unreached {
@@ -60,55 +137,107 @@ impl fmt::Display for Unreached {
                      revocation, so other hubs may still accept the token; try again: {reason}"
                 );
             }
+            Self::NoRoom(exhausted) => return write!(f, "{exhausted}; try again later"),
+            Self::NoRoomForLists { at, total } => {
+                let hub = match at {
+                    At::This => "this hub",
+                    At::Another => "another hub",
+                };
+                return write!(
+                    f,
+                    "lists of subscriptions for or of other hubs use {total} bytes at {hub}, its \
+                     limit; try again later"
+                );
+            }
         };
         write!(f, "the other hubs are unreachable: {}", cause.source().unwrap_or(cause))
     }
 }
 
+impl From<ReadError> for Unreached {
+    fn from(error: ReadError) -> Self {
+        let cause = std::error::Error::source(&error);
+        match cause.and_then(|cause| cause.downcast_ref()) {
+            Some(exhausted) => Self::NoRoom(*exhausted),
+            None => Self::Read(error),
+        }
+    }
+}
+
+impl From<Exhausted> for Unreached {
+    fn from(exhausted: Exhausted) -> Self {
+        Self::NoRoom(exhausted)
+    }
+}
+
 impl Hub {
     /// The subscriptions under a path, of all other hubs on this one's journal.
-    pub(crate) async fn others(&self, path: &str, named: &Named) -> Result<Others, Unreached> {
+    pub(crate) async fn others(
+        &self,
+        path: &str,
+        named: &SubscriptionPath,
+    ) -> Result<OtherSubscriptions, Unreached> {
         let own = self.presence().version();
         let Some(nodes) = self.journal().nodes() else {
-            return Ok(Others { documents: Vec::new(), version: own.to_string() });
+            return Ok(OtherSubscriptions {
+                documents: Documents::default(),
+                version: own.to_string(),
+            });
         };
         let deployed = named.form() == Dialect::Deployed;
-        let question = encode(&Question::List { path: path.to_owned(), deployed });
-        let answers = nodes.ask(question).await.map_err(Unreached::Read)?;
-        // Other hubs have as many subscribers as they like, and a shard has other work.
+        let question = encode(&NodeQuestion::List { path: path.to_owned(), deployed });
+        let answers = ask(nodes, question, self.lists()).await;
+        let (answers, room) = answers.map_err(|unreached| match unreached {
+            Unreached::NoRoom(exhausted) => self.no_room_for_lists(exhausted),
+            other => other,
+        })?;
+        // Other hubs may have any number of subscribers, and a shard's thread must not wait for the
+        // parser.
         let read = move || {
-            let mut documents = Vec::new();
+            let mut documents = Documents { _room: Some(room), ..Documents::default() };
             let mut versions = vec![own];
-            for answer in answers.iter().filter(|answer| !is_of_none(answer)) {
-                let listed: Listed = read_answer(answer)?;
-                documents.extend(listed.documents);
-                versions.push(listed.version);
+            for answer in answers.into_iter().filter(|answer| !is_of_none(answer)) {
+                let (range, version) = read_list(&answer)?;
+                documents.add(answer, range);
+                versions.push(version);
             }
             versions.sort_unstable();
             let versions: Vec<_> = versions.iter().map(u64::to_string).collect();
-            Ok(Others { documents, version: versions.join("-") })
+            Ok(OtherSubscriptions { documents, version: versions.join("-") })
         };
         beside(read).await.map_err(Unreached::Read)?
     }
 
-    /// Ends a subscription, and bars its token at all hubs. False if there is none.
+    fn no_room_for_lists(&self, exhausted: Exhausted) -> Unreached {
+        self.metrics().list_refused();
+        Unreached::NoRoomForLists { at: At::This, total: total_of(exhausted) }
+    }
+
+    /// Ends a subscription, and revokes its token at all hubs. False if there is no such
+    /// subscription.
     pub(crate) async fn revoke_subscription(
         &self,
         path: &str,
-        named: &Named,
+        named: &SubscriptionPath,
     ) -> Result<bool, Unreached> {
         if self.revoke_own(named).await? {
             return Ok(true);
         }
         let Some(nodes) = self.journal().nodes() else { return Ok(false) };
-        let question = encode(&Question::Revoke { path: path.to_owned() });
-        let answers = nodes.ask(question).await.map_err(Unreached::Read)?;
+        let question = encode(&NodeQuestion::Revoke { path: path.to_owned() });
+        // A revocation need not wait for clients that read lists.
+        let (answers, _room) =
+            ask(nodes, question, self.request_budget()).await.inspect_err(|unreached| {
+                if let Unreached::NoRoom(exhausted) = unreached {
+                    self.metrics().request_refused(*exhausted);
+                }
+            })?;
         let mut is_done = false;
         for answer in answers.iter().filter(|answer| !is_of_none(answer)) {
             match read_answer(answer)? {
-                Outcome::Revoked => is_done = true,
-                Outcome::Unknown => {}
-                Outcome::Failed(reason) => {
+                RevocationOutcome::Revoked => is_done = true,
+                RevocationOutcome::Unknown => {}
+                RevocationOutcome::Failed(reason) => {
                     return Err(Unreached::Elsewhere(reason));
                 }
             }
@@ -117,7 +246,7 @@ impl Hub {
     }
 
     /// Ends a subscription of this hub's.
-    async fn revoke_own(&self, named: &Named) -> Result<bool, Unreached> {
+    async fn revoke_own(&self, named: &SubscriptionPath) -> Result<bool, Unreached> {
         let Some(id) = named.subscriber() else { return Ok(false) };
         match self.presence().revoke_subscriber(id, |selector| named.selects(selector)) {
             None => Ok(false),
@@ -131,7 +260,7 @@ impl Hub {
     /// Has this hub answer the others, and waits a little until it knows what they have revoked.
     pub(crate) async fn meet_others(&self) {
         let Some(nodes) = self.journal().nodes() else { return };
-        nodes.join(Arc::new(OfHub(self.downgrade())));
+        nodes.join(Arc::new(JournalNode(self.downgrade())));
         if tokio::time::timeout(MEETING_TIME, nodes.until_known()).await.is_err() {
             tracing::warn!(
                 "other hubs' revocations are not read yet; tokens are refused until then"
@@ -139,14 +268,48 @@ impl Hub {
         }
     }
 
-    /// Whether a token that was revoked at another hub would be known to be.
+    /// Whether this hub knows which tokens other hubs have revoked.
     pub(crate) fn knows_revocations(&self) -> bool {
         self.journal().nodes().is_none_or(Nodes::know_revocations)
     }
 }
 
-/// The subscriptions of this hub under a path, as another hub reads them ([`Listed`]).
-fn listed(presence: &Presence, named: &Named) -> Vec<u8> {
+/// Asks the other hubs, once there is room for their answers.
+async fn ask(
+    nodes: &dyn Nodes,
+    question: Vec<u8>,
+    budget: &Arc<Budget>,
+) -> Result<(Vec<Vec<u8>>, AnswerRoom), Unreached> {
+    let mut room = AnswerRoom::new(Growing::begin(budget, PUBLISH_WAIT).await?);
+    let answers = nodes.ask(question, &mut room).await?;
+    Ok((answers, room))
+}
+
+/// Where the documents of another hub stand in its answer, and the version of its list.
+fn read_list(answer: &[u8]) -> Result<(Range<usize>, u64), Unreached> {
+    let listed: ListedSubscriptions<'_> = read_answer(answer)?;
+    if let Some(total) = listed.no_room {
+        return Err(Unreached::NoRoomForLists { at: At::Another, total });
+    }
+    let documents = listed.documents.map(RawValue::get);
+    match (documents.filter(|documents| documents.starts_with('[')), listed.version) {
+        (Some(documents), Some(version)) => {
+            let start = documents.as_ptr().addr() - answer.as_ptr().addr();
+            Ok((start..start + documents.len(), version))
+        }
+        _ => Err(unread("it is no list")),
+    }
+}
+
+/// The subscriptions of this hub under a path, as another hub reads them ([`ListedSubscriptions`]).
+///
+/// # Errors
+/// If there is no room for all of them.
+fn listed(
+    presence: &Presence,
+    named: &SubscriptionPath,
+    mut room: Growing,
+) -> Result<Bytes, Exhausted> {
     let version = presence.version();
     let mut text = String::from("{\"documents\":[");
     let begin = text.len();
@@ -155,22 +318,47 @@ fn listed(presence: &Presence, named: &Named) -> Vec<u8> {
             let subscriptions = presence.of(id, |selector| named.selects(selector));
             let documents = subscriptions.iter().map(|one| one.document(named.form(), true));
             let documents: Vec<_> = documents.map(|one| one.to_string()).collect();
+            room.grow(documents.iter().map(String::len).sum())?;
             text.push_str(&documents.join(","));
         }
         None => {
-            let mut place = Some(Place::default());
+            let mut place = Some(ListStart::default());
             while let Some(from) = place {
                 let made = piece(presence, named, from, text.len() == begin);
+                room.grow(made.text.len())?;
                 text.push_str(&made.text);
                 place = made.next;
             }
         }
     }
     text.push_str(&format!("],\"version\":{version}}}"));
-    text.into_bytes()
+    Ok(Bytes::from_owner(Answer { text, _room: room }))
 }
 
-/// Does work whose size others choose on a thread of its own.
+/// An answer for another hub, with its room, which it has until NATS has taken it.
+struct Answer {
+    text: String,
+    _room: Growing,
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+/// The answer to another hub where there is no room for a list.
+fn no_room(exhausted: Exhausted) -> Bytes {
+    format!("{{\"no_room\":{}}}", total_of(exhausted)).into()
+}
+
+fn total_of(exhausted: Exhausted) -> usize {
+    match exhausted {
+        Exhausted::All { total } | Exhausted::Address { share: total } => total,
+    }
+}
+
+/// Does work whose size other hubs determine on a thread of its own.
 async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ReadError> {
@@ -178,25 +366,27 @@ async fn beside<T: Send + 'static>(
     done.map_err(|error| ReadError::Unavailable(Box::new(error)))
 }
 
-/// What became of a subscription that a hub was asked to end.
+/// The result for a subscription that a hub was asked to end.
 #[derive(Debug, Deserialize, Serialize)]
-enum Outcome {
+enum RevocationOutcome {
     Revoked,
     Unknown,
     Failed(String),
 }
 
-/// A hub that is just ending answers nothing, and has no subscribers.
+/// A hub that is shutting down sends an empty answer, and has no subscribers.
 fn is_of_none(answer: &[u8]) -> bool {
     answer.is_empty()
 }
 
-/// Reads another hub's answer. One that cannot be read is no answer, and above all no "nothing".
-fn read_answer<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Unreached> {
-    serde_json::from_slice(answer).map_err(|error| {
-        let cause = format!("cannot read another hub's answer: {error}");
-        Unreached::Read(ReadError::Away(cause.into()))
-    })
+/// Reads another hub's answer. An unreadable answer is an error: it must not count as an empty one.
+fn read_answer<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Unreached> {
+    serde_json::from_slice(answer).map_err(|error| unread(&error.to_string()))
+}
+
+fn unread(reason: &str) -> Unreached {
+    let cause = format!("cannot read another hub's answer: {reason}");
+    Unreached::Read(ReadError::Away(cause.into()))
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {
@@ -207,35 +397,44 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
 const FAILED: &[u8] = b"null";
 
 /// This hub, as the others see it. It does not keep the hub alive.
-struct OfHub(Weak<Inner>);
+struct JournalNode(Weak<HubInner>);
 
-impl Node for OfHub {
-    fn answer(&self, question: Vec<u8>) -> Pending<'static, Vec<u8>> {
+impl Node for JournalNode {
+    fn answer(&self, question: Vec<u8>) -> Pending<'static, Bytes> {
         let hub = Hub::upgrade(&self.0);
         Box::pin(async move {
-            let Some(hub) = hub else { return Vec::new() };
-            let Ok(question) = serde_json::from_slice(&question) else { return FAILED.to_vec() };
+            let failed = || Bytes::from_static(FAILED);
+            let Some(hub) = hub else { return Bytes::new() };
+            let Ok(question) = serde_json::from_slice(&question) else { return failed() };
             match question {
-                Question::List { path, deployed } => {
+                NodeQuestion::List { path, deployed } => {
                     let form = if deployed { Dialect::Deployed } else { Dialect::Coming };
                     let presence = Arc::clone(hub.presence());
+                    let (lists, metrics) = (Arc::clone(hub.lists()), Arc::clone(hub.metrics()));
                     drop(hub);
-                    let list = move || {
-                        Named::read(&path, form)
-                            .map_or_else(Vec::new, |one| listed(&presence, &one))
+                    let Some(named) = SubscriptionPath::read(&path, form) else {
+                        return Bytes::new();
                     };
-                    beside(list).await.unwrap_or_else(|_| FAILED.to_vec())
+                    let list = async {
+                        let room = Growing::begin(&lists, LIST_ANSWER_WAIT).await?;
+                        let made = beside(move || listed(&presence, &named, room)).await;
+                        made.unwrap_or_else(|_| Ok(failed()))
+                    };
+                    list.await.unwrap_or_else(|exhausted| {
+                        metrics.list_refused();
+                        no_room(exhausted)
+                    })
                 }
-                Question::Revoke { path } => {
-                    let outcome = match Named::read(&path, Dialect::Deployed) {
-                        None => Outcome::Unknown,
+                NodeQuestion::Revoke { path } => {
+                    let outcome = match SubscriptionPath::read(&path, Dialect::Deployed) {
+                        None => RevocationOutcome::Unknown,
                         Some(named) => match hub.revoke_own(&named).await {
-                            Ok(true) => Outcome::Revoked,
-                            Ok(false) => Outcome::Unknown,
-                            Err(error) => Outcome::Failed(error.to_string()),
+                            Ok(true) => RevocationOutcome::Revoked,
+                            Ok(false) => RevocationOutcome::Unknown,
+                            Err(error) => RevocationOutcome::Failed(error.to_string()),
                         },
                     };
-                    encode(&outcome)
+                    encode(&outcome).into()
                 }
             }
         })
@@ -245,11 +444,11 @@ impl Node for OfHub {
         let Some(hub) = Hub::upgrade(&self.0) else {
             return Box::pin(std::future::ready(()));
         };
-        // A journal gives none that no hub has named.
+        // A journal only returns names that a hub has stored.
         let Some(id) = TokenId::kept(&token.name) else {
             return Box::pin(std::future::ready(()));
         };
-        let Revocation { ending, .. } = hub.presence().revoke_token(id, token.until);
+        let RevocationEffects { ending, .. } = hub.presence().revoke_token(id, token.until);
         Box::pin(async move { hub.end_streams(&ending).await })
     }
 

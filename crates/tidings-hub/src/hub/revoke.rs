@@ -1,10 +1,10 @@
-//! Revocations: streams end whose authorization has ended, on every shard.
+//! Revocations: every shard ends the streams of a revoked token.
 
 use tidings_core::journal::AppendError;
 use tokio::sync::oneshot;
 
 use super::Hub;
-use crate::presence::{Ending, Revocation};
+use crate::presence::{RevocationEffects, SubscriberAddress};
 use crate::shard::Command;
 
 impl Hub {
@@ -12,7 +12,7 @@ impl Hub {
     ///
     /// # Errors
     /// If the journal cannot keep it. The streams have ended all the same.
-    pub(crate) async fn carry_out(&self, revocation: Revocation) -> Result<(), AppendError> {
+    pub(crate) async fn carry_out(&self, revocation: RevocationEffects) -> Result<(), AppendError> {
         self.end_streams(&revocation.ending).await;
         match revocation.token {
             Some(token) => self.journal().revoke(token).await,
@@ -22,7 +22,7 @@ impl Hub {
 
     /// Ends the streams of these subscribers: their authorization has ended. Once this returns,
     /// nothing more is written to them.
-    pub(crate) async fn end_streams(&self, ending: &[Ending]) {
+    pub(crate) async fn end_streams(&self, ending: &[SubscriberAddress]) {
         let mut waiting = Vec::new();
         for (index, shard) in self.0.shards.iter().enumerate() {
             let of_shard = ending.iter().filter(|one| one.shard == index);

@@ -32,7 +32,7 @@ pub(crate) struct Begin {
 
 /// A stream that can be opened.
 #[derive(Debug)]
-pub(crate) struct Granted {
+pub(crate) struct PreparedStream {
     pub(crate) opening: NewStream,
     /// What the cursor headers say: the id after which the stream continues, or `earliest`. `None`
     /// if the journal has to be waited for.
@@ -54,9 +54,9 @@ impl Hub {
         let opened = self.open(selectors, Rights::Public, options, begin).await;
         let refused =
             || if self.is_draining() { SubscribeError::Draining } else { SubscribeError::Full };
-        let granted = opened.map_err(SubscribeError::Journal)?.ok_or_else(refused)?;
+        let prepared = opened.map_err(SubscribeError::Journal)?.ok_or_else(refused)?;
         // A shard ends only with the hub.
-        let body = self.attach(granted.opening).await.ok_or(SubscribeError::Draining)?;
+        let body = self.attach(prepared.opening).await.ok_or(SubscribeError::Draining)?;
         Ok(Subscription::new(body))
     }
 
@@ -70,7 +70,7 @@ impl Hub {
         rights: Rights,
         options: StreamOptions,
         begin: Begin,
-    ) -> Result<Option<Granted>, ReadError> {
+    ) -> Result<Option<PreparedStream>, ReadError> {
         let Some(permit) = self.permit() else { return Ok(None) };
         let Begin { cursor, tell_place } = begin;
         let place = tell_place.map(place_form);
@@ -85,10 +85,7 @@ impl Hub {
         let Asked { selectors, rights, .. } = asked.clone();
         let source = Source::Updates { selectors, rights, options };
         let (due, asked, cursor) = match located {
-            Ok(Located { due, bytes: notices, loss, cursor }) => {
-                if let Some(loss) = loss {
-                    self.metrics().gap(loss.into(), 1);
-                }
+            Ok(Located { due, bytes: notices, cursor }) => {
                 bytes.extend(notices);
                 (due, None, Some(cursor))
             }
@@ -99,7 +96,7 @@ impl Hub {
             }
         };
         let opening = NewStream { source, due, asked, bytes, permit, grants: None };
-        Ok(Some(Granted { opening, cursor }))
+        Ok(Some(PreparedStream { opening, cursor }))
     }
 
     /// Prepares a stream of the demo clock. `None` if no more streams can be had now.

@@ -16,6 +16,7 @@ mod keys;
 mod layout;
 mod lock;
 mod query;
+mod queue;
 mod readers;
 mod rebuild;
 mod record;
@@ -49,21 +50,24 @@ use self::index::Index;
 use self::layout::{Identity, put, take};
 use self::lock::Mark;
 use self::query::{Reading, Which};
+use self::queue::{Request, Revoking, Shared};
 use self::readers::Readers;
 use self::rebuild::Rebuild;
 use self::retain::Classes;
 use self::state::State;
 use self::sum::{Part, is_damage};
-use self::writer::{Request, Revoking, Shared, Writer};
+use self::writer::Writer;
 use super::once::{Appended, IdempotencyKey};
 use super::{
     AppendError, Batch, Before, Edges, Follower, Found, HubId, Journal, Keep, Missed, Pending,
     Position, ReadError, Record, Retention, RetentionRule, Room, Tail,
 };
 use crate::limits::{BATCH_MAX, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
+use crate::setters::setters;
 
 /// How a journal on disk is kept.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DiskOptions {
     /// What an acknowledgement promises.
     pub promise: Promise,
@@ -76,6 +80,17 @@ pub struct DiskOptions {
     /// The system's clock, in tests another one.
     #[doc(hidden)]
     pub now: fn() -> SystemTime,
+}
+
+setters! {
+    DiskOptions {
+        promise: Promise,
+        retention: Vec<RetentionRule>,
+        #[doc(hidden)]
+        vfs: Option<String>,
+        #[doc(hidden)]
+        now: fn() -> SystemTime,
+    }
 }
 
 impl Default for DiskOptions {
@@ -116,13 +131,13 @@ impl DiskJournal {
         let folder = Folder::hold(folder.as_ref(), options.vfs.clone())?;
         let path = folder.database();
         let failed = |error| OpenError::of(&path, error);
-        let mut connection = folder.writer()?;
+        let damage = Damage::default();
+        let mut connection = folder.writer(&damage)?;
         if options.promise != Promise::Always {
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)?;
         }
         layout::check_meta(&connection).map_err(failed)?;
         let identity = Identity::read(&connection).map_err(failed)?;
-        let damage = Damage::default();
         let revoked = revoked::read(&connection).map_err(failed)?;
         let mut rebuild = Rebuild::left(&connection).map_err(failed)?;
         let mut rules = options.retention;
@@ -431,7 +446,7 @@ fn restore(
     }
     let age = Duration::from_millis(age.max(0).cast_unsigned());
     let mut state = State::new(last, dropped);
-    (state.first, state.oldest) = writer::oldest(connection, identity, last)?;
+    (state.first, state.oldest) = state::oldest(connection, identity, last)?;
     state.dropped_time = record::time(take(connection, "dropped_time")?.unwrap_or(0));
     state.bytes = classes.bytes();
     Ok((state, Clock::after(time, age, now)))
@@ -445,7 +460,7 @@ impl Journal for DiskJournal {
         room: Room,
     ) -> Pending<'_, Result<Appended, AppendError>> {
         let (done, answer) = oneshot::channel();
-        // Handed over here and now: whoever drops the future has published all the same.
+        // Handed over here and now: a caller that drops the future has published all the same.
         let pushed = self.shared.push(Request { updates, key, room, done });
         Box::pin(async move {
             pushed?;

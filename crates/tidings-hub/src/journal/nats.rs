@@ -14,6 +14,7 @@ mod newest;
 mod nodes;
 mod options;
 mod read;
+mod restore;
 mod revocations;
 mod state;
 mod strangers;
@@ -56,7 +57,7 @@ pub struct NatsJournal {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// What those who follow, append and read have in common.
+/// What following, appending and reading share.
 #[derive(Debug)]
 struct Shared {
     client: Client,
@@ -78,7 +79,7 @@ impl NatsJournal {
     ///
     /// # Errors
     /// If no server answers in time, if it is too old, lets nobody in with this login, or has
-    /// a stream of that name which is not as it has to be.
+    /// a stream of that name with unsuitable settings.
     ///
     /// # Cancel safety
     /// If the future is dropped, the connection is given up.
@@ -156,7 +157,7 @@ async fn run(
     let shared = match open {
         Ok(shared) => Arc::new(shared),
         Err(error) => {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = opened.send(Err(error));
             return;
         }
@@ -236,7 +237,7 @@ fn began_anew() -> ReadError {
 }
 
 impl Shared {
-    /// What a subscriber is told who missed something up to `newest`.
+    /// What a subscriber that missed something up to `newest` is told.
     async fn missed(&self, after: Position, newest: Position) -> Result<Missed, ReadError> {
         let (generation, first, last) = {
             let state = self.state.lock();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::ARRIVING_BYTES_MAX;
+
 /// TLS handshakes that may always be under way at one time.
 pub(crate) const HANDSHAKES_MIN: usize = 16;
 /// Time until the first byte of a TLS handshake: a client has it ready when it connects.
@@ -15,7 +17,7 @@ pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 pub(crate) const HTTP2_RECEIVE_BYTES: u32 = 64 << 10;
 /// The same for all requests of a connection, and so what their bodies take while they wait to be
 /// read. HTTP/2 begins with as much, so a peer can't have less.
-pub(crate) const HTTP2_CONNECTION_BYTES: u32 = 65_535;
+pub(crate) const HTTP2_CONNECTION_BYTES: u32 = ARRIVING_BYTES_MAX as u32;
 /// Bytes of a request's head, decoded, that count as the request's own.
 pub(crate) const HTTP2_HEAD_BYTES_FREE: usize = 4 << 10;
 /// Bytes of a stream that wait in its HTTP/2 connection.

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum MetricsFormat {
     /// OpenMetrics 1.0.
     OpenMetrics,
     /// Prometheus' own format, version 0.0.4, which every reader understands.
     Classic,
 }
 
-impl Format {
+impl MetricsFormat {
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -20,26 +20,10 @@ impl Format {
     }
 }
 
-/// Puts the series of each metric in the order of their labels. The registry keeps them in maps whose
-/// order is another one after each start.
-pub(super) fn ordered(open_metrics: &str) -> String {
-    let mut lines: Vec<&str> = open_metrics.lines().collect();
-    let name = |line: &str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();
-    for series in lines.chunk_by_mut(|one, other| name(one) == name(other)) {
-        // The bounds of a histogram are numbers, and in their order already.
-        if !series[0].starts_with('#') && !name(series[0]).ends_with("_bucket") {
-            series.sort_unstable();
-        }
-    }
-    let mut text = lines.join("\n");
-    text.push('\n');
-    text
-}
-
-/// Puts what stands in the format of OpenMetrics, as our registry writes it, into the classic one.
+/// Converts text in the format of OpenMetrics, as our registry writes it, to the classic format.
 ///
-/// There a counter's name has `_total` in its description too, an info is a gauge, and neither
-/// units nor an end are said.
+/// The classic format has `_total` in a counter's description too, and gauges for infos; it has no
+/// lines for units and for the end.
 pub(super) fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = "";
@@ -67,15 +51,6 @@ pub(super) fn classic(open_metrics: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn series_are_in_the_order_of_their_labels_and_bounds_in_that_of_numbers() {
-        let text = "# TYPE a counter\na_total{x=\"b\"} 1\na_total{x=\"a\"} 2\n# TYPE h histogram\n\
-                    h_bucket{le=\"2.0\"} 1\nh_bucket{le=\"10.0\"} 2\n# EOF\n";
-        let expected = "# TYPE a counter\na_total{x=\"a\"} 2\na_total{x=\"b\"} 1\n# TYPE h histogram\n\
-                        h_bucket{le=\"2.0\"} 1\nh_bucket{le=\"10.0\"} 2\n# EOF\n";
-        assert_eq!(ordered(text), expected);
-    }
 
     #[test]
     fn the_classic_format_names_what_its_samples_are_named() {

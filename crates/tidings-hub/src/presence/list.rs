@@ -1,17 +1,22 @@
 //! The list of subscriptions as text, piece by piece.
 
-use super::{Named, Place, Presence};
+use super::{ListStart, Presence, SubscriptionPath};
 use crate::limits::LIST_BYTES;
 
-/// Documents with the commas before them, and where to go on.
+/// Documents with the commas before them, and where the next piece starts.
 #[derive(Debug)]
-pub(crate) struct Piece {
+pub(crate) struct ListPiece {
     pub(crate) text: String,
-    pub(crate) next: Option<Place>,
+    pub(crate) next: Option<ListStart>,
 }
 
-/// The documents of this hub from a place on, as many as make a piece.
-pub(crate) fn piece(presence: &Presence, named: &Named, from: Place, mut is_first: bool) -> Piece {
+/// The documents of this hub from a start on, as many as fit into a piece.
+pub(crate) fn piece(
+    presence: &Presence,
+    named: &SubscriptionPath,
+    from: ListStart,
+    mut is_first: bool,
+) -> ListPiece {
     let mut text = String::new();
     let next = presence.list(
         from,
@@ -24,5 +29,5 @@ pub(crate) fn piece(presence: &Presence, named: &Named, from: Place, mut is_firs
             text.len() < LIST_BYTES
         },
     );
-    Piece { text, next }
+    ListPiece { text, next }
 }

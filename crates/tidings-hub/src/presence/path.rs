@@ -4,10 +4,10 @@ use percent_encoding::percent_decode_str;
 use tidings_core::model::presence::{SubscriberId, segment};
 use tidings_core::model::{HUB_PATH, PRESENCE_PATH, Selector};
 
-use super::Subscription;
+use super::ActiveSubscription;
 use crate::access::Dialect;
 
-impl Subscription {
+impl ActiveSubscription {
     /// The subscription's path, which is its topic too. Each part is encoded once, as a whole.
     pub(super) fn path(&self, form: Dialect) -> String {
         let selector = segment(self.selector.text());
@@ -20,16 +20,16 @@ impl Subscription {
     }
 }
 
-/// What a path under `/subscriptions` names, in one of the dialects.
+/// A path under `/subscriptions`, read in one of the dialects.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Named {
+pub(crate) struct SubscriptionPath {
     form: Dialect,
     /// The selector's type (1.0) and text, in the ways in which the text can be read.
     selector: Option<(Option<&'static str>, Vec<String>)>,
     subscriber: Option<SubscriberId>,
 }
 
-impl Named {
+impl SubscriptionPath {
     /// Two segments are ambiguous: they are those of 1.0 where the first is a type of matcher.
     /// `otherwise` is the dialect of a path that both have.
     pub(crate) fn read(path: &str, otherwise: Dialect) -> Option<Self> {
@@ -77,9 +77,9 @@ impl Named {
     }
 
     pub(crate) fn selects(&self, selector: &Selector) -> bool {
-        Subscription::has_form(selector, self.form)
+        ActiveSubscription::has_form(selector, self.form)
             && self.selector.as_ref().is_none_or(|(kind, readings)| {
-                let is_kind = kind.is_none() || Subscription::match_type(selector) == *kind;
+                let is_kind = kind.is_none() || ActiveSubscription::match_type(selector) == *kind;
                 is_kind && readings.iter().any(|text| text == selector.text())
             })
     }
@@ -97,7 +97,8 @@ mod tests {
     const ID: &str = "urn:uuid:01234567-89ab-4def-8123-456789abcdef";
 
     fn check(path: &str, form: Dialect, kind: Option<&str>, text: Option<&str>, one: bool) {
-        let named = Named::read(&format!("{HUB_PATH}/subscriptions{path}"), Dialect::Coming);
+        let named =
+            SubscriptionPath::read(&format!("{HUB_PATH}/subscriptions{path}"), Dialect::Coming);
         let named = named.unwrap_or_else(|| panic!("{path} names nothing"));
         assert_eq!(named.form, form, "{path}");
         assert_eq!(named.subscriber.is_some(), one, "{path}");
@@ -119,13 +120,15 @@ mod tests {
         check(&format!("/exact/%25/{ID}"), Dialect::Coming, Some("exact"), Some("%"), true);
         for path in ["x", "/a/b", "/other/a/urn:uuid:1", "/exact/a/b", "/%ff", "/a/b/c/d"] {
             let path = format!("{HUB_PATH}/subscriptions{path}");
-            assert_eq!(Named::read(&path, Dialect::Coming), None, "{path}");
+            assert_eq!(SubscriptionPath::read(&path, Dialect::Coming), None, "{path}");
         }
     }
 
     #[test]
     fn a_plus_may_be_a_space_in_the_paths_of_0_x() {
-        let named = Named::read(&format!("{HUB_PATH}/subscriptions/a+b"), Dialect::Coming).unwrap();
+        let named =
+            SubscriptionPath::read(&format!("{HUB_PATH}/subscriptions/a+b"), Dialect::Coming)
+                .unwrap();
         for text in ["a b", "a+b"] {
             assert!(named.selects(&Selector::new(text).unwrap()), "{text}");
         }

@@ -10,26 +10,26 @@ use tidings_core::stream::notice::Notice;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-use super::deadlines::{AGAIN, Deadline, Deadlines, Due};
+use super::deadlines::{AGAIN, Deadline, DeadlineKind, Deadlines};
 use super::thread::{ShardThread, notice};
 use crate::access::Grants;
 use crate::limits::SLICE_SOCKETS;
-use crate::metrics::Reason;
-use crate::presence::{Membership, Presence};
+use crate::metrics::EndReason;
+use crate::presence::{Membership, Presence, SubscriberAddress};
 
 /// The subscriber's token was revoked while its stream opened.
-pub(super) struct Barred;
+pub(super) struct RevokedWhileOpening;
 
 /// How long a subscriber's authorization lasts.
 #[derive(Debug)]
 pub(super) struct Authorization {
     end: Option<Instant>,
-    /// What it is awaited for.
+    /// The deadline in the shard's list, if one waits.
     pub(super) deadline: Option<Deadline>,
     _membership: Option<Membership>,
 }
 
-/// Ends the streams whose tokens expire, each in its time.
+/// Ends each stream when its token expires.
 pub(super) async fn keep_deadlines(thread: Rc<ShardThread>) {
     loop {
         let next = thread.deadlines.borrow().next();
@@ -56,19 +56,20 @@ impl ShardThread {
         key: SubscriberKey,
         selectors: Selectors,
         grants: Arc<Grants>,
-    ) -> Result<(), Barred> {
+    ) -> Result<(), RevokedWhileOpening> {
         let now = Instant::now();
         let end = grants.expires.map(|expires| {
             let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
-            // As good as never; no clock counts further.
+            // Ten years mean never; no clock counts further.
             now + left.min(Duration::from_secs(10 * 365 * 24 * 3600))
         });
-        // A stream with a token is always listed, so that a revocation finds it: a reload may just
-        // be changing whether others are.
+        // A stream with a token is always listed, so that a revocation finds it. Whether other
+        // streams are listed may change at a reload.
         let is_listed = |one: &&Arc<Presence>| one.is_listing() || grants.token.is_some();
         let presence = self.shared.presence.as_ref().filter(is_listed);
-        let joined = match presence.map(|one| one.join(self.index, key, selectors, grants)) {
-            Some(None) => return Err(Barred),
+        let address = SubscriberAddress { shard: self.index, key };
+        let joined = match presence.map(|one| one.join(address, selectors, grants)) {
+            Some(None) => return Err(RevokedWhileOpening),
             Some(membership) => membership,
             None => None,
         };
@@ -76,9 +77,9 @@ impl ShardThread {
             return Ok(());
         }
         let deadline = end.map(|end| Deadlines::first(now, end));
-        let leave = Box::new(Authorization { end, deadline, _membership: joined });
+        let authorization = Box::new(Authorization { end, deadline, _membership: joined });
         if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
-            subscriber.socket.leave = Some(leave);
+            subscriber.socket.authorization = Some(authorization);
         }
         if let Some(deadline) = deadline {
             self.await_deadline(key, deadline);
@@ -94,24 +95,24 @@ impl ShardThread {
         deadlines.add(key, deadline);
     }
 
-    fn meet_deadline(self: &Rc<Self>, key: SubscriberKey, due: Due) {
+    fn meet_deadline(self: &Rc<Self>, key: SubscriberKey, due: DeadlineKind) {
         let next = {
             let mut shard = self.shard.borrow_mut();
             let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
             let is_live = subscriber.behind.is_none();
-            let Some(leave) = subscriber.socket.leave.as_mut() else { return };
-            let Some(end) = leave.end else { return };
-            leave.deadline = None;
+            let Some(authorization) = subscriber.socket.authorization.as_mut() else { return };
+            let Some(end) = authorization.end else { return };
+            authorization.deadline = None;
             match due {
-                Due::End => None,
-                Due::Warning => {
+                DeadlineKind::End => None,
+                DeadlineKind::Warning => {
                     let now = Instant::now();
                     let next = if is_live || now + AGAIN >= end {
-                        (end, Due::End)
+                        (end, DeadlineKind::End)
                     } else {
-                        (now + AGAIN, Due::Warning)
+                        (now + AGAIN, DeadlineKind::Warning)
                     };
-                    leave.deadline = Some(next);
+                    authorization.deadline = Some(next);
                     if is_live {
                         let left = end.saturating_duration_since(now).as_millis();
                         let in_ms = u64::try_from(left).unwrap_or(u64::MAX);
@@ -124,24 +125,23 @@ impl ShardThread {
         };
         match next {
             Some(next) => self.await_deadline(key, next),
-            None => self.remove(key, Reason::Expired),
+            None => self.remove(key, EndReason::Expired),
         }
         self.settle(self.shard.borrow_mut());
     }
 
-    /// Ends a stream whose token was revoked while it opened. It gets its opening and the notice,
-    /// and nothing that its token would have let it read.
-    pub(super) fn turn_away(self: &Rc<Self>, key: SubscriberKey) {
+    /// Ends a stream whose token was revoked while it opened. It receives its first bytes and the
+    /// notice, and no update.
+    pub(super) fn close_revoked(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
         let bytes = notice(&shard, key, &Notice::Revoked, None);
         shard.open_only(key, &bytes);
         self.settle(shard);
-        self.remove(key, Reason::Revoked);
+        self.remove(key, EndReason::Revoked);
     }
 
     /// Ends a stream whose authorization was revoked. A subscriber that is behind gets no notice,
-    /// unless it waits between two events:
-    /// it would stand in the middle of an event.
+    /// unless it waits between two events: otherwise the notice would be in the middle of an event.
     pub(super) fn revoke(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
         if shard.subscribers.contains_key(key) {
@@ -149,6 +149,6 @@ impl ShardThread {
             shard.send_own(key, &bytes);
         }
         self.settle(shard);
-        self.remove(key, Reason::Revoked);
+        self.remove(key, EndReason::Revoked);
     }
 }

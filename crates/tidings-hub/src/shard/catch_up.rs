@@ -8,7 +8,7 @@ use tidings_core::stream::replay::{Behind, Due, Received, Rest, Step};
 use tidings_core::stream::window::{Half, Offset, Pieces, Place, Span};
 use tidings_core::stream::wire;
 
-use super::{Outgoing, Shard, Socket, Taken};
+use super::{Outgoing, Shard, Socket, WrittenBytes};
 use crate::limits::{BATCH_BYTES, FEED_RANGES, SLICE_BYTES};
 
 impl<S: Socket> Shard<S> {
@@ -37,9 +37,9 @@ impl<S: Socket> Shard<S> {
             let rest = behind.rest(self.routed.position, &self.window, &self.feeds[feed]);
             self.add_notices(key, &rest);
             match self.write_own(key) {
-                Write::All(written) => bytes += written,
-                Write::Part => return Step::Full,
-                Write::Broken => return Step::Gone,
+                WriteResult::All(written) => bytes += written,
+                WriteResult::Part => return Step::Full,
+                WriteResult::Broken => return Step::Gone,
             }
             match rest {
                 Rest::Nothing => {
@@ -47,9 +47,9 @@ impl<S: Socket> Shard<S> {
                     return Step::Live;
                 }
                 Rest::Window(offset) => match self.write_window(key, feed, offset) {
-                    Write::All(written) => bytes += written,
-                    Write::Part => return Step::Full,
-                    Write::Broken => return Step::Gone,
+                    WriteResult::All(written) => bytes += written,
+                    WriteResult::Part => return Step::Full,
+                    WriteResult::Broken => return Step::Gone,
                 },
                 Rest::Unplaced => return Step::Locate,
                 Rest::Journal => return self.missing(key),
@@ -100,14 +100,11 @@ impl<S: Socket> Shard<S> {
                 let first = Batch { records: vec![record], through, ..Batch::default() };
                 self.write_batch(key, feed, place, &first)
             }
-            Received::AfterGap => {
-                self.tally.gaps += 1;
-                match self.write_own(key) {
-                    Write::All(_) => self.write_batch(key, feed, place, batch),
-                    Write::Part => Step::Full,
-                    Write::Broken => return Step::Gone,
-                }
-            }
+            Received::AfterGap => match self.write_own(key) {
+                WriteResult::All(_) => self.write_batch(key, feed, place, batch),
+                WriteResult::Part => Step::Full,
+                WriteResult::Broken => return Step::Gone,
+            },
         };
         self.note_full(key, &step);
         step
@@ -185,29 +182,35 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    fn write_own(&mut self, key: SubscriberKey) -> Write {
-        let Some(subscriber) = self.subscribers.get_mut(key) else { return Write::Broken };
-        let Some(behind) = subscriber.behind.as_deref_mut() else { return Write::Broken };
+    fn write_own(&mut self, key: SubscriberKey) -> WriteResult {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return WriteResult::Broken };
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return WriteResult::Broken };
         if behind.own().is_empty() {
-            return Write::All(0);
+            return WriteResult::All(0);
         }
         let taken = match subscriber.socket.write(&Outgoing::of(behind.own())) {
             Ok(taken) => taken,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Write::Part,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return WriteResult::Part,
             Err(_) => {
                 self.broken.push(key);
-                return Write::Broken;
+                return WriteResult::Broken;
             }
         };
         subscriber.sent = self.now;
         self.tally.bytes += taken.sent as u64;
-        if behind.wrote_own(taken.bytes) { Write::All(taken.bytes) } else { Write::Part }
+        if !behind.wrote_own(taken.bytes) {
+            return WriteResult::Part;
+        }
+        if let Some(cause) = behind.take_told_gap() {
+            self.tally.gaps[cause as usize] += 1;
+        }
+        WriteResult::All(taken.bytes)
     }
 
-    fn write_window(&mut self, key: SubscriberKey, feed: FeedKey, offset: Offset) -> Write {
-        let Some(subscriber) = self.subscribers.get_mut(key) else { return Write::Broken };
-        let Some(behind) = subscriber.behind.as_mut() else { return Write::Broken };
-        let Some(spans) = self.feeds[feed].since(offset) else { return Write::Broken };
+    fn write_window(&mut self, key: SubscriberKey, feed: FeedKey, offset: Offset) -> WriteResult {
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return WriteResult::Broken };
+        let Some(behind) = subscriber.behind.as_mut() else { return WriteResult::Broken };
+        let Some(spans) = self.feeds[feed].since(offset) else { return WriteResult::Broken };
         let mut at = offset;
         let mut total = 0;
         for span in spans {
@@ -215,10 +218,10 @@ impl<S: Socket> Shard<S> {
             self.window.pieces(span, &mut pieces);
             let taken = match subscriber.socket.write(&Outgoing::new(pieces)) {
                 Ok(taken) => taken,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Taken::default(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => WrittenBytes::default(),
                 Err(_) => {
                     self.broken.push(key);
-                    return Write::Broken;
+                    return WriteResult::Broken;
                 }
             };
             total += taken.bytes;
@@ -237,7 +240,7 @@ impl<S: Socket> Shard<S> {
         let next = feed.since(at).and_then(|mut spans| spans.next());
         let at = next.map_or(self.window.end(), |span| span.start);
         behind.advance(self.window.place(at, self.routed.position), Some(at));
-        if full { Write::Part } else { Write::All(total) }
+        if full { WriteResult::Part } else { WriteResult::All(total) }
     }
 
     /// Writes bytes of this subscriber's own; a full socket takes none of them.
@@ -288,7 +291,7 @@ impl<S: Socket> Shard<S> {
     }
 }
 
-enum Write {
+enum WriteResult {
     All(usize),
     Part,
     Broken,

@@ -10,7 +10,7 @@ use crate::limits::EXPIRING_NOTICE;
 
 /// What is due to a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Due {
+pub(super) enum DeadlineKind {
     /// The word that its stream is about to end.
     Warning,
     /// The end.
@@ -18,17 +18,17 @@ pub(super) enum Due {
 }
 
 /// When something is due, and what.
-pub(super) type Deadline = (Instant, Due);
+pub(super) type Deadline = (Instant, DeadlineKind);
 
 /// What is due to a shard's subscribers, the earliest first.
 #[derive(Debug, Default)]
-pub(super) struct Deadlines(BTreeSet<(Instant, SubscriberKey, Due)>);
+pub(super) struct Deadlines(BTreeSet<(Instant, SubscriberKey, DeadlineKind)>);
 
 impl Deadlines {
     /// The first thing that is due to a stream that ends at `end`.
     pub(super) fn first(now: Instant, end: Instant) -> Deadline {
         let warning = end.checked_sub(EXPIRING_NOTICE).unwrap_or(now);
-        (warning.max(now), Due::Warning)
+        (warning.max(now), DeadlineKind::Warning)
     }
 
     pub(super) fn add(&mut self, key: SubscriberKey, deadline: Deadline) {
@@ -44,7 +44,11 @@ impl Deadlines {
     }
 
     /// Takes at most `count` of what is due by `now`.
-    pub(super) fn take(&mut self, now: Instant, count: usize) -> Vec<(SubscriberKey, Due)> {
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        count: usize,
+    ) -> Vec<(SubscriberKey, DeadlineKind)> {
         let mut taken = Vec::new();
         while taken.len() < count
             && let Some((at, key, due)) = self.0.first().copied()
@@ -67,20 +71,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_first_is_taken_first_and_no_more_than_asked_for() {
+    fn the_earliest_deadlines_are_taken_first_and_no_more_than_asked_for() {
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let (a, b, c) = (keys.insert(()), keys.insert(()), keys.insert(()));
         let now = Instant::now();
         let at = |seconds| now + Duration::from_secs(seconds);
         let mut deadlines = Deadlines::default();
-        deadlines.add(a, (at(2), Due::End));
-        deadlines.add(b, (at(1), Due::Warning));
-        deadlines.add(c, (at(1), Due::End));
-        deadlines.remove(c, (at(1), Due::End));
+        deadlines.add(a, (at(2), DeadlineKind::End));
+        deadlines.add(b, (at(1), DeadlineKind::Warning));
+        deadlines.add(c, (at(1), DeadlineKind::End));
+        deadlines.remove(c, (at(1), DeadlineKind::End));
         assert_eq!(deadlines.next(), Some(at(1)));
         assert_eq!(deadlines.take(now, 9), []);
-        assert_eq!(deadlines.take(at(5), 1), [(b, Due::Warning)]);
-        assert_eq!(deadlines.take(at(5), 9), [(a, Due::End)]);
+        assert_eq!(deadlines.take(at(5), 1), [(b, DeadlineKind::Warning)]);
+        assert_eq!(deadlines.take(at(5), 9), [(a, DeadlineKind::End)]);
         assert_eq!(deadlines.next(), None);
     }
 
@@ -88,7 +92,10 @@ mod tests {
     fn the_warning_comes_before_the_end_or_at_once() {
         let now = Instant::now();
         let end = now + Duration::from_secs(3600);
-        assert_eq!(Deadlines::first(now, end), (end - EXPIRING_NOTICE, Due::Warning));
-        assert_eq!(Deadlines::first(now, now + Duration::from_secs(1)), (now, Due::Warning));
+        assert_eq!(Deadlines::first(now, end), (end - EXPIRING_NOTICE, DeadlineKind::Warning));
+        assert_eq!(
+            Deadlines::first(now, now + Duration::from_secs(1)),
+            (now, DeadlineKind::Warning)
+        );
     }
 }

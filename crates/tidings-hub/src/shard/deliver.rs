@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use tidings_core::journal::Tail;
 use tidings_core::model::Record;
+use tidings_core::stream::notice::GapCause;
 use tidings_core::stream::replay::Step;
 use tokio::task::yield_now;
 
@@ -15,7 +16,7 @@ use super::flush::Flushed;
 use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
 use crate::limits::{ROUTE_FEEDS, ROUTE_STEPS, ROUTE_UPDATES, UNOFFERED_BYTES};
-use crate::metrics::{GapCause, Reason};
+use crate::metrics::EndReason;
 
 /// Follows the journal's tail and writes what it shows to the subscribers.
 pub(super) async fn deliver(thread: Rc<ShardThread>) {
@@ -102,8 +103,8 @@ impl ShardThread {
         }
     }
 
-    /// Does what the shard has left for others to do: starts replays, forgets broken
-    /// connections, adds up the counts, and lets publishers go on.
+    /// Finishes what the shard has only noted: starts replays, removes broken connections, adds up
+    /// the counts, and wakes waiting publishers.
     pub(super) fn settle(self: &Rc<Self>, mut shard: std::cell::RefMut<'_, Shard<ConnectionSlot>>) {
         let tally = std::mem::take(&mut shard.tally);
         let metrics = &self.shared.metrics;
@@ -112,10 +113,12 @@ impl ShardThread {
             metrics.delivered_bytes.inc_by(tally.bytes);
         }
         if let Some(since) = tally.delivered_since {
-            metrics.delivery.observe(since.elapsed().as_secs_f64());
+            metrics.delivery.observe(since.elapsed());
         }
-        if tally.gaps > 0 {
-            metrics.gap(GapCause::Slow, tally.gaps);
+        for (cause, count) in GapCause::ALL.iter().zip(tally.gaps) {
+            if count > 0 {
+                metrics.gap(*cause, count);
+            }
         }
         self.unoffered.store(shard.unoffered(), Ordering::Release);
         let fell_behind = std::mem::take(&mut shard.fell_behind);
@@ -123,13 +126,13 @@ impl ShardThread {
         let unmatched = std::mem::take(&mut shard.unmatched);
         drop(shard);
         for key in unmatched {
-            self.remove(key, Reason::Patterns);
+            self.remove(key, EndReason::Patterns);
         }
         for key in fell_behind {
             self.start_replay(key, Step::Full, None);
         }
         for key in broken {
-            self.remove(key, Reason::Broken);
+            self.remove(key, EndReason::Broken);
         }
         self.shared.relief.notify_waiters();
     }

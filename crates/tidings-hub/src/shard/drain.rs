@@ -11,7 +11,7 @@ use super::Shard;
 use super::slot::ConnectionSlot;
 use super::thread::{ShardThread, notice};
 use crate::limits::{CATCH_UP_TIME, DRAIN_STEP, SLICE_SOCKETS};
-use crate::metrics::Reason;
+use crate::metrics::EndReason;
 
 /// When a subscriber is to reconnect: `after` plus a random part of `spread`.
 #[derive(Clone, Copy, Debug)]
@@ -35,13 +35,13 @@ impl ShardThread {
             slice.iter().for_each(|key| self.end_if_draining(*key));
             yield_now().await;
         }
-        let all_left = async {
+        let all_closed = async {
             while !self.shard.borrow().subscribers.is_empty() {
-                self.left.notified().await;
+                self.closed.notified().await;
             }
         };
-        if tokio::time::timeout(CATCH_UP_TIME, all_left).await.is_err() {
-            self.keys().iter().for_each(|key| self.remove(*key, Reason::Drain));
+        if tokio::time::timeout(CATCH_UP_TIME, all_closed).await.is_err() {
+            self.keys().iter().for_each(|key| self.remove(*key, EndReason::Drain));
         }
     }
 
@@ -59,7 +59,7 @@ impl ShardThread {
             let keep = ((count as f64) * part.clamp(0.0, 1.0)) as usize;
             let back = Reconnect { after: left + Duration::from_secs(1), spread };
             for (done, key) in keys.drain(keep.min(keys.len())..).enumerate() {
-                self.end_stream(key, back, Reason::Drain);
+                self.end_stream(key, back, EndReason::Drain);
                 if done % SLICE_SOCKETS == SLICE_SOCKETS - 1 {
                     yield_now().await;
                 }
@@ -78,14 +78,19 @@ impl ShardThread {
         match (told, self.reconnect.get()) {
             // Its socket was full then, and has taken it now.
             (Some(reason), _) => self.remove(key, reason),
-            (None, Some(back)) => self.end_stream(key, back, Reason::Drain),
+            (None, Some(back)) => self.end_stream(key, back, EndReason::Drain),
             (None, None) => {}
         }
     }
 
     /// Tells a live subscriber that its stream ends and when to reconnect. The stream ends as soon
     /// as the socket has taken all of that.
-    pub(super) fn end_stream(self: &Rc<Self>, key: SubscriberKey, back: Reconnect, reason: Reason) {
+    pub(super) fn end_stream(
+        self: &Rc<Self>,
+        key: SubscriberKey,
+        back: Reconnect,
+        reason: EndReason,
+    ) {
         let mut shard = self.shard.borrow_mut();
         let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
         if subscriber.behind.is_none() && subscriber.socket.told_end.is_none() {

@@ -6,21 +6,21 @@ use std::io::ErrorKind;
 use tidings_core::stream::feed::Feed;
 use tidings_core::stream::window::{Offset, Pieces, Span, Window};
 
-use super::{Outgoing, Shard, Socket, Taken, Walk};
+use super::{Outgoing, Shard, Socket, Walk, WrittenBytes};
 use crate::limits::{FEED_RANGES, SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
 
-/// Whether the walk is through.
+/// Whether the walk is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flushed {
     /// Every subscriber was offered everything.
     All,
-    /// Others are let in, then there is more to do.
+    /// There is more to do, after other tasks have run.
     Slice,
 }
 
 /// Pieces in one write. The kernel takes 1024.
 const PIECES_MAX: usize = 256;
-/// Subscribers that are looked at before others are let in, also when none needs a write.
+/// Subscribers that one slice looks at before other tasks run, also when none needs a write.
 const SLICE_LOOKS: usize = 16 * SLICE_SOCKETS;
 
 impl<S: Socket> Shard<S> {
@@ -46,7 +46,7 @@ impl<S: Socket> Shard<S> {
 
     fn begin_walk(&mut self) -> Option<Walk> {
         while let Some(key) = self.queue.pop_front() {
-            // A feed that was closed, or walked already, is passed over.
+            // A feed that was closed, or walked already, is skipped.
             let Some(feed) = self.feeds.get_mut(key) else { continue };
             let Some(queued) = feed.queued.take() else { continue };
             feed.walked = Some(0);
@@ -65,12 +65,12 @@ impl<S: Socket> Shard<S> {
         feed.settle(self.window.start(), offered, FEED_RANGES);
     }
 
-    /// Goes on with a walk. Says whether it is through.
+    /// Continues a walk. Returns whether it is complete.
     fn walk_feed(&mut self, walk: &Walk, slice: &mut Slice) -> bool {
         let feed = &self.feeds[walk.feed];
         let mut index = feed.walked.unwrap_or(0);
-        // Most stand at the same place, so the same bytes serve one after the other.
-        let mut cached: Option<Pending<'_>> = None;
+        // Most subscribers have the same cursor, so the same bytes serve one after the other.
+        let mut cached: Option<PendingWrite<'_>> = None;
         let mut stopped: Vec<(_, Offset)> = Vec::new();
         while let Some(&key) = feed.subscribers.get(index) {
             if slice.is_full() {
@@ -82,12 +82,14 @@ impl<S: Socket> Shard<S> {
             while subscriber.behind.is_none() && subscriber.cursor < feed.end() {
                 let pending = match &mut cached {
                     Some(pending) if pending.from == subscriber.cursor => pending,
-                    cached => cached.insert(Pending::new(feed, &self.window, subscriber.cursor)),
+                    cached => {
+                        cached.insert(PendingWrite::new(feed, &self.window, subscriber.cursor))
+                    }
                 };
                 slice.sockets += 1;
                 let taken = match subscriber.socket.write(&pending.outgoing) {
                     Ok(taken) => taken,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => Taken::default(),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => WrittenBytes::default(),
                     Err(_) => {
                         self.broken.push(key);
                         break;
@@ -116,7 +118,7 @@ impl<S: Socket> Shard<S> {
     }
 }
 
-/// How much a slice has done.
+/// The work that a slice has done.
 #[derive(Debug)]
 struct Slice {
     sockets_max: usize,
@@ -131,8 +133,8 @@ impl Slice {
     }
 }
 
-/// What a subscriber with this cursor has still to get, as far as one write takes it.
-struct Pending<'a> {
+/// The next bytes for a subscriber with this cursor, as many as one write takes.
+struct PendingWrite<'a> {
     from: Offset,
     to: Offset,
     spans: smallvec::SmallVec<[Span; 4]>,
@@ -140,7 +142,7 @@ struct Pending<'a> {
     events: u64,
 }
 
-impl<'a> Pending<'a> {
+impl<'a> PendingWrite<'a> {
     fn new(feed: &Feed, window: &'a Window, from: Offset) -> Self {
         let mut pieces = Pieces::new();
         let mut spans = smallvec::SmallVec::new();
@@ -158,7 +160,7 @@ impl<'a> Pending<'a> {
         Self { from, to, spans, outgoing: Outgoing::new(pieces), events }
     }
 
-    /// The place of the first byte that was not written.
+    /// The offset of the first byte that was not written.
     fn offset_at(&self, mut written: usize) -> Offset {
         for span in &self.spans {
             let length = (span.end - span.start) as usize;

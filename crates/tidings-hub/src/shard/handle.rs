@@ -1,4 +1,4 @@
-//! The way to a shard from other threads: its inbox, and what one may ask through it.
+//! The handle of a shard for other threads: its inbox, and the commands that it takes.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use crate::presence::Presence;
 pub(crate) struct NewStream {
     pub(crate) source: Source,
     pub(crate) due: Due,
-    /// What it asked for, where the journal was out of reach and could not say what is due.
+    /// The request, if the journal was unreachable and could not say what is due.
     pub(crate) asked: Option<Box<Asked>>,
-    /// What it gets first.
+    /// The first bytes of the stream.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: StreamPermit,
     /// What the subscriber may do; `None` if it needs no authorization.
@@ -36,14 +36,13 @@ pub(crate) struct NewStream {
 }
 
 /// Something to do on a shard's thread.
-pub(crate) type Task = Box<dyn FnOnce(&Rc<ShardThread>) + Send>;
+pub(crate) type ShardTask = Box<dyn FnOnce(&Rc<ShardThread>) + Send>;
 
-/// What a shard's thread is asked to do.
+/// A command for a shard's thread.
 pub(crate) enum Command {
     /// Run this on the shard's thread.
-    Run(Task),
-    /// Send a stream through a body, and answer when it has joined.
-    /// It counts as dealt until it has.
+    Run(ShardTask),
+    /// Send a stream through a body, and answer when it has joined. Until then it counts as dealt.
     Attach(NewStream, BodySocket, oneshot::Sender<()>, Load),
     /// End the streams of these subscribers, whose authorization is revoked, then answer.
     Revoke { keys: Vec<SubscriberKey>, done: oneshot::Sender<()> },
@@ -55,7 +54,7 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// The way to a shard from other threads.
+/// A shard, for other threads.
 #[derive(Debug)]
 pub(crate) struct ShardHandle {
     inbox: mpsc::Sender<Command>,
@@ -110,7 +109,7 @@ impl ShardHandle {
         self.inbox.closed().await;
     }
 
-    /// What this shard has still to do, in bytes.
+    /// The bytes that this shard has not yet offered to its subscribers.
     pub(crate) fn pressure(&self) -> u64 {
         self.follower.waiting_bytes() + self.unoffered.load(Ordering::Acquire)
     }
@@ -133,8 +132,8 @@ impl ShardHandle {
         if !self.send(Command::Attach(opening, socket, joined, dealt)).await {
             return None;
         }
-        // A client that has the head of its stream gets everything published from then on, and is
-        // listed.
+        // A client that has received the head of its stream receives everything published from then
+        // on, and is listed.
         wait.await.is_ok().then_some(body)
     }
 
@@ -168,7 +167,7 @@ pub(crate) struct ShardContext {
 }
 
 impl ShardContext {
-    /// What one shard may keep for subscribers whose sockets are full.
+    /// The bytes that one shard may keep for subscribers whose sockets are full.
     pub(super) fn window_bytes(&self) -> Option<u64> {
         self.admission.limits().window_bytes.map(|bytes| (bytes / self.shards) as u64)
     }

@@ -15,7 +15,7 @@ use super::thread::ShardThread;
 use super::{Subscriber, Tick};
 use crate::limits::{RETRY, SLICE_SOCKETS};
 use crate::log_rate::{REFUSED_GRANTS, REFUSED_TOKENS};
-use crate::metrics::Reason;
+use crate::metrics::EndReason;
 
 /// Ticks of a shard's clock in one interval of heartbeats. A stream is silent for seven to
 /// eight of them before it gets one, so never longer than the interval.
@@ -89,7 +89,7 @@ impl ShardThread {
         };
         for key in old {
             let back = Reconnect { after: Duration::from_secs(1), spread: RETRY };
-            self.end_stream(key, back, Reason::Age);
+            self.end_stream(key, back, EndReason::Age);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use body::BodySocket;
 use tcp::TcpSocket;
 
-use super::socket::{Outgoing, Socket, Taken};
+use super::socket::{Outgoing, Socket, WrittenBytes};
 use crate::metrics::Lane;
 
 /// A socket of either lane.
@@ -26,10 +26,10 @@ impl LaneSocket {
         }
     }
 
-    pub(in crate::shard) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::shard) fn poll_disconnected(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Tcp(socket) => socket.poll_gone(context),
-            Self::Body(socket) => socket.poll_gone(context),
+            Self::Tcp(socket) => socket.poll_disconnected(context),
+            Self::Body(socket) => socket.poll_disconnected(context),
         }
     }
 
@@ -42,7 +42,7 @@ impl LaneSocket {
 }
 
 impl Socket for LaneSocket {
-    fn write(&mut self, bytes: &Outgoing<'_>) -> std::io::Result<Taken> {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> std::io::Result<WrittenBytes> {
         match self {
             Self::Tcp(socket) => socket.write(bytes),
             Self::Body(socket) => socket.write(bytes),

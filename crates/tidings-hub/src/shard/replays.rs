@@ -12,11 +12,10 @@ use tidings_core::stream::resume::{Asked, Located};
 use tokio::task::{spawn_local, yield_now};
 
 use super::Shard;
-use super::handle::ShardContext;
 use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
 use crate::limits::{AWAY_PAUSE, STALL_TIME, UNCONFIRMED_TIME};
-use crate::metrics::{Metrics, Reason};
+use crate::metrics::{EndReason, Metrics};
 
 impl ShardThread {
     /// Starts a task that brings a subscriber back from behind, and ends with it.
@@ -43,11 +42,11 @@ impl ShardThread {
                     break None;
                 }
                 Step::Gone => break None,
-                Step::Lost => break Some(Reason::Lost),
+                Step::Lost => break Some(EndReason::Lost),
                 Step::Full => {
                     let room = poll_fn(|context| self.poll_writable(key, context));
                     if tokio::time::timeout(STALL_TIME, room).await.is_err() {
-                        break Some(Reason::Stalled);
+                        break Some(EndReason::Stalled);
                     }
                     self.catch_up(key)
                 }
@@ -60,7 +59,7 @@ impl ShardThread {
                     let routed = self.routed.notified();
                     match self.catch_up(key) {
                         Step::Route => {
-                            // A journal that is out of reach shows nothing to be routed.
+                            // An unreachable journal has nothing to route.
                             self.shard.borrow_mut().set_waiting(key, true);
                             routed.await;
                             self.shard.borrow_mut().set_waiting(key, false);
@@ -71,7 +70,7 @@ impl ShardThread {
                 }
                 Step::Unconfirmed => {
                     if !self.wait_for_revocations(key).await {
-                        break Some(Reason::Unconfirmed);
+                        break Some(EndReason::Unconfirmed);
                     }
                     self.catch_up(key)
                 }
@@ -132,12 +131,8 @@ impl ShardThread {
         asked: Option<&Asked>,
     ) -> Result<Step, ReadError> {
         let Some(asked) = asked else { return Ok(Step::Lost) };
-        let ShardContext { journal, metrics, .. } = &self.shared;
-        let located = asked.clone().locate(journal.as_ref()).await?;
-        let Located { due, bytes, loss, .. } = located;
-        if let Some(loss) = loss {
-            metrics.gap(loss.into(), 1);
-        }
+        let journal = self.shared.journal.as_ref();
+        let Located { due, bytes, .. } = asked.clone().locate(journal).await?;
         // What the socket has not taken of a heartbeat is written first.
         let step = self.catch_up(key);
         if step != Step::Locate {
@@ -150,7 +145,8 @@ impl ShardThread {
     /// Waits a little for a journal that is unreachable, with heartbeats.
     async fn wait_for_journal(self: &Rc<Self>, key: SubscriberKey) {
         self.shard.borrow_mut().set_waiting(key, true);
-        // Each at a moment of its own, so that not all ask at once when it is back.
+        // Each waits a random time, so that not all read at once when the journal is reachable
+        // again.
         tokio::time::sleep(AWAY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
         self.shard.borrow_mut().set_waiting(key, false);
     }
@@ -186,7 +182,7 @@ impl ShardThread {
         missing: &Missing,
     ) -> Result<Step, ReadError> {
         let Missing { after, until, selectors, rights, which } = missing;
-        // A journal in memory answers at once, and what is asked for may take many reads.
+        // A journal in memory answers at once, and a replay may take many reads.
         yield_now().await;
         let journal = &self.shared.journal;
         let at_hand = match which {
@@ -196,7 +192,8 @@ impl ShardThread {
         let batch = match at_hand {
             Some(batch) => batch,
             None => {
-                // Its turn may be far away, and the storage slow: it gets heartbeats meanwhile.
+                // It may wait long for its turn, and the storage may be slow: it gets heartbeats
+                // meanwhile.
                 self.shard.borrow_mut().set_waiting(key, true);
                 let fetched = self.fetch(missing).await;
                 self.shard.borrow_mut().set_waiting(key, false);
@@ -234,9 +231,9 @@ impl ShardThread {
     }
 }
 
-fn unreadable(error: &ReadError) -> Reason {
+fn unreadable(error: &ReadError) -> EndReason {
     tracing::error!(error = error as &dyn std::error::Error, "replay failed");
-    Reason::Unreadable
+    EndReason::Unreadable
 }
 
 /// A replay that is under way, counted while this lives.

@@ -1,7 +1,7 @@
-//! The direct lane for an event stream of the service that the hub lives in: its body is polled
-//! here, and written to the socket with nothing in between.
+//! The direct lane for an event stream of the service around the hub: its body is polled here, and
+//! written to the socket directly.
 //!
-//! It follows no feed and has no place in the journal. It ends with its body: over HTTP/1.1 the
+//! It follows no feed and has no position in the journal. It ends with its body: over HTTP/1.1 the
 //! last chunk says that it is whole, over HTTP/1.0 a reset says that it is not.
 
 use std::future::poll_fn;
@@ -22,10 +22,10 @@ use super::thread::ShardThread;
 use crate::limits::STALL_TIME;
 use crate::transport::Transport;
 
-/// A piece of so many bytes was not the last that was ready.
+/// After a piece of this size, more is probably ready.
 const FULL_PIECE_BYTES: usize = 16 << 10;
 
-/// What a connection is to become that asked for such a stream.
+/// The stream that a connection becomes.
 #[derive(Debug)]
 pub(crate) struct ServiceStream {
     pub(crate) head: Vec<u8>,
@@ -33,18 +33,18 @@ pub(crate) struct ServiceStream {
     pub(crate) body: EventBody,
 }
 
-/// The stream ends before its body does: the peer has gone, or took nothing for too long, or
+/// The stream ended before its body did: the peer disconnected, or took nothing for too long, or
 /// the body failed.
-struct Cut;
+struct StreamEndedEarly;
 
 impl ShardThread {
-    /// Hands a socket, fresh from its request's head, to such a stream.
+    /// Hands a socket, whose request's head has been read, to such a stream.
     pub(crate) fn attach_service_stream(self: &Rc<Self>, socket: Transport, stream: ServiceStream) {
         let thread = Rc::clone(self);
         spawn_local(async move {
             let _load = thread.count_connection();
             let socket = TcpSocket::new(socket, thread.patience(), stream.framing);
-            let writer = Writer { socket, framing: stream.framing };
+            let writer = ServiceStreamWriter { socket, framing: stream.framing };
             tokio::select! {
                 biased;
                 // A client reconnects, or knows that the stream was cut.
@@ -55,16 +55,15 @@ impl ShardThread {
     }
 }
 
-struct Writer {
+struct ServiceStreamWriter {
     socket: TcpSocket,
     framing: Framing,
 }
 
-impl Writer {
-    async fn run(mut self, head: Vec<u8>, mut body: EventBody) -> Result<(), Cut> {
+impl ServiceStreamWriter {
+    async fn run(mut self, head: Vec<u8>, mut body: EventBody) -> Result<(), StreamEndedEarly> {
         if self.framing == Framing::Close {
-            // Until the body has ended, an end of the connection is to be seen as a cut,
-            // whatever brings it about.
+            // Until the body has ended, every end of the connection must look like a cut.
             self.socket.reset_on_close(true);
         }
         self.write(&[&head]).await?;
@@ -79,7 +78,8 @@ impl Writer {
                 }
                 Framing::Close => self.write(&[&bytes]).await?,
             }
-            // A source that always has more, and a peer that takes it all, are not alone here.
+            // Other tasks must run too, even if this source always has more and its peer takes it
+            // all.
             if bytes.len() >= FULL_PIECE_BYTES {
                 yield_now().await;
             }
@@ -91,23 +91,23 @@ impl Writer {
         Ok(())
     }
 
-    /// The body's next piece, for as long as the peer is there.
-    async fn next(&mut self, body: &mut EventBody) -> Result<Option<Bytes>, Cut> {
+    /// The body's next piece, unless the peer disconnects.
+    async fn next(&mut self, body: &mut EventBody) -> Result<Option<Bytes>, StreamEndedEarly> {
         poll_fn(|context| {
-            if self.socket.poll_gone(context).is_ready() {
-                return Poll::Ready(Err(Cut));
+            if self.socket.poll_disconnected(context).is_ready() {
+                return Poll::Ready(Err(StreamEndedEarly));
             }
             Pin::new(&mut *body).poll_frame(context).map(|frame| match frame {
                 None => Ok(None),
                 // The body has logged why.
-                Some(Err(_)) => Err(Cut),
+                Some(Err(_)) => Err(StreamEndedEarly),
                 Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
             })
         })
         .await
     }
 
-    async fn write(&mut self, pieces: &[&[u8]]) -> Result<(), Cut> {
+    async fn write(&mut self, pieces: &[&[u8]]) -> Result<(), StreamEndedEarly> {
         let mut slices: [IoSlice<'_>; 3] = [IoSlice::new(&[]); 3];
         for (slice, piece) in slices.iter_mut().zip(pieces) {
             *slice = IoSlice::new(piece);
@@ -115,28 +115,28 @@ impl Writer {
         let mut rest = &mut slices[..pieces.len()];
         while !rest.is_empty() {
             match self.socket.write_pieces(rest) {
-                Ok(0) => return Err(Cut),
+                Ok(0) => return Err(StreamEndedEarly),
                 Ok(bytes) => IoSlice::advance_slices(&mut rest, bytes),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.room().await?,
-                Err(_) => return Err(Cut),
+                Err(_) => return Err(StreamEndedEarly),
             }
         }
         Ok(())
     }
 
-    /// Waits for the socket to take something again.
-    async fn room(&mut self) -> Result<(), Cut> {
+    /// Waits until the socket has room.
+    async fn room(&mut self) -> Result<(), StreamEndedEarly> {
         self.socket.set_full(true);
         let socket = &mut self.socket;
         let room = poll_fn(|context| {
-            if socket.poll_gone(context).is_ready() {
-                return Poll::Ready(Err(Cut));
+            if socket.poll_disconnected(context).is_ready() {
+                return Poll::Ready(Err(StreamEndedEarly));
             }
             socket.poll_writable(context).map(Ok)
         });
         // On the heap, since few streams are ever here and all would carry the timer's size.
         let room = Box::pin(tokio::time::timeout(STALL_TIME, room)).await;
         self.socket.set_full(false);
-        room.unwrap_or(Err(Cut))
+        room.unwrap_or(Err(StreamEndedEarly))
     }
 }

@@ -1,4 +1,5 @@
-//! What a shard has for each subscriber: the connection, on either lane, and what ends with it.
+//! What a shard keeps for each subscriber: its connection, on either lane, and the guards that end
+//! with it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,24 +8,24 @@ use tokio::task::AbortHandle;
 
 use super::authorization::Authorization;
 use super::lane::LaneSocket;
-use super::{Outgoing, Socket, Taken, Tick};
+use super::{Outgoing, Socket, Tick, WrittenBytes};
 use crate::admission::StreamPermit;
-use crate::metrics::Reason;
+use crate::metrics::EndReason;
 
-/// A subscriber's connection, and what ends with it.
+/// A subscriber's connection, and the guards that end with it.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     pub(super) connection: LaneSocket,
     pub(super) watcher: Option<AbortHandle>,
     /// The task that brings it back, while it is behind.
     pub(super) replay: Option<AbortHandle>,
-    /// It was told that its stream ends, for this reason.
-    pub(super) told_end: Option<Reason>,
+    /// The reason for which it was told that its stream ends.
+    pub(super) told_end: Option<EndReason>,
     /// Set if the authorization can end before the stream does.
-    pub(super) leave: Option<Box<Authorization>>,
-    /// It was let in by a token, which another hub may revoke.
+    pub(super) authorization: Option<Box<Authorization>>,
+    /// It was authorized by a token, which another hub may revoke.
     pub(super) by_token: bool,
-    /// When the stream is as old as it may get.
+    /// When the stream reaches the maximum age of streams.
     pub(super) ends: Option<Tick>,
     pub(super) permit: StreamPermit,
     pub(super) _load: Load,
@@ -39,7 +40,7 @@ impl Drop for ConnectionSlot {
 }
 
 impl Socket for ConnectionSlot {
-    fn write(&mut self, bytes: &Outgoing<'_>) -> std::io::Result<Taken> {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> std::io::Result<WrittenBytes> {
         self.connection.write(bytes)
     }
 

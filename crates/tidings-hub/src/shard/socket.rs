@@ -1,4 +1,4 @@
-//! What a shard writes to.
+//! The socket that a shard writes to, and the bytes for it.
 
 use std::cell::OnceCell;
 use std::io;
@@ -15,18 +15,18 @@ pub(super) trait Socket {
     ///
     /// # Errors
     /// `WouldBlock` if it takes nothing now; any other error means that the peer is disconnected.
-    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken>;
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<WrittenBytes>;
 
     /// The socket is full, or no longer so.
     fn set_full(&mut self, full: bool);
 }
 
-/// What a socket took.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
-    /// Of the bytes that it was given.
+pub(super) struct WrittenBytes {
+    /// How many of the given bytes the socket took.
     pub(super) bytes: usize,
-    /// And so many went out: fewer, where it steps over the chunks' frames.
+    /// How many bytes were sent: fewer, if the socket removes the chunk frames.
     pub(super) sent: usize,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Taken {
 pub(super) struct Outgoing<'a> {
     pieces: Pieces<'a>,
     length: usize,
-    /// The same without frames, for sockets that take none; made once, as most need all of it.
+    /// The same without frames, for sockets that remove them; made once, as most need all of it.
     unframed: OnceCell<Unframed>,
 }
 
@@ -44,9 +44,9 @@ pub(super) struct Outgoing<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Unframed {
     pub(super) content: Bytes,
-    /// So many bytes of the chunks that was.
+    /// How many bytes of the chunks it was made from.
     pub(super) taken: usize,
-    /// The state of a reader that received it.
+    /// The state of the reader after it.
     pub(super) then: Unframer,
 }
 

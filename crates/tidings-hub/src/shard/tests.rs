@@ -20,7 +20,7 @@ use tidings_core::stream::wire;
 use tidings_sse::{Decoder, Event, Item, Limits};
 
 use super::flush::Flushed;
-use super::{Outgoing, Shard, Socket, Taken};
+use super::{Outgoing, Shard, Socket, WrittenBytes};
 use crate::journal::MemoryJournal;
 use crate::limits::FORMS_BYTES;
 
@@ -31,7 +31,7 @@ struct Wire(Rc<RefCell<WireState>>);
 #[derive(Debug, Default)]
 struct WireState {
     room: usize,
-    /// What came, in its chunks unless there is an unframer.
+    /// The received bytes, in their chunks unless there is an unframer.
     written: Vec<u8>,
     /// As where the peer knows no chunks.
     unframer: Option<Unframer>,
@@ -40,7 +40,7 @@ struct WireState {
 }
 
 impl WireState {
-    /// The stream that came.
+    /// The received stream.
     fn stream(&self) -> Vec<u8> {
         match self.unframer {
             Some(_) => self.written.clone(),
@@ -65,7 +65,7 @@ fn chunks(mut bytes: &[u8]) -> Vec<&[u8]> {
 }
 
 impl Socket for Wire {
-    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken> {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<WrittenBytes> {
         let mut wire = self.0.borrow_mut();
         let wire = &mut *wire;
         if wire.broken {
@@ -83,7 +83,7 @@ impl Socket for Wire {
                     wire.written.extend_from_slice(&piece[..part]);
                     left -= part;
                 }
-                Taken { bytes: taken, sent: taken }
+                WrittenBytes { bytes: taken, sent: taken }
             }
             Some(unframer) => {
                 let unframed = bytes.unframed(*unframer);
@@ -93,7 +93,7 @@ impl Socket for Wire {
                 if sent == unframed.content.len() {
                     assert_eq!((taken, *unframer), (unframed.taken, unframed.then));
                 }
-                Taken { bytes: taken, sent }
+                WrittenBytes { bytes: taken, sent }
             }
         };
         wire.room -= taken.sent;
@@ -129,7 +129,7 @@ struct World {
     /// Position p is at index p - 1.
     published: Vec<Published>,
     readers: Vec<Reader>,
-    /// Some come while the journal is out of reach.
+    /// Some subscribe while the journal is unreachable.
     unplaced: bool,
 }
 
@@ -209,7 +209,7 @@ impl World {
                 reader.step = Step::Full;
             }
             if broken.contains(&reader.key) {
-                shard.leave(reader.key);
+                shard.remove(reader.key);
                 reader.left = true;
             }
         }
@@ -253,7 +253,7 @@ impl World {
         let step = match &reader.step {
             Step::Live => return,
             Step::Gone | Step::Lost => {
-                core.leave(key);
+                core.remove(key);
                 self.readers[index].left = true;
                 return;
             }
@@ -263,7 +263,7 @@ impl World {
                 core.set_waiting(key, true);
                 core.send_own(key, wire::HEARTBEAT);
                 core.set_waiting(key, false);
-                // What the socket has not taken of that goes before all else.
+                // The part of that which the socket has not taken is sent first.
                 match core.catch_up(key) {
                     Step::Locate => {
                         core.place(key, due, Vec::new());
@@ -291,7 +291,7 @@ impl World {
         self.settle(shard);
     }
 
-    /// Gives everybody room and time until nothing is left to do.
+    /// Gives every reader room and time until nothing is left to do.
     fn finish(&mut self) {
         for reader in &self.readers {
             reader.wire.0.borrow_mut().room = usize::MAX / 2;
@@ -445,7 +445,7 @@ fn simulate(shards: usize, kept: u64, acts: &[Act]) {
             }
             Act::Leave { reader } if !world.readers.is_empty() => {
                 let reader = &mut world.readers[reader % count];
-                world.shards[reader.shard].0.leave(reader.key);
+                world.shards[reader.shard].0.remove(reader.key);
                 reader.left = true;
             }
             _ => {}
@@ -465,19 +465,19 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 4000, ..ProptestConfig::default() })]
 
     #[test]
-    fn everybody_gets_exactly_what_they_asked_for(acts in proptest::collection::vec(act(), 1..200)) {
+    fn every_reader_receives_exactly_the_updates_that_it_selects(acts in proptest::collection::vec(act(), 1..200)) {
         simulate(1, u64::MAX, &acts);
     }
 
     #[test]
-    fn everybody_gets_exactly_what_they_asked_for_from_four_shards(
+    fn every_reader_receives_exactly_the_updates_that_it_selects_from_four_shards(
         acts in proptest::collection::vec(act(), 1..200),
     ) {
         simulate(4, u64::MAX, &acts);
     }
 
     #[test]
-    fn a_journal_that_forgets_tells_exactly_who_missed_something(
+    fn exactly_the_readers_that_missed_trimmed_updates_are_told(
         shards in prop_oneof![Just(1_usize), Just(4)],
         kept in 1..12_u64,
         acts in proptest::collection::vec(act(), 1..200),
@@ -498,7 +498,7 @@ fn deliver_all(world: &mut World) {
 }
 
 #[test]
-fn what_is_pending_leaves_in_one_write() {
+fn pending_events_are_sent_in_one_write() {
     let mut world = World::new(1, u64::MAX);
     let one = reader(&mut world, Selectors::topic("a"));
     let before = world.readers[one].wire.0.borrow().writes;
@@ -514,7 +514,7 @@ fn what_is_pending_leaves_in_one_write() {
 }
 
 #[test]
-fn an_update_is_encoded_once_however_many_want_it() {
+fn an_update_is_encoded_once_for_any_number_of_subscribers() {
     let mut world = World::new(1, u64::MAX);
     for _ in 0..100 {
         reader(&mut world, Selectors::topic("a"));
@@ -528,7 +528,7 @@ fn an_update_is_encoded_once_however_many_want_it() {
 }
 
 #[test]
-fn nothing_is_trimmed_that_a_writable_socket_was_not_offered() {
+fn the_window_keeps_updates_until_each_writable_socket_was_offered_them() {
     let mut world = World::new(1, 1);
     let one = reader(&mut world, Selectors::topic("a"));
     world.readers[one].wire.0.borrow_mut().room = usize::MAX / 2;
@@ -543,14 +543,14 @@ fn nothing_is_trimmed_that_a_writable_socket_was_not_offered() {
 }
 
 #[test]
-fn a_half_written_event_that_is_gone_closes_the_stream() {
+fn a_half_written_event_that_was_trimmed_closes_the_stream() {
     let mut world = World::new(1, 3);
     let one = reader(&mut world, Selectors::topic("a"));
     world.readers[one].wire.0.borrow_mut().room = 50;
     world.publish(&[0], 1000, false);
     deliver_all(&mut world);
     assert_eq!(world.readers[one].step, Step::Full);
-    // More than the window keeps for those who are behind.
+    // More than the window keeps for subscribers that are behind.
     for _ in 0..100 {
         world.publish(&[0], 100_000, false);
         deliver_all(&mut world);
@@ -578,7 +578,7 @@ fn a_half_written_event_is_finished_from_the_journal() {
 }
 
 #[test]
-fn a_walk_passes_nobody_over_when_others_leave() {
+fn a_walk_skips_no_subscriber_when_others_are_removed() {
     let mut world = World::new(1, u64::MAX);
     let readers: Vec<_> = (0..200).map(|_| reader(&mut world, Selectors::topic("a"))).collect();
     for one in &readers {
@@ -589,7 +589,7 @@ fn a_walk_passes_nobody_over_when_others_leave() {
     assert_eq!(world.flush(0), Flushed::Slice);
     for one in [0, 10, 63, 64, 199] {
         let reader = &mut world.readers[readers[one]];
-        world.shards[0].0.leave(reader.key);
+        world.shards[0].0.remove(reader.key);
         reader.left = true;
     }
     while world.flush(0) == Flushed::Slice {}
@@ -616,7 +616,7 @@ fn a_full_socket_gets_no_heartbeat_in_the_middle_of_an_event() {
 }
 
 #[test]
-fn the_clock_reaches_those_who_watch_it_and_no_selector() {
+fn the_clock_reaches_its_own_subscribers_and_no_selector() {
     let mut world = World::new(1, u64::MAX);
     let all = reader(&mut world, Selectors::all());
     let wire = Wire::default();
@@ -634,7 +634,7 @@ fn the_clock_reaches_those_who_watch_it_and_no_selector() {
 }
 
 #[test]
-fn what_was_there_before_a_subscriber_came_comes_before_it_is_told_to_be_live() {
+fn older_updates_are_delivered_before_the_live_notice() {
     let mut world = World::new(1, u64::MAX);
     world.publish(&[0], 10, false);
     world.publish(&[0], 10, false);
@@ -651,7 +651,7 @@ fn what_was_there_before_a_subscriber_came_comes_before_it_is_told_to_be_live() 
 }
 
 #[test]
-fn a_place_in_a_journal_that_is_no_more_is_never_taken_for_one_in_another() {
+fn a_position_of_an_old_journal_is_not_used_in_a_new_one() {
     let mut world = World::new(1, u64::MAX);
     let elsewhere = MemoryJournal::new(Retention::default()).edges().last;
     world.publish(&[0], 10, false);
@@ -672,12 +672,12 @@ fn a_place_in_a_journal_that_is_no_more_is_never_taken_for_one_in_another() {
     let core = &mut world.shards[0].0;
     let key = core.join(wire.clone(), source, due, opening());
     assert_eq!(core.catch_up(key), Step::Lost);
-    // It is told when to come back, and nothing else.
+    // It is told when to reconnect, and nothing else.
     assert_eq!(wire.0.borrow().written, opening());
 }
 
 #[test]
-fn a_place_found_before_the_journal_began_anew_is_not_one_after_it() {
+fn a_position_found_before_the_journal_began_anew_is_not_used_after_it() {
     let mut world = World::new(1, u64::MAX);
     world.publish(&[0], 10, false);
     world.route(0, 1);
@@ -699,7 +699,8 @@ fn a_place_found_before_the_journal_began_anew_is_not_one_after_it() {
     assert_eq!(core.catch_up(key), Step::Live);
 }
 
-/// Publishes so many updates, all of which but the last are gone before the shard can route them.
+/// Publishes so many updates, all of which but the last are trimmed before the shard can route
+/// them.
 fn publish_what_is_gone(world: &mut World, count: u64) {
     // The journal keeps what its follower has still to take.
     let last = world.published.len() as u64 + count;
@@ -712,7 +713,7 @@ fn publish_what_is_gone(world: &mut World, count: u64) {
 }
 
 #[test]
-fn a_reader_at_the_end_of_the_window_is_told_what_is_gone_however_full_its_socket_was() {
+fn a_reader_at_the_windows_end_is_told_what_was_trimmed_even_if_its_socket_was_full() {
     // One is live, one has half of a heartbeat still to write, one half of what it begins with.
     let mut world = World::new(1, 1);
     let readers = [(); 3].map(|()| reader(&mut world, Selectors::topic("a")));
@@ -755,7 +756,7 @@ fn a_reader_at_the_end_of_the_window_is_told_what_is_gone_however_full_its_socke
 }
 
 #[test]
-fn a_half_written_event_is_finished_before_the_loss_behind_it_is_told() {
+fn a_half_written_event_is_finished_before_the_gap_after_it() {
     let mut world = World::new(1, u64::MAX);
     let one = reader(&mut world, Selectors::topic("a"));
     world.readers[one].wire.0.borrow_mut().room = 10;
@@ -763,7 +764,7 @@ fn a_half_written_event_is_finished_before_the_loss_behind_it_is_told() {
     world.route(0, 1);
     while world.flush(0) == Flushed::Slice {}
     assert_eq!(world.readers[one].step, Step::Full);
-    // The second of the three is gone.
+    // The second of the three is trimmed.
     let topic = Selectors::topic("a");
     let read = |after, until| {
         let (after, until) = (Position::new(after), Position::new(until));
@@ -791,7 +792,7 @@ fn a_half_written_event_is_finished_before_the_loss_behind_it_is_told() {
 }
 
 #[test]
-fn an_update_takes_no_more_of_the_window_than_its_forms_may() {
+fn the_encodings_of_an_update_take_bounded_room_in_the_window() {
     let mut world = World::new(1, u64::MAX);
     let options = stream_options(true, true);
     let sets: Vec<_> = (1..16_usize)
@@ -816,7 +817,7 @@ fn an_update_takes_no_more_of_the_window_than_its_forms_may() {
     while world.flush(0) == Flushed::Slice {}
     let left_out = world.readers.iter().filter(|one| one.step != Step::Live).count();
     assert_eq!(left_out, sets.len() - taken / BYTES);
-    // What comes next finds everybody where they belong.
+    // The next update reaches every reader once.
     world.publish(&[0, 3], 10, false);
     world.finish();
     world.check();
@@ -827,7 +828,7 @@ fn an_update_takes_no_more_of_the_window_than_its_forms_may() {
         let event = text.find("data: 1:").expect("everybody wants it");
         let shown = text[..event].matches("topic: ").count();
         assert_eq!(shown, selectors.iter().count(), "{}", &text[..event]);
-        // Nobody was slow.
+        // No reader was slow.
         assert!(!text.contains("\"slow\""), "{text}");
     }
 }

@@ -18,11 +18,10 @@ use tidings_core::stream::notice::Notice;
 use tidings_core::stream::replay::Step;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 #[cfg(feature = "tls")]
-use tokio::task::AbortHandle;
-use tokio::task::{JoinSet, LocalSet, spawn_local};
+use tokio::task::{AbortHandle, JoinSet, LocalSet, spawn_local};
 
 use super::Shard;
-use super::authorization::{Barred, keep_deadlines};
+use super::authorization::{RevokedWhileOpening, keep_deadlines};
 use super::deadlines::Deadlines;
 use super::deliver::deliver;
 use super::drain::Reconnect;
@@ -36,10 +35,10 @@ use super::slot::{ConnectionSlot, Load};
 use crate::admission::Client;
 use crate::budget::Budget;
 use crate::limits::{CLOSE_TIME, Limits, REPLAYS_READING, WAITING_MIN};
-use crate::metrics::{Metrics, Reason};
+use crate::metrics::{EndReason, Metrics};
 use crate::transport::Transport;
 
-/// What a shard's thread begins with, and shares with its handle.
+/// The parts of a shard's thread that it shares with its handle.
 pub(super) struct ShardInit {
     pub(super) index: usize,
     pub(super) shared: ShardContext,
@@ -48,7 +47,7 @@ pub(super) struct ShardInit {
     pub(super) unoffered: Arc<AtomicU64>,
 }
 
-/// What a connection may take for its requests.
+/// The bounds for a connection's requests.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestRoom {
     pub(crate) budget: Arc<Budget>,
@@ -65,25 +64,25 @@ pub(crate) struct ShardThread {
     pub(super) follower: Arc<Follower>,
     pub(super) load: Arc<AtomicUsize>,
     pub(super) unoffered: Arc<AtomicU64>,
-    /// Wakes the flusher for what is not in the journal.
+    /// Wakes the flusher for events that are not in the journal.
     pub(super) poke: Notify,
     /// Wakes subscribers that wait for the shard to route what they have received.
     pub(super) routed: Notify,
     pub(super) reading: Semaphore,
-    /// Set while the hub drains: when subscribers are to reconnect.
+    /// Set while the hub drains: when subscribers should reconnect.
     pub(super) reconnect: Cell<Option<Reconnect>>,
-    /// Told when it is set.
+    /// Notified when `reconnect` is set.
     pub(super) drain_begun: Notify,
-    /// Told of each subscriber that left.
-    pub(super) left: Notify,
-    /// True when connections are to end. Each that has to be waited for looks at it.
+    /// Notified of each stream that was closed.
+    pub(super) closed: Notify,
+    /// True when connections must end. The connections that the thread waits for watch it.
     pub(super) closing: watch::Sender<bool>,
     pub(super) deadlines: RefCell<Deadlines>,
-    /// Told when something is due earlier than anything was before.
+    /// Notified when a deadline is earlier than all others.
     pub(super) sooner: Notify,
 }
 
-/// Drives a shard until it is told to stop.
+/// Drives a shard until [`Command::Stop`].
 pub(super) fn run(
     runtime: &tokio::runtime::Runtime,
     init: ShardInit,
@@ -99,8 +98,8 @@ pub(super) fn run(
         loop {
             let command = tokio::select! {
                 command = commands.recv() => command,
-                // None ends by itself. Without them nothing is delivered any more, so the
-                // shard ends too, and says so by its closed inbox.
+                // These tasks never end by themselves. Without them nothing is delivered, so the
+                // shard ends too, and its inbox closes.
                 Some(ended) = driving.join_next() => {
                     tracing::error!(?ended, "a shard has failed");
                     break;
@@ -162,14 +161,14 @@ impl ShardThread {
             reading: Semaphore::new(REPLAYS_READING),
             reconnect: Cell::new(None),
             drain_begun: Notify::new(),
-            left: Notify::new(),
+            closed: Notify::new(),
             closing: watch::Sender::new(false),
             deadlines: RefCell::default(),
             sooner: Notify::new(),
         }
     }
 
-    /// Hands a socket, fresh from its request's head, to the shard.
+    /// Hands a socket, whose request's head has been read, to the shard.
     pub(crate) fn attach_tcp(
         self: &Rc<Self>,
         stream: Transport,
@@ -197,27 +196,27 @@ impl ShardThread {
         body
     }
 
-    /// Notes that a connection is there, which is waited for until what this gives is dropped.
+    /// Registers a connection. The end of the thread waits until the returned guard is dropped.
     #[cfg(feature = "tls")]
     pub(crate) fn closing(&self) -> Closing {
         Closing(self.closing.subscribe())
     }
 
-    /// Ends the streams, and the connections as soon as they have written what they have.
+    /// Ends the streams, and then the connections, as soon as they have written their output.
     async fn close(&self) {
-        self.keys().iter().for_each(|key| self.remove(*key, Reason::Drain));
+        self.keys().iter().for_each(|key| self.remove(*key, EndReason::Drain));
         self.closing.send_replace(true);
         if tokio::time::timeout(CLOSE_TIME, self.closing.closed()).await.is_err() {
             tracing::debug!("closed connections that took too long to end");
         }
     }
 
-    /// What a connection's requests share with those of all others.
+    /// The shared bounds for a connection's requests.
     pub(crate) fn request_room(&self, client: Option<Client>) -> RequestRoom {
         let limits = self.limits();
         RequestRoom {
             budget: Arc::clone(&self.shared.requests),
-            // A proxy stands for many clients.
+            // Behind a proxy's address are many clients.
             client: client.filter(|client| !client.is_one_of(&limits.trusted_proxies)),
             waiting: (limits.waiting_connections / self.shared.shards).max(WAITING_MIN),
         }
@@ -237,7 +236,7 @@ impl ShardThread {
         self.shared.admission.limits()
     }
 
-    /// Notes that a connection has come, until the guard is dropped.
+    /// Counts a connection until the guard is dropped.
     pub(crate) fn count_connection(&self) -> Load {
         Load::new(&self.load)
     }
@@ -251,12 +250,12 @@ impl ShardThread {
             Source::Updates { selectors, .. } => Some(selectors.clone()),
             Source::Clock => None,
         };
-        let line = ConnectionSlot {
+        let slot = ConnectionSlot {
             connection,
             watcher: None,
             replay: None,
             told_end: None,
-            leave: None,
+            authorization: None,
             by_token: grants.as_ref().is_some_and(|grants| grants.token.is_some()),
             ends: self.ends(),
             permit,
@@ -265,17 +264,17 @@ impl ShardThread {
         let (key, new_feeds) = {
             let mut shard = self.shard.borrow_mut();
             let feeds = shard.feeds.len();
-            let key = shard.join(line, source, due, bytes);
+            let key = shard.join(slot, source, due, bytes);
             let new_feeds = shard.feeds.len() - feeds;
             self.shared.metrics.feeds.inc_by(new_feeds as i64);
             self.shared.feeds.fetch_add(new_feeds, Ordering::Relaxed);
             (key, new_feeds)
         };
-        // Before anything is written: a client that has the head of its stream is listed.
+        // Before anything is written: a client that has received the head of its stream is listed.
         if let Some((selectors, grants)) = selectors.zip(grants)
-            && let Err(Barred) = self.admit(key, selectors, grants)
+            && let Err(RevokedWhileOpening) = self.admit(key, selectors, grants)
         {
-            return self.turn_away(key);
+            return self.close_revoked(key);
         }
         let step = self.catch_up(key);
         if step == Step::Unconfirmed {
@@ -284,7 +283,7 @@ impl ShardThread {
         let feeds = self.shared.feeds.load(Ordering::Relaxed);
         if new_feeds > 0 && feeds > self.limits().feeds {
             // The stream's first bytes, which say when to reconnect, were written before.
-            return self.remove(key, Reason::Feeds);
+            return self.remove(key, EndReason::Feeds);
         }
         match step {
             Step::Live => self.end_if_draining(key),
@@ -296,30 +295,30 @@ impl ShardThread {
         }
     }
 
-    pub(super) fn remove(&self, key: SubscriberKey, reason: Reason) {
+    pub(super) fn remove(&self, key: SubscriberKey, reason: EndReason) {
         let mut shard = self.shard.borrow_mut();
         let feeds = shard.feeds.len();
-        let Some(mut line) = shard.leave(key) else { return };
-        if let Some(deadline) = line.leave.as_ref().and_then(|leave| leave.deadline) {
+        let Some(mut slot) = shard.remove(key) else { return };
+        if let Some(deadline) = slot.authorization.as_ref().and_then(|one| one.deadline) {
             self.deadlines.borrow_mut().remove(key, deadline);
         }
-        if reason == Reason::Stalled
-            && let LaneSocket::Body(socket) = &mut line.connection
+        if reason == EndReason::Stalled
+            && let LaneSocket::Body(socket) = &mut slot.connection
         {
             socket.abort();
         }
         let closed = feeds - shard.feeds.len();
         self.shared.metrics.feeds.dec_by(closed as i64);
         self.shared.feeds.fetch_sub(closed, Ordering::Relaxed);
-        self.shared.metrics.stream_closed(line.connection.lane(), reason);
-        let lane = line.connection.lane();
-        tracing::debug!(stream = line.permit.number(), ?lane, ?reason, "stream closed");
-        self.left.notify_one();
+        self.shared.metrics.stream_closed(slot.connection.lane(), reason);
+        let lane = slot.connection.lane();
+        tracing::debug!(stream = slot.permit.number(), ?lane, ?reason, "stream closed");
+        self.closed.notify_one();
     }
 
-    fn poll_gone(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_disconnected(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
         match self.shard.borrow_mut().subscribers.get_mut(key) {
-            Some(subscriber) => subscriber.socket.connection.poll_gone(context),
+            Some(subscriber) => subscriber.socket.connection.poll_disconnected(context),
             None => Poll::Ready(()),
         }
     }
@@ -348,17 +347,17 @@ pub(super) fn notice(
 
 /// Waits for the peer to hang up.
 async fn watch(thread: Rc<ShardThread>, key: SubscriberKey) {
-    poll_fn(|context| thread.poll_gone(key, context)).await;
-    thread.remove(key, Reason::Client);
+    poll_fn(|context| thread.poll_disconnected(key, context)).await;
+    thread.remove(key, EndReason::Client);
 }
 
-/// Tells a connection that it is to end.
+/// The signal that a connection must end.
 #[cfg(feature = "tls")]
 pub(crate) struct Closing(watch::Receiver<bool>);
 
 #[cfg(feature = "tls")]
 impl Closing {
-    /// Waits until the connection is to end.
+    /// Waits until the connection must end.
     pub(crate) async fn asked(&mut self) {
         // An error says that the shard has ended already.
         let _ = self.0.wait_for(|closing| *closing).await;

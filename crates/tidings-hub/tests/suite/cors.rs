@@ -6,17 +6,14 @@ use crate::client::{HUB, Head, Request};
 use crate::server::{on_both_lanes, open};
 
 fn readable_from(origins: &[&str]) -> HubBuilder {
-    let access = Access {
-        anonymous_subscribe: true,
-        anonymous_publish: true,
-        cors_origins: match origins {
+    let access = Access::default().anonymous_subscribe(true).anonymous_publish(true).cors_origins(
+        match origins {
             ["*"] => CorsOrigins::All,
             origins => CorsOrigins::These(
                 origins.iter().map(|origin| origin.parse().expect("an origin")).collect(),
             ),
         },
-        ..Access::default()
-    };
+    );
     open().access(access)
 }
 

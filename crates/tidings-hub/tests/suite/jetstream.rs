@@ -17,11 +17,9 @@ use crate::token::{access, publisher, subscriber};
 
 /// Settings with which tests need not wait long.
 pub(crate) fn options(nats: &Nats) -> NatsOptions {
-    NatsOptions {
-        publish_wait: Duration::from_secs(8),
-        start_wait: Duration::from_secs(20),
-        ..NatsOptions::of_servers(nats.url().split(','))
-    }
+    NatsOptions::of_servers(nats.url().split(','))
+        .publish_wait(Duration::from_secs(8))
+        .start_wait(Duration::from_secs(20))
 }
 
 pub(crate) async fn builder(options: NatsOptions, access: Access) -> HubBuilder {
@@ -176,7 +174,7 @@ fn a_repeated_batch_is_answered_with_its_own_ids_also_where_some_of_it_is_gone()
 #[test]
 fn while_nats_is_away_streams_wait_with_heartbeats_and_all_goes_on_afterwards() {
     on(Nats::one(), async |mut nats| {
-        let short = NatsOptions { publish_wait: Duration::from_millis(600), ..options(&nats) };
+        let short = options(&nats).publish_wait(Duration::from_millis(600));
         let (patient, hasty) = (hub(options(&nats)).await, hub(short).await);
         let id = patient.tell("a", "1").await;
         let mut live = hasty.subscribe("topic=a&lastEventID=earliest").await;
@@ -219,8 +217,8 @@ fn while_nats_is_away_streams_wait_with_heartbeats_and_all_goes_on_afterwards() 
 #[test]
 fn what_the_stream_has_dropped_is_told_and_what_it_has_is_replayed() {
     on(Nats::one(), async |nats| {
-        let retention = NatsRetention { count: Some(10), ..NatsRetention::default() };
-        let options = NatsOptions { retention, ..options(&nats) };
+        let retention = NatsRetention::default().count(Some(10));
+        let options = options(&nats).retention(retention);
         let one = hub(options.clone()).await;
         let quiet = one.tell("quiet", "q").await;
         let first = one.tell("a", "0").await;
@@ -435,26 +433,26 @@ fn a_stream_that_is_not_as_it_has_to_be_is_refused_with_what_differs() {
     on(Nats::one(), async |nats| {
         let journal = NatsJournal::open(options(&nats)).await.unwrap();
         drop(journal);
-        let retention = NatsRetention { count: Some(5), ..NatsRetention::default() };
-        let stated = NatsOptions { replicas: Some(3), retention, ..options(&nats) };
+        let retention = NatsRetention::default().count(Some(5));
+        let stated = options(&nats).replicas(Some(3)).retention(retention);
         let error = NatsJournal::open(stated).await.unwrap_err();
         assert!(matches!(error, NatsError::Stream { .. }), "{error}");
         let words = error.to_string();
-        assert!(words.contains("num_replicas is 1, and has to be 3"), "{words}");
-        assert!(words.contains("max_msgs is 1000000, and has to be 5"), "{words}");
+        assert!(words.contains("num_replicas is 1, but must be 3"), "{words}");
+        assert!(words.contains("max_msgs is 1000000, but must be 5"), "{words}");
         nats.api(
             "STREAM.CREATE.OTHER",
             r#"{"name":"OTHER","subjects":["x"],"retention":"workqueue","storage":"memory"}"#,
         );
-        let other = NatsOptions { stream: "OTHER".to_owned(), ..options(&nats) };
+        let other = options(&nats).stream("OTHER".to_owned());
         let words = NatsJournal::open(other).await.unwrap_err().to_string();
         for name in ["subjects", "retention", "allow_direct", "allow_atomic"] {
             assert!(words.contains(&format!("{name} is ")), "{name}: {words}");
         }
-        let three = NatsOptions { stream: "THREE".to_owned(), replicas: Some(3), ..options(&nats) };
+        let three = options(&nats).stream("THREE".to_owned()).replicas(Some(3));
         let error = NatsJournal::open(three).await.unwrap_err();
         assert!(matches!(error, NatsError::Unmade { .. }), "{error}");
-        let bad = NatsOptions { stream: "a.b".to_owned(), ..options(&nats) };
+        let bad = options(&nats).stream("a.b".to_owned());
         assert!(matches!(NatsJournal::open(bad).await.unwrap_err(), NatsError::Setting { .. }));
     });
 }
@@ -472,7 +470,7 @@ fn an_old_server_is_refused_with_the_reason() {
 fn a_server_that_is_not_there_is_waited_for() {
     on(Nats::one(), async |mut nats| {
         nats.kill(0);
-        let short = NatsOptions { start_wait: Duration::from_millis(300), ..options(&nats) };
+        let short = options(&nats).start_wait(Duration::from_millis(300));
         let error = NatsJournal::open(short).await.unwrap_err();
         assert!(matches!(error, NatsError::Away { .. }), "{error}");
         let opened = tokio::spawn(NatsJournal::open(options(&nats)));
@@ -506,7 +504,7 @@ fn an_update_that_is_larger_than_the_servers_take_is_refused() {
 fn an_id_of_another_stream_is_a_reset() {
     on(Nats::one(), async |nats| {
         let one = hub(options(&nats)).await;
-        let other = hub(NatsOptions { stream: "OTHER".to_owned(), ..options(&nats) }).await;
+        let other = hub(options(&nats).stream("OTHER".to_owned())).await;
         let id = other.tell("a", "1").await;
         one.tell("a", "1").await;
         let mut reset = one.resume("topic=a", &id).await;

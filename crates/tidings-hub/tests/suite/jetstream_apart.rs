@@ -66,7 +66,7 @@ fn a_hub_that_is_cut_off_takes_no_tokens_and_gives_what_is_private_to_nobody_who
     on(Nats::one(), async |nats| {
         let relay = Relay::to(&nats).await;
         let near = guarded(options(&nats)).await;
-        let behind = NatsOptions { servers: vec![relay.url()], ..options(&nats) };
+        let behind = options(&nats).servers(vec![relay.url()]);
         let far = guarded(behind).await;
         let (revoked, other) = (token("revoked"), token("other"));
         publish(&near, "topic=x&data=secret&private=on").await;
@@ -131,7 +131,7 @@ fn a_revocation_that_is_answered_204_counts_at_every_hub_and_at_those_that_left_
 #[test]
 fn a_revocation_is_503_while_nats_is_away() {
     on(Nats::one(), async |mut nats| {
-        let options = NatsOptions { publish_wait: Duration::from_millis(300), ..options(&nats) };
+        let options = options(&nats).publish_wait(Duration::from_millis(300));
         let one = guarded(options).await;
         nats.kill(0);
         let (code, text) = revoke(&one, "a").await;
@@ -166,7 +166,7 @@ fn a_token_may_end_later_than_nats_can_count() {
 fn hubs_greet_each_other_while_jetstream_is_slow() {
     on(Nats::one(), async |nats| {
         let relay = Relay::to(&nats).await;
-        let behind = NatsOptions { servers: vec![relay.url()], ..options(&nats) };
+        let behind = options(&nats).servers(vec![relay.url()]);
         let far = hub(behind).await;
         let client = async_nats::connect(nats.url()).await.unwrap();
         let mut greetings = client.subscribe("tidings.TIDINGS.nodes.hello").await.unwrap();
@@ -190,7 +190,7 @@ const SLOW: usize = 200;
 fn reads_that_nats_does_not_answer_hold_up_no_stream_that_memory_serves() {
     on(Nats::one(), async |nats| {
         let relay = Relay::to(&nats).await;
-        let behind = NatsOptions { servers: vec![relay.url()], ..options(&nats) };
+        let behind = options(&nats).servers(vec![relay.url()]);
         let far = hub(behind).await;
         // More than a hub has in memory.
         for _ in 0..20 {
@@ -279,10 +279,9 @@ fn a_message_of_others_under_a_keys_name_does_not_keep_the_key_from_being_used()
 #[test]
 fn a_wait_that_no_clock_can_count_is_refused() {
     on(Nats::one(), async |nats| {
-        for options in [
-            NatsOptions { publish_wait: Duration::MAX, ..options(&nats) },
-            NatsOptions { start_wait: Duration::MAX, ..options(&nats) },
-        ] {
+        for options in
+            [options(&nats).publish_wait(Duration::MAX), options(&nats).start_wait(Duration::MAX)]
+        {
             let error = NatsJournal::open(options).await.unwrap_err().to_string();
             assert!(error.contains("at most 31622400 s"), "{error}");
         }

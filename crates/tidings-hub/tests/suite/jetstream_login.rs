@@ -35,20 +35,20 @@ fn by_a_user_and_a_password_or_a_token_in_the_url() {
     on(server("authorization { user: ann, password: \"s3 cr:t\" }"), async |nats| {
         refuses(options(&nats)).await;
         let url = nats.url().replace("://", "://ann:s3%20cr%3At@");
-        let named = NatsOptions { servers: vec![url], ..options(&nats) };
+        let named = options(&nats).servers(vec![url]);
         assert!(!named.shown().contains("s3"), "{}", named.shown());
         lets_in(named.clone()).await;
-        let twice = NatsOptions { login: NatsLogin::Token("x".to_owned()), ..named };
+        let twice = named.login(NatsLogin::Token("x".to_owned()));
         let error = NatsJournal::open(twice).await.unwrap_err();
         assert!(matches!(error, NatsError::Setting { .. }), "{error}");
     });
     on(server("authorization { token: \"a-token\" }"), async |nats| {
         let url = nats.url().replace("://", "://a-token@");
-        lets_in(NatsOptions { servers: vec![url], ..options(&nats) }).await;
+        lets_in(options(&nats).servers(vec![url])).await;
         let login = NatsLogin::Token("a-token".to_owned());
-        lets_in(NatsOptions { login, stream: "OTHER".to_owned(), ..options(&nats) }).await;
+        lets_in(options(&nats).login(login).stream("OTHER".to_owned())).await;
         let login = NatsLogin::Token("another".to_owned());
-        refuses(NatsOptions { login, ..options(&nats) }).await;
+        refuses(options(&nats).login(login)).await;
     });
 }
 
@@ -59,9 +59,9 @@ fn by_an_nkey() {
     on(server(&configuration), async |nats| {
         refuses(options(&nats)).await;
         let login = NatsLogin::Nkey(user.seed().unwrap());
-        lets_in(NatsOptions { login, ..options(&nats) }).await;
+        lets_in(options(&nats).login(login)).await;
         let login = NatsLogin::Nkey(KeyPair::new_user().seed().unwrap());
-        refuses(NatsOptions { login, ..options(&nats) }).await;
+        refuses(options(&nats).login(login)).await;
     });
 }
 
@@ -75,7 +75,7 @@ fn without_the_right_to_look_at_revocations_the_start_says_so() {
         let url = nats.url().replace("://", "://ann:p@");
         // Another failure would be tried again for as long.
         let start_wait = Duration::from_secs(24 * 3600);
-        let options = NatsOptions { servers: vec![url], start_wait, ..options(&nats) };
+        let options = options(&nats).servers(vec![url]).start_wait(start_wait);
         let error = NatsJournal::open(options).await.expect_err("it cannot be read");
         let words = error.to_string();
         assert!(matches!(error, NatsError::Unmade { .. }), "{words}");
@@ -138,9 +138,9 @@ fn by_a_credentials_file() {
     on(server(&configuration), async |nats| {
         refuses(options(&nats)).await;
         let login = NatsLogin::Credentials(file);
-        lets_in(NatsOptions { login, ..options(&nats) }).await;
+        lets_in(options(&nats).login(login)).await;
         let login = NatsLogin::Credentials(folder.0.join("missing.creds"));
-        let error = NatsJournal::open(NatsOptions { login, ..options(&nats) }).await.unwrap_err();
+        let error = NatsJournal::open(options(&nats).login(login)).await.unwrap_err();
         assert!(error.to_string().contains("missing.creds"), "{error}");
     });
 }
@@ -171,18 +171,16 @@ fn over_tls_with_certificates_of_both_sides() {
     let place = Place { address, prefix: Vec::new() };
     let settings = Settings { server: &configuration, ..Settings::default() };
     on(Nats::cluster_at(vec![place], settings), async |nats| {
-        let named = NatsOptions { ca: Some(ca.clone()), ..options(&nats) };
-        lets_in(NatsOptions { certificate: Some(of_hub), ..named.clone() }).await;
+        let named = options(&nats).ca(Some(ca.clone()));
+        lets_in(named.clone().certificate(Some(of_hub))).await;
         let briefly = std::time::Duration::from_millis(100);
         for wrong in [
             // The hub shows no certificate.
-            NatsOptions { start_wait: briefly, ..named },
+            named.start_wait(briefly),
             // The system's authorities do not know the server's.
-            NatsOptions {
-                servers: vec![nats.url().replace("nats://", "tls://")],
-                start_wait: briefly,
-                ..options(&nats)
-            },
+            options(&nats)
+                .servers(vec![nats.url().replace("nats://", "tls://")])
+                .start_wait(briefly),
         ] {
             NatsJournal::open(wrong).await.unwrap_err();
         }

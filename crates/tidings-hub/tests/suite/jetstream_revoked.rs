@@ -3,7 +3,7 @@
 
 use futures_util::FutureExt as _;
 use serde_json::json;
-use tidings_hub::{Journal as _, NatsJournal, NatsOptions, Update};
+use tidings_hub::{Journal as _, NatsJournal, Update};
 use tidings_sse::Event;
 
 use crate::client::{HUB, Request, Seen, Stream};
@@ -126,7 +126,7 @@ fn a_hub_that_cannot_read_revocations_delivers_what_is_public_and_nothing_privat
     on(Nats::one(), async |nats| {
         let relay = Relay::to(&nats).await;
         let near = guarded(options(&nats)).await;
-        let behind = NatsOptions { servers: vec![relay.url()], ..options(&nats) };
+        let behind = options(&nats).servers(vec![relay.url()]);
         let far = guarded(behind).await;
         let both = "topic=x&topic=p";
         let mut public = Subscriber::new(&far, "topic=p", None).await;
@@ -326,6 +326,54 @@ fn revocations_that_are_deleted_from_their_stream_are_written_again() {
 }
 
 #[test]
+fn revocations_are_written_again_though_as_many_other_messages_came() {
+    on(Nats::one(), async |nats| {
+        let one = guarded(options(&nats)).await;
+        let ids = ["first", "second", "third"];
+        for id in ids {
+            assert_eq!(revoke(&one, id).await.0, 204);
+        }
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let jetstream = async_nats::jetstream::new(client);
+        let publish = async |subject: &str| {
+            let stored = jetstream.publish(subject.to_owned(), "x".into()).await.unwrap();
+            stored.await.unwrap();
+        };
+        let subjects = [1, 2, 3].map(|sequence| {
+            let body = json!({ "seq": sequence }).to_string();
+            let stored = nats.api("STREAM.MSG.GET.TIDINGS_REVOKED", &body);
+            stored["message"]["subject"].as_str().expect("a subject").to_owned()
+        });
+
+        for name in ["a", "b", "c"] {
+            publish(&format!("tidings.TIDINGS.revoked.{name}")).await;
+        }
+        for sequence in [1, 2, 3] {
+            let body = json!({ "seq": sequence }).to_string();
+            let deleted = nats.api("STREAM.MSG.DELETE.TIDINGS_REVOKED", &body);
+            assert_eq!(deleted["success"], true, "{deleted}");
+        }
+        holds(&nats, 6).await;
+        a_later_hub_refuses(&nats, &ids).await;
+
+        // Other messages take the places of the revocations.
+        for subject in &subjects {
+            publish(subject).await;
+        }
+        for subject in &subjects {
+            let is_revocation = async || {
+                let body = json!({ "last_by_subj": subject }).to_string();
+                let stored = nats.api("STREAM.MSG.GET.TIDINGS_REVOKED", &body);
+                stored["message"]["data"] != "eA=="
+            };
+            becomes("whether it is a revocation again", true, is_revocation).await;
+        }
+        a_later_hub_refuses(&nats, &ids).await;
+        stop(&[&one]).await;
+    });
+}
+
+#[test]
 fn an_invalid_message_counts_once_however_often_it_is_read() {
     on(Nats::one(), async |nats| {
         drop(NatsJournal::open(options(&nats)).await.unwrap());
@@ -339,7 +387,7 @@ fn an_invalid_message_counts_once_however_often_it_is_read() {
         nats.api("STREAM.MSG.DELETE.TIDINGS_REVOKED", r#"{"seq":2}"#);
         let relay = Relay::to(&nats).await;
         relay.lose("$JS.API.STREAM.MSG.GET.TIDINGS_REVOKED");
-        let behind = NatsOptions { servers: vec![relay.url()], ..options(&nats) };
+        let behind = options(&nats).servers(vec![relay.url()]);
         let (journal, ()) = tokio::join!(NatsJournal::open(behind), async {
             becomes("whether it was read twice", true, async || relay.lost() >= 2).await;
             relay.go_on();

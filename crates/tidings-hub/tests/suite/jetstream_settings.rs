@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidings_hub::{NatsError, NatsJournal, NatsOptions, NatsRetention};
+use tidings_hub::{NatsError, NatsJournal, NatsRetention};
 
 use crate::client::Request;
 use crate::jetstream::{hub, on, options, stop};
@@ -37,50 +37,47 @@ fn a_stream_whose_settings_break_a_promise_is_refused_with_the_setting() {
         let updates_differ = [
             (
                 json!({ "max_msg_size": 100 }),
-                "max_msg_size is 100, and has to be -1, or 8192 or more",
+                "max_msg_size is 100, but must be -1, or 8192 or more",
             ),
-            (json!({ "max_consumers": 1 }), "max_consumers is 1, and has to be -1"),
+            (json!({ "max_consumers": 1 }), "max_consumers is 1, but must be -1"),
             (
                 json!({ "republish": { "src": "", "dest": "copies.>" } }),
                 "republish copies every message to \"copies.>\", private ones too",
             ),
-            (
-                json!({ "allow_rollup_hdrs": true }),
-                "allow_rollup_hdrs is true, and has to be false",
-            ),
-            (json!({ "no_ack": true }), "no_ack is true, and has to be false"),
-            (json!({ "discard": "new" }), "discard is \"new\", and has to be \"old\""),
-            (json!({ "max_msgs_per_subject": 5 }), "max_msgs_per_subject is 5, and has to be -1"),
+            (json!({ "allow_rollup_hdrs": true }), "allow_rollup_hdrs is true, but must be false"),
+            (json!({ "no_ack": true }), "no_ack is true, but must be false"),
+            (json!({ "discard": "new" }), "discard is \"new\", but must be \"old\""),
+            (json!({ "max_msgs_per_subject": 5 }), "max_msgs_per_subject is 5, but must be -1"),
             (
                 json!({ "storage": "memory", "max_bytes": 1_000_000 }),
-                "storage is \"memory\", and has to be \"file\"",
+                "storage is \"memory\", but must be \"file\"",
             ),
             (
                 json!({ "subject_transform": { "src": ">", "dest": "other.>" } }),
-                "subject_transform is true, and has to be false",
+                "subject_transform is true, but must be false",
             ),
-            (json!({ "sources": [{ "name": "OTHER" }] }), "sources is true, and has to be false"),
+            (json!({ "sources": [{ "name": "OTHER" }] }), "sources is true, but must be false"),
             (
                 json!({ "consumer_limits": { "inactive_threshold": 1_000_000_000_u64 } }),
-                "consumer_limits.inactive_threshold is \"1s\", and has to be 0s, or 30s or more",
+                "consumer_limits.inactive_threshold is \"1s\", but must be 0s, or 30s or more",
             ),
             (json!({ "duplicate_window": 1_000_000_000_u64 }), "duplicate_window is 1s"),
-            (json!({ "max_bytes": 100 }), "max_bytes is 100, and has to be -1, or 8448 or more"),
+            (json!({ "max_bytes": 100 }), "max_bytes is 100, but must be -1, or 8448 or more"),
             (
                 json!({ "max_age": 200_000_000, "duplicate_window": 200_000_000 }),
-                "max_age is \"0.2s\", and has to be 0s, or 1s or more",
+                "max_age is \"0.2s\", but must be 0s, or 1s or more",
             ),
             (
                 json!({ "first_seq": u64::MAX - 10 }),
-                "its last sequence is 18446744073709551604, and has to be below 9007199254740991",
+                "its last sequence is 18446744073709551604, but must be below 9007199254740991",
             ),
         ];
         let revoked_differ = [
-            (json!({ "max_age": 3_600_000_000_000_u64 }), "max_age is \"3600s\", and has to be 0s"),
-            (json!({ "max_msgs": 10 }), "max_msgs is 10, and has to be 100000 or more"),
-            (json!({ "max_bytes": 1000 }), "max_bytes is 1000, and has to be -1"),
-            (json!({ "storage": "memory" }), "storage is \"memory\", and has to be \"file\""),
-            (json!({ "allow_msg_ttl": false }), "allow_msg_ttl is false, and has to be true"),
+            (json!({ "max_age": 3_600_000_000_000_u64 }), "max_age is \"3600s\", but must be 0s"),
+            (json!({ "max_msgs": 10 }), "max_msgs is 10, but must be 100000 or more"),
+            (json!({ "max_bytes": 1000 }), "max_bytes is 1000, but must be -1"),
+            (json!({ "storage": "memory" }), "storage is \"memory\", but must be \"file\""),
+            (json!({ "allow_msg_ttl": false }), "allow_msg_ttl is false, but must be true"),
             (json!({ "republish": { "src": "", "dest": "copies.>" } }), "republish copies every"),
         ];
         let refused = async |stream: &str, wanted: &Value, change: &Value, says: &str| {
@@ -130,12 +127,11 @@ fn a_streams_limit_of_messages_is_the_limit_of_updates() {
 #[test]
 fn options_that_ask_for_a_stream_without_room_are_refused_and_make_none() {
     on(Nats::one(), async |nats| {
-        let bytes = NatsRetention { bytes: Some(100), ..NatsRetention::default() };
+        let bytes = NatsRetention::default().bytes(Some(100));
         let age = Some(Duration::from_millis(10));
-        let age = NatsRetention { age, ..NatsRetention::default() };
+        let age = NatsRetention::default().age(age);
         for (retention, says) in [(bytes, "max_bytes is 100"), (age, "max_age is \"0.01s\"")] {
-            let error =
-                NatsJournal::open(NatsOptions { retention, ..options(&nats) }).await.unwrap_err();
+            let error = NatsJournal::open(options(&nats).retention(retention)).await.unwrap_err();
             assert!(matches!(&error, NatsError::Setting { .. }), "{error}");
             assert!(error.to_string().contains(says), "{error}");
             let made = nats.api("STREAM.INFO.TIDINGS", "");
@@ -252,12 +248,11 @@ fn a_server_without_room_refuses_at_once_and_the_hub_is_not_ready() {
     };
     on(Nats::one_with(settings), async |nats| {
         let url = nats.url().replace("://", "://a:b@");
-        let retention = NatsRetention {
-            count: Some(u64::MAX),
-            bytes: Some(u64::MAX),
-            age: Some(Duration::MAX),
-        };
-        let one = hub(NatsOptions { servers: vec![url], retention, ..options(&nats) }).await;
+        let retention = NatsRetention::default()
+            .count(Some(u64::MAX))
+            .bytes(Some(u64::MAX))
+            .age(Some(Duration::MAX));
+        let one = hub(options(&nats).servers(vec![url]).retention(retention)).await;
         let large = "x".repeat(20_000);
         let form = format!("topic=a&data={large}");
         let mut taken = 0;
@@ -279,7 +274,7 @@ fn a_login_that_may_not_publish_is_refused_at_once_and_the_hub_is_not_ready() {
     };
     on(Nats::one_with(settings), async |nats| {
         let url = nats.url().replace("://", "://a:b@");
-        let one = hub(NatsOptions { servers: vec![url], ..options(&nats) }).await;
+        let one = hub(options(&nats).servers(vec![url])).await;
         is_refused_at_once(&one, "x", "ermissions").await;
         stop(&[&one]).await;
     });

@@ -199,7 +199,7 @@ fn limits_and_access_change_while_streams_go_on() {
         let mut stream = server.subscribe("topic=a").await;
         let mut limits = Limits::default();
         limits.streams = 1;
-        let access = Access { anonymous_publish: false, ..Access::development() };
+        let access = Access::development().anonymous_publish(false);
         server.hub.reconfigure(limits, access).expect("nothing to fetch");
         is_turned_away(server, Request::get(&format!("{HUB}?topic=a"))).await;
         assert_eq!(server.ask(Request::form("topic=a")).await.status(), 401);

@@ -55,6 +55,8 @@ mod injection;
 mod jetstream;
 #[cfg(feature = "nats")]
 mod jetstream_apart;
+#[cfg(all(feature = "nats", feature = "tls"))]
+mod jetstream_lists;
 #[cfg(feature = "nats")]
 mod jetstream_login;
 #[cfg(feature = "nats")]

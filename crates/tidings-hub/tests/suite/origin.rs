@@ -73,12 +73,10 @@ fn this_machines_own_pages_and_tools_can_publish() {
 #[test]
 fn beyond_development_other_names_are_answered_and_other_websites_listed() {
     let build = || {
-        let access = Access {
-            anonymous_publish: true,
-            anonymous_subscribe: true,
-            publish_origins: vec!["https://app.test".parse().expect("an origin")],
-            ..Access::default()
-        };
+        let access = Access::default()
+            .anonymous_publish(true)
+            .anonymous_subscribe(true)
+            .publish_origins(vec!["https://app.test".parse().expect("an origin")]);
         open().access(access)
     };
     on_both_lanes(build, async |server| {
@@ -102,7 +100,7 @@ fn beyond_development_other_names_are_answered_and_other_websites_listed() {
 }
 
 fn known(access: Access) -> HubBuilder {
-    open().access(Access { anonymous_publish: true, anonymous_subscribe: true, ..access })
+    open().access(access.anonymous_publish(true).anonymous_subscribe(true))
 }
 
 #[test]
@@ -129,7 +127,7 @@ fn the_hubs_own_origin_has_the_scheme_that_the_hub_is_reached_by() {
 #[test]
 fn a_name_that_a_website_made_point_here_is_not_the_hubs_own() {
     let hub_url = || Some("https://hub.test".parse().expect("a URL"));
-    let build = || known(Access { hub_url: hub_url(), ..Access::default() });
+    let build = || known(Access::default().hub_url(hub_url()));
     on_both_lanes(build, async |server| {
         for host in ["evil.test", "evil.test:8081", "localhost.evil.test", "xhub.test"] {
             for scheme in ["http", "https"] {
@@ -152,7 +150,7 @@ fn a_name_that_a_website_made_point_here_is_not_the_hubs_own() {
 #[test]
 fn where_the_hubs_url_is_https_pages_of_http_are_foreign_under_every_name() {
     let hub_url = || Some("https://hub.test".parse().expect("a URL"));
-    let build = || known(Access { hub_url: hub_url(), ..Access::default() });
+    let build = || known(Access::default().hub_url(hub_url()));
     on_both_lanes(build, async |server| {
         let hosts = ["127.0.0.1", "127.0.0.1:8081", "[::1]", "localhost", "10.0.0.1", "hub.test"];
         for host in hosts {
@@ -187,7 +185,7 @@ fn over_tls_the_hubs_names_are_those_in_its_certificate() {
 #[test]
 fn a_hub_with_a_list_of_names_answers_to_no_other() {
     let allowed_hosts = || vec![Host::parse("hub.test").expect("a name")];
-    let build = || known(Access { allowed_hosts: allowed_hosts(), ..Access::default() });
+    let build = || known(Access::default().allowed_hosts(allowed_hosts()));
     on_both_lanes(build, async |server| {
         for host in ["evil.test", "evil.test:8081", "hub.test.evil.test"] {
             let request = Request::get(&format!("{HUB}?topic=*")).header("host", host);
@@ -209,7 +207,7 @@ fn an_application_that_is_listed_may_publish_and_read() {
     let origins = || app.iter().map(|origin| origin.parse().expect("an origin")).collect();
     let build = || {
         let cors_origins = CorsOrigins::These(origins());
-        known(Access { publish_origins: origins(), cors_origins, ..Access::default() })
+        known(Access::default().publish_origins(origins()).cors_origins(cors_origins))
     };
     on_both_lanes(build, async |server| {
         refused(server, &[("origin", "ionic://localhost")]).await;

@@ -78,7 +78,7 @@ fn a_service_may_nest_the_hub_at_any_path() {
         ("/{tenant}/events", "/me/events"),
     ] {
         runtime().block_on(async {
-            let access = tidings_hub::Access { hub_url: None, ..access() };
+            let access = access().hub_url(None);
             let hub = open().access(access).build().await.expect("the system has threads");
             let service = Router::new().nest(at, hub.router());
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

@@ -49,12 +49,10 @@ impl World {
             keep: Keep::All,
             bounds: bounds(count),
         };
-        let options = DiskOptions {
-            retention: vec![rule(self.keeps.unwrap_or(u64::MAX))],
-            promise: self.promise,
-            vfs: Some(disk::NAME.to_owned()),
-            ..DiskOptions::default()
-        };
+        let options = DiskOptions::default()
+            .retention(vec![rule(self.keeps.unwrap_or(u64::MAX))])
+            .promise(self.promise)
+            .vfs(Some(disk::NAME.to_owned()));
         DiskJournal::open(self.folder.path(), options).expect("it opens after every cut")
     }
 
@@ -324,7 +322,7 @@ fn while_a_disk_hangs_nobody_sees_what_is_not_synced_and_streams_live_on() {
     disk::wipe();
     let folder = tempfile::tempdir().expect("a folder");
     let build = || {
-        let options = DiskOptions { vfs: Some(disk::NAME.to_owned()), ..DiskOptions::default() };
+        let options = DiskOptions::default().vfs(Some(disk::NAME.to_owned()));
         let path = folder.path().join(fastrand::u64(..).to_string());
         let journal = DiskJournal::open(path, options).expect("it opens");
         open().heartbeat(Duration::from_millis(200)).journal(journal)

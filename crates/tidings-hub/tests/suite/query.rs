@@ -189,7 +189,7 @@ fn a_cookie_counts_only_with_the_origin_of_an_allowed_website() {
         let publish_origins = vec!["https://app.test".parse().expect("an origin")];
         let cors_origins =
             CorsOrigins::These(vec!["https://reads.test".parse().expect("an origin")]);
-        open().access(Access { publish_origins, cors_origins, ..access() })
+        open().access(access().publish_origins(publish_origins).cors_origins(cors_origins))
     };
     on_both_lanes(build, async |server| {
         let own = format!("https://{}", server.address);
@@ -285,7 +285,7 @@ fn a_body_has_to_come_in_time_and_may_come_in_chunks() {
 fn a_hub_of_one_dialect_knows_the_words_of_that_one_only_in_bodies_too() {
     let build = || {
         let dialects = Dialects::Only(Dialect::Coming);
-        open().access(Access { anonymous_subscribe: true, dialects, ..Access::default() })
+        open().access(Access::default().anonymous_subscribe(true).dialects(dialects))
     };
     on_both_lanes(build, async |server| {
         refused(server, query("match=a&topic=b"), 400, "0.x").await;

@@ -334,7 +334,9 @@ mod http_2 {
         }
     }
 
-    const BODY: usize = 60_000;
+    const BODY: usize = 65_535;
+    /// What a connection's bodies count as while they are not read: its window.
+    const WINDOW: f64 = BODY as f64;
 
     /// Begins to publish on a connection of its own. The whole body fits into the window.
     async fn publish(
@@ -357,13 +359,13 @@ mod http_2 {
         on_lanes(&[Lane::Http2], build, async |server| {
             let (first, second) = (publish(server, &[]).await, publish(server, &[]).await);
             let second = async {
-                server.metric_becomes(BYTES, BODY as f64).await;
+                server.metric_becomes(BYTES, WINDOW).await;
                 second.await
             };
             let go = async {
                 slow.is_asked(2).await;
                 // The second found no room, and none of it is kept.
-                assert_eq!(server.metric(BYTES).await, BODY as f64);
+                assert_eq!(server.metric(BYTES).await, WINDOW);
                 slow.may_answer.add_permits(2);
             };
             let (first, second, ()) = tokio::join!(first, second, go);
@@ -377,29 +379,83 @@ mod http_2 {
     }
 
     #[test]
-    fn bodies_without_credentials_leave_room_for_those_with_some() {
+    fn credentials_that_are_not_verified_take_none_of_the_room_for_publishers() {
         let slow = Slow::new();
         let trust = |limits: &mut Limits| {
             limits.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
         };
         let build = || limited_by(trust).authorize(slow.clone());
         on_lanes(&[Lane::Http2], build, async |server| {
-            let credential = ("authorization", "Bearer x");
             let mut waiting = tokio::task::JoinSet::new();
-            for (number, counted) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4)] {
+            for (number, counted) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 3)] {
                 let address = format!("10.0.0.{number}");
-                let mut fields = vec![("x-forwarded-for", &*address)];
-                fields.extend((number == 5).then_some(credential));
+                let fields = [("x-forwarded-for", &*address), ("authorization", "Bearer made-up")];
                 waiting.spawn(publish(server, &fields).await);
                 slow.is_asked(number).await;
-                assert_eq!(server.metric(BYTES).await, (counted * BODY) as f64, "{number}");
+                assert_eq!(server.metric(BYTES).await, f64::from(counted) * WINDOW, "{number}");
             }
             slow.may_answer.add_permits(5);
             let mut statuses: Vec<_> =
                 waiting.join_all().await.iter().map(|answer| answer.status()).collect();
             statuses.sort_unstable();
-            assert_eq!(statuses, [200, 200, 200, 200, 503]);
+            assert_eq!(statuses, [200, 200, 200, 503, 503]);
             server.metric_becomes(BYTES, 0.0).await;
+        });
+    }
+
+    #[test]
+    fn a_small_body_needs_no_room_before_its_request_is_authorized() {
+        let slow = Slow::new();
+        let build = || limited().authorize(slow.clone());
+        on_lanes(&[Lane::Http2], build, async |server| {
+            let large = tokio::spawn(publish(server, &[]).await);
+            slow.is_asked(1).await;
+            let mut connection = server.connect().await;
+            let small = async move { connection.ask(&Request::form("topic=a&data=x")).await };
+            let small = tokio::spawn(small);
+            slow.is_asked(2).await;
+            assert_eq!(server.metric(BYTES).await, WINDOW);
+            slow.may_answer.add_permits(1);
+            assert_eq!(large.await.expect("it does not panic").status(), 200);
+            slow.may_answer.add_permits(1);
+            assert_eq!(small.await.expect("it does not panic").status(), 200);
+            server.metric_becomes(BYTES, 0.0).await;
+        });
+    }
+
+    #[test]
+    fn unread_bodies_of_one_connection_count_once() {
+        let slow = Slow::new();
+        let build = || limited_by(|limits| limits.request_bytes = 1 << 20).authorize(slow.clone());
+        on_lanes(&[Lane::Http2], build, async |server| {
+            let connection = http_2(server).await;
+            let mut answers = Vec::new();
+            for number in 1..=5 {
+                let (pieces, answer) = begin_in_pieces(&connection);
+                answers.push(tokio::spawn(answer));
+                pieces.send("topic=a&data=x".into()).await.expect("the hub reads");
+                slow.is_asked(number).await;
+                assert_eq!(server.metric(BYTES).await, WINDOW, "{number}");
+            }
+            for answer in answers {
+                slow.may_answer.add_permits(1);
+                assert_eq!(answer.await.expect("it does not panic").status(), 200);
+            }
+            server.metric_becomes(BYTES, 0.0).await;
+        });
+    }
+
+    #[test]
+    fn a_body_that_is_refused_gives_its_room_back_with_the_answer() {
+        let build = || limited().access(crate::token::access());
+        on_lanes(&[Lane::Http2], build, async |server| {
+            let connection = http_2(server).await;
+            let (pieces, answer) = begin_in_pieces(&connection);
+            pieces.send(Bytes::from(vec![b'y'; 30_000])).await.expect("the hub reads");
+            // The hub resets its stream 250 ms later.
+            assert_eq!(answer.await.status().as_u16(), 401);
+            assert_eq!(server.metric(BYTES).await, 0.0);
+            drop(pieces);
         });
     }
 

@@ -14,7 +14,7 @@ fn on_both_journals(count: u64, test: impl AsyncFn(&Server)) {
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = || -> HubBuilder {
         let rule = RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
-        let options = DiskOptions { retention: vec![rule], ..DiskOptions::default() };
+        let options = DiskOptions::default().retention(vec![rule]);
         let name = fastrand::u64(..).to_string();
         let journal = DiskJournal::open(folder.path().join(name), options);
         open().journal(journal.expect("a journal in a new folder"))

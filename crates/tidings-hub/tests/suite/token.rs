@@ -20,18 +20,16 @@ pub(crate) const AUDIENCE: &str = "https://h.test/.well-known/mercure";
 
 /// A hub with keys, of both dialects, that everybody may subscribe to.
 pub(crate) fn access() -> Access {
-    Access {
-        anonymous_subscribe: true,
-        tokens: Tokens {
-            publisher_key: Some(Key::read(PUBLISHER_SECRET, None).expect("a long secret")),
-            subscriber_key: Some(Key::read(SUBSCRIBER_SECRET, None).expect("a long secret")),
-            issuers: vec![Issuer { name: ISSUER.to_owned(), keys: IssuerKeys::Shared }],
-            audience: vec![AUDIENCE.to_owned()],
-            ..Tokens::default()
-        },
-        hub_url: Some(Url::parse(AUDIENCE).expect("a URL")),
-        ..Access::default()
-    }
+    Access::default()
+        .anonymous_subscribe(true)
+        .tokens(
+            Tokens::default()
+                .publisher_key(Some(Key::read(PUBLISHER_SECRET, None).expect("a long secret")))
+                .subscriber_key(Some(Key::read(SUBSCRIBER_SECRET, None).expect("a long secret")))
+                .issuers(vec![Issuer::new(ISSUER, IssuerKeys::Shared)])
+                .audience(vec![AUDIENCE.to_owned()]),
+        )
+        .hub_url(Some(Url::parse(AUDIENCE).expect("a URL")))
 }
 
 pub(crate) fn with_keys() -> HubBuilder {

@@ -90,7 +90,7 @@ fn a_token_in_the_query_is_refused_unless_it_is_allowed() {
 
 #[test]
 fn a_hub_of_1_0_refuses_a_token_in_the_query_and_does_not_pass_it_over() {
-    let build = || open().access(Access { dialects: Dialects::Only(Dialect::Coming), ..access() });
+    let build = || open().access(access().dialects(Dialects::Only(Dialect::Coming)));
     on_both_lanes(build, async |server| {
         let token = coming(&claims("subscribe", json!([{ "match": "a" }])), SUBSCRIBER_SECRET);
         for query in [format!("authorization={token}"), "authorization=".to_owned()] {
@@ -155,7 +155,7 @@ fn a_cookie_that_the_hub_does_not_read_is_no_credential() {
         (Dialect::Deployed, "topic=a", "__Secure-mercure_access_token", "mercureAuthorization"),
         (Dialect::Deployed, "topic=a", "mercure_access_token", "mercureAuthorization"),
     ] {
-        let build = || open().access(Access { dialects: Dialects::Only(only), ..access() });
+        let build = || open().access(access().dialects(Dialects::Only(only)));
         on_both_lanes(build, async |server| {
             let ask = |name: &str| {
                 Request::get(&format!("{HUB}?{words}")).header("cookie", format!("{name}=bad"))
@@ -582,7 +582,7 @@ fn a_hub_of_one_dialect_knows_the_words_of_that_one_only() {
         (Dialect::Deployed, "topic=a", ["match=a", "match_exact=a", "match_urlpattern=/a"]),
         (Dialect::Coming, "match=a", ["topic=a", "topic=a&match=a", "topic=*"]),
     ] {
-        let build = || open().access(Access { dialects: Dialects::Only(only), ..access() });
+        let build = || open().access(access().dialects(Dialects::Only(only)));
         on_both_lanes(build, async |server| {
             server.subscribe(words).await;
             for query in refused {
@@ -629,7 +629,7 @@ fn a_hub_of_one_dialect_takes_no_token_of_the_other() {
             subscriber(&["a"]),
         ),
     ] {
-        let build = || open().access(Access { dialects: Dialects::Only(only), ..access() });
+        let build = || open().access(access().dialects(Dialects::Only(only)));
         on_both_lanes(build, async |server| {
             let query = if only == Dialect::Deployed { "topic=a" } else { "match=a" };
             let request = || {
@@ -672,10 +672,7 @@ fn each_issuer_has_its_own_keys_and_nobody_elses() {
     let build = || {
         let mut access = access();
         let key = Key::read(OTHER, None).expect("a long secret");
-        access
-            .tokens
-            .issuers
-            .push(Issuer { name: "other".to_owned(), keys: IssuerKeys::These(vec![key]) });
+        access.tokens.issuers.push(Issuer::new("other", IssuerKeys::These(vec![key])));
         open().access(access)
     };
     on_both_lanes(build, async |server| {
@@ -824,7 +821,7 @@ fn the_hubs_own_pages_are_known_behind_a_proxy_that_names_it_otherwise() {
 fn a_cookie_lets_nobody_publish_from_elsewhere() {
     let build = || {
         let publish_origins = vec!["https://app.test".parse().expect("an origin")];
-        open().access(Access { publish_origins, ..access() })
+        open().access(access().publish_origins(publish_origins))
     };
     on_both_lanes(build, async |server| {
         // The hub's URL is https, so pages of http are not its own, whatever the request names.
@@ -866,8 +863,8 @@ fn signatures_of_public_keys_are_verified() {
     for (algorithm, public, private) in crate::keys::PAIRS {
         let build = || {
             let key = Key::read(public, None).expect("a public key");
-            let tokens = Tokens { subscriber_key: Some(key), ..Tokens::default() };
-            open().access(Access { tokens, ..Access::default() })
+            let tokens = Tokens::default().subscriber_key(Some(key));
+            open().access(Access::default().tokens(tokens))
         };
         let key = match algorithm {
             Algorithm::RS256 | Algorithm::PS256 => EncodingKey::from_rsa_pem(private.as_bytes()),

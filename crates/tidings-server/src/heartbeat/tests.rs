@@ -16,7 +16,7 @@ impl Wake for Count {
     }
 }
 
-/// Lets the clock's task see that time has passed.
+/// Lets the clock's task run after time has passed.
 async fn pass(time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -56,7 +56,7 @@ async fn a_silent_stream_is_woken_within_the_interval_and_a_busy_one_is_not() {
 }
 
 #[test]
-fn a_runtime_that_is_shut_down_takes_its_clock_with_it() {
+fn a_clock_ends_with_its_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (key, _beating) = {
         let _entered = runtime.enter();
@@ -109,7 +109,7 @@ async fn no_waker_is_woken_or_dropped_under_a_lock() {
         let (clock, stream) = (Arc::clone(&clock), Arc::downgrade(stream));
         Waker::from(Arc::new(Inline { clock, stream }))
     };
-    // The second takes the place of the first, which is dropped with it.
+    // The second replaces the first, which is then dropped.
     for _ in 0..2 {
         assert!(!heartbeat.poll_due(&Context::from_waker(&waker())));
     }

@@ -23,14 +23,14 @@ pub(crate) enum End {
 pub(crate) struct Response {
     socket: TcpStream,
     pub(crate) head: String,
-    /// What came and is not read.
+    /// Bytes that were received and not yet read.
     raw: Vec<u8>,
     /// The bytes of the body so far.
     pub(crate) body: Vec<u8>,
     decoder: Decoder,
 }
 
-/// Asks for a path, with more lines of the head.
+/// Requests a path, with additional header lines.
 pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> Response {
     ask("GET", address, path, headers).await
 }
@@ -67,7 +67,7 @@ impl Response {
         &self.head[9..12]
     }
 
-    /// Reads more from the socket; false at its end, however that came.
+    /// Reads more from the socket; false at its end, whatever its cause.
     async fn read(&mut self) -> bool {
         let mut buffer = [0; 64 << 10];
         let read = tokio::time::timeout(PATIENCE, self.socket.read(&mut buffer)).await;
@@ -108,7 +108,7 @@ impl Response {
         }
     }
 
-    /// All that is left, and how it ended.
+    /// The rest of the stream, and how it ended.
     pub(crate) async fn rest(&mut self) -> (Vec<Event>, End) {
         let mut events = Vec::new();
         loop {

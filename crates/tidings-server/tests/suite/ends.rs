@@ -24,7 +24,7 @@ fn the_streams_end_is_a_clean_end() {
 }
 
 #[test]
-fn a_failure_is_a_cut_after_all_that_came_before_it() {
+fn a_failure_cuts_the_stream_after_everything_before_it() {
     let answer = |_| EventStream::new(two().chain(stream::iter([Err("the source broke".into())])));
     on_each(answer, async |address| {
         let mut response = get(address, "/", "").await;
@@ -67,7 +67,7 @@ async fn over_http2_a_failure_resets_the_stream_and_the_end_does_not() {
 }
 
 #[test]
-fn who_had_the_end_of_a_stream_that_ends_for_good_gets_204() {
+fn a_client_that_returns_the_id_of_the_end_gets_204() {
     on_each(
         |last| EventStream::new(two()).ends_for_good(&last),
         async |address| {
@@ -78,7 +78,7 @@ fn who_had_the_end_of_a_stream_that_ends_for_good_gets_204() {
             let again = get(address, "/", &format!("last-event-id: {id}\r\n")).await;
             assert_eq!(again.status(), "204");
             assert!(!again.head.contains("event-stream"), "{}", again.head);
-            // A client that lost it before the end is not told that it has ended.
+            // A client that was cut before the end is not told that the stream has ended.
             let before = get(address, "/", "last-event-id: 2\r\n").await;
             assert_eq!(before.status(), "200");
         },

@@ -13,7 +13,7 @@ async fn bytes(body: EventBody) -> Vec<u8> {
     body.collect().await.expect("no error").to_bytes().to_vec()
 }
 
-/// What a client gets, by the standard's algorithm.
+/// The events that a client gets, by the standard's algorithm.
 fn decoded(bytes: &[u8]) -> Vec<Event> {
     let mut decoder = Decoder::new(Limits::default());
     decoder.push(bytes);

@@ -1,4 +1,4 @@
-//! The examples, run as their first lines say.
+//! The examples, run with the commands of their first lines.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;

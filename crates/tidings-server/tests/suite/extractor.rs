@@ -6,7 +6,7 @@ use tidings_server::{Event, EventStream, LastEventId};
 use crate::client;
 
 #[tokio::test]
-async fn a_handler_sees_the_last_event_id_wherever_the_client_says_it() {
+async fn a_handler_sees_the_last_event_id_wherever_the_client_sends_it() {
     let handler = async |last: LastEventId| {
         EventStream::new(stream::iter([Event::new(last.into_inner().unwrap_or("none".into()))]))
     };

@@ -10,7 +10,7 @@ use tidings_server::{Event, EventStream};
 use crate::client::{End, get};
 use crate::server::on_each;
 
-/// Counts how often it is polled, and says when it is dropped.
+/// Counts how often it is polled, and records when it is dropped.
 struct Watched<S> {
     stream: Pin<Box<S>>,
     polls: Arc<AtomicUsize>,
@@ -28,7 +28,7 @@ impl<S: Stream> Stream for Watched<S> {
 
 impl<S> Drop for Watched<S> {
     fn drop(&mut self) {
-        // No other stream has to wait for it.
+        // No other stream must wait for it.
         let _ = self.dropped.take().map(|dropped| dropped.send(()));
     }
 }
@@ -69,7 +69,7 @@ fn a_client_that_never_reads_stops_the_source_and_holds_little() {
     let flood = || stream::repeat_with(|| Event::new("x".repeat(1000)));
     watched(flood, async |address, polls, gone| {
         let response = get(address, "/", "").await;
-        // Once sockets and buffers are full, the source is not asked any more.
+        // Once sockets and buffers are full, the source is no longer polled.
         let mut before = usize::MAX;
         while polls.load(Ordering::Relaxed) != before {
             before = polls.load(Ordering::Relaxed);
@@ -78,7 +78,7 @@ fn a_client_that_never_reads_stops_the_source_and_holds_little() {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        // Beside what the kernel takes for both ends of a socket on loopback.
+        // In addition to the kernel's buffers for both ends of a loopback socket.
         assert!(
             before < 16 << 10,
             "{before} events of 1 kB were taken for a client that reads none"
@@ -101,7 +101,7 @@ fn a_source_that_floods_reaches_a_slow_reader_whole_and_in_order() {
 }
 
 #[test]
-fn a_source_that_stalls_holds_only_its_own_stream_up() {
+fn a_source_that_stalls_delays_only_its_own_stream() {
     let answer = |last: tidings_server::LastEventId| {
         let rest = if last.is_some() {
             stream::empty().left_stream()

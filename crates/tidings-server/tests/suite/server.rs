@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 /// Longest time that a test may take on one server.
 const TEST_TIME: Duration = Duration::from_secs(60);
 
-/// What answers.
+/// The kind of service that answers.
 pub(crate) type Answer = Arc<dyn Fn(LastEventId) -> EventStream + Send + Sync>;
 
-/// What stands between a socket and the answer.
+/// The server between a socket and the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     #[cfg(feature = "axum")]
@@ -42,7 +42,7 @@ pub(crate) fn on_each(
 ) {
     let answer: Answer = Arc::new(answer);
     for kind in KINDS {
-        // Shown where the test fails.
+        // Shown if the test fails.
         println!("on {kind:?}:");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -70,7 +70,7 @@ async fn start(kind: Kind, answer: Answer) -> SocketAddr {
                     let service = service_fn(move |request| respond(&answer, &request));
                     let serve =
                         http1::Builder::new().serve_connection(TokioIo::new(socket), service);
-                    // Errors are what some tests are about.
+                    // Some tests cause errors here on purpose.
                     tokio::spawn(async move { drop(serve.await) });
                 }
             });

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn one_space_after_the_colon_is_not_the_values() {
+    fn one_space_after_the_colon_is_not_part_of_the_value() {
         check("data: a", Line::Data("a"));
         check("data:a", Line::Data("a"));
         check("data:  a ", Line::Data(" a "));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_too_large_to_hold_is_the_largest_that_can_be_held() {
+    fn a_retry_too_large_for_its_type_is_the_largest_value() {
         check("retry: 18446744073709551615", retry(u64::MAX));
         check("retry: 18446744073709551616", retry(u64::MAX));
         check(&format!("retry: {}", "9".repeat(400)), retry(u64::MAX));

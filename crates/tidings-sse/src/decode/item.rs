@@ -57,6 +57,7 @@ pub struct Discarded {
 
 /// The kind of item that was discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Lost {
     /// A whole block, an event if it had data.
     Event,

@@ -4,6 +4,7 @@ use core::fmt;
 
 /// Limits on the memory that a stream can make a decoder use, in bytes of decoded text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The longest line, without its line end. Default: 16 MiB.
     pub line_bytes_max: usize,
@@ -16,8 +17,9 @@ pub struct Limits {
     pub excess: Excess,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// The default limits.
+    pub const fn new() -> Self {
         const DEFAULT_MAX: usize = 16 << 20;
         Self {
             line_bytes_max: DEFAULT_MAX,
@@ -26,10 +28,45 @@ impl Default for Limits {
             excess: Excess::Discard,
         }
     }
+
+    /// Sets the longest line.
+    #[must_use]
+    pub const fn line_bytes_max(mut self, bytes: usize) -> Self {
+        self.line_bytes_max = bytes;
+        self
+    }
+
+    /// Sets the largest event.
+    #[must_use]
+    pub const fn event_bytes_max(mut self, bytes: usize) -> Self {
+        self.event_bytes_max = bytes;
+        self
+    }
+
+    /// Sets the longest event id.
+    #[must_use]
+    pub const fn id_bytes_max(mut self, bytes: usize) -> Self {
+        self.id_bytes_max = bytes;
+        self
+    }
+
+    /// Sets what happens to larger items.
+    #[must_use]
+    pub const fn excess(mut self, excess: Excess) -> Self {
+        self.excess = excess;
+        self
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// What happens when a stream exceeds its limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Excess {
     /// The whole event or comment is discarded, and decoding continues after it:
     /// [`Item::Discarded`](super::Item::Discarded). [`Item::Discarding`](super::Item::Discarding)

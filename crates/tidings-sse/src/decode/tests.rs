@@ -3,12 +3,13 @@
 
 use super::{Decoder, Limits};
 
-/// What each byte may cost: checked and copied on arrival, searched, and moved once or twice.
+/// The allowed work for each byte: checked and copied on arrival, searched, and moved once or
+/// twice.
 const WORK_PER_BYTE: usize = 6;
-/// What each chunk may cost besides.
+/// The additional work allowed for each chunk.
 const WORK_PER_CHUNK: usize = 4;
 
-/// Reads a stream, and counts as it goes: what is quadratic would not come to its end.
+/// Reads a stream, and counts the work while it reads: quadratic work would not finish.
 fn check(stream: &[u8], chunk_bytes: usize) {
     let mut decoder = Decoder::new(Limits { line_bytes_max: 1 << 20, ..Limits::default() });
     let mut bytes = 0;

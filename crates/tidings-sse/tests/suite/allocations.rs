@@ -34,7 +34,7 @@ fn lending_events_allocates_nothing_once_there_is_room() {
 }
 
 #[test]
-fn lending_events_that_come_in_pieces_allocates_nothing_once_there_is_room() {
+fn lending_events_that_arrive_in_pieces_allocates_nothing_once_there_is_room() {
     for size in [1, 2, 3, 7, 20] {
         assert_eq!(allocations(&STREAM.chunks(size).collect::<Vec<_>>()), (0, 5), "by {size}");
     }

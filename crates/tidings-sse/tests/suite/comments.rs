@@ -1,7 +1,7 @@
 use crate::decoding::{check, comment, message};
 
 #[test]
-fn a_comment_comes_as_soon_as_its_line_has_ended() {
+fn a_comment_is_returned_as_soon_as_its_line_has_ended() {
     check(&[": a\n"], &[comment(" a")]);
     check(&[":a\r"], &[comment("a")]);
 }
@@ -12,6 +12,6 @@ fn a_comments_text_is_not_trimmed() {
 }
 
 #[test]
-fn a_comment_within_a_block_comes_before_its_event() {
+fn a_comment_within_a_block_is_returned_before_its_event() {
     check(&["data: a\n: b\ndata: c\n\n"], &[comment(" b"), message("a\nc")]);
 }

@@ -71,7 +71,7 @@ pub(crate) fn retry(milliseconds: u64) -> Seen {
     Seen::Retry(Duration::from_millis(milliseconds))
 }
 
-/// Pushes one chunk and takes everything that comes of it.
+/// Pushes one chunk and returns all of its items.
 pub(crate) fn push(decoder: &mut Decoder, chunk: &[u8]) -> Vec<Seen> {
     let mut seen = Vec::new();
     decoder.push(chunk);

@@ -15,7 +15,7 @@ fn crlf_cut_in_two_is_one_line_break() {
 }
 
 #[test]
-fn an_event_ended_by_two_crs_comes_with_the_second() {
+fn an_event_ended_by_two_crs_is_complete_with_the_second() {
     let mut decoder = Decoder::new(Limits::default());
     assert_eq!(push(&mut decoder, b"data: a\r"), []);
     assert_eq!(push(&mut decoder, b"\r"), [message("a")]);
@@ -27,18 +27,18 @@ fn an_lf_after_a_cr_that_ended_an_event_is_not_another_line_end() {
 }
 
 #[test]
-fn a_retry_comes_before_its_block_has_ended() {
+fn a_retry_is_returned_before_its_block_has_ended() {
     check(&["retry: 5\ndata: a\n\n"], &[retry(5), message("a")]);
     check(&["data: a\nretry: 5\n"], &[retry(5)]);
 }
 
 #[test]
-fn a_retry_that_is_no_number_is_not_given_out() {
+fn a_retry_that_is_not_a_number_is_ignored() {
     check(&["retry: +5\nretry\nretry: x\n"], &[]);
 }
 
 #[test]
-fn unknown_fields_come_with_name_and_value_before_their_event() {
+fn unknown_fields_are_returned_with_name_and_value_before_their_event() {
     check(
         &["topic: a\ntopic:b\nbare\ndata: x\n\n"],
         &[field("topic", "a"), field("topic", "b"), field("bare", ""), message("x")],
@@ -51,7 +51,7 @@ fn a_field_named_comment_is_a_field() {
 }
 
 #[test]
-fn an_id_without_data_is_given_out_though_there_is_no_event() {
+fn an_id_without_data_is_returned_without_an_event() {
     let id = |id: &str| Seen::LastEventId(id.to_owned());
     check(&["id: 7\n\ndata: a\n\n"], &[id("7"), Seen::NoEvent, event("message", "a", None, "7")]);
     check(&["event: x\nid: 7\nretry: 5\n\n"], &[retry(5), id("7"), Seen::NoEvent]);
@@ -61,7 +61,7 @@ fn an_id_without_data_is_given_out_though_there_is_no_event() {
 }
 
 #[test]
-fn what_is_pending_at_the_end_can_be_an_event_all_the_same() {
+fn a_pending_event_can_be_completed_at_the_end() {
     for (stream, pending, lenient) in [
         ("", (0, false), vec![]),
         ("data: a\n\n", (0, false), vec![message("a")]),
@@ -102,7 +102,7 @@ fn blank_lines_and_comments_alone_are_no_block() {
 }
 
 #[test]
-fn an_event_says_which_id_is_its_own() {
+fn an_event_knows_its_own_id() {
     check(
         &["id: 1\ndata: a\n\ndata: b\n\nid\ndata: c\n\n"],
         &[
@@ -132,7 +132,7 @@ fn an_event_can_be_owned_and_written_again() {
 }
 
 #[test]
-fn what_is_pushed_and_not_taken_is_held() {
+fn bytes_that_were_pushed_and_not_read_are_kept() {
     let mut decoder = Decoder::new(Limits::default());
     decoder.push(b"data: a\n\ndata: b\n");
     decoder.push(b"data: c\n\n");

@@ -8,7 +8,7 @@ fn id(text: &str) -> EventId {
 }
 
 #[test]
-fn an_id_is_in_force_from_its_blank_line_on() {
+fn an_id_takes_effect_at_its_blank_line() {
     let mut decoder = Decoder::new(Limits::default());
     push(&mut decoder, b"id: 1\n");
     assert_eq!(decoder.last_event_id(), "");
@@ -17,7 +17,7 @@ fn an_id_is_in_force_from_its_blank_line_on() {
 }
 
 #[test]
-fn an_id_that_was_set_is_in_force_until_another_comes() {
+fn an_id_stays_in_effect_until_the_next_one() {
     let mut decoder = Decoder::new(Limits::default());
     decoder.set_last_event_id(&id("7"));
     assert_eq!(decoder.last_event_id(), "7");
@@ -27,7 +27,7 @@ fn an_id_that_was_set_is_in_force_until_another_comes() {
 }
 
 #[test]
-fn an_id_with_a_nul_leaves_what_is_in_force() {
+fn an_id_with_a_nul_does_not_change_the_last_event_id() {
     let mut decoder = Decoder::new(Limits::default());
     decoder.set_last_event_id(&id("7"));
     assert_eq!(push(&mut decoder, b"id: \0\ndata: a\n\n"), [event("message", "a", None, "7")]);

@@ -2,20 +2,19 @@ use tidings_sse::decode::{Decoder, Excess, Limits, Lost};
 
 use crate::decoding::{Seen, check_with, comment, event, message, push, retry};
 
-const LINE: Limits = Limits {
-    line_bytes_max: 10,
-    event_bytes_max: 1000,
-    id_bytes_max: 1000,
-    excess: Excess::Discard,
-};
-const EVENT: Limits = Limits { line_bytes_max: 1000, event_bytes_max: 10, ..LINE };
-const ID: Limits = Limits { line_bytes_max: 1000, id_bytes_max: 3, ..LINE };
+const LINE: Limits = Limits::new()
+    .line_bytes_max(10)
+    .event_bytes_max(1000)
+    .id_bytes_max(1000)
+    .excess(Excess::Discard);
+const EVENT: Limits = LINE.line_bytes_max(1000).event_bytes_max(10);
+const ID: Limits = LINE.line_bytes_max(1000).id_bytes_max(3);
 
 fn failing(limits: Limits) -> Limits {
-    Limits { excess: Excess::Fail, ..limits }
+    limits.excess(Excess::Fail)
 }
 
-/// All that comes of an event that is lost.
+/// The items for an event that is discarded.
 fn lost(error: &str, bytes: u64) -> [Seen; 2] {
     [discarding(error), discarded(error, bytes)]
 }
@@ -24,7 +23,7 @@ fn discarded(error: &str, bytes: u64) -> Seen {
     Seen::Discarded { lost: Lost::Event, error: error.to_owned(), bytes }
 }
 
-/// That something is being discarded, which is told first.
+/// The item that first reports that an event is being discarded.
 fn discarding(error: &str) -> Seen {
     Seen::Discarding(error.to_owned())
 }
@@ -43,7 +42,7 @@ fn the_limits_are_16_mib_unless_set() {
 }
 
 #[test]
-fn a_line_at_the_limit_is_read_and_one_beyond_takes_its_event_along() {
+fn a_line_at_the_limit_is_read_and_a_longer_one_discards_its_event() {
     check_with(LINE, &["data: 1234\n\n"], &[message("1234")]);
     check_with(
         LINE,
@@ -77,7 +76,7 @@ fn an_id_that_could_be_read_counts_even_if_its_event_is_lost() {
 }
 
 #[test]
-fn a_comment_beyond_the_limit_leaves_its_event_alone() {
+fn a_comment_beyond_the_limit_does_not_affect_its_event() {
     check_with(
         LINE,
         &["data: a\n: 123456789\ndata: b\n\n"],
@@ -90,7 +89,7 @@ fn a_comment_beyond_the_limit_leaves_its_event_alone() {
 }
 
 #[test]
-fn what_comes_after_in_a_lost_event_is_read_but_its_unknown_fields_are_not_given_out() {
+fn the_rest_of_a_discarded_event_is_read_but_its_unknown_fields_are_not_returned() {
     check_with(
         LINE,
         &["data: 12345\nretry: 5\ntopic: a\n: b\n\n"],
@@ -115,7 +114,7 @@ fn many_empty_data_lines_are_an_event_beyond_the_limit() {
 }
 
 #[test]
-fn an_id_beyond_the_limit_takes_its_event_along_and_is_not_in_force() {
+fn an_id_beyond_the_limit_discards_its_event_and_has_no_effect() {
     check_with(ID, &["id: 123\ndata: a\n\n"], &[event("message", "a", Some("123"), "123")]);
     check_with(
         ID,
@@ -130,14 +129,14 @@ fn an_id_beyond_the_limit_takes_its_event_along_and_is_not_in_force() {
 }
 
 #[test]
-fn a_byte_replaced_counts_as_what_replaces_it() {
+fn a_replaced_byte_counts_as_its_replacement() {
     let mut decoder = Decoder::new(LINE);
     assert_eq!(push(&mut decoder, b"data:a\xff\n\n"), [message("a\u{fffd}")]);
     assert_eq!(push(&mut decoder, b"data:aaa\xff\n\n"), lost(LINE_ERROR, 11));
 }
 
 #[test]
-fn what_is_discarded_is_counted() {
+fn discarded_events_are_counted() {
     let mut decoder = Decoder::new(LINE);
     push(&mut decoder, b"data: 12345\ndata: 12345\n\n: 1234567890\ndata: a\n\ndata: 12345\n");
     assert_eq!(decoder.discarded(), 2);
@@ -155,7 +154,7 @@ fn an_event_that_is_lost_at_the_end_of_the_stream_is_not_counted() {
 }
 
 #[test]
-fn a_decoder_told_to_fail_gives_nothing_more_of_the_stream() {
+fn a_decoder_that_fails_on_limits_returns_nothing_more_of_the_stream() {
     for (limits, stream, error) in [
         (LINE, "data: 12345\n\ndata: a\n\n", LINE_ERROR),
         (LINE, ": 123456789", LINE_ERROR),
@@ -176,7 +175,7 @@ fn a_decoder_that_failed_reads_the_next_stream() {
 }
 
 #[test]
-fn a_line_without_end_is_not_held() {
+fn an_endless_line_is_not_stored() {
     let mut decoder = Decoder::new(LINE);
     assert_eq!(push(&mut decoder, &[b'x'; 100]), [discarding(LINE_ERROR)]);
     for _ in 1..1000 {
@@ -189,11 +188,11 @@ fn a_line_without_end_is_not_held() {
 }
 
 #[test]
-fn what_has_no_end_is_told_once_and_is_an_error_in_the_end() {
+fn an_endless_event_is_reported_once_and_is_an_error_eventually() {
     // A line, a comment, and an event of many lines.
     let long = format!("data: {}\n", "x".repeat(900));
     for (begins, goes_on) in [("data: ", "x"), (": ", "x"), ("data: a\n", long.as_str())] {
-        let limits = Limits { line_bytes_max: 1000, event_bytes_max: 1000, ..LINE };
+        let limits = LINE.line_bytes_max(1000).event_bytes_max(1000);
         let mut decoder = Decoder::new(limits);
         push(&mut decoder, begins.as_bytes());
         let piece = goes_on.repeat((4 << 20) / goes_on.len());

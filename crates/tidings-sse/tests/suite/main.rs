@@ -1,4 +1,4 @@
-//! What `tidings-sse` does, seen from outside: bytes in, items out.
+//! The public behaviour of `tidings-sse`: bytes in, items out.
 
 mod decoding;
 mod reference;

@@ -76,7 +76,7 @@ fn decode(limits: Limits, chunks: &[&[u8]]) -> Vec<Seen> {
     chunks.iter().flat_map(|chunk| push(&mut decoder, chunk)).collect()
 }
 
-/// At least one length is not zero, so that cutting comes to an end.
+/// At least one length is not zero, so that cutting ends.
 fn lengths() -> impl Strategy<Value = Vec<usize>> {
     (vec(0..20_usize, 0..8), 1..40_usize).prop_map(|(mut lengths, last)| {
         lengths.push(last);
@@ -143,7 +143,7 @@ proptest! {
         id_bytes_max in 0..4_usize,
         excess in proptest::sample::select(&[Excess::Discard, Excess::Fail][..]),
     ) {
-        let limits = Limits { line_bytes_max, event_bytes_max, id_bytes_max, excess };
+        let limits = Limits::new().line_bytes_max(line_bytes_max).event_bytes_max(event_bytes_max).id_bytes_max(id_bytes_max).excess(excess);
         prop_assert_eq!(decode(limits, &cut(&bytes, &lengths)), decode(limits, &[&bytes]));
     }
 

@@ -20,7 +20,7 @@ fn a_stream_that_ends_between_blocks_ends_clean() {
 }
 
 #[test]
-fn a_stream_that_ends_within_a_line_or_block_is_unfinished_and_nothing_of_it_is_left() {
+fn a_stream_that_ends_within_a_line_or_block_is_unfinished_and_the_rest_is_discarded() {
     for bytes in
         ["d", "data: a", "data: a\n", "id: 1\ndata: a\n", "event: t\n", "id: 1\r\n", "retry: 5\n"]
     {
@@ -47,7 +47,7 @@ fn an_lf_that_begins_the_next_stream_is_not_the_last_ones() {
 }
 
 #[test]
-fn what_was_not_taken_before_the_end_is_discarded() {
+fn items_that_were_not_read_before_the_end_are_discarded() {
     let mut decoder = Decoder::new(Limits::default());
     decoder.push(b"id: 1\ndata: a\n\n");
     assert_eq!(decoder.end_stream(), StreamEnd::Unfinished);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decoding::Seen;
 
-/// Everything that is to come of a stream of these bytes.
+/// The expected items of a stream of these bytes.
 pub(crate) fn read(bytes: &[u8]) -> Vec<Seen> {
     let text = decode_utf8(bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);

@@ -14,7 +14,7 @@ pub(crate) fn check_nats_server(text: &str) -> Result<(), String> {
     // The login in a URL is not repeated.
     let shown = text.rsplit('@').next().unwrap_or_default();
     if !text.starts_with("nats://") && !text.starts_with("tls://") {
-        return Err(format!("{shown:?} has to begin with nats:// or tls://"));
+        return Err(format!("{shown:?} must begin with nats:// or tls://"));
     }
     match Url::parse(text) {
         Ok(url) if url.host_str().is_some_and(is_host) => Ok(()),

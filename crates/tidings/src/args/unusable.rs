@@ -1,4 +1,4 @@
-//! Values that cannot be meant: in quotation marks, or blank.
+//! Values that are certainly mistakes: in quotation marks, or blank.
 //!
 //! A shell removes quotation marks. Unit files, `docker run --env-file` and Compose files may keep
 //! them, and then a name with its marks never matches the name that was meant.
@@ -17,7 +17,7 @@ pub(crate) fn fault(value: &str) -> Option<&'static str> {
         return Some("begins with a quotation mark, which would be part of the value; remove it");
     }
     if !value.is_empty() && value.trim().is_empty() {
-        return Some("is blank; give it a value, or leave it out");
+        return Some("is blank; set a value, or omit it");
     }
     None
 }
@@ -25,7 +25,7 @@ pub(crate) fn fault(value: &str) -> Option<&'static str> {
 /// Checks the options that can also be set by a variable.
 ///
 /// # Errors
-/// If a value cannot be meant.
+/// If a value begins with a quotation mark, or is blank.
 pub(super) fn refuse(matches: &ArgMatches, command: &Command) -> Result<(), Error> {
     for arg in command.get_arguments() {
         let id = arg.get_id().as_str();
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_in_quotation_marks_or_without_a_character_cannot_be_meant() {
+    fn a_value_that_begins_with_a_quotation_mark_or_is_blank_is_an_error() {
         for value in
             ["\"a\"", "'a'", " \"a\"", "\"a", "\"\"", "`a`", "\u{201c}a\u{201d}", " ", "\t"]
         {

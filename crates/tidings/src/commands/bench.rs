@@ -58,8 +58,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// The rank of an update. All streams have the same order, so the first delivery decides it; the
-    /// order of publishing does not, because several publishes are under way at once.
+    /// The rank of an update. All streams have the same order, so the first delivery decides it;
+    /// the order of publishing does not, because several publishes are under way at once.
     fn place(&mut self, number: u32) -> Option<u32> {
         let place = self.places.get_mut(number as usize)?;
         if place.is_none() {
@@ -246,7 +246,7 @@ impl Stream {
         accepted(response?).await
     }
 
-    /// Reads to the end of the stream. With `--reconnect`, reconnects and goes on.
+    /// Reads to the end of the stream. With `--reconnect`, reconnects and continues.
     async fn read(mut self, mut response: Response) -> anyhow::Result<()> {
         let mut had = Had::new(self.messages);
         loop {

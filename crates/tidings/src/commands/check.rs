@@ -114,7 +114,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Which addresses or files a place stands for, and which clients can connect there.
+/// The addresses or the file of a listener, and which clients can connect to it.
 fn listens(config: &Config, scheme: &str, place: &Place) -> Vec<String> {
     if let Place::Unix(_) = place {
         let mode = config.socket.mode;

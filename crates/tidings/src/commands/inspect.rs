@@ -1,5 +1,5 @@
-//! `tidings inspect`: explains an event stream line by line, and warns about lines that some clients
-//! misread.
+//! `tidings inspect`: explains an event stream line by line, and warns about lines that some
+//! clients misread.
 
 mod conformance;
 mod explain;
@@ -106,7 +106,7 @@ async fn ask(args: &InspectArgs, explainer: &mut Explainer) -> anyhow::Result<Pi
     Ok(Pieces::Answer(Box::new(answer)))
 }
 
-/// Reads a file on a thread of its own. The thread ends with the process, because a read of standard
+/// Reads a file on a separate thread. The thread ends with the process, because a read of standard
 /// input cannot be cancelled.
 fn read(source: &str) -> anyhow::Result<mpsc::Receiver<io::Result<Vec<u8>>>> {
     let mut input = open(source)?;

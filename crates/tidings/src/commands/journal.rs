@@ -164,7 +164,7 @@ async fn trim(folder: &Path, bounds: &TrimArgs) -> anyhow::Result<Outcome> {
         age: bounds.age.unwrap_or(Duration::MAX),
     };
     let retention = vec![RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds }];
-    let journal = DiskJournal::open(folder, DiskOptions { retention, ..DiskOptions::default() });
+    let journal = DiskJournal::open(folder, DiskOptions::default().retention(retention));
     let journal = journal.map_err(|error| match error {
         OpenError::InUse { .. } => anyhow::anyhow!("{error}; stop that hub before you trim"),
         error => error.into(),

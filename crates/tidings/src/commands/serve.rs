@@ -45,9 +45,10 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     let mut config = Config::of(args.clone())?;
     let bounds = Bounds::of_system()?;
     let tls = Tls::of(&config)?;
-    // Clients can connect as soon as there is a listener. A signal must not kill the hub from then on.
-    let mut stop = Stop::listen().context("signals cannot be listened for")?;
-    let mut hangup = Hangup::listen().context("signals cannot be listened for")?;
+    // Clients can connect as soon as there is a listener. A signal must not kill the hub from then
+    // on.
+    let mut stop = Stop::listen().context("cannot listen for signals")?;
+    let mut hangup = Hangup::listen().context("cannot listen for signals")?;
     let listeners = Listeners::of(&config)?;
     let is_local = listeners.are_loopback();
     let mode = Mode::of(&config, is_local);
@@ -165,7 +166,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Opens the journal. Gives the builder of its hub, and how large a body it allows.
+/// Opens the journal. Returns the builder of its hub, and the largest body that the journal allows.
 async fn journal(config: &JournalConfig) -> anyhow::Result<(HubBuilder, Option<usize>)> {
     match config {
         JournalConfig::Memory(retention) => {
@@ -173,7 +174,7 @@ async fn journal(config: &JournalConfig) -> anyhow::Result<(HubBuilder, Option<u
         }
         JournalConfig::Disk { folder, options } => {
             let (folder, options) = (folder.clone(), options.clone());
-            // On a thread of its own, so that a signal ends a start that waits for the disk. The
+            // On a separate thread, so that a signal ends a start that waits for the disk. The
             // end of the process ends the thread.
             let (send, opened) = oneshot::channel();
             thread::Builder::new()
@@ -195,7 +196,7 @@ async fn journal(config: &JournalConfig) -> anyhow::Result<(HubBuilder, Option<u
     }
 }
 
-/// Adds what to do about a journal that cannot be opened.
+/// Adds advice to the error of a journal that cannot be opened.
 fn unopened(error: OpenError) -> anyhow::Error {
     let hint = match &error {
         OpenError::InUse { .. } => {

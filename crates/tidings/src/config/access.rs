@@ -102,7 +102,7 @@ enum OneOrMore {
 }
 
 impl OneOrMore {
-    /// What the flags say, or else the file.
+    /// The values of the flags, or else those of the file.
     fn or(flags: &[String], file: Option<Self>) -> Vec<String> {
         match file {
             _ if !flags.is_empty() => flags.to_vec(),
@@ -184,29 +184,28 @@ pub(super) fn read_parts(args: &ServeArgs, file: AccessFile) -> anyhow::Result<R
     };
     let (issuers, authorization_servers) = issuers(args, file.issuers, &mut doubts)?;
     names("the name of an issuer", issuers.iter().map(|issuer| issuer.name.clone()).collect())?;
-    let access = Access {
-        anonymous_publish: args.anonymous_publish.or(file.anonymous_publish).unwrap_or(false),
-        anonymous_subscribe: args.anonymous_subscribe.or(file.anonymous_subscribe).unwrap_or(false),
-        tokens: Tokens {
-            publisher_key,
-            subscriber_key,
-            issuers,
-            audience,
-            authorization_servers,
-            cookies: cookies(OneOrMore::or(&args.access.cookie_name, file.cookie_name))?,
-            in_query: args.access.query_tokens.or(file.query_tokens).unwrap_or(false),
-        },
-        dialects: match args.access.dialect.or(file.dialect).unwrap_or(DialectChoice::All) {
+    let access = Access::default()
+        .anonymous_publish(args.anonymous_publish.or(file.anonymous_publish).unwrap_or(false))
+        .anonymous_subscribe(args.anonymous_subscribe.or(file.anonymous_subscribe).unwrap_or(false))
+        .tokens(
+            Tokens::default()
+                .publisher_key(publisher_key)
+                .subscriber_key(subscriber_key)
+                .issuers(issuers)
+                .audience(audience)
+                .authorization_servers(authorization_servers)
+                .cookies(cookies(OneOrMore::or(&args.access.cookie_name, file.cookie_name))?)
+                .in_query(args.access.query_tokens.or(file.query_tokens).unwrap_or(false)),
+        )
+        .dialects(match args.access.dialect.or(file.dialect).unwrap_or(DialectChoice::All) {
             DialectChoice::All => Dialects::All,
             DialectChoice::Deployed => Dialects::Only(Dialect::Deployed),
             DialectChoice::Coming => Dialects::Only(Dialect::Coming),
-        },
-        hub_url,
-        allowed_hosts: allowed_hosts(&or(&args.access.allowed_host, file.allowed_hosts))?,
-        publish_origins: publish_origins(&or(&args.publish_origin, file.publish_origins))?,
-        cors_origins: cors_origins(&or(&args.cors_origin, file.cors_origins))?,
-        local_only: false,
-    };
+        })
+        .hub_url(hub_url)
+        .allowed_hosts(allowed_hosts(&or(&args.access.allowed_host, file.allowed_hosts))?)
+        .publish_origins(publish_origins(&or(&args.publish_origin, file.publish_origins))?)
+        .cors_origins(cors_origins(&or(&args.cors_origin, file.cors_origins))?);
     Ok(Read { access, doubts })
 }
 
@@ -328,24 +327,23 @@ fn issuers(
             .as_deref()
             .map(|url| from_url(url, args.access.jwks_allow_internal));
         let issuers = match (args.access.issuer.as_slice(), keys.transpose()?) {
-            ([name], Some(keys)) => vec![Issuer { name: name.clone(), keys }],
+            ([name], Some(keys)) => vec![Issuer::new(name, keys)],
             (_, Some(_)) => {
                 return Err(Ended::usage(
                     "--jwks-url needs exactly one --issuer; for several issuers, use a table for \
                      each in a configuration file ([[access.issuers]])",
                 ));
             }
-            (names, None) => names
-                .iter()
-                .map(|name| Issuer { name: name.clone(), keys: IssuerKeys::Shared })
-                .collect(),
+            (names, None) => {
+                names.iter().map(|name| Issuer::new(name, IssuerKeys::Shared)).collect()
+            }
         };
         return Ok((issuers, Vec::new()));
     }
     let mut servers = Vec::new();
     let mut read = |issuer: IssuerFile| {
         let table = match issuer {
-            IssuerFile::Name(name) => return Ok(Issuer { name, keys: IssuerKeys::Shared }),
+            IssuerFile::Name(name) => return Ok(Issuer::new(name, IssuerKeys::Shared)),
             IssuerFile::Table(table) => table,
         };
         let what = format!("the key of issuer {:?}", table.name);
@@ -377,7 +375,7 @@ fn issuers(
             }
             servers.push(table.name.clone());
         }
-        Ok(Issuer { name: table.name, keys })
+        Ok(Issuer::new(table.name, keys))
     };
     let issuers = file.unwrap_or_default().into_iter().map(&mut read).collect::<Result<_, _>>()?;
     Ok((issuers, servers))

@@ -170,21 +170,22 @@ mod options {
                 return Err(Ended::usage("a key for NATS needs its certificate: set --nats-cert"));
             }
         };
-        Ok(JournalConfig::Nats(NatsOptions {
-            login: login(&said)?,
-            ca: said.ca,
-            certificate,
-            stream: said.stream.unwrap_or(default.stream),
-            replicas: said.replicas.map(usize::from),
-            storage: said.storage.map(|storage| match storage {
-                NatsStorageChoice::File => NatsStorage::File,
-                NatsStorageChoice::Memory => NatsStorage::Memory,
-            }),
-            retention: retention(&file.retention)?,
-            publish_wait,
-            start_wait,
-            servers,
-        }))
+        Ok(JournalConfig::Nats(
+            NatsOptions::default()
+                .login(login(&said)?)
+                .ca(said.ca)
+                .certificate(certificate)
+                .stream(said.stream.unwrap_or(default.stream))
+                .replicas(said.replicas.map(usize::from))
+                .storage(said.storage.map(|storage| match storage {
+                    NatsStorageChoice::File => NatsStorage::File,
+                    NatsStorageChoice::Memory => NatsStorage::Memory,
+                }))
+                .retention(retention(&file.retention)?)
+                .publish_wait(publish_wait)
+                .start_wait(start_wait)
+                .servers(servers),
+        ))
     }
 
     fn login(said: &NatsFile) -> anyhow::Result<NatsLogin> {
@@ -212,11 +213,10 @@ mod options {
                 if rule.topics.as_deref().unwrap_or("*") == "*"
                     && rule.keep.unwrap_or_default() == KeepFile::All =>
             {
-                Ok(NatsRetention {
-                    count: rule.count,
-                    bytes: rule.bytes.map(|size| size.as_u64()),
-                    age: rule.age.map(|time| time.0),
-                })
+                Ok(NatsRetention::default()
+                    .count(rule.count)
+                    .bytes(rule.bytes.map(|size| size.as_u64()))
+                    .age(rule.age.map(|time| time.0)))
             }
             _ => Err(Ended::usage(
                 "the journal on NATS allows one [[journal.retention]] rule, with topics = \"*\" and \

@@ -47,14 +47,14 @@ impl Place {
     }
 }
 
-/// Whether an IPv6 address also accepts IPv4 connections: `[::]` does, unless that is turned off, or
-/// an IPv4 address with the same port is listed too.
+/// Whether an IPv6 address also accepts IPv4 connections: `[::]` does, unless that is turned off,
+/// or an IPv4 address with the same port is listed too.
 pub(crate) fn takes_ipv4(address: SocketAddr, ipv6_only: bool, all: &[Place]) -> bool {
     let is_every = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     is_every && !ipv6_only && !all.iter().any(|place| place.has_ipv4(address.port()))
 }
 
-/// The addresses that `0.0.0.0` and `[::]` stand for, in words. `None` for other addresses.
+/// The addresses that `0.0.0.0` and `[::]` include, as text. `None` for other addresses.
 pub(crate) fn stands_for(address: SocketAddr, takes_ipv4: bool) -> Option<&'static str> {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Some("every IPv4 address"),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unspecified_ipv6_address_takes_ipv4_unless_told_otherwise() {
+    fn the_unspecified_ipv6_address_accepts_ipv4_by_default() {
         let takes = |ipv6_only, all: &[&str]| {
             let all: Vec<_> = all.iter().map(|text| place(text)).collect();
             takes_ipv4("[::]:80".parse().unwrap(), ipv6_only, &all)

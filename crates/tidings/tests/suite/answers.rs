@@ -1,4 +1,4 @@
-//! A server that gives one answer after another, each on a connection of its own.
+//! A server that gives one answer after another, each on a separate connection.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -6,12 +6,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// What one answer is to begin with, where it is an event stream.
+/// The head of an answer that is an event stream.
 pub(crate) const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-/// An answer that ends a stream for good.
+/// An answer that ends a stream permanently.
 pub(crate) const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
-/// A request as it came.
+/// A request as it was received.
 pub(crate) struct Request {
     /// The head, in lower case but for its values.
     pub(crate) head: Vec<String>,

@@ -1,10 +1,10 @@
 //! The hub under attack: peers that make it keep, compile, write or wait for more than they pay
 //! for, while other clients are measured.
 //!
-//! Each trial starts a hub that may have 512 MiB of memory, lets others subscribe and publish from
-//! an address of their own, and attacks from other addresses. Attackers run at the lowest
-//! priority, as if they had machines of their own. `TIDINGS_ATTACK=full`, which `cargo xtask soak
-//! attack` sets, attacks with larger counts, and holds latencies against those of the quiet hub.
+//! Each trial starts a hub with at most 512 MiB of memory. Other clients subscribe and publish
+//! from one address, and attackers use other addresses. Attackers run at the lowest priority, as
+//! if they were on other machines. `TIDINGS_ATTACK=full`, which `cargo xtask soak attack` sets,
+//! attacks with larger counts, and compares latencies with those of the quiet hub.
 
 mod disk;
 mod grants;
@@ -30,8 +30,8 @@ use crate::hub::{Hub, TIDINGS, tidings};
 
 /// The key of all tokens.
 const SECRET: &str = "a secret of at least thirty-two bytes";
-/// What every hub here allows: attackers need no token, and the live publisher has one, as it
-/// has where a hub is open to strangers.
+/// The access that every hub here allows: attackers need no token, and the live publisher has one,
+/// as at a hub that is open to strangers.
 const OPEN: [&str; 6] = [
     "--publisher-key",
     SECRET,
@@ -41,37 +41,37 @@ const OPEN: [&str; 6] = [
     "--anonymous-subscribe",
 ];
 
-/// What the hub's data segment may have, in KiB: `RLIMIT_DATA`.
+/// The limit of the hub's data segment (`RLIMIT_DATA`), in KiB.
 const DATA_KB: &str = "524288";
-/// What an attack may add to the hub's memory, in MiB: with so little memory the hub has 64 for
-/// selectors, 32 for requests under way, and less for all else that a peer chooses.
+/// The memory that an attack may add to the hub, in MiB. With this limit the hub has 64 for
+/// selectors, 32 for requests in progress, and less for everything else that a peer controls.
 const MEMORY_MB: u64 = 128;
-/// How long the memory may take to be given back, and of what it was before how much may stay.
+/// How long the hub may take to release the memory, and how much more than before it may keep.
 const GIVING_BACK: Duration = Duration::from_secs(60);
 const STAYS: f64 = 1.3;
-/// In the short form so much may stay too, in KiB: what the live subscribers' updates take in the
-/// journal, and what the allocator keeps.
+/// In the short form the hub may also keep this much, in KiB: the live subscribers' updates in the
+/// journal, and memory that the allocator retains.
 const STAYS_KB: u64 = 48 << 10;
 /// Where latencies are held against those of the quiet hub: how many times as long they may be.
 const SLOWER: u32 = 3;
-/// Latencies below this are good, whatever the quiet hub has: on a machine with two cores the
-/// load itself takes time of the hub's.
+/// Latencies below this are good, whatever those of the quiet hub are: on a machine with two cores
+/// the load itself uses the hub's processor time.
 const GOOD: Duration = Duration::from_millis(30);
-/// What any delivery, and any newcomer, may take on a machine that does other things too.
+/// The longest time for any delivery and any new stream, on a machine that also does other work.
 const SLOWEST: Duration = Duration::from_secs(10);
 
 fn is_full() -> bool {
     std::env::var("TIDINGS_ATTACK").is_ok_and(|scale| scale == "full")
 }
 
-/// The first where the attack is to be short, else the second.
+/// The first value in the short form, else the second.
 fn scaled<T>(short: T, full: T) -> T {
     if is_full() { full } else { short }
 }
 
-/// An attack's hub, and what is expected of it.
+/// An attack's hub, and its expected limits.
 struct Trial<'a> {
-    /// What the report calls it.
+    /// Its name in the report.
     name: &'a str,
     flags: &'a [&'a str],
     environment: &'a [(&'a str, &'a str)],
@@ -80,7 +80,7 @@ struct Trial<'a> {
     is_log_read: bool,
     /// Whether updates can be delivered meanwhile.
     is_serving: bool,
-    /// What the journal keeps in memory of the attack's own updates, in KiB.
+    /// The memory of the attack's own updates in the journal, in KiB.
     kept_kb: u64,
 }
 
@@ -113,8 +113,8 @@ impl<'a> Trial<'a> {
         Hub::run(command)
     }
 
-    /// Attacks, keeps up for a while what the attack returns, and checks that the others were
-    /// served meanwhile, and what it cost.
+    /// Attacks, keeps the returned connections open for a while, and checks that other clients
+    /// were served meanwhile, and how much memory the attack took.
     fn run<Held: Send>(&self, attack: impl FnOnce(&Hub) -> Held + Send) {
         // Both ends of all connections are on this machine, and the hub's are its own.
         let _ = rlimit::increase_nofile_limit(u64::MAX);
@@ -184,7 +184,7 @@ impl<'a> Trial<'a> {
         assert!(is_short || is_back(&after), "{}: {} MiB stay", self.name, after.kb >> 10);
     }
 
-    /// Checks what the others waited for during the attack.
+    /// Checks how long other clients waited during the attack.
     fn check(&self, quiet: &Times, attacked: &Times) {
         self.check_longest(attacked);
         let both = [
@@ -202,7 +202,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Checks that nothing took very long. What the attack held up may have come after it.
+    /// Checks that no request took very long. Delayed ones may have finished after the attack.
     fn check_longest(&self, times: &Times) {
         for (what, times) in [("a delivery", &times.deliveries), ("a newcomer", &times.openings)] {
             let longest = times.iter().max().copied().unwrap_or_default();
@@ -239,14 +239,14 @@ fn pause(time: Duration) {
     }
 }
 
-/// What a hub has of the machine's memory.
+/// A hub's use of the machine's memory.
 struct Memory {
     kb: u64,
     peak_kb: u64,
 }
 
 impl Memory {
-    /// Nothing where the hub has ended.
+    /// Zero if the hub has ended.
     fn of(hub: &Hub) -> Self {
         let status = fs::read_to_string(format!("/proc/{}/status", hub.pid())).unwrap_or_default();
         let number = |name: &str| {

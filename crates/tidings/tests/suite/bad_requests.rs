@@ -97,7 +97,7 @@ fn a_target_that_is_too_long_is_distinguished_from_a_head_that_is_too_large() {
 }
 
 #[test]
-fn http_1_0_without_a_host_gets_its_stream_and_the_end_of_it() {
+fn http_1_0_without_a_host_gets_its_stream_and_its_end() {
     let hub = Hub::start();
     let mut connection = hub.connect();
     connection.send(b"GET /.well-known/mercure?topic=a HTTP/1.0\r\n\r\n");
@@ -111,7 +111,7 @@ fn http_1_0_without_a_host_gets_its_stream_and_the_end_of_it() {
 }
 
 #[test]
-fn a_body_in_single_bytes_is_a_body() {
+fn a_body_that_arrives_byte_by_byte_is_accepted() {
     let hub = Hub::start();
     let mut stream = hub.subscribe("a");
     let mut connection = hub.connect();
@@ -145,7 +145,7 @@ fn the_refusal_of_a_large_body_reaches_a_client_that_sends_all_of_it_first() {
 }
 
 #[test]
-fn a_body_whose_length_is_too_large_is_refused_before_any_of_it_comes() {
+fn a_body_whose_length_is_too_large_is_refused_before_it_arrives() {
     let hub = Hub::start();
     for method in ["POST", "QUERY"] {
         let mut connection = hub.connect();
@@ -163,7 +163,7 @@ fn a_body_whose_length_is_too_large_is_refused_before_any_of_it_comes() {
 }
 
 #[test]
-fn who_hangs_up_in_the_middle_of_a_request_is_forgotten() {
+fn a_client_that_disconnects_during_its_request_is_removed() {
     let hub = Hub::start();
     let before = hub.open_files();
     for part in [

@@ -1,4 +1,4 @@
-//! `tidings bench`: what it says of a hub.
+//! `tidings bench`, and its report about a hub.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use crate::durability::{Folder, on_disk};
 use crate::hub::{Hub, program, tidings};
 
 #[test]
-fn a_hub_that_loses_nothing_is_measured_as_such() {
+fn bench_reports_no_loss_if_the_hub_loses_nothing() {
     let hub = Hub::start();
     let url = hub.url();
     let ended = tidings(&[
@@ -46,7 +46,7 @@ fn bench_fails_if_the_hub_refuses_its_publishes() {
 }
 
 #[test]
-fn its_streams_reconnect_after_a_restart_of_the_hub_and_the_result_says_how() {
+fn bench_reports_how_its_streams_reconnect_after_a_restart() {
     let folder = Folder::new();
     let old = on_disk(&folder, None, &[]);
     let address = old.address;

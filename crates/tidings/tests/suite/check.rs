@@ -145,7 +145,7 @@ fn an_invalid_configuration_is_a_usage_error() {
 }
 
 #[test]
-fn the_smallest_room_for_requests_is_told_and_is_enough_for_the_largest_request() {
+fn the_smallest_limit_for_requests_is_shown_and_suffices_for_the_largest_request() {
     const K: usize = 1 << 10;
     let config = |requests: &str| {
         File::new(&format!(

@@ -1,7 +1,7 @@
 //! Counts every event, with several publishers, many subscribers that disconnect and resume, and
-//! disturbances of the hub. At the end every subscriber has received every acknowledged event of its
-//! topics once, in the journal's order, and no other event. With several hubs, each client moves
-//! from any of them to any other.
+//! disturbances of the hub. At the end every subscriber has received every acknowledged event of
+//! its topics once, in the journal's order, and no other event. With several hubs, each client
+//! moves from any of them to any other.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const RUN_TIME: Duration = Duration::from_secs(1200);
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
-/// An event whose data begins so is passed over: it is not counted.
+/// An event whose data begins with this text is not counted.
 const FILLER: &str = "filler";
 
 /// The publishers and subscribers.
@@ -24,10 +24,11 @@ const FILLER: &str = "filler";
 pub(crate) struct Plan {
     pub(crate) publishers: usize,
     pub(crate) subscribers: usize,
-    /// Whether losses may be told, because the journal keeps less than is published. Then what
-    /// was told to be gone need not have come.
+    /// Whether losses may be reported, because the journal keeps less than is published. Events
+    /// that were reported as lost may be missing.
     pub(crate) may_lose: bool,
-    /// Whether the journal may be reset. A subscriber that is told so continues with later events.
+    /// Whether the journal may be reset. A subscriber that gets a `reset` continues with later
+    /// events.
     pub(crate) may_begin_anew: bool,
     /// How long a publisher rests after an acknowledgement.
     pub(crate) pace: Duration,
@@ -59,7 +60,7 @@ pub(crate) struct Checker {
     unanswered: Mutex<HashSet<String>>,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Counted {
     pub(crate) acknowledged: usize,
@@ -71,28 +72,28 @@ pub(crate) struct Counted {
     pub(crate) resets: usize,
 }
 
-/// Where an event stands: in which journal, and where in it.
+/// Where an event is: its journal, and its position there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Place {
     epoch: String,
     position: u64,
 }
 
-/// What a subscriber has had.
+/// What a subscriber has received.
 #[derive(Debug, Default)]
 struct Had {
     topics: Vec<usize>,
     events: Vec<(Place, String)>,
-    /// Before the event at this index a loss was told.
+    /// Before the event at this index a loss was reported.
     gaps: HashSet<usize>,
-    /// Before the event at this index the journal was said to have begun anew.
+    /// Before the event at this index a new journal was reported.
     resets: HashSet<usize>,
     connections: usize,
 }
 
 impl Checker {
     /// Runs everything against the hubs at these addresses for as long as `disturb` takes, and
-    /// counts. Whatever happens to the hubs, they have to be there at the end.
+    /// counts. Whatever happens to the hubs, they must be running at the end.
     pub(crate) fn run(plan: Plan, hubs: &[SocketAddr], disturb: impl FnOnce(&Self)) -> Counted {
         let checker = Self {
             plan,
@@ -229,7 +230,7 @@ impl Checker {
         let mut cursor = "earliest".to_owned();
         loop {
             assert!(!self.is_late(), "subscriber {index} never sees the end");
-            // A few events, or a few dozens, or all that come.
+            // A few events, or a few dozen, or all.
             let count = [3, 30, 300, usize::MAX][fastrand::usize(..4)];
             match self.follow(&query, &mut cursor, count, &mut had) {
                 Ok(true) => return had,
@@ -240,7 +241,7 @@ impl Checker {
         }
     }
 
-    /// Until so much has come that a short journal has dropped some of it.
+    /// Until a short journal has dropped some of the new events.
     fn stay_away(&self) {
         let until = self.acknowledged() + 100;
         let is_over = || self.is_over.load(Ordering::Acquire) || self.is_late();
@@ -249,7 +250,7 @@ impl Checker {
         }
     }
 
-    /// Reads a stream for `count` events; says whether the last of all was among them.
+    /// Reads `count` events of a stream. Returns whether the last event of the run was among them.
     fn follow(
         &self,
         query: &str,
@@ -267,7 +268,7 @@ impl Checker {
         let mut next = |lines: &mut BufReader<TcpStream>| -> io::Result<String> {
             line.clear();
             match lines.read_line(&mut line)? {
-                // What the end has cut off is not there.
+                // The part after the cut is missing.
                 _ if !line.ends_with('\n') => Err(io::ErrorKind::UnexpectedEof.into()),
                 _ => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
             }
@@ -322,13 +323,13 @@ impl Checker {
         let mut acknowledged = self.acknowledged.lock().expect("no panic").clone();
         acknowledged.sort();
         let unanswered = self.unanswered.lock().expect("no panic");
-        // What anybody saw where: it is the same for all.
+        // The event that any subscriber saw at each position: it is the same for all.
         let mut journal: HashMap<Place, String> = acknowledged.iter().cloned().collect();
         assert_eq!(journal.len(), acknowledged.len(), "two events have the same place");
         for (place, data) in had.iter().flat_map(|one| &one.events) {
             let known = journal.entry(place.clone()).or_insert_with(|| {
-                // A journal that began anew takes with it what was not acknowledged yet, and the
-                // key under which it is then published once more.
+                // A new journal lacks updates that were not acknowledged yet, and the keys under
+                // which they are then published again.
                 let is_of_another =
                     |(at, known): &(Place, String)| known == data && at.epoch != place.epoch;
                 let is_again = self.plan.may_begin_anew && acknowledged.iter().any(is_of_another);
@@ -367,7 +368,7 @@ impl Checker {
         counted
     }
 
-    /// An update published after an acknowledgement comes after the acknowledged one.
+    /// An update published after an acknowledgement has a later position than the acknowledged one.
     fn is_in_the_order_of_publishing(
         &self,
         journal: &[(Place, String)],
@@ -385,7 +386,7 @@ impl Checker {
 }
 
 impl Had {
-    /// Nothing is missing, doubled or out of order but what was told.
+    /// Nothing is missing, repeated or out of order except reported losses.
     fn is_what_was_asked_for(
         &self,
         index: usize,

@@ -46,7 +46,7 @@ fn publish_prints_the_id_and_subscribe_the_data() {
 }
 
 #[test]
-fn publish_reads_standard_input_and_takes_off_the_last_line_break() {
+fn publish_reads_standard_input_and_removes_the_last_line_break() {
     let hub = Hub::start();
     let mut stream = hub.subscribe("a");
     let mut child = start(&hub.url(), &["publish", "a", "-"]);
@@ -61,7 +61,7 @@ fn publish_reads_standard_input_and_takes_off_the_last_line_break() {
 }
 
 #[test]
-fn subscribe_ends_with_the_event_that_was_asked_for() {
+fn subscribe_ends_with_the_requested_event() {
     let hub = Hub::start();
     let subscriber = subscribe(&hub, &["*", "--json", "--type", "price", "--until", "end"]);
     run(&hub, &["publish", "a", "1", "--type", "price", "--id", "7"]);
@@ -89,7 +89,7 @@ fn subscribe_begins_at_the_given_position() {
 }
 
 #[test]
-fn subscribe_says_that_events_were_lost_and_fails_on_request() {
+fn subscribe_reports_lost_events_and_fails_on_request() {
     let hub = Hub::that_keeps(2, &[]);
     let ids = hub.publisher().publish(&[("a", "1"), ("a", "2"), ("a", "3"), ("a", "4")]);
     // It drops nothing that a shard has still to take.
@@ -105,7 +105,7 @@ fn subscribe_says_that_events_were_lost_and_fails_on_request() {
 }
 
 #[test]
-fn subscribe_that_is_interrupted_says_so_by_its_exit_code() {
+fn an_interrupted_subscribe_has_its_own_exit_code() {
     let hub = Hub::start();
     let subscriber = subscribe(&hub, &["a"]);
     signal(subscriber.id(), "INT");
@@ -140,7 +140,7 @@ fn a_refusal_of_the_hub_ends_the_commands_with_its_reason() {
     assert_eq!(lost.code, Some(3), "{}", lost.error);
 }
 
-/// One address for whichever hub is there now.
+/// One address for the hub that currently runs.
 struct Relay {
     address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
@@ -182,7 +182,7 @@ fn subscribe_survives_a_restart_of_the_hub() {
     let mut subscriber =
         start(&format!("http://{}", relay.address), &["subscribe", "a", "--count", "2"]);
     first.wait_for_metric("tidings_subscribers", 1);
-    // The shortest time to come back that a publisher may set.
+    // The shortest reconnection time that a publisher may set.
     run(&first, &["publish", "a", "1", "--retry", "1ms"]);
     let mut lines = BufReader::new(subscriber.stdout.take().expect("piped")).lines();
     assert_eq!(lines.next().expect("a line").expect("text"), "1");

@@ -1,5 +1,5 @@
-//! Several hubs whose journal is a stream of NATS JetStream, under faults: nothing that was
-//! acknowledged is lost, doubled or moved; or, where JetStream itself has lost it, that is told.
+//! Several hubs whose journal is a stream of NATS JetStream, under faults: no acknowledged update
+//! is lost, repeated or reordered. If JetStream itself has lost one, the hubs report it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use crate::nats::{Nats, Place, Settings};
 use crate::network::{self, Machine, Side};
 use crate::wire::Stream;
 
-/// The stream that the hubs make unless they are told another name.
+/// The stream that the hubs create by default.
 const STREAM: &str = "TIDINGS";
 
-/// Three hubs, and what they were started with.
+/// Three hubs, and their settings.
 struct Hubs<'a> {
     nats: &'a str,
     flags: &'a [&'a str],
@@ -35,7 +35,7 @@ impl<'a> Hubs<'a> {
         self.hubs[index] = None;
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM, and waits for the exit.
     fn stop(&mut self, index: usize) {
         let mut hub = self.hubs[index].take().expect("it runs");
         hub.signal("TERM");
@@ -52,7 +52,7 @@ impl<'a> Hubs<'a> {
 }
 
 /// A hub on a loopback address that no other test uses, so that its port stays free while it is
-/// gone.
+/// stopped.
 fn hub_on(nats: &str, address: Option<SocketAddr>, flags: &[&str]) -> Hub {
     let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];
     let listen = address.unwrap_or(SocketAddr::from((own, 0))).to_string();
@@ -71,7 +71,7 @@ fn rounds() -> usize {
     std::env::var("TIDINGS_CLUSTER_ROUNDS").map_or(1, |count| count.parse().expect("a number"))
 }
 
-/// How long something stands still beyond the time that makes a difference.
+/// How long a process is paused beyond the time that makes a difference.
 fn still() -> Duration {
     let seconds = std::env::var("TIDINGS_CLUSTER_STILL_SECONDS");
     Duration::from_secs(seconds.map_or(0, |count| count.parse().expect("a number")))
@@ -84,7 +84,7 @@ fn some_more(checker: &Checker, count: usize) {
 }
 
 #[test]
-fn servers_that_are_killed_restarted_or_stand_still_lose_nothing() {
+fn servers_that_are_killed_restarted_or_paused_lose_nothing() {
     let mut nats = Nats::cluster();
     let url = nats.url();
     let hubs = Hubs::on(&url, &["--heartbeat", "1s", "--nats-publish-wait", "2s"]);
@@ -98,7 +98,7 @@ fn servers_that_are_killed_restarted_or_stand_still_lose_nothing() {
             some_more(checker, 50);
             let leader = nats.leader(STREAM);
             nats.kill(leader);
-            // There is another leader by then.
+            // Another leader has been elected by then.
             some_more(checker, 50);
             nats.start(leader);
             some_more(checker, 50);
@@ -115,7 +115,7 @@ fn servers_that_are_killed_restarted_or_stand_still_lose_nothing() {
 }
 
 #[test]
-fn hubs_that_are_killed_replaced_or_stand_still_lose_nothing() {
+fn hubs_that_are_killed_replaced_or_paused_lose_nothing() {
     let nats = Nats::cluster();
     let url = nats.url();
     let mut hubs = Hubs::on(&url, &["--heartbeat", "1s"]);
@@ -133,7 +133,7 @@ fn hubs_that_are_killed_replaced_or_stand_still_lose_nothing() {
                 some_more(checker, 30);
                 hubs.start(index);
             }
-            // Longer than three heartbeats, after which it gives up connections.
+            // Longer than three heartbeats, after which a hub closes connections.
             hubs.hub(0).signal("STOP");
             pause(Duration::from_secs(4) + still());
             hubs.hub(0).signal("CONT");
@@ -142,8 +142,8 @@ fn hubs_that_are_killed_replaced_or_stand_still_lose_nothing() {
     });
 }
 
-/// Publishes events that the checker passes over: more than NATS, its client and the kernel have
-/// on the way to a hub that takes none.
+/// Publishes events that the checker ignores: more than NATS, its client and the kernel buffer for
+/// a hub that reads none.
 fn publish_much(hub: &Hub) {
     let data = format!("filler {}", "x".repeat(50_000));
     let updates = [("https://checker.test/filler", data.as_str()); 15];
@@ -154,7 +154,7 @@ fn publish_much(hub: &Hub) {
 }
 
 #[test]
-fn a_hub_that_takes_nothing_for_a_while_loses_nothing() {
+fn a_hub_that_reads_nothing_for_a_while_loses_nothing() {
     let nats = Nats::one();
     let url = nats.url();
     let hubs = Hubs::on(&url, &[]);
@@ -266,7 +266,7 @@ fn a_purged_or_deleted_stream_is_reported_to_all_subscribers() {
             for index in 0..3 {
                 let query = format!("topic={topic}");
                 let headers = format!("last-event-id: {seen}\r\n");
-                // A hub that has not heard of the purge yet has the second one in memory.
+                // A hub that does not know of the purge yet has the second one in memory.
                 eventually("a hub tells the gap", || {
                     let told = hubs.hub(index).subscribe_with(&query, &headers).event();
                     if told.event_type == "message" {
@@ -285,7 +285,7 @@ fn a_purged_or_deleted_stream_is_reported_to_all_subscribers() {
     assert!(counted.resets > 0, "{counted:?}");
 }
 
-/// Copies a folder, as a disk that has forgotten what came after.
+/// Copies a folder, like a disk that has lost everything written later.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder can be made");
     for entry in fs::read_dir(from).expect("a folder") {
@@ -300,7 +300,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn updates_that_a_power_cut_took_from_the_servers_are_reported_and_never_continued_wrongly() {
+fn updates_that_a_power_cut_removed_are_reported_and_no_stream_resumes_wrongly() {
     let mut nats = Nats::one();
     let url = nats.url();
     let hubs = Hubs::on(&url, &["--heartbeat", "1s"]);
@@ -321,7 +321,8 @@ fn updates_that_a_power_cut_took_from_the_servers_are_reported_and_never_continu
     let next = publish_when_it_can(hubs.hub(0), "a", "next");
     // Another event at the same place.
     assert_eq!(place(&next), place(&lost));
-    // A live subscriber is disconnected, and resumes from the lost update; any hub tells it of the loss.
+    // A live subscriber is disconnected, and resumes from the lost update; any hub tells it of the
+    // loss.
     assert_eq!(live.next(), None);
     for index in 0..3 {
         let come_back =
@@ -335,7 +336,7 @@ fn updates_that_a_power_cut_took_from_the_servers_are_reported_and_never_continu
             }
         };
         assert_eq!(told.notice()["kind"], "reset", "{told:?}");
-        // Later ones come.
+        // Later events arrive.
         let data = format!("later {index}");
         hubs.hub(0).publish("a", &data);
         assert_eq!(back.event().data, data);
@@ -345,12 +346,12 @@ fn updates_that_a_power_cut_took_from_the_servers_are_reported_and_never_continu
     assert_eq!(back.event().data, "next");
 }
 
-/// The place that an id names.
+/// The position in an id.
 fn place(id: &str) -> &str {
     id.split('.').nth(1).expect("an id of the hub's")
 }
 
-/// Publishes as soon as the hub takes it, and gives the id.
+/// Publishes as soon as the hub accepts it, and returns the id.
 fn publish_when_it_can(hub: &Hub, topic: &str, data: &str) -> String {
     let mut id = String::new();
     eventually("a publish is taken", || {
@@ -395,7 +396,7 @@ fn next_but(stream: &mut Stream, unanswered: &str) -> crate::wire::Event {
     if event.data == unanswered { stream.event() } else { event }
 }
 
-/// The library that gives a process another time, where Debian has it.
+/// The library that gives a process another time, at Debian's path.
 fn faketime() -> Option<PathBuf> {
     let of_architectures = fs::read_dir("/usr/lib").ok()?;
     of_architectures

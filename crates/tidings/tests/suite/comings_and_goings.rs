@@ -1,4 +1,4 @@
-//! Clients that leave in every way there is, while the hub writes to them.
+//! Clients that disconnect in every possible way, while the hub writes to them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -6,7 +6,7 @@ use std::thread;
 use crate::hub::{Hub, eventually};
 use crate::wire::Connection;
 
-/// Checks that nothing is left of disconnected clients.
+/// Checks that disconnected clients leave nothing behind.
 fn nobody_is_left(hub: &Hub, files_before: usize) {
     for gauge in ["tidings_subscribers", "tidings_feeds", "tidings_replays"] {
         hub.wait_for_metric(gauge, 0);
@@ -16,7 +16,7 @@ fn nobody_is_left(hub: &Hub, files_before: usize) {
 }
 
 #[test]
-fn who_resets_in_the_middle_of_a_write_is_forgotten() {
+fn a_client_that_resets_during_a_write_is_removed() {
     let hub = Hub::start();
     let files = hub.open_files();
     let mut reader = hub.subscribe("a");
@@ -42,7 +42,7 @@ fn who_resets_in_the_middle_of_a_write_is_forgotten() {
 }
 
 #[test]
-fn a_client_that_ends_only_its_own_side_is_disconnected() {
+fn a_client_that_closes_only_its_sending_side_is_disconnected() {
     let hub = Hub::start();
     let stream = hub.subscribe("a");
     hub.wait_for_metric("tidings_subscribers", 1);
@@ -109,7 +109,7 @@ fn connects_and_disconnects_under_load_leak_nothing_and_disturb_no_client() {
     nobody_is_left(&hub, files);
 }
 
-/// Comes, and leaves in a way that `choice` says.
+/// Connects, and disconnects in the way that `choice` selects.
 fn visit(hub: &Hub, choice: usize) {
     let query = format!("topic={}", choice % 7);
     let cursor = if choice.is_multiple_of(3) { "last-event-id: earliest\r\n" } else { "" };
@@ -127,7 +127,7 @@ fn visit(hub: &Hub, choice: usize) {
         }
         _ => {
             connection.ask_for_stream(&query, cursor);
-            // On topics of which nothing comes there is only the opening.
+            // Streams of topics without events get only their beginning.
             let chunks = if choice % 7 < 5 { choice % 4 } else { 1 };
             (0..chunks).for_each(|_| drop(connection.chunk()));
         }

@@ -1,4 +1,4 @@
-//! More clients than the system gives descriptors for.
+//! More clients than file descriptors.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::hub::{Hub, eventually};
 const DESCRIPTORS: usize = 220;
 /// Connections that may wait for a request: 16 for each of two shards.
 const WAITING: usize = 32;
-/// Streams that it opens then: beside those it keeps 64 descriptors for itself, and a sixteenth of
+/// The streams that it opens then. It also reserves 64 descriptors for itself, and a sixteenth of
 /// all for connections that linger.
 const STREAMS: usize = DESCRIPTORS - 64 - WAITING - DESCRIPTORS / 16;
 
 #[test]
-fn a_stream_without_room_is_told_to_reconnect_and_succeeds_when_others_have_left() {
+fn a_stream_without_room_is_told_to_reconnect_and_succeeds_once_others_have_ended() {
     let mut hub = Hub::with_descriptors(DESCRIPTORS);
     let mut streams: Vec<_> = (0..STREAMS).map(|_| hub.subscribe("a")).collect();
     for _ in 0..3 * DESCRIPTORS {

@@ -45,8 +45,8 @@ impl Drop for Folder {
 }
 
 pub(crate) fn on_disk(folder: &Folder, address: Option<SocketAddr>, flags: &[&str]) -> Hub {
-    // A loopback address that no other test uses: while the hub is gone, no other test and no
-    // client's own end of a connection gets its port.
+    // A loopback address that no other test uses: while the hub is stopped, no other test and no
+    // client's own socket gets its port.
     let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];
     let listen = address.unwrap_or(SocketAddr::from((own, 0))).to_string();
     let mut command = program();
@@ -97,7 +97,7 @@ fn a_hub_that_is_killed_at_any_moment_loses_nothing() {
             let before = checker.acknowledged();
             eventually("something is published", || checker.acknowledged() > before + 20);
             pause(0..60);
-            // It is killed, not asked.
+            // It is killed, not stopped by a signal that it handles.
             drop(hub.take());
             hub = Some(on_disk(&folder, Some(address), &[]));
         }
@@ -107,7 +107,7 @@ fn a_hub_that_is_killed_at_any_moment_loses_nothing() {
 }
 
 #[test]
-fn a_hub_that_stood_still_for_longer_than_its_limits_loses_nothing() {
+fn a_hub_that_was_paused_for_longer_than_its_limits_loses_nothing() {
     let folder = Folder::new();
     // Connections are given up after three heartbeats.
     let still = Duration::from_secs(times("TIDINGS_STILL_SECONDS", 4) as u64);
@@ -124,7 +124,7 @@ fn a_hub_that_stood_still_for_longer_than_its_limits_loses_nothing() {
 }
 
 #[test]
-fn a_journal_that_is_trimmed_under_its_readers_tells_each_loss() {
+fn a_journal_that_is_trimmed_while_it_is_read_reports_each_loss() {
     let folder = Folder::new();
     let config = File::new(
         "[access]\nanonymous_publish = true\nanonymous_subscribe = true\n\
@@ -138,7 +138,7 @@ fn a_journal_that_is_trimmed_under_its_readers_tells_each_loss() {
     assert!(counted.gaps > 0, "{counted:?}");
 }
 
-/// What a process may write to one file, in blocks of 1024 bytes; what is beyond fails.
+/// How much a process may write to one file, in blocks of 1024 bytes; a write beyond it fails.
 fn limit_files(pid: u32, bytes: &str) {
     let pid = pid.to_string();
     let limit = format!("--fsize={bytes}:");
@@ -171,8 +171,8 @@ fn a_disk_that_fails_refuses_publishers_keeps_subscribers_and_recovers_by_itself
     assert_eq!(live.event().data, "still here");
 }
 
-/// Runs this script in a mount namespace of its own, so that no other process sees what it mounts on
-/// the folder, `$1`. `$0` is the command under test. `None` if the system allows no namespace.
+/// Runs this script in a new mount namespace, so that no other process sees the mounts on the
+/// folder, `$1`. `$0` is the command under test. `None` if the system allows no namespace.
 fn with_mounts(folder: &Folder, script: &str) -> Option<Command> {
     let namespaces = [&["--mount"][..], &["--user", "--map-root-user", "--mount"][..]];
     let works = |flags: &&&[&str]| {
@@ -199,7 +199,7 @@ fn a_read_only_disk_is_an_error_that_says_so() {
     let ended = command.output().expect("it runs to its end");
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("cannot be kept in") && said.contains("ead-only"), "{said}");
+    assert!(said.contains("cannot store the journal in") && said.contains("ead-only"), "{said}");
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_full_disk_refuses_publishers_with_the_reason_and_recovers_by_itself() {
         eventually("publishes are refused", || checker.refused() > refused + 20);
         let answer = what_is_refused(&hub);
         assert!(answer.contains("the disk is full"), "{answer}");
-        // A balancer sends publishers elsewhere, until there is room again.
+        // A load balancer sends publishers elsewhere until the disk has space again.
         eventually("the hub is not ready", || {
             let ready = hub.get("/readyz");
             ready.status == 503 && ready.text().contains("the disk is full")
@@ -238,7 +238,7 @@ fn a_full_disk_refuses_publishers_with_the_reason_and_recovers_by_itself() {
     assert_eq!(live.event().data, "after");
 }
 
-/// What a publisher is told that is refused.
+/// The answer to a refused publisher.
 fn what_is_refused(hub: &Hub) -> String {
     let mut text = String::new();
     eventually("a publish is refused", || {
@@ -250,7 +250,7 @@ fn what_is_refused(hub: &Hub) -> String {
     text
 }
 
-/// Starts a hub that has to fail, and gives what it says.
+/// Starts a hub that must fail, and returns its error.
 fn fails(folder: &str) -> String {
     let ended =
         tidings(&["serve", "--listen", "127.0.0.1:0", "--journal", "disk", "--data-dir", folder]);
@@ -277,13 +277,13 @@ fn an_unusable_folder_or_file_is_an_error_that_names_it() {
     let database = folder.0.join("journal.db");
     fs::write(&database, "not a database, but somebody's letter to somebody else").unwrap();
     let said = fails(folder.path());
-    assert!(said.contains("no journal of Tidings"), "{said}");
+    assert!(said.contains("not a Tidings journal"), "{said}");
     assert!(said.contains("journal.db"), "{said}");
 
     let file = folder.0.join("file");
     fs::write(&file, "").unwrap();
     let said = fails(file.join("below").to_str().unwrap());
-    assert!(said.contains("cannot be kept in"), "{said}");
+    assert!(said.contains("cannot store the journal in"), "{said}");
     assert!(said.contains("--data-dir"), "{said}");
 
     // A super-user may write anywhere.
@@ -292,7 +292,7 @@ fn an_unusable_folder_or_file_is_an_error_that_names_it() {
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
     if fs::write(locked.join("probe"), "").is_err() {
         let said = fails(locked.to_str().unwrap());
-        assert!(said.contains("cannot be kept in"), "{said}");
+        assert!(said.contains("cannot store the journal in"), "{said}");
     }
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
 }
@@ -305,7 +305,7 @@ fn a_drained_hub_resumes_after_a_restart() {
     let seen = hub.publish("a", "1");
     hub.signal("TERM");
     assert!(hub.exit().success());
-    // A hub that ended in order leaves one file, which can be copied as it is.
+    // A hub that stopped cleanly leaves one file, which can be copied.
     let names: Vec<_> = fs::read_dir(&folder.0)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

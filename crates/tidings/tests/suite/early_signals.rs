@@ -1,4 +1,4 @@
-//! Signals that come while the hub starts.
+//! Signals that arrive while the hub starts.
 
 use std::process::{Command, Stdio};
 
@@ -33,13 +33,13 @@ fn check(journal: &str, signals: &[&str]) {
 }
 
 #[test]
-fn a_hub_that_starts_to_listen_is_not_killed_by_a_hangup() {
+fn a_hub_that_starts_to_listen_survives_a_hangup() {
     check("memory", &["HUP", "TERM"]);
     check("disk", &["HUP", "TERM"]);
 }
 
 #[test]
-fn a_hub_that_starts_to_listen_stops_in_good_order() {
+fn a_hub_that_starts_to_listen_stops_cleanly() {
     check("memory", &["TERM"]);
     check("disk", &["TERM"]);
     check("disk", &["INT"]);
@@ -52,7 +52,7 @@ fn a_start_that_waits_for_nats_ends_with_a_signal() {
 
     use crate::hub::{exit, program, signal};
 
-    // Whatever listens there from now on speaks no NATS.
+    // A program that listens there later is not a NATS server.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = closed.local_addr().expect("it is bound");
     drop(closed);

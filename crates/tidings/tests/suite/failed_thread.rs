@@ -6,8 +6,8 @@ use std::process::Command;
 
 use crate::hub::{File, Hub, program};
 
-/// Stands between the hub and the C library. Once the file that `FAIL_WHEN` names is gone, the
-/// event queue of the first shard fails, on which its thread panics.
+/// Replaces a function of the C library. Once the file that `FAIL_WHEN` names is removed, the
+/// event queue of the first shard fails, and its thread panics.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -68,6 +68,6 @@ fn a_shard_whose_thread_fails_ends_the_process_with_an_error() {
     assert!(fault.contains("shard-0"), "{fault}");
     hub.wait_for_log("the hub failed: the thread of a shard");
     assert_eq!(hub.exit().code(), Some(1));
-    // Its subscribers are cut, and come back to the hub that is started next.
+    // Its subscribers are cut, and reconnect to the hub that is started next.
     while stream.next().is_some() {}
 }

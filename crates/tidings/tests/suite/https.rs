@@ -51,7 +51,7 @@ impl Certificate {
         Hub::with(&["--tls-cert", &self.cert(), "--tls-key", &self.key()])
     }
 
-    /// Publishes to the hub with the command, which trusts the certificate that is there now.
+    /// Publishes to the hub with the command, which trusts the current certificate.
     fn publish(&self, hub: &Hub) -> Option<i32> {
         let url = format!("https://{}", hub.address);
         let trusted = [("SSL_CERT_FILE", self.cert())];
@@ -81,7 +81,7 @@ fn the_commands_speak_https_to_a_hub_whose_certificate_they_trust() {
 }
 
 #[test]
-fn a_new_certificate_is_shown_and_a_wrong_one_is_not() {
+fn a_new_certificate_is_used_and_an_invalid_one_is_not() {
     let certificate = Certificate::new();
     let hub = certificate.hub();
     assert_eq!(certificate.publish(&hub), Some(0));
@@ -99,7 +99,8 @@ fn a_new_certificate_is_shown_and_a_wrong_one_is_not() {
     let line = hub.wait_for_log("keeps the old one");
     assert!(line.contains("does not match the certificate"), "{line}");
     assert_eq!(certificate.publish(&hub), Some(0));
-    // What was in both files before fits again; no signal is sent here: the hub notices it by itself.
+    // The earlier contents of both files match again. No signal is sent: the hub notices the
+    // change itself.
     fs::write(certificate.cert(), cert).unwrap();
     hub.wait_for_log("using the new certificate");
     assert_eq!(certificate.publish(&hub), Some(0));

@@ -1,4 +1,4 @@
-//! A hub in a process of its own.
+//! A hub in a separate process.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -16,8 +16,8 @@ use crate::wire::{Connection, PATIENCE, Response, Stream, escaped};
 /// The command under test.
 pub(crate) const TIDINGS: &str = env!("CARGO_BIN_EXE_tidings");
 
-/// Where no folder can be made. A hub that a test gives neither a folder nor another journal
-/// fails at once, instead of sharing the developer's own folder with all other tests.
+/// A path where no folder can be created. A hub without a folder or another journal fails at once,
+/// instead of sharing the developer's own folder with all other tests.
 const NO_FOLDER: &str = "/dev/null/the-test-names-no-folder";
 
 /// The command under test, to be given arguments.
@@ -31,10 +31,10 @@ pub(crate) fn program() -> Command {
 pub(crate) struct Hub {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// What it said before it said where it listens.
+    /// Its output before the line with its addresses.
     pub(crate) began: Vec<String>,
     log: Mutex<Receiver<String>>,
-    /// Whether its log is left unread.
+    /// Whether its log is not read.
     is_unread: Arc<AtomicBool>,
 }
 
@@ -92,7 +92,7 @@ impl Hub {
             .spawn()
             .expect("the hub's program starts");
         let stderr = child.stderr.take().expect("it was piped");
-        // Room for more than any test makes it say; what is beyond is thrown away.
+        // Room for more than any test logs; further lines are discarded.
         let (lines, log) = sync_channel(10_000);
         let is_unread = Arc::new(AtomicBool::new(false));
         let unread = Arc::clone(&is_unread);
@@ -107,7 +107,7 @@ impl Hub {
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut hub = Self { child, address, began: Vec::new(), log: Mutex::new(log), is_unread };
-        // Other addresses may be told before: those of what it keeps its journal on.
+        // Other addresses may be printed before: those of the servers of its journal.
         let served = |line: &str| {
             let (before, rest) = line.split_once("://")?;
             let is_http = before.ends_with("http") || before.ends_with("https");
@@ -129,7 +129,7 @@ impl Hub {
         self.log_until(text).pop().expect("at least that line")
     }
 
-    /// The lines of the log up to the next one that has `text` in it.
+    /// The lines of the log up to the next one that contains `text`.
     pub(crate) fn log_until(&self, text: &str) -> Vec<String> {
         self.log_until_one_is(text, |line| line.contains(text))
     }
@@ -187,7 +187,7 @@ impl Hub {
         Publisher(self.connect())
     }
 
-    /// Publishes one update and gives its id.
+    /// Publishes one update and returns its id.
     pub(crate) fn publish(&self, topic: &str, data: &str) -> String {
         self.publisher().publish(&[(topic, data)]).remove(0)
     }
@@ -207,7 +207,7 @@ impl Hub {
         eventually(&what, || self.metric(name) == value);
     }
 
-    /// Checks that the hub still does what it is there for.
+    /// Checks that the hub still works.
     pub(crate) fn is_well(&self) {
         assert_eq!(self.get("/healthz").status, 200);
         let mut stream = self.subscribe("https://well.test/");
@@ -266,7 +266,7 @@ impl Metrics {
 pub(crate) struct Publisher(Connection);
 
 impl Publisher {
-    /// Publishes these pairs of topic and data in one request, and gives their ids.
+    /// Publishes these pairs of topic and data in one request, and returns their ids.
     pub(crate) fn publish(&mut self, updates: &[(&str, &str)]) -> Vec<String> {
         self.publish_body(&body(updates))
     }
@@ -330,7 +330,7 @@ impl Drop for File {
     }
 }
 
-/// Waits until `is_so`, and fails with the words of `what` when it takes too long.
+/// Waits until `is_so`, and fails with the text `what` if this takes too long.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !is_so() {
@@ -380,7 +380,7 @@ pub(crate) fn tidings_with(variables: &[(&str, &str)], arguments: &[&str]) -> Fi
     finish(child)
 }
 
-/// What a command said, and how it ended.
+/// The output and the exit code of a command.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
@@ -388,7 +388,7 @@ pub(crate) struct Finished {
     pub(crate) error: String,
 }
 
-/// Waits for a command that says little.
+/// Waits for a command with little output.
 pub(crate) fn finish(mut child: Child) -> Finished {
     let status = exit(&mut child);
     let read = |pipe: Option<&mut dyn std::io::Read>| {

@@ -43,7 +43,7 @@ fn test_cases_are_decoded_to_a_line_of_json_each() {
 }
 
 #[test]
-fn a_stream_is_explained_from_wherever_it_comes() {
+fn a_stream_is_explained_from_every_kind_of_source() {
     let stream = "id: 7\nretry: 5\ndata:  a\n\n";
     let expected =
         ["id \"7\"", "reconnection time 5 ms", "flood", "begins with a space", "=> event 1"];

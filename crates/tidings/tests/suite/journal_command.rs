@@ -1,4 +1,4 @@
-//! `tidings journal`, beside a hub and without one.
+//! `tidings journal`, with and without a running hub.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::durability::{Folder, on_disk};
 use crate::hub::{Hub, tidings};
 
-/// Runs a command of `tidings journal` that has to succeed; gives what it prints.
+/// Runs a command of `tidings journal` that must succeed; returns its output.
 fn journal(folder: &str, arguments: &[&str]) -> String {
     let ended = tidings(&[&["journal", "--data-dir", folder], arguments].concat());
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.error);
@@ -28,7 +28,7 @@ fn a_journal_is_shown_checked_exported_and_copied_while_a_hub_uses_it() {
     assert_eq!(journal(folder.path(), &["check"]), "no damage found\n");
     let lines = journal(folder.path(), &["export", "--from", &ids[1]]);
     assert_eq!(lines.lines().count(), 3);
-    // What is exported can be published as it is.
+    // The export can be published unchanged.
     let elsewhere = on_disk(&other, None, &[]);
     let taken = elsewhere.publisher().publish_body(journal(folder.path(), &["export"]).as_bytes());
     assert_eq!(taken.len(), 5);
@@ -76,7 +76,7 @@ fn a_folder_without_a_journal_is_an_error_and_is_not_changed() {
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }
 
-/// Flips a bit of the first place where the file has this text.
+/// Flips a bit of the first occurrence of this text in the file.
 fn flip(path: &Path, text: &str) {
     let mut bytes = fs::read(path).expect("a file");
     let mut windows = bytes.windows(text.len());
@@ -107,7 +107,7 @@ fn a_damaged_update_is_a_gap_in_the_stream_a_metric_and_a_line_of_the_check() {
         let gap = stream.event();
         assert_eq!(gap.notice()["kind"], "gap");
         assert_eq!(stream.data(2), ["number 3", "number 4"]);
-        // The gap's own id is a place to go on from.
+        // The stream can be resumed from the gap's own id.
         let mut stream = hub.subscribe_with(query, &format!("last-event-id: {}\r\n", gap.id));
         assert_eq!(stream.cursor(), Some(gap.id.as_str()));
         assert_eq!(stream.event().id, ids[3]);
@@ -160,7 +160,7 @@ fn a_backup_made_while_publishing_is_served_elsewhere_and_subscribers_ahead_of_i
     };
     if kept < ids.len() {
         told(&ids[kept]);
-        // Also when other updates stand at those positions.
+        // Even when other updates have those positions.
         publish_numbers(&hub, 1000, ids.len() - kept + 1);
         told(&ids[kept]);
     }

@@ -1,4 +1,4 @@
-//! `--journal nats://…`: what it starts, what it refuses, and hubs that end while others go on.
+//! `--journal nats://…`: accepted and refused settings, and hubs that stop while others continue.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ fn flags<'a>(nats: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["--journal", nats], more].concat()
 }
 
-/// What a hub says that does not start.
+/// The error of a hub that does not start.
 fn refused(flags: &[&str]) -> String {
     let output = program()
         .args(["serve", "--listen", "127.0.0.1:0"])
@@ -44,7 +44,7 @@ fn a_hub_that_is_killed_is_replaced_by_any_other_for_its_subscribers() {
     let mut resumed = two.subscribe_with("topic=a", &format!("last-event-id: {first}\r\n"));
     assert_eq!(resumed.cursor(), Some(&*first));
     assert_eq!(resumed.data(1), ["2"]);
-    // One that starts later knows all of it, and one that stops takes nothing with it.
+    // A hub that starts later knows everything, and a hub that stops loses nothing.
     let mut three = Hub::with(&flags(&url, &[]));
     assert_eq!(three.subscribe_with("topic=a&lastEventID=earliest", "").data(2), ["1", "2"]);
     three.signal("TERM");
@@ -77,10 +77,10 @@ fn an_unsuitable_stream_is_refused_with_the_reason_and_what_to_do() {
     let one = Hub::with(&flags(&url, &[]));
     check_refused(
         &flags(&url, &["--config", kept.path()]),
-        &["max_msgs is 1000000, and has to be 5", "nats stream edit TIDINGS", "--nats-stream"],
+        &["max_msgs is 1000000, but must be 5", "nats stream edit TIDINGS", "--nats-stream"],
     );
     one.is_well();
-    // Where nothing was said of bodies, the servers' limit holds.
+    // Without a configured limit for bodies, the servers' limit applies.
     let large = format!("topic=a&data={}", "x".repeat(20_000));
     let answer = one.connect().post_form("", &large);
     assert_eq!(answer.status, 413, "{}", answer.text());
@@ -92,7 +92,7 @@ fn an_unsuitable_stream_is_refused_with_the_reason_and_what_to_do() {
 }
 
 #[test]
-fn a_hub_says_that_nats_is_away_and_that_it_is_back() {
+fn a_hub_reports_when_nats_becomes_unreachable_and_reachable() {
     let mut nats = Nats::one();
     let url = nats.url();
     let hub = Hub::with(&flags(&url, &["--nats-publish-wait", "300ms"]));
@@ -106,13 +106,13 @@ fn a_hub_says_that_nats_is_away_and_that_it_is_back() {
     eventually("the hub is ready", || hub.get("/readyz").status == 200);
     hub.publish("a", "1");
     assert_eq!(stream.data(1), ["1"]);
-    // A start waits for servers, and can be stopped meanwhile; it gives up in the end.
+    // A start waits for servers, can be stopped meanwhile, and finally gives up.
     nats.kill(0);
     let words = refused(&flags(&url, &["--nats-start-wait", "200ms"]));
     assert!(words.contains("check that NATS runs at nats://127."), "{words}");
 }
 
-/// Writes payloads to a subject, as any application of NATS can, and waits until they are there.
+/// Writes payloads to a subject, as any NATS application can, and waits until they are stored.
 fn write_to(server: &str, subject: &str, payloads: &[&str]) {
     let address = server.strip_prefix("nats://").expect("a URL of NATS");
     let mut socket = TcpStream::connect(address).expect("the server accepts");

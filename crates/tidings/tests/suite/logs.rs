@@ -1,4 +1,4 @@
-//! The log: what can be followed in it, and what is never in it.
+//! The log: streams and updates that can be followed in it, and data that is never in it.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::wire::Response;
 const SECRET: &str = "!ChangeThisMercureHubJWTSecretKey!";
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// One line of the log: what it says, and its fields.
+/// One line of the log: its message and its fields.
 #[derive(Debug)]
 struct Line {
     message: String,
@@ -72,7 +72,7 @@ fn check(format: &str, read: fn(&str) -> Option<Line>) {
     let id = id["id"].as_str().expect("an id");
     assert_eq!(stays.event().id, id);
     assert_eq!(publish(&hub, &trace, r#"{"topics":[]}"#).status, 400);
-    // What is no such header is passed over (W3C Trace Context 3.2.4).
+    // An invalid header is ignored (W3C Trace Context 3.2.4).
     publish(&hub, "traceparent: nonsense\r\n", r#"{"topics":["b"],"data":"x"}"#);
     drop(stream);
     hub.wait_for_metric("tidings_subscribers", 1);
@@ -81,7 +81,7 @@ fn check(format: &str, read: fn(&str) -> Option<Line>) {
     assert_eq!(hub.exit().code(), Some(0));
     let lines: Vec<_> = log.iter().filter_map(|line| read(line)).collect();
 
-    // A stream, by its number: from where it came, how it was served, why it ended.
+    // A stream, by its number: its client, how it was served, why it ended.
     for (reason, number) in [("Client", "1"), ("Drain", "2")] {
         let one = |message| {
             let mut found = lines.iter().filter(|line| line.is(message, "stream", number));
@@ -93,7 +93,7 @@ fn check(format: &str, read: fn(&str) -> Option<Line>) {
         assert_eq!(one("stream opened").field("lane"), "Direct");
         assert_eq!(one("stream closed").field("reason"), reason);
     }
-    // An update, by its id: from which trace it came, and how many feeds got it.
+    // An update, by its id: its trace, and how many feeds received it.
     let of_update = |message: &str| -> Vec<_> {
         lines.iter().filter(|line| line.is(message, "id", id)).collect()
     };
@@ -119,7 +119,7 @@ fn a_stream_and_an_update_can_be_followed_in_json() {
     check("json", Line::of_json);
 }
 
-/// What clients send that is theirs alone.
+/// Secrets that clients send.
 const SECRETS: [&str; 16] = [
     "the-data",
     "the-topic",
@@ -147,7 +147,7 @@ fn ask(hub: &Hub, method: &str, path: &str, headers: &str) -> u16 {
     connection.head().expect("an answer").status
 }
 
-/// Sends all of it in every way there is, to a hub with keys, and looks into its log.
+/// Sends all of them in every possible way to a hub with keys, and searches its log.
 fn check_no_secret(flags: &[&str], variables: &[(&str, &str)]) {
     let key = File::new(SECRET);
     let made = tidings(&[
@@ -251,14 +251,14 @@ fn no_secret_is_in_the_log_with_a_journal_on_disk() {
 #[test]
 fn no_secret_is_in_the_log_with_a_journal_on_nats() {
     for verbosity in [&[][..], &["-v"], &["-vv"]] {
-        // A stream of its own: what was published under a key is not published again.
+        // A separate NATS stream: an update that was published under a key is not published again.
         let nats = crate::nats::Nats::one();
         let url = nats.url();
         check_no_secret(&[&["--journal", &url], verbosity].concat(), &[("RUST_LOG", "trace")]);
     }
 }
 
-/// The same over TLS and HTTP/2, whose libraries have logs of their own.
+/// The same over TLS and HTTP/2, whose libraries log too.
 #[cfg(feature = "tls")]
 #[test]
 fn no_token_key_or_payload_is_in_the_log_over_http_2() {
@@ -298,8 +298,8 @@ fn no_token_key_or_payload_is_in_the_log_over_http_2() {
     }
 }
 
-/// A hub whose standard error is this. It listens on a Unix socket: nothing has to read its
-/// address in its log.
+/// A hub with this standard error. It listens on a Unix socket, so no reader of its log is needed
+/// to learn its address.
 #[cfg(target_os = "linux")]
 struct Unread {
     child: std::process::Child,
@@ -334,7 +334,7 @@ impl Unread {
         self.socket.with_extension("admin")
     }
 
-    /// What is answered on a connection of its own.
+    /// The answer on a separate connection.
     fn ask(&self, path: &str, headers: &str) -> String {
         use std::io::{Read as _, Write as _};
 
@@ -363,12 +363,12 @@ impl Unread {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_log_that_nothing_reads_stops_no_shard() {
+fn an_unread_log_stops_no_shard() {
     use std::io::Read as _;
 
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     let hub = Unread::start("unread", writer, &["-v"]);
-    // Each is more than a hundred bytes in the log, of which the pipe takes 64 KiB.
+    // Each takes more than a hundred bytes in the log, and the pipe holds 64 KiB.
     for _ in 0..1500 {
         hub.is_refused();
     }

@@ -1,5 +1,4 @@
-//! The command as it is run: the real process, its sockets, signals and exit codes, and what
-//! it does when others misbehave.
+//! The real process: its sockets, signals and exit codes, and its behaviour when peers misbehave.
 
 mod answers;
 mod checker;

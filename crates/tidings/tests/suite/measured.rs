@@ -8,7 +8,7 @@ use crate::wire::Connection;
 const STREAMS: usize = 40;
 const UPDATES: usize = 60;
 
-/// Checks that a metric says what was seen, within 5 %.
+/// Checks that a metric agrees with the observed value, within 5 %.
 fn agrees(hub: &Hub, metric: &str, seen: usize) {
     let what = format!("{metric} is {seen} within 5 %");
     let text = || hub.get("/metrics").text();
@@ -20,7 +20,7 @@ fn agrees(hub: &Hub, metric: &str, seen: usize) {
     eventually(&what, || (value() - seen as f64).abs() <= 0.05 * seen as f64);
 }
 
-/// All that comes until this data has come, with the chunk that it is in.
+/// All bytes until this data has arrived, up to the end of its chunk.
 fn bytes_until(connection: &mut Connection, data: &str) -> Vec<u8> {
     let text = format!("\r\ndata: {data}\n");
     let mut bytes = Vec::new();

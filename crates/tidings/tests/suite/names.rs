@@ -2,7 +2,7 @@
 
 use crate::hub::Hub;
 
-/// Asks under this name, and gives the status.
+/// Sends a request for this name, and returns the status.
 fn ask(hub: &Hub, method: &str, path: &str, host: &str) -> u16 {
     let mut connection = hub.connect();
     connection.send(
@@ -38,7 +38,7 @@ fn every_request_for_a_name_that_is_not_listed_is_a_421() {
 }
 
 #[test]
-fn in_development_every_request_for_a_name_of_elsewhere_is_a_403() {
+fn in_development_mode_every_request_for_a_foreign_name_is_a_403() {
     let hub = Hub::start();
     for path in PATHS {
         assert_eq!(ask(&hub, "GET", path, "evil.test"), 403, "{path}");

@@ -1,16 +1,16 @@
-//! A network of a test's own, whose machines can be cut off from each other: network namespaces
-//! on two bridges, one for what hubs have with NATS and one for what clients have with hubs.
+//! A private network for a test, whose machines can be cut off from each other: network namespaces
+//! on two bridges, one between hubs and NATS and one between clients and hubs.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
-/// Tells a test that it runs in a network of its own.
+/// Tells a test that it runs in its private network.
 const INSIDE: &str = "TIDINGS_TEST_NETWORK";
 /// Makes a test that can't be done a failure.
 const MUST: &str = "TIDINGS_MUST_PARTITION";
 
-/// Runs the test of this name, which calls it, once more in a network of its own, and says
-/// whether this is that run. What is made there ends with it.
+/// Runs the calling test, which has this name, again in a private network, and returns whether
+/// this is that run. Everything created there ends with it.
 pub(crate) fn is_inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
@@ -76,7 +76,7 @@ impl Machine {
         format!("m{}", self.0)
     }
 
-    /// Cuts it off from one of the networks: what it sends, and what is sent to it, is lost.
+    /// Cuts it off from one of the networks: packets from it and to it are lost.
     pub(crate) fn cut_off(self, side: Side) {
         run(&format!("ip link set {} down", self.end(side)));
     }
@@ -91,7 +91,7 @@ impl Machine {
     }
 }
 
-/// Makes machines, where the test [`is_inside`].
+/// Creates machines, if the test [`is_inside`].
 pub(crate) fn machines<const COUNT: usize>() -> [Machine; COUNT] {
     for (bridge, [a, b, c]) in BRIDGES {
         run(&format!("ip link add {bridge} type bridge"));

@@ -7,19 +7,18 @@ use crate::hub::{Hub, body};
 use crate::wire::Stream;
 
 const SUBSCRIBERS: usize = 1000;
-/// Few enough that all of them fit into a socket whose owner reads nothing meanwhile: no
-/// socket is ever full.
+/// Few enough to fit into a socket that is not read meanwhile, so no socket is ever full.
 const EVENTS_EACH: usize = 40;
 const EVENT_BYTES: usize = 1000;
 const PUBLISHERS: usize = 8;
 /// Updates of one request. Together the publishers have more under way than may wait.
 const BATCH: usize = 250;
-/// What the hub lets wait before publishers have to, and a request that each of them may have
-/// under way.
+/// The updates that may wait in the hub before publishers must wait, plus one request of each
+/// publisher.
 const WAITING_MAX: usize = (16 << 20) / EVENT_BYTES + PUBLISHERS * BATCH;
 
 #[test]
-fn publishers_are_slowed_down_and_no_reader_with_an_empty_socket_is_turned_into_a_replay() {
+fn publishers_are_slowed_down_and_no_reader_with_an_empty_socket_becomes_a_replay() {
     let hub = Hub::with(&["--shards", "1", "--heartbeat", "1h"]);
     let topics: Vec<_> = (0..SUBSCRIBERS).map(|number| number.to_string()).collect();
     let streams: Vec<_> = topics
@@ -88,7 +87,7 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// Checks that each event has come, once, and nothing else.
+/// Checks that each event has arrived once, and nothing else.
 fn all_have_come(stream: &mut Stream) {
     let mut had = [false; EVENTS_EACH];
     for _ in 0..EVENTS_EACH {

@@ -41,7 +41,7 @@ fn unread(mut child: Child) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_stream_ends_with_its_reader_and_not_with_the_event_after() {
+fn a_stream_ends_when_its_reader_closes_without_waiting_for_an_event() {
     let hub = Hub::start();
     let url = hub.url();
     let at_hub = format!("{url}/.well-known/mercure?topic=a");
@@ -56,7 +56,7 @@ fn a_stream_ends_with_its_reader_and_not_with_the_event_after() {
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let found = lines.map_while(Result::ok).any(|line| line.contains("hello"));
         assert!(found, "{arguments:?}");
-        // The reader is gone with its lines, and no event comes any more.
+        // The reader has its lines and has closed, and no event follows.
         let (code, error) = unread(child);
         assert_eq!(code, Some(141), "{arguments:?}: {error}");
         assert!(!error.contains("tidings:"), "{arguments:?}: {error}");
@@ -65,7 +65,7 @@ fn a_stream_ends_with_its_reader_and_not_with_the_event_after() {
 }
 
 #[test]
-fn whatever_prints_ends_quietly_without_a_reader() {
+fn every_command_that_prints_ends_quietly_without_a_reader() {
     let url = Answers::of(&[format!("{STREAM}data: a\n\n")]).url();
     let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/decode.json");
     for arguments in [
@@ -77,7 +77,7 @@ fn whatever_prints_ends_quietly_without_a_reader() {
         &["inspect", &url],
     ] {
         let (code, error) = unread(start(arguments));
-        // A short text may be written before its reader goes.
+        // A short text may be written before its reader closes.
         assert!(matches!(code, Some(141 | 0 | 3)), "{arguments:?}: {code:?} {error}");
         assert_eq!(error, "", "{arguments:?}");
     }
@@ -100,7 +100,8 @@ fn output_that_cannot_be_written_is_an_error_that_says_so() {
         let error = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {error}");
         assert!(error.contains("cannot write to standard output: No space"), "{error}");
-        // If standard error is full too, the error cannot be reported, but the command must not crash.
+        // If standard error is full too, the error cannot be reported, but the command must not
+        // crash.
         let ended = command.stdout(full()).stderr(full()).status().expect("it starts");
         assert_eq!(ended.code(), Some(1), "{arguments:?}");
     }

@@ -46,7 +46,7 @@ impl Refusing {
 }
 
 #[test]
-fn this_machine_is_never_asked_for_through_a_proxy() {
+fn requests_to_this_machine_never_use_a_proxy() {
     let hub = Hub::start();
     let proxy = Refusing::new();
     let url = hub.url().replace("127.0.0.1", "localhost");
@@ -57,7 +57,7 @@ fn this_machine_is_never_asked_for_through_a_proxy() {
 }
 
 #[test]
-fn a_proxy_that_fails_is_named_and_not_the_hub() {
+fn an_error_names_the_failed_proxy_and_not_the_hub() {
     let proxy = Refusing::new();
     let named = format!("through the proxy http://{}", proxy.address());
     for arguments in [
@@ -85,7 +85,7 @@ fn an_answer_of_a_proxy_is_reported_as_such() {
 }
 
 #[test]
-fn a_login_in_the_url_is_sent_and_stays_out_of_sight() {
+fn a_login_in_the_url_is_sent_and_never_shown() {
     for command in ["tail", "inspect"] {
         let answers = Answers::of(&[format!("{STREAM}data: a\n\n"), NO_CONTENT.to_owned()]);
         let url = answers.url().replace("http://", "http://user:secret@");

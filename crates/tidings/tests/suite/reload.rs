@@ -7,7 +7,7 @@ fn publish(hub: &Hub) -> Option<i32> {
 }
 
 #[test]
-fn a_good_configuration_takes_the_old_ones_place_and_a_bad_one_does_not() {
+fn a_valid_configuration_replaces_the_old_one_and_an_invalid_one_does_not() {
     let access =
         |publish| format!("[access]\nanonymous_subscribe = true\nanonymous_publish = {publish}\n");
     let config = File::new(&access(true));
@@ -76,7 +76,7 @@ fn the_keys_of_tokens_are_read_again_too() {
     assert_eq!(publish(&hub, &token(new)), Some(0));
 }
 
-/// Whether the hub answers operators, who have a socket of their own.
+/// Whether the hub answers on the separate socket for operators.
 #[cfg(all(unix, feature = "tls"))]
 fn answers_operators(socket: &std::path::Path) -> bool {
     use std::io::{Read as _, Write as _};
@@ -104,7 +104,7 @@ fn the_hub_answers_and_ends_while_a_reload_waits_for_the_systems_certificates() 
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.expect("coreutils has mkfifo").success());
     let open = "[access]\nanonymous_subscribe = true\nanonymous_publish = true\n";
-    // A key set is fetched over https, with certificates that come from the pipe.
+    // A key set is fetched over https, with certificates that are read from the pipe.
     let with_keys = |set: &str| {
         format!(
             "{open}audience = \"https://hub.test\"\n\

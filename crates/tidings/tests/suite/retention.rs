@@ -1,9 +1,10 @@
-//! What the journal has dropped: told where something was missed, and only there.
+//! Updates that the journal has dropped are reported to subscribers that missed some, and only to
+//! them.
 
 use crate::hub::{Hub, eventually};
 use crate::wire::{Connection, Event, Stream};
 
-/// Comes back with the id of the last event that was seen.
+/// Reconnects with the id of the last event.
 fn resume(hub: &Hub, topic: &str, id: &str) -> Stream {
     hub.subscribe_with(&format!("topic={topic}"), &format!("last-event-id: {id}\r\n"))
 }
@@ -61,7 +62,7 @@ fn a_topic_with_deleted_updates_has_a_gap() {
     check_gap(&notice, Some(&seen), &busy[40]);
     hub.publish("quiet", "2");
     assert_eq!(stream.event().data, "2");
-    // The notice's id is where it goes on from: the same loss is not told twice.
+    // The stream resumes from the notice's id, so the same loss is not reported twice.
     let mut stream = resume(&hub, "quiet", &notice.id);
     assert_eq!(stream.event().data, "2");
 }
@@ -77,8 +78,8 @@ fn remaining_updates_follow_the_gap() {
     assert_eq!(stream.data(10), left);
 }
 
-/// Has the shard deliver more than its window keeps, so that what came before has to be read
-/// from the journal. Takes 10 updates.
+/// Has the shard deliver more than its window keeps, so that earlier updates must be read from the
+/// journal. Publishes 10 updates.
 fn push_out_of_the_window(hub: &Hub) {
     let mut reader = hub.subscribe("other");
     let filler = "x".repeat(1_000_000);
@@ -88,7 +89,7 @@ fn push_out_of_the_window(hub: &Hub) {
     }
 }
 
-/// A reader that has taken the beginning of a large event, and then nothing more.
+/// A reader that has read the beginning of a large event, and then nothing more.
 fn reader_of_half_an_event(hub: &Hub, data: &str) -> (Connection, String) {
     let mut connection = Connection::with_receive_buffer(hub.address, 4096);
     connection.ask_for_stream("topic=a", "");
@@ -99,7 +100,7 @@ fn reader_of_half_an_event(hub: &Hub, data: &str) -> (Connection, String) {
 }
 
 #[test]
-fn half_an_event_is_finished_as_long_as_the_journal_has_it() {
+fn a_partly_sent_event_is_finished_while_the_journal_has_it() {
     let hub = Hub::that_keeps(100, &["--shards", "1"]);
     let data = "half ".repeat(150_000);
     let (connection, id) = reader_of_half_an_event(&hub, &data);
@@ -112,7 +113,7 @@ fn half_an_event_is_finished_as_long_as_the_journal_has_it() {
 }
 
 #[test]
-fn half_an_event_whose_rest_was_deleted_ends_the_stream_and_is_never_completed() {
+fn a_partly_sent_event_whose_rest_was_deleted_ends_the_stream_incomplete() {
     let hub = Hub::that_keeps(12, &["--shards", "1"]);
     let seen = hub.publish("a", "before");
     let data = "half ".repeat(150_000);
@@ -128,7 +129,7 @@ fn half_an_event_whose_rest_was_deleted_ends_the_stream_and_is_never_completed()
     assert!(whole.starts_with(&stream[begun..]), "not a byte of anything else follows");
     assert!(stream.len() - begun < whole.len());
     assert_eq!(hub.metric("tidings_streams_closed_total{reason=\"lost\"}"), 1);
-    // It has no id of the half event, so it comes back with what it had before.
+    // It has no id of the partly received event, so it reconnects with the id before it.
     let mut stream = resume(&hub, "a", &seen);
     check_gap(&stream.event(), Some(&seen), &ids[3]);
     assert_eq!(stream.data(2), ["3", "4"]);
@@ -172,7 +173,7 @@ fn stalled_readers_miss_exactly_the_dropped_updates() {
                     assert_eq!((number(&event), &event.id), (had, &ids[had]));
                     had += 1;
                 }
-                // It was full in the middle of an event that is no longer there.
+                // Its socket was full in the middle of an event that is now deleted.
                 None => break None,
             }
         };

@@ -1,4 +1,4 @@
-//! Where a hub listens: on both families of addresses, and on Unix sockets.
+//! The addresses of a hub: IPv4, IPv6 and Unix sockets.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -31,7 +31,7 @@ impl Socket {
         fs::symlink_metadata(&self.1).is_ok()
     }
 
-    /// Sends a request and gives the answer's reader, behind its head, with its status.
+    /// Sends a request, and returns the status and a reader that is past the head.
     fn ask(
         &self,
         method: &str,
@@ -74,7 +74,7 @@ fn hub_on(socket: &Socket, flags: &[&str]) -> Hub {
 }
 
 #[test]
-fn a_unix_socket_serves_all_that_an_address_does_on_the_direct_lane() {
+fn a_unix_socket_serves_everything_that_an_address_does_on_the_direct_lane() {
     let socket = Socket::new();
     let mut hub = hub_on(&socket, &["-v"]);
     let found = fs::symlink_metadata(&socket.1).expect("a socket");
@@ -102,7 +102,7 @@ fn a_unix_socket_serves_all_that_an_address_does_on_the_direct_lane() {
 }
 
 #[test]
-fn a_slow_reader_on_a_unix_socket_gets_all_of_it() {
+fn a_slow_reader_on_a_unix_socket_receives_every_event() {
     let socket = Socket::new();
     let hub = hub_on(&socket, &[]);
     let (_, mut stream) = socket.ask("GET", "/.well-known/mercure?topic=a", "", "");
@@ -150,7 +150,7 @@ fn a_unix_socket_has_the_configured_mode_and_owner() {
 }
 
 #[test]
-fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
+fn a_stale_socket_is_replaced_and_no_other_file_is() {
     let socket = Socket::new();
     let mut killed = hub_on(&socket, &[]);
     killed.signal("KILL");
@@ -180,7 +180,7 @@ fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
 }
 
 #[test]
-fn on_a_unix_socket_nothing_is_open_that_was_not_opened_by_name() {
+fn on_a_unix_socket_nothing_is_open_by_default() {
     let socket = Socket::new();
     let mut child = program()
         .args(["serve", "--listen", &socket.place(), "--journal", "memory"])
@@ -191,7 +191,7 @@ fn on_a_unix_socket_nothing_is_open_that_was_not_opened_by_name() {
     eventually("the socket is there", || UnixStream::connect(&socket.1).is_ok());
     assert_eq!(socket.ask("GET", "/.well-known/mercure?topic=a", "", "").0, 200);
     assert_eq!(socket.ask("POST", "/.well-known/mercure", "", "topic=a").0, 401);
-    // What operators ask is not for the clients of a proxy.
+    // Paths for operators are not served to the clients of a proxy.
     assert_eq!(socket.ask("GET", "/metrics", "", "").0, 404);
     crate::hub::signal(child.id(), "TERM");
     assert_eq!(crate::hub::exit(&mut child).code(), Some(0));
@@ -205,7 +205,7 @@ fn on_a_unix_socket_nothing_is_open_that_was_not_opened_by_name() {
 }
 
 #[test]
-fn operators_are_answered_on_a_unix_socket_of_their_own() {
+fn metrics_and_health_are_served_on_a_separate_unix_socket() {
     let socket = Socket::new();
     let hub = Hub::with(&[&["--admin-listen", &socket.place()], &OPEN[..]].concat());
     assert_eq!(socket.ask("GET", "/readyz", "", "").0, 200);
@@ -215,13 +215,13 @@ fn operators_are_answered_on_a_unix_socket_of_their_own() {
 }
 
 #[test]
-fn a_proxy_on_a_unix_socket_is_believed_where_it_is_trusted() {
+fn a_proxy_on_a_unix_socket_is_believed_if_it_is_trusted() {
     let opens = |socket: &Socket, client: &str| {
         let headers = format!("x-forwarded-for: {client}\r\n");
         let (status, mut stream) =
             socket.ask("GET", "/.well-known/mercure?topic=a&tidings=notices", &headers, "");
         assert_eq!(status, 200);
-        // A stream that is told to reconnect ends; all others get their first notice.
+        // A stream that is told to reconnect ends; the others get their first notice.
         let mut line = String::new();
         while !line.starts_with("event:") {
             line.clear();
@@ -258,7 +258,7 @@ fn a_proxy_on_a_unix_socket_is_believed_where_it_is_trusted() {
 }
 
 #[test]
-fn a_unix_socket_of_systemds_is_listened_on_and_outlives_the_hub() {
+fn the_hub_listens_on_a_unix_socket_from_systemd_that_outlives_it() {
     let socket = Socket::new();
     let script = "import os, socket, sys\n\
         address = socket.create_server(('127.0.0.1', 0))\n\
@@ -287,12 +287,12 @@ fn has_ipv6() -> bool {
 }
 
 #[test]
-fn every_ipv6_address_is_every_ipv4_address_too() {
+fn the_unspecified_ipv6_address_listens_on_ipv4_too() {
     if !has_ipv6() {
         return println!("skipped: this machine has no IPv6");
     }
     let hub = Hub::with(&[&["--listen", "[::]:0"], &OPEN[..]].concat());
-    // The flag before it names an address of its own; the last greeting line says all.
+    // The earlier flag names another address; the last line of the greeting lists all.
     let said = hub.wait_for_log("Listens on ");
     let port = port_of(&said, "[::]:");
     assert!(said.contains("(every IPv6 and IPv4 address)"), "{said}");
@@ -316,7 +316,7 @@ fn every_ipv6_address_is_every_ipv4_address_too() {
     TcpStream::connect((Ipv6Addr::LOCALHOST, port)).expect("IPv6");
     drop(hub);
 
-    // What operators ask, likewise.
+    // The paths for operators, likewise.
     let hub = Hub::with(&[&["--admin-listen", "[::]:0"], &OPEN[..]].concat());
     let said = hub.wait_for_log("Metrics and health checks on ");
     TcpStream::connect((Ipv4Addr::LOCALHOST, port_of(&said, "[::]:"))).expect("IPv4");

@@ -1,5 +1,5 @@
-//! Clients that never read, in numbers: what they cost, that no other client notices, and what
-//! they get when they read again.
+//! Many clients that never read: their cost, that no other client notices them, and what they
+//! receive when they read again.
 //!
 //! `TIDINGS_TEST_SCALE=full` has 10,000 of them.
 
@@ -33,7 +33,7 @@ fn clients_that_never_read_cost_little_and_disturb_no_other_client() {
     hub.wait_for_metric("tidings_subscribers", count as u64 + 1);
     let before = Memory::of(&hub);
 
-    // Each batch is more than the window's pieces, and far less than a socket takes.
+    // Each batch is larger than the window's pieces, and far smaller than a socket's buffer.
     let mut published = Vec::new();
     let filler = "x".repeat(980);
     while hub.metric("tidings_replays") < count as u64 {
@@ -43,9 +43,9 @@ fn clients_that_never_read_cost_little_and_disturb_no_other_client() {
         let updates: Vec<_> =
             published[from..].iter().map(|data| ("stalling", data.as_str())).collect();
         publisher.publish_body(&body(&updates));
-        // The one that reads gets everything while the others take less and less.
+        // The one that reads receives everything while the others read less and less.
         assert_eq!(control.data(20), published[from..]);
-        // The next batch comes when every subscriber was offered this one.
+        // The next batch follows when this one was offered to every subscriber.
         let mut deliveries = 0;
         eventually("the hub comes to rest", || {
             let now = hub.metric("tidings_deliveries_total");
@@ -70,7 +70,8 @@ fn clients_that_never_read_cost_little_and_disturb_no_other_client() {
     let during = Memory::of(&hub);
     let metrics = hub.metrics();
     assert_eq!(metrics.sum("tidings_subscribers"), count as u64 + 2, "all are still there");
-    // What the journal keeps is not the readers', nor are the shards' windows of 8 MiB each.
+    // The journal's memory does not count as the readers', nor do the shards' windows of 8 MiB
+    // each.
     let shared_kb = metrics.sum("tidings_journal_bytes") / 1024 + 2 * (8 << 10);
     let user_kb = during.user_kb.saturating_sub(before.user_kb).saturating_sub(shared_kb);
     let kernel_kb = during.kernel_kb.saturating_sub(before.kernel_kb);
@@ -146,12 +147,12 @@ fn events_of(hub: &Hub, count: usize) -> Vec<u8> {
     events
 }
 
-/// Where the content of the first chunk with an event begins.
+/// The beginning of the first chunk with an event.
 fn first_event(bytes: &[u8]) -> Option<usize> {
     bytes.windows(8).position(|bytes| bytes == b"\r\ndata: ").map(|at| at + 2)
 }
 
-/// Reads the head and exactly these events, to whose last byte nothing may come.
+/// Reads the head and exactly these events. Nothing may follow the last byte.
 fn has_all(connection: &mut Connection, expected: &[u8]) {
     connection.head().expect("an answer");
     let mut opening = Vec::new();
@@ -167,9 +168,9 @@ fn has_all(connection: &mut Connection, expected: &[u8]) {
     assert!(connection.is_silent(), "and nothing else");
 }
 
-/// What the hub takes.
+/// The resources that the hub uses.
 struct Memory {
-    /// Of its own, in kilobytes.
+    /// User memory, in kilobytes.
     user_kb: u64,
     /// All TCP sockets of this machine, in kilobytes.
     kernel_kb: u64,

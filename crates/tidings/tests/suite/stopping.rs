@@ -1,14 +1,14 @@
-//! The end of a hub: every stream is told, and it takes a bounded time.
+//! Stopping a hub: every stream is told, and the time is bounded.
 
 use std::time::{Duration, Instant};
 
 use crate::hub::{Hub, eventually};
 use crate::wire::{Connection, Stream};
 
-/// How long the end of a hub may take: what its requests are given, and some more.
+/// How long a hub may take to stop: the time for its requests, and a margin.
 const END: Duration = Duration::from_secs(8);
 
-/// Begins a publish, of which the body comes later or never.
+/// Begins a publish whose body is sent later or never.
 fn half_a_publish(hub: &Hub) -> Connection {
     let mut connection = hub.connect();
     connection.send(
@@ -70,7 +70,7 @@ fn while_draining_new_streams_are_told_to_reconnect_and_the_last_request_is_answ
 }
 
 #[test]
-fn neither_a_stalled_reader_nor_a_half_request_holds_up_the_end() {
+fn neither_a_stalled_reader_nor_an_unfinished_request_delays_the_exit() {
     let mut hub = Hub::with(&["--shards", "1"]);
     let mut stalled = Connection::with_receive_buffer(hub.address, 4096);
     stalled.ask_for_stream("topic=a", "");
@@ -88,7 +88,7 @@ fn neither_a_stalled_reader_nor_a_half_request_holds_up_the_end() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_hub_at_once() {
     let mut hub = Hub::with(&["--shards", "1"]);
     let _publisher = half_a_publish(&hub);
     hub.signal("TERM");

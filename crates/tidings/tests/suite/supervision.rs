@@ -1,4 +1,4 @@
-//! A hub under systemd: what it tells it, and the sockets that it gets from it.
+//! A hub under systemd: its notifications, and the sockets that systemd passes.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::hub::{Hub, TIDINGS, program};
 use crate::wire::PATIENCE;
 
-/// The socket on which systemd is told things.
+/// The socket for notifications to systemd.
 struct Supervisor(UnixDatagram, PathBuf);
 
 impl Supervisor {
@@ -52,8 +52,8 @@ fn systemd_is_notified_when_the_hub_is_ready_reloads_and_stops() {
 }
 
 #[test]
-fn a_socket_of_systemds_is_listened_on_and_outlives_the_hub() {
-    // What systemd does: the socket is the third descriptor of the process that it starts.
+fn the_hub_listens_on_a_socket_from_systemd_that_outlives_it() {
+    // As systemd does, passes the socket as descriptor 3 of the started process.
     let script = "import os, socket, sys\n\
         listener = socket.create_server(('127.0.0.1', 0))\n\
         os.dup2(listener.fileno(), 3)\n\
@@ -70,7 +70,7 @@ fn a_socket_of_systemds_is_listened_on_and_outlives_the_hub() {
 }
 
 #[test]
-fn over_a_drains_window_streams_end_one_after_the_other() {
+fn during_a_drain_streams_end_one_after_the_other() {
     let mut hub = Hub::with(&["--drain", "2s"]);
     let streams: Vec<_> = (0..20).map(|_| hub.subscribe("a")).collect();
     hub.wait_for_metric("tidings_subscribers", 20);
@@ -105,7 +105,7 @@ fn documented(first_line: &str) -> String {
 }
 
 #[test]
-fn the_units_in_the_documentation_are_as_systemd_wants_them() {
+fn systemd_accepts_the_units_in_the_documentation() {
     let folder = std::env::temp_dir().join(format!("tidings-units-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder can be made");
     let write = |name: &str| {
@@ -127,10 +127,11 @@ fn the_units_in_the_documentation_are_as_systemd_wants_them() {
         (ended.status.success(), said)
     };
     let verified = run(&["verify", "--man=no"]);
-    // In tenths, from 0, where nothing is left to attack; a service without a sandbox has 96.
+    // In tenths, from 0, the best value; a service without a sandbox has 96.
     let sandbox = run(&["security", "--offline=yes", "--threshold=20"]);
     let _ = std::fs::remove_dir_all(&folder);
-    // A system without the units of others warns of those; of ours it has nothing to say.
+    // On a system without the referenced units, systemd warns about those. It must not warn about
+    // ours.
     let ours: Vec<_> = verified.1.lines().filter(|line| line.contains("tidings")).collect();
     assert!(ours.is_empty(), "{}", verified.1);
     assert!(sandbox.0, "{}", sandbox.1);

@@ -49,7 +49,7 @@ fn a_port_in_use_is_an_error_and_its_owner_is_not_disturbed() {
     hub.is_well();
 }
 
-/// Runs the command as a user without files of its own; if the test does not run as root, as the
+/// Runs the command as a user that owns no files or, if the test does not run as root, as the
 /// test's user.
 fn as_nobody(folder: &Folder, arguments: &[&str]) -> Finished {
     let is_root =
@@ -105,13 +105,13 @@ fn foreign_files_are_named_and_not_changed() {
         assert!(ended.error.contains("ermission denied"), "{flags:?}: {}", ended.error);
     }
     is_closed(false);
-    // To whom it belongs finds all as it was.
+    // The owner's files are unchanged.
     let hub = Hub::with(&["--data-dir", &data, "--journal", "disk"]);
     let mut stream = hub.subscribe_with("topic=a&lastEventID=earliest", "");
     assert_eq!(stream.event().data, "kept");
 }
 
-/// A control group whose members may have so much memory together.
+/// A control group that limits the memory of its members together.
 struct Group(PathBuf);
 
 impl Group {
@@ -142,15 +142,15 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // It goes once the last process in it has.
+        // It can be removed once its last process has ended.
         let _ = fs::remove_dir(&self.0);
     }
 }
 
 /// The memory of the control group, in MiB.
 const MEMORY: u64 = 160;
-/// How many streams fit beside the hub itself, its journal in memory, the windows of two shards,
-/// an eighth for selectors and a sixteenth for requests, with a connection for every four.
+/// How many streams fit in addition to the hub itself, its journal in memory, the windows of two
+/// shards, an eighth for selectors and a sixteenth for requests, with a connection for every four.
 const ROOM: usize = (((MEMORY - 32 - 64 - 2 * 8 - MEMORY / 8 - MEMORY / 16) << 10) / 20) as usize;
 
 #[test]
@@ -166,7 +166,7 @@ fn streams_that_do_not_fit_into_the_control_groups_memory_are_told_to_reconnect(
     let mut surplus = hub.subscribe("a");
     assert_eq!(surplus.next(), None);
     assert!(surplus.retry.is_some());
-    // More than the group has goes through the hub, and some read nothing of it.
+    // The hub delivers more data than the group has memory, and some clients read none of it.
     streams.truncate(20);
     let data = "x".repeat(100_000);
     let mut publisher = hub.publisher();
@@ -204,7 +204,7 @@ impl Clock {
             .env("FAKETIME_TIMESTAMP_FILE", self.file.path())
             .env("FAKETIME_NO_CACHE", "1")
             .env("NO_FAKE_STAT", "1")
-            // As where an administrator or NTP sets the clock: only the time of day steps.
+            // As if an administrator or NTP set the clock: only the time of day changes.
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("DONT_FAKE_MONOTONIC", "1");
         Hub::run(command)
@@ -217,7 +217,7 @@ impl Clock {
     }
 }
 
-/// Reads on until the hub has said by a comment that the stream lives.
+/// Reads until the hub sends a comment, so the stream is alive.
 fn beats(stream: &mut Connection) {
     loop {
         let chunk = stream.chunk();
@@ -231,7 +231,7 @@ fn beats(stream: &mut Connection) {
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
 #[test]
-fn a_clock_that_is_set_ends_no_stream_and_loses_nothing() {
+fn a_change_of_the_clock_ends_no_stream_and_loses_nothing() {
     let (clock, folder) = (Clock::new(), Folder::new());
     let data = folder.path("data");
     let hub = clock.hub(&[
@@ -272,12 +272,12 @@ fn a_clock_that_is_set_ends_no_stream_and_loses_nothing() {
         assert_eq!(stream.event().data, data, "the open stream goes on");
         beats(&mut quiet);
         expected.push(data);
-        // A returning subscriber gets the missed events in order, including those that are a day old
-        // by now, which is as long as the journal keeps them by default.
+        // A returning subscriber gets the missed events in order, including those that are a day
+        // old by now, which is as long as the journal keeps them by default.
         let resume = format!("{long}last-event-id: {first}\r\n");
         let mut resumed = hub.subscribe_with("topic=a", &resume);
         assert_eq!(resumed.data(expected.len()), expected);
-        // The time of day is what tokens go by, when they are shown.
+        // Tokens are checked against the time of day when they are used.
         assert_eq!(status(&short), if is_expired { 401 } else { 200 });
     }
     assert_eq!(hub.metric("tidings_streams_closed_total{reason=\"expired\"}"), 0);

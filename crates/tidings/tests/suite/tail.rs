@@ -1,4 +1,4 @@
-//! `tidings tail` on servers that say what a test wants.
+//! `tidings tail` on servers whose answers a test sets.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -66,7 +66,7 @@ fn the_request_has_the_users_headers_and_the_place() {
 }
 
 #[test]
-fn a_post_is_sent_once_and_an_answer_without_its_end_has_failed() {
+fn a_post_is_sent_once_and_an_incomplete_answer_is_a_failure() {
     let answers = || Answers::of(&[format!("{STREAM}data: a\n\n"), NO_CONTENT.to_owned()]);
     let one = answers();
     let ended = tidings(&["tail", &one.url(), "--post", "{}", "--data-only"]);
@@ -147,7 +147,7 @@ fn losses_are_reported_and_fail_on_request() {
     assert!(told.error.contains("events were lost"), "{}", told.error);
     let failed = tidings(&[&from[..], &["--fail-on-gap"]].concat());
     assert_eq!((failed.code, failed.out.as_str()), (Some(4), ""), "{}", failed.error);
-    // An id that no header can hold: where the stream continues is not known.
+    // An id that no header can contain: the server does not know where to continue.
     let streams = [format!("{STREAM}retry: 1\nid: \u{1}\ndata: a\n\n"), NO_CONTENT.to_owned()];
     let failed = tidings(&["tail", &Answers::of(&streams).url(), "--fail-on-gap"]);
     assert_eq!(failed.code, Some(4), "{}", failed.error);
@@ -176,7 +176,7 @@ fn tail_stores_its_position_and_resumes_from_it() {
     std::fs::write(&place, "{").expect("a file");
     let broken = tail("1");
     assert!(broken.error.contains("is not a resume file"), "{}", broken.error);
-    // Without ids there is no place to keep, and that is said.
+    // Without ids there is no position to store, and `tail` says so.
     std::fs::remove_file(&place).expect("the file");
     let answers = Answers::of(&[STREAM.to_owned() + "data: a\n\n"]);
     let ended = tidings(&["tail", &answers.url(), "--resume-file", &place, "--count", "1"]);
@@ -184,8 +184,8 @@ fn tail_stores_its_position_and_resumes_from_it() {
     std::fs::remove_dir_all(&folder).expect("the folder");
 }
 
-/// Relays one stream of a hub, cuts it at the end of its first block, and relays the next one
-/// once it is told to.
+/// Relays one stream of a hub, cuts it at the end of its first block, and relays the next one on
+/// request.
 fn cut_once(hub: SocketAddr) -> (SocketAddr, Receiver<()>, SyncSender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -210,7 +210,7 @@ fn cut_once(hub: SocketAddr) -> (SocketAddr, Receiver<()>, SyncSender<()>) {
             seen.extend_from_slice(&piece[..count]);
             client.write_all(&piece[..count]).expect("it reads");
         }
-        // What came with the place arrives before the end.
+        // Bytes that were sent with the place arrive before the end.
         let _ = client.shutdown(std::net::Shutdown::Both);
         let _ = hub.shutdown(std::net::Shutdown::Both);
         cut.send(()).expect("the test waits");
@@ -239,16 +239,16 @@ fn updates_published_while_the_first_stream_is_cut_are_not_lost() {
 }
 
 #[test]
-fn other_servers_are_asked_for_nothing_that_the_user_did_not_ask_for() {
+fn requests_to_other_servers_have_no_added_parameters() {
     let (_, answers) = tail(&[]);
     assert_eq!(answers.request().head[0], "GET / HTTP/1.1");
-    // The user's own options are left as they are.
+    // The user's own options are unchanged.
     let answers = Answers::of(&[NO_CONTENT.to_owned()]);
     let url = format!("{}.well-known/mercure?topic=a&tidings=topics", answers.url());
     assert_eq!(tidings(&["tail", &url]).code, Some(0));
     let line = "GET /.well-known/mercure?topic=a&tidings=topics HTTP/1.1";
     assert_eq!(answers.request().head[0], line);
-    // A POST publishes, or asks a service of another kind.
+    // A POST publishes, or goes to another kind of service.
     let answers = Answers::of(&[NO_CONTENT.to_owned()]);
     let url = format!("{}.well-known/mercure", answers.url());
     tidings(&["tail", &url, "--post", "topic=a"]);

@@ -1,11 +1,10 @@
-//! A hub that was started from a terminal, and what becomes of it when that goes.
+//! A hub that was started from a terminal, when that terminal is closed.
 
 use std::process::{Command, Stdio};
 
 use crate::hub::{TIDINGS, finish};
 
-/// Starts a hub on a terminal of its own, says on standard output what became of it. The first
-/// argument says what is done.
+/// Starts a hub on a new terminal, and prints the outcome. The first argument selects the case.
 const SCRIPT: &str = r#"
 import os, pty, signal, sys, time
 
@@ -18,7 +17,7 @@ if what == "detached":
 told, tell = os.pipe()
 process, terminal = pty.fork()
 if process == 0 and what == "detached":
-    # As a shell has a job in the background: in a process group of its own.
+    # Like a shell's background job: in a separate process group.
     hub = os.fork()
     if hub != 0:
         os.write(tell, b"%d" % hub)
@@ -100,7 +99,7 @@ fn a_hub_ends_with_the_terminal_that_it_was_started_from() {
 }
 
 #[test]
-fn a_hub_on_a_terminal_reads_its_configuration_again_when_it_is_asked_to() {
+fn a_hub_on_a_terminal_reloads_its_configuration_on_request() {
     check("asked");
 }
 
@@ -111,6 +110,6 @@ fn under_nohup_a_hub_outlives_its_terminal() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_hub_whose_terminal_went_away_without_a_signal_reloads_when_it_is_asked_to() {
+fn a_hub_whose_terminal_disappeared_without_a_signal_reloads_on_request() {
     check("detached");
 }

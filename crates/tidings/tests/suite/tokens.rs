@@ -9,7 +9,7 @@ use crate::wire::Response;
 const SECRET: &str = "!ChangeThisMercureHubJWTSecretKey!";
 const ES256_PRIVATE: &str = include_str!("../../../tidings-hub/src/access/tokens/key_set/p256.pem");
 
-/// What the command prints that has to succeed.
+/// The output of a command that must succeed.
 fn printed(arguments: &[&str]) -> String {
     let ended = tidings(arguments);
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.out, ended.error);
@@ -32,7 +32,7 @@ fn wrong(arguments: &[&str], says: &str) {
 }
 
 #[test]
-fn a_token_that_is_made_here_is_taken_there_in_both_dialects() {
+fn a_token_of_the_command_is_accepted_by_the_hub_in_both_dialects() {
     let audience = "https://h.test/.well-known/mercure";
     let hub = Hub::with(&[
         "--publisher-key",
@@ -128,7 +128,7 @@ fn inspecting_a_token_shows_where_it_grants_nothing() {
 }
 
 #[test]
-fn a_selector_of_the_other_dialect_is_warned_of() {
+fn a_selector_of_the_other_dialect_causes_a_warning() {
     let names = ["--audience", "h", "--issuer", "i", "--key", SECRET];
     for (dialect, selector, says) in [
         ("0.x", "urlpattern:https://a.test/:id", "is a URL pattern of Mercure 1.0"),
@@ -207,7 +207,7 @@ fn a_hub_that_no_client_could_use_or_with_contradictory_settings_does_not_start(
 }
 
 #[test]
-fn a_configuration_file_says_all_that_flags_do() {
+fn a_configuration_file_can_set_everything_that_flags_can() {
     let key = File::new(&format!("{SECRET}\n"));
     let config = File::new(&format!(
         "[access]\npublisher_key_file = {key:?}\nsubscriber_key_file = {key:?}\n\
@@ -237,7 +237,7 @@ fn a_configuration_file_says_all_that_flags_do() {
 }
 
 #[test]
-fn the_environment_of_other_hubs_of_mercure_is_read() {
+fn the_variables_of_mercures_own_hub_are_read() {
     let hub = Hub::with_environment(&[
         ("MERCURE_PUBLISHER_JWT_KEY", SECRET),
         ("MERCURE_SUBSCRIBER_JWT_KEY", SECRET),
@@ -268,14 +268,14 @@ fn ignored_variables_of_mercure_cause_a_warning() {
         }
         assert!(!said.contains(secret) && !said.contains("MERCURE_LICENSE"), "{said}");
     }
-    // What takes its place is there.
+    // The replacement works.
     let issuer = ["check", "--issuer", "https://issuer.test", "--audience", "https://h.test"];
     let checked = tidings_with(&variables, &issuer).out;
     assert!(!checked.contains("MERCURE_TRUSTED_ISSUERS"), "{checked}");
 }
 
 #[test]
-fn an_issuer_may_be_said_to_be_an_authorization_server() {
+fn an_issuer_can_be_declared_an_authorization_server() {
     let file = |name: &str| {
         File::new(&format!(
             "[access]\naudience = \"https://h.test/.well-known/mercure\"\n\
@@ -353,7 +353,7 @@ fn a_revoked_token_stays_revoked_after_the_hub_is_killed() {
     assert_eq!(streams[0].event().event_type, "tidings");
     let by_id = "/.well-known/mercure/tokens/some%2Fid";
     assert_eq!(asked(&hub, "DELETE", by_id, &guard).status, 204);
-    // It is killed, not asked.
+    // It is killed, not stopped by a signal that it handles.
     drop(hub);
     let hub = on_disk(&folder, None, &keys);
     let refused = asked(&hub, "GET", "/.well-known/mercure?topic=a&lastEventID=earliest", &first);
@@ -365,7 +365,7 @@ fn a_revoked_token_stays_revoked_after_the_hub_is_killed() {
 }
 
 #[test]
-fn a_time_in_milliseconds_is_warned_of() {
+fn a_time_in_milliseconds_causes_a_warning() {
     // exp, iat and nbf, by an application that took its clock's milliseconds.
     let wrong = "eyJhbGciOiJIUzI1NiJ9.eyJtZXJjdXJlIjp7InN1YnNjcmliZSI6WyJhIl19LCJpYXQiOjE3NjQwMDAwMDAwMDAsIm5iZiI6MTc2NDAwMDAwMDAwMCwiZXhwIjoxNzk1MDAwMDAwMDAwfQ.c2ln";
     let said = printed(&["token", "inspect", wrong]);
@@ -383,7 +383,7 @@ fn a_time_in_milliseconds_is_warned_of() {
 }
 
 #[test]
-fn a_key_file_with_a_character_that_is_hardly_meant_is_warned_of() {
+fn a_key_file_with_a_suspicious_character_causes_a_warning() {
     for (text, says) in [
         (format!("{SECRET} \n"), "the publisher key begins or ends with a space"),
         (format!("\u{feff}{SECRET}"), "the publisher key begins with a byte order mark"),

@@ -2,7 +2,7 @@
 
 use crate::hub::{File, Hub, tidings, tidings_with};
 
-/// Checks the exit code, and that standard error says this.
+/// Checks the exit code, and that standard error contains this text.
 fn check(arguments: &[&str], code: i32, says: &str) {
     let ended = tidings(arguments);
     assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.error);
@@ -166,7 +166,7 @@ fn an_empty_variable_is_not_set() {
         out.lines().filter(|line| !line.starts_with("journal")).map(str::to_owned).collect()
     };
     assert_eq!(lines(&with.out), lines(&without.out));
-    // The other commands have variables of their own.
+    // The other commands have other variables.
     let key = "a secret of at least thirty-two bytes";
     let token = ["token", "--publish", "*", "--key", key];
     for variable in variables("token") {
@@ -242,7 +242,7 @@ fn a_value_in_quotation_marks_stops_the_start() {
     check(&["journal", "show", "--data-dir", "\"/a\""], 2, "quotation mark");
     check(&["publish", "a", "--token", "\"a secret\""], 2, "--token begins with a quotation mark");
     assert!(!tidings(&["publish", "a", "--token", "\"a secret\""]).error.contains("a secret"));
-    // Beside a variable that is empty, a flag is checked too.
+    // A flag is checked too if its variable is empty.
     let ended = tidings_with(&[("TIDINGS_AUDIENCE", "")], &["check", "--audience", "\"a\""]);
     assert!(ended.code == Some(2) && ended.error.contains("quotation mark"), "{}", ended.error);
     let config = File::new("[access]\nallowed_hosts = ['\"hub.test\"']");

@@ -11,7 +11,7 @@ use tidings_sse::{Decoder, Item, Limits};
 /// How long anything may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A connection, and what was read from it and not yet used.
+/// A connection, and the bytes that were read from it and not yet used.
 pub(crate) struct Connection {
     socket: TcpStream,
     buffer: Vec<u8>,
@@ -26,7 +26,7 @@ impl Connection {
     pub(crate) fn with_receive_buffer(address: SocketAddr, bytes: usize) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
             .expect("there are descriptors left");
-        // Before the connection is there: the window's scale is said in its first packet.
+        // Before the connection is established: the first packet announces the window's scale.
         socket.set_recv_buffer_size(bytes).expect("a size that the system allows");
         socket.connect(&address.into()).expect("the hub accepts");
         Self::of(socket.into())
@@ -43,7 +43,7 @@ impl Connection {
         self.socket.write_all(bytes).expect("the hub reads");
     }
 
-    /// Sends what the hub takes, which may have hung up already.
+    /// Sends as much as the hub accepts; it may have disconnected already.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) {
         let _ = self.socket.write_all(bytes);
     }
@@ -57,7 +57,7 @@ impl Connection {
         );
     }
 
-    /// Publishes a form with these header lines, each with its line end, and gives the answer.
+    /// Publishes a form with these header lines, each with its line end, and returns the answer.
     pub(crate) fn post_form(&mut self, headers: &str, body: &str) -> Response {
         self.send(
             format!(
@@ -75,7 +75,7 @@ impl Connection {
         SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).expect("an open socket");
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending side.
     pub(crate) fn end_sending(&self) {
         self.socket.shutdown(Shutdown::Write).expect("an open socket");
     }
@@ -89,7 +89,7 @@ impl Connection {
         self.socket.read_exact(rest).expect("the stream goes on");
     }
 
-    /// Whether there is nothing to be read now, and the connection is open.
+    /// Whether the connection is open and has no bytes to read.
     pub(crate) fn is_silent(&self) -> bool {
         self.socket.set_nonblocking(true).expect("an open socket");
         let read = self.socket.peek(&mut [0]);
@@ -97,7 +97,7 @@ impl Connection {
         self.buffer.is_empty() && read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Reads some bytes into the buffer. False at the end, however it came.
+    /// Reads some bytes into the buffer. False at the end, whatever its cause.
     fn fill(&mut self) -> bool {
         let mut bytes = [0; 16 << 10];
         loop {
@@ -117,7 +117,7 @@ impl Connection {
         }
     }
 
-    /// Reads until something is in the buffer, and takes it. Empty at the end.
+    /// Reads until the buffer has bytes, and returns them. Empty at the end.
     pub(crate) fn chunk(&mut self) -> Vec<u8> {
         if self.buffer.is_empty() {
             self.fill();
@@ -178,7 +178,7 @@ impl Connection {
         Some(response)
     }
 
-    /// Reads a chunk of a body in chunks. Empty at the end, however it came.
+    /// Reads a chunk of a chunked body. Empty at the end, whatever its cause.
     fn unframed_piece(&mut self) -> Vec<u8> {
         loop {
             if let Some((content, size)) = first_chunk(&self.buffer) {
@@ -193,7 +193,7 @@ impl Connection {
     }
 }
 
-/// What stands in the first chunk (RFC 9112 7.1), and how many bytes it takes, once it is whole.
+/// The content of the first chunk (RFC 9112 7.1), and how many bytes it takes, once it is complete.
 fn first_chunk(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let content = bytes.windows(2).position(|end| end == b"\r\n")? + 2;
     let size = std::str::from_utf8(&bytes[..content - 2]).expect("a size is ASCII");
@@ -203,7 +203,7 @@ fn first_chunk(bytes: &[u8]) -> Option<(&[u8], usize)> {
     Some((&whole[..size], content + size + 2))
 }
 
-/// What stands in all chunks that are whole.
+/// The content of all complete chunks.
 pub(crate) fn unframed(mut bytes: &[u8]) -> Vec<u8> {
     let mut content = Vec::new();
     while let Some((chunk, size)) = first_chunk(bytes) {
@@ -241,7 +241,7 @@ pub(crate) struct Stream {
     pub(crate) retry: Option<Duration>,
 }
 
-/// An event as it came.
+/// An event as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) event_type: String,
@@ -258,7 +258,7 @@ impl Event {
 }
 
 impl Stream {
-    /// The stream that a connection asked for.
+    /// The stream that a connection requested.
     pub(crate) fn of(mut connection: Connection) -> Self {
         let head = connection.head().expect("the hub answers");
         assert_eq!(head.status, 200, "{head:?}");
@@ -278,7 +278,7 @@ impl Stream {
         self.connection
     }
 
-    /// What the cursor headers of the response said.
+    /// The cursor headers of the response.
     pub(crate) fn cursor(&self) -> Option<&str> {
         self.head.header("last-event-id")
     }

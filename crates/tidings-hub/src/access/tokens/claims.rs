@@ -1,4 +1,4 @@
-//! What tokens say in either dialect of Mercure, as grants.
+//! The claims of a token, in either dialect of Mercure, as grants.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ const DETAILS: &str = "authorization_details";
 
 /// What a token grants.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Granted {
+pub(crate) struct ClaimGrants {
     pub(crate) publish: Option<Selectors>,
     pub(crate) subscribe: Rights,
     pub(crate) payloads: Payloads,
@@ -26,8 +26,9 @@ pub(crate) struct Granted {
     pub(crate) charge: Option<Arc<Charge>>,
 }
 
-impl Granted {
-    /// Takes from the budget what long lists and large payloads need, until the last copy goes.
+impl ClaimGrants {
+    /// Takes room for long lists and large payloads from the budget, until the last copy is
+    /// dropped.
     ///
     /// # Errors
     /// If the budget has no room for them now.
@@ -71,17 +72,17 @@ pub(crate) fn grants(
     claims: &Map<String, Value>,
     base: &Base,
     allowance: &mut Allowance,
-) -> Result<Granted, String> {
+) -> Result<ClaimGrants, String> {
     match dialect {
         Dialect::Deployed => deployed(claims, allowance),
         Dialect::Coming => coming(claims, base, allowance),
     }
 }
 
-fn deployed(claims: &Map<String, Value>, allowance: &mut Allowance) -> Result<Granted, String> {
+fn deployed(claims: &Map<String, Value>, allowance: &mut Allowance) -> Result<ClaimGrants, String> {
     let claim = claims.get(NAMESPACED_CLAIM).or_else(|| claims.get(CLAIM));
     let claim = match claim {
-        None | Some(Value::Null) => return Ok(Granted::default()),
+        None | Some(Value::Null) => return Ok(ClaimGrants::default()),
         // What is there is never repeated: a token is a secret.
         Some(claim) => claim.as_object().ok_or("the claim \"mercure\" is not an object")?,
     };
@@ -99,7 +100,7 @@ fn deployed(claims: &Map<String, Value>, allowance: &mut Allowance) -> Result<Gr
             .map_err(|error| format!("a grant in \"mercure.{name}\": {error}"))
     };
     let payload = claim.get("payload").filter(|payload| !payload.is_null());
-    Ok(Granted {
+    Ok(ClaimGrants {
         publish: read("publish")?,
         subscribe: rights(read("subscribe")?),
         payloads: payload.cloned().map_or(Payloads::None, |payload| Payloads::Same(payload.into())),
@@ -111,9 +112,9 @@ fn coming(
     claims: &Map<String, Value>,
     base: &Base,
     allowance: &mut Allowance,
-) -> Result<Granted, String> {
+) -> Result<ClaimGrants, String> {
     let details = match claims.get(DETAILS) {
-        None => return Ok(Granted::default()),
+        None => return Ok(ClaimGrants::default()),
         Some(Value::Array(details)) => details,
         Some(_) => return Err(format!("{DETAILS:?} is not a list")),
     };
@@ -127,8 +128,9 @@ fn coming(
         if kind != DETAIL_TYPE {
             continue;
         }
-        let detail = Detail::read(detail, base, allowance)
-            .map_err(|Wrong { member, why }| format!("\"{DETAILS}[{index}].{member}\" {why}"))?;
+        let detail = AuthorizationDetail::read(detail, base, allowance).map_err(
+            |InvalidDetail { member, why }| format!("\"{DETAILS}[{index}].{member}\" {why}"),
+        )?;
         if detail.publish {
             publish.extend(detail.topics.iter().cloned());
         }
@@ -140,7 +142,7 @@ fn coming(
         check_count(publish.len().max(subscribe.len()))?;
     }
     let has_payload = payloads.iter().any(|(_, payload)| payload.is_some());
-    Ok(Granted {
+    Ok(ClaimGrants {
         publish: set(Ok(publish)).map_err(in_details)?,
         subscribe: rights(set(Ok(subscribe)).map_err(in_details)?),
         payloads: if has_payload { Payloads::First(payloads) } else { Payloads::None },
@@ -148,7 +150,7 @@ fn coming(
     })
 }
 
-struct Detail {
+struct AuthorizationDetail {
     publish: bool,
     subscribe: bool,
     topics: Vec<Selector>,
@@ -157,40 +159,42 @@ struct Detail {
 
 /// What is wrong with a member of a detail. A value is not repeated, but for the beginning of a
 /// name that is not known.
-struct Wrong {
+struct InvalidDetail {
     member: String,
     why: String,
 }
 
-impl Wrong {
+impl InvalidDetail {
     fn new(member: impl Into<String>, why: impl Into<String>) -> Self {
         Self { member: member.into(), why: why.into() }
     }
 }
 
-impl Detail {
+impl AuthorizationDetail {
     /// Reads a detail of our type. Members that are not known are passed over; one that is there
     /// and null is there, and not as it has to be (Mercure 1.0, "authorization").
-    fn read(detail: &Value, base: &Base, allowance: &mut Allowance) -> Result<Self, Wrong> {
+    fn read(detail: &Value, base: &Base, allowance: &mut Allowance) -> Result<Self, InvalidDetail> {
         let list = |name: &str| match detail.get(name) {
-            None => Err(Wrong::new(name, "is missing")),
-            Some(Value::Array(list)) if list.is_empty() => Err(Wrong::new(name, "is empty")),
+            None => Err(InvalidDetail::new(name, "is missing")),
+            Some(Value::Array(list)) if list.is_empty() => {
+                Err(InvalidDetail::new(name, "is empty"))
+            }
             Some(Value::Array(list)) => Ok(list),
-            Some(_) => Err(Wrong::new(name, "is not a list")),
+            Some(_) => Err(InvalidDetail::new(name, "is not a list")),
         };
         let actions = list("actions")?;
         if let Some(index) = actions.iter().position(|action| !action.is_string()) {
-            return Err(Wrong::new(format!("actions[{index}]"), "is not a string"));
+            return Err(InvalidDetail::new(format!("actions[{index}]"), "is not a string"));
         }
         // Actions that are not known grant nothing, and are no error.
         let has = |action: &str| actions.iter().any(|other| other == action);
         let topics = list("topics")?;
         check_count(topics.len())
-            .map_err(|why| Wrong::new("topics", format!("is too long: {why}")))?;
+            .map_err(|why| InvalidDetail::new("topics", format!("is too long: {why}")))?;
         let read = |(index, matcher): (usize, &Value)| matcher_of(index, matcher, base, allowance);
         let payload = match detail.get("payload") {
             Some(payload) if !payload.is_object() => {
-                return Err(Wrong::new("payload", "is not an object"));
+                return Err(InvalidDetail::new("payload", "is not an object"));
             }
             payload => payload.cloned(),
         };
@@ -208,13 +212,13 @@ fn matcher_of(
     matcher: &Value,
     base: &Base,
     allowance: &mut Allowance,
-) -> Result<Selector, Wrong> {
+) -> Result<Selector, InvalidDetail> {
     let at = format!("topics[{index}]");
     let Some(matcher) = matcher.as_object() else {
-        return Err(Wrong::new(at, "is not an object with \"match\""));
+        return Err(InvalidDetail::new(at, "is not an object with \"match\""));
     };
     let Some(Value::String(text)) = matcher.get("match") else {
-        return Err(Wrong::new(format!("{at}.match"), "is missing or not a string"));
+        return Err(InvalidDetail::new(format!("{at}.match"), "is missing or not a string"));
     };
     // `*` is everything, whatever the type, but the type has to be one.
     let selector = match matcher.get("match_type") {
@@ -226,11 +230,12 @@ fn matcher_of(
         Some(Value::String(kind)) => {
             let shown: String = kind.chars().take(40).collect();
             let why = format!("is {shown:?}; it must be exact or urlpattern");
-            return Err(Wrong::new(format!("{at}.match_type"), why));
+            return Err(InvalidDetail::new(format!("{at}.match_type"), why));
         }
-        Some(_) => return Err(Wrong::new(format!("{at}.match_type"), "is not a string")),
+        Some(_) => return Err(InvalidDetail::new(format!("{at}.match_type"), "is not a string")),
     };
-    selector.map_err(|error| Wrong::new(format!("{at}.match"), format!("is invalid: {error}")))
+    selector
+        .map_err(|error| InvalidDetail::new(format!("{at}.match"), format!("is invalid: {error}")))
 }
 
 fn rights(granted: Option<Selectors>) -> Rights {

@@ -61,7 +61,7 @@ pub struct Key(Arc<Verifying>);
 struct Verifying {
     algorithm: Algorithm,
     decoding: jwt::DecodingKey,
-    /// What tokens call it (`kid`), where it came with a name.
+    /// Its name in tokens (`kid`), if it has one.
     name: Option<String>,
 }
 
@@ -242,7 +242,7 @@ fn is_pem(text: &str) -> bool {
     text.contains("-----BEGIN")
 }
 
-/// Files end with a line break that nobody means.
+/// Files end with a line break that is not part of the secret.
 fn without_line_break(text: &str) -> &str {
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text)
@@ -299,7 +299,7 @@ pub enum InvalidKey {
         /// What the key is for.
         fitting: Algorithm,
     },
-    /// The algorithm needs a key in PEM, and this is none.
+    /// The algorithm needs a key in PEM, and this is not PEM.
     NeedsPem {
         /// The algorithm.
         algorithm: Algorithm,
@@ -379,7 +379,7 @@ mod tests {
     fn a_secret_of_fewer_bits_than_its_algorithm_asks_for_is_refused() {
         for (bytes, name) in [(32, "HS256"), (48, "HS384"), (64, "HS512")] {
             assert_eq!(check(&"x".repeat(bytes), Some(name)).unwrap(), name);
-            // One line break at the end is none of it.
+            // One line break at the end is not part of the secret.
             assert_eq!(check(&format!("{}\n", "x".repeat(bytes)), Some(name)).unwrap(), name);
             let short = format!("{}\n", "x".repeat(bytes - 1));
             let bits = 8 * (bytes - 1);

@@ -29,12 +29,12 @@ pub struct KeySetUrl {
 }
 
 impl KeySetUrl {
-    /// The set at `url`: https, or http where `allow_internal` is given. Without it the hub does
-    /// not fetch from addresses that are not the public internet's, so that whoever can name a
-    /// host cannot make it look inside.
+    /// The set at `url`: https, or http where `allow_internal` is given. Without it the hub fetches
+    /// from public addresses only, so that the owner of a host name cannot direct it into the
+    /// internal network.
     ///
     /// # Errors
-    /// If the URL is none of those.
+    /// If the URL is invalid or not allowed.
     pub fn new(url: &str, allow_internal: bool) -> Result<Self, InvalidKeySetUrl> {
         let url = Url::parse(url).map_err(|_| InvalidKeySetUrl::NoUrl)?;
         match url.scheme() {
@@ -63,17 +63,17 @@ impl KeySetUrl {
     }
 }
 
-/// Why a set of keys cannot be fetched from somewhere.
+/// Why a set of keys cannot be fetched from a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidKeySetUrl {
-    /// It is no URL with a host, of http or https.
+    /// It is not an http or https URL with a host.
     NoUrl,
-    /// It is https, which this build does not speak.
+    /// It is https, and this build has no TLS.
     NoTls,
-    /// It is http, where anybody on the way could put other keys.
+    /// It is http: an attacker on the network could replace the keys.
     Cleartext,
-    /// It is an address that is not the public internet's.
+    /// The address is not a public one.
     Internal,
 }
 
@@ -95,10 +95,10 @@ impl std::error::Error for InvalidKeySetUrl {}
 pub(super) struct KeySets(HashMap<String, Arc<KeySet>>);
 
 impl KeySets {
-    /// Those of these issuers. What was fetched `before` from the same URL serves on.
+    /// The key sets of these issuers. A set that `before` fetched from the same URL is kept.
     ///
     /// # Errors
-    /// If the system has nothing to fetch them with.
+    /// If the HTTP client cannot be set up.
     pub(super) fn new(issuers: &[Issuer], before: Option<&Self>) -> io::Result<Self> {
         let mut sets = HashMap::new();
         for issuer in issuers {
@@ -114,8 +114,7 @@ impl KeySets {
         Ok(Self(sets))
     }
 
-    /// The keys of an issuer, among which one of this name is looked for. `None` if there are none
-    /// now.
+    /// The keys of an issuer, fetched again if none has this name. `None` if there are no keys now.
     pub(super) async fn keys(
         &self,
         issuer: Option<&str>,
@@ -130,18 +129,18 @@ impl KeySets {
 struct KeySet {
     source: KeySetUrl,
     client: reqwest::Client,
-    known: RwLock<Option<Known>>,
-    /// When it was last tried. Held while somebody tries.
+    known: RwLock<Option<FetchedKeys>>,
+    /// The time of the last attempt. Locked during an attempt.
     tried: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
+struct FetchedKeys {
     keys: Arc<[Key]>,
     since: Instant,
 }
 
-impl Known {
+impl FetchedKeys {
     fn has(&self, name: Option<&str>) -> bool {
         name.is_none_or(|name| self.keys.iter().any(|key| key.name() == Some(name)))
     }
@@ -151,7 +150,7 @@ impl KeySet {
     fn new(source: KeySetUrl) -> io::Result<Self> {
         let allow_internal = source.allow_internal;
         let client = reqwest::Client::builder()
-            // Where a redirect leads was not configured by anybody.
+            // The target of a redirect was not configured.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(KEY_SET_TIME)
@@ -162,7 +161,7 @@ impl KeySet {
         Ok(Self { source, client, known: RwLock::default(), tried: Mutex::default() })
     }
 
-    /// The keys, among which one of this name is looked for. `None` if there are none now.
+    /// The keys, fetched again if none has this name. `None` if there are no keys now.
     async fn keys(self: &Arc<Self>, name: Option<&str>) -> Option<Arc<[Key]>> {
         let known = self.known.read().clone();
         if let Some(known) = known {
@@ -171,7 +170,8 @@ impl KeySet {
                 return Some(known.keys);
             }
             if known.has(name) && age < KEY_SET_STALE {
-                // What is known is good enough for now, and nobody has to wait. One asks for all.
+                // The known keys are good enough for now, so this request does not wait. One task
+                // fetches for all.
                 if self.tried.try_lock().is_ok() {
                     let this = Arc::clone(self);
                     tokio::spawn(async move { this.refresh(None).await });
@@ -184,7 +184,7 @@ impl KeySet {
         (known.since.elapsed() < KEY_SET_STALE).then_some(known.keys)
     }
 
-    /// Fetches the keys, unless somebody just did. Whoever comes meanwhile waits for the same
+    /// Fetches the keys, unless they were just fetched. Concurrent callers wait for the same
     /// answer.
     async fn refresh(&self, name: Option<&str>) {
         let mut tried = self.tried.lock().await;
@@ -201,7 +201,8 @@ impl KeySet {
         match self.fetch().await {
             Ok(keys) => {
                 tracing::info!(url, keys = keys.len(), "fetched an issuer's keys");
-                *self.known.write() = Some(Known { keys: keys.into(), since: Instant::now() });
+                *self.known.write() =
+                    Some(FetchedKeys { keys: keys.into(), since: Instant::now() });
             }
             Err(error) => {
                 tracing::warn!(
@@ -266,7 +267,7 @@ fn key(jwk: &Jwk) -> Result<Key, InvalidKey> {
         AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
             jwt::Algorithm::EdDSA
         }
-        // A secret that anybody can fetch is none.
+        // A published secret is not a secret.
         _ => return Err(InvalidKey::Unreadable),
     };
     let named = common.key_algorithm.as_ref().map(KeyAlgorithm::to_string);
@@ -316,8 +317,8 @@ impl std::error::Error for FetchError {
     }
 }
 
-/// Looks names up, and keeps to addresses that may be asked. They are the ones that are then
-/// connected to, so that a name cannot point elsewhere in between.
+/// Resolves names to the allowed ones of their addresses. The client connects to exactly these, so
+/// a name cannot change in between.
 #[derive(Debug)]
 struct Resolver {
     allow_internal: bool,
@@ -363,7 +364,7 @@ fn is_internal_v4(address: Ipv4Addr) -> bool {
 
 fn is_internal_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
-    // An IPv4 address in the clothes of another: mapped, compatible, NAT64, 6to4.
+    // An IPv4 address inside an IPv6 address: mapped, compatible, NAT64, 6to4.
     let [.., high, low] = segments;
     let [a, b] = high.to_be_bytes();
     let [c, d] = low.to_be_bytes();

@@ -1,4 +1,4 @@
-//! What stands in for key sets in a hub that was built without them: no issuer has one.
+//! The key sets of a hub without the feature `jwks`: no issuer has one.
 
 use std::io;
 

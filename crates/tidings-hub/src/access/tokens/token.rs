@@ -1,4 +1,4 @@
-//! Reading a token: whether it is genuine and now, and what it grants.
+//! Reads a token, and checks its signature, its times and its audience.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,11 +11,10 @@ use super::claims;
 use super::key::{Algorithm, InvalidKey, Key, SigningKey};
 use crate::limits::{NOT_BEFORE_LEEWAY, TOKEN_BYTES_MAX};
 
-/// Seconds since 1970 that no token means: the year 5138. In milliseconds it is 1973.
+/// The year 5138 in seconds since 1970, which no token means. In milliseconds it is 1973.
 const SECONDS_FAR: f64 = 1e11;
 
-/// A token that was taken apart. Nothing in it is to be believed before its signature is
-/// verified.
+/// A token in its parts. Nothing in it can be trusted before its signature is verified.
 #[derive(Debug)]
 pub(crate) struct Unverified {
     pub(crate) signed: Signed,
@@ -49,11 +48,11 @@ impl Unverified {
         }
         let mut header = decode(header).ok_or(not("a header in JSON"))?;
         let claims = decode(payload).ok_or(not("claims in JSON"))?;
-        // Nothing that could be said there is understood here (RFC 7515 4.1.11).
+        // No critical extension is supported (RFC 7515 4.1.11).
         if header.contains_key("crit") {
             return Err(TokenError::Critical);
         }
-        // What else could be said there of keys, as `jwk`, `jku` and `x5u`, is not looked at.
+        // Other header fields that name keys (`jwk`, `jku`, `x5u`) are ignored.
         let mut text = |name: &str| match header.remove(name) {
             Some(Value::String(text)) => Some(text),
             _ => None,
@@ -71,12 +70,12 @@ impl Unverified {
         Ok(Self { signed, token_type, dialect, claims })
     }
 
-    /// Who says to have issued it.
+    /// The issuer that the token names.
     pub(crate) fn issuer(&self) -> Option<&str> {
         self.claims.get("iss")?.as_str()
     }
 
-    /// Checks when the token is good and whom it is for; gives its end.
+    /// Checks the token's times and audience. Returns its expiry.
     pub(crate) fn check_claims(
         &self,
         now: SystemTime,
@@ -118,12 +117,12 @@ impl Unverified {
     }
 
     /// A time in seconds, perhaps with a fraction (RFC 7519 2, NumericDate). Anything else is
-    /// refused rather than passed over.
+    /// refused rather than ignored.
     fn time(&self, claim: &'static str) -> Result<Option<SystemTime>, TokenError> {
         let Some(value) = self.claims.get(claim) else { return Ok(None) };
         let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0);
         let time = seconds.and_then(|seconds| {
-            // What no clock can show is as good as never.
+            // A time beyond the clock's range means never.
             let seconds = Duration::try_from_secs_f64(seconds.min(SECONDS_FAR)).ok()?;
             SystemTime::UNIX_EPOCH.checked_add(seconds)
         });
@@ -146,7 +145,7 @@ impl Unverified {
 
 impl Signed {
     /// Checks the signature against the keys of its issuer.
-    pub(crate) fn check(&self, keys: &[Key]) -> Result<(), TokenError> {
+    pub(crate) fn verify(&self, keys: &[Key]) -> Result<(), TokenError> {
         let fitting = || keys.iter().filter(|key| key.algorithm() == self.algorithm);
         if fitting().next().is_none() {
             return Err(TokenError::Algorithm { name: self.algorithm.to_string() });

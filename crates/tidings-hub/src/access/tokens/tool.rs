@@ -1,12 +1,14 @@
-//! Making tokens, and saying why a hub would refuse one: what a command needs to know of them.
+//! Signs tokens, and reports why a hub would refuse one, for a command.
 
 use std::fmt;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
+
 use tidings_core::model::Rights;
 
 use super::super::gate::Gate;
+
 use super::super::{Access, Dialect, Grants, Role, TokenError};
 use super::key::{InvalidKey, SigningKey};
 use super::token::{self, Unverified};
@@ -27,11 +29,11 @@ pub fn sign_token(
     token::sign(claims, token_type, key)
 }
 
-/// What a token says, which is not to be believed before a key has verified it.
+/// The content of a token, which is not verified, and a hub's verdicts on it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct TokenReport {
-    /// What it is signed with, by its own word.
+    /// The algorithm that it names.
     pub algorithm: String,
     /// Its type (`typ`).
     pub token_type: Option<String>,
@@ -44,11 +46,11 @@ pub struct TokenReport {
     /// The times (`iat`, `nbf`, `exp`) that are probably in milliseconds, where a hub reads seconds
     /// (RFC 7519 2): then an `exp` is as good as never.
     pub milliseconds: Vec<&'static str>,
-    /// What a hub makes of it that publishers and subscribers show it to.
+    /// Whether a hub accepts it, for each use.
     pub verdicts: Vec<(TokenUse, Result<TokenGrant, TokenError>)>,
 }
 
-/// Whether a token that is taken grants anything for its use.
+/// Whether an accepted token grants anything for its use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenGrant {
     /// It grants to publish, or to read private updates.
@@ -67,7 +69,7 @@ impl TokenGrant {
     }
 }
 
-/// What a token is shown for.
+/// The use of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenUse {
     /// To publish.
@@ -88,7 +90,7 @@ impl fmt::Display for TokenUse {
 /// Reads a token, and tries it on a hub with this access.
 ///
 /// # Errors
-/// If it is no token at all.
+/// If the text is not a token.
 pub async fn inspect_token(token: &str, access: Access) -> Result<TokenReport, TokenError> {
     let read = Unverified::read(token)?;
     let mut verdicts = Vec::new();
@@ -111,7 +113,7 @@ pub async fn inspect_token(token: &str, access: Access) -> Result<TokenReport, T
     })
 }
 
-/// A claim as a time, where it is one.
+/// A claim as a time, if it is one.
 pub fn token_time(claims: &Map<String, Value>, claim: &str) -> Option<SystemTime> {
     let seconds = claims.get(claim)?.as_f64().filter(|seconds| (0.0..1e11).contains(seconds))?;
     SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::try_from_secs_f64(seconds).ok()?)

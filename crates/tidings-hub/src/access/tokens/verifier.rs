@@ -1,4 +1,5 @@
-//! Tokens are verified once, and what they grant is kept for those who come with every request.
+//! Verifies tokens, and remembers their grants for clients that send the same token with every
+//! request.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use super::super::payloads::members_bytes;
 use super::super::{Access, Dialect, Grants, Role, TokenError};
 use super::IssuerKeys;
-use super::claims::{self, Granted};
+use super::claims::{self, ClaimGrants};
 use super::key::Key;
 #[cfg(feature = "jwks")]
 use super::key_set::KeySets;
@@ -27,22 +28,22 @@ use crate::limits::{
     TOKENS_KEPT_FOR, VERIFYING, WARNING_PAUSE,
 };
 
-/// What was verified lately.
+/// The grants of recently verified tokens.
 #[derive(Debug, Default)]
-struct Verified {
-    /// By the hash of the token and what it was for.
-    grants: HashMap<([u8; 32], Role), Remembered>,
+struct VerifiedTokens {
+    /// By the token's hash and its role.
+    grants: HashMap<([u8; 32], Role), VerifiedGrants>,
     bytes: usize,
 }
 
 #[derive(Debug)]
-struct Remembered {
+struct VerifiedGrants {
     grants: Arc<Grants>,
     since: Instant,
     bytes: usize,
 }
 
-impl Verified {
+impl VerifiedTokens {
     fn remember(&mut self, key: ([u8; 32], Role), grants: &Arc<Grants>) {
         let bytes = grants.memory_bytes();
         if bytes > TOKENS_KEPT_BYTES {
@@ -53,11 +54,12 @@ impl Verified {
             self.bytes = self.grants.values().map(|known| known.bytes).sum();
         }
         if !self.has_room(bytes) {
-            // So many different ones in so short a time come from subscribers, each with its
-            // own, for whom nothing is gained by remembering.
+            // So many different tokens in so short a time belong to subscribers that open one
+            // stream each, so remembering them gains nothing.
             self.forget();
         }
-        let remembered = Remembered { grants: Arc::clone(grants), since: Instant::now(), bytes };
+        let remembered =
+            VerifiedGrants { grants: Arc::clone(grants), since: Instant::now(), bytes };
         let before = self.grants.insert(key, remembered).map_or(0, |known| known.bytes);
         self.bytes = self.bytes - before + bytes;
     }
@@ -80,17 +82,17 @@ pub(crate) struct Verifier {
     access: Arc<Access>,
     base: Base,
     key_sets: KeySets,
-    verified: Mutex<Verified>,
+    verified: Mutex<VerifiedTokens>,
     verifying: Arc<Semaphore>,
-    /// When a token without an end was last warned of.
+    /// The time of the last warning about a token that never expires.
     warned: Mutex<Option<Instant>>,
 }
 
 impl Verifier {
-    /// Key sets that were fetched for the one `before` serve on.
+    /// The verifier `before` hands over its fetched key sets.
     ///
     /// # Errors
-    /// If the system has nothing to fetch key sets with.
+    /// If the client that fetches key sets cannot be set up.
     pub(crate) fn new(
         access: &Arc<Access>,
         base: &Base,
@@ -108,8 +110,8 @@ impl Verifier {
         })
     }
 
-    /// What a token grants. Whether it has expired since it was verified, or was revoked, is not
-    /// looked at. What it takes to keep that is charged to the account, if there is one.
+    /// The grants of a token. Expiry since the verification, and revocation, are not checked here.
+    /// The memory of the grants is charged to the account, if there is one.
     pub(crate) async fn grants(
         &self,
         token: &str,
@@ -122,11 +124,11 @@ impl Verifier {
             return Ok(grants);
         }
         let unverified = self.read(token)?;
-        // Without room for this the token is refused: anybody may have made it, so nothing that was
-        // verified is forgotten for it.
+        // Without room for this the token is refused: it is not verified yet, so no verified grants
+        // are forgotten for it.
         let _held = account.map(|account| hold(&unverified, account)).transpose()?;
         let verified = match self.verify(unverified, &hash, role, account).await {
-            // What is only remembered makes room for what is used.
+            // Remembered grants make room for grants in use.
             Err(TokenError::NoRoom) if self.verified.lock().forget() => {
                 self.verify(self.read(token)?, &hash, role, account).await
             }
@@ -184,7 +186,7 @@ impl Verifier {
         })
     }
 
-    /// Says, once an hour at most, that a token which was meant to end is good for ever.
+    /// Warns, once an hour at most, about a token that never expires although it has an expiry.
     fn warn_of_endless(&self) {
         let mut warned = self.warned.lock();
         if warned.is_none_or(|at| at.elapsed() >= WARNING_PAUSE) {
@@ -228,13 +230,13 @@ impl Verifier {
         keys: Vec<Key>,
     ) -> Result<Unverified, TokenError> {
         if !keys.iter().any(Key::is_slow) {
-            return token.signed.check(&keys).map(|()| token);
+            return token.signed.verify(&keys).map(|()| token);
         }
-        self.beside(move || token.signed.check(&keys).map(|()| token)).await
+        self.beside(move || token.signed.verify(&keys).map(|()| token)).await
     }
 
-    /// Does work on a thread beside the shards, which holds the turn until it is done: a client that
-    /// goes away makes no room for the next one before that.
+    /// Does work on a thread beside the shards. The thread holds the turn until the work is done,
+    /// also if the client disconnects.
     async fn beside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, TokenError> + Send + 'static,
@@ -252,7 +254,7 @@ impl Verifier {
         &self,
         token: Unverified,
         account: Option<&ClientAccount>,
-    ) -> Result<(Granted, Unverified), TokenError> {
+    ) -> Result<(ClaimGrants, Unverified), TokenError> {
         let mut allowance = Allowance::charged(GRANTS_BYTES_HERE, account.cloned().map(shared));
         let read = read_grants(&token, &self.base, &mut allowance);
         if !allowance.is_spent() {
@@ -272,8 +274,8 @@ fn shared(account: ClientAccount) -> Arc<dyn Account> {
     Arc::new(account)
 }
 
-/// Takes room for the claims of a token that may have to wait for keys, or for its turn to be
-/// verified. Until then it is anybody's.
+/// Takes room for the claims of a token that may have to wait for keys or for its turn. Until it is
+/// verified, it counts as an anonymous request.
 fn hold(token: &Unverified, account: &ClientAccount) -> Result<Option<Charge>, TokenError> {
     let bytes = members_bytes(&token.claims);
     if bytes <= SELECTORS_BYTES_FREE {
@@ -288,7 +290,7 @@ fn read_grants(
     token: &Unverified,
     base: &Base,
     allowance: &mut Allowance,
-) -> Result<Granted, TokenError> {
+) -> Result<ClaimGrants, TokenError> {
     let read = claims::grants(token.dialect, &token.claims, base, allowance);
     if allowance.is_refused() {
         return Err(TokenError::NoRoom);

@@ -60,7 +60,7 @@ fn check_old_stays(tls: &Tls, reason: &str) {
 }
 
 #[test]
-fn a_certificate_says_from_when_to_when_it_is_good() {
+fn the_validity_of_a_certificate_is_read() {
     let folder = Folder::new();
     folder.write(2001, 2124);
     let Validity { not_before, not_after } =
@@ -70,7 +70,7 @@ fn a_certificate_says_from_when_to_when_it_is_good() {
 }
 
 #[test]
-fn new_files_are_shown_when_they_are_read_again() {
+fn a_reload_uses_new_files() {
     let folder = Folder::new();
     folder.write(2001, 2124);
     let tls = folder.read().unwrap();
@@ -84,7 +84,7 @@ fn new_files_are_shown_when_they_are_read_again() {
 }
 
 #[test]
-fn what_is_wrong_leaves_the_old_certificate_in_place() {
+fn invalid_files_leave_the_old_certificate_in_place() {
     let (folder, other) = (Folder::new(), Folder::new());
     folder.write(2001, 2124);
     other.write(2001, 2124);
@@ -110,7 +110,7 @@ fn what_is_wrong_leaves_the_old_certificate_in_place() {
 }
 
 #[test]
-fn an_expired_certificate_is_taken_where_there_is_no_better_one() {
+fn an_expired_certificate_is_accepted_if_there_is_no_better_one() {
     let folder = Folder::new();
     folder.write(2001, 2002);
     let tls = folder.read().unwrap();

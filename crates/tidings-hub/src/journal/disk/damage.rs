@@ -7,14 +7,32 @@ use parking_lot::Mutex;
 
 use super::super::Position;
 use crate::limits::DAMAGE_MAX;
+use crate::log_rate::LogRate;
 
-#[derive(Debug, Default)]
+/// Lines a second about idempotency keys that cannot be read: each publish under one causes a line.
+const KEY_LINES: u32 = 1;
+
+#[derive(Debug)]
 pub(super) struct Damage {
     places: Mutex<HashSet<Position>>,
     count: AtomicU64,
     index: AtomicBool,
     ids: AtomicBool,
     keys: AtomicBool,
+    key_lines: LogRate,
+}
+
+impl Default for Damage {
+    fn default() -> Self {
+        Self {
+            places: Mutex::default(),
+            count: AtomicU64::new(0),
+            index: AtomicBool::new(false),
+            ids: AtomicBool::new(false),
+            keys: AtomicBool::new(false),
+            key_lines: LogRate::new(KEY_LINES),
+        }
+    }
 }
 
 impl Damage {
@@ -103,6 +121,21 @@ impl Damage {
         self.keys.load(Ordering::Relaxed)
     }
 
+    /// One idempotency key cannot be read.
+    pub(super) fn of_key(&self, error: &rusqlite::Error) {
+        self.key_lines.log(|| {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "cannot read what was published under an idempotency key"
+            );
+        });
+    }
+
+    /// Logs how many lines were left out. To be called now and then.
+    pub(super) fn settle(&self) {
+        self.key_lines.settle();
+    }
+
     /// The damaged keys would all have been forgotten by now.
     pub(super) fn forget_keys(&self) {
         self.keys.store(false, Ordering::Relaxed);
@@ -128,5 +161,55 @@ impl Damage {
     /// Places that were found damaged since the start.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tracing::span;
+
+    use super::super::sum::damaged;
+    use super::*;
+
+    /// Counts the lines of the log.
+    #[derive(Clone, Debug, Default)]
+    struct Lines(Arc<AtomicU64>);
+
+    impl tracing::Subscriber for Lines {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[test]
+    fn publishes_under_a_damaged_key_do_not_flood_the_log() {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(lines.clone(), || {
+            let damage = Damage::default();
+            for _ in 0..1000 {
+                damage.of_key(&damaged("an idempotency key"));
+            }
+        });
+        // A second may have begun meanwhile, which logs how many lines the last one left out.
+        let logged = lines.0.load(Ordering::Relaxed);
+        assert!((1..100).contains(&logged), "{logged} lines");
     }
 }

@@ -111,7 +111,7 @@ pub(super) fn is_sound(connection: &Connection, identity: &Identity) -> rusqlite
     }
 }
 
-/// Makes the tables anew, and has anything up to `through` count as gone.
+/// Makes the tables anew, and has anything up to `through` count as lost.
 pub(super) fn lose_all(
     connection: &mut Connection,
     identity: &Identity,
@@ -138,7 +138,7 @@ pub(super) fn renew(connection: &Connection, dropped: &Dropped) -> rusqlite::Res
     Newest::of(dropped).save(connection)
 }
 
-/// The names in `meta` of what is known of all that is gone.
+/// The names in `meta` of what is known of all that was trimmed or lost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Newest {
     /// Of public and of private updates.
@@ -156,14 +156,14 @@ impl Newest {
         }
     }
 
-    /// Anything may be gone up to here.
+    /// Anything may be lost up to here.
     pub(super) fn lose_all(&mut self, through: Position) {
         for at in self.kinds.iter_mut().chain(&mut self.forgotten).chain([&mut self.presence]) {
             *at = through.max(*at);
         }
     }
 
-    /// Notes updates that are gone in the tables too.
+    /// Notes updates that were trimmed or lost in the tables too.
     pub(super) fn lose(
         &mut self,
         connection: &Connection,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::damage::Damage;
 use super::layout::{self, APPLICATION, FORMAT};
 use super::lock::{InPlace, Lock, Mark};
 use super::sum::is_damage;
@@ -49,7 +50,7 @@ impl Folder {
         self.lock.note(mark)
     }
 
-    /// Answers those who ask whether a hub holds the folder. To be called now and then.
+    /// Answers processes that ask whether a hub holds the folder. To be called now and then.
     pub(super) fn answer(&self) {
         self.lock.answer();
     }
@@ -74,7 +75,7 @@ impl Folder {
     }
 
     /// The one connection that writes. Makes the file where it is missing.
-    pub(super) fn writer(&self) -> Result<Connection, OpenError> {
+    pub(super) fn writer(&self, damage: &Damage) -> Result<Connection, OpenError> {
         let path = self.database();
         let failed = |error| OpenError::of(&path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -96,7 +97,7 @@ impl Folder {
         connection
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16384")
             .map_err(failed)?;
-        lay_out(&mut connection, &path).map_err(failed)?;
+        lay_out(&mut connection, &path, damage).map_err(failed)?;
         let problems = layout::problems(&connection).map_err(failed)?;
         if let Some(detail) = problems.into_iter().next() {
             return Err(OpenError::Corrupt { path, detail });
@@ -176,7 +177,7 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
 }
 
 /// Makes the tables, all or none of them, in a file that is new or of an older format.
-fn lay_out(connection: &mut Connection, path: &Path) -> rusqlite::Result<()> {
+fn lay_out(connection: &mut Connection, path: &Path, damage: &Damage) -> rusqlite::Result<()> {
     let found = layout::format(connection)?;
     if found == FORMAT {
         return Ok(());
@@ -187,7 +188,7 @@ fn lay_out(connection: &mut Connection, path: &Path) -> rusqlite::Result<()> {
             layout::lay_out(&transaction)?;
             layout::found(&transaction)?;
         }
-        _ => upgrade::convert(&transaction, path)?,
+        _ => upgrade::convert(&transaction, path, damage)?,
     }
     transaction.commit()?;
     // A new file is a journal also without its log. Of a conversion the whole file went through the
@@ -241,7 +242,7 @@ pub enum OpenError {
         /// Where its file would be.
         path: PathBuf,
     },
-    /// The file is no journal of Tidings.
+    /// The file is not a Tidings journal.
     Foreign {
         /// The file.
         path: PathBuf,
@@ -300,32 +301,32 @@ impl fmt::Display for OpenError {
                 }
             }
             Self::Unusable { path, .. } => {
-                write!(f, "the journal cannot be kept in {}", path.display())
+                write!(f, "cannot store the journal in {}", path.display())
             }
             Self::Missing { path } => {
                 write!(f, "there is no journal: {} does not exist", path.display())
             }
             Self::Foreign { path } => {
-                write!(f, "{} is no journal of Tidings, and was left as it is", path.display())
+                write!(f, "{} is not a Tidings journal, and was not changed", path.display())
             }
             Self::Format { path, found } if *found > FORMAT => write!(
                 f,
-                "{} was written by a newer version of Tidings (format {found}; this one knows {FORMAT}), and was left as it is",
+                "{} was written by a newer version of Tidings (format {found}; this one knows {FORMAT}), and was not changed",
                 path.display()
             ),
             Self::Format { path, found } if layout::CONVERTED.contains(found) => write!(
                 f,
-                "{} has format {found}, and is read in format {FORMAT}: a hub of this version converts it when it starts",
+                "{} has format {found}, but this version reads format {FORMAT}: a hub of this version converts it when it starts",
                 path.display()
             ),
             Self::Format { path, found } => write!(
                 f,
-                "{} was written by an older version of Tidings (format {found}; this one knows {FORMAT}), and was left as it is",
+                "{} was written by an older version of Tidings (format {found}; this one knows {FORMAT}), and was not changed",
                 path.display()
             ),
             Self::Needs { path, needs } => write!(
                 f,
-                "{} was written by a newer version of Tidings (it uses {needs}), and was left as it is",
+                "{} was written by a newer version of Tidings (it uses {needs}), and was not changed",
                 path.display()
             ),
             Self::Corrupt { path, detail } => {

@@ -11,10 +11,9 @@ use super::super::{HubId, Position, Record};
 use super::damage::Damage;
 use super::file::{DATABASE, Folder, LOG, LOG_INDEX, OpenError, check_format};
 use super::group::{self, At, Met};
-use super::index;
 use super::layout::{self, FORMAT, Identity, position, take};
 use super::sum::{damaged, is_damage};
-use super::{dropped, ids, keys, lock, query, rebuild, retain, revoked};
+use super::{dropped, ids, index, keys, lock, query, rebuild, retain, revoked};
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
 
 /// Entries of an index that are looked at in one transaction.
@@ -32,6 +31,7 @@ pub struct JournalFile {
 
 /// What a journal holds.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Summary {
     /// The file.
     pub path: PathBuf,
@@ -47,6 +47,7 @@ pub struct Summary {
 
 /// What an export gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Exported {
     /// Updates that were given.
     pub updates: u64,
@@ -496,7 +497,8 @@ impl JournalFile {
         let folder = Folder::hold(folder.as_ref(), None)?;
         let path = folder.database();
         let failed = |error| OpenError::of(&path, error);
-        let connection = folder.writer()?;
+        let damage = Damage::default();
+        let connection = folder.writer(&damage)?;
         let vacuum = || {
             rebuild::leave_old(&connection)?;
             connection.execute_batch("VACUUM")
@@ -504,7 +506,7 @@ impl JournalFile {
         match vacuum() {
             Err(error) if is_damage(&error) => {
                 let identity = Identity::read(&connection).map_err(failed)?;
-                rebuild::run(&connection, &identity, &Damage::default()).map_err(failed)?;
+                rebuild::run(&connection, &identity, &damage).map_err(failed)?;
                 vacuum().map_err(failed)
             }
             done => done.map_err(failed),

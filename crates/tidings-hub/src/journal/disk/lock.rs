@@ -75,7 +75,7 @@ impl Lock {
         if let Some(directory) = &directory
             && let Err(TryLockError::WouldBlock) = directory.try_lock()
         {
-            // Any user who may read the folder can lock it. Where the path is held, no hub does.
+            // Any user with read access can lock the folder. Where the path is held, no hub does.
             if !held.is_certain() || !others_may_read(directory) {
                 return Err(in_use());
             }
@@ -87,7 +87,7 @@ impl Lock {
         }
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
-        // Any user who may read it could lock it.
+        // Any user with read access could lock it.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&path).map_err(unusable)?;
@@ -102,7 +102,7 @@ impl Lock {
         Ok((Self { file, _folder: directory, path: held }, mark))
     }
 
-    /// Answers those who ask whether a hub holds the path. To be called now and then.
+    /// Answers processes that ask whether a hub holds the path. To be called now and then.
     pub(super) fn answer(&self) {
         self.path.answer();
     }

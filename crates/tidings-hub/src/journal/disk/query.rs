@@ -74,7 +74,7 @@ pub(super) fn part(
     which: Which,
 ) -> rusqlite::Result<Part> {
     let Reading { connection, identity, damage, .. } = reading;
-    // What is gone is told elsewhere.
+    // What was trimmed or lost is told elsewhere.
     let after = after.max(reading.first.previous());
     if after >= until {
         return Ok(Part { through: until, ..Part::default() });

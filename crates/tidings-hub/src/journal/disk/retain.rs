@@ -125,8 +125,8 @@ pub(super) struct Classes {
 #[derive(Debug)]
 pub(super) struct Gone {
     pub(super) record: Record,
-    /// Whoever wanted it has missed it. What a newer update has replaced, or what was never to
-    /// be kept, is no loss.
+    /// Subscribers that wanted it have missed it. What a newer update has replaced, or what was
+    /// never to be kept, is no loss.
     pub(super) is_loss: bool,
 }
 

@@ -1,14 +1,18 @@
 //! What the journal on disk has in memory: the newest updates, where it begins and ends, and
 //! what is gone.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rusqlite::Connection;
 use tidings_core::model::{Rights, Selectors};
 
 use super::super::dropped::Dropped;
 use super::super::recent::Recent;
 use super::super::{Edges, HubId, Missed, Position, Record};
+use super::group::{self, Met};
+use super::layout::Identity;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -77,4 +81,27 @@ impl State {
             bytes: self.bytes,
         }
     }
+}
+
+/// The place and the id of the oldest update; where there is none, the place after the newest
+/// and the newest's id.
+pub(super) fn oldest(
+    connection: &Connection,
+    identity: &Identity,
+    last: HubId,
+) -> rusqlite::Result<(Position, HubId)> {
+    let begin = group::begin(connection)?;
+    let mut oldest = None;
+    group::walk(connection, identity, (begin, last.position), |met| {
+        oldest = Some(match met {
+            Met::Update(stored) => {
+                let id = stored.record(identity).map(|record| record.hub_id());
+                (stored.position, id.unwrap_or(HubId::of_gone(identity.epoch, stored.position)))
+            }
+            // It may be any of them, and is told as missing to a subscriber that comes to it.
+            Met::Damage(after, _) => (after.next(), HubId::of_gone(identity.epoch, after.next())),
+        });
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(oldest.unwrap_or((last.position.next(), last)))
 }

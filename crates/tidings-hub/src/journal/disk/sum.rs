@@ -64,7 +64,7 @@ pub(super) enum Part {
     Ids,
     /// The idempotency keys.
     Keys,
-    /// What is known to be gone.
+    /// What is known to be trimmed or lost.
     Dropped,
 }
 

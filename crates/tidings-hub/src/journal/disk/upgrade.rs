@@ -11,6 +11,7 @@ use tidings_core::model::Update;
 use tidings_sse::{Event, EventId, EventType};
 
 use super::super::{HubId, Position, Record};
+use super::damage::Damage;
 use super::group::{self, Draft};
 use super::layout::{self, Identity, position, put};
 use super::sum::{damaged, is_damage};
@@ -30,7 +31,11 @@ const TABLES: [&str; 9] = [
 ];
 
 /// Converts the file, as part of the transaction that runs: all of it or nothing.
-pub(super) fn convert(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+pub(super) fn convert(
+    connection: &Connection,
+    path: &Path,
+    damage: &Damage,
+) -> rusqlite::Result<()> {
     let count: i64 = connection.query_row("SELECT count(*) FROM updates", [], |row| row.get(0))?;
     tracing::info!(
         updates = count,
@@ -48,7 +53,7 @@ pub(super) fn convert(connection: &Connection, path: &Path) -> rusqlite::Result<
     layout::lay_out(connection)?;
     copy_meta(connection)?;
     let identity = Identity::read(connection)?;
-    copy_updates(connection, &identity)?;
+    copy_updates(connection, &identity, damage)?;
     copy_rest(connection)?;
     for table in TABLES {
         connection.execute_batch(&format!("DROP TABLE IF EXISTS old_{table}"))?;
@@ -86,7 +91,11 @@ fn copy_meta(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn copy_updates(connection: &Connection, identity: &Identity) -> rusqlite::Result<()> {
+fn copy_updates(
+    connection: &Connection,
+    identity: &Identity,
+    damage: &Damage,
+) -> rusqlite::Result<()> {
     let mut old = connection.prepare(
         "SELECT position, time, private, topics, type, id, retry, data, age, class
          FROM old_updates ORDER BY position",
@@ -94,8 +103,11 @@ fn copy_updates(connection: &Connection, identity: &Identity) -> rusqlite::Resul
     let mut rows = old.query([])?;
     let mut draft: Option<Draft> = None;
     let mut newest = Position::START;
+    // The newest one, whether it can be read or not.
+    let mut end = Position::START;
     while let Some(row) = rows.next()? {
         let at = position(row.get(0)?);
+        end = at;
         if draft.is_none() {
             group::put_begin(connection, at.previous())?;
         }
@@ -103,11 +115,8 @@ fn copy_updates(connection: &Connection, identity: &Identity) -> rusqlite::Resul
         let (record, age, class) = match read_all(identity, row) {
             Err(error) if is_damage(&error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(
-                    error,
-                    position = at.number(),
-                    "skipping a damaged update of format 1; its subscribers are told of a gap"
-                );
+                tracing::debug!(error, position = at.number(), "skipping a damaged update");
+                damage.of_updates(at.previous(), at);
                 // The next row begins after it, so that it shows as missing.
                 draft.write(connection, identity)?;
                 *draft = Draft::after(at);
@@ -124,11 +133,16 @@ fn copy_updates(connection: &Connection, identity: &Identity) -> rusqlite::Resul
     }
     let noted: Option<String> = layout::take(connection, "last")?;
     let noted = noted.and_then(|id| id.parse::<HubId>().ok()).map(|id| id.position);
-    match noted {
-        Some(last) if newest == Position::START => group::put_begin(connection, last),
-        Some(last) if last > newest => group::insert_empty(connection, identity, newest, last),
-        _ => Ok(()),
+    let last = noted.map_or(end, |noted| noted.max(end));
+    if end == Position::START {
+        return group::put_begin(connection, last);
     }
+    if last > newest {
+        // Where the newest updates are damaged, this row begins after them, even if it covers
+        // nothing more: they show as missing, and no other update gets their positions.
+        group::insert_empty(connection, identity, end, last)?;
+    }
+    Ok(())
 }
 
 /// An update, its age and its class.

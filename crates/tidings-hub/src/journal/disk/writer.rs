@@ -1,183 +1,37 @@
 //! The one thread that writes: it takes all that waits, commits it as one group, and only then
 //! shows and acknowledges it. Between groups it trims.
 
-use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
-use std::ops::ControlFlow;
+mod outage;
+mod repair;
+mod trim;
+
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use parking_lot::{Condvar, Mutex, RwLock};
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
-use tidings_core::model::{RevokedToken, Update};
+use tidings_core::model::Update;
 use tidings_sse::EventId;
-use tokio::sync::oneshot;
 
+use self::outage::reason;
 use super::super::once::{Appended, IdempotencyKey};
-use super::super::{AppendError, HubId, Position, Record, Room};
+use super::super::{AppendError, HubId, Position, Record};
 use super::clock::Clock;
-use super::damage::Damage;
-use super::dropped::{self, Newest};
 use super::file::Folder;
-use super::group::{self, Draft, Met};
+use super::group::Draft;
 use super::index::Index;
 use super::keys::{self, Kept};
-use super::layout::{Identity, put};
-use super::lock::{InPlace, Look, Mark};
-use super::rebuild::{self, Copied, Progress, Rebuild};
-use super::retain::{Classes, Gone, Trimming};
-use super::state::State;
-use super::sum::{Part, damaged_part, is_damage, within};
+use super::layout::Identity;
+use super::lock::{InPlace, Mark};
+use super::queue::{CloseOnDrop, Request, Shared, unavailable};
+use super::rebuild::Rebuild;
+use super::retain::Classes;
+use super::sum::{Part, is_damage, within};
 use super::{Promise, ids, record, revoked};
-use crate::limits::{
-    APPENDS_WAITING, GROUP_UPDATES, KEYS_MAX, KEYS_TIME, PROBE_INTERVAL, REBUILD_BYTES,
-    REBUILD_RETRY, TRIM_INTERVAL, TRIM_UPDATES,
-};
+use crate::limits::{TRIM_INTERVAL, TRIM_UPDATES};
 
 /// Updates after which the classes' counts are saved, so that a start has to count no more.
 const SAVE_UPDATES: u64 = 10_000;
-
-/// What the writer shares with those who append and read.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) state: Mutex<State>,
-    /// Held while a deletion is committed and noted, and by a reader while it begins: so what
-    /// a reader does not find is known to be gone.
-    pub(super) gate: RwLock<()>,
-    pub(super) damage: Damage,
-    /// What keeps the writer from writing.
-    trouble: Mutex<Option<String>>,
-    interruptions: AtomicU64,
-    queue: Mutex<Queue>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Request>,
-    revoking: Vec<Revoking>,
-    closed: bool,
-}
-
-/// A token of which it waits to be kept that it was revoked.
-#[derive(Debug)]
-pub(super) struct Revoking {
-    pub(super) token: RevokedToken,
-    pub(super) done: oneshot::Sender<Result<(), AppendError>>,
-}
-
-/// Updates that wait to be appended.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) updates: Vec<Update>,
-    pub(super) key: Option<IdempotencyKey>,
-    /// Given back when the updates are written or given up.
-    pub(super) room: Room,
-    pub(super) done: oneshot::Sender<Result<Appended, AppendError>>,
-}
-
-impl Shared {
-    pub(super) fn new(state: State, damage: Damage) -> Self {
-        Self {
-            state: Mutex::new(state),
-            gate: RwLock::new(()),
-            damage,
-            trouble: Mutex::default(),
-            interruptions: AtomicU64::new(0),
-            queue: Mutex::new(Queue::default()),
-            changed: Condvar::new(),
-        }
-    }
-
-    /// Hands a request to the writer.
-    pub(super) fn push(&self, request: Request) -> Result<(), AppendError> {
-        let mut queue = self.queue.lock();
-        if queue.closed {
-            return Err(unavailable("the journal is closed"));
-        }
-        if queue.waiting.len() >= APPENDS_WAITING {
-            return Err(unavailable("too many updates wait for the disk"));
-        }
-        queue.waiting.push_back(request);
-        self.changed.notify_one();
-        Ok(())
-    }
-
-    /// As [`Shared::push`].
-    pub(super) fn revoke(&self, revoking: Revoking) -> Result<(), AppendError> {
-        let mut queue = self.queue.lock();
-        if queue.closed {
-            return Err(unavailable("the journal is closed"));
-        }
-        if queue.revoking.len() >= APPENDS_WAITING {
-            return Err(unavailable("too many tokens wait for the disk"));
-        }
-        queue.revoking.push(revoking);
-        self.changed.notify_one();
-        Ok(())
-    }
-
-    /// What keeps the writer from writing, for the time being or until the next start.
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().clone()
-    }
-
-    /// How often it was kept from writing.
-    pub(super) fn interruptions(&self) -> u64 {
-        self.interruptions.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.queue.lock().closed
-    }
-
-    pub(super) fn close(&self) {
-        self.queue.lock().closed = true;
-        self.changed.notify_all();
-    }
-
-    /// Everything that waits, up to a group. `None` when the journal is closed.
-    fn next_group(&self, until: Instant) -> Option<Vec<Request>> {
-        let mut queue = self.queue.lock();
-        while queue.waiting.is_empty() && queue.revoking.is_empty() {
-            if queue.closed {
-                return None;
-            }
-            if self.changed.wait_until(&mut queue, until).timed_out() {
-                break;
-            }
-        }
-        let mut group = Vec::new();
-        let mut updates = 0;
-        while updates < GROUP_UPDATES
-            && let Some(request) = queue.waiting.pop_front()
-        {
-            updates += request.updates.len();
-            group.push(request);
-        }
-        Some(group)
-    }
-}
-
-/// Whatever ends the writer, nobody waits for it in vain.
-struct CloseOnDrop(Arc<Shared>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        let mut queue = self.0.queue.lock();
-        queue.closed = true;
-        let left = (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.revoking));
-        drop(queue);
-        // Their drop wakes publishers, and so runs code of their executors.
-        drop(left);
-    }
-}
-
-fn unavailable(reason: &str) -> AppendError {
-    AppendError::Unavailable(reason.into())
-}
 
 pub(super) struct Writer {
     pub(super) connection: Connection,
@@ -322,7 +176,7 @@ impl Writer {
                 self.appended += records.iter().map(|record| record.weight()).sum::<u64>();
                 self.shared.state.lock().show(records);
                 for (done, answer) in dones.into_iter().zip(answers) {
-                    // Whoever published may have stopped waiting.
+                    // The publisher may have stopped waiting.
                     let _ = done.send(answer);
                 }
                 if self.index.is_due()
@@ -360,73 +214,8 @@ impl Writer {
         }
     }
 
-    fn note_success(&mut self) {
-        if std::mem::take(&mut self.is_failing) {
-            *self.shared.trouble.lock() = None;
-            tracing::info!("the journal can be written again");
-        }
-    }
-
-    /// Looks whether the files are where they were opened, and as long as they were. What is
-    /// written to a file that was removed or replaced is gone with the process.
-    fn look_at_files(&mut self) {
-        let found = match self.in_place.as_mut().map(InPlace::look) {
-            None | Some(Look::InPlace) => None,
-            Some(Look::Gone(path)) => Some((path, "removed or replaced")),
-            Some(Look::Shortened(path)) => {
-                self.spare_the_file();
-                Some((path, "shortened"))
-            }
-            Some(Look::Unknown) => return,
-        };
-        match found {
-            Some((path, what)) if !self.is_displaced => {
-                self.is_displaced = true;
-                let reason = format!("{} was {what}", path.display());
-                if self.is_file_spared() {
-                    tracing::error!(
-                        reason,
-                        "the journal is damaged, and newer updates may be lost; publishes fail \
-                         until the hub is restarted, which says what is missing"
-                    );
-                } else {
-                    tracing::error!(
-                        reason,
-                        "the journal's files were removed or replaced; publishes fail until they \
-                         are restored as they were, or the hub is restarted"
-                    );
-                }
-                let told = format!("the journal's files were {what}");
-                *self.shared.trouble.lock() = Some(told);
-                self.shared.interruptions.fetch_add(1, Ordering::Relaxed);
-                // Where only the log is gone, all that was acknowledged is still in it.
-                self.checkpoint();
-            }
-            None if self.is_displaced => {
-                self.is_displaced = false;
-                *self.shared.trouble.lock() = None;
-                tracing::info!("the journal's files were restored");
-            }
-            _ => {}
-        }
-    }
-
-    /// Has SQLite copy nothing more from its log to the file: of a log that was shortened it would
-    /// copy zeros over what is sound.
-    fn spare_the_file(&self) {
-        let spared = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-        if let Err(error) = self.connection.set_db_config(spared, true) {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "the end of the hub may damage the journal further");
-        }
-    }
-
-    fn is_file_spared(&self) -> bool {
-        self.in_place.as_ref().is_some_and(InPlace::is_shortened)
-    }
-
     fn keep_revoked(&mut self) {
-        let revoking = std::mem::take(&mut self.shared.queue.lock().revoking);
+        let revoking = self.shared.take_revoking();
         if revoking.is_empty() {
             return;
         }
@@ -453,121 +242,6 @@ impl Writer {
         for done in dones {
             let _ = done.send(reason.as_deref().map_or(Ok(()), |reason| Err(unavailable(reason))));
         }
-    }
-
-    /// Ends a transaction that failed, and makes what room there is for the next one.
-    fn give_up(&mut self, error: &rusqlite::Error) {
-        self.next_probe = Instant::now() + PROBE_INTERVAL;
-        *self.shared.trouble.lock() = Some(reason(error));
-        if !std::mem::replace(&mut self.is_failing, true) {
-            self.shared.interruptions.fetch_add(1, Ordering::Relaxed);
-            let error = error as &dyn std::error::Error;
-            tracing::error!(error, "cannot write the journal; publishes fail");
-        }
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
-        {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "cannot roll back a failed transaction"
-            );
-        }
-        self.checkpoint();
-    }
-
-    /// Ends a transaction that failed. What is damaged is left alone or made anew, so that the next
-    /// one does not fail on it. Where that cannot be, writing is given up for now.
-    fn answer(&mut self, error: &rusqlite::Error) {
-        if is_damage(error) {
-            if !self.connection.is_autocommit()
-                && let Err(error) = self.connection.execute_batch("ROLLBACK")
-            {
-                return self.give_up(&error);
-            }
-            if self.avoid(error) {
-                return;
-            }
-        }
-        self.give_up(error);
-    }
-
-    /// Says whether something was done about damage.
-    fn avoid(&mut self, error: &rusqlite::Error) -> bool {
-        let damage = &self.shared.damage;
-        match damaged_part(error) {
-            Some(Part::Updates) => self.begin_rebuild(),
-            Some(Part::Topics) if self.index.is_sound() => {
-                damage.of_index();
-                self.index.stop();
-                true
-            }
-            Some(Part::Ids) if !damage.has_ids() => {
-                damage.of_ids();
-                true
-            }
-            Some(Part::Keys) if !damage.has_keys() => {
-                damage.of_keys();
-                true
-            }
-            Some(Part::Dropped) => self.renew_dropped(),
-            _ => false,
-        }
-    }
-
-    fn begin_rebuild(&mut self) -> bool {
-        if self.is_copying() || Instant::now() < self.next_rebuild {
-            return false;
-        }
-        match Rebuild::begin(&self.connection) {
-            Ok(rebuild) => {
-                self.rebuild = Some(rebuild);
-                true
-            }
-            Err(error) => {
-                self.next_rebuild = Instant::now() + REBUILD_RETRY;
-                self.give_up(&error);
-                true
-            }
-        }
-    }
-
-    fn is_copying(&self) -> bool {
-        self.rebuild.as_ref().is_some_and(Rebuild::is_copying)
-    }
-
-    fn renew_dropped(&mut self) -> bool {
-        let renewed = self.begin().and_then(|()| {
-            dropped::renew(&self.connection, &self.shared.state.lock().dropped)?;
-            self.commit()
-        });
-        match renewed {
-            Ok(()) => {
-                self.shared.damage.of_dropped();
-                true
-            }
-            Err(error) => {
-                self.give_up(&error);
-                true
-            }
-        }
-    }
-
-    /// Tries whether writing works again. While it does not, nobody may publish: then no publish
-    /// would try it.
-    fn probe(&mut self) {
-        self.next_probe = Instant::now() + PROBE_INTERVAL;
-        let is_room = self.in_place.is_none() || self.folder.probe().is_ok();
-        if is_room && self.write_anything().is_ok() {
-            self.note_success();
-        } else if !self.connection.is_autocommit() {
-            let _ = self.connection.execute_batch("ROLLBACK");
-        }
-    }
-
-    fn write_anything(&self) -> rusqlite::Result<()> {
-        self.begin()?;
-        put(&self.connection, "last", self.last.to_string())?;
-        self.commit()
     }
 
     /// When the log has to be synced.
@@ -619,10 +293,7 @@ impl Writer {
             Ok(Some(kept)) => kept,
             Ok(None) => return Ok(Earlier::Nothing),
             Err(error) if is_damage(&error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot read what was published under an idempotency key"
-                );
+                self.shared.damage.of_key(&error);
                 return Ok(Earlier::Unknown);
             }
             Err(error) => return Err(error),
@@ -746,251 +417,11 @@ impl Writer {
         }
     }
 
-    /// Forgets keys, and moves the place of which clients with older ids are told.
-    fn look(&mut self) {
-        if self.is_displaced {
-            return;
-        }
-        if self.is_failing {
-            if Instant::now() >= self.next_probe {
-                self.probe();
-            }
-            return;
-        }
-        if self.shared.damage.has_index() {
-            self.index.stop();
-        }
-        let age = self.clock.age();
-        let half =
-            self.begin_of_rows().and_then(|begin| self.classes.half(self.trimming(&begin), age));
-        let looked = half.and_then(|half| {
-            self.note_damage(age)?;
-            self.forget_keys(age)?;
-            Ok(half)
-        });
-        match looked {
-            Ok(half) => self.shared.state.lock().half = half,
-            Err(error) => self.answer(&error),
-        }
-    }
-
-    fn begin_of_rows(&self) -> rusqlite::Result<Cell<Position>> {
-        group::begin(&self.connection).map(Cell::new)
-    }
-
-    fn trimming<'a>(&'a self, begin: &'a Cell<Position>) -> Trimming<'a> {
-        let (connection, identity, index) = (&self.connection, &self.identity, &self.index);
-        let has_ids = !self.shared.damage.has_ids();
-        Trimming { connection, identity, index, has_ids, begin, last: self.last.position }
-    }
-
-    fn forget_keys(&mut self, age: Duration) -> rusqlite::Result<()> {
-        let since = record::milliseconds(age.saturating_sub(KEYS_TIME));
-        if self.shared.damage.has_keys() {
-            // By then none of them would be remembered.
-            if self.keys_damaged_at.is_some_and(|at| at < since) {
-                self.begin()?;
-                keys::renew(&self.connection)?;
-                self.commit()?;
-                (self.keys, self.keys_damaged_at) = (0, None);
-                self.shared.damage.forget_keys();
-            }
-            return Ok(());
-        }
-        within(Part::Keys, self.forget_old_keys(since))
-    }
-
-    fn forget_old_keys(&mut self, since: i64) -> rusqlite::Result<()> {
-        let is_any_old = self.keys > 0 && keys::is_any_older(&self.connection, since)?;
-        if is_any_old || self.keys > KEYS_MAX {
-            self.begin()?;
-            let left = keys::forget(&self.connection, since, self.keys)?;
-            self.commit()?;
-            self.keys = left;
-        }
-        Ok(())
-    }
-
-    /// Has the next start know what is damaged.
-    fn note_damage(&mut self, age: Duration) -> rusqlite::Result<()> {
-        if self.index.has_news() {
-            self.begin()?;
-            self.index.note_damage(&self.connection)?;
-            self.commit()?;
-        }
-        if self.shared.damage.has_ids() && !self.is_ids_noted {
-            self.begin()?;
-            ids::renew(&self.connection)?;
-            self.commit()?;
-            self.is_ids_noted = true;
-        }
-        if self.shared.damage.has_keys() && self.keys_damaged_at.is_none() {
-            let age = record::milliseconds(age);
-            self.begin()?;
-            keys::note_damage(&self.connection, age)?;
-            self.commit()?;
-            self.keys_damaged_at = Some(age);
-        }
-        Ok(())
-    }
-
-    /// Does a little of what is to be done between two groups, and says whether there may be more.
-    fn tidy(&mut self, count: usize) -> bool {
-        if Instant::now() < self.next_rebuild {
-            return false;
-        }
-        let is_rebuilding = self.rebuild_some();
-        // Nothing may be deleted from a table that is copied.
-        if self.is_copying() { is_rebuilding } else { self.trim(count) || is_rebuilding }
-    }
-
-    fn rebuild_some(&mut self) -> bool {
-        let Some(mut rebuild) = self.rebuild.take() else { return false };
-        // It has to be faster than the publishers.
-        let appended = usize::try_from(2 * std::mem::take(&mut self.appended));
-        let bytes = appended.unwrap_or(usize::MAX).max(REBUILD_BYTES);
-        let before = self.classes.clone();
-        // What a power cut takes back is copied again.
-        let relaxed = self.set_synchronous(false);
-        let Self { connection, identity, shared, classes, last, .. } = &mut *self;
-        let exchanged = |copied: &Copied| {
-            if copied.is_end_lost && copied.through < last.position {
-                shared.damage.of_updates(copied.through, last.position);
-            }
-            classes.recount(&copied.counts);
-            classes.save(connection)?;
-            put(connection, "last", last.to_string())
-        };
-        let step = relaxed
-            .and_then(|()| rebuild.step(connection, identity, &shared.damage, bytes, exchanged));
-        let strict = self.set_synchronous(true);
-        match step.and_then(|progress| strict.map(|()| progress)) {
-            Ok(Progress::Done) => false,
-            Ok(_) => {
-                self.shared.state.lock().bytes = self.classes.bytes();
-                self.rebuild = Some(rebuild);
-                true
-            }
-            Err(error) => {
-                self.classes = before;
-                self.next_rebuild = Instant::now() + REBUILD_RETRY;
-                self.give_up(&error);
-                if rebuild.is_copying() {
-                    // Its room is given back for now.
-                    if let Err(error) = rebuild::discard(&self.connection) {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::debug!(error, "cannot remove the copy of the updates");
-                    }
-                } else {
-                    self.rebuild = Some(rebuild);
-                }
-                false
-            }
-        }
-    }
-
-    /// Deletes a little of what has to go, and says whether there may be more. A deletion that
-    /// a power cut takes back is done again, so nobody waits for its sync.
-    fn trim(&mut self, count: usize) -> bool {
-        let age = self.clock.age();
-        let before = self.classes.clone();
-        let trimmed = match self.is_any_over(age) {
-            Ok(false) => return false,
-            Ok(true) => self.trim_some(age, count),
-            Err(error) => Err(error),
-        };
-        // What is acknowledged next has to be as safe as ever.
-        let trimmed = match trimmed {
-            Err(error) => {
-                self.classes = before;
-                self.answer(&error);
-                self.set_synchronous(true).map(|()| false)
-            }
-            Ok(is_any_left) => self.set_synchronous(true).map(|()| is_any_left),
-        };
-        trimmed.unwrap_or_else(|error| {
-            self.give_up(&error);
-            false
-        })
-    }
-
-    fn is_any_over(&mut self, age: Duration) -> rusqlite::Result<bool> {
-        let mut classes = std::mem::replace(&mut self.classes, Classes::none());
-        let any =
-            self.begin_of_rows().and_then(|begin| classes.is_any_over(self.trimming(&begin), age));
-        self.classes = classes;
-        any
-    }
-
     fn set_synchronous(&self, full: bool) -> rusqlite::Result<()> {
         self.connection.execute_batch(match (full, self.promise) {
             (true, Promise::Always) => "PRAGMA synchronous = FULL",
             _ => "PRAGMA synchronous = NORMAL",
         })
-    }
-
-    /// Says whether there is more.
-    fn trim_some(&mut self, age: Duration, count: usize) -> rusqlite::Result<bool> {
-        // An entry of what is deleted must not be written afterwards.
-        self.write_index()?;
-        self.set_synchronous(false)?;
-        self.begin()?;
-        let begin = self.begin_of_rows()?;
-        let mut classes = std::mem::replace(&mut self.classes, Classes::none());
-        let trimmed = classes.trim(self.trimming(&begin), age, count);
-        self.classes = classes;
-        let trimmed = trimmed?;
-        let gone = &trimmed.gone;
-        // What cannot be read has no class. It goes when what is newer does.
-        let newest = gone.iter().map(|one| one.record.position).max();
-        let unreadable = match newest {
-            None => None,
-            Some(newest) => {
-                group::remove_unreadable(&self.connection, &self.identity, &begin, newest)?
-            }
-        };
-        group::put_begin(&self.connection, begin.get())?;
-        self.note(gone, unreadable)?;
-        self.classes.save(&self.connection)?;
-        put(&self.connection, "last", self.last.to_string())?;
-        put(&self.connection, "trimmed_age", record::milliseconds(age))?;
-        put(&self.connection, "trimmed_time", record::nanoseconds((self.now)()))?;
-        let (first, oldest) = oldest(&self.connection, &self.identity, self.last)?;
-        let gate = self.shared.gate.write();
-        self.commit()?;
-        let mut state = self.shared.state.lock();
-        for Gone { record, is_loss } in gone {
-            if *is_loss {
-                state.dropped.note(record.position, &record.update);
-                state.dropped_time = state.dropped_time.max(record.time);
-            }
-        }
-        if let Some(through) = unreadable {
-            state.dropped.note_unknown(through);
-        }
-        state.first = first;
-        state.oldest = oldest;
-        state.bytes = self.classes.bytes();
-        drop(state);
-        drop(gate);
-        Ok(trimmed.is_any_left)
-    }
-
-    /// Writes down what is gone, for the next start.
-    fn note(&self, gone: &[Gone], unreadable: Option<Position>) -> rusqlite::Result<()> {
-        let (mut newest, mut time) = {
-            let state = self.shared.state.lock();
-            (Newest::of(&state.dropped), state.dropped_time)
-        };
-        within(Part::Dropped, newest.lose(&self.connection, &self.identity, gone))?;
-        if let Some(through) = unreadable {
-            newest.lose_all(through);
-        }
-        within(Part::Dropped, newest.save(&self.connection))?;
-        for Gone { record, .. } in gone.iter().filter(|one| one.is_loss) {
-            time = record.time.max(time);
-        }
-        put(&self.connection, "dropped_time", record::nanoseconds(time))
     }
 
     fn save(&mut self) {
@@ -1016,47 +447,5 @@ impl Writer {
                 "no checkpoint"
             );
         }
-    }
-}
-
-/// The place and the id of the oldest update; where there is none, the place after the newest
-/// and the newest's id.
-pub(super) fn oldest(
-    connection: &Connection,
-    identity: &Identity,
-    last: HubId,
-) -> rusqlite::Result<(Position, HubId)> {
-    let begin = group::begin(connection)?;
-    let mut oldest = None;
-    group::walk(connection, identity, (begin, last.position), |met| {
-        oldest = Some(match met {
-            Met::Update(stored) => {
-                let id = stored.record(identity).map(|record| record.hub_id());
-                (stored.position, id.unwrap_or(HubId::of_gone(identity.epoch, stored.position)))
-            }
-            // It may be any of them, and is told as missing to who comes to it.
-            Met::Damage(after, _) => (after.next(), HubId::of_gone(identity.epoch, after.next())),
-        });
-        Ok(ControlFlow::Break(()))
-    })?;
-    Ok(oldest.unwrap_or((last.position.next(), last)))
-}
-
-/// What a publisher is told: what helps it, and no path of ours.
-fn reason(error: &rusqlite::Error) -> String {
-    use rusqlite::ErrorCode;
-    let is_unwritten = error
-        .sqlite_error()
-        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE);
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "the disk is full".to_owned(),
-        // Also where the system lets the process write no larger file (`ulimit -f`).
-        Some(ErrorCode::SystemIoFailure) if is_unwritten => {
-            "the disk is full or reports an error, or the file size limit is reached".to_owned()
-        }
-        Some(ErrorCode::ReadOnly) => "the journal's folder is read-only".to_owned(),
-        Some(ErrorCode::SystemIoFailure) => "the disk reports an error".to_owned(),
-        _ if is_damage(error) => "the journal's file is damaged".to_owned(),
-        _ => "cannot write its file".to_owned(),
     }
 }

@@ -70,7 +70,7 @@ pub(super) async fn append(
     let appended = match &key {
         None if single => sending.one().await,
         key => {
-            // Who has no key gets one that nobody else has: several updates have no other name.
+            // A publisher without a key gets a unique one: several updates have no other name.
             let name = key.as_ref().map_or_else(|| nonce.to_string(), name_of);
             let subject = format!("{}.{name}", shared.options.subject());
             sending.once(&subject, fingerprint).await

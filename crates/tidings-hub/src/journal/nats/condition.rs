@@ -10,7 +10,7 @@ use crate::limits::NATS_REFUSED_TIME;
 /// How often the log says that NATS is still unreachable.
 const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What is known of it. Whoever tells it logs it too, once for each change.
+/// What is known of it. The task that notes a change logs it too, once for each change.
 #[derive(Debug)]
 pub(super) struct Condition {
     trouble: Mutex<Option<Trouble>>,

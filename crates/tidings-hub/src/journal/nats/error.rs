@@ -30,7 +30,7 @@ pub enum NatsError {
         /// Its version.
         version: String,
     },
-    /// The stream is there, and is not as it has to be.
+    /// The stream exists with unsuitable settings.
     Stream {
         /// Its name.
         name: String,

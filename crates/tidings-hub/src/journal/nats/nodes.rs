@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::super::{Node, Nodes, Pending, ReadError};
+use super::super::{AnswerRoom, Node, Nodes, Pending, ReadError};
 use super::connection::{Failure, Pause, queued, words};
 use super::message::Nonce;
 use super::options::NatsOptions;
@@ -28,7 +28,7 @@ use crate::limits::{NATS_ANSWER_BYTES, NATS_ANSWER_TIME, NATS_NODES, NATS_SILENT
 const GREETING_INTERVAL: Duration = Duration::from_millis(500);
 /// The shortest time between two greetings, however many hubs come.
 const GREETING_PAUSE: Duration = Duration::from_millis(20);
-/// A hub that was not heard of for so long is gone.
+/// A hub that was not heard of for so long counts as ended.
 const GONE_TIME: Duration = Duration::from_secs(2);
 /// How often it is looked meanwhile whether one of them is gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -36,6 +36,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const FAREWELL_TIME: Duration = Duration::from_millis(500);
 /// Questions that are answered at the same time; those that are more get no answer.
 const ANSWERING: usize = 16;
+/// Bytes of a question: more than the longest path takes in JSON.
+const QUESTION_BYTES: usize = 256 << 10;
 /// Which hub a message is from, by the name that it has drawn.
 const NODE: &str = "Tidings-Node";
 /// How far it has read the revocations.
@@ -228,8 +230,8 @@ impl Meeting {
         there.map(|(id, _)| id.clone()).collect()
     }
 
-    /// A hub that may still let in who was revoked at this place: it has not read so far, and is
-    /// not known to have been cut off for long enough.
+    /// A hub that may still accept tokens that were revoked at this place: it has not read so far,
+    /// and is not known to have been cut off for long enough.
     fn behind(&self, place: Place) -> Option<String> {
         let others = self.others.lock();
         let is_behind = |other: &Other| {
@@ -239,7 +241,7 @@ impl Meeting {
         others.iter().find(|(_, other)| is_behind(other)).map(|(id, _)| id.clone())
     }
 
-    /// Waits until no other hub lets in who was revoked at this place.
+    /// Waits until no other hub accepts tokens that were revoked at this place.
     pub(super) async fn until_revoked(&self, place: Place) {
         loop {
             let heard = self.heard.notified();
@@ -277,6 +279,9 @@ fn answer(
 ) {
     let is_own = header(&question, NODE).is_none_or(|id| id == shared.meeting.id);
     let Some(reply) = question.reply.clone().filter(|_| !is_own) else { return };
+    if question.payload.len() > QUESTION_BYTES {
+        return shared.meeting.strangers.note("a question that is too long");
+    }
     let Ok(turn) = Arc::clone(answering).try_acquire_owned() else { return };
     let (shared, node) = (Arc::clone(shared), Arc::clone(node));
     tokio::spawn(async move {
@@ -284,7 +289,7 @@ fn answer(
         // this one keeps its turn: there are no more such threads than turns.
         let _turn = turn;
         let until = Instant::now() + 2 * NATS_ANSWER_TIME;
-        let answer = Bytes::from(node.answer(question.payload.to_vec()).await);
+        let answer = node.answer(question.payload.to_vec()).await;
         let sending = async {
             let part_bytes = (shared.client.max_payload() / 2).max(1);
             let count = answer.len().div_ceil(part_bytes).max(1);
@@ -339,8 +344,12 @@ impl Nodes for Shared {
         Box::pin(self.revocations.until_known())
     }
 
-    fn ask(&self, question: Vec<u8>) -> Pending<'_, Result<Vec<Vec<u8>>, ReadError>> {
-        Box::pin(async move { self.ask_others(question).await.map_err(away) })
+    fn ask<'a>(
+        &'a self,
+        question: Vec<u8>,
+        room: &'a mut AnswerRoom,
+    ) -> Pending<'a, Result<Vec<Vec<u8>>, ReadError>> {
+        Box::pin(self.ask_others(question, room))
     }
 }
 
@@ -356,19 +365,24 @@ impl Shared {
         queued(self.client.publish_with_headers(subject, headers, Bytes::new())).await
     }
 
-    async fn ask_others(&self, question: Vec<u8>) -> Result<Vec<Vec<u8>>, Failure> {
+    async fn ask_others(
+        &self,
+        question: Vec<u8>,
+        room: &mut AnswerRoom,
+    ) -> Result<Vec<Vec<u8>>, ReadError> {
+        let failed = |reason| Err(away(Failure::Away(reason)));
         if let Some((_, reason)) = self.condition.trouble() {
-            return Err(Failure::Away(reason));
+            return failed(reason);
         }
         let inbox = self.client.new_inbox();
-        let mut answers = queued(self.client.subscribe(inbox.clone())).await?;
+        let mut answers = queued(self.client.subscribe(inbox.clone())).await.map_err(away)?;
         let asked = self.client.publish_with_reply_and_headers(
             subject(&self.options, "nodes.ask"),
             inbox,
             self.meeting.headers(),
             question.into(),
         );
-        queued(asked).await?;
+        queued(asked).await.map_err(away)?;
         let until = Instant::now() + NATS_ANSWER_TIME;
         let mut parts: HashMap<String, Parts> = HashMap::new();
         let mut bytes = 0;
@@ -378,24 +392,25 @@ impl Shared {
         };
         while let Some(missing) = is_done(&parts) {
             if Instant::now() >= until {
-                return Err(Failure::Away(format!("the hub {missing} does not answer")));
+                return failed(format!("the hub {missing} does not answer"));
             }
             match tokio::time::timeout(LOOK_INTERVAL, answers.next()).await {
                 Ok(Some(message)) => {
                     bytes += message.payload.len();
                     if bytes > NATS_ANSWER_BYTES || parts.len() > NATS_NODES {
                         let reason = "the other hubs' answers are larger than this one takes";
-                        return Err(Failure::Away(reason.to_owned()));
+                        return failed(reason.to_owned());
                     }
                     let id = header(&message, NODE).filter(|id| Nonce::is_one(id));
                     let added = id.zip(header(&message, PART)).and_then(|(id, part)| {
                         parts.entry(id.to_owned()).or_default().add(part, &message.payload)
                     });
-                    if added.is_none() {
-                        self.meeting.strangers.note("an answer");
+                    match added {
+                        Some(()) => room.grow(message.payload.len())?,
+                        None => self.meeting.strangers.note("an answer"),
                     }
                 }
-                Ok(None) => return Err(Failure::Away("the connection is lost".to_owned())),
+                Ok(None) => return failed("the connection is lost".to_owned()),
                 Err(_) => {}
             }
         }

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use super::super::Retention;
 use crate::limits::{NATS_START_TIME, PUBLISH_WAIT};
+use crate::setters::setters;
 
 /// How a journal on NATS JetStream is reached and kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NatsOptions {
     /// Servers of the cluster, as `nats://host:4222` or `tls://host:4222`; one is enough, the
     /// others are learned from it. A URL may carry a user and a password.
     pub servers: Vec<String>,
-    /// What the servers are told of who connects, beside what their URLs say.
+    /// The login at the servers, beside what their URLs say.
     pub login: NatsLogin,
     /// Certificates of the authorities that the servers' are held against (PEM). By default
     /// the system's.
@@ -35,6 +37,21 @@ pub struct NatsOptions {
     /// How long [`NatsJournal::open`](super::NatsJournal::open) waits for the servers. By
     /// default 30 s.
     pub start_wait: Duration,
+}
+
+setters! {
+    NatsOptions {
+        servers: Vec<String>,
+        login: NatsLogin,
+        ca: Option<PathBuf>,
+        certificate: Option<(PathBuf, PathBuf)>,
+        stream: String,
+        replicas: Option<usize>,
+        storage: Option<NatsStorage>,
+        retention: NatsRetention,
+        publish_wait: Duration,
+        start_wait: Duration,
+    }
 }
 
 impl Default for NatsOptions {
@@ -71,7 +88,7 @@ impl NatsOptions {
         self.servers.iter().map(shown).collect::<Vec<_>>().join(", ")
     }
 
-    pub(super) fn replicas(&self) -> usize {
+    pub(super) fn replicas_wanted(&self) -> usize {
         self.replicas.unwrap_or(if self.servers.len() >= 3 { 3 } else { 1 })
     }
 
@@ -81,7 +98,7 @@ impl NatsOptions {
     }
 }
 
-/// What NATS servers are told of who connects.
+/// A login at NATS servers.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NatsLogin {
@@ -109,6 +126,7 @@ impl fmt::Debug for NatsLogin {
 
 /// Where NATS servers keep a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NatsStorage {
     /// In files.
     File,
@@ -119,6 +137,7 @@ pub enum NatsStorage {
 /// What a stream keeps. What is not said is as it is, or 1 million updates, 1 GiB and 24 hours
 /// where the stream is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NatsRetention {
     /// Updates at most.
     pub count: Option<u64>,
@@ -126,6 +145,14 @@ pub struct NatsRetention {
     pub bytes: Option<u64>,
     /// Time at most.
     pub age: Option<Duration>,
+}
+
+setters! {
+    NatsRetention {
+        count: Option<u64>,
+        bytes: Option<u64>,
+        age: Option<Duration>,
+    }
 }
 
 impl NatsRetention {

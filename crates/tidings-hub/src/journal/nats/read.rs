@@ -1,5 +1,5 @@
 //! Parts of the stream that memory does not have: fetched many messages at a time, from any of
-//! the servers that hold it, and kept a little while for others who want the same.
+//! the servers that hold it, and kept a little while for others that want the same.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ impl Reader {
         }
     }
 
-    /// What comes after `after`, as much as one part holds. What is gone from the stream since
+    /// What comes after `after`, as much as one part holds. What was trimmed from the stream since
     /// may still be in it.
     pub(super) async fn block(
         &self,
@@ -128,7 +128,7 @@ impl Reader {
             return Ok(block);
         }
         let _turn = self.reading.acquire().await.expect("it is never closed");
-        // Somebody may have read it while this one waited for its turn.
+        // Another task may have read it while this one waited for its turn.
         if let Some(block) = self.kept(generation, after) {
             return Ok(block);
         }

@@ -29,6 +29,7 @@ use super::condition::Condition;
 use super::connection::{Failure, Pause, api_allowed, ask_allowed, read};
 use super::options::{NatsOptions, NatsStorage};
 use super::read::Reader;
+use super::restore::{Held, Losses, restore_lost};
 use super::stream::{Unfit, breaches, storage_differs};
 use crate::limits::{
     NATS_ANSWER_TIME, NATS_BATCH, NATS_BATCH_BYTES, NATS_REQUEST_TIME, NATS_REVOKED_TIME,
@@ -41,8 +42,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 /// Revocations that are written again at the same time.
 const WRITTEN_TOGETHER: usize = 64;
-/// Tokens that expire so soon are not missed in the stream.
-const EXPIRY_SLACK: Duration = Duration::from_secs(5);
 /// Messages that may ask for one look together.
 const ASKING_TOGETHER: usize = 1024;
 /// A token that ends later is kept without an end: Go's clock, by which NATS counts, ends after
@@ -54,6 +53,7 @@ const END_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub(super) struct Revocations {
     reader: Reader,
     known: Mutex<Known>,
+    losses: Losses,
     /// Told each time that the stream was read to its end.
     renewed: Notify,
     /// Has the stream read at once.
@@ -65,8 +65,6 @@ pub(super) struct Revocations {
 #[derive(Debug)]
 struct Known {
     place: Place,
-    /// What the stream had when it was read to this place.
-    held: Held,
     /// What was there at the start.
     loaded: Vec<RevokedToken>,
     /// Everything that was revoked until then was handed on.
@@ -116,26 +114,6 @@ impl Place {
     }
 }
 
-/// What a stream has, as one look at it says.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    messages: u64,
-    /// Messages that it ever took.
-    taken: u64,
-}
-
-impl Held {
-    fn of(info: &Info) -> Self {
-        Self { messages: info.state.messages, taken: info.state.last_sequence }
-    }
-
-    /// Whether `later` lacks any that the stream had, or has taken since.
-    fn has_lost_any(self, later: Self) -> bool {
-        let taken = later.taken.saturating_sub(self.taken);
-        later.messages < self.messages.saturating_add(taken)
-    }
-}
-
 /// A moment by both clocks: one stands still while the machine sleeps, the other one may be set.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
@@ -154,6 +132,11 @@ impl Moment {
 }
 
 impl Revocations {
+    /// The losses of the stream that are still to be restored.
+    pub(super) fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
     /// How far this hub has read and handed on.
     pub(super) fn place(&self) -> Place {
         self.known.lock().place
@@ -195,11 +178,10 @@ impl Revocations {
     }
 
     /// The stream was read up to `place`, as it was at this moment, and handed on.
-    fn renew(&self, place: Place, held: Held, as_of: Moment) {
+    fn renew(&self, place: Place, as_of: Moment) {
         let lapse = {
             let mut known = self.known.lock();
             known.place = place;
-            known.held = held;
             known.as_of = Some(as_of);
             known.failure = None;
             known.lapse.take()
@@ -273,18 +255,19 @@ pub(super) async fn prepare(
     let info = ensure(client, condition, options).await?;
     let News { place, tokens } =
         news(&reader, Place { made: made(&info), through: Position::START }, &info).await?;
-    let held = Held::of(&info);
-    let known = Known { place, held, loaded: tokens, as_of: None, failure: None, lapse: None };
+    let known = Known { place, loaded: tokens, as_of: None, failure: None, lapse: None };
     Ok(Revocations {
         reader,
         known: Mutex::new(known),
+        losses: Losses::since(Held::of(&info)),
         renewed: Notify::new(),
         wanted: Notify::new(),
         lapses: AtomicU64::new(0),
     })
 }
 
-fn made(info: &Info) -> i64 {
+/// When a stream was made.
+pub(super) fn made(info: &Info) -> i64 {
     info.created.timestamp_nanos_opt().unwrap_or_default()
 }
 
@@ -326,7 +309,7 @@ fn wanted(options: &NatsOptions) -> Config {
             Some(NatsStorage::Memory) => StorageType::Memory,
             _ => StorageType::File,
         },
-        num_replicas: options.replicas(),
+        num_replicas: options.replicas_wanted(),
         allow_direct: true,
         // It is good for nothing once the token that it bars has expired.
         allow_message_ttl: true,
@@ -343,7 +326,7 @@ fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
     differences.extend(storage_differs(config, options));
     let mut check = |name: &str, is: Value, is_good: bool, wanted: &str| {
         if !is_good {
-            differences.push(format!("{name} is {is}, and has to be {wanted}"));
+            differences.push(format!("{name} is {is}, but must be {wanted}"));
         }
     };
     let none = |value: i64| value <= 0;
@@ -401,7 +384,7 @@ async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure
                 Some(next) if next.position <= last => {
                     return Err(Failure::Away("a server lags behind".to_owned()));
                 }
-                // What is missing at the end is gone.
+                // What is missing at the end was removed.
                 _ => through = last,
             },
         }
@@ -420,12 +403,16 @@ async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure
     Ok(News { place: Place { through, ..from }, tokens })
 }
 
-/// Hands on what is new in the stream, for as long as this is polled.
-pub(super) async fn follow(
-    shared: &Shared,
-    node: &Arc<dyn Node>,
-    mut messages: Subscriber,
-) -> Failure {
+/// Hands on what is new in the stream and restores what it has lost, for as long as this is polled.
+pub(super) async fn follow(shared: &Shared, node: &Arc<dyn Node>, messages: Subscriber) -> Failure {
+    tokio::select! {
+        failure = read_on(shared, node, messages) => failure,
+        // Apart from the reading: revocations must not become unknown while many are looked up.
+        never = restore_lost(shared, node) => match never {},
+    }
+}
+
+async fn read_on(shared: &Shared, node: &Arc<dyn Node>, mut messages: Subscriber) -> Failure {
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -464,41 +451,19 @@ async fn hand_on(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Unfit> {
         );
         shared.write_again(tokens).await?;
         from = Place { made: made(&info), through: Position::START };
-    } else if revocations.known.lock().held.has_lost_any(Held::of(&info)) {
-        restore(shared, node).await?;
     }
+    revocations.losses.look(Held::of(&info));
     let News { place, tokens } = news(&revocations.reader, from, &info).await?;
     // All are barred here and now; then their streams end.
     let ending: Vec<_> = tokens.into_iter().map(|token| node.revoked(token)).collect();
     for ended in ending {
         ended.await;
     }
-    revocations.renew(place, Held::of(&info), as_of);
+    revocations.renew(place, as_of);
     if place != before {
         shared.meeting.greet_now();
     }
     Ok(())
-}
-
-/// Messages are missing from the stream: their tokens have expired or were revoked again, or the
-/// messages were deleted. In the last case this hub writes its revocations into the stream again.
-async fn restore(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Unfit> {
-    // Its message lasts a little longer than the token, but clocks differ.
-    let soon = SystemTime::now() + EXPIRY_SLACK;
-    let mut tokens = node.barred();
-    tokens.retain(|token| token.until.is_none_or(|until| until > soon));
-    // Looked at after the list was made: what was written meanwhile counts too.
-    let info = ensure(&shared.client, &shared.condition, &shared.options).await?;
-    let (messages, barred) = (info.state.messages, tokens.len());
-    if messages >= barred as u64 {
-        return Ok(());
-    }
-    tracing::warn!(
-        messages,
-        barred,
-        "revocations are missing from their stream: this hub writes into it what it bars"
-    );
-    Ok(shared.write_again(tokens).await?)
 }
 
 /// A revocation as a message.
@@ -528,6 +493,16 @@ fn decode(payload: &[u8]) -> Option<RevokedToken> {
         None => None,
     };
     Some(RevokedToken { name, until })
+}
+
+/// Whether the revocation that is there bars the token for as long as it has to be barred.
+fn lasts_as_long(there: &RevokedToken, token: &RevokedToken) -> bool {
+    let is_long_enough = match (there.until, token.until) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(there), Some(until)) => there >= until,
+    };
+    there.name == token.name && is_long_enough
 }
 
 impl Shared {
@@ -574,6 +549,14 @@ impl Shared {
         }
     }
 
+    /// Whether the stream bars a token for as long as it has to be barred. The leader answers:
+    /// another server may still have a message that was deleted.
+    pub(super) async fn stores(&self, token: &RevokedToken) -> Result<bool, Failure> {
+        let stored = self.revocations.reader.last_of_leader(&self.subject_of(token)).await?;
+        let there = stored.and_then(|stored| decode(&stored.into_payload()));
+        Ok(there.is_some_and(|there| lasts_as_long(&there, token)))
+    }
+
     fn subject_of(&self, token: &RevokedToken) -> String {
         let mut hasher = SipHasher24::new();
         std::hash::Hasher::write(&mut hasher, token.name.as_bytes());
@@ -600,7 +583,7 @@ impl Shared {
 
     /// Writes revocations into a stream that has lost them: a hub that starts later is to know them.
     /// Several hubs may do so at once, since a token has one message at most.
-    async fn write_again(&self, tokens: Vec<RevokedToken>) -> Result<(), Failure> {
+    pub(super) async fn write_again(&self, tokens: Vec<RevokedToken>) -> Result<(), Failure> {
         let written = futures_util::stream::iter(&tokens).map(|token| self.write(token));
         written.buffer_unordered(WRITTEN_TOGETHER).try_for_each(|_| async { Ok(()) }).await
     }
@@ -640,11 +623,16 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_are_gone_are_noticed_though_others_came() {
-        let held = |messages, taken| Held { messages, taken };
-        assert!(!held(3, 5).has_lost_any(held(3, 5)) && !held(3, 5).has_lost_any(held(5, 7)));
-        assert!(held(3, 5).has_lost_any(held(2, 5)) && held(3, 5).has_lost_any(held(3, 6)));
-        assert!(held(3, 5).has_lost_any(held(1, 900)));
+    fn only_a_revocation_of_the_same_token_that_lasts_as_long_stands_for_it() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let token = |name: &str, until: Option<u64>| RevokedToken {
+            name: name.to_owned(),
+            until: until.map(at),
+        };
+        let stands = |there, wanted| lasts_as_long(&token("jti:a", there), &token("jti:a", wanted));
+        assert!(stands(None, None) && stands(None, Some(5)) && stands(Some(5), Some(5)));
+        assert!(stands(Some(6), Some(5)) && !stands(Some(4), Some(5)) && !stands(Some(5), None));
+        assert!(!lasts_as_long(&token("jti:b", None), &token("jti:a", Some(5))));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(super) struct State {
     waiting: BTreeMap<(Position, u128), oneshot::Sender<()>>,
 }
 
-/// Something is gone that nobody here has seen.
+/// Something is lost that this hub has not seen.
 #[derive(Clone, Copy, Debug)]
 struct Hole {
     after: HubId,
@@ -177,7 +177,7 @@ impl State {
         }
     }
 
-    /// Notes that what came next is gone, up to `through`: nobody here has seen it.
+    /// Notes that what came next is lost, up to `through`: this hub has not seen it.
     pub(super) fn skip(&mut self, through: Position) {
         self.lose(through);
         self.leave_out(through, Void::Gone);
@@ -223,7 +223,7 @@ impl State {
     fn tell_publishers(&mut self) {
         let last = self.last().position;
         while let Some(entry) = self.waiting.first_entry().filter(|one| one.key().0 <= last) {
-            // Who has waited too long is not there any more.
+            // A publisher that waited too long has given up.
             let _ = entry.remove().send(());
         }
     }

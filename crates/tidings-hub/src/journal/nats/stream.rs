@@ -113,7 +113,7 @@ impl std::fmt::Display for Unfit {
         match self {
             Self::Failed(failure) => failure.fmt(f),
             Self::Differs { name, differences } => {
-                write!(f, "the stream {name} is not as it has to be: {}", differences.join("; "))
+                write!(f, "the stream {name} has unsuitable settings: {}", differences.join("; "))
             }
         }
     }
@@ -144,7 +144,7 @@ fn fits(mut differences: Vec<String>, info: &Info, options: &NatsOptions) -> Res
     let last = info.state.last_sequence;
     if last >= Position::MAX.number() {
         differences.push(format!(
-            "its last sequence is {last}, and has to be below {}: ids have room for no more",
+            "its last sequence is {last}, but must be below {}: ids have room for no more",
             Position::MAX
         ));
     }
@@ -187,7 +187,7 @@ fn wanted(options: &NatsOptions) -> Config {
             NatsStorage::File => StorageType::File,
             NatsStorage::Memory => StorageType::Memory,
         },
-        num_replicas: options.replicas(),
+        num_replicas: options.replicas_wanted(),
         duplicate_window: DUPLICATE_WINDOW.max(window(options)).min(kept.age),
         allow_direct: true,
         allow_atomic_publish: true,
@@ -215,13 +215,13 @@ fn window(options: &NatsOptions) -> Duration {
     options.publish_wait.saturating_mul(3)
 }
 
-/// What of an existing stream is not as it has to be.
+/// The settings of an existing stream that do not fit.
 fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
     let mut differences = breaches_of_updates(config, options);
     differences.extend(storage_differs(config, options));
     let mut check = |name: &str, is: Value, wanted: Value| {
         if is != wanted {
-            differences.push(format!("{name} is {is}, and has to be {wanted}"));
+            differences.push(format!("{name} is {is}, but must be {wanted}"));
         }
     };
     if let Some(replicas) = options.replicas {
@@ -240,7 +240,7 @@ fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
     let window = window(options);
     if config.duplicate_window < window.min(super::state::age(config.max_age)) {
         differences.push(format!(
-            "duplicate_window is {}, and has to be {} or more, three times as long as publishes \
+            "duplicate_window is {}, but must be {} or more, three times as long as publishes \
              wait",
             in_seconds(config.duplicate_window),
             in_seconds(window)
@@ -254,7 +254,7 @@ fn breaches_of_updates(config: &Config, options: &NatsOptions) -> Vec<String> {
     let mut breaches = breaches(config, &subjects(options));
     let mut check = |name: &str, is: Value, is_good: bool, wanted: &str| {
         if !is_good {
-            breaches.push(format!("{name} is {is}, and has to be {wanted}"));
+            breaches.push(format!("{name} is {is}, but must be {wanted}"));
         }
     };
     let atomic = config.allow_atomic_publish;
@@ -303,7 +303,7 @@ pub(super) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut check = |name: &str, is: Value, wanted: Value| {
         if is != wanted {
-            breaches.push(format!("{name} is {is}, and has to be {wanted}"));
+            breaches.push(format!("{name} is {is}, but must be {wanted}"));
         }
     };
     let mut has = config.subjects.clone();
@@ -330,7 +330,7 @@ pub(super) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
     }
     if let Some(republish) = &config.republish {
         breaches.push(format!(
-            "republish copies every message to {:?}, private ones too, and has to be removed",
+            "republish copies every message to {:?}, private ones too, and must be removed",
             republish.destination
         ));
     }
@@ -344,7 +344,7 @@ pub(super) fn storage_differs(config: &Config, options: &NatsOptions) -> Option<
         NatsStorage::Memory => StorageType::Memory,
     };
     let (is, wanted) = (json!(config.storage), json!(wanted));
-    (is != wanted).then(|| format!("storage is {is}, and has to be {wanted}"))
+    (is != wanted).then(|| format!("storage is {is}, but must be {wanted}"))
 }
 
 fn in_seconds(time: Duration) -> String {

@@ -15,19 +15,19 @@ use tokio::task::AbortHandle;
 use tokio::time::{Sleep, sleep};
 
 use crate::limits::CUT_PAUSE;
-use crate::shard::socket::{Outgoing, Socket, Taken, Unframed};
+use crate::shard::socket::{Outgoing, Socket, Unframed, WrittenBytes};
 
 #[derive(Debug, Default)]
 struct HandOver {
     bytes: Option<Bytes>,
-    /// The shard has let go: what is left is the end.
+    /// The shard has dropped its side: after `bytes` the body ends.
     ended: bool,
-    /// The body was dropped: nothing will be taken any more.
+    /// The body was dropped: nothing more will be taken.
     dropped: bool,
     body: Option<Waker>,
     writer: Option<Waker>,
     watcher: Option<Waker>,
-    /// What writes the body, where that is a task of its own.
+    /// The task that writes the body, if it has one of its own.
     task: Option<AbortHandle>,
 }
 
@@ -47,18 +47,18 @@ pub(crate) struct BodySocket {
 #[derive(Debug)]
 pub struct StreamBody {
     shared: Arc<Mutex<HandOver>>,
-    parting: Parting,
+    cut: DelayedCut,
 }
 
-/// Both sides of a new hand-over. `task` is what writes the body, if it may be aborted.
+/// Both sides of a new hand-over. `task` writes the body, and may be aborted.
 pub(crate) fn hand_over(task: Option<AbortHandle>) -> (BodySocket, StreamBody) {
     let shared = Arc::new(Mutex::new(HandOver { task, ..HandOver::default() }));
     let socket = BodySocket { shared: Arc::clone(&shared), unframer: Unframer::START };
-    (socket, StreamBody { shared, parting: Parting::default() })
+    (socket, StreamBody { shared, cut: DelayedCut::default() })
 }
 
 impl Socket for BodySocket {
-    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken> {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<WrittenBytes> {
         let mut shared = self.shared.lock();
         if shared.dropped {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -77,14 +77,14 @@ impl Socket for BodySocket {
         }
         drop(shared);
         wake(body);
-        Ok(Taken { bytes: taken, sent })
+        Ok(WrittenBytes { bytes: taken, sent })
     }
 
     fn set_full(&mut self, _full: bool) {}
 }
 
 impl BodySocket {
-    /// Ends the body without the bytes that were handed over and not taken.
+    /// Ends the body without the bytes that were not taken yet.
     pub(in crate::shard) fn abort(&mut self) {
         let mut shared = self.shared.lock();
         let unsent = shared.bytes.take();
@@ -96,7 +96,7 @@ impl BodySocket {
         }
     }
 
-    pub(in crate::shard) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::shard) fn poll_disconnected(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut shared = self.shared.lock();
         if shared.dropped {
             return Poll::Ready(());
@@ -130,7 +130,7 @@ impl Drop for BodySocket {
 }
 
 impl StreamBody {
-    /// What comes next, `None` when the shard has let go.
+    /// The next bytes, `None` when the shard has ended the stream.
     pub(crate) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut shared = self.shared.lock();
         if let Some(bytes) = shared.bytes.take() {
@@ -159,23 +159,23 @@ impl Body for StreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, StreamCut>>> {
         match ready!(self.poll_bytes(context)) {
             Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            None => self.parting.poll(context).map(|cut| Some(Err(cut))),
+            None => self.cut.poll(context).map(|cut| Some(Err(cut))),
         }
     }
 }
 
-/// The end of a body that is cut: its driver first writes what it was given.
+/// The end of a body that is cut, after a pause: its driver first writes the bytes that it has.
 #[derive(Debug, Default)]
-pub(crate) struct Parting(Option<Pin<Box<Sleep>>>);
+pub(crate) struct DelayedCut(Option<Pin<Box<Sleep>>>);
 
-impl Parting {
+impl DelayedCut {
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<StreamCut> {
         let pause = self.0.get_or_insert_with(|| Box::pin(sleep(CUT_PAUSE)));
         pause.as_mut().poll(context).map(|()| StreamCut)
     }
 }
 
-/// The hub has ended the stream, and its client is to reconnect: a stream of the hub never ends by
+/// The hub ended the stream, and its client should reconnect: a stream of the hub never ends by
 /// itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -250,7 +250,7 @@ mod tests {
         // Each is registered twice, so that one takes the other's place.
         for _ in 0..2 {
             assert!(body.poll_bytes(&mut Context::from_waker(&waker())).is_pending());
-            assert!(socket.poll_gone(&mut Context::from_waker(&waker())).is_pending());
+            assert!(socket.poll_disconnected(&mut Context::from_waker(&waker())).is_pending());
         }
         socket.write(&Outgoing::of(&piece)).unwrap();
         for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! The direct lane: the socket itself, written to without anything in between.
+//! The direct lane: the shard writes to the TCP or Unix socket itself.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidings_core::stream::framing::{Framing, Unframer};
 
 use crate::limits::{STALL_TIME, STREAM_INPUT_BYTES};
-use crate::shard::socket::{Outgoing, Socket, Taken};
+use crate::shard::socket::{Outgoing, Socket, WrittenBytes};
 use crate::transport::Transport;
 
 /// A socket that carries an event stream and nothing else.
@@ -16,9 +16,9 @@ pub(in crate::shard) struct TcpSocket {
     stream: Transport,
     /// How long the kernel waits for a peer's acknowledgement before it gives up.
     patience: Duration,
-    /// What the peer may still say, for no purpose.
+    /// Bytes of input that the peer may still send. They are discarded.
     input_left: usize,
-    /// Steps over the chunks' frames, where the peer knows no chunks.
+    /// Removes the chunk frames for a peer that does not support chunks.
     unframer: Option<Unframer>,
 }
 
@@ -31,8 +31,8 @@ impl TcpSocket {
         Self { stream, patience, input_left: STREAM_INPUT_BYTES, unframer }
     }
 
-    /// Ready when the peer has gone. Whatever it says meanwhile is thrown away.
-    pub(in crate::shard) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the peer has disconnected. Its input is discarded.
+    pub(in crate::shard) fn poll_disconnected(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             if ready!(self.stream.poll_read_ready(context)).is_err() {
                 return Poll::Ready(());
@@ -74,22 +74,22 @@ impl TcpSocket {
 }
 
 impl Socket for TcpSocket {
-    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<Taken> {
+    fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<WrittenBytes> {
         let Some(unframer) = &mut self.unframer else {
             let written = self.write_pieces(bytes.pieces())?;
-            return Ok(Taken { bytes: written, sent: written });
+            return Ok(WrittenBytes { bytes: written, sent: written });
         };
         let unframed = bytes.unframed(*unframer);
         if unframed.content.is_empty() {
             *unframer = unframed.then;
-            return Ok(Taken { bytes: unframed.taken, sent: 0 });
+            return Ok(WrittenBytes { bytes: unframed.taken, sent: 0 });
         }
         let sent = self.stream.try_write(&unframed.content)?;
         if sent == unframed.content.len() {
             *unframer = unframed.then;
-            return Ok(Taken { bytes: unframed.taken, sent });
+            return Ok(WrittenBytes { bytes: unframed.taken, sent });
         }
-        Ok(Taken { bytes: unframer.advance(bytes.pieces(), sent, |_| {}), sent })
+        Ok(WrittenBytes { bytes: unframer.advance(bytes.pieces(), sent, |_| {}), sent })
     }
 
     fn set_full(&mut self, full: bool) {

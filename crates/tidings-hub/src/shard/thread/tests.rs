@@ -1,11 +1,14 @@
 use tidings_core::journal::{Journal, Retention, Room};
-use tidings_core::model::{Rights, Selector, Selectors, StreamOptions, TokenId, Update};
+use tidings_core::model::{Cursor, Rights, Selector, Selectors, StreamOptions, TokenId, Update};
 use tidings_core::stream::feed::Source;
+use tidings_core::stream::notice::GapCause;
 use tidings_core::stream::replay::Due;
+use tidings_core::stream::resume::Asked;
 use tidings_core::stream::wire;
 use tidings_sse::Event;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 
 use super::super::lane::body::{StreamBody, hand_over};
 use super::*;
@@ -23,7 +26,7 @@ fn thread(journal: &Arc<MemoryJournal>) -> Rc<ShardThread> {
 fn local_with(journal: &Arc<MemoryJournal>, presence: Option<Arc<Presence>>) -> Rc<ShardThread> {
     let shared = ShardContext {
         journal: Arc::clone(journal) as Arc<dyn Journal>,
-        metrics: Arc::new(Metrics::new(Arc::default())),
+        metrics: Arc::new(Metrics::default()),
         heartbeat: Duration::from_secs(15),
         relief: Arc::new(Notify::new()),
         presence,
@@ -69,7 +72,7 @@ fn subscribe_with(
 }
 
 #[tokio::test]
-async fn routing_stops_after_many_feeds_and_lets_others_in() {
+async fn routing_stops_after_many_feeds_and_lets_other_tasks_run() {
     let journal = Arc::new(MemoryJournal::new(Retention::default()));
     let routing = async {
         let thread = thread(&journal);
@@ -98,7 +101,7 @@ async fn routing_stops_after_many_feeds_and_lets_others_in() {
 }
 
 #[tokio::test]
-async fn a_notice_to_a_reader_that_has_not_had_everything_names_no_place() {
+async fn a_notice_to_a_reader_that_is_behind_has_no_id() {
     let journal = Arc::new(MemoryJournal::new(Retention::default()));
     let telling = async {
         let thread = thread(&journal);
@@ -120,8 +123,8 @@ async fn a_notice_to_a_reader_that_has_not_had_everything_names_no_place() {
     LocalSet::new().run_until(telling).await;
 }
 
-/// All that a subscriber over TCP, to whom this is due, gets until `what` has come or the stream is
-/// cut.
+/// All that a subscriber over TCP, to whom this is due, receives until `what` arrives or the stream
+/// is cut.
 async fn read(thread: &Rc<ShardThread>, due: Due, token: &str, what: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -161,7 +164,7 @@ async fn a_token_that_was_revoked_while_its_stream_opened_reads_nothing() {
         let revoked = Arc::new(Revoked::default());
         let presence = Presence::new(Dialects::All, Arc::clone(&revoked), false);
         let thread = local_with(&journal, Some(Arc::new(presence)));
-        // Somebody who reads the same, so that the window has it.
+        // Another subscriber of the same topic, so that the window has it.
         let selectors = Selectors::all();
         let rights = Rights::Granted(Selectors::all());
         let grants = Arc::new(Grants { subscribe: rights, ..Grants::default() });
@@ -183,6 +186,56 @@ async fn a_token_that_was_revoked_while_its_stream_opened_reads_nothing() {
             assert!(!text.contains("secret"), "{text}");
         }
         drop(follower);
+    };
+    LocalSet::new().run_until(running).await;
+}
+
+#[tokio::test]
+async fn a_loss_counts_once_and_not_before_it_is_told() {
+    let journal = Arc::new(MemoryJournal::new(Retention::default()));
+    let running = async {
+        let thread = thread(&journal);
+        let rights = Rights::Public;
+        let asked = Asked {
+            cursor: Cursor::After("unknown".to_owned()),
+            selectors: Selectors::all(),
+            rights: rights.clone(),
+            notices: false,
+            place: None,
+        };
+        let (socket, mut body) = hand_over(None);
+        let opening = NewStream {
+            source: Source::Updates {
+                selectors: Selectors::all(),
+                rights,
+                options: StreamOptions::default(),
+            },
+            due: Due::UNPLACED,
+            asked: Some(Box::new(asked)),
+            bytes: wire::HEARTBEAT.to_vec(),
+            permit: thread.shared.admission.stream().unwrap(),
+            grants: None,
+        };
+        thread.attach(LaneSocket::Body(socket), opening);
+        // A heartbeat is left, so that what is found first is thrown away.
+        for subscriber in thread.shard.borrow_mut().subscribers.values_mut() {
+            subscriber.behind.as_mut().expect("it waits").add_own(wire::HEARTBEAT);
+        }
+        let is_told = || thread.shared.metrics.gaps(GapCause::Reset) == 1;
+        let is_full = || {
+            let shard = thread.shard.borrow();
+            shard.subscribers.values().any(|one| one.behind.as_ref().is_some_and(|b| b.is_full()))
+        };
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(is_full() && !is_told());
+        let mut text = Vec::new();
+        while !String::from_utf8_lossy(&text).contains("\"kind\":\"reset\"") {
+            assert!(!is_told());
+            text.extend(poll_fn(|context| body.poll_bytes(context)).await.expect("more bytes"));
+        }
+        assert!(is_told(), "it counts once");
     };
     LocalSet::new().run_until(running).await;
 }

@@ -1,7 +1,8 @@
 //! Limits the number of streams to the memory that this process may use.
 //!
 //! If a control group runs out of memory, the kernel kills the hub: all streams end at once, and a
-//! journal in memory is lost. A stream beyond the limit is told when to reconnect and loses nothing.
+//! journal in memory is lost. A stream beyond the limit is told when to reconnect and loses
+//! nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,10 @@ use bytesize::ByteSize;
 
 use crate::config::{Config, JournalConfig, requests_min};
 
-/// The assumed memory of a stream in the hub and the kernel. An idle stream uses a quarter to all of
-/// it, depending on its lane (docs/performance.md); one whose client does not read uses more.
+/// The assumed memory of a stream in the hub and the kernel. An idle stream uses a quarter to all
+/// of it, depending on its lane (docs/performance.md); one whose client does not read uses more.
 const STREAM_BYTES: u64 = 16 << 10;
-/// The same over TLS, where each connection of HTTP/1.1 has keys and buffers of its own.
+/// The same over TLS, where each connection of HTTP/1.1 has its own keys and buffers.
 const STREAM_BYTES_TLS: u64 = 32 << 10;
 /// The memory of the hub itself: code, threads, and updates that wait for the journal.
 const BASE_BYTES: u64 = 32 << 20;
@@ -96,7 +97,7 @@ fn selectors(limit: u64) -> usize {
     usize::try_from(limit / SELECTORS_PART).unwrap_or(usize::MAX).max(SELECTOR_BYTES_MIN)
 }
 
-/// The number of streams that fit beside the hub's fixed memory.
+/// The number of streams that fit in addition to the hub's fixed memory.
 fn room(limit: u64, config: &Config) -> u64 {
     let each = if config.tls.is_some() { STREAM_BYTES_TLS } else { STREAM_BYTES };
     // For every four streams one connection waits for a request, or is in a handshake.
@@ -109,8 +110,9 @@ fn fixed(config: &Config) -> u64 {
     let journal = match &config.journal {
         JournalConfig::Memory(retention) => retention.bytes,
         JournalConfig::Disk { .. } => DISK_JOURNAL_BYTES,
+        // Also lists of subscriptions that hubs exchange, whose buffers have up to twice their size.
         #[cfg(feature = "nats")]
-        JournalConfig::Nats(_) => DISK_JOURNAL_BYTES,
+        JournalConfig::Nats(_) => DISK_JOURNAL_BYTES + 2 * config.limits.request_bytes as u64,
     };
     let shards = config.shards.or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
     let windows = config
@@ -229,6 +231,13 @@ mod tests {
         // MiB: 32 for the hub, 64 for the journal, 8 per shard, 64 for selectors, 32 for requests.
         assert_eq!(fixed(&config), 208 << 20);
         assert_eq!(room(512 << 20, &config), (304 << 20) / (20 << 10));
+        #[cfg(feature = "nats")]
+        {
+            // The same 64 MiB for the journal, and 32 for lists that hubs exchange.
+            let options = tidings_hub::NatsOptions::of_servers(["nats://localhost"]);
+            config.journal = JournalConfig::Nats(options);
+            assert_eq!(fixed(&config), 240 << 20);
+        }
         assert_eq!(room(100 << 20, &config), STREAMS_MIN);
         assert_eq!(selectors(1 << 20), SELECTOR_BYTES_MIN);
     }

@@ -56,7 +56,7 @@ pub(crate) fn journal(journal: &JournalConfig) -> String {
     }
 }
 
-/// Whether an issuer has keys of its own, which sign tokens of publishers and subscribers.
+/// Whether an issuer has its own keys, which sign tokens of publishers and subscribers.
 fn has_own_keys(access: &Access) -> bool {
     access.tokens.issuers.iter().any(|issuer| !matches!(issuer.keys, IssuerKeys::Shared))
 }

@@ -15,15 +15,16 @@ use crate::config::Config;
 #[cfg(feature = "tls")]
 pub(super) const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Reads the configuration while the hub runs, one reading at a time. Each has a thread of its own:
-/// files and the system's certificates may be slow to read, and the event loop answers operators and
-/// handles signals. The hub's end does not wait for that thread.
+/// Reads the configuration while the hub runs, one reading at a time. Each reading has a separate
+/// thread, because files and the system's certificates may be slow to read. Meanwhile the event
+/// loop answers operators and handles signals. The hub's exit does not wait for that thread.
 pub(super) struct Readings {
     args: ServeArgs,
     mode: Mode,
     bounds: Bounds,
     under_way: Option<oneshot::Receiver<Option<Config>>>,
-    /// One more is to begin when this one has ended: it may have read the files before they changed.
+    /// One more is to begin when this one has ended: it may have read the files before they
+    /// changed.
     is_due_again: bool,
 }
 
@@ -42,25 +43,25 @@ impl Readings {
         let (hub, args, mode, bounds) = (hub.clone(), self.args.clone(), self.mode, self.bounds);
         let read = move || {
             let config = read(&hub, args, mode, bounds);
-            // Before the hub may end: whoever drops it last waits for its journal.
+            // Before the hub may end: dropping its last clone waits for the journal.
             drop(hub);
             let _ = done.send(config);
         };
         if let Err(error) = std::thread::Builder::new().name("reload".to_owned()).spawn(read) {
-            tracing::error!(%error, "no thread to read the configuration; the hub keeps the old one");
+            tracing::error!(%error, "cannot start a thread to read the configuration; the hub keeps the old one");
         }
         // Without its thread the reading has ended already.
         self.under_way = Some(under_way);
     }
 
-    /// Waits for the end of a reading, and notes in `running` what it changed. Says whether no
-    /// other one is due.
+    /// Waits for the end of a reading, and records its changes in `running`. Returns whether no
+    /// other reading is due.
     ///
     /// # Cancel safety
     /// A reading that has ended is not lost.
     pub(super) async fn end(&mut self, hub: &Hub, running: &mut Config) -> bool {
         let Some(under_way) = &mut self.under_way else { return pending().await };
-        // A thread that panicked has said so.
+        // A thread that panicked has logged it.
         let config = under_way.await.ok().flatten();
         self.under_way = None;
         if let Some(config) = config {
@@ -81,7 +82,7 @@ impl Readings {
     }
 }
 
-/// Reads the configuration again, and gives it to the hub. An invalid one changes nothing.
+/// Reads the configuration again, and passes it to the hub. An invalid one changes nothing.
 fn read(hub: &Hub, args: ServeArgs, mode: Mode, bounds: Bounds) -> Option<Config> {
     let checked = Config::of(args).and_then(|mut config| {
         super::check_open(mode, &config)?;
@@ -109,12 +110,10 @@ fn read(hub: &Hub, args: ServeArgs, mode: Mode, bounds: Bounds) -> Option<Config
 /// The access that the hub grants in this mode.
 pub(crate) fn access(mode: Mode, config: &Config) -> Access {
     match mode {
-        Mode::Development => Access {
-            allowed_hosts: config.access.allowed_hosts.clone(),
-            publish_origins: config.access.publish_origins.clone(),
-            cors_origins: config.access.cors_origins.clone(),
-            ..Access::development()
-        },
+        Mode::Development => Access::development()
+            .allowed_hosts(config.access.allowed_hosts.clone())
+            .publish_origins(config.access.publish_origins.clone())
+            .cors_origins(config.access.cors_origins.clone()),
         Mode::Configured => config.access.clone(),
     }
 }

@@ -55,9 +55,9 @@ mod unix {
         }
     }
 
-    /// `SIGHUP`. An operator sends it to reload the configuration. The system also sends it to every
-    /// program whose terminal is closed. Then the hub stops, because otherwise it would go on
-    /// unnoticed and keep its port and journal. Under `nohup` it does not stop.
+    /// `SIGHUP`. An operator sends it to reload the configuration. The system also sends it to
+    /// every program whose terminal is closed. Then the hub stops, because otherwise it would go
+    /// on unnoticed and keep its port and journal. Under `nohup` it does not stop.
     pub(in super::super) struct Hangup {
         signal: Signal,
         terminal: Terminal,
@@ -109,15 +109,15 @@ mod unix {
     }
 
     impl Hangup {
-        /// Notices a terminal that was closed without a signal, as happens to a background job whose
-        /// shell exits. From then on `SIGHUP` can only mean a reload.
+        /// Notices a terminal that was closed without a signal, as happens to a background job
+        /// whose shell exits. From then on `SIGHUP` can only mean a reload.
         fn look(&mut self) {
             if !self.terminal.is_lost() {
                 self.lost_since = None;
                 return;
             }
             let since = *self.lost_since.get_or_insert_with(Instant::now);
-            // If a signal comes, it comes when the terminal is closed, or just before.
+            // A signal, if any, arrives when the terminal is closed, or just before.
             if since.elapsed() > SECOND_LOOK {
                 self.terminal = Terminal::default();
                 self.second_look = None;

@@ -1,13 +1,13 @@
 //! Warns of secrets that probably contain an unintended character. Any character may be part of a
 //! secret, so they are used unchanged; but tokens signed with the intended secret then fail.
 
-/// The warning about a secret, as the end of a sentence. Keys in PEM have a format of their own and
-/// get none.
+/// The warning about a secret, as the end of a sentence. Keys in PEM have their own format, and
+/// get no warning.
 pub(crate) fn doubt(text: &str) -> Option<&'static str> {
     if text.contains("-----BEGIN") {
         return None;
     }
-    // One line break at the end is no part of a key.
+    // One line break at the end is not part of a key.
     let secret = text.strip_suffix('\n').unwrap_or(text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
     let is_quoted =

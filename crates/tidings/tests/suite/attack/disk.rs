@@ -7,8 +7,8 @@ use super::peers::Flood;
 use super::{Trial, scaled};
 use crate::durability::Folder;
 
-/// A library that makes each sync of a process wait for as long as a file exists: what a disk
-/// does that does not answer. No other way to hold up a disk needs no privileges.
+/// A library that makes each sync of a process wait while a file exists, like a disk that does not
+/// respond. All other ways to stall a disk need privileges.
 const STALLING: &str = "#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-//! Tokens that grant as much as a token may, each something of its own.
+//! Tokens with the largest allowed grants, different for each.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -75,7 +75,7 @@ fn streams_with_large_grants_take_a_bounded_memory() {
 #[test]
 fn payloads_that_take_much_more_than_their_texts_take_a_bounded_memory() {
     let count = scaled(60, 600);
-    // Each of the objects takes a hundred times its text.
+    // In memory, each of the objects takes a hundred times the size of its text.
     let payload: Vec<_> = (0..5000).map(|_| json!({ "a": 0 })).collect();
     Trial::new("payloads").run(|hub| {
         let open = |number: usize| {

@@ -64,7 +64,7 @@ mod http_2 {
     /// Requests of one connection: as many as the hub allows by default.
     const REQUESTS: usize = 256;
 
-    /// A body that comes as the hub's windows allow, up to its last byte, which never comes.
+    /// A body that is sent as the hub's windows allow. Its last byte is never sent.
     struct Endless {
         left: usize,
     }
@@ -87,7 +87,7 @@ mod http_2 {
         }
     }
 
-    /// Connections with requests under way. Dropping it ends them.
+    /// Connections with requests in progress. Dropping it ends them.
     struct Requests {
         _tasks: JoinSet<()>,
         _clients: Vec<reqwest::Client>,
@@ -118,7 +118,7 @@ mod http_2 {
                     .header("content-type", "application/x-www-form-urlencoded")
                     .header("content-length", 1 << 20)
                     .body(reqwest::Body::wrap(Endless { left: (1 << 20) - 1 }));
-                // Whatever the answer is, the attack goes on.
+                // The attack continues, whatever the answer is.
                 tasks.spawn_on(async { drop(request.send().await) }, runtime.handle());
             }
         }

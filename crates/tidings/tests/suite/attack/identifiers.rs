@@ -23,7 +23,7 @@ fn ids_that_another_publisher_also_uses_move_no_subscribers_position() {
     assert_eq!(stream.data(3), ["orders-8", "orders-9", "end"]);
 }
 
-/// Publishes as many updates with long ids as a request may have, under a key of its own.
+/// Publishes as many updates with long ids as a request may have, each request under a new key.
 fn keyed(hub: &Hub, count: usize) {
     let id = "i".repeat(1000);
     let body: String = (0..950)

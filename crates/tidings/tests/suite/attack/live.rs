@@ -1,5 +1,5 @@
-//! Subscribers, a publisher and newcomers that have nothing to do with an attack, and how long
-//! the hub takes to serve them.
+//! Subscribers, a publisher and newcomers that are not part of an attack, and how long the hub
+//! takes to serve them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -19,9 +19,9 @@ const PUBLISHES: Duration = Duration::from_millis(50);
 const NEWCOMERS: Duration = Duration::from_millis(250);
 /// How long the hub may be silent, which sends a heartbeat every 15 s.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many faults are told.
+/// How many faults are reported.
 const FAULTS_MAX: usize = 20;
-/// What the last update says.
+/// The data of the last update.
 const END: &str = "end";
 
 pub(super) struct Live {
@@ -32,11 +32,11 @@ pub(super) struct Live {
 struct Shared {
     hub: SocketAddr,
     trust: Trust,
-    /// What allows the publisher to publish.
+    /// The publisher's token.
     token: String,
     begun: Instant,
     is_done: AtomicBool,
-    /// Whether there is no hub any more that could answer.
+    /// Whether the hub has ended.
     is_over: AtomicBool,
     times: Mutex<Times>,
     faults: Mutex<Vec<String>>,
@@ -76,13 +76,13 @@ impl Live {
         Self { shared, threads }
     }
 
-    /// What was measured since this was asked for last.
+    /// The measurements since the last call.
     pub(super) fn take(&self) -> Times {
         std::mem::take(&mut *self.shared.times())
     }
 
-    /// Ends it all, and gives what went wrong: nothing, where each subscriber got each update
-    /// once and in order, and each newcomer its stream.
+    /// Ends all clients, and returns the faults. There are none if each subscriber got each update
+    /// once and in order, and each new client its stream.
     pub(super) fn finish(self, hub_lives: bool) -> Vec<String> {
         self.shared.is_over.store(!hub_lives, Ordering::Release);
         self.shared.is_done.store(true, Ordering::Release);
@@ -174,14 +174,14 @@ impl Shared {
         }
     }
 
-    /// Publishes on schedule, and each update until it is taken.
+    /// Publishes on schedule, and repeats each update until it is accepted.
     fn publish(&self) {
         let mut publisher = None;
         for number in 0.. {
             let due = PUBLISHES.saturating_mul(number);
             self.wait_until(due);
             let is_last = self.is_done();
-            // A topic of its own makes each shard look for all patterns that match it.
+            // A new topic makes each shard search for all patterns that match it.
             let topic = format!("https://live.test/{}{number}", "a".repeat(60));
             let data =
                 if is_last { END.to_owned() } else { format!("{number} {}", due.as_micros()) };

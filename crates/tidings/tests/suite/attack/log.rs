@@ -8,7 +8,7 @@ use crate::hub::Hub;
 
 const CONNECTIONS: usize = 50;
 
-/// Sends requests that are refused, which the log tells.
+/// Sends requests that are refused, each with a line in the log.
 fn refused(hub: &Hub, count: usize) -> usize {
     let request: &[u8] = b"POST /.well-known/mercure HTTP/1.1\r\nhost: localhost\r\n\
         content-type: application/json\r\ncontent-length: 2\r\n\r\n{}";

@@ -1,4 +1,4 @@
-//! Connections from addresses of their own, with TLS where the hub has it.
+//! Connections from different addresses, with TLS if the hub uses it.
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -14,12 +14,12 @@ use crate::hub::Hub;
 const CONNECTING: Duration = Duration::from_secs(4);
 /// How many connections in a row may fail before an attacker opens no more.
 const FAILURES_MAX: usize = 8;
-/// After how long without progress an attacker has sent all that the hub takes.
+/// How long without progress until an attacker counts as done: the hub accepts no more.
 const STUCK: Duration = Duration::from_millis(500);
 /// How long an attacker sends at most.
 const SENDING: Duration = Duration::from_secs(60);
 
-/// The address of the subscribers and publishers that are no attackers.
+/// The address of the subscribers and publishers that are not attackers.
 pub(super) const FRIEND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// The address of an attacker's connection: `count` addresses take turns.
@@ -71,7 +71,7 @@ impl Trust {
         Self()
     }
 
-    /// Connects from this address, and speaks TLS where the hub does.
+    /// Connects from this address, with TLS if the hub uses it.
     pub(super) fn open(
         &self,
         hub: SocketAddr,
@@ -100,8 +100,8 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    /// Opens `count` connections from so many addresses, and sends on each what the hub takes of
-    /// `bytes`.
+    /// Opens `count` connections from as many addresses, and sends on each as much of `bytes` as
+    /// the hub accepts.
     pub(super) fn send(hub: &Hub, count: usize, addresses: u8, bytes: &[u8]) -> Self {
         let mut flood = Self { connections: Vec::with_capacity(count), refused: 0 };
         let mut failures = 0;
@@ -155,8 +155,8 @@ impl Flood {
     }
 }
 
-/// Lets this thread, and those that it starts, run only where no other has work: attackers have
-/// machines of their own, and take no time of the hub's.
+/// Lets this thread, and those that it starts, run only if no other thread has work: real
+/// attackers are on other machines, and do not use the hub's processor time.
 pub(super) fn step_aside() {
     let link = std::fs::read_link("/proc/thread-self").expect("this is Linux");
     let thread = link.file_name().expect("PID/task/THREAD").to_owned();

@@ -1,4 +1,4 @@
-//! Subscribers that make the hub tell much about them.
+//! Subscribers with much presence data.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn unread_lists_take_a_bounded_memory() {
     trial.run(|hub| {
         let streams = streams(hub.address, scaled(20, 50), &token);
         let trust = Trial::new("").trust;
-        // Each is asked for, and not read.
+        // Each list is requested, and not read.
         let lists: Vec<_> = (0..scaled(20, 100))
             .filter_map(|number| ask(&trust, hub.address, number, "/subscriptions", &token))
             .collect();

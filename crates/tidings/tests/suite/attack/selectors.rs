@@ -1,4 +1,4 @@
-//! Streams whose selectors cost much to compile, to keep, or to try.
+//! Streams whose selectors are expensive to compile, to store, or to match.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::wire::escaped;
 /// How long an attacker waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Opens so many streams one after the other, each with a query of its own.
+/// Opens this many streams one after the other, each with a different query.
 fn open(hub: SocketAddr, count: usize, query: impl Fn(usize) -> String) -> Vec<Box<dyn Wire>> {
     let trust = Trial::new("").trust;
     let open = |number| open_one(&trust, hub, number, &query(number));
@@ -21,7 +21,7 @@ fn open_one(trust: &Trust, hub: SocketAddr, number: usize, query: &str) -> Optio
     let mut wire = trust.open(hub, attacker(number, 16), PATIENCE).ok()?;
     let request = format!("GET /.well-known/mercure?{query} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     wire.write_all(request.as_bytes()).ok()?;
-    // The answer's first bytes: the hub has done what it had to do.
+    // The first bytes of the answer: the hub has finished its work for it.
     wire.read_exact(&mut [0; 16]).ok()?;
     Some(wire)
 }
@@ -57,7 +57,8 @@ fn patterns_with_large_automata_take_a_bounded_memory_and_delay_no_client() {
     Trial::new("patterns").run(|hub| open(hub.address, count, patterns));
 }
 
-/// As many patterns as a stream may have, none of which is too large, and which no other stream has.
+/// As many patterns as a stream may have, none of which is too large, and which no other stream
+/// has.
 fn small_patterns(number: usize) -> String {
     let pattern = |at: usize| {
         let text = format!("https://{number}-{at}.test/([a-z]{{{}}})/:id", 20 + at);

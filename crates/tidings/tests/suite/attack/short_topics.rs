@@ -7,8 +7,7 @@ use super::peers::{attacker, connect};
 use super::{Trial, scaled};
 use crate::hub::Hub;
 
-/// Publishes updates about a thousand topics each that nothing else is about, with ids of their own
-/// or without.
+/// Publishes updates about a thousand new topics each, with or without publishers' ids.
 fn publish(hub: &Hub, count: usize, with_ids: bool) {
     const UPDATES: usize = 16;
     let Ok(mut socket) = connect(hub.address, attacker(0, 1)) else { return };
@@ -43,14 +42,14 @@ fn publish(hub: &Hub, count: usize, with_ids: bool) {
 }
 
 #[test]
-fn many_short_topics_take_the_memory_that_the_journal_may_have() {
-    // What a journal in memory has by default.
+fn many_short_topics_stay_within_the_memory_of_the_journal() {
+    // The default size of a journal in memory.
     let trial = Trial { kept_kb: 64 << 10, ..Trial::new("short topics") };
     trial.run(|hub| publish(hub, scaled(200, 600), false));
 }
 
 #[test]
-fn many_short_topics_with_ids_take_the_memory_that_the_journal_may_have() {
+fn many_short_topics_with_ids_stay_within_the_memory_of_the_journal() {
     let trial = Trial { kept_kb: 64 << 10, ..Trial::new("short topics with ids") };
     trial.run(|hub| publish(hub, scaled(200, 600), true));
 }

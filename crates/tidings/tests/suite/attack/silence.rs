@@ -1,4 +1,4 @@
-//! Connections that say nothing.
+//! Connections that send nothing.
 
 use super::peers::Flood;
 use super::{Trial, scaled};
@@ -31,18 +31,18 @@ mod tls {
     }
 
     #[test]
-    fn silent_connections_of_one_address_hold_up_no_handshake() {
+    fn silent_connections_of_one_address_delay_no_handshake() {
         check("silence before TLS, one address", 1, b"");
     }
 
     #[test]
-    fn silent_connections_of_many_addresses_hold_up_no_handshake() {
+    fn silent_connections_of_many_addresses_delay_no_handshake() {
         check("silence before TLS, 200 addresses", 200, b"");
     }
 
     #[test]
-    fn handshakes_that_were_begun_hold_up_no_other() {
-        // A record that says that more is to come: a client's greeting of 512 bytes.
+    fn unfinished_handshakes_delay_no_other_handshake() {
+        // A record that announces more bytes: a ClientHello of 512 bytes.
         check("handshakes without an end", 200, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
     }
 }

@@ -12,7 +12,7 @@ use crate::limits::KEY_SET_PAUSE;
 use std::time::Duration;
 
 #[test]
-fn addresses_inside_a_network_are_recognised_in_every_disguise() {
+fn internal_addresses_are_recognised_in_every_form() {
     for address in [
         "127.0.0.1",
         "10.1.2.3",
@@ -45,7 +45,7 @@ fn addresses_inside_a_network_are_recognised_in_every_disguise() {
 }
 
 #[test]
-fn urls_that_nobody_should_fetch_from_are_refused() {
+fn urls_that_must_not_be_fetched_are_refused() {
     let check = |url: &str, allow: bool| KeySetUrl::new(url, allow).map(drop);
     assert_eq!(check("http://a.test/jwks", false), Err(InvalidKeySetUrl::Cleartext));
     assert_eq!(check("http://127.0.0.1/jwks", true), Ok(()));
@@ -143,7 +143,7 @@ fn names(keys: &[Key]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn keys_are_fetched_once_and_again_for_a_name_that_is_not_known() {
+async fn keys_are_fetched_once_and_again_for_an_unknown_name() {
     let server = Server::start(ok(&set_of(&["one"]))).await;
     let set = server.key_set();
     for name in [None, Some("one"), None] {
@@ -162,7 +162,7 @@ async fn keys_are_fetched_once_and_again_for_a_name_that_is_not_known() {
 }
 
 #[tokio::test]
-async fn names_that_nobody_has_ask_no_oftener_than_allowed() {
+async fn unknown_names_do_not_fetch_more_often_than_allowed() {
     let server = Server::start(ok(&set_of(&["one"]))).await;
     let set = server.key_set();
     let begun = Instant::now();
@@ -178,7 +178,7 @@ async fn names_that_nobody_has_ask_no_oftener_than_allowed() {
 }
 
 #[tokio::test]
-async fn who_comes_at_once_waits_for_one_answer() {
+async fn concurrent_requests_wait_for_one_answer() {
     let server = Server::start(ok(&set_of(&["one"]))).await;
     let set = server.key_set();
     let mut waiting = tokio::task::JoinSet::new();
@@ -193,7 +193,7 @@ async fn who_comes_at_once_waits_for_one_answer() {
 }
 
 #[tokio::test]
-async fn a_server_that_misbehaves_gives_no_keys_and_takes_none_away() {
+async fn a_misbehaving_server_adds_no_keys_and_removes_none() {
     let elsewhere = Server::start(ok(&set_of(&["evil"]))).await;
     let secret = serde_json::json!({ "keys": [{ "kty": "oct", "k": "AAAA", "kid": "one" }] });
     let mut encryption = jwk("one");
@@ -234,7 +234,7 @@ async fn a_server_that_misbehaves_gives_no_keys_and_takes_none_away() {
         let begun = Instant::now();
         assert!(server.key_set().keys(Some("one")).await.is_none(), "{what}");
         assert!(begun.elapsed() < 20 * KEY_SET_TIME, "{what}");
-        // Whoever has good keys keeps them.
+        // A set with good keys keeps them.
         let server = Server::start(ok(&set_of(&["one"]))).await;
         let set = server.key_set();
         assert!(set.keys(None).await.is_some());
@@ -250,7 +250,7 @@ async fn a_server_that_misbehaves_gives_no_keys_and_takes_none_away() {
 }
 
 #[tokio::test]
-async fn a_name_that_points_inside_is_not_connected_to() {
+async fn a_name_with_an_internal_address_is_not_connected_to() {
     let server = Server::start(ok(&set_of(&["one"]))).await;
     let url = server.url.replace("127.0.0.1", "localhost");
     let source = KeySetUrl { url: Url::parse(&url).unwrap(), allow_internal: false };

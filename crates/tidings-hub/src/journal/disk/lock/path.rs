@@ -26,7 +26,7 @@ use tokio::net::unix::UCred;
 use super::super::file::make_private;
 use super::NotHeld;
 
-/// Attempts to bind a name whose holder has gone each time that it was asked for.
+/// Attempts to bind a name whose holder has ended each time that it was asked for.
 const ATTEMPTS: usize = 3;
 /// Connections of others that may wait to be let go.
 const BACKLOG: i32 = 128;
@@ -201,7 +201,7 @@ fn hold_name(name: &str, hubs: &[u32]) -> Result<Socket, Taken> {
                 return Err(Taken::ByHub(holder));
             }
             Ok(holder) => return Err(Taken::ByStranger(holder)),
-            // It may have gone meanwhile.
+            // It may have ended meanwhile.
             Err(_) if attempts < ATTEMPTS => {}
             Err(error) => return Err(Taken::Silent(error)),
         }
@@ -232,7 +232,7 @@ fn own() -> io::Result<UCred> {
     credentials(one)
 }
 
-/// Who is at the other end. Only tokio's sockets say so, and they need a runtime to be made in.
+/// The process at the other end. Only tokio's sockets name it, and they need a runtime.
 fn credentials(socket: UnixStream) -> io::Result<UCred> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let found = {

@@ -108,6 +108,56 @@ fn a_damaged_update_of_format_1_is_a_gap() {
     assert_eq!(journal.edges().last.position, end.next());
 }
 
+#[test]
+fn damaged_newest_updates_of_format_1_are_a_gap_and_their_positions_are_not_used_again() {
+    for (name, sql) in FORMATS {
+        for count in 1..=2 {
+            let folder = old(sql);
+            let file = Connection::open(folder.path().join("journal.db")).unwrap();
+            let newest: i64 =
+                file.query_row("SELECT max(position) FROM updates", [], |row| row.get(0)).unwrap();
+            let damage = "UPDATE updates SET id = 'a\nb' WHERE position > ?1";
+            assert_eq!(file.execute(damage, [newest - count]).unwrap(), count as usize, "{name}");
+            drop(file);
+            let end = Position::new(newest as u64);
+            let before = end.number() - count as u64;
+            for start in 1..=2 {
+                let journal = open(&folder, options());
+                assert_eq!(journal.edges().last.position, end, "{name}: no id is used again");
+                let (data, lost) = super::read(&journal, before, &topics(&["other"]));
+                assert!(data.is_empty() && lost, "{name}: nobody knows what it was about");
+                assert!(!super::read(&journal, end.number(), &Selectors::all()).1, "{name}");
+                // The first start counts each of them, later ones the place where they were.
+                let damaged = if start == 1 { count as u64 } else { 1 };
+                assert_eq!(journal.damaged(), damaged, "{name}");
+                drop(journal);
+                let problems = JournalFile::open(folder.path()).unwrap().check(|_| ()).unwrap();
+                assert_eq!(problems.len(), 1, "{name}: {problems:?}");
+            }
+            let journal = open(&folder, options());
+            tell(&journal, "a", "next");
+            assert_eq!(journal.edges().last.position, end.next(), "{name}");
+            let (data, lost) = super::read(&journal, before, &Selectors::all());
+            assert_eq!((data, lost), (vec!["next".to_owned()], true), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_format_1_without_an_update_that_can_be_read_is_a_gap() {
+    let folder = old(FORMATS[3].1);
+    let file = Connection::open(folder.path().join("journal.db")).unwrap();
+    file.execute_batch("UPDATE updates SET id = 'a\nb'").unwrap();
+    let newest: i64 =
+        file.query_row("SELECT max(position) FROM updates", [], |row| row.get(0)).unwrap();
+    drop(file);
+    let journal = open(&folder, options());
+    assert!(super::read(&journal, newest as u64 - 1, &topics(&["other"])).1);
+    assert_eq!(journal.edges().last.position, Position::new(newest as u64));
+    tell(&journal, "a", "next");
+    assert_eq!(journal.edges().last.position, Position::new(newest as u64 + 1));
+}
+
 /// How many updates can be read.
 fn on_file_count(journal: &DiskJournal) -> usize {
     let identity = journal.identity;

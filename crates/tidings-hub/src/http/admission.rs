@@ -1,4 +1,4 @@
-//! Where a request comes from, and whether it comes too often.
+//! The client of a request, and whether it may open another stream or publish again now.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -10,31 +10,31 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header}
 use axum::response::Response;
 
 use super::forwarded;
-use super::publish::Format;
+use super::publish::BodyFormat;
 use super::refusal::Refusal;
 use crate::admission::Client;
 use crate::hub::Hub;
-use crate::metrics::Refusal as Reason;
+use crate::metrics::RefusalReason;
 use crate::shard::NewStream;
 
 /// The other end of a request's connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) Client);
 
-/// Where one request comes from, as far as that is known.
+/// The client of one request, as far as it is known, and the hub that counts it.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct ClientAdmission {
     hub: Hub,
     client: Option<Client>,
 }
 
-impl Gate {
+impl ClientAdmission {
     pub(super) fn of(hub: &Hub, parts: &Parts) -> Self {
         Self { hub: hub.clone(), client: client(hub, &parts.extensions, &parts.headers) }
     }
 
-    /// Whether one more stream may be opened from there now.
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether the client may open another stream now.
+    pub(super) fn may_open_stream(&self) -> bool {
         match self.hub.admission().may_open(self.client, Instant::now()) {
             Ok(()) => true,
             Err(why) => {
@@ -45,13 +45,13 @@ impl Gate {
         }
     }
 
-    /// Where the request comes from, as far as that is known.
+    /// The client, as far as it is known.
     pub(super) fn client(&self) -> Option<Client> {
         self.client
     }
 
-    /// Counts a stream as one from there, if it may still be opened.
-    pub(super) fn count(&self, opening: &mut NewStream) -> bool {
+    /// Counts a stream as one of the client, if it may still be opened.
+    pub(super) fn count_stream(&self, opening: &mut NewStream) -> bool {
         let permit = &mut opening.permit;
         if let Err(why) = permit.belongs_to(self.client, Instant::now()) {
             self.hub.metrics().turned_away(why);
@@ -64,7 +64,7 @@ impl Gate {
     }
 }
 
-impl<S> FromRequestParts<S> for Gate
+impl<S> FromRequestParts<S> for ClientAdmission
 where
     Hub: FromRef<S>,
     S: Send + Sync,
@@ -79,8 +79,8 @@ where
 /// Refuses a publish from an address that publishes too often.
 ///
 /// # Errors
-/// With the answer that it gets instead.
-pub(super) fn check_publishing(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
+/// With the answer to the refused request.
+pub(super) fn check_publish_rate(hub: &Hub, request: &Request) -> Result<(), Box<Response>> {
     if request.method() != Method::POST {
         return Ok(());
     }
@@ -88,14 +88,14 @@ pub(super) fn check_publishing(hub: &Hub, request: &Request) -> Result<(), Box<R
     if hub.admission().may_publish(client, Instant::now()) {
         return Ok(());
     }
-    hub.metrics().publish_refused(Reason::Rate);
+    hub.metrics().publish_refused(RefusalReason::Rate);
     let max = hub.limits().publishes_per_second;
     let refusal = Refusal::new(
         StatusCode::TOO_MANY_REQUESTS,
         format!("the address exceeded {max} publishes per second; nothing was published"),
     )
     .with(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    Err(Box::new(Format::of(request).unwrap_or(Format::Form).refuse(refusal)))
+    Err(Box::new(BodyFormat::of(request).unwrap_or(BodyFormat::Form).refuse(refusal)))
 }
 
 /// The client: the other end of the connection, or, as far as proxies are trusted, the one that

@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-pub use memory::{Clock, MemoryJournal};
+pub use memory::{Clock, MemoryBounds, MemoryJournal};
 pub use once::{Appended, IdempotencyKey, InvalidIdempotencyKey};
 pub use room::{AnswerRoom, Grow, Room};
 

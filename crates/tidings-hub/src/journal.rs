@@ -35,3 +35,15 @@ impl Clock for SystemClock {
         Instant::now()
     }
 }
+
+/// A journal in memory with the small bounds of unit tests.
+#[cfg(test)]
+pub(crate) fn small_memory(retention: tidings_core::journal::Retention) -> MemoryJournal {
+    let bounds = tidings_core::journal::MemoryBounds {
+        presence_count: 10,
+        dropped_topics: 500,
+        same_id: 3,
+        batch: crate::limits::BATCH_MAX,
+    };
+    MemoryJournal::bounded(retention, bounds, SystemClock)
+}

@@ -247,10 +247,10 @@ pub(crate) const REVOKED_MAX: usize = bound(tidings_core::limits::REVOKED_MAX, 8
 /// Bytes of one batch that a replay reads, and of one hand-over to a body.
 pub(crate) const BATCH_BYTES: usize = bound(tidings_core::limits::BATCH_BYTES, 700);
 /// See [`tidings_core::limits::SCAN_UPDATES`].
-#[cfg(any(feature = "disk", feature = "nats"))]
+#[cfg(any(test, feature = "disk", feature = "nats"))]
 pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
 /// What one read of a journal takes.
-#[cfg(any(feature = "disk", feature = "nats"))]
+#[cfg(any(test, feature = "disk", feature = "nats"))]
 pub(crate) const BATCH_MAX: tidings_core::journal::BatchMax = tidings_core::journal::BatchMax {
     bytes: BATCH_BYTES,
     updates: SCAN_UPDATES,

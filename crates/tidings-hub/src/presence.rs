@@ -505,7 +505,7 @@ mod tests {
     use tidings_core::stream::feed::SubscriberKey;
 
     use super::*;
-    use crate::journal::MemoryJournal;
+    use crate::journal::{MemoryJournal, small_memory};
 
     fn presence(dialects: Dialects) -> Arc<Presence> {
         Arc::new(Presence::new(dialects, Arc::default(), true))
@@ -548,7 +548,7 @@ mod tests {
     #[tokio::test]
     async fn subscriptions_are_announced_in_order_and_each_once() {
         let presence = presence(Dialects::All);
-        let journal = Arc::new(MemoryJournal::new(Retention::default()));
+        let journal = Arc::new(small_memory(Retention::default()));
         let start = journal.edges().last;
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let mut join = |texts: &[&str]| {
@@ -625,7 +625,7 @@ mod tests {
 
     impl Failing {
         fn new(is_full: bool, bytes_max: usize) -> Arc<Self> {
-            let journal = MemoryJournal::new(Retention::default());
+            let journal = small_memory(Retention::default());
             let is_full = AtomicBool::new(is_full);
             Arc::new(Self { journal, is_full, bytes_max, attempts: Notify::new() })
         }

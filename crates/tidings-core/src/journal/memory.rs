@@ -22,7 +22,7 @@ use super::{
     AppendError, Batch, BatchMax, Before, Edges, Follower, Found, Journal, Missed, Pending,
     ReadError, Retention, Room, Tail,
 };
-use crate::limits::{PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, SAME_ID_MAX};
+use crate::limits::{DROPPED_TOPICS, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, SAME_ID_MAX};
 use crate::model::{Epoch, HubId, Position, Record, Rights, Selectors, Update};
 
 /// The clocks of a journal in memory.
@@ -34,11 +34,36 @@ pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
     fn moment(&self) -> Instant;
 }
 
+/// Bounds of a journal in memory that retention does not set.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryBounds {
+    /// Updates that tell who subscribes.
+    pub presence_count: u64,
+    /// Topics of which it is known which update about them was dropped last.
+    pub dropped_topics: usize,
+    /// Updates with one publisher's id that are looked at.
+    pub same_id: usize,
+    /// What one read takes.
+    pub batch: BatchMax,
+}
+
+impl Default for MemoryBounds {
+    /// Those of [`crate::limits`].
+    fn default() -> Self {
+        Self {
+            presence_count: PRESENCE_COUNT,
+            dropped_topics: DROPPED_TOPICS,
+            same_id: SAME_ID_MAX,
+            batch: BatchMax::default(),
+        }
+    }
+}
+
 /// The journal in memory.
 #[derive(Debug)]
 pub struct MemoryJournal<C> {
     clock: C,
-    batch_max: BatchMax,
+    bounds: MemoryBounds,
     epoch: Epoch,
     state: Mutex<State>,
 }
@@ -72,15 +97,20 @@ impl<C: Clock> MemoryJournal<C> {
     where
         C: Default,
     {
+        Self::bounded(retention, MemoryBounds::default(), C::default())
+    }
+
+    /// The same with other bounds, as tests need them that compare journals.
+    pub fn bounded(retention: Retention, bounds: MemoryBounds, clock: C) -> Self {
         let presence = Retention {
-            count: PRESENCE_COUNT,
+            count: bounds.presence_count,
             bytes: retention.bytes.min(PRESENCE_BYTES),
             age: PRESENCE_AGE,
         };
-        Self::keeping(retention, presence, C::default())
+        Self::keeping(retention, presence, bounds, clock)
     }
 
-    fn keeping(updates: Retention, presence: Retention, clock: C) -> Self {
+    fn keeping(updates: Retention, presence: Retention, bounds: MemoryBounds, clock: C) -> Self {
         let epoch = Epoch::random();
         let keys = Keys::random();
         let state = State {
@@ -88,7 +118,7 @@ impl<C: Clock> MemoryJournal<C> {
             presence: Ring::new(presence),
             last: HubId::start(epoch),
             time: SystemTime::UNIX_EPOCH,
-            dropped: Dropped::new(keys),
+            dropped: Dropped::knowing(keys, bounds.dropped_topics),
             dropped_time: SystemTime::UNIX_EPOCH,
             keys,
             newest: HashMap::new(),
@@ -97,7 +127,7 @@ impl<C: Clock> MemoryJournal<C> {
             bytes_ever: 0,
             followers: Followers::default(),
         };
-        Self { clock, batch_max: BatchMax::default(), epoch, state: Mutex::new(state) }
+        Self { clock, bounds, epoch, state: Mutex::new(state) }
     }
 }
 
@@ -211,6 +241,7 @@ impl State {
         &self,
         id: &str,
         epoch: Epoch,
+        same_id_max: usize,
         selectors: &Selectors,
         rights: &Rights,
     ) -> Option<Found> {
@@ -229,7 +260,7 @@ impl State {
         let mut search = SameId::new(id, selectors, rights);
         for keys in search.rounds(&self.keys) {
             let next = |key, after| Ok(self.ids.next(key, after));
-            let Ok(places) = same_id::places::<Infallible>(&keys, SAME_ID_MAX, next);
+            let Ok(places) = same_id::places::<Infallible>(&keys, same_id_max, next);
             for record in places.into_iter().filter_map(|at| self.at(at)) {
                 if search.is(record) {
                     return Some(Found::certain(record.hub_id()));
@@ -324,7 +355,7 @@ impl<C: Clock> Journal for MemoryJournal<C> {
         selectors: &'a Selectors,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Option<Found>, ReadError>> {
-        let found = self.state.lock().find(id, self.epoch, selectors, rights);
+        let found = self.state.lock().find(id, self.epoch, self.bounds.same_id, selectors, rights);
         Box::pin(std::future::ready(Ok(found)))
     }
 
@@ -350,7 +381,7 @@ impl<C: Clock> Journal for MemoryJournal<C> {
         state.trim(self.clock.moment());
         let missed = state.missed(after, selectors, rights);
         let mut batch =
-            Batch::for_subscriber(state.after(after), until, self.batch_max, selectors, rights);
+            Batch::for_subscriber(state.after(after), until, self.bounds.batch, selectors, rights);
         batch.missed = missed;
         Box::pin(std::future::ready(Ok(batch)))
     }
@@ -365,7 +396,7 @@ impl<C: Clock> Journal for MemoryJournal<C> {
         let mut state = self.state.lock();
         state.trim(self.clock.moment());
         let tests = selectors.tests() + rights.tests();
-        let batch = Batch::tested(state.after(after), until, self.batch_max, tests, |record| {
+        let batch = Batch::tested(state.after(after), until, self.bounds.batch, tests, |record| {
             rights.may_read(&record.update) && state.is_last(record, selectors)
         });
         Box::pin(std::future::ready(Ok(batch)))

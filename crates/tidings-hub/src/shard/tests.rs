@@ -21,7 +21,7 @@ use tidings_sse::{Decoder, Event, Item, Limits};
 
 use super::flush::Flushed;
 use super::{Outgoing, Shard, Socket, WrittenBytes};
-use crate::journal::MemoryJournal;
+use crate::journal::{MemoryJournal, small_memory};
 use crate::limits::FORMS_BYTES;
 
 /// A socket with as much room as the test gives it.
@@ -152,7 +152,7 @@ fn now<T>(mut pending: Pending<'_, T>) -> T {
 impl World {
     fn new(shards: usize, count: u64) -> Self {
         let retention = Retention { count, bytes: u64::MAX, age: Duration::MAX };
-        let journal = Arc::new(MemoryJournal::new(retention));
+        let journal = Arc::new(small_memory(retention));
         let shards = (0..shards)
             .map(|_| {
                 let follower = journal.follow();
@@ -653,7 +653,7 @@ fn older_updates_are_delivered_before_the_live_notice() {
 #[test]
 fn a_position_of_an_old_journal_is_not_used_in_a_new_one() {
     let mut world = World::new(1, u64::MAX);
-    let elsewhere = MemoryJournal::new(Retention::default()).edges().last;
+    let elsewhere = small_memory(Retention::default()).edges().last;
     world.publish(&[0], 10, false);
     world.route(0, 1);
     let wire = Wire::default();

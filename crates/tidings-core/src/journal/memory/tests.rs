@@ -42,7 +42,8 @@ fn coming() -> Update {
 fn what_is_told_of_subscribers_is_kept_no_longer_than_it_may_be() {
     let long = Retention::default();
     let short = Retention { age: Duration::from_secs(20), ..long };
-    let journal = MemoryJournal::keeping(long, short, TestClock::default());
+    let journal =
+        MemoryJournal::keeping(long, short, MemoryBounds::default(), TestClock::default());
     append(&journal, Update::new("a", Event::new("")));
     append(&journal, coming());
     *journal.clock.ahead.lock() = short.age;
@@ -119,7 +120,7 @@ fn tables_give_back_what_they_do_not_need_any_more() {
 #[test]
 fn what_a_follower_has_still_to_take_is_not_dropped_from_either_ring() {
     let one = Retention { count: 1, ..Retention::default() };
-    let journal = MemoryJournal::keeping(one, one, TestClock::default());
+    let journal = MemoryJournal::keeping(one, one, MemoryBounds::default(), TestClock::default());
     let follower = journal.follow();
     for _ in 0..3 {
         append(&journal, coming());

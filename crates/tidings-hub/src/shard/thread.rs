@@ -18,7 +18,8 @@ use tidings_core::stream::notice::Notice;
 use tidings_core::stream::replay::Step;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 #[cfg(feature = "tls")]
-use tokio::task::{AbortHandle, JoinSet, LocalSet, spawn_local};
+use tokio::task::AbortHandle;
+use tokio::task::{JoinSet, LocalSet, spawn_local};
 
 use super::Shard;
 use super::authorization::{RevokedWhileOpening, keep_deadlines};

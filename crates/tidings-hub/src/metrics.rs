@@ -87,4 +87,9 @@ impl Metrics {
     pub(crate) fn gap(&self, cause: GapCause, count: u64) {
         self.gaps.of(cause).inc_by(count);
     }
+
+    #[cfg(test)]
+    pub(crate) fn gaps(&self, cause: GapCause) -> u64 {
+        self.gaps.of(cause).get()
+    }
 }

@@ -19,7 +19,7 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    #[cfg(feature = "metrics")]
+    #[cfg(any(feature = "metrics", test))]
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

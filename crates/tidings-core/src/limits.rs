@@ -35,7 +35,7 @@ pub const PATTERN_BYTES_AROUND: usize = 1 << 10;
 /// What surrounds a selector of a stream in its list and in a shard's index.
 pub const SELECTOR_BYTES_AROUND: usize = 160;
 /// Bytes of selectors that the room for a stream includes. A longer list is charged to
-/// [`Limits::selector_bytes`].
+/// the hub's `Limits::selector_bytes`.
 pub const SELECTORS_BYTES_FREE: usize = 4 << 10;
 /// Steps that finding the patterns for one update may take in a shard, and so what publishes and
 /// sockets wait for: some ten milliseconds. It is 80,000 patterns that are tried for a topic of 100

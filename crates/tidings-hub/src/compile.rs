@@ -52,6 +52,7 @@ impl Compiler {
     }
 
     /// Bytes of compiled patterns, of long lists of topics, and of what tokens grant.
+    #[cfg(any(test, feature = "metrics"))]
     pub(crate) fn kept_bytes(&self) -> usize {
         self.kept.used()
     }

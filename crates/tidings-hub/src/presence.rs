@@ -222,6 +222,7 @@ impl Presence {
     }
 
     /// Subscriptions whose beginning or end was never announced.
+    #[cfg(any(test, feature = "metrics"))]
     pub(crate) fn dropped(&self) -> u64 {
         self.events.as_ref().map_or(0, |events| events.dropped.load(Ordering::Relaxed))
     }

@@ -105,7 +105,7 @@ const CORE_BOUNDARIES: &[Boundary] = &[
     none_but("tokio", "tokio::sync"),
 ];
 
-const CRATES: [Layers; 9] = [
+const CRATES: [Layers; 10] = [
     Layers {
         root: "crates/tidings-core/src/lib.rs",
         within: &[],
@@ -118,6 +118,33 @@ const CRATES: [Layers; 9] = [
         order: &[
             "position", "token", "cursor", "options", "update", "presence", "selector", "rights",
             "id", "record",
+        ],
+        boundaries: &[],
+    },
+    Layers {
+        root: "crates/tidings-core/src/journal.rs",
+        within: &["journal"],
+        order: &[
+            "error",
+            "retention",
+            "found",
+            "batch",
+            "follower",
+            "room",
+            "once",
+            "keys",
+            "ids",
+            "followers",
+            "dropped",
+            "recent",
+            "same_id",
+            "log",
+            "history",
+            "revoked",
+            "health",
+            "nodes",
+            "sum",
+            "memory",
         ],
         boundaries: &[],
     },

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use load::{DATA_BYTES, Hub, Publisher, TOPICS, in_parallel, median, replay, topic};
 use rusqlite::Connection;
 use tidings_hub::{
-    DiskJournal, DiskOptions, Journal as _, Keep, Position, Retention, RetentionRule, Rights, Room,
-    Selectors, Update,
+    DiskJournal, DiskOptions, History as _, Keep, Log as _, Position, Retention, RetentionRule,
+    Rights, Room, Selectors, Update,
 };
 use tidings_sse::Event;
 

@@ -120,9 +120,9 @@ pub use shard::{StreamBody, StreamCut};
 pub use subscription::{Since, SubscribeError, Subscription};
 #[doc(inline)]
 pub use tidings_core::journal::{
-    AnswerRoom, AppendError, Appended, Batch, Before, Edges, Follower, Found, IdempotencyKey,
-    InvalidIdempotencyKey, Journal, Keep, Missed, Node, Nodes, Pending, ReadError, Retention,
-    RetentionRule, Room, Tail,
+    AnswerRoom, AppendError, Appended, Batch, Before, Edges, Follower, Found, Health, History,
+    IdempotencyKey, InvalidIdempotencyKey, Journal, Keep, Log, Missed, Node, Nodes, Pending,
+    ReadError, Retention, RetentionRule, RevokedTokens, Room, Tail,
 };
 #[doc(inline)]
 pub use tidings_core::model::{

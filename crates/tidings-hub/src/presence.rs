@@ -501,7 +501,7 @@ pub(crate) const CONTEXT: &str = "https://mercure.rocks/";
 #[cfg(test)]
 mod tests {
     use slotmap::SlotMap;
-    use tidings_core::journal::Retention;
+    use tidings_core::journal::{Health, History, Log, Retention, RevokedTokens};
     use tidings_core::model::Position;
     use tidings_core::stream::feed::SubscriberKey;
 
@@ -636,7 +636,7 @@ mod tests {
         }
     }
 
-    impl Journal for Failing {
+    impl Log for Failing {
         fn append(
             &self,
             updates: Vec<Update>,
@@ -659,6 +659,25 @@ mod tests {
             }
         }
 
+        fn follow(&self) -> Arc<tidings_core::journal::Follower> {
+            self.journal.follow()
+        }
+
+        fn tail(
+            &self,
+            after: tidings_core::model::HubId,
+            count: usize,
+            records: &mut Vec<Arc<tidings_core::model::Record>>,
+        ) -> tidings_core::journal::Tail {
+            self.journal.tail(after, count, records)
+        }
+
+        fn edges(&self) -> tidings_core::journal::Edges {
+            self.journal.edges()
+        }
+    }
+
+    impl History for Failing {
         fn before(
             &self,
             time: SystemTime,
@@ -718,24 +737,13 @@ mod tests {
         > {
             self.journal.read_last(after, until, selectors, rights)
         }
-
-        fn follow(&self) -> Arc<tidings_core::journal::Follower> {
-            self.journal.follow()
-        }
-
-        fn tail(
-            &self,
-            after: tidings_core::model::HubId,
-            count: usize,
-            records: &mut Vec<Arc<tidings_core::model::Record>>,
-        ) -> tidings_core::journal::Tail {
-            self.journal.tail(after, count, records)
-        }
-
-        fn edges(&self) -> tidings_core::journal::Edges {
-            self.journal.edges()
-        }
     }
+
+    impl RevokedTokens for Failing {}
+
+    impl Health for Failing {}
+
+    impl Journal for Failing {}
 
     #[tokio::test(start_paused = true)]
     async fn a_full_disk_blocks_no_subscriber_and_the_queue_stays_small() {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::Follower;
+use super::follower::Follower;
 use crate::model::{HubId, Position};
 
 /// The followers of a journal, each for as long as it is held.

@@ -12,16 +12,23 @@ use parking_lot::Mutex;
 use tidings_sse::EventId;
 
 use self::ring::Ring;
+use super::batch::{Batch, BatchMax, Missed};
 use super::dropped::Dropped;
+use super::error::{AppendError, ReadError};
+use super::follower::{Follower, Tail};
 use super::followers::Followers;
+use super::found::{Before, Edges, Found};
+use super::health::Health;
+use super::history::History;
 use super::ids::Ids;
 use super::keys::Keys;
+use super::log::{Log, Pending};
 use super::once::{Appended, IdempotencyKey, Place, Remembered};
+use super::retention::Retention;
+use super::revoked::RevokedTokens;
+use super::room::Room;
 use super::same_id::{self, SameId};
-use super::{
-    AppendError, Batch, BatchMax, Before, Edges, Follower, Found, Journal, Missed, Pending,
-    ReadError, Retention, Room, Tail,
-};
+use super::sum::Journal;
 use crate::limits::{DROPPED_TOPICS, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, SAME_ID_MAX};
 use crate::model::{Epoch, HubId, Position, Record, Rights, Selectors, Update};
 
@@ -310,7 +317,7 @@ fn give_back<K: Eq + std::hash::Hash, V>(table: &mut HashMap<K, V>) {
     }
 }
 
-impl<C: Clock> Journal for MemoryJournal<C> {
+impl<C: Clock> Log for MemoryJournal<C> {
     fn append(
         &self,
         updates: Vec<Update>,
@@ -343,6 +350,38 @@ impl<C: Clock> Journal for MemoryJournal<C> {
         Box::pin(std::future::ready(Ok(Appended::new(ids))))
     }
 
+    fn follow(&self) -> Arc<Follower> {
+        let mut state = self.state.lock();
+        let end = state.last;
+        state.followers.begin(end)
+    }
+
+    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+        let state = self.state.lock();
+        if after.epoch != self.epoch {
+            return Tail::Anew(state.last);
+        }
+        let before = records.len();
+        records.extend(state.after(after.position).take(count).cloned());
+        // What a follower has not taken is not dropped, so nothing is ever gone here.
+        Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
+    }
+
+    fn edges(&self) -> Edges {
+        let now = self.clock.moment();
+        let mut state = self.state.lock();
+        state.trim(now);
+        Edges {
+            first: state.first(),
+            last: state.last,
+            gone: state.dropped.newest(),
+            half: state.updates.half(now),
+            bytes: state.bytes(),
+        }
+    }
+}
+
+impl<C: Clock> History for MemoryJournal<C> {
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
         let mut state = self.state.lock();
         state.trim(self.clock.moment());
@@ -401,37 +440,13 @@ impl<C: Clock> Journal for MemoryJournal<C> {
         });
         Box::pin(std::future::ready(Ok(batch)))
     }
-
-    fn follow(&self) -> Arc<Follower> {
-        let mut state = self.state.lock();
-        let end = state.last;
-        state.followers.begin(end)
-    }
-
-    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
-        let state = self.state.lock();
-        if after.epoch != self.epoch {
-            return Tail::Anew(state.last);
-        }
-        let before = records.len();
-        records.extend(state.after(after.position).take(count).cloned());
-        // What a follower has not taken is not dropped, so nothing is ever gone here.
-        Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
-    }
-
-    fn edges(&self) -> Edges {
-        let now = self.clock.moment();
-        let mut state = self.state.lock();
-        state.trim(now);
-        Edges {
-            first: state.first(),
-            last: state.last,
-            gone: state.dropped.newest(),
-            half: state.updates.half(now),
-            bytes: state.bytes(),
-        }
-    }
 }
+
+impl<C: Clock> RevokedTokens for MemoryJournal<C> {}
+
+impl<C: Clock> Health for MemoryJournal<C> {}
+
+impl<C: Clock> Journal for MemoryJournal<C> {}
 
 #[cfg(test)]
 mod tests;

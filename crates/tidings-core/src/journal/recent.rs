@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Follower;
+use super::follower::Follower;
 use super::followers::Followers;
 use crate::limits::RECENT_BYTES;
 use crate::model::{HubId, Position, Record};

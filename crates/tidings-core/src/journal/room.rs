@@ -5,7 +5,7 @@ use std::fmt;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::ReadError;
+use super::error::ReadError;
 
 /// The right to keep updates in memory until they are appended.
 ///

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::Found;
+use super::found::Found;
 use super::keys::{ANY_TOPIC, Keys};
 use crate::model::{HubId, Position, Record, Rights, Selector, Selectors};
 

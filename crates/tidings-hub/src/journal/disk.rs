@@ -59,8 +59,9 @@ use self::sum::{Part, is_damage};
 use self::writer::Writer;
 use super::once::{Appended, IdempotencyKey};
 use super::{
-    AppendError, Batch, Before, Edges, Follower, Found, HubId, Journal, Keep, Missed, Pending,
-    Position, ReadError, Record, Retention, RetentionRule, Room, Tail,
+    AppendError, Batch, Before, Edges, Follower, Found, Health, History, HubId, Journal, Keep, Log,
+    Missed, Pending, Position, ReadError, Record, Retention, RetentionRule, RevokedTokens, Room,
+    Tail,
 };
 use crate::limits::{BATCH_MAX, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
 use crate::setters::setters;
@@ -452,7 +453,7 @@ fn restore(
     Ok((state, Clock::after(time, age, now)))
 }
 
-impl Journal for DiskJournal {
+impl Log for DiskJournal {
     fn append(
         &self,
         updates: Vec<Update>,
@@ -469,6 +470,24 @@ impl Journal for DiskJournal {
         })
     }
 
+    fn follow(&self) -> Arc<Follower> {
+        self.shared.state.lock().recent.follow()
+    }
+
+    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+        let state = self.shared.state.lock();
+        let before = records.len();
+        records.extend(state.recent.after(after.position).take(count).cloned());
+        // What a follower has not taken stays in memory, so nothing is ever gone here.
+        Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
+    }
+
+    fn edges(&self) -> Edges {
+        self.shared.state.lock().edges()
+    }
+}
+
+impl History for DiskJournal {
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
         let (shared, identity) = (Arc::clone(&self.shared), self.identity);
         Box::pin(self.readers.run(move |connection| {
@@ -577,23 +596,9 @@ impl Journal for DiskJournal {
         let (selectors, rights) = (selectors.clone(), rights.clone());
         Box::pin(self.read_disk((after, until), selectors, rights, Which::Last))
     }
+}
 
-    fn follow(&self) -> Arc<Follower> {
-        self.shared.state.lock().recent.follow()
-    }
-
-    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
-        let state = self.shared.state.lock();
-        let before = records.len();
-        records.extend(state.recent.after(after.position).take(count).cloned());
-        // What a follower has not taken stays in memory, so nothing is ever gone here.
-        Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
-    }
-
-    fn edges(&self) -> Edges {
-        self.shared.state.lock().edges()
-    }
-
+impl RevokedTokens for DiskJournal {
     fn revoke(&self, token: RevokedToken) -> Pending<'_, Result<(), AppendError>> {
         let (done, answer) = oneshot::channel();
         let pushed = self.shared.revoke(Revoking { token, done });
@@ -607,7 +612,9 @@ impl Journal for DiskJournal {
     fn revoked(&self) -> Vec<RevokedToken> {
         self.revoked.clone()
     }
+}
 
+impl Health for DiskJournal {
     fn is_running(&self) -> bool {
         !self.shared.is_closed()
     }
@@ -624,6 +631,8 @@ impl Journal for DiskJournal {
         self.shared.damage.count()
     }
 }
+
+impl Journal for DiskJournal {}
 
 impl Drop for DiskJournal {
     fn drop(&mut self) {

@@ -43,8 +43,8 @@ use self::stream::Unfit;
 use super::once::{Appended, IdempotencyKey};
 use super::same_id::SameId;
 use super::{
-    AppendError, Batch, Before, Edges, Follower, Found, HubId, Journal, Missed, Nodes, Pending,
-    Position, ReadError, Record, Room, Tail,
+    AppendError, Batch, Before, Edges, Follower, Found, Health, History, HubId, Journal, Log,
+    Missed, Nodes, Pending, Position, ReadError, Record, RevokedTokens, Room, Tail,
 };
 use crate::limits::{BATCH_MAX, NATS_ATOMIC};
 
@@ -462,7 +462,7 @@ impl Shared {
     }
 }
 
-impl Journal for NatsJournal {
+impl Log for NatsJournal {
     fn append(
         &self,
         updates: Vec<Update>,
@@ -472,6 +472,28 @@ impl Journal for NatsJournal {
         Box::pin(append::append(&self.shared, updates, key, room))
     }
 
+    fn follow(&self) -> Arc<Follower> {
+        self.shared.state.lock().follow()
+    }
+
+    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+        self.shared.state.lock().tail(after, count, records)
+    }
+
+    fn edges(&self) -> Edges {
+        self.shared.state.lock().edges()
+    }
+
+    fn generation(&self) -> u64 {
+        self.shared.state.lock().generation().number
+    }
+
+    fn update_bytes_max(&self) -> Option<usize> {
+        Some(self.bytes_max())
+    }
+}
+
+impl History for NatsJournal {
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
         Box::pin(self.shared.before(time))
     }
@@ -529,23 +551,9 @@ impl Journal for NatsJournal {
     ) -> Pending<'a, Result<Batch, ReadError>> {
         Box::pin(self.shared.read_last((after, until), selectors, rights))
     }
+}
 
-    fn follow(&self) -> Arc<Follower> {
-        self.shared.state.lock().follow()
-    }
-
-    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
-        self.shared.state.lock().tail(after, count, records)
-    }
-
-    fn edges(&self) -> Edges {
-        self.shared.state.lock().edges()
-    }
-
-    fn generation(&self) -> u64 {
-        self.shared.state.lock().generation().number
-    }
-
+impl RevokedTokens for NatsJournal {
     fn revoke(&self, token: RevokedToken) -> Pending<'_, Result<(), AppendError>> {
         Box::pin(self.shared.revoke(token))
     }
@@ -553,7 +561,9 @@ impl Journal for NatsJournal {
     fn revoked(&self) -> Vec<RevokedToken> {
         self.shared.revocations.loaded()
     }
+}
 
+impl Health for NatsJournal {
     fn is_running(&self) -> bool {
         self.shared.is_running.load(std::sync::atomic::Ordering::Acquire)
     }
@@ -578,13 +588,11 @@ impl Journal for NatsJournal {
         let Shared { reader, meeting, revocations, .. } = self.shared.as_ref();
         reader.strangers().count() + meeting.strangers() + revocations.strangers()
     }
+}
 
+impl Journal for NatsJournal {
     fn nodes(&self) -> Option<&dyn Nodes> {
         Some(self.shared.as_ref())
-    }
-
-    fn update_bytes_max(&self) -> Option<usize> {
-        Some(self.bytes_max())
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use tidings_core::journal::{Batch, Follower, Journal, Missed, Pending, Retention, Room};
+use tidings_core::journal::{Batch, Follower, History, Log, Missed, Pending, Retention, Room};
 use tidings_core::model::{Position, Rights, Selector, Selectors, StreamOptions, Update};
 use tidings_core::stream::feed::{Source, SubscriberKey};
 use tidings_core::stream::framing::{Unframer, chunk};

@@ -3,7 +3,7 @@
 
 use futures_util::FutureExt as _;
 use serde_json::json;
-use tidings_hub::{Journal as _, NatsJournal, Update};
+use tidings_hub::{Health as _, NatsJournal, Update};
 use tidings_sse::Event;
 
 use crate::client::{HUB, Request, Seen, Stream};

@@ -112,7 +112,7 @@ fn a_streams_limit_of_messages_is_the_limit_of_updates() {
         changed["max_msg_size"] = json!(10_000);
         set(&nats, "UPDATE", &changed);
         let journal = NatsJournal::open(options(&nats)).await.unwrap();
-        let max = tidings_hub::Journal::update_bytes_max(&journal).unwrap();
+        let max = tidings_hub::Log::update_bytes_max(&journal).unwrap();
         assert!((8000..10_000).contains(&max), "{max}");
         drop(journal);
         let one = hub(options(&nats)).await;

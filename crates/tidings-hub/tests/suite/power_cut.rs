@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tidings_hub::{
-    Appended, DiskJournal, DiskOptions, IdempotencyKey, Journal, Keep, Position, Promise,
+    Appended, DiskJournal, DiskOptions, History, IdempotencyKey, Keep, Log, Position, Promise,
     Retention, RetentionRule, Rights, Room, Selectors, Update,
 };
 use tidings_sse::Event;

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tidings_hub::{
-    AppendError, Appended, Batch, Before, Edges, Follower, Found, HubId, IdempotencyKey, Journal,
-    MemoryJournal, Missed, Pending, Position, ReadError, Record, Retention, Rights, Room,
-    Selectors, Tail, Update,
+    AppendError, Appended, Batch, Before, Edges, Follower, Found, Health, History, HubId,
+    IdempotencyKey, Journal, Log, MemoryJournal, Missed, Pending, Position, ReadError, Record,
+    Retention, RevokedTokens, Rights, Room, Selectors, Tail, Update,
 };
 
 use crate::client::{Request, Seen};
@@ -70,7 +70,7 @@ impl Remote {
     }
 }
 
-impl Journal for Remote {
+impl Log for Remote {
     fn append(
         &self,
         updates: Vec<Update>,
@@ -84,6 +84,29 @@ impl Journal for Remote {
         Box::pin(async move { journal.append(updates, key, room).await })
     }
 
+    fn follow(&self) -> Arc<Follower> {
+        let mut state = self.0.lock();
+        let follower = Arc::new(Follower::at(state.journal.edges().last));
+        state.followers.push(Arc::downgrade(&follower));
+        follower
+    }
+
+    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+        let journal = self.journal();
+        let gone = now(journal.missed(after.position, &Selectors::all(), &Rights::Public))
+            .expect("memory can be read");
+        match gone.filter(|_| after.epoch == journal.edges().last.epoch) {
+            Some(missed) => Tail::Gone(missed.resume),
+            None => journal.tail(after, count, records),
+        }
+    }
+
+    fn edges(&self) -> Edges {
+        self.journal().edges()
+    }
+}
+
+impl History for Remote {
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
         let journal = self.journal();
         Box::pin(async move { journal.before(time).await })
@@ -130,28 +153,13 @@ impl Journal for Remote {
         let journal = self.journal();
         Box::pin(async move { journal.read_last(after, until, selectors, rights).await })
     }
-
-    fn follow(&self) -> Arc<Follower> {
-        let mut state = self.0.lock();
-        let follower = Arc::new(Follower::at(state.journal.edges().last));
-        state.followers.push(Arc::downgrade(&follower));
-        follower
-    }
-
-    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
-        let journal = self.journal();
-        let gone = now(journal.missed(after.position, &Selectors::all(), &Rights::Public))
-            .expect("memory can be read");
-        match gone.filter(|_| after.epoch == journal.edges().last.epoch) {
-            Some(missed) => Tail::Gone(missed.resume),
-            None => journal.tail(after, count, records),
-        }
-    }
-
-    fn edges(&self) -> Edges {
-        self.journal().edges()
-    }
 }
+
+impl RevokedTokens for Remote {}
+
+impl Health for Remote {}
+
+impl Journal for Remote {}
 
 /// Runs `test` on both lanes against a hub on a journal that keeps so many updates. With several
 /// shards, one hears of a new journal before another: whoever comes back in between is let go

@@ -190,7 +190,7 @@ async fn journal(config: &JournalConfig) -> anyhow::Result<(HubBuilder, Option<u
         #[cfg(feature = "nats")]
         JournalConfig::Nats(options) => {
             let journal = nats::open(options.clone()).await?;
-            let body = tidings_hub::Journal::update_bytes_max(&journal);
+            let body = tidings_hub::Log::update_bytes_max(&journal);
             Ok((Hub::builder().journal(journal), body))
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::super::Retention;
+use super::super::retention::Retention;
 use crate::model::{HubId, Position, Record};
 
 #[derive(Debug)]

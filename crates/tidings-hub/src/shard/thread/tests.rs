@@ -1,4 +1,4 @@
-use tidings_core::journal::{Journal, Retention, Room};
+use tidings_core::journal::{Journal, Log, Retention, Room};
 use tidings_core::model::{Cursor, Rights, Selector, Selectors, StreamOptions, TokenId, Update};
 use tidings_core::stream::feed::Source;
 use tidings_core::stream::notice::GapCause;

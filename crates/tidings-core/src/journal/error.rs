@@ -1,0 +1,74 @@
+//! Why a journal does not append or cannot be read.
+
+use std::fmt;
+
+/// Why updates were not appended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The storage fails; trying again later may help.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    /// The key stands for something else that was published.
+    KeyReused,
+    /// An update is larger than the storage takes.
+    TooLarge {
+        /// Which of them, counted from 0.
+        index: usize,
+        /// What it has, with what surrounds it.
+        bytes: usize,
+        /// What it may have.
+        max: usize,
+    },
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(cause) => {
+                write!(f, "the journal does not accept updates: {cause}")
+            }
+            Self::KeyReused => {
+                f.write_str("the idempotency key was already used for another request")
+            }
+            Self::TooLarge { bytes, max, .. } => {
+                write!(f, "the update needs {bytes} bytes in the journal; the limit is {max}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for AppendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unavailable(cause) => Some(cause.as_ref()),
+            Self::KeyReused | Self::TooLarge { .. } => None,
+        }
+    }
+}
+
+/// Why the journal could not be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The storage fails; trying again later may help.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    /// The storage is out of reach for the time being: readers wait for it.
+    Away(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(_) => f.write_str("the journal cannot be read now"),
+            Self::Away(_) => f.write_str("the journal is unreachable"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unavailable(cause) | Self::Away(cause) => Some(cause.as_ref()),
+        }
+    }
+}

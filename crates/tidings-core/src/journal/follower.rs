@@ -1,0 +1,135 @@
+//! A reader of the tail, and what the tail has for it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::model::{HubId, Position, Record};
+
+/// A reader of the tail, and how far it has come.
+#[derive(Debug)]
+pub struct Follower {
+    begin: HubId,
+    shown: AtomicU64,
+    shown_bytes: AtomicU64,
+    taken: AtomicU64,
+    taken_bytes: AtomicU64,
+    news: AtomicBool,
+    changed: Notify,
+    progress: Notify,
+}
+
+impl Follower {
+    /// A follower that begins at `end`, the newest that the tail shows.
+    pub fn at(end: HubId) -> Self {
+        Self {
+            begin: end,
+            shown: AtomicU64::new(end.position.number()),
+            shown_bytes: AtomicU64::new(0),
+            taken: AtomicU64::new(end.position.number()),
+            taken_bytes: AtomicU64::new(0),
+            news: AtomicBool::new(false),
+            changed: Notify::new(),
+            progress: Notify::new(),
+        }
+    }
+
+    /// Where it began to follow.
+    #[inline]
+    pub fn begin(&self) -> HubId {
+        self.begin
+    }
+
+    /// The newest position that was taken.
+    #[inline]
+    pub fn taken(&self) -> Position {
+        Position::new(self.taken.load(Ordering::Acquire))
+    }
+
+    /// Whether the tail shows more than was taken.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        self.shown.load(Ordering::Acquire) > self.taken.load(Ordering::Acquire)
+    }
+
+    /// Whether the tail is to be asked: it shows more than was taken, or the journal has said
+    /// something since the last [`Follower::hear`], as that it began anew.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire) || self.is_behind()
+    }
+
+    /// Says that the tail is about to be asked.
+    #[inline]
+    pub fn hear(&self) {
+        self.news.store(false, Ordering::Release);
+    }
+
+    /// What the tail shows and was not taken, as records take memory.
+    #[inline]
+    pub fn waiting_bytes(&self) -> u64 {
+        let taken = self.taken_bytes.load(Ordering::Acquire);
+        self.shown_bytes.load(Ordering::Acquire).saturating_sub(taken)
+    }
+
+    /// Says that this record was taken, and all before it.
+    #[inline]
+    pub fn take(&self, record: &Record) {
+        self.taken_bytes.fetch_add(record.memory_bytes(), Ordering::AcqRel);
+        self.pass(record.position);
+    }
+
+    /// Says that there is nothing to be taken up to `position`: a hole, or what is gone.
+    #[inline]
+    pub fn pass(&self, position: Position) {
+        let shown_bytes = self.shown_bytes.load(Ordering::Acquire);
+        self.taken.store(position.number(), Ordering::Release);
+        // Who has come to the end waits for nothing: what was shown and is gone neither.
+        if !self.is_behind() {
+            self.taken_bytes.store(shown_bytes, Ordering::Release);
+        }
+        self.progress.notify_one();
+    }
+
+    /// The journal's word that the tail now ends at `position`, `bytes` more than before. A
+    /// journal that begins anew shows its new end, which may lie before what was taken.
+    #[inline]
+    pub fn show(&self, position: Position, bytes: u64) {
+        self.shown_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.shown.store(position.number(), Ordering::Release);
+        self.news.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// Waits until more was taken: a journal that has more to show than is taken may wait.
+    ///
+    /// # Cancel safety
+    /// Progress is kept until a task waits for it.
+    pub async fn progress(&self) {
+        self.progress.notified().await;
+    }
+
+    /// Waits until the tail may show more.
+    ///
+    /// # Cancel safety
+    /// A change is kept until a task waits for it.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// What the tail has for a follower. A new answer is a change for every follower, so the enum is
+/// exhaustive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// The records are all that there is up to here.
+    Through(Position),
+    /// What came after the asked position is gone up to this one, before it was followed. Who
+    /// wanted some of it is told so by a read.
+    Gone(HubId),
+    /// No update for any subscriber lies between the asked position and this one.
+    Nothing(HubId),
+    /// The journal began anew: it does not know the asked id, and now ends here. All that was
+    /// known of it is void.
+    Anew(HubId),
+}

@@ -1,0 +1,46 @@
+//! What a journal says of places: where an id or a time is, and where the journal begins and ends.
+
+use crate::model::{HubId, Position};
+
+/// An update that was found by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its place, and the hub's id of it.
+    pub place: HubId,
+    /// This subscriber may have seen it under this id. Otherwise it has a publisher's id and is not
+    /// selected: another update may have been meant, which is no longer kept.
+    pub is_certain: bool,
+}
+
+impl Found {
+    /// This place, without doubt.
+    pub fn certain(place: HubId) -> Self {
+        Self { place, is_certain: true }
+    }
+}
+
+/// Where the updates since a time stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// They stand after this.
+    pub place: HubId,
+    /// Some that are gone may have been of that time or later: whether a subscriber missed any
+    /// is known by what is gone after this.
+    pub gone_after: Position,
+}
+
+/// Where the journal begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edges {
+    /// The oldest update that is there; the next one, if there is none.
+    pub first: Position,
+    /// The newest update.
+    pub last: HubId,
+    /// The newest update that is gone.
+    pub gone: Position,
+    /// A client whose last id is older than this should be told a newer one: half of the time,
+    /// the bytes or the updates that the journal keeps have come since.
+    pub half: Position,
+    /// What all records are counted as.
+    pub bytes: u64,
+}

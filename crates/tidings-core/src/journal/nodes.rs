@@ -1,0 +1,49 @@
+//! The other hubs on a journal.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::ReadError;
+use super::log::Pending;
+use super::room::AnswerRoom;
+use crate::model::RevokedToken;
+
+/// The other hubs that share a journal.
+pub trait Nodes: fmt::Debug + Send + Sync {
+    /// Has `node` answer the others from now on, and know which tokens they revoke.
+    fn join(&self, node: Arc<dyn Node>);
+
+    /// Whether `node` has been told of every token that any hub revoked, but for a moment ago.
+    /// A hub that is cut off from the others has not, and accepts no tokens.
+    fn know_revocations(&self) -> bool {
+        true
+    }
+
+    /// Waits until it has.
+    fn until_known(&self) -> Pending<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Asks the others. The answers are those of all that are there, and `room` has to grow with
+    /// them.
+    fn ask<'a>(
+        &'a self,
+        question: Vec<u8>,
+        room: &'a mut AnswerRoom,
+    ) -> Pending<'a, Result<Vec<Vec<u8>>, ReadError>>;
+}
+
+/// One hub of several, as the others see it.
+pub trait Node: Send + Sync {
+    /// Answers a question of another hub. The answer may hold room in a budget until it is sent.
+    fn answer(&self, question: Vec<u8>) -> Pending<'static, Bytes>;
+
+    /// Another hub has revoked a token, or this one. It is barred at once; the future ends its
+    /// streams.
+    fn revoked(&self, token: RevokedToken) -> Pending<'static, ()>;
+
+    /// The tokens that it bars and that have not expired, for a journal that has lost them.
+    fn barred(&self) -> Vec<RevokedToken>;
+}

@@ -1,0 +1,49 @@
+//! Which updates a journal keeps, and how long.
+
+use std::time::Duration;
+
+use crate::model::Selectors;
+
+/// How much is kept: an update is dropped as soon as it breaks any of the bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Updates at most.
+    pub count: u64,
+    /// Bytes at most, each update counted with what surrounds its texts: in memory what that takes,
+    /// with the journal's indexes, and elsewhere an allowance.
+    pub bytes: u64,
+    /// Time at most.
+    pub age: Duration,
+}
+
+impl Default for Retention {
+    /// 1 million updates, 64 MiB, 24 hours.
+    fn default() -> Self {
+        Self { count: 1_000_000, bytes: 64 << 20, age: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// Which of the updates within the bounds are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// All.
+    #[default]
+    All,
+    /// For each topic the newest, public and private ones apart. What a newer one replaces is
+    /// no loss.
+    Last,
+    /// None: they are delivered live, and nobody is told when some were missed.
+    None,
+}
+
+/// How the updates about some topics are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionRule {
+    /// It holds for updates about any topic that these select, and that no earlier rule holds
+    /// for.
+    pub topics: Selectors,
+    /// Which of them are kept.
+    pub keep: Keep,
+    /// And how much.
+    pub bounds: Retention,
+}

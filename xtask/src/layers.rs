@@ -5,7 +5,7 @@
 //! are checked: a method that a higher module defines on a type of a lower one can be called from
 //! anywhere.
 //!
-//! Some names of other crates belong to a few modules only: HTTP to `http`, storage to `journal`.
+//! Some names of other crates belong to a few modules only: HTTP to `http`, tokens to `access`.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -59,15 +59,11 @@ const HUB_BOUNDARIES: &[Boundary] = &[
     only("tower", &["http"]),
     only("tower_http", &["http"]),
     only("tower_service", &["http"]),
-    // Sockets and TLS. Issuers' key sets are fetched from addresses that are looked up first, and
-    // one of the locks of the journal's folder is the name of a socket.
-    only("tokio::net", &["access", "http", "journal", "shard", "transport"]),
-    only("socket2", &["http", "journal", "transport"]),
+    // Sockets and TLS. Issuers' key sets are fetched from addresses that are looked up first.
+    only("tokio::net", &["access", "http", "shard", "transport"]),
+    only("socket2", &["http", "transport"]),
     only("rustls", &["http"]),
     only("tokio_rustls", &["http"]),
-    // Storage.
-    only("rusqlite", &["journal"]),
-    only("async_nats", &["journal"]),
     // Tokens.
     only("jsonwebtoken", &["access"]),
     only("reqwest", &["access"]),
@@ -78,8 +74,7 @@ const HUB_BOUNDARIES: &[Boundary] = &[
     only("SystemTime::now", CLOCKS),
 ];
 
-const CLOCKS: &[&str] =
-    &["access", "admission", "budget", "http", "hub", "journal", "log_rate", "shard"];
+const CLOCKS: &[&str] = &["access", "admission", "budget", "http", "hub", "journal", "shard"];
 
 /// A library that does no I/O, reads no clock and starts no task.
 const NO_SYSTEM: &[Boundary] = &[
@@ -105,11 +100,11 @@ const CORE_BOUNDARIES: &[Boundary] = &[
     none_but("tokio", "tokio::sync"),
 ];
 
-const CRATES: [Layers; 10] = [
+const CRATES: [Layers; 12] = [
     Layers {
         root: "crates/tidings-core/src/lib.rs",
         within: &[],
-        order: &["limits", "random", "model", "journal", "stream"],
+        order: &["limits", "log_rate", "random", "setters", "model", "journal", "stream"],
         boundaries: CORE_BOUNDARIES,
     },
     Layers {
@@ -152,6 +147,18 @@ const CRATES: [Layers; 10] = [
         root: "crates/tidings-core/src/stream.rs",
         within: &["stream"],
         order: &["framing", "notice", "window", "feed", "wire", "replay", "resume", "router"],
+        boundaries: &[],
+    },
+    Layers {
+        root: "crates/tidings-disk/src/lib.rs",
+        within: &[],
+        order: &["limits", "journal"],
+        boundaries: &[],
+    },
+    Layers {
+        root: "crates/tidings-nats/src/lib.rs",
+        within: &[],
+        order: &["limits", "journal"],
         boundaries: &[],
     },
     Layers {
@@ -204,8 +211,6 @@ const CRATES: [Layers; 10] = [
         root: "crates/tidings-hub/src/lib.rs",
         within: &[],
         order: &[
-            "setters",
-            "log_rate",
             "transport",
             "limits",
             "admission",

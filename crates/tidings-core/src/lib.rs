@@ -9,7 +9,9 @@
 //! The only source outside the arguments is the system's random generator ([`random`]).
 
 pub mod limits;
+pub mod log_rate;
 pub mod random;
+mod setters;
 
 pub mod model;
 

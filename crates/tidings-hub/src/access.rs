@@ -37,7 +37,13 @@ pub use tokens::{InvalidKeySetUrl, KeySetUrl};
 
 use tidings_core::model::{Charge, Rights, Selectors, TokenId, Topic};
 
-use crate::setters::setters;
+use tidings_core::log_rate::LogRate;
+use tidings_core::setters;
+
+/// Log lines of refused tokens.
+pub(crate) static REFUSED_TOKENS: LogRate = LogRate::new(20);
+/// Log lines of requests that their tokens do not grant.
+pub(crate) static REFUSED_GRANTS: LogRate = LogRate::new(20);
 
 /// The type of a detail that is Mercure's (1.0, RFC 9396).
 pub(crate) const DETAIL_TYPE: &str = "https://mercure.rocks/authorization-detail";

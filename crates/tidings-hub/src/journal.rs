@@ -1,20 +1,8 @@
-//! The journals of a hub: in memory, and those that outlive the process.
-
-#[cfg(feature = "disk")]
-mod disk;
-#[cfg(feature = "nats")]
-mod nats;
+//! The journal in memory, with the system's clocks.
 
 use std::time::{Instant, SystemTime};
 
 use tidings_core::journal::Clock;
-#[cfg(any(feature = "disk", feature = "nats"))]
-use tidings_core::{journal::*, model::*};
-
-#[cfg(feature = "disk")]
-pub use disk::{DiskJournal, DiskOptions, Exported, JournalFile, OpenError, Promise, Summary};
-#[cfg(feature = "nats")]
-pub use nats::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 
 /// The journal in memory: a bounded ring, and one beside it for updates that tell who subscribes.
 /// It begins anew with every start of the hub.

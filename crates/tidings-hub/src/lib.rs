@@ -76,7 +76,6 @@
 //! `metrics` the hub has no route `/metrics`: that path is free for the metrics of your service.
 
 mod limits;
-mod setters;
 
 mod access;
 mod admission;
@@ -90,7 +89,6 @@ mod shard;
 
 mod http;
 mod hub;
-mod log_rate;
 mod metrics;
 mod subscription;
 mod transport;
@@ -110,11 +108,7 @@ pub use http::{Listener, admin_router, is_ipv6_only, listen, listen_ipv6_only, s
 #[cfg(feature = "tls")]
 pub use http::{Reload, Tls, TlsError, serve_tls};
 pub use hub::{Hub, HubBuilder, HubFailed, PublishError};
-#[cfg(feature = "disk")]
-pub use journal::{DiskJournal, DiskOptions, Exported, JournalFile, OpenError, Promise, Summary};
 pub use journal::{MemoryJournal, SystemClock};
-#[cfg(feature = "nats")]
-pub use journal::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 pub use limits::{ForwardedHeader, InvalidNetwork, Limits, Network};
 pub use shard::{StreamBody, StreamCut};
 pub use subscription::{Since, SubscribeError, Subscription};
@@ -128,5 +122,15 @@ pub use tidings_core::journal::{
 pub use tidings_core::model::{
     Base, Epoch, HUB_PATH, HubId, InvalidSelectors, InvalidUpdate, Pattern, Position, Record,
     RevokedToken, Rights, Selector, Selectors, StreamOptions, Template, Topic, Update,
+};
+#[cfg(feature = "disk")]
+#[doc(inline)]
+pub use tidings_disk::{
+    DiskJournal, DiskOptions, Exported, JournalFile, OpenError, Promise, Summary,
+};
+#[cfg(feature = "nats")]
+#[doc(inline)]
+pub use tidings_nats::{
+    NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage,
 };
 pub use url::Host;

@@ -1,12 +1,8 @@
 //! Bounds that users set or several modules share, each with its reason. Those of a feature have a file of
 //! their own.
 
-#[cfg(feature = "disk")]
-mod disk;
 #[cfg(feature = "jwks")]
 mod jwks;
-#[cfg(feature = "nats")]
-mod nats;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tokens")]
@@ -19,10 +15,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-#[cfg(any(feature = "disk", feature = "nats"))]
-pub(crate) use tidings_core::limits::KEYS_TIME;
-#[cfg(feature = "nats")]
-pub(crate) use tidings_core::limits::RECENT_BYTES;
 #[cfg(feature = "tokens")]
 pub(crate) use tidings_core::limits::SELECTORS_BYTES_FREE;
 pub(crate) use tidings_core::limits::{
@@ -30,12 +22,8 @@ pub(crate) use tidings_core::limits::{
     RETRY_MIN, ROUTE_STEPS, SELECTORS_MAX, TOKEN_BYTES_MAX, TOPIC_BYTES_MAX, TOPICS_MAX,
 };
 
-#[cfg(feature = "disk")]
-pub(crate) use disk::*;
 #[cfg(feature = "jwks")]
 pub(crate) use jwks::*;
-#[cfg(feature = "nats")]
-pub(crate) use nats::*;
 #[cfg(feature = "tls")]
 pub(crate) use tls::*;
 #[cfg(feature = "tokens")]
@@ -247,18 +235,15 @@ pub(crate) const REVOKED_MAX: usize = bound(tidings_core::limits::REVOKED_MAX, 8
 /// Bytes of one batch that a replay reads, and of one hand-over to a body.
 pub(crate) const BATCH_BYTES: usize = bound(tidings_core::limits::BATCH_BYTES, 700);
 /// See [`tidings_core::limits::SCAN_UPDATES`].
-#[cfg(any(test, feature = "disk", feature = "nats"))]
+#[cfg(test)]
 pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
 /// What one read of a journal takes.
-#[cfg(any(test, feature = "disk", feature = "nats"))]
+#[cfg(test)]
 pub(crate) const BATCH_MAX: tidings_core::journal::BatchMax = tidings_core::journal::BatchMax {
     bytes: BATCH_BYTES,
     updates: SCAN_UPDATES,
     steps: 1024 * SCAN_UPDATES,
 };
-/// See [`tidings_core::limits::SAME_ID_MAX`].
-#[cfg(any(feature = "disk", feature = "nats"))]
-pub(crate) const SAME_ID_MAX: usize = bound(tidings_core::limits::SAME_ID_MAX, 3);
 /// Pairs of a form, each of which takes some fifty bytes beside its text: topics as many as are
 /// allowed, and names that are not known here.
 pub(crate) const PAIRS_MAX: usize = 4096;

@@ -17,7 +17,7 @@ pub use tool::{TokenGrant, TokenReport, TokenUse, inspect_token, sign_token, tok
 pub(super) use verifier::Verifier;
 
 use super::Access;
-use crate::setters::setters;
+use tidings_core::setters;
 
 /// Which tokens a hub accepts. By default none.
 #[derive(Clone, Debug, Default)]

@@ -2,6 +2,7 @@
 //! "authorization"; RFC 6750).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::NestedPath;
 use axum::http::request::Parts;
@@ -14,12 +15,11 @@ use super::origin::{self, ForeignCookie, Target};
 use super::query::Pairs;
 use super::refusal::{Refusal, route, unquoted};
 use crate::access::gate::Gate;
-use crate::access::{Access, Dialect, Grants, Role, TokenError};
+use crate::access::{Access, Dialect, Grants, REFUSED_GRANTS, REFUSED_TOKENS, Role, TokenError};
 use crate::admission::TurnedAway;
 use crate::budget::Standing;
 use crate::hub::Hub;
 use crate::limits::KEY_SET_PAUSE;
-use crate::log_rate::{REFUSED_GRANTS, REFUSED_TOKENS};
 
 /// Where the metadata of this resource is (RFC 9728 3.1).
 pub(super) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
@@ -94,8 +94,9 @@ impl<'a> RequestCredentials<'a> {
                     self.hub.metrics().turned_away(TurnedAway::Selectors);
                 }
                 let reason = unquoted(&error.to_string());
-                REFUSED_TOKENS
-                    .log(|| tracing::info!(?role, ?carrier, reason, "a token was refused"));
+                REFUSED_TOKENS.log(Instant::now(), || {
+                    tracing::info!(?role, ?carrier, reason, "a token was refused")
+                });
                 Err(self.bad_token(&error))
             }
         }
@@ -254,7 +255,9 @@ impl<'a> RequestCredentials<'a> {
     /// The header has no token. 1.0 demands a 400 for that (RFC 6750 3.1); a request in the dialect
     /// 0.x gets the 401 of hubs of 0.x.
     fn malformed(&self, detail: &str) -> Refusal {
-        REFUSED_TOKENS.log(|| tracing::info!(reason = unquoted(detail), "a token was refused"));
+        REFUSED_TOKENS.log(Instant::now(), || {
+            tracing::info!(reason = unquoted(detail), "a token was refused")
+        });
         let dialects = self.access().dialects;
         let deployed = dialects.has(Dialect::Deployed)
             && (self.query.has("topic") || !dialects.has(Dialect::Coming));
@@ -286,8 +289,9 @@ impl<'a> RequestCredentials<'a> {
     pub(super) fn forbidden(&self, detail: impl Into<String>) -> Refusal {
         let detail = detail.into();
         let (what, reason) = (route(self.parts.uri.path()), unquoted(&detail));
-        REFUSED_GRANTS
-            .log(|| tracing::info!(what, reason, "the token does not grant this request"));
+        REFUSED_GRANTS.log(Instant::now(), || {
+            tracing::info!(what, reason, "the token does not grant this request")
+        });
         self.challenged(StatusCode::FORBIDDEN, Some("insufficient_scope"), detail)
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use tokio::sync::oneshot;
@@ -19,9 +19,9 @@ use super::tls::Tls;
 use super::{connection, routes};
 use crate::admission::Client;
 use crate::hub::Hub;
-use crate::log_rate::LogRate;
 use crate::shard::{Command, Load, ShardThread};
 use crate::transport::{Detached, Transport};
+use tidings_core::log_rate::LogRate;
 
 /// Pause after the system had no descriptor, or no memory, for a connection. Waiting connections
 /// stay in the backlog.
@@ -121,7 +121,10 @@ async fn accept(thread: Rc<ShardThread>, listener: Listener, protocol: ListenerP
             Ok((stream, peer)) => protocol.admit(&thread, stream, peer).await,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                ACCEPTING.log(|| tracing::warn!(%error, "cannot accept connections for now"));
+                ACCEPTING.log(
+                    Instant::now(),
+                    || tracing::warn!(%error, "cannot accept connections for now"),
+                );
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

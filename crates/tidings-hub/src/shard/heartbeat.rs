@@ -1,7 +1,7 @@
 //! Heartbeats to streams that are silent, and the end of streams at their maximum age.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidings_core::model::Position;
 use tidings_core::stream::feed::SubscriberKey;
@@ -13,8 +13,8 @@ use super::drain::Reconnect;
 use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
 use super::{Subscriber, Tick};
+use crate::access::{REFUSED_GRANTS, REFUSED_TOKENS};
 use crate::limits::{RETRY, SLICE_SOCKETS};
-use crate::log_rate::{REFUSED_GRANTS, REFUSED_TOKENS};
 use crate::metrics::EndReason;
 
 /// Ticks of a shard's clock in one interval of heartbeats. A stream is silent for seven to
@@ -33,8 +33,8 @@ pub(super) async fn beat(thread: Rc<ShardThread>) {
             shard.silent_for(TICKS - 1 as Tick)
         };
         thread.end_old();
-        REFUSED_TOKENS.settle();
-        REFUSED_GRANTS.settle();
+        REFUSED_TOKENS.settle(Instant::now());
+        REFUSED_GRANTS.settle(Instant::now());
         if silent.is_empty() {
             continue;
         }

@@ -1,0 +1,216 @@
+//! Damage that reads have met: counted, and written to the log once for each place.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tidings_core::log_rate::LogRate;
+use tidings_core::model::Position;
+
+use crate::limits::DAMAGE_MAX;
+
+/// Lines a second about idempotency keys that cannot be read: each publish under one causes a line.
+const KEY_LINES: u32 = 1;
+
+#[derive(Debug)]
+pub(super) struct Damage {
+    places: Mutex<HashSet<Position>>,
+    count: AtomicU64,
+    index: AtomicBool,
+    ids: AtomicBool,
+    keys: AtomicBool,
+    key_lines: LogRate,
+}
+
+impl Default for Damage {
+    fn default() -> Self {
+        Self {
+            places: Mutex::default(),
+            count: AtomicU64::new(0),
+            index: AtomicBool::new(false),
+            ids: AtomicBool::new(false),
+            keys: AtomicBool::new(false),
+            key_lines: LogRate::new(KEY_LINES),
+        }
+    }
+}
+
+impl Damage {
+    /// Some update after `after` and up to `through` cannot be read.
+    pub(super) fn of_updates(&self, after: Position, through: Position) {
+        let mut places = self.places.lock();
+        if places.len() >= DAMAGE_MAX || !places.insert(through) {
+            return;
+        }
+        drop(places);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            first = after.next().number(),
+            last = through.number(),
+            "the journal's file is damaged: updates at these positions cannot be read, and their \
+             subscribers are told of a gap; `tidings journal check` says more"
+        );
+    }
+
+    /// What was acknowledged after `after` and up to `through` is not in the file any more.
+    pub(super) fn of_acknowledged(&self, after: Position, through: Position) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            first = after.next().number(),
+            last = through.number(),
+            "acknowledged updates at these positions are missing from the journal, or some of them: \
+             its file or log was damaged, or the log removed, the file is an older copy, or the \
+             power was cut under `interval`; their subscribers are told of a gap"
+        );
+    }
+
+    /// The file with what was acknowledged up to `through` is not there, and a new one is.
+    pub(super) fn of_file(&self, through: Position) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            last = through.number(),
+            "the acknowledged updates up to this position are missing: by journal.lock there was \
+             another journal here, and journal.db is new; its subscribers are told of a reset. To \
+             have them again, stop the hub and restore journal.db from where it is (and then its \
+             log, where there is a journal.db-wal.left) or from a backup"
+        );
+    }
+
+    /// The index of topics is not what was written.
+    pub(super) fn of_index(&self) {
+        if !self.index.swap(true, Ordering::Relaxed) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                "the journal's index of topics is damaged: until the next start, which rebuilds \
+                 it, replays read all updates instead"
+            );
+        }
+    }
+
+    pub(super) fn has_index(&self) -> bool {
+        self.index.load(Ordering::Relaxed)
+    }
+
+    /// The index of publishers' own ids cannot be read or written.
+    pub(super) fn of_ids(&self) {
+        if !self.ids.swap(true, Ordering::Relaxed) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                "the journal's index of ids is damaged: until the next start, which rebuilds \
+                 it, subscribers that resume from a publisher's own id are told of a reset"
+            );
+        }
+    }
+
+    pub(super) fn has_ids(&self) -> bool {
+        self.ids.load(Ordering::Relaxed)
+    }
+
+    /// The idempotency keys cannot be read or written.
+    pub(super) fn of_keys(&self) {
+        if !self.keys.swap(true, Ordering::Relaxed) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                "the journal's idempotency keys are damaged: publishes under such keys are \
+                 refused for as long as keys are remembered; all other publishes are accepted"
+            );
+        }
+    }
+
+    pub(super) fn has_keys(&self) -> bool {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    /// One idempotency key cannot be read.
+    pub(super) fn of_key(&self, error: &rusqlite::Error) {
+        self.key_lines.log(Instant::now(), || {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "cannot read what was published under an idempotency key"
+            );
+        });
+    }
+
+    /// Logs how many lines were left out. To be called now and then.
+    pub(super) fn settle(&self) {
+        self.key_lines.settle(Instant::now());
+    }
+
+    /// The damaged keys would all have been forgotten by now.
+    pub(super) fn forget_keys(&self) {
+        self.keys.store(false, Ordering::Relaxed);
+    }
+
+    /// The records of deleted updates could not be written.
+    pub(super) fn of_dropped(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            "the journal's record of deleted updates is damaged; rebuilt it from memory"
+        );
+    }
+
+    /// The records of deleted updates could not be read.
+    pub(super) fn of_all_dropped(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            "the journal's record of deleted updates is damaged: all subscribers that resume from \
+             before this start are told of a gap"
+        );
+    }
+
+    /// Places that were found damaged since the start.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tracing::span;
+
+    use super::super::sum::damaged;
+    use super::*;
+
+    /// Counts the lines of the log.
+    #[derive(Clone, Debug, Default)]
+    struct Lines(Arc<AtomicU64>);
+
+    impl tracing::Subscriber for Lines {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[test]
+    fn publishes_under_a_damaged_key_do_not_flood_the_log() {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(lines.clone(), || {
+            let damage = Damage::default();
+            for _ in 0..1000 {
+                damage.of_key(&damaged("an idempotency key"));
+            }
+        });
+        // A second may have begun meanwhile, which logs how many lines the last one left out.
+        let logged = lines.0.load(Ordering::Relaxed);
+        assert!((1..100).contains(&logged), "{logged} lines");
+    }
+}

@@ -1,0 +1,205 @@
+//! The updates that retention removed or the journal lost, as the next start has to know them.
+
+use rusqlite::{Connection, params};
+use tidings_core::journal::dropped::{Dropped, Lost};
+use tidings_core::model::Position;
+
+use super::layout::{self, Identity, number, position, put, take};
+use super::record;
+use super::retain::Gone;
+use super::sum::{Sum, compare, is_damage};
+use crate::limits::DROPPED_TOPICS;
+
+/// The tables of public and of private updates.
+pub(super) const TABLES: &str = "
+    CREATE TABLE dropped (
+        topic INTEGER PRIMARY KEY,
+        position INTEGER NOT NULL,
+        sum INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX dropped_position ON dropped (position);
+    CREATE TABLE dropped_private (
+        topics TEXT PRIMARY KEY,
+        position INTEGER NOT NULL,
+        sum INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX dropped_private_position ON dropped_private (position);
+";
+
+/// Notes the newest removed public update of a topic.
+pub(super) fn note_public(
+    connection: &Connection,
+    topic: i64,
+    at: Position,
+) -> rusqlite::Result<()> {
+    let sum = public_sum(topic, at).end();
+    connection
+        .prepare_cached(
+            "INSERT INTO dropped (topic, position, sum) VALUES (?1, ?2, ?3)
+             ON CONFLICT (topic) DO UPDATE SET position = excluded.position, sum = excluded.sum
+             WHERE excluded.position > position",
+        )?
+        .execute(params![topic, number(at), sum])
+        .map(drop)
+}
+
+/// Notes the newest removed private update of these topics.
+pub(super) fn note_private(
+    connection: &Connection,
+    topics: &str,
+    at: Position,
+) -> rusqlite::Result<()> {
+    let sum = private_sum(topics, at).end();
+    connection
+        .prepare_cached(
+            "INSERT INTO dropped_private (topics, position, sum) VALUES (?1, ?2, ?3)
+             ON CONFLICT (topics) DO UPDATE SET position = excluded.position, sum = excluded.sum
+             WHERE excluded.position > position",
+        )?
+        .execute(params![topics, number(at), sum])
+        .map(drop)
+}
+
+fn public_sum(topic: i64, at: Position) -> Sum {
+    Sum::of("dropped").number(topic).number(number(at))
+}
+
+fn private_sum(topics: &str, at: Position) -> Sum {
+    Sum::of("dropped_private").text(topics).number(number(at))
+}
+
+/// What an earlier process has noted. A damaged row is an error: its subscribers would miss
+/// something and not be told.
+pub(super) fn restore(connection: &Connection, identity: &Identity) -> rusqlite::Result<Dropped> {
+    let place =
+        |name| -> rusqlite::Result<Position> { Ok(position(take(connection, name)?.unwrap_or(0))) };
+    let mut dropped = Dropped::knowing(identity.keys, DROPPED_TOPICS);
+    let public = connection
+        .prepare("SELECT topic, position, sum FROM dropped")?
+        .query_map([], |row| {
+            let (topic, at) = (row.get(0)?, position(row.get(1)?));
+            compare(public_sum(topic, at), row.get(2)?, "the record of deleted updates")?;
+            Ok((topic.cast_unsigned(), at))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let private = connection
+        .prepare("SELECT topics, position, sum FROM dropped_private")?
+        .query_map([], |row| {
+            let (topics, at) = (row.get::<_, String>(0)?, position(row.get(1)?));
+            compare(private_sum(&topics, at), row.get(2)?, "the record of deleted updates")?;
+            Ok((record::topics(&topics).into(), at))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    dropped.restore(
+        Lost::restored(place("dropped_public")?, place("dropped_forgotten")?, public),
+        Lost::restored(place("dropped_private")?, place("dropped_private_forgotten")?, private),
+        place("dropped_presence")?,
+    );
+    Ok(dropped)
+}
+
+/// Whether all of what an earlier process has noted can be read.
+pub(super) fn is_sound(connection: &Connection, identity: &Identity) -> rusqlite::Result<bool> {
+    for table in ["dropped", "dropped_private"] {
+        if !layout::is_whole(connection, table)? {
+            return Ok(false);
+        }
+    }
+    match restore(connection, identity) {
+        Err(error) if is_damage(&error) => Ok(false),
+        restored => restored.map(|_| true),
+    }
+}
+
+/// Makes the tables anew, and has anything up to `through` count as lost.
+pub(super) fn lose_all(
+    connection: &mut Connection,
+    identity: &Identity,
+    through: Position,
+) -> rusqlite::Result<()> {
+    let mut dropped = Dropped::knowing(identity.keys, DROPPED_TOPICS);
+    dropped.note_unknown(through);
+    let transaction = connection.transaction()?;
+    renew(&transaction, &dropped)?;
+    transaction.commit()
+}
+
+/// Makes the tables anew from what is known in memory, as part of the transaction that runs.
+pub(super) fn renew(connection: &Connection, dropped: &Dropped) -> rusqlite::Result<()> {
+    layout::abandon(connection, "dropped")?;
+    layout::abandon(connection, "dropped_private")?;
+    connection.execute_batch(TABLES)?;
+    for (topic, at) in dropped.known_public() {
+        note_public(connection, topic.cast_signed(), at)?;
+    }
+    for (topics, at) in dropped.known_private() {
+        note_private(connection, &record::text(topics), at)?;
+    }
+    Newest::of(dropped).save(connection)
+}
+
+/// The names in `meta` of what is known of all that was trimmed or lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newest {
+    /// Of public and of private updates.
+    pub(super) kinds: [Position; 2],
+    pub(super) forgotten: [Position; 2],
+    pub(super) presence: Position,
+}
+
+impl Newest {
+    pub(super) fn of(dropped: &Dropped) -> Self {
+        Self {
+            kinds: dropped.newest_of_kinds(),
+            forgotten: dropped.forgotten_of_kinds(),
+            presence: dropped.newest_of_presence(),
+        }
+    }
+
+    /// Anything may be lost up to here.
+    pub(super) fn lose_all(&mut self, through: Position) {
+        for at in self.kinds.iter_mut().chain(&mut self.forgotten).chain([&mut self.presence]) {
+            *at = through.max(*at);
+        }
+    }
+
+    /// Notes updates that were trimmed or lost in the tables too.
+    pub(super) fn lose(
+        &mut self,
+        connection: &Connection,
+        identity: &Identity,
+        gone: &[Gone],
+    ) -> rusqlite::Result<()> {
+        for Gone { record, .. } in gone.iter().filter(|one| one.is_loss) {
+            let update = &record.update;
+            if update.is_presence() {
+                self.presence = record.position.max(self.presence);
+                continue;
+            }
+            let newest = &mut self.kinds[usize::from(update.is_private())];
+            *newest = record.position.max(*newest);
+            if update.is_private() {
+                note_private(connection, &record::text(update.topics()), record.position)?;
+                continue;
+            }
+            for topic in update.topics() {
+                let key = identity.keys.topic(topic.as_str(), false);
+                note_public(connection, key.cast_signed(), record.position)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
+        for (table, forgotten) in ["dropped", "dropped_private"].into_iter().zip(self.forgotten) {
+            connection
+                .prepare_cached(&format!("DELETE FROM {table} WHERE position <= ?1"))?
+                .execute([number(forgotten)])?;
+        }
+        put(connection, "dropped_public", number(self.kinds[0]))?;
+        put(connection, "dropped_private", number(self.kinds[1]))?;
+        put(connection, "dropped_presence", number(self.presence))?;
+        put(connection, "dropped_forgotten", number(self.forgotten[0]))?;
+        put(connection, "dropped_private_forgotten", number(self.forgotten[1]))
+    }
+}

@@ -1,0 +1,161 @@
+//! The index of publishers' own ids. An entry stands for an id together with a topic, or with any:
+//! see [`Keys::ids`](tidings_core::journal::keys::Keys::ids). A damaged index is not used, and rebuilt by the
+//! next start.
+
+use std::ops::ControlFlow;
+
+use rusqlite::{Connection, OptionalExtension as _};
+use tidings_core::model::{Position, Record};
+
+use super::group::{self, Met};
+use super::layout::{self, Identity, number, position, put, take};
+use super::sum::{Part, within};
+use crate::limits::INDEX_ENTRIES;
+
+/// The index's table.
+pub(super) const TABLE: &str = "
+    CREATE TABLE ids (
+        id INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        PRIMARY KEY (id, position)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// The name in `meta` of whether the index must be rebuilt.
+const DAMAGED: &str = "ids_damaged";
+/// The name in `meta` of whether the entries name topics: an earlier version wrote others.
+const BY_TOPIC: &str = "ids_by_topic";
+
+/// Entries that a rebuild reads before it writes them.
+const BUILT_AT_ONCE: usize = 16 * INDEX_ENTRIES;
+
+/// Puts into a new index what an empty one has.
+pub(super) fn begin(connection: &Connection) -> rusqlite::Result<()> {
+    put(connection, BY_TOPIC, true)
+}
+
+/// Whether the index can be read. Otherwise the next start rebuilds it.
+pub(super) fn is_whole(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(take(connection, BY_TOPIC)? == Some(true) && take(connection, DAMAGED)? != Some(true))
+}
+
+/// Has the next start rebuild the index, as part of the transaction that runs.
+pub(super) fn renew(connection: &Connection) -> rusqlite::Result<()> {
+    put(connection, DAMAGED, true)
+}
+
+/// Rebuilds the index from the updates, if it is damaged or an earlier version wrote it.
+pub(super) fn load(connection: &mut Connection, identity: &Identity) -> rusqlite::Result<()> {
+    if is_whole(connection)? { Ok(()) } else { build(connection, identity) }
+}
+
+/// Rebuilds the index from the updates. If it is interrupted, the next start does it again.
+pub(super) fn build(connection: &mut Connection, identity: &Identity) -> rusqlite::Result<()> {
+    tracing::info!("the journal's index of ids is rebuilt");
+    let is_whole = layout::is_whole(connection, "ids")?;
+    let transaction = connection.transaction()?;
+    renew(&transaction)?;
+    if is_whole {
+        transaction.execute_batch("DROP TABLE ids")?;
+    } else {
+        layout::abandon(&transaction, "ids")?;
+    }
+    transaction.execute_batch(TABLE)?;
+    transaction.commit()?;
+    let (mut reached, last) = group::covered(connection, identity)?;
+    while reached < last {
+        // In a transaction that has met a damaged page, SQLite writes nothing more.
+        let mut entries = Vec::new();
+        let begun = reached;
+        group::walk(connection, identity, (begun, last), |met| {
+            let stored = match met {
+                Met::Update(stored) => stored,
+                Met::Damage(_, through) => {
+                    reached = through;
+                    return Ok(ControlFlow::Continue(()));
+                }
+            };
+            reached = stored.position;
+            if let Some(record) = stored.record(identity) {
+                entries.extend(identity.keys.ids(&record.update).map(|key| (key, reached)));
+            }
+            let is_full = entries.len() >= BUILT_AT_ONCE;
+            Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        if entries.len() < BUILT_AT_ONCE {
+            reached = last;
+        }
+        entries.sort_unstable();
+        let transaction = connection.transaction()?;
+        for (key, at) in entries {
+            insert_entry(&transaction, key, at)?;
+        }
+        transaction.commit()?;
+    }
+    let transaction = connection.transaction()?;
+    begin(&transaction)?;
+    put(&transaction, DAMAGED, false)?;
+    transaction.commit()
+}
+
+/// Adds the entries of a record, as part of the transaction that runs.
+pub(super) fn insert(
+    connection: &Connection,
+    identity: &Identity,
+    record: &Record,
+) -> rusqlite::Result<()> {
+    identity
+        .keys
+        .ids(&record.update)
+        .try_for_each(|key| insert_entry(connection, key, record.position))
+}
+
+fn insert_entry(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<()> {
+    // Two topics of an update may have the same key.
+    let inserted = connection
+        .prepare_cached("INSERT OR IGNORE INTO ids (id, position) VALUES (?1, ?2)")?
+        .execute([key.cast_signed(), number(at)]);
+    within(Part::Ids, inserted).map(drop)
+}
+
+/// Deletes the entries of a record, as part of the transaction that runs.
+pub(super) fn remove(
+    connection: &Connection,
+    identity: &Identity,
+    record: &Record,
+) -> rusqlite::Result<()> {
+    let mut delete =
+        connection.prepare_cached("DELETE FROM ids WHERE id = ?1 AND position = ?2")?;
+    identity.keys.ids(&record.update).try_for_each(|key| {
+        let removed = delete.execute([key.cast_signed(), number(record.position)]);
+        within(Part::Ids, removed).map(drop)
+    })
+}
+
+/// Deletes the entries of positions after `newest`.
+pub(super) fn remove_after(connection: &Connection, newest: Position) -> rusqlite::Result<()> {
+    let removed = connection.execute("DELETE FROM ids WHERE position > ?1", [number(newest)]);
+    within(Part::Ids, removed).map(drop)
+}
+
+/// The first position under `key` after `after`.
+pub(super) fn next(
+    connection: &Connection,
+    key: u64,
+    after: Position,
+) -> rusqlite::Result<Option<Position>> {
+    connection
+        .prepare_cached(
+            "SELECT position FROM ids WHERE id = ?1 AND position > ?2 ORDER BY position LIMIT 1",
+        )?
+        .query_row([key.cast_signed(), number(after)], |row| row.get(0))
+        .optional()
+        .map(|found| found.map(position))
+}
+
+/// Whether there is this entry.
+pub(super) fn has(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM ids WHERE id = ?1 AND position = ?2")?
+        .exists([key.cast_signed(), number(at)])
+}

@@ -1,0 +1,427 @@
+//! The index of topics. It is written behind the updates, many entries at once: they lie all
+//! over the file, and one at a time would each cost a page of SQLite's log. What it lacks is
+//! read from the updates themselves, and written at the latest by the next start.
+//!
+//! Each entry's checksum covers the entry before it too. So an entry that is missing is noticed
+//! by each look at its neighbours, and that a topic has no entry is known for sure.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use tidings_core::model::Topic;
+use tidings_core::model::{Position, Record};
+
+use super::group::{self, Met};
+use super::layout::{self, Identity, number, position, put, take};
+use super::sum::{Sum, damaged, is_damage};
+use crate::limits::INDEX_ENTRIES;
+
+/// The name in `meta` of the place up to which the index is whole.
+const INDEXED: &str = "indexed";
+/// The name in `meta` of whether the index has to be built anew.
+const DAMAGED: &str = "index_damaged";
+
+/// A topic's key, and the position of an update about it.
+pub(super) type Entry = (i64, i64);
+
+/// What stands before the first entry.
+const BEGIN: Entry = (i64::MIN, i64::MIN);
+/// The last entry, which is no topic's: so the last one of a topic has one after it.
+const END: Entry = (i64::MAX, i64::MAX);
+
+/// What stands for the topics of updates that could not be read when the index was written: who
+/// reads by topics has to come to them too.
+pub(super) const UNREADABLE: u64 = i64::MAX.cast_unsigned();
+
+fn sum(before: Entry, entry: Entry) -> i64 {
+    Sum::of("topics").number(before.0).number(before.1).number(entry.0).number(entry.1).end()
+}
+
+/// The index's table.
+pub(super) const TABLE: &str = "
+    CREATE TABLE topics (
+        topic INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        sum INTEGER NOT NULL,
+        PRIMARY KEY (topic, position)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Puts into a new index what an empty one has.
+pub(super) fn begin(connection: &Connection) -> rusqlite::Result<()> {
+    insert(connection, BEGIN, END)
+}
+
+fn insert(connection: &Connection, before: Entry, entry: Entry) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO topics (topic, position, sum) VALUES (?1, ?2, ?3)")?
+        .execute([entry.0, entry.1, sum(before, entry)])
+        .map(drop)
+}
+
+fn follow(connection: &Connection, before: Entry, entry: Entry) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE topics SET sum = ?3 WHERE topic = ?1 AND position = ?2")?
+        .execute([entry.0, entry.1, sum(before, entry)])
+        .map(drop)
+}
+
+/// The entry at `at` or the newest before it, and the next one after `at`.
+fn around(connection: &Connection, at: Entry) -> rusqlite::Result<(Entry, Entry)> {
+    let before = before(connection, at)?;
+    Ok((before, next(connection, at, before)?))
+}
+
+/// The next entry after `at`, of which is known that it comes after `before`.
+fn next(connection: &Connection, at: Entry, before: Entry) -> rusqlite::Result<Entry> {
+    let found = connection
+        .prepare_cached(
+            "SELECT topic, position, sum FROM topics WHERE (topic, position) > (?1, ?2)
+             ORDER BY topic, position LIMIT 1",
+        )?
+        .query_row([at.0, at.1], |row| Ok(((row.get(0)?, row.get(1)?), row.get::<_, i64>(2)?)))
+        .optional()?;
+    // Where a page inside of the tree is damaged, SQLite may look in a wrong place.
+    match found {
+        Some((next, found)) if before <= at && at < next && found == sum(before, next) => Ok(next),
+        _ => Err(damaged("the index of topics")),
+    }
+}
+
+fn before(connection: &Connection, at: Entry) -> rusqlite::Result<Entry> {
+    let found = connection
+        .prepare_cached(
+            "SELECT topic, position FROM topics WHERE (topic, position) <= (?1, ?2)
+             ORDER BY topic DESC, position DESC LIMIT 1",
+        )?
+        .query_row([at.0, at.1], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(found.unwrap_or(BEGIN))
+}
+
+/// The positions about a topic in (`after`, `until`], at most `count`.
+pub(super) fn entries(
+    connection: &Connection,
+    key: u64,
+    (after, until): (Position, Position),
+    count: usize,
+    positions: &mut Vec<Position>,
+) -> rusqlite::Result<()> {
+    let at = (key.cast_signed(), number(after));
+    let mut last = before(connection, at)?;
+    let mut rest = connection.prepare_cached(
+        "SELECT topic, position, sum FROM topics WHERE (topic, position) > (?1, ?2)
+         ORDER BY topic, position",
+    )?;
+    let mut rows = rest.query([at.0, at.1])?;
+    if last > at {
+        return Err(damaged("the index of topics"));
+    }
+    for index in 0..count {
+        let Some(row) = rows.next()? else { return Err(damaged("the index of topics")) };
+        let entry: Entry = (row.get(0)?, row.get(1)?);
+        let is_next = if index == 0 { entry > at } else { entry > last };
+        if !is_next || row.get::<_, i64>(2)? != sum(last, entry) {
+            return Err(damaged("the index of topics"));
+        }
+        if entry.0 != at.0 || entry.1 > number(until) {
+            return Ok(());
+        }
+        positions.push(position(entry.1));
+        last = entry;
+    }
+    Ok(())
+}
+
+/// The newest position about a topic.
+pub(super) fn newest(connection: &Connection, key: u64) -> rusqlite::Result<Option<Position>> {
+    newest_up_to(connection, key, Position::new(i64::MAX.cast_unsigned() - 1))
+}
+
+/// The newest position about a topic that is not after `at`.
+pub(super) fn newest_up_to(
+    connection: &Connection,
+    key: u64,
+    at: Position,
+) -> rusqlite::Result<Option<Position>> {
+    let (before, _) = around(connection, (key.cast_signed(), number(at)))?;
+    Ok((before.0 == key.cast_signed()).then(|| position(before.1)))
+}
+
+/// Whether the index, as far as it is whole, has an entry for `key` after `at`.
+pub(super) fn has_newer(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<bool> {
+    let (_, after) = around(connection, (key.cast_signed(), number(at)))?;
+    Ok(after.0 == key.cast_signed())
+}
+
+/// Whether there is this entry.
+pub(super) fn has(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM topics WHERE topic = ?1 AND position = ?2")?
+        .exists([key.cast_signed(), number(at)])
+}
+
+/// Reads some entries after `after`, each compared with the one before it. Entries between two
+/// reads may have been deleted meanwhile.
+pub(super) fn page(
+    connection: &Connection,
+    after: Entry,
+    count: usize,
+) -> rusqlite::Result<Vec<Entry>> {
+    let mut last = before(connection, after)?;
+    let mut rest = connection.prepare_cached(
+        "SELECT topic, position, sum FROM topics WHERE (topic, position) > (?1, ?2)
+         ORDER BY topic, position LIMIT ?3",
+    )?;
+    let mut rows = rest.query(params![after.0, after.1, count as i64])?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        let entry: Entry = (row.get(0)?, row.get(1)?);
+        if entry <= last || row.get::<_, i64>(2)? != sum(last, entry) {
+            return Err(damaged(format!("the index of topics after {}, {}", last.0, last.1)));
+        }
+        page.push(entry);
+        last = entry;
+    }
+    if page.len() < count && last != END {
+        return Err(damaged("the end of the index of topics"));
+    }
+    Ok(page)
+}
+
+/// What [`page`] begins with.
+pub(super) const FIRST_PAGE: Entry = BEGIN;
+
+/// Whether it is an entry of a topic, and neither the end nor of what cannot be read.
+pub(super) fn is_of_topic(entry: Entry) -> bool {
+    entry.0 != UNREADABLE.cast_signed()
+}
+
+/// The entries that are still to be written.
+#[derive(Debug)]
+pub(super) struct Index {
+    pending: Vec<Entry>,
+    /// It was found damaged. Nothing is written to it any more, and nothing read from it.
+    is_stopped: bool,
+    /// The next start knows.
+    is_noted: bool,
+}
+
+impl Index {
+    /// Writes what an earlier process has not come to. A damaged index is built anew.
+    pub(super) fn load(connection: &mut Connection, identity: &Identity) -> rusqlite::Result<Self> {
+        let mut index = Self { pending: Vec::new(), is_stopped: false, is_noted: false };
+        let mut is_damaged = take::<bool>(connection, DAMAGED)? == Some(true);
+        if !is_damaged {
+            match index.catch_up(connection, identity) {
+                Err(error) if is_damage(&error) => is_damaged = true,
+                caught_up => caught_up?,
+            }
+        }
+        if is_damaged {
+            tracing::warn!("the journal's index of topics is damaged; rebuilding it");
+            index.pending.clear();
+            let is_whole = layout::is_whole(connection, "topics")?;
+            let transaction = connection.transaction()?;
+            clear(&transaction, is_whole)?;
+            transaction.commit()?;
+            index.catch_up(connection, identity)?;
+        }
+        Ok(index)
+    }
+
+    fn catch_up(
+        &mut self,
+        connection: &mut Connection,
+        identity: &Identity,
+    ) -> rusqlite::Result<()> {
+        // In a transaction that has met a damaged page, SQLite writes nothing more.
+        let mut last = through(connection)?;
+        each_after(connection, identity, last, |at, keys| {
+            last = at;
+            self.note(at, keys);
+        })?;
+        let transaction = connection.transaction()?;
+        self.write(&transaction, last)?;
+        transaction.commit()?;
+        self.written();
+        Ok(())
+    }
+
+    pub(super) fn add(&mut self, identity: &Identity, record: &Record) {
+        let update = &record.update;
+        self.note(record.position, keys(identity, update.topics(), update.is_private()));
+    }
+
+    fn note(&mut self, at: Position, keys: impl IntoIterator<Item = u64>) {
+        if !self.is_stopped {
+            self.pending.extend(keys.into_iter().map(|key| (key.cast_signed(), number(at))));
+        }
+    }
+
+    /// Whether so many entries wait that they are worth writing.
+    pub(super) fn is_due(&self) -> bool {
+        self.pending.len() >= INDEX_ENTRIES
+    }
+
+    /// Whether it can be relied on.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.is_stopped
+    }
+
+    /// How many wait, for [`Index::undo`].
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes back what was added since so many waited.
+    pub(super) fn undo(&mut self, len: usize) {
+        self.pending.truncate(len);
+    }
+
+    /// Writes all entries, as part of the transaction that runs. They are those of all updates
+    /// up to `last`, and wait until [`Index::written`] says that the transaction was committed.
+    pub(super) fn write(&self, connection: &Connection, last: Position) -> rusqlite::Result<()> {
+        if self.pending.is_empty() || self.is_stopped {
+            return Ok(());
+        }
+        let mut entries = self.pending.clone();
+        entries.sort_unstable();
+        let mut entries = entries.into_iter().peekable();
+        while let Some(first) = entries.next() {
+            let (before, after) = around(connection, first)?;
+            let mut newest = before;
+            let mut next = Some(first);
+            while let Some(entry) = next {
+                if entry != newest {
+                    insert(connection, newest, entry)?;
+                    newest = entry;
+                }
+                next = entries.next_if(|entry| *entry < after);
+            }
+            if newest != before {
+                follow(connection, newest, after)?;
+            }
+        }
+        put(connection, INDEXED, number(last))
+    }
+
+    pub(super) fn written(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Deletes the entries of a record, as part of the transaction that runs.
+    pub(super) fn remove(
+        &self,
+        connection: &Connection,
+        identity: &Identity,
+        record: &Record,
+    ) -> rusqlite::Result<()> {
+        if self.is_stopped {
+            return Ok(());
+        }
+        for topic in record.update.topics() {
+            let key = identity.keys.topic(topic.as_str(), record.update.is_private());
+            let entry = (key.cast_signed(), number(record.position));
+            let (before, found) = around(connection, (entry.0, entry.1 - 1))?;
+            if found != entry {
+                // Two topics of an update may have the same key.
+                continue;
+            }
+            let after = next(connection, entry, entry)?;
+            connection
+                .prepare_cached("DELETE FROM topics WHERE topic = ?1 AND position = ?2")?
+                .execute([entry.0, entry.1])?;
+            follow(connection, before, after)?;
+        }
+        Ok(())
+    }
+
+    /// Writes and reads it no more, since it was found damaged.
+    pub(super) fn stop(&mut self) {
+        self.is_stopped = true;
+        self.pending.clear();
+    }
+
+    /// Whether [`Index::note_damage`] has something to do.
+    pub(super) fn has_news(&self) -> bool {
+        self.is_stopped && !self.is_noted
+    }
+
+    /// Has the next start build it anew, as part of the transaction that runs.
+    pub(super) fn note_damage(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        renew(connection)?;
+        self.is_noted = true;
+        Ok(())
+    }
+}
+
+/// Has the next [`Index::load`] build the index anew.
+pub(super) fn renew(connection: &Connection) -> rusqlite::Result<()> {
+    put(connection, DAMAGED, true)?;
+    put(connection, INDEXED, 0)
+}
+
+fn clear(connection: &Connection, is_whole: bool) -> rusqlite::Result<()> {
+    if is_whole {
+        connection.execute("DELETE FROM topics", [])?;
+    } else {
+        layout::abandon(connection, "topics")?;
+        connection.execute_batch(TABLE)?;
+    }
+    begin(connection)?;
+    put(connection, DAMAGED, false)?;
+    put(connection, INDEXED, 0)
+}
+
+/// The place up to which the index is whole.
+pub(super) fn through(connection: &Connection) -> rusqlite::Result<Position> {
+    Ok(position(take(connection, INDEXED)?.unwrap_or(0)))
+}
+
+fn keys(identity: &Identity, topics: &[Topic], private: bool) -> impl Iterator<Item = u64> {
+    topics.iter().map(move |topic| identity.keys.topic(topic.as_str(), private))
+}
+
+/// Gives `take` the place and the keys of each update after `after`.
+fn each_after(
+    connection: &Connection,
+    identity: &Identity,
+    after: Position,
+    mut take: impl FnMut(Position, Vec<u64>),
+) -> rusqlite::Result<()> {
+    let (first, newest) = group::covered(connection, identity)?;
+    group::walk(connection, identity, (after.max(first), newest), |met| {
+        match met {
+            Met::Update(stored) => match stored.topics() {
+                Some(topics) => {
+                    let private = stored.is_private();
+                    take(stored.position, keys(identity, &topics, private).collect());
+                }
+                None => take(stored.position, vec![UNREADABLE]),
+            },
+            Met::Damage(_, through) => take(through, vec![UNREADABLE]),
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// What the index lacks: of each topic's key the newest place.
+#[derive(Debug)]
+pub(super) struct Lacking(HashMap<u64, Position>);
+
+impl Lacking {
+    pub(super) fn read(connection: &Connection, identity: &Identity) -> rusqlite::Result<Self> {
+        let mut newest = HashMap::new();
+        each_after(connection, identity, through(connection)?, |at, keys| {
+            newest.extend(keys.into_iter().map(|key| (key, at)));
+        })?;
+        Ok(Self(newest))
+    }
+
+    /// The newest place about a topic, of those that the index lacks.
+    pub(super) fn newest(&self, key: u64) -> Option<Position> {
+        self.0.get(&key).copied()
+    }
+}

@@ -1,0 +1,185 @@
+//! The tables of the journal's file, and the values that hold for the whole journal.
+
+use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension as _};
+use tidings_core::journal::keys::Keys;
+use tidings_core::model::{Epoch, HubId, Position};
+
+use super::sum::{Sum, compare, is_damage};
+use super::{dropped, group, ids, index, keys, retain};
+
+/// Says in the file's head that it is one of ours: "Tdgs".
+pub(super) const APPLICATION: i32 = 0x5464_6773;
+/// The layout that this version reads and writes.
+pub(super) const FORMAT: i32 = 2;
+/// The older layouts that a start converts.
+pub(super) const CONVERTED: std::ops::RangeInclusive<i32> = 1..=1;
+/// The name in `meta` of what a reader has to know beside this format.
+const NEEDS: &str = "needs";
+
+/// The tables that have no module of their own. `docs/journal.md` says what each column means.
+const LAYOUT: &str = "
+    CREATE TABLE meta (
+        name TEXT PRIMARY KEY,
+        value ANY NOT NULL,
+        sum INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE groups (position INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+    CREATE TABLE revoked (token TEXT NOT NULL UNIQUE, until INTEGER, sum INTEGER NOT NULL) STRICT;
+";
+
+/// The tables without which no hub starts. A row that is missing from them shows in no checksum, so
+/// SQLite is asked whether their pages are complete.
+const SMALL: [&str; 2] = ["meta", "revoked"];
+
+/// Makes the tables in a file that is new, as part of the transaction that runs.
+pub(super) fn lay_out(connection: &Connection) -> rusqlite::Result<()> {
+    for tables in [LAYOUT, index::TABLE, ids::TABLE, retain::TABLE, dropped::TABLES, keys::TABLE] {
+        connection.execute_batch(tables)?;
+    }
+    index::begin(connection)?;
+    ids::begin(connection)?;
+    connection.pragma_update(None, "application_id", APPLICATION)?;
+    connection.pragma_update(None, "user_version", FORMAT)
+}
+
+/// Gives a new journal its name and its secrets.
+pub(super) fn found(connection: &Connection) -> rusqlite::Result<()> {
+    let [first, second] = Keys::random().secret();
+    let epoch = Epoch::random();
+    put(connection, "epoch", epoch.number())?;
+    put(connection, "secret_1", first.cast_signed())?;
+    put(connection, "secret_2", second.cast_signed())?;
+    put(connection, "last", HubId::start(epoch).to_string())?;
+    group::put_begin(connection, Position::START)
+}
+
+/// Takes a table and its indexes out of the file without looking at their pages, as part of the
+/// transaction that runs: SQLite can neither empty nor drop a table with a page that it finds
+/// damaged. The pages stay in the file, unused, until it is made smaller.
+pub(super) fn abandon(connection: &Connection, table: &str) -> rusqlite::Result<()> {
+    connection.execute_batch("PRAGMA writable_schema = ON")?;
+    let abandoned = connection.execute("DELETE FROM sqlite_schema WHERE tbl_name = ?1", [table]);
+    connection.execute_batch("PRAGMA writable_schema = RESET")?;
+    abandoned.map(drop)
+}
+
+/// Whether there is this table.
+pub(super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")?
+        .exists([table])
+}
+
+/// The number of the file's format; 0 if it has no tables yet.
+pub(super) fn format(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// What a newer version of the same format needs its readers to know: nothing so far.
+pub(super) fn needs(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    take(connection, NEEDS)
+}
+
+/// What SQLite finds wrong with the tables that a start relies on.
+pub(super) fn problems(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for table in SMALL {
+        let mut found = connection.prepare(&format!("PRAGMA quick_check({table})"))?;
+        for problem in found.query_map([], |row| row.get::<_, String>(0))? {
+            problems.push(problem?);
+        }
+    }
+    problems.retain(|text| text != "ok");
+    Ok(problems)
+}
+
+/// Whether SQLite can read all pages of a table and of its indexes.
+pub(super) fn is_whole(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let mut check = connection.prepare(&format!("PRAGMA quick_check({table})"))?;
+    let mut rows = check.query([])?;
+    loop {
+        match rows.next() {
+            Ok(None) => return Ok(true),
+            Ok(Some(row)) if row.get_ref(0)?.as_str().is_ok_and(|text| text == "ok") => {}
+            Ok(Some(_)) => return Ok(false),
+            Err(error) if is_damage(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Notes a value that holds for the whole journal.
+pub(super) fn put(
+    connection: &Connection,
+    name: &str,
+    value: impl rusqlite::ToSql,
+) -> rusqlite::Result<()> {
+    let sum = match value.to_sql()? {
+        ToSqlOutput::Borrowed(value) => sum(name, value),
+        ToSqlOutput::Owned(value) => sum(name, ValueRef::from(&value)),
+        _ => sum(name, ValueRef::Null),
+    };
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO meta (name, value, sum) VALUES (?1, ?2, ?3)")?
+        .execute(rusqlite::params![name, value, sum.end()])?;
+    Ok(())
+}
+
+/// Removes such a value.
+pub(super) fn remove(connection: &Connection, name: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM meta WHERE name = ?1")?.execute([name]).map(drop)
+}
+
+/// Reads such a value.
+pub(super) fn take<T: FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<Option<T>> {
+    connection
+        .prepare_cached("SELECT value, sum FROM meta WHERE name = ?1")?
+        .query_row([name], |row| {
+            compare(sum(name, row.get_ref(0)?), row.get(1)?, name)?;
+            row.get(0)
+        })
+        .optional()
+}
+
+fn sum(name: &str, value: ValueRef<'_>) -> Sum {
+    Sum::of("meta").text(name).value(value)
+}
+
+/// The names of all values, each compared with its checksum.
+pub(super) fn check_meta(connection: &Connection) -> rusqlite::Result<()> {
+    let mut values = connection.prepare("SELECT name, value, sum FROM meta")?;
+    let mut rows = values.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        compare(sum(&name, row.get_ref(1)?), row.get(2)?, &name)?;
+    }
+    Ok(())
+}
+
+/// What makes this journal's ids and indexes its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    pub(super) epoch: Epoch,
+    pub(super) keys: Keys,
+}
+
+impl Identity {
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let missing = || rusqlite::Error::QueryReturnedNoRows;
+        let epoch = take::<u32>(connection, "epoch")?.ok_or_else(missing)?;
+        let first = take::<i64>(connection, "secret_1")?.ok_or_else(missing)?;
+        let second = take::<i64>(connection, "secret_2")?.ok_or_else(missing)?;
+        let keys = Keys::new([first.cast_unsigned(), second.cast_unsigned()]);
+        Ok(Self { epoch: Epoch::new(epoch), keys })
+    }
+}
+
+/// A position as SQLite has it. Positions are below 2^53.
+pub(super) fn number(position: Position) -> i64 {
+    position.number().cast_signed()
+}
+
+pub(super) fn position(number: i64) -> Position {
+    Position::new(number.cast_unsigned())
+}

@@ -1,0 +1,360 @@
+//! The hold on a journal's folder, and the newest position that was acknowledged.
+//!
+//! That position is written beside the journal's file, so a start notices when the file has lost
+//! it: SQLite's log ends silently where it is damaged, and a copy can be older than it looks.
+
+#[cfg(target_os = "linux")]
+mod path;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tidings_core::model::{Epoch, Position};
+
+use super::file::{LOG, OpenError};
+use super::layout::number;
+use super::sum::Sum;
+
+const LOCK: &str = "journal.lock";
+/// Bytes of the first line, which has the number of the process.
+const PROCESS_BYTES: usize = 11;
+
+/// Held for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+    /// The folder itself is locked too: the lock's file may be removed, and made by another hub.
+    _folder: Option<File>,
+    /// And the path, for the case that the folder is removed and made by another hub.
+    path: path::Held,
+}
+
+/// Why a path could not be held.
+#[derive(Debug)]
+enum NotHeld {
+    /// A hub has it.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no names are held there"))]
+    ByHub { process: Option<u32> },
+    /// The system does not let this process make or see the folder.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for NotHeld {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What was acknowledged last, as a process before this one has noted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) epoch: Epoch,
+    pub(super) position: Position,
+}
+
+impl Lock {
+    /// Takes hold of a folder, and makes it where it is missing and no other hub has its path.
+    /// Gives what was acknowledged last.
+    pub(super) fn take(folder: &Path) -> Result<(Self, Option<Mark>), OpenError> {
+        let unusable = |source| OpenError::Unusable { path: folder.to_owned(), source };
+        let path = folder.join(LOCK);
+        let in_use = || {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let process = text.lines().next().and_then(|line| line.trim().parse().ok());
+            OpenError::InUse { path: folder.to_owned(), process }
+        };
+        let held = match path::hold(folder) {
+            Ok(held) => held,
+            Err(NotHeld::ByHub { process }) => {
+                return Err(OpenError::InUse { path: folder.to_owned(), process });
+            }
+            Err(NotHeld::Failed(error)) => return Err(unusable(error)),
+        };
+        // Not every system opens or locks a folder.
+        let directory = File::open(folder).ok();
+        if let Some(directory) = &directory
+            && let Err(TryLockError::WouldBlock) = directory.try_lock()
+        {
+            // Any user with read access can lock the folder. Where the path is held, no hub does.
+            if !held.is_certain() || !others_may_read(directory) {
+                return Err(in_use());
+            }
+            tracing::warn!(
+                path = %folder.display(),
+                "another program has locked the journal's folder, which other users may read; \
+                 allow it to the hub's user only (chmod 700)"
+            );
+        }
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        // Any user with read access could lock it.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use()),
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        let mark = read_mark(&path);
+        // The process that comes second names the first one. Only the lock decides.
+        write_at(&file, process().as_bytes()).map_err(unusable)?;
+        Ok((Self { file, _folder: directory, path: held }, mark))
+    }
+
+    /// Answers processes that ask whether a hub holds the path. To be called now and then.
+    pub(super) fn answer(&self) {
+        self.path.answer();
+    }
+
+    /// Notes what is acknowledged next. It outlives the process, and perhaps no power cut: what
+    /// it says is true, and may be too little.
+    pub(super) fn note(&self, mark: Mark) -> io::Result<()> {
+        // All of it: the file may have been shortened or overwritten.
+        write_at(&self.file, (process() + &mark.line()).as_bytes())
+    }
+}
+
+/// The file's first line.
+fn process() -> String {
+    format!("{:>1$}\n", std::process::id(), PROCESS_BYTES - 1)
+}
+
+/// Whether users can open the folder that it does not belong to.
+#[cfg(unix)]
+fn others_may_read(folder: &File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    folder.metadata().is_ok_and(|found| found.mode() & 0o044 != 0)
+}
+
+#[cfg(not(unix))]
+fn others_may_read(_: &File) -> bool {
+    false
+}
+
+impl Mark {
+    fn line(&self) -> String {
+        let (epoch, position) = (self.epoch.number(), self.position);
+        format!("{epoch:>10} {position:>16} {:>11}\n", self.sum(), position = position.number())
+    }
+
+    fn sum(&self) -> i64 {
+        Sum::of("mark").number(i64::from(self.epoch.number())).number(number(self.position)).end()
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let epoch = Epoch::new(words.next()?.parse().ok()?);
+        let mark = Self { epoch, position: Position::new(words.next()?.parse().ok()?) };
+        (words.next()?.parse() == Ok(mark.sum())).then_some(mark)
+    }
+}
+
+/// What was acknowledged last, as the folder's lock has it.
+pub(super) fn mark_in(folder: &Path) -> Option<Mark> {
+    read_mark(&folder.join(LOCK))
+}
+
+fn read_mark(path: &Path) -> Option<Mark> {
+    // What follows the two lines does not matter.
+    let text = fs::read(path).ok()?;
+    String::from_utf8_lossy(&text).lines().nth(1).and_then(Mark::parse)
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, 0)
+}
+
+#[cfg(not(unix))]
+fn write_at(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    use std::io::{Seek as _, Write as _};
+    file.rewind()?;
+    file.write_all(bytes)
+}
+
+/// Looks in a row that say nothing, after which a file counts as gone.
+const UNKNOWN_MAX: u32 = 3;
+
+/// The journal's files as they were opened.
+#[derive(Debug)]
+pub(super) struct InPlace {
+    files: Vec<Watched>,
+    /// SQLite's log. It is not the database, whose locks SQLite would lose with any descriptor
+    /// that is closed.
+    log: Option<File>,
+    /// The first file that was found shortened. Its content is gone, whatever becomes of it.
+    shortened: Option<PathBuf>,
+    /// The looks in a row that said nothing.
+    unknown: u32,
+}
+
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+    id: FileId,
+    /// The most that it has had. SQLite shortens none of them while a hub has them open.
+    bytes: u64,
+}
+
+/// What a look at the journal's files has found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// All are where they were opened.
+    InPlace,
+    /// The first that is no longer there.
+    Gone(PathBuf),
+    /// The first that has become shorter. It stays so.
+    Shortened(PathBuf),
+    /// The system did not say, and may with the next look.
+    Unknown,
+}
+
+impl InPlace {
+    /// The files with these names, those that are there.
+    pub(super) fn of(folder: &Path, names: &[&str]) -> Self {
+        let paths = names.iter().copied().chain([LOCK]).map(|name| folder.join(name));
+        let there = paths.filter_map(|path| {
+            let (id, bytes) = FileId::of(&path).ok()??;
+            Some(Watched { path, id, bytes })
+        });
+        let log = File::open(folder.join(LOG)).ok();
+        Self { files: there.collect(), log, shortened: None, unknown: 0 }
+    }
+
+    /// Whether SQLite's log has become shorter. That takes no more than a call to the system, and
+    /// is known before anything is added to the log, which would make it longer again.
+    pub(super) fn is_log_shorter(&self) -> bool {
+        let Some(log) = self.log.as_ref().and_then(|log| log.metadata().ok()) else { return false };
+        self.files.iter().any(|file| file.path.ends_with(LOG) && log.len() < file.bytes)
+    }
+
+    /// Whether a file was found shortened.
+    pub(super) fn is_shortened(&self) -> bool {
+        self.shortened.is_some()
+    }
+
+    /// Looks whether all are where they were opened, and as long as they were.
+    pub(super) fn look(&mut self) -> Look {
+        if let Some(path) = &self.shortened {
+            return Look::Shortened(path.clone());
+        }
+        let mut unknown = None;
+        for Watched { path, id, bytes } in &mut self.files {
+            match FileId::of(path) {
+                Ok(Some((found, _))) if found != *id => return Look::Gone(path.clone()),
+                Ok(None) => return Look::Gone(path.clone()),
+                // The lock's file is written anew with each position.
+                Ok(Some((_, found))) if found < *bytes && !path.ends_with(LOCK) => {
+                    self.shortened = Some(path.clone());
+                    return Look::Shortened(path.clone());
+                }
+                Ok(Some((_, found))) => *bytes = found,
+                Err(error) => unknown = Some((path.clone(), error)),
+            }
+        }
+        let Some((path, error)) = unknown else {
+            self.unknown = 0;
+            return Look::InPlace;
+        };
+        self.unknown += 1;
+        if self.unknown >= UNKNOWN_MAX {
+            // One more makes no difference.
+            self.unknown = UNKNOWN_MAX;
+            return Look::Gone(path);
+        }
+        let error = &error as &dyn std::error::Error;
+        tracing::debug!(error, path = %path.display(), "a file of the journal cannot be looked at");
+        Look::Unknown
+    }
+}
+
+/// What tells a file from another one under the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    /// The file's length too. `None` if nothing has that name.
+    fn of(path: &Path) -> io::Result<Option<(Self, u64)>> {
+        match fs::metadata(path) {
+            Ok(found) => Ok(Some((Self::found(&found), found.len()))),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    #[cfg(unix)]
+    fn found(found: &fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self(found.dev(), found.ino())
+    }
+
+    /// Only that it is there.
+    #[cfg(not(unix))]
+    fn found(_: &fs::Metadata) -> Self {
+        Self(0, 0)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod path {
+    use std::path::Path;
+
+    use super::super::file::make_private;
+    use super::NotHeld;
+
+    #[derive(Debug)]
+    pub(super) struct Held;
+
+    impl Held {
+        pub(super) fn is_certain(&self) -> bool {
+            false
+        }
+
+        pub(super) fn answer(&self) {}
+    }
+
+    pub(super) fn hold(folder: &Path) -> Result<Held, NotHeld> {
+        make_private(folder)?;
+        Ok(Held)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_gone_after_three_looks() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, aside) = (root.path().join("a"), root.path().join("b"));
+        fs::create_dir(&folder).unwrap();
+        let file = folder.join("journal.db");
+        fs::write(&file, "").unwrap();
+        let mut in_place = InPlace::of(&folder, &["journal.db"]);
+        assert_eq!(in_place.look(), Look::InPlace);
+        // The system cannot follow a link to itself.
+        let hide = || {
+            fs::rename(&folder, &aside).unwrap();
+            std::os::unix::fs::symlink(&folder, &folder).unwrap();
+        };
+        let show = || {
+            fs::remove_file(&folder).unwrap();
+            fs::rename(&aside, &folder).unwrap();
+        };
+        hide();
+        assert_eq!((in_place.look(), in_place.look()), (Look::Unknown, Look::Unknown));
+        show();
+        assert_eq!(in_place.look(), Look::InPlace);
+        hide();
+        assert_eq!((in_place.look(), in_place.look()), (Look::Unknown, Look::Unknown));
+        assert_eq!(in_place.look(), Look::Gone(file.clone()));
+        show();
+        assert_eq!(in_place.look(), Look::InPlace);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(in_place.look(), Look::Gone(file));
+    }
+}

@@ -1,0 +1,172 @@
+//! The updates and revocations that wait for the writer, and the state that it shares with
+//! publishers and readers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tidings_core::journal::once::{Appended, IdempotencyKey};
+use tidings_core::journal::{AppendError, Room};
+use tidings_core::model::{RevokedToken, Update};
+use tokio::sync::oneshot;
+
+use super::damage::Damage;
+use super::state::State;
+use crate::limits::{APPENDS_WAITING, GROUP_UPDATES};
+
+/// What the writer shares with publishers and readers.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) state: Mutex<State>,
+    /// Held while a deletion is committed and noted, and by a reader while it begins: so what
+    /// a reader does not find is known to be gone.
+    pub(super) gate: RwLock<()>,
+    pub(super) damage: Damage,
+    /// What keeps the writer from writing.
+    trouble: Mutex<Option<String>>,
+    interruptions: AtomicU64,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Request>,
+    revoking: Vec<Revoking>,
+    closed: bool,
+}
+
+/// A token of which it waits to be kept that it was revoked.
+#[derive(Debug)]
+pub(super) struct Revoking {
+    pub(super) token: RevokedToken,
+    pub(super) done: oneshot::Sender<Result<(), AppendError>>,
+}
+
+/// Updates that wait to be appended.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) updates: Vec<Update>,
+    pub(super) key: Option<IdempotencyKey>,
+    /// Given back when the updates are written or given up.
+    pub(super) room: Room,
+    pub(super) done: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+impl Shared {
+    pub(super) fn new(state: State, damage: Damage) -> Self {
+        Self {
+            state: Mutex::new(state),
+            gate: RwLock::new(()),
+            damage,
+            trouble: Mutex::default(),
+            interruptions: AtomicU64::new(0),
+            queue: Mutex::new(Queue::default()),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Hands a request to the writer.
+    pub(super) fn push(&self, request: Request) -> Result<(), AppendError> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(unavailable("the journal is closed"));
+        }
+        if queue.waiting.len() >= APPENDS_WAITING {
+            return Err(unavailable("too many updates wait for the disk"));
+        }
+        queue.waiting.push_back(request);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// As [`Shared::push`].
+    pub(super) fn revoke(&self, revoking: Revoking) -> Result<(), AppendError> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(unavailable("the journal is closed"));
+        }
+        if queue.revoking.len() >= APPENDS_WAITING {
+            return Err(unavailable("too many tokens wait for the disk"));
+        }
+        queue.revoking.push(revoking);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// What keeps the writer from writing, for the time being or until the next start.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
+    }
+
+    /// Notes what keeps the writer from writing, or that nothing does.
+    pub(super) fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock() = trouble;
+    }
+
+    /// Counts that the writer cannot write from now on.
+    pub(super) fn interrupt(&self) {
+        self.interruptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was kept from writing.
+    pub(super) fn interruptions(&self) -> u64 {
+        self.interruptions.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue.lock().closed
+    }
+
+    pub(super) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// The revocations that wait.
+    pub(super) fn take_revoking(&self) -> Vec<Revoking> {
+        std::mem::take(&mut self.queue.lock().revoking)
+    }
+
+    /// Everything that waits, up to a group. `None` when the journal is closed.
+    pub(super) fn next_group(&self, until: Instant) -> Option<Vec<Request>> {
+        let mut queue = self.queue.lock();
+        while queue.waiting.is_empty() && queue.revoking.is_empty() {
+            if queue.closed {
+                return None;
+            }
+            if self.changed.wait_until(&mut queue, until).timed_out() {
+                break;
+            }
+        }
+        let mut group = Vec::new();
+        let mut updates = 0;
+        while updates < GROUP_UPDATES
+            && let Some(request) = queue.waiting.pop_front()
+        {
+            updates += request.updates.len();
+            group.push(request);
+        }
+        Some(group)
+    }
+}
+
+/// Whatever ends the writer, nobody waits for it in vain.
+pub(super) struct CloseOnDrop(pub(super) Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue.lock();
+        queue.closed = true;
+        let left = (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.revoking));
+        drop(queue);
+        // Their drop wakes publishers, and so runs code of their executors.
+        drop(left);
+    }
+}
+
+pub(super) fn unavailable(reason: &str) -> AppendError {
+    AppendError::Unavailable(reason.into())
+}

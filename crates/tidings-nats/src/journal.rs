@@ -1,0 +1,609 @@
+//! The journal on NATS JetStream, for hubs on several machines: one stream, whose sequence is
+//! the position, and which all of them follow.
+//!
+//! A thread of its own has the connection and follows the stream. The newest updates are in
+//! memory too, so that most who come back are served without the servers. Where NATS is away,
+//! readers and publishers wait, and all goes on by itself when it is back.
+
+mod append;
+mod condition;
+mod connection;
+mod error;
+mod message;
+mod newest;
+mod nodes;
+mod options;
+mod read;
+mod restore;
+mod revocations;
+mod state;
+mod strangers;
+mod stream;
+mod tail;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_nats::Client;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+pub use error::NatsError;
+pub use options::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};
+
+use tidings_core::journal::once::{Appended, IdempotencyKey};
+use tidings_core::journal::same_id::SameId;
+use tidings_core::journal::{
+    AppendError, Batch, Before, Edges, Follower, Found, Health, History, Journal, Log, Missed,
+    Nodes, Pending, ReadError, RevokedTokens, Room, Tail,
+};
+use tidings_core::model::{HubId, Position, Record};
+use tidings_core::model::{RevokedToken, Rights, Selectors, Update};
+
+use self::condition::Condition;
+use self::connection::Failure;
+use self::newest::Newest;
+use self::read::Reader;
+use self::revocations::Revocations;
+use self::state::{Generation, State};
+use self::stream::Unfit;
+use crate::limits::{BATCH_MAX, NATS_ATOMIC};
+
+/// The journal on NATS JetStream.
+#[derive(Debug)]
+pub struct NatsJournal {
+    shared: Arc<Shared>,
+    /// Dropped to end the thread.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// What following, appending and reading share.
+#[derive(Debug)]
+struct Shared {
+    client: Client,
+    options: NatsOptions,
+    condition: Arc<Condition>,
+    reader: Reader,
+    state: Mutex<State>,
+    atomic: Semaphore,
+    meeting: nodes::Meeting,
+    revocations: Revocations,
+    newest: Mutex<Newest>,
+    newest_wanted: Notify,
+    is_running: std::sync::atomic::AtomicBool,
+}
+
+impl NatsJournal {
+    /// Connects to NATS, makes the stream if it is missing, and loads the newest updates. Waits
+    /// for servers that do not answer yet, as long as the options say.
+    ///
+    /// # Errors
+    /// If no server answers in time, if it is too old, lets nobody in with this login, or has
+    /// a stream of that name with unsuitable settings.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the connection is given up.
+    pub async fn open(options: NatsOptions) -> Result<Self, NatsError> {
+        check(&options)?;
+        let system = |source| NatsError::System { source };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+        let (opened, is_opened) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("journal-nats".to_owned())
+            .spawn(move || {
+                runtime.block_on(run(options, opened, stopped));
+                // Whatever of the client still waits has nobody to wait for.
+                runtime.shutdown_background();
+            })
+            .map_err(system)?;
+        let ended = || system(std::io::Error::other("the journal's thread has stopped"));
+        let shared = is_opened.await.map_err(|_| ended())??;
+        Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Bytes that an update may have beside what surrounds it, as the servers allow it now.
+    fn bytes_max(&self) -> usize {
+        self.shared.message_bytes_max().saturating_sub(message::OVERHEAD_BYTES)
+    }
+}
+
+/// The longest time that the options may have anything wait.
+const WAIT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+fn check(options: &NatsOptions) -> Result<(), NatsError> {
+    let wrong = |reason: String| Err(NatsError::Setting { reason });
+    if options.servers.is_empty() {
+        return wrong("no NATS server is given".to_owned());
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let name = &options.stream;
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+        return wrong(format!(
+            "the stream name {name:?} is invalid; it must be 1 to 64 letters, digits, \"-\" and \"_\""
+        ));
+    }
+    // Longer waits are no waits, and sums of them would not fit the clock.
+    for (name, time) in [("publishes", options.publish_wait), ("the start", options.start_wait)] {
+        if time > WAIT_MAX {
+            let (is, max) = (time.as_secs(), WAIT_MAX.as_secs());
+            return wrong(format!("{name} may wait at most {max} s, not {is} s"));
+        }
+    }
+    if let Some(replicas) = options.replicas.filter(|replicas| !(1..=5).contains(replicas)) {
+        return wrong(format!("replicas is {replicas}; it must be 1 to 5"));
+    }
+    let breaches = stream::unfit_options(options);
+    if !breaches.is_empty() {
+        return wrong(format!(
+            "the stream {name:?} would have unsuitable settings: {}",
+            breaches.join("; ")
+        ));
+    }
+    Ok(())
+}
+
+async fn run(
+    options: NatsOptions,
+    opened: oneshot::Sender<Result<Arc<Shared>, NatsError>>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let open = tokio::select! {
+        open = open(options) => open,
+        // An error says that the journal was dropped.
+        _ = &mut stopped => return,
+    };
+    let shared = match open {
+        Ok(shared) => Arc::new(shared),
+        Err(error) => {
+            // The caller may have stopped waiting.
+            let _ = opened.send(Err(error));
+            return;
+        }
+    };
+    let _running = Running(Arc::clone(&shared));
+    if opened.send(Ok(Arc::clone(&shared))).is_ok() {
+        let running =
+            async { tokio::join!(tail::run(&shared), nodes::run(&shared), newest::run(&shared)) };
+        tokio::select! {
+            _ = running => {}
+            _ = &mut stopped => nodes::leave(&shared).await,
+        }
+    }
+}
+
+/// However the thread ends, nobody takes it for running.
+struct Running(Arc<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.is_running.store(false, std::sync::atomic::Ordering::Release);
+    }
+}
+
+async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
+    let condition = Arc::new(Condition::new());
+    let client = connection::connect(&options, &condition).await?;
+    let what = "messages of the stream that are not valid updates";
+    let reader = Reader::new(client.clone(), options.stream.clone(), what);
+    let mut pause = connection::Pause::default();
+    let until = tokio::time::Instant::now() + options.start_wait;
+    let (state, revocations) = loop {
+        let told = stream::prepare(&client, &options).await?;
+        let prepared = async {
+            let state = tail::load(&reader, &told).await?;
+            Ok((state, revocations::prepare(&client, &condition, &options).await?))
+        };
+        match prepared.await {
+            Ok(prepared) => break prepared,
+            Err(Unfit::Differs { name, differences }) => {
+                return Err(NatsError::Stream { name, differences });
+            }
+            Err(Unfit::Failed(failure)) if failure.is_final() => {
+                let (name, reason) = (revocations::name(&options), failure.to_string());
+                return Err(NatsError::Unmade { name, reason });
+            }
+            Err(unfit) if tokio::time::Instant::now() >= until => {
+                let reason = unfit.to_string();
+                return Err(NatsError::Away { waited: options.start_wait, reason });
+            }
+            Err(_) => pause.wait().await,
+        }
+    };
+    let generation = state.generation();
+    Ok(Shared {
+        client,
+        options,
+        condition,
+        reader,
+        state: Mutex::new(state),
+        atomic: Semaphore::new(NATS_ATOMIC),
+        meeting: nodes::Meeting::new(),
+        revocations,
+        newest: Mutex::new(Newest::new(generation)),
+        newest_wanted: Notify::new(),
+        is_running: true.into(),
+    })
+}
+
+fn away(failure: Failure) -> ReadError {
+    ReadError::Away(Box::new(failure))
+}
+
+/// What was read first is of another journal than what was read last.
+fn began_anew() -> ReadError {
+    away(Failure::Away("the journal was reset".to_owned()))
+}
+
+impl Shared {
+    /// What a subscriber that missed something up to `newest` is told.
+    async fn missed(&self, after: Position, newest: Position) -> Result<Missed, ReadError> {
+        let (generation, first, last) = {
+            let state = self.state.lock();
+            (state.generation(), state.first, state.last())
+        };
+        let oldest = match self.record(first).await? {
+            Some(record) => record.hub_id(),
+            None => last,
+        };
+        let resume = self.id_at(after.max(first.previous())).await?;
+        self.check_still(generation)?;
+        Ok(Missed { oldest, resume, newest })
+    }
+
+    /// The hub's id of a place.
+    async fn id_at(&self, at: Position) -> Result<HubId, ReadError> {
+        let (epoch, first) = {
+            let state = self.state.lock();
+            (state.epoch, state.first)
+        };
+        if at == Position::START {
+            return Ok(HubId::start(epoch));
+        }
+        if at < first {
+            return Ok(HubId::of_gone(epoch, at));
+        }
+        let record = self.record(at).await?;
+        Ok(record.map_or(HubId::of_gone(epoch, at), |record| record.hub_id()))
+    }
+
+    /// Fails where the journal began anew since: what was read first is of another than what was
+    /// read last.
+    fn check_still(&self, generation: Generation) -> Result<(), ReadError> {
+        if self.state.lock().generation() == generation { Ok(()) } else { Err(began_anew()) }
+    }
+
+    /// The update at a place, from memory or from the stream.
+    async fn record(&self, at: Position) -> Result<Option<Arc<Record>>, ReadError> {
+        let epoch = {
+            let state = self.state.lock();
+            if let Some(record) = state.recent.at(at) {
+                return Ok(Some(Arc::clone(record)));
+            }
+            state.epoch
+        };
+        self.check_there()?;
+        let stored = self.reader.at(at).await.map_err(away)?;
+        let decoded = stored.and_then(|stored| stored.decode(epoch));
+        Ok(decoded.map(|decoded| Arc::new(decoded.record)))
+    }
+
+    /// Fails at once where the servers are known to be away: nobody is to wait in vain for each
+    /// request.
+    fn check_there(&self) -> Result<(), ReadError> {
+        match self.condition.trouble() {
+            Some((_, reason)) => Err(away(Failure::Away(reason))),
+            None => Ok(()),
+        }
+    }
+
+    async fn find(
+        &self,
+        id: &str,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Result<Option<Found>, ReadError> {
+        let Ok(hub_id) = id.parse::<HubId>() else {
+            let mut search = SameId::new(id, selectors, rights);
+            let rounds = search.rounds(self.state.lock().keys());
+            for keys in rounds {
+                let places = self.state.lock().places(&keys);
+                for place in places {
+                    if let Some(record) = self.record(place).await?
+                        && search.is(&record)
+                    {
+                        return Ok(Some(Found::certain(record.hub_id())));
+                    }
+                }
+            }
+            return Ok(search.elsewhere());
+        };
+        let at = hub_id.position;
+        let (generation, first) = {
+            let state = self.state.lock();
+            (state.generation(), state.first)
+        };
+        let epoch = generation.epoch;
+        let found = Found::certain(hub_id);
+        if hub_id.epoch != epoch {
+            return Ok(None);
+        }
+        if at == Position::START {
+            return Ok((hub_id == HubId::start(epoch)).then_some(found));
+        }
+        // Where the record is gone there is nothing to hold the check against.
+        if at < first {
+            return Ok(Some(found));
+        }
+        if let Some(record) = self.record(at).await? {
+            return Ok((record.hub_id() == hub_id).then_some(found));
+        }
+        // Either it is gone since, or the stream does not reach so far.
+        let told = stream::look(&self.client, &self.options).await.map_err(away)?;
+        self.check_still(generation)?;
+        Ok((told.epoch == epoch && at <= told.last).then_some(found))
+    }
+
+    /// What memory has, if that is all.
+    fn read_at_hand(
+        &self,
+        (after, until): (Position, Position),
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Batch> {
+        let state = self.state.lock();
+        // An update that left the stream is told as missed, even if memory still has it.
+        let all_there = state.missed(after, selectors, rights).is_none();
+        (all_there && state.has_all_after(after)).then(|| {
+            Batch::for_subscriber(state.recent.after(after), until, BATCH_MAX, selectors, rights)
+        })
+    }
+
+    async fn read(
+        &self,
+        (after, until): (Position, Position),
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Result<Batch, ReadError> {
+        if let Some(batch) = self.read_at_hand((after, until), selectors, rights) {
+            return Ok(batch);
+        }
+        let generation = self.state.lock().generation();
+        self.check_there()?;
+        let from = after.max(self.state.lock().first.previous());
+        let block = self.reader.block(generation, from).await.map_err(away)?;
+        let mut reached = block.through;
+        if reached <= from && from < until {
+            self.find_end(from, until).await?;
+            reached = until;
+        }
+        if let Some(hole) = block.hole.filter(|hole| *hole > from) {
+            self.note_hole(hole).await?;
+        }
+        let (newest, first) = {
+            let state = self.state.lock();
+            if state.generation() != generation {
+                return Err(began_anew());
+            }
+            (state.missed(after, selectors, rights), state.first)
+        };
+        let begin = block.records.partition_point(|record| record.position <= after);
+        let records = block.records[begin..].iter().filter(|one| one.position >= first);
+        let mut batch =
+            Batch::for_subscriber(records, until.min(reached), BATCH_MAX, selectors, rights);
+        if let Some(newest) = newest {
+            let missed = self.missed(after, newest).await?;
+            batch.through = batch.through.max(missed.resume.position);
+            batch.missed = Some(missed);
+        }
+        Ok(batch)
+    }
+
+    /// A server has nothing of what is wanted: either that is gone, or the server lags behind.
+    async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
+        let told = stream::look(&self.client, &self.options).await.map_err(away)?;
+        {
+            let mut state = self.state.lock();
+            state.note(&told);
+            if state.first > until {
+                return Ok(());
+            }
+        }
+        match self.reader.next_of_leader(from).await.map_err(away)? {
+            Some(next) if next.position <= until => {
+                Err(away(Failure::Away("a server lags behind".to_owned())))
+            }
+            _ => {
+                self.state.lock().lose(until);
+                Ok(())
+            }
+        }
+    }
+
+    /// Something between two updates is gone. If it was not the stream's beginning, nobody
+    /// knows what it was.
+    async fn note_hole(&self, hole: Position) -> Result<(), ReadError> {
+        if hole < self.state.lock().first {
+            return Ok(());
+        }
+        let told = stream::look(&self.client, &self.options).await.map_err(away)?;
+        let mut state = self.state.lock();
+        state.note(&told);
+        if hole >= state.first {
+            state.lose(hole);
+        }
+        Ok(())
+    }
+
+    async fn before(&self, time: SystemTime) -> Result<Before, ReadError> {
+        let (first, last, known) = {
+            let state = self.state.lock();
+            let mut records = state.recent.after(Position::START);
+            let oldest = records.next().filter(|oldest| oldest.time < time);
+            let after = |_| {
+                let place = state.recent.after(Position::START).find(|one| one.time >= time);
+                place.map_or(state.last().position.next(), |record| record.position)
+            };
+            (state.first, state.last(), oldest.map(after))
+        };
+        let since = match known {
+            Some(since) => since,
+            None => {
+                self.check_there()?;
+                let stored = self.reader.since(time).await.map_err(away)?;
+                stored.map_or(last.position.next(), |stored| stored.position)
+            }
+        };
+        let place = since.previous();
+        // Updates that are gone stand before it only where they are known to be older.
+        let gone_after = if place >= first { place } else { Position::START };
+        Ok(Before { place: self.id_at(place).await?, gone_after })
+    }
+}
+
+impl Log for NatsJournal {
+    fn append(
+        &self,
+        updates: Vec<Update>,
+        key: Option<IdempotencyKey>,
+        room: Room,
+    ) -> Pending<'_, Result<Appended, AppendError>> {
+        Box::pin(append::append(&self.shared, updates, key, room))
+    }
+
+    fn follow(&self) -> Arc<Follower> {
+        self.shared.state.lock().follow()
+    }
+
+    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+        self.shared.state.lock().tail(after, count, records)
+    }
+
+    fn edges(&self) -> Edges {
+        self.shared.state.lock().edges()
+    }
+
+    fn generation(&self) -> u64 {
+        self.shared.state.lock().generation().number
+    }
+
+    fn update_bytes_max(&self) -> Option<usize> {
+        Some(self.bytes_max())
+    }
+}
+
+impl History for NatsJournal {
+    fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
+        Box::pin(self.shared.before(time))
+    }
+
+    fn find<'a>(
+        &'a self,
+        id: &'a str,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Option<Found>, ReadError>> {
+        Box::pin(self.shared.find(id, selectors, rights))
+    }
+
+    fn missed<'a>(
+        &'a self,
+        after: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Option<Missed>, ReadError>> {
+        let newest = self.shared.state.lock().missed(after, selectors, rights);
+        Box::pin(async move {
+            match newest {
+                Some(newest) => self.shared.missed(after, newest).await.map(Some),
+                None => Ok(None),
+            }
+        })
+    }
+
+    fn read_at_hand(
+        &self,
+        after: Position,
+        until: Position,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Batch> {
+        self.shared.read_at_hand((after, until), selectors, rights)
+    }
+
+    fn read<'a>(
+        &'a self,
+        after: Position,
+        until: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Batch, ReadError>> {
+        Box::pin(self.shared.read((after, until), selectors, rights))
+    }
+
+    fn read_last<'a>(
+        &'a self,
+        after: Position,
+        until: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Batch, ReadError>> {
+        Box::pin(self.shared.read_last((after, until), selectors, rights))
+    }
+}
+
+impl RevokedTokens for NatsJournal {
+    fn revoke(&self, token: RevokedToken) -> Pending<'_, Result<(), AppendError>> {
+        Box::pin(self.shared.revoke(token))
+    }
+
+    fn revoked(&self) -> Vec<RevokedToken> {
+        self.shared.revocations.loaded()
+    }
+}
+
+impl Health for NatsJournal {
+    fn is_running(&self) -> bool {
+        self.shared.is_running.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let Shared { condition, meeting, revocations, .. } = self.shared.as_ref();
+        if let Some((since, reason)) = condition.trouble() {
+            return Some(format!("NATS has been unreachable for {} s: {reason}", since.as_secs()));
+        }
+        let unknown = || {
+            let reason = revocations.trouble().filter(|_| meeting.has_node())?;
+            Some(format!("cannot read other hubs' revocations ({reason}), so tokens are refused"))
+        };
+        condition.refusal().or_else(unknown)
+    }
+
+    fn interruptions(&self) -> u64 {
+        self.shared.condition.interruptions() + self.shared.revocations.lapses()
+    }
+
+    fn strangers(&self) -> u64 {
+        let Shared { reader, meeting, revocations, .. } = self.shared.as_ref();
+        reader.strangers().count() + meeting.strangers() + revocations.strangers()
+    }
+}
+
+impl Journal for NatsJournal {
+    fn nodes(&self) -> Option<&dyn Nodes> {
+        Some(self.shared.as_ref())
+    }
+}
+
+impl Drop for NatsJournal {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal's thread panicked");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The newest update about each topic, for streams that begin with those. The stream has one
+//! subject, so a task reads it once as a whole when that is first asked for, and readers wait
+//! until it has. From then on it follows the tail.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidings_core::journal::keys::Keys;
+use tidings_core::journal::{Batch, ReadError};
+use tidings_core::model::{Position, Record};
+use tidings_core::model::{Rights, Selector, Selectors};
+
+use super::connection::{Failure, Pause};
+use super::state::{Generation, State};
+use super::{Shared, away};
+use crate::limits::{BATCH_BYTES, BATCH_MAX, NATS_NEWEST_STEP, NATS_TOPICS};
+
+#[derive(Debug)]
+pub(super) struct Newest {
+    keys: Keys,
+    generation: Generation,
+    /// Everything up to here is known.
+    through: Position,
+    /// Public and private ones apart.
+    places: HashMap<u64, Position>,
+    /// Of topics that are not known, none has an update that is newer than this.
+    forgotten: Position,
+}
+
+impl Newest {
+    pub(super) fn new(generation: Generation) -> Self {
+        Self {
+            keys: Keys::random(),
+            generation,
+            through: Position::START,
+            places: HashMap::new(),
+            forgotten: Position::START,
+        }
+    }
+
+    /// Begins anew where the journal did. Says how far the stream reaches.
+    fn renew(&mut self, state: &State) -> Position {
+        if self.generation != state.generation() {
+            *self = Self::new(state.generation());
+        }
+        // A removed update is the newest of no topic.
+        self.through = self.through.max(state.first.previous());
+        state.last().position
+    }
+
+    /// Adds the next update.
+    fn add(&mut self, record: &Record) {
+        self.through = record.position;
+        for topic in record.update.topics() {
+            let key = self.keys.topic(topic.as_str(), record.update.is_private());
+            self.places.insert(key, record.position);
+        }
+        // Half at a time, so that the work per update stays the same on average.
+        if self.places.len() > NATS_TOPICS {
+            let mut places: Vec<Position> = self.places.values().copied().collect();
+            let middle = places.len() / 2;
+            let (_, &mut limit, _) = places.select_nth_unstable(middle);
+            self.places.retain(|_, place| *place > limit);
+            self.forgotten = limit.max(self.forgotten);
+        }
+    }
+
+    /// Whether an update is the newest about one of its topics that `selectors` select. Of a
+    /// topic among too many to remember, older ones may pass too, which the newest follows.
+    fn is_last(&self, record: &Record, selectors: &Selectors) -> bool {
+        record.update.topics().iter().filter(|topic| selectors.matches(topic)).any(|topic| {
+            let key = self.keys.topic(topic.as_str(), record.update.is_private());
+            match self.places.get(&key) {
+                Some(place) => *place == record.position,
+                None => record.position <= self.forgotten,
+            }
+        })
+    }
+
+    /// Where the newest updates about exactly these topics are, in order. `None` if only a look
+    /// at all of them can tell.
+    fn places(&self, selectors: &Selectors) -> Option<Vec<Position>> {
+        let mut places = Vec::new();
+        for selector in selectors.iter() {
+            let Selector::Exact(topic) = selector else { return None };
+            for private in [false, true] {
+                match self.places.get(&self.keys.topic(topic.as_str(), private)) {
+                    Some(place) => places.push(*place),
+                    None if self.forgotten > Position::START => return None,
+                    None => {}
+                }
+            }
+        }
+        places.sort_unstable();
+        places.dedup();
+        Some(places)
+    }
+}
+
+/// Follows the newest updates once a stream asked for them, for as long as this is polled. It reads
+/// what memory does not have, however long that takes: no lock and no reader waits for it.
+pub(super) async fn run(shared: &Arc<Shared>) {
+    loop {
+        shared.newest_wanted.notified().await;
+        let mut pause = Pause::default();
+        loop {
+            match shared.learn().await {
+                Ok(Learned::All) => break,
+                Ok(Learned::Some) => tokio::task::yield_now().await,
+                Err(error) => {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "the newest updates of all topics are still being read"
+                    );
+                    pause.wait().await;
+                }
+            }
+        }
+    }
+}
+
+/// How far a step has come.
+enum Learned {
+    All,
+    Some,
+}
+
+impl Shared {
+    pub(super) async fn read_last(
+        &self,
+        (after, until): (Position, Position),
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Result<Batch, ReadError> {
+        let (generation, places) = {
+            let mut newest = self.newest.lock();
+            if !self.bring_up(&mut newest) {
+                self.newest_wanted.notify_one();
+                let reason = "the newest updates of all topics are still being read";
+                return Err(away(Failure::Away(reason.to_owned())));
+            }
+            (newest.generation, newest.places(selectors))
+        };
+        if let Some(places) = places {
+            let batch = self.read_places(&places, (after, until), selectors, rights).await?;
+            self.check_still(generation)?;
+            return Ok(batch);
+        }
+        let (records, through) = self.next_records(generation, after, until).await?;
+        self.check_still(generation)?;
+        let newest = self.newest.lock();
+        let wanted =
+            |record: &Record| rights.may_read(&record.update) && newest.is_last(record, selectors);
+        Ok(Batch::of(records.iter(), through.min(until), BATCH_MAX, wanted))
+    }
+
+    /// Follows what the tail has just shown, if a stream ever asked for the newest updates.
+    pub(super) fn follow_newest(&self) {
+        let mut newest = self.newest.lock();
+        if newest.through > Position::START {
+            self.bring_up(&mut newest);
+        }
+    }
+
+    /// Learns what is new, as far as memory has it. Says whether that is all.
+    fn bring_up(&self, newest: &mut Newest) -> bool {
+        let state = self.state.lock();
+        let last = newest.renew(&state);
+        if newest.through >= last {
+            return true;
+        }
+        if !state.has_all_after(newest.through) {
+            return false;
+        }
+        let records: Vec<_> =
+            state.recent.after(newest.through).take(NATS_NEWEST_STEP).cloned().collect();
+        drop(state);
+        records.iter().for_each(|record| newest.add(record));
+        newest.through >= last
+    }
+
+    /// Learns the next part of what is new, from the stream where memory does not have it.
+    async fn learn(&self) -> Result<Learned, ReadError> {
+        let (generation, after, last) = {
+            let mut newest = self.newest.lock();
+            let last = newest.renew(&self.state.lock());
+            (newest.generation, newest.through, last)
+        };
+        if after >= last {
+            return Ok(Learned::All);
+        }
+        let (records, through) = self.next_records(generation, after, last).await?;
+        let mut newest = self.newest.lock();
+        // Others may have brought it further meanwhile, or have begun anew.
+        if newest.generation == generation {
+            for record in &records {
+                if record.position > newest.through {
+                    newest.add(record);
+                }
+            }
+            newest.through = through.max(newest.through);
+        }
+        Ok(Learned::Some)
+    }
+
+    /// The next updates after `after`, and how far they reach: to `until` where there are none.
+    async fn next_records(
+        &self,
+        generation: Generation,
+        after: Position,
+        until: Position,
+    ) -> Result<(Vec<Arc<Record>>, Position), ReadError> {
+        {
+            let state = self.state.lock();
+            if state.generation() == generation && state.has_all_after(after) {
+                let records: Vec<_> =
+                    state.recent.after(after).take(NATS_NEWEST_STEP).cloned().collect();
+                let through = records.last().map_or(until, |record| record.position);
+                return Ok((records, through));
+            }
+        }
+        self.check_there()?;
+        let block = self.reader.block(generation, after).await.map_err(away)?;
+        if block.through <= after {
+            self.find_end(after, until).await?;
+            return Ok((Vec::new(), until));
+        }
+        let begin = block.records.partition_point(|record| record.position <= after);
+        Ok((block.records[begin..].to_vec(), block.through))
+    }
+
+    async fn read_places(
+        &self,
+        places: &[Position],
+        (after, until): (Position, Position),
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Result<Batch, ReadError> {
+        let mut batch = Batch { through: until, ..Batch::default() };
+        let mut bytes = 0;
+        for place in places.iter().filter(|place| **place > after && **place <= until) {
+            if bytes >= BATCH_BYTES {
+                batch.through = place.previous();
+                break;
+            }
+            // A place is known by a number of its topic, which another topic may have too.
+            if let Some(record) = self.record(*place).await?
+                && record.is_for(selectors, rights)
+            {
+                bytes += record.memory_bytes() as usize;
+                batch.records.push(record);
+            }
+        }
+        Ok(batch)
+    }
+}

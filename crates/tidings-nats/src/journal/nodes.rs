@@ -1,0 +1,488 @@
+//! The other hubs on the same stream: which there are, and questions that all of them answer.
+//!
+//! Hubs greet each other on a subject of NATS itself; what they are asked goes the same way. Each
+//! greeting says how far its hub has read the revocations. Each of these runs by itself: a request
+//! to JetStream that takes long holds up no greeting.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use tidings_core::journal::{AnswerRoom, Node, Nodes, Pending, ReadError};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::connection::{Failure, Pause, queued, words};
+use super::message::Nonce;
+use super::options::NatsOptions;
+use super::revocations::{self, Place};
+use super::strangers::Strangers;
+use super::{Shared, away};
+use crate::limits::{NATS_ANSWER_BYTES, NATS_ANSWER_TIME, NATS_NODES, NATS_SILENT_TIME};
+
+/// How often a hub greets the others.
+const GREETING_INTERVAL: Duration = Duration::from_millis(500);
+/// The shortest time between two greetings, however many hubs come.
+const GREETING_PAUSE: Duration = Duration::from_millis(20);
+/// A hub that was not heard of for so long counts as ended.
+const GONE_TIME: Duration = Duration::from_secs(2);
+/// How often it is looked meanwhile whether one of them is gone.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a hub that ends tries to say so.
+const FAREWELL_TIME: Duration = Duration::from_millis(500);
+/// Questions that are answered at the same time; those that are more get no answer.
+const ANSWERING: usize = 16;
+/// Bytes of a question: more than the longest path takes in JSON.
+const QUESTION_BYTES: usize = 256 << 10;
+/// Which hub a message is from, by the name that it has drawn.
+const NODE: &str = "Tidings-Node";
+/// How far it has read the revocations.
+const REVOKED: &str = "Tidings-Revoked";
+/// It ends, and lets in nobody any more.
+const LEFT: &str = "Tidings-Left";
+/// Which part of its answer, and of how many.
+const PART: &str = "Tidings-Part";
+
+/// What a hub has for the others.
+#[derive(Debug)]
+pub(super) struct Meeting {
+    id: String,
+    others: Mutex<HashMap<String, Other>>,
+    /// Told of each greeting.
+    heard: Notify,
+    /// Has this hub greet at once.
+    greet: Notify,
+    node: watch::Sender<Option<Joined>>,
+    strangers: Strangers,
+}
+
+/// Another hub.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    heard: Instant,
+    revoked: Option<Place>,
+}
+
+#[derive(Clone)]
+struct Joined(Arc<dyn Node>);
+
+impl std::fmt::Debug for Joined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Joined")
+    }
+}
+
+fn subject(options: &NatsOptions, name: &str) -> String {
+    format!("tidings.{}.{name}", options.stream)
+}
+
+/// Meets the other hubs, for as long as this is polled.
+pub(super) async fn run(shared: &Arc<Shared>) {
+    let mut joined = shared.meeting.node.subscribe();
+    let Ok(node) = joined.wait_for(Option::is_some).await.map(|node| node.clone()) else { return };
+    let Some(Joined(node)) = node else { return };
+    let mut pause = Pause::default();
+    loop {
+        let failure = match meet(shared, &node).await {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        };
+        tracing::debug!(%failure, "the other hubs are out of reach");
+        pause.wait().await;
+    }
+}
+
+async fn meet(
+    shared: &Arc<Shared>,
+    node: &Arc<dyn Node>,
+) -> Result<std::convert::Infallible, Failure> {
+    let subscribe = |name: &str| queued(shared.client.subscribe(subject(&shared.options, name)));
+    let greetings = subscribe("nodes.hello").await?;
+    let questions = subscribe("nodes.ask").await?;
+    let revoked = subscribe("revoked.*").await?;
+    // The others know this hub before it has read what they revoked until then.
+    shared.greet(&[]).await?;
+    Err(tokio::select! {
+        failure = greet(shared) => failure,
+        failure = hear(shared, greetings) => failure,
+        failure = answer_all(shared, node, questions) => failure,
+        failure = revocations::follow(shared, node, revoked) => failure,
+    })
+}
+
+fn ended() -> Failure {
+    Failure::Away("a subscription has ended".to_owned())
+}
+
+async fn greet(shared: &Shared) -> Failure {
+    let mut next = tokio::time::interval(GREETING_INTERVAL);
+    next.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = next.tick() => {}
+            () = shared.meeting.greet.notified() => {}
+        }
+        if let Err(failure) = shared.greet(&[]).await {
+            return failure;
+        }
+        tokio::time::sleep(GREETING_PAUSE).await;
+    }
+}
+
+async fn hear(shared: &Shared, mut greetings: Subscriber) -> Failure {
+    while let Some(greeting) = greetings.next().await {
+        shared.meeting.hear(&greeting);
+    }
+    ended()
+}
+
+async fn answer_all(
+    shared: &Arc<Shared>,
+    node: &Arc<dyn Node>,
+    mut questions: Subscriber,
+) -> Failure {
+    let answering = Arc::new(Semaphore::new(ANSWERING));
+    while let Some(question) = questions.next().await {
+        answer(shared, node, &answering, question);
+    }
+    ended()
+}
+
+/// Tells the others that this hub ends.
+pub(super) async fn leave(shared: &Shared) {
+    if !shared.meeting.has_node() {
+        return;
+    }
+    let farewell = async {
+        shared.greet(&[(LEFT, "1")]).await?;
+        shared.client.flush().await.map_err(|error| Failure::Away(words(&error)))
+    };
+    // A hub that does not receive it waits until this hub has been silent.
+    let _ = tokio::time::timeout(FAREWELL_TIME, farewell).await;
+}
+
+impl Meeting {
+    pub(super) fn new() -> Self {
+        Self {
+            id: Nonce::random().to_string(),
+            others: Mutex::default(),
+            heard: Notify::new(),
+            greet: Notify::new(),
+            node: watch::Sender::new(None),
+            strangers: Strangers::of("messages between hubs that no hub has sent"),
+        }
+    }
+
+    /// Whether a hub uses the journal.
+    pub(super) fn has_node(&self) -> bool {
+        self.node.borrow().is_some()
+    }
+
+    pub(super) fn strangers(&self) -> u64 {
+        self.strangers.count()
+    }
+
+    /// Has this hub greet the others without waiting for the next time.
+    pub(super) fn greet_now(&self) {
+        self.greet.notify_one();
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(NODE, self.id.as_str());
+        headers
+    }
+
+    /// Notes that a hub was heard of.
+    fn hear(&self, greeting: &Message) {
+        let Some(id) = header(greeting, NODE).filter(|id| Nonce::is_one(id)) else {
+            return self.strangers.note("a greeting");
+        };
+        if id == self.id {
+            return;
+        }
+        let mut others = self.others.lock();
+        if header(greeting, LEFT).is_some() {
+            others.remove(id);
+        } else {
+            others.retain(|_, other| other.heard.elapsed() < NATS_SILENT_TIME);
+            if !others.contains_key(id) {
+                if others.len() >= NATS_NODES {
+                    return self.strangers.note("the greeting of one hub too many");
+                }
+                self.greet_now();
+            }
+            let revoked = header(greeting, REVOKED).and_then(Place::of_text);
+            others.insert(id.to_owned(), Other { heard: Instant::now(), revoked });
+        }
+        drop(others);
+        self.heard.notify_waiters();
+    }
+
+    /// The other hubs that are there.
+    fn others(&self) -> Vec<String> {
+        let others = self.others.lock();
+        let there = others.iter().filter(|(_, other)| other.heard.elapsed() < GONE_TIME);
+        there.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// A hub that may still accept tokens that were revoked at this place: it has not read so far,
+    /// and is not known to have been cut off for long enough.
+    fn behind(&self, place: Place) -> Option<String> {
+        let others = self.others.lock();
+        let is_behind = |other: &Other| {
+            other.heard.elapsed() < NATS_SILENT_TIME
+                && !other.revoked.is_some_and(|revoked| revoked.reaches(place))
+        };
+        others.iter().find(|(_, other)| is_behind(other)).map(|(id, _)| id.clone())
+    }
+
+    /// Waits until no other hub accepts tokens that were revoked at this place.
+    pub(super) async fn until_revoked(&self, place: Place) {
+        loop {
+            let heard = self.heard.notified();
+            if self.behind(place).is_none() {
+                return;
+            }
+            // One that is silent for long enough is not heard.
+            let _ = tokio::time::timeout(LOOK_INTERVAL, heard).await;
+        }
+    }
+
+    /// Why it took too long.
+    pub(super) fn not_revoked(&self, place: Place) -> Failure {
+        let silent = NATS_SILENT_TIME.as_secs();
+        Failure::Away(match self.behind(place) {
+            Some(id) => format!(
+                "the hub {id} has not confirmed the revocation; {silent} s after it was last \
+                 heard of it takes no tokens"
+            ),
+            None => "another hub confirmed the revocation too late".to_owned(),
+        })
+    }
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    message.headers.as_ref()?.get(name).map(|value| value.as_str())
+}
+
+/// Answers another hub, beside all else.
+fn answer(
+    shared: &Arc<Shared>,
+    node: &Arc<dyn Node>,
+    answering: &Arc<Semaphore>,
+    question: Message,
+) {
+    let is_own = header(&question, NODE).is_none_or(|id| id == shared.meeting.id);
+    let Some(reply) = question.reply.clone().filter(|_| !is_own) else { return };
+    if question.payload.len() > QUESTION_BYTES {
+        return shared.meeting.strangers.note("a question that is too long");
+    }
+    let Ok(turn) = Arc::clone(answering).try_acquire_owned() else { return };
+    let (shared, node) = (Arc::clone(shared), Arc::clone(node));
+    tokio::spawn(async move {
+        // A list is made on a thread that goes on when nobody waits any longer. Until it has ended
+        // this one keeps its turn: there are no more such threads than turns.
+        let _turn = turn;
+        let until = Instant::now() + 2 * NATS_ANSWER_TIME;
+        let answer = node.answer(question.payload.to_vec()).await;
+        let sending = async {
+            let part_bytes = (shared.client.max_payload() / 2).max(1);
+            let count = answer.len().div_ceil(part_bytes).max(1);
+            for index in 0..count {
+                let mut headers = shared.meeting.headers();
+                headers.insert(PART, format!("{index}/{count}"));
+                let end = answer.len().min((index + 1) * part_bytes);
+                let part = answer.slice(index * part_bytes..end);
+                if shared.client.publish_with_headers(reply.clone(), headers, part).await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Nobody waits for it any longer.
+        let _ = tokio::time::timeout_at(until, sending).await;
+    });
+}
+
+/// An answer whose parts come one after the other.
+#[derive(Debug, Default)]
+struct Parts {
+    bytes: Vec<u8>,
+    count: usize,
+    done: bool,
+}
+
+impl Parts {
+    /// Adds the part that is named so, as `0/2`. `None` if it is not the next one.
+    fn add(&mut self, name: &str, part: &[u8]) -> Option<()> {
+        let (index, count) = name.split_once('/')?;
+        let (index, count): (usize, usize) = (index.parse().ok()?, count.parse().ok()?);
+        if self.done || index != self.count || index >= count {
+            return None;
+        }
+        self.bytes.extend_from_slice(part);
+        self.count += 1;
+        self.done = self.count == count;
+        Some(())
+    }
+}
+
+impl Nodes for Shared {
+    fn join(&self, node: Arc<dyn Node>) {
+        self.meeting.node.send_replace(Some(Joined(node)));
+    }
+
+    fn know_revocations(&self) -> bool {
+        self.revocations.are_known()
+    }
+
+    fn until_known(&self) -> Pending<'_, ()> {
+        Box::pin(self.revocations.until_known())
+    }
+
+    fn ask<'a>(
+        &'a self,
+        question: Vec<u8>,
+        room: &'a mut AnswerRoom,
+    ) -> Pending<'a, Result<Vec<Vec<u8>>, ReadError>> {
+        Box::pin(self.ask_others(question, room))
+    }
+}
+
+impl Shared {
+    /// Tells the others that this hub is there, how far it has read the revocations, and this.
+    async fn greet(&self, more: &[(&'static str, &'static str)]) -> Result<(), Failure> {
+        let mut headers = self.meeting.headers();
+        headers.insert(REVOKED, self.revocations.place().to_text());
+        for (name, value) in more {
+            headers.insert(*name, *value);
+        }
+        let subject = subject(&self.options, "nodes.hello");
+        queued(self.client.publish_with_headers(subject, headers, Bytes::new())).await
+    }
+
+    async fn ask_others(
+        &self,
+        question: Vec<u8>,
+        room: &mut AnswerRoom,
+    ) -> Result<Vec<Vec<u8>>, ReadError> {
+        let failed = |reason| Err(away(Failure::Away(reason)));
+        if let Some((_, reason)) = self.condition.trouble() {
+            return failed(reason);
+        }
+        let inbox = self.client.new_inbox();
+        let mut answers = queued(self.client.subscribe(inbox.clone())).await.map_err(away)?;
+        let asked = self.client.publish_with_reply_and_headers(
+            subject(&self.options, "nodes.ask"),
+            inbox,
+            self.meeting.headers(),
+            question.into(),
+        );
+        queued(asked).await.map_err(away)?;
+        let until = Instant::now() + NATS_ANSWER_TIME;
+        let mut parts: HashMap<String, Parts> = HashMap::new();
+        let mut bytes = 0;
+        let is_done = |parts: &HashMap<String, Parts>| {
+            let others = self.meeting.others();
+            others.iter().find(|id| !parts.get(*id).is_some_and(|one| one.done)).cloned()
+        };
+        while let Some(missing) = is_done(&parts) {
+            if Instant::now() >= until {
+                return failed(format!("the hub {missing} does not answer"));
+            }
+            match tokio::time::timeout(LOOK_INTERVAL, answers.next()).await {
+                Ok(Some(message)) => {
+                    bytes += message.payload.len();
+                    if bytes > NATS_ANSWER_BYTES || parts.len() > NATS_NODES {
+                        let reason = "the other hubs' answers are larger than this one takes";
+                        return failed(reason.to_owned());
+                    }
+                    let id = header(&message, NODE).filter(|id| Nonce::is_one(id));
+                    let added = id.zip(header(&message, PART)).and_then(|(id, part)| {
+                        parts.entry(id.to_owned()).or_default().add(part, &message.payload)
+                    });
+                    match added {
+                        Some(()) => room.grow(message.payload.len())?,
+                        None => self.meeting.strangers.note("an answer"),
+                    }
+                }
+                Ok(None) => return failed("the connection is lost".to_owned()),
+                Err(_) => {}
+            }
+        }
+        Ok(parts.into_values().filter(|one| one.done).map(|one| one.bytes).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_are_not_the_next_ones_are_refused() {
+        let mut parts = Parts::default();
+        for name in ["", "0", "0/0", "1/2", "x/2", "0/x", "-1/2", "18446744073709551616/1"] {
+            assert_eq!(parts.add(name, b"x"), None, "{name}");
+        }
+        assert!(parts.add("0/2", b"a").is_some() && !parts.done);
+        assert!(parts.add("0/2", b"a").is_none());
+        assert!(parts.add("1/2", b"b").is_some() && parts.done);
+        assert!(parts.add("2/2", b"c").is_none() && parts.add("2/3", b"c").is_none());
+        assert_eq!(parts.bytes, b"ab");
+    }
+
+    fn greeting(headers: &[(&'static str, &str)]) -> Message {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, *value);
+        }
+        Message {
+            subject: "tidings.TIDINGS.nodes.hello".into(),
+            reply: None,
+            payload: Bytes::new(),
+            headers: Some(map),
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_revocation_waits_for_each_hub_until_it_confirms_leaves_or_has_been_silent() {
+        let meeting = Meeting::new();
+        let place = Place::of_text("1.5").unwrap();
+        let ids = [(); 3].map(|()| Nonce::random().to_string());
+        for id in &ids {
+            meeting.hear(&greeting(&[(NODE, id), (REVOKED, "1.4")]));
+        }
+        assert!(meeting.behind(place).is_some());
+        meeting.hear(&greeting(&[(NODE, &ids[0]), (REVOKED, "1.5")]));
+        meeting.hear(&greeting(&[(NODE, &ids[1]), (LEFT, "1")]));
+        assert_eq!(meeting.behind(place).as_ref(), Some(&ids[2]));
+        let why = meeting.not_revoked(place).to_string();
+        assert!(why.contains(&ids[2]), "{why}");
+        tokio::time::advance(GONE_TIME + GONE_TIME).await;
+        assert_eq!(meeting.behind(place).as_ref(), Some(&ids[2]), "it may only be cut off");
+        tokio::time::advance(NATS_SILENT_TIME).await;
+        meeting.until_revoked(place).await;
+    }
+
+    #[test]
+    fn greetings_of_no_hub_are_counted_and_hubs_are_bounded() {
+        let meeting = Meeting::new();
+        let long = "a".repeat(100_000);
+        for id in ["", "x", &long] {
+            meeting.hear(&greeting(&[(NODE, id)]));
+        }
+        meeting.hear(&greeting(&[]));
+        assert_eq!((meeting.strangers(), meeting.others().len()), (4, 0));
+        for _ in 0..NATS_NODES + 10 {
+            meeting.hear(&greeting(&[(NODE, &Nonce::random().to_string())]));
+        }
+        assert_eq!((meeting.strangers(), meeting.others().len()), (14, NATS_NODES));
+    }
+}

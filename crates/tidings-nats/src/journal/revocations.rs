@@ -1,0 +1,649 @@
+//! The tokens that any hub of the journal has revoked: a small stream beside that of the updates,
+//! and how new what this hub knows of it is.
+//!
+//! A hub that is cut off cannot know what was revoked meanwhile. So it says when it last read the
+//! stream to its end, and counts as not knowing after `NATS_REVOKED_TIME`. A revocation is carried
+//! out where every other hub has read it, or was silent for so long that it counts so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use async_nats::{Client, HeaderMap, Request, Subscriber};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use parking_lot::Mutex;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use tidings_core::journal::{AppendError, Node};
+use tidings_core::model::Position;
+use tidings_core::model::{RevokedToken, TokenId};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Shared;
+use super::condition::Condition;
+use super::connection::{Failure, Pause, api_allowed, ask_allowed, read};
+use super::options::{NatsOptions, NatsStorage};
+use super::read::Reader;
+use super::restore::{Held, Losses, restore_lost};
+use super::stream::{Unfit, breaches, storage_differs};
+use crate::limits::{
+    NATS_ANSWER_TIME, NATS_BATCH, NATS_BATCH_BYTES, NATS_REQUEST_TIME, NATS_REVOKED_TIME,
+    REVOKED_MAX,
+};
+
+/// How often the stream is looked at, should its messages not have come.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the log says that revocations are still unknown.
+const TOLD_INTERVAL: Duration = Duration::from_secs(30);
+/// Revocations that are written again at the same time.
+const WRITTEN_TOGETHER: usize = 64;
+/// Messages that may ask for one look together.
+const ASKING_TOGETHER: usize = 1024;
+/// A token that ends later is kept without an end: Go's clock, by which NATS counts, ends after
+/// 292 years.
+const END_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// The revocations that were read.
+#[derive(Debug)]
+pub(super) struct Revocations {
+    reader: Reader,
+    known: Mutex<Known>,
+    losses: Losses,
+    /// Told each time that the stream was read to its end.
+    renewed: Notify,
+    /// Has the stream read at once.
+    wanted: Notify,
+    /// How often they were unknown for too long.
+    lapses: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Known {
+    place: Place,
+    /// What was there at the start.
+    loaded: Vec<RevokedToken>,
+    /// Everything that was revoked until then was handed on.
+    as_of: Option<Moment>,
+    /// Why the stream could not be read since.
+    failure: Option<String>,
+    /// Set while the log says that they are unknown.
+    lapse: Option<Lapse>,
+}
+
+/// The revocations have been unknown for too long.
+#[derive(Clone, Copy, Debug)]
+struct Lapse {
+    since: Instant,
+    told: Instant,
+}
+
+impl Known {
+    fn is_current(&self) -> bool {
+        self.as_of.is_some_and(|as_of| as_of.is_within(NATS_REVOKED_TIME))
+    }
+}
+
+/// How far a stream was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// When the stream was made, by which another one of that name is known.
+    made: i64,
+    through: Position,
+}
+
+impl Place {
+    /// As hubs tell each other.
+    pub(super) fn to_text(self) -> String {
+        format!("{}.{}", self.made, self.through)
+    }
+
+    pub(super) fn of_text(text: &str) -> Option<Self> {
+        let (made, through) = text.split_once('.')?;
+        let through = Position::new(through.parse().ok()?);
+        Some(Self { made: made.parse().ok()?, through })
+    }
+
+    /// Whether a hub that has read so far has read what stands at `other`.
+    pub(super) fn reaches(self, other: Self) -> bool {
+        self.made == other.made && self.through >= other.through
+    }
+}
+
+/// A moment by both clocks: one stands still while the machine sleeps, the other one may be set.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    at: Instant,
+    by_clock: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { at: Instant::now(), by_clock: SystemTime::now() }
+    }
+
+    fn is_within(&self, time: Duration) -> bool {
+        self.at.elapsed() < time && self.by_clock.elapsed().unwrap_or_default() < time
+    }
+}
+
+impl Revocations {
+    /// The losses of the stream that are still to be restored.
+    pub(super) fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// How far this hub has read and handed on.
+    pub(super) fn place(&self) -> Place {
+        self.known.lock().place
+    }
+
+    /// The tokens that were revoked before this hub came.
+    pub(super) fn loaded(&self) -> Vec<RevokedToken> {
+        self.known.lock().loaded.clone()
+    }
+
+    /// Messages that are no revocations.
+    pub(super) fn strangers(&self) -> u64 {
+        self.reader.strangers().count()
+    }
+
+    /// Whether this hub knows what was revoked, as of `NATS_REVOKED_TIME` ago at most.
+    pub(super) fn are_known(&self) -> bool {
+        self.known.lock().is_current()
+    }
+
+    /// Why it does not, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let known = self.known.lock();
+        let reason = || match &known.failure {
+            Some(failure) => failure.clone(),
+            None => "they are being read".to_owned(),
+        };
+        (!known.is_current()).then(reason)
+    }
+
+    /// How often it did not.
+    pub(super) fn lapses(&self) -> u64 {
+        self.lapses.load(Ordering::Relaxed)
+    }
+
+    /// Has the stream read without waiting for the next time.
+    pub(super) fn read_now(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// The stream was read up to `place`, as it was at this moment, and handed on.
+    fn renew(&self, place: Place, as_of: Moment) {
+        let lapse = {
+            let mut known = self.known.lock();
+            known.place = place;
+            known.as_of = Some(as_of);
+            known.failure = None;
+            known.lapse.take()
+        };
+        if let Some(lapse) = lapse {
+            let seconds = lapse.since.elapsed().as_secs_f64();
+            tracing::info!(after = format!("{seconds:.1} s"), "revocations are known again");
+        }
+        self.renewed.notify_waiters();
+    }
+
+    /// The stream could not be read.
+    fn fail(&self, reason: &str) {
+        let mut known = self.known.lock();
+        known.failure = Some(reason.to_owned());
+        if known.is_current() {
+            return;
+        }
+        let now = Instant::now();
+        match &mut known.lapse {
+            Some(lapse) if lapse.told.elapsed() < TOLD_INTERVAL => {}
+            Some(lapse) => {
+                lapse.told = now;
+                tracing::warn!(reason, "what other hubs have revoked is still not known");
+            }
+            None => {
+                known.lapse = Some(Lapse { since: now, told: now });
+                self.lapses.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(
+                    reason,
+                    "what other hubs have revoked is not known: tokens are refused, and streams \
+                     with a token end where a private update is due"
+                );
+            }
+        }
+    }
+
+    /// Waits until they are known.
+    pub(super) async fn until_known(&self) {
+        loop {
+            let renewed = self.renewed.notified();
+            if self.are_known() {
+                return;
+            }
+            self.read_now();
+            renewed.await;
+        }
+    }
+}
+
+/// The stream's name.
+pub(super) fn name(options: &NatsOptions) -> String {
+    format!("{}_REVOKED", options.stream)
+}
+
+fn subject(options: &NatsOptions, token: &str) -> String {
+    format!("tidings.{}.revoked.{token}", options.stream)
+}
+
+/// Makes the stream of revocations if it is missing, and reads what it has.
+pub(super) async fn prepare(
+    client: &Client,
+    condition: &Condition,
+    options: &NatsOptions,
+) -> Result<Revocations, Unfit> {
+    let reader = Reader::new(
+        client.clone(),
+        name(options),
+        "messages of the stream that are no revocations",
+    );
+    let info = ensure(client, condition, options).await?;
+    let News { place, tokens } =
+        news(&reader, Place { made: made(&info), through: Position::START }, &info).await?;
+    let known = Known { place, loaded: tokens, as_of: None, failure: None, lapse: None };
+    Ok(Revocations {
+        reader,
+        known: Mutex::new(known),
+        losses: Losses::since(Held::of(&info)),
+        renewed: Notify::new(),
+        wanted: Notify::new(),
+        lapses: AtomicU64::new(0),
+    })
+}
+
+/// When a stream was made.
+pub(super) fn made(info: &Info) -> i64 {
+    info.created.timestamp_nanos_opt().unwrap_or_default()
+}
+
+/// The stream, made if it is missing, and checked.
+async fn ensure(
+    client: &Client,
+    condition: &Condition,
+    options: &NatsOptions,
+) -> Result<Info, Unfit> {
+    let name = name(options);
+    let look = format!("STREAM.INFO.{name}");
+    let info = match api_allowed::<Info>(client, condition, &look, &Value::Null).await {
+        Err(Failure::Refused { code: ErrorCode::STREAM_NOT_FOUND, .. }) => {
+            let body = serde_json::to_value(wanted(options)).expect("a configuration becomes JSON");
+            let make = format!("STREAM.CREATE.{name}");
+            match api_allowed(client, condition, &make, &body).await {
+                // Another hub has made it meanwhile, another way.
+                Err(Failure::Refused { code: ErrorCode::STREAM_NAME_EXIST, .. }) => {
+                    api_allowed(client, condition, &look, &Value::Null).await?
+                }
+                made => made?,
+            }
+        }
+        info => info?,
+    };
+    let differences = differences(&info.config, options);
+    if differences.is_empty() { Ok(info) } else { Err(Unfit::Differs { name, differences }) }
+}
+
+fn wanted(options: &NatsOptions) -> Config {
+    Config {
+        name: name(options),
+        description: Some("tokens that the hubs of a Tidings journal take no more".to_owned()),
+        subjects: vec![subject(options, "*")],
+        max_messages: i64::try_from(REVOKED_MAX).unwrap_or(i64::MAX),
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::Old,
+        storage: match options.storage {
+            Some(NatsStorage::Memory) => StorageType::Memory,
+            _ => StorageType::File,
+        },
+        num_replicas: options.replicas_wanted(),
+        allow_direct: true,
+        // It is good for nothing once the token that it bars has expired.
+        allow_message_ttl: true,
+        ..Config::default()
+    }
+}
+
+/// Bytes of one revocation in the stream, at most.
+const REVOKED_BYTES: i32 = 2048;
+
+/// What of an existing stream would let a revoked token count again.
+fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
+    let mut differences = breaches(config, &[subject(options, "*")]);
+    differences.extend(storage_differs(config, options));
+    let mut check = |name: &str, is: Value, is_good: bool, wanted: &str| {
+        if !is_good {
+            differences.push(format!("{name} is {is}, but must be {wanted}"));
+        }
+    };
+    let none = |value: i64| value <= 0;
+    let count = i64::try_from(REVOKED_MAX).unwrap_or(i64::MAX);
+    let (messages, bytes) = (config.max_messages, config.max_bytes);
+    check(
+        "max_msgs",
+        json!(messages),
+        none(messages) || messages >= count,
+        &format!("{count} or more: the oldest are forgotten, and their tokens count again"),
+    );
+    let room = count.saturating_mul(REVOKED_BYTES.into());
+    check(
+        "max_bytes",
+        json!(bytes),
+        none(bytes) || bytes >= room,
+        &format!("-1, or {room} or more: the oldest would be forgotten"),
+    );
+    check(
+        "max_age",
+        json!(format!("{}s", config.max_age.as_secs_f64())),
+        config.max_age.is_zero(),
+        "0s: a revocation ends with its token",
+    );
+    check("allow_msg_ttl", json!(config.allow_message_ttl), config.allow_message_ttl, "true");
+    check(
+        "max_msg_size",
+        json!(config.max_message_size),
+        none(config.max_message_size.into()) || config.max_message_size >= REVOKED_BYTES,
+        &format!("-1, or {REVOKED_BYTES} or more"),
+    );
+    differences
+}
+
+/// What was read.
+struct News {
+    place: Place,
+    tokens: Vec<RevokedToken>,
+}
+
+/// The revocations after `from`, up to the end of the stream as `info` has it.
+///
+/// # Errors
+/// If they cannot be read to that end.
+async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure> {
+    let last = Position::new(info.state.last_sequence);
+    let mut through = from.through;
+    let mut tokens = Vec::new();
+    while through < last {
+        let (stored, _) = reader.range(through, NATS_BATCH, NATS_BATCH_BYTES).await?;
+        match stored.last() {
+            Some(newest) if newest.position > through => through = newest.position,
+            _ => match reader.next_of_leader(through).await? {
+                // A server without it is behind, and a revocation must not be passed over.
+                Some(next) if next.position <= last => {
+                    return Err(Failure::Away("a server lags behind".to_owned()));
+                }
+                // What is missing at the end was removed.
+                _ => through = last,
+            },
+        }
+        for one in stored {
+            let position = one.position;
+            match decode(&one.into_payload()) {
+                Some(token) => tokens.push(token),
+                None => reader.note_stranger(from.made, position),
+            }
+        }
+        // No hub remembers more.
+        if tokens.len() > 2 * REVOKED_MAX {
+            tokens.drain(..tokens.len() - REVOKED_MAX);
+        }
+    }
+    Ok(News { place: Place { through, ..from }, tokens })
+}
+
+/// Hands on what is new in the stream and restores what it has lost, for as long as this is polled.
+pub(super) async fn follow(shared: &Shared, node: &Arc<dyn Node>, messages: Subscriber) -> Failure {
+    tokio::select! {
+        failure = read_on(shared, node, messages) => failure,
+        // Apart from the reading: revocations must not become unknown while many are looked up.
+        never = restore_lost(shared, node) => match never {},
+    }
+}
+
+async fn read_on(shared: &Shared, node: &Arc<dyn Node>, mut messages: Subscriber) -> Failure {
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = look.tick() => {}
+            () = shared.revocations.wanted.notified() => {}
+            message = messages.next() => {
+                if message.is_none() {
+                    return Failure::Away("the subscription has ended".to_owned());
+                }
+            }
+        }
+        for _ in 0..ASKING_TOGETHER {
+            if !matches!(messages.next().now_or_never(), Some(Some(_))) {
+                break;
+            }
+        }
+        if let Err(unfit) = hand_on(shared, node).await {
+            tracing::debug!(%unfit, "revocations of other hubs are not known yet");
+            shared.revocations.fail(&unfit.to_string());
+        }
+    }
+}
+
+async fn hand_on(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Unfit> {
+    let Shared { client, condition, options, revocations, .. } = shared;
+    let as_of = Moment::now();
+    let info = ensure(client, condition, options).await?;
+    let before = revocations.place();
+    let mut from = before;
+    if from.made != made(&info) {
+        let tokens = node.barred();
+        tracing::warn!(
+            count = tokens.len(),
+            "the stream of revocations was made anew: this hub writes into it what it bars"
+        );
+        shared.write_again(tokens).await?;
+        from = Place { made: made(&info), through: Position::START };
+    }
+    revocations.losses.look(Held::of(&info));
+    let News { place, tokens } = news(&revocations.reader, from, &info).await?;
+    // All are barred here and now; then their streams end.
+    let ending: Vec<_> = tokens.into_iter().map(|token| node.revoked(token)).collect();
+    for ended in ending {
+        ended.await;
+    }
+    revocations.renew(place, as_of);
+    if place != before {
+        shared.meeting.greet_now();
+    }
+    Ok(())
+}
+
+/// A revocation as a message.
+#[derive(Debug, Deserialize, Serialize)]
+struct Revocation {
+    token: String,
+    /// Seconds since 1970.
+    expires: Option<u64>,
+}
+
+fn encode(token: &RevokedToken) -> Bytes {
+    // Rounded up, so that nothing ends early.
+    let seconds = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        since.as_secs() + u64::from(since.subsec_nanos() > 0)
+    };
+    let revocation = Revocation { token: token.name.clone(), expires: token.until.map(seconds) };
+    serde_json::to_vec(&revocation).expect("texts and numbers become JSON").into()
+}
+
+/// Reads a message. `None` for what no hub has written: others can write into the stream too.
+fn decode(payload: &[u8]) -> Option<RevokedToken> {
+    let Revocation { token, expires } = serde_json::from_slice(payload).ok()?;
+    let name = TokenId::kept(&token)?.as_str().to_owned();
+    let until = match expires {
+        Some(seconds) => Some(SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?),
+        None => None,
+    };
+    Some(RevokedToken { name, until })
+}
+
+/// Whether the revocation that is there bars the token for as long as it has to be barred.
+fn lasts_as_long(there: &RevokedToken, token: &RevokedToken) -> bool {
+    let is_long_enough = match (there.until, token.until) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(there), Some(until)) => there >= until,
+    };
+    there.name == token.name && is_long_enough
+}
+
+impl Shared {
+    /// Has every hub know that a token is revoked, also one that comes later. Ends when each of
+    /// them bars it, or is known to let in nobody by token.
+    pub(super) async fn revoke(&self, token: RevokedToken) -> Result<(), AppendError> {
+        let until = Instant::now() + self.options.publish_wait;
+        let mut pause = Pause::default();
+        let unavailable = |failure| Err(AppendError::Unavailable(Box::new(failure)));
+        loop {
+            match self.store(&token).await {
+                Ok(place) => {
+                    let carried_out = self.meeting.until_revoked(place);
+                    return match tokio::time::timeout(NATS_ANSWER_TIME, carried_out).await {
+                        Ok(()) => Ok(()),
+                        Err(_) => unavailable(self.meeting.not_revoked(place)),
+                    };
+                }
+                Err(unfit @ Unfit::Differs { .. }) => {
+                    return Err(AppendError::Unavailable(unfit.to_string().into()));
+                }
+                Err(Unfit::Failed(failure)) if failure.is_final() || Instant::now() >= until => {
+                    return unavailable(failure);
+                }
+                Err(Unfit::Failed(_)) => pause.wait().await,
+            }
+        }
+    }
+
+    /// Writes one revocation, and makes sure that the stream has it and keeps it. Says where it
+    /// stands.
+    async fn store(&self, token: &RevokedToken) -> Result<Place, Unfit> {
+        self.write(token).await?;
+        let info = ensure(&self.client, &self.condition, &self.options).await?;
+        let subject = self.subject_of(token);
+        // Another hub may have revoked the same token meanwhile.
+        let stored = self.revocations.reader.last_of_leader(&subject).await?;
+        let stored = stored.map(|stored| (stored.position, decode(&stored.into_payload())));
+        match stored {
+            Some((through, Some(there))) if there.name == token.name => {
+                Ok(Place { made: made(&info), through })
+            }
+            _ => Err(Failure::Away("the revocation is gone from its stream".to_owned()).into()),
+        }
+    }
+
+    /// Whether the stream bars a token for as long as it has to be barred. The leader answers:
+    /// another server may still have a message that was deleted.
+    pub(super) async fn stores(&self, token: &RevokedToken) -> Result<bool, Failure> {
+        let stored = self.revocations.reader.last_of_leader(&self.subject_of(token)).await?;
+        let there = stored.and_then(|stored| decode(&stored.into_payload()));
+        Ok(there.is_some_and(|there| lasts_as_long(&there, token)))
+    }
+
+    fn subject_of(&self, token: &RevokedToken) -> String {
+        let mut hasher = SipHasher24::new();
+        std::hash::Hasher::write(&mut hasher, token.name.as_bytes());
+        subject(&self.options, &format!("{:032x}", hasher.finish128().as_u128()))
+    }
+
+    /// Writes one revocation.
+    async fn write(&self, token: &RevokedToken) -> Result<(), Failure> {
+        let subject = self.subject_of(token);
+        let mut headers = HeaderMap::new();
+        if let Some(expires) = token.until {
+            let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+            if left < END_MAX {
+                // A little more: whole seconds are counted, and clocks differ.
+                headers.insert("Nats-TTL", format!("{}s", left.as_secs() + 2));
+            }
+        }
+        let request = Request::new().headers(headers).payload(encode(token));
+        let answer =
+            ask_allowed(&self.client, &self.condition, &subject, request, NATS_REQUEST_TIME);
+        read::<IgnoredAny>(&answer.await?)?;
+        Ok(())
+    }
+
+    /// Writes revocations into a stream that has lost them: a hub that starts later is to know them.
+    /// Several hubs may do so at once, since a token has one message at most.
+    pub(super) async fn write_again(&self, tokens: Vec<RevokedToken>) -> Result<(), Failure> {
+        let written = futures_util::stream::iter(&tokens).map(|token| self.write(token));
+        written.buffer_unordered(WRITTEN_TOGETHER).try_for_each(|_| async { Ok(()) }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revocation_reads_back_as_itself() {
+        let until = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        for until in [None, Some(until)] {
+            let token = RevokedToken { name: "jti:a".to_owned(), until };
+            assert_eq!(decode(&encode(&token)), Some(token));
+        }
+    }
+
+    #[test]
+    fn what_no_hub_has_written_is_no_revocation() {
+        for payload in [
+            "",
+            "{}",
+            "x",
+            r#"{"token":"jti:a","expires":18446744073709551615}"#,
+            r#"{"token":"jti:a","expires":9223372036854775808}"#,
+            r#"{"token":"jti:a","expires":-1}"#,
+            r#"{"token":"jti:a","expires":1.5}"#,
+            r#"{"token":"a","expires":1}"#,
+            r#"{"token":"sha256:00","expires":1}"#,
+            r#"{"token":["jti:a"]}"#,
+        ] {
+            assert_eq!(decode(payload.as_bytes()), None, "{payload}");
+        }
+        let long = format!("{{\"token\":\"jti:{}\"}}", "a".repeat(1 << 20));
+        assert_eq!(decode(long.as_bytes()), None);
+    }
+
+    #[test]
+    fn only_a_revocation_of_the_same_token_that_lasts_as_long_stands_for_it() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let token = |name: &str, until: Option<u64>| RevokedToken {
+            name: name.to_owned(),
+            until: until.map(at),
+        };
+        let stands = |there, wanted| lasts_as_long(&token("jti:a", there), &token("jti:a", wanted));
+        assert!(stands(None, None) && stands(None, Some(5)) && stands(Some(5), Some(5)));
+        assert!(stands(Some(6), Some(5)) && !stands(Some(4), Some(5)) && !stands(Some(5), None));
+        assert!(!lasts_as_long(&token("jti:b", None), &token("jti:a", Some(5))));
+    }
+
+    #[test]
+    fn a_place_of_another_stream_reaches_nothing() {
+        let place = |made, through| Place { made, through: Position::new(through) };
+        assert!(place(1, 5).reaches(place(1, 5)) && place(1, 6).reaches(place(1, 5)));
+        assert!(!place(1, 4).reaches(place(1, 5)) && !place(2, 9).reaches(place(1, 5)));
+        assert_eq!(Place::of_text(&place(-7, 5).to_text()), Some(place(-7, 5)));
+        for text in ["", "1", "1.", ".1", "1.-1", "1.99999999999999999999", "a.b"] {
+            assert_eq!(Place::of_text(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,529 @@
+//! What the journal on JetStream has in memory: the newest updates, where the stream begins
+//! and ends, and which topics there was anything about.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tidings_core::journal::dropped::{Dropped, Lost};
+use tidings_core::journal::ids::Ids;
+use tidings_core::journal::keys::Keys;
+use tidings_core::journal::recent::Recent;
+use tidings_core::journal::{Edges, Follower, Retention, Tail, same_id};
+use tidings_core::model::{Epoch, HubId, Position, Record};
+use tidings_core::model::{Rights, Selectors};
+use tokio::sync::oneshot;
+
+use crate::limits::{NATS_IDS, SAME_ID_MAX};
+
+/// Moments that are remembered, to tell which updates are half as old as any is kept.
+const MOMENTS: u32 = 512;
+
+/// Which stream, as it was followed without a break: one that loses its newest updates and takes
+/// others in their place is the same stream of JetStream's, with the same epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Generation {
+    pub(super) epoch: Epoch,
+    /// How often it began anew here.
+    pub(super) number: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) epoch: Epoch,
+    generation: u64,
+    pub(super) recent: Recent,
+    /// Places among the newest updates after which some were gone before they came here.
+    holes: VecDeque<Hole>,
+    /// The oldest update of the stream; the place after the newest, if there is none.
+    pub(super) first: Position,
+    /// The newest update about each topic, of all that came here. What is gone of the stream
+    /// is told by it: that is the older part of what it knows.
+    seen: Dropped,
+    /// The newest place of which it is not known what stood there.
+    lost: Position,
+    ids: NewestIds,
+    keys: Keys,
+    /// What the stream keeps.
+    pub(super) retention: Retention,
+    pub(super) bytes: u64,
+    pub(super) message_bytes_max: usize,
+    moments: VecDeque<(Instant, Position)>,
+    /// When the newest update was made, by the stream's clock, and when it came here.
+    clock: Option<(SystemTime, Instant)>,
+    /// Publishers that wait until their newest update was shown, by its place and stamp.
+    waiting: BTreeMap<(Position, u128), oneshot::Sender<()>>,
+}
+
+/// Something is lost that this hub has not seen.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    after: HubId,
+    through: HubId,
+    what: Void,
+}
+
+/// Why there is no update at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Void {
+    /// The message was deleted.
+    Gone,
+    /// The message is not a valid update.
+    Stranger,
+}
+
+impl Hole {
+    /// Whether there is no update after this place, up to the hole's end. One that has grown since
+    /// goes on after the place that was its end.
+    fn goes_on_after(&self, id: HubId) -> bool {
+        let is_within = || {
+            let (from, to) = (self.after.position, self.through.position);
+            self.what == Void::Stranger
+                && (from < id.position && id.position < to)
+                && id == HubId::of_gone(id.epoch, id.position)
+        };
+        self.after == id || is_within()
+    }
+}
+
+/// Where the newest updates with publishers' own ids are.
+#[derive(Debug, Default)]
+struct NewestIds {
+    ids: Ids,
+    /// What was added first comes first.
+    order: VecDeque<(u64, Position)>,
+}
+
+/// The stream, as one of its servers has told it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) epoch: Epoch,
+    pub(super) first: Position,
+    pub(super) last: Position,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    /// Bytes that one message may have, as the stream allows it.
+    pub(super) message_bytes_max: usize,
+    pub(super) retention: Retention,
+}
+
+impl State {
+    /// The state of a stream of which nothing is known before what is shown next, after `before`.
+    pub(super) fn new(told: &Told, before: HubId) -> Self {
+        let keys = Keys::random();
+        let mut seen = Dropped::new(keys);
+        let unknown = before.position;
+        seen.restore(
+            Lost::restored(unknown, unknown, []),
+            Lost::restored(unknown, unknown, []),
+            unknown,
+        );
+        Self {
+            epoch: told.epoch,
+            generation: 0,
+            recent: Recent::new(before),
+            holes: VecDeque::new(),
+            first: told.first,
+            seen,
+            lost: Position::START,
+            ids: NewestIds::default(),
+            keys,
+            retention: told.retention,
+            bytes: told.bytes,
+            message_bytes_max: told.message_bytes_max,
+            moments: VecDeque::new(),
+            clock: None,
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Begins anew, with the same followers: they are told so when they ask for more.
+    pub(super) fn begin_anew(&mut self, mut state: Self) {
+        state.recent.take_followers(&mut self.recent);
+        state.generation = self.generation + 1;
+        *self = state;
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        Generation { epoch: self.epoch, number: self.generation }
+    }
+
+    pub(super) fn last(&self) -> HubId {
+        self.recent.last()
+    }
+
+    /// The newest place of which it is known what stands there, for the stream to be held
+    /// against. A place without an update says nothing of the stream.
+    pub(super) fn anchor(&self) -> Option<HubId> {
+        self.recent.newest().map(|record| record.hub_id())
+    }
+
+    /// Shows what came, in order.
+    pub(super) fn show(&mut self, records: Vec<Arc<Record>>) {
+        for record in &records {
+            self.seen.note(record.position, &record.update);
+            for key in self.keys.ids(&record.update) {
+                self.ids.insert(key, record.position);
+            }
+        }
+        if let Some(newest) = records.last() {
+            self.clock = Some((newest.time, Instant::now()));
+        }
+        self.recent.show(records);
+        self.tell_publishers();
+        let oldest = self.recent.before().position;
+        while self.holes.front().is_some_and(|hole| hole.after.position < oldest) {
+            self.holes.pop_front();
+        }
+    }
+
+    /// Notes that what came next is lost, up to `through`: this hub has not seen it.
+    pub(super) fn skip(&mut self, through: Position) {
+        self.lose(through);
+        self.leave_out(through, Void::Gone);
+    }
+
+    /// Goes on after `position`, where nothing stands that anybody would get.
+    pub(super) fn pass(&mut self, position: Position) {
+        self.leave_out(position, Void::Stranger);
+    }
+
+    fn leave_out(&mut self, position: Position, what: Void) {
+        let after = self.last();
+        let through = HubId::of_gone(self.epoch, position);
+        // A writer that sends only invalid messages must not fill memory.
+        match self.holes.back_mut() {
+            Some(last)
+                if last.through == after
+                    && (last.what, what) == (Void::Stranger, Void::Stranger) =>
+            {
+                last.through = through;
+            }
+            _ => self.holes.push_back(Hole { after, through, what }),
+        }
+        self.recent.pass(through);
+        self.tell_publishers();
+    }
+
+    /// Waits until the update with this stamp, at `position`, was shown or passed over. If it was,
+    /// says which stream this is, and what stands there, if memory has it.
+    pub(super) fn wait_for(
+        &mut self,
+        position: Position,
+        stamp: u128,
+    ) -> Result<oneshot::Receiver<()>, (Epoch, Option<HubId>)> {
+        if self.last().position >= position {
+            return Err((self.epoch, self.recent.at(position).map(|record| record.hub_id())));
+        }
+        let (shown, is_shown) = oneshot::channel();
+        self.waiting.insert((position, stamp), shown);
+        Ok(is_shown)
+    }
+
+    fn tell_publishers(&mut self) {
+        let last = self.last().position;
+        while let Some(entry) = self.waiting.first_entry().filter(|one| one.key().0 <= last) {
+            // A publisher that waited too long has given up.
+            let _ = entry.remove().send(());
+        }
+    }
+
+    /// The time by the stream's clock, if it has told any.
+    pub(super) fn now(&self) -> Option<SystemTime> {
+        self.clock.and_then(|(time, came)| time.checked_add(came.elapsed()))
+    }
+
+    /// Notes that something up to `through` is gone, and nobody knows what it was.
+    pub(super) fn lose(&mut self, through: Position) {
+        self.lost = self.lost.max(through);
+    }
+
+    /// Takes note of what the stream says of itself.
+    pub(super) fn note(&mut self, told: &Told) {
+        self.first = told.first.max(self.first);
+        self.bytes = told.bytes;
+        self.message_bytes_max = told.message_bytes_max;
+        self.retention = told.retention;
+        let now = Instant::now();
+        let step = self.retention.age / MOMENTS;
+        let is_due = |(at, _): &(Instant, Position)| now - *at >= step;
+        if self.moments.back().is_none_or(is_due) {
+            self.moments.push_back((now, told.last));
+        }
+        let half = self.retention.age / 2;
+        while self.moments.get(1).is_some_and(|(at, _)| now - *at > half) {
+            self.moments.pop_front();
+        }
+    }
+
+    /// Whether this is a place in the stream as it was followed here.
+    fn knows(&self, id: HubId) -> bool {
+        id == self.recent.before()
+            || self.holes.iter().any(|hole| hole.through == id || hole.goes_on_after(id))
+            || self.recent.at(id.position).is_some_and(|record| record.hub_id() == id)
+    }
+
+    pub(super) fn follow(&mut self) -> Arc<Follower> {
+        self.recent.follow()
+    }
+
+    pub(super) fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+        if !self.knows(after) {
+            return Tail::Anew(self.last());
+        }
+        let mut through = after;
+        for record in self.recent.after(after.position).take(count) {
+            if let Some(hole) = self.holes.iter().find(|hole| hole.goes_on_after(through))
+                && record.position > hole.through.position
+            {
+                break;
+            }
+            through = record.hub_id();
+            records.push(Arc::clone(record));
+        }
+        match self.holes.iter().find(|hole| hole.goes_on_after(after)) {
+            Some(hole) if through == after => match hole.what {
+                Void::Gone => Tail::Gone(hole.through),
+                Void::Stranger => Tail::Nothing(hole.through),
+            },
+            _ => Tail::Through(through.position),
+        }
+    }
+
+    /// The newest update that is gone and that such a subscriber would have got, who has had
+    /// everything up to `after`. Of what was gone before it came here, all would have got it.
+    pub(super) fn missed(
+        &self,
+        after: Position,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Position> {
+        let lost = Some(self.lost).filter(|lost| *lost > after);
+        let gone = self.first.previous();
+        let seen = (gone > after).then(|| self.seen.missed(after, selectors, rights)).flatten();
+        // Which of its topic's updates are gone is not known, but that there was a newer one.
+        lost.max(seen.map(|newest| newest.min(gone)))
+    }
+
+    /// Whether all that comes after `after` is in memory.
+    pub(super) fn has_all_after(&self, after: Position) -> bool {
+        after >= self.recent.before().position
+            && self.holes.iter().all(|hole| hole.through.position <= after)
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The places of updates with a publisher's id under these numbers, in order.
+    pub(super) fn places(&self, keys: &[u64]) -> Vec<Position> {
+        let gone = self.first.previous();
+        let next = |key, after: Position| Ok(self.ids.ids.next(key, after.max(gone)));
+        let Ok(places) = same_id::places::<Infallible>(keys, SAME_ID_MAX, next);
+        places
+    }
+
+    fn half(&self) -> Position {
+        let last = self.last().position.number();
+        let kept = last - self.first.previous().number().min(last);
+        let by_count = last.saturating_sub(self.retention.count / 2);
+        let by_bytes = match self.bytes / kept.max(1) {
+            0 => 0,
+            each => last.saturating_sub(self.retention.bytes / 2 / each),
+        };
+        let half = self.retention.age / 2;
+        let by_age = self.moments.front().filter(|(at, _)| at.elapsed() > half);
+        let by_age = by_age.map_or(0, |(_, position)| position.number());
+        Position::new(by_count.max(by_bytes).max(by_age))
+    }
+
+    pub(super) fn edges(&self) -> Edges {
+        Edges {
+            first: self.first,
+            last: self.last(),
+            gone: self.first.previous().max(self.lost),
+            half: self.half(),
+            bytes: self.bytes,
+        }
+    }
+}
+
+impl NewestIds {
+    fn insert(&mut self, key: u64, at: Position) {
+        if self.ids.insert(key, at) {
+            self.order.push_back((key, at));
+        }
+        if self.order.len() > NATS_IDS
+            && let Some((key, at)) = self.order.pop_front()
+        {
+            self.ids.remove(key, at);
+        }
+    }
+}
+
+impl Told {
+    /// From where on the newest updates are about as many as memory is to have.
+    pub(super) fn recent_after(&self, bytes: u64, count_max: u64) -> Position {
+        let each = (self.bytes / self.messages.max(1)).max(1);
+        let count = (bytes / each).clamp(1, count_max);
+        Position::new(self.last.number().saturating_sub(count)).max(self.first.previous())
+    }
+}
+
+/// A bound of a stream, where none is said as -1 or 0.
+pub(super) fn bound(value: i64) -> u64 {
+    u64::try_from(value).ok().filter(|value| *value > 0).unwrap_or(u64::MAX)
+}
+
+/// An age of a stream, where none is said as 0.
+pub(super) fn age(value: Duration) -> Duration {
+    if value.is_zero() { Duration::MAX } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tidings_core::journal::keys::ANY_TOPIC;
+    use tidings_core::model::Update;
+    use tidings_sse::Event;
+
+    use super::*;
+    use crate::limits::SAME_ID_MAX;
+
+    fn told(epoch: Epoch, first: u64, last: u64) -> Told {
+        Told {
+            epoch,
+            first: Position::new(first),
+            last: Position::new(last),
+            messages: last + 1 - first,
+            bytes: 100 * (last + 1 - first),
+            message_bytes_max: usize::MAX,
+            retention: Retention { count: 100, bytes: 10_000, age: Duration::MAX },
+        }
+    }
+
+    fn record(epoch: Epoch, position: u64, topic: &str) -> Arc<Record> {
+        let update = Update::new(topic, Event::new("x"));
+        let (time, stamp) = (SystemTime::now(), fastrand::u128(..));
+        Arc::new(Record::stamped(epoch, Position::new(position), time, stamp, update))
+    }
+
+    /// A hub that came when the stream had the updates 11 to 20 about `a`, and loaded the newest
+    /// five.
+    fn state(epoch: Epoch) -> State {
+        let mut state = State::new(&told(epoch, 11, 20), HubId::of_gone(epoch, Position::new(15)));
+        state.show((16..=20).map(|position| record(epoch, position, "a")).collect());
+        state
+    }
+
+    fn tail(state: &State, after: HubId) -> (Tail, Vec<u64>) {
+        let mut records = Vec::new();
+        let tail = state.tail(after, 100, &mut records);
+        (tail, records.iter().map(|record| record.position.number()).collect())
+    }
+
+    #[test]
+    fn strangers_in_a_row_take_one_place_and_lose_nobody() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        let follower = state.follow();
+        let at_20 = follower.begin();
+        state.pass(Position::new(21));
+        let at_21 = HubId::of_gone(epoch, Position::new(21));
+        assert_eq!(tail(&state, at_20), (Tail::Nothing(at_21), vec![]));
+        for position in 22..=10_000 {
+            state.pass(Position::new(position));
+        }
+        assert_eq!(state.holes.len(), 1);
+        let end = HubId::of_gone(epoch, Position::new(10_000));
+        state.show(vec![record(epoch, 10_001, "a")]);
+        for place in [at_20, at_21, HubId::of_gone(epoch, Position::new(500))] {
+            assert_eq!(tail(&state, place), (Tail::Nothing(end), vec![]));
+        }
+        assert_eq!(tail(&state, end), (Tail::Through(Position::new(10_001)), vec![10_001]));
+        // A deleted message does not count as an invalid one, nor the other way round.
+        state.skip(Position::new(10_005));
+        state.pass(Position::new(10_006));
+        assert_eq!(state.holes.len(), 3);
+        let missed =
+            |after| state.missed(Position::new(after), &Selectors::topic("never"), &Rights::Public);
+        assert_eq!(missed(20), Some(Position::new(10_005)));
+        assert_eq!(missed(10_005), None);
+    }
+
+    #[test]
+    fn a_hole_is_told_between_what_is_before_and_behind_it() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        let follower = state.follow();
+        assert_eq!(follower.begin(), state.last());
+        state.show(vec![record(epoch, 21, "a")]);
+        state.skip(Position::new(25));
+        state.show(vec![record(epoch, 26, "a"), record(epoch, 27, "a")]);
+        assert_eq!(tail(&state, follower.begin()), (Tail::Through(Position::new(21)), vec![21]));
+        let at_21 = state.recent.at(Position::new(21)).unwrap().hub_id();
+        let hole = HubId::of_gone(epoch, Position::new(25));
+        assert_eq!(tail(&state, at_21), (Tail::Gone(hole), vec![]));
+        assert_eq!(tail(&state, hole), (Tail::Through(Position::new(27)), vec![26, 27]));
+        let missed =
+            |after| state.missed(Position::new(after), &Selectors::topic("never"), &Rights::Public);
+        assert_eq!(missed(24), Some(Position::new(25)), "nobody knows what it was");
+        assert_eq!(missed(25), None);
+        assert!(!state.has_all_after(Position::new(24)) && state.has_all_after(Position::new(25)));
+    }
+
+    #[test]
+    fn a_place_that_is_none_of_this_stream_begins_anew() {
+        let epoch = Epoch::random();
+        let mut old = state(epoch);
+        let follower = old.follow();
+        let end = old.last();
+        // The stream lost 19 and 20, and got others there.
+        let mut new = State::new(&told(epoch, 11, 22), HubId::of_gone(epoch, Position::new(15)));
+        new.show((16..=22).map(|position| record(epoch, position, "a")).collect());
+        old.begin_anew(new);
+        assert!(follower.has_news());
+        assert_eq!(tail(&old, end), (Tail::Anew(old.last()), vec![]));
+        assert_eq!(tail(&old, old.last()), (Tail::Through(Position::new(22)), vec![]));
+        let other = Epoch::new(epoch.number() ^ 1);
+        assert_eq!(tail(&old, HubId::start(other)).0, Tail::Anew(old.last()));
+    }
+
+    #[test]
+    fn who_selects_what_was_silent_since_has_missed_nothing() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        state.show(vec![record(epoch, 21, "b"), record(epoch, 22, "a")]);
+        state.note(&told(epoch, 22, 22));
+        let missed = |after, topic: &str| {
+            state.missed(Position::new(after), &Selectors::topic(topic), &Rights::Public)
+        };
+        assert_eq!(missed(20, "b"), Some(Position::new(21)));
+        assert_eq!(missed(21, "b"), None);
+        assert_eq!(missed(16, "never"), None, "all since was seen here");
+        assert_eq!(missed(14, "never"), Some(Position::new(15)), "what came before was not");
+        assert_eq!(state.edges().gone, Position::new(21));
+    }
+
+    #[test]
+    fn ids_of_publishers_are_remembered_up_to_a_bound() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        // Each takes two places: one for its id alone, and one for it with the topic.
+        for position in 21..=21 + NATS_IDS as u64 / 2 {
+            let id = if position < 23 { "first" } else { "other" };
+            let update = Update::new("a", Event::new("x").with_id(id).unwrap());
+            let (place, time) = (Position::new(position), SystemTime::now());
+            state.show(vec![Arc::new(Record::stamped(epoch, place, time, 0, update))]);
+        }
+        let places = |id: &str, topic: &str| state.places(&[state.keys.id(id, topic, false)]);
+        for topic in [ANY_TOPIC, "a"] {
+            assert_eq!(places("first", topic), [Position::new(22)]);
+            assert_eq!(places("other", topic).len(), SAME_ID_MAX);
+            assert_eq!(places("never", topic), []);
+        }
+        assert_eq!(places("first", "b"), []);
+    }
+}

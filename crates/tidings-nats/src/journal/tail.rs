@@ -1,0 +1,367 @@
+//! Follows the stream: one consumer, made anew after any interruption from the newest update
+//! that was seen, which is held against the one that the stream has there.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::{self, Message};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tidings_core::model::{HubId, Position, Record};
+
+use super::connection::{Failure, Pause, check_version, queued, words};
+use super::read::Reader;
+use super::state::{State, Told};
+use super::stream::{self, Unfit};
+use super::{Shared, message};
+use crate::limits::{
+    NATS_BATCH, NATS_BATCH_BYTES, NATS_HEARTBEAT, NATS_REQUEST_TIME, NATS_STATE_INTERVAL,
+    NATS_WAITING_BYTES, RECENT_BYTES,
+};
+
+/// How long a request for messages stands.
+const PULL_TIME: Duration = Duration::from_secs(5);
+/// How long the server keeps a consumer that nobody asks for messages.
+pub(super) const CONSUMER_TIME: Duration = Duration::from_secs(30);
+/// Updates that are loaded at a start, at most.
+const LOADED_MAX: u64 = 65_536;
+/// Updates that are shown at once.
+const SHOWN_MAX: usize = 256;
+
+/// Why following ended.
+#[derive(Debug)]
+enum Interrupted {
+    /// It goes on as soon as NATS does.
+    Away(String),
+    /// The stream is another one, or has lost its newest updates.
+    Anew(&'static str),
+}
+
+const OTHERS: Interrupted =
+    Interrupted::Anew("the stream lost its newest updates and received others");
+
+impl From<Failure> for Interrupted {
+    fn from(failure: Failure) -> Self {
+        Self::Away(failure.to_string())
+    }
+}
+
+/// Follows the stream for as long as this is polled.
+pub(super) async fn run(shared: &Arc<Shared>) {
+    let mut pause = Pause::default();
+    loop {
+        match follow(shared, &mut pause).await {
+            Interrupted::Away(reason) => shared.condition.away(&reason),
+            Interrupted::Anew(reason) => match begin_anew(shared, reason).await {
+                Ok(()) => continue,
+                Err(Interrupted::Away(reason)) => shared.condition.away(&reason),
+                Err(Interrupted::Anew(reason)) => shared.condition.away(reason),
+            },
+        }
+        pause.wait().await;
+    }
+}
+
+/// Loads the newest updates of a stream.
+pub(super) async fn load(reader: &Reader, told: &Told) -> Result<State, Failure> {
+    let mut after = told.recent_after(RECENT_BYTES, LOADED_MAX);
+    let before = match after {
+        Position::START => HubId::start(told.epoch),
+        after => HubId::of_gone(told.epoch, after),
+    };
+    let mut state = State::new(told, before);
+    while after < told.last {
+        let (stored, _) = reader.range(after, NATS_BATCH, NATS_BATCH_BYTES).await?;
+        let came = stored.into_iter().map(|one| {
+            let decoded = one.decode(told.epoch);
+            if decoded.is_none() {
+                reader.note_stranger(told.epoch.number().into(), one.position);
+            }
+            Came { position: one.position, record: decoded.map(|decoded| decoded.record) }
+        });
+        show(&mut state, came.collect());
+        if state.last().position == after {
+            // All is gone, or this server has not got it yet.
+            match reader.next_of_leader(after).await? {
+                Some(next) if next.position <= told.last => {
+                    return Err(Failure::Away("a server lags behind".to_owned()));
+                }
+                _ => state.skip(told.last),
+            }
+        }
+        after = state.last().position;
+    }
+    Ok(state)
+}
+
+/// Takes the stream as it is now: what was known of it is void.
+async fn begin_anew(shared: &Shared, reason: &str) -> Result<(), Interrupted> {
+    let told = ensure(shared).await?;
+    shared.reader.forget();
+    let state = load(&shared.reader, &told).await?;
+    tracing::warn!(
+        stream = shared.options.stream,
+        reason,
+        "the journal was reset: closing all streams, which then resume or are told of a reset"
+    );
+    shared.state.lock().begin_anew(state);
+    Ok(())
+}
+
+async fn ensure(shared: &Shared) -> Result<Told, Interrupted> {
+    note_fit(shared, stream::ensure(&shared.client, &shared.options).await)
+        .map_err(|unfit| Interrupted::Away(unfit.to_string()))
+}
+
+/// Notes whether the stream has the settings that it has to have.
+fn note_fit(shared: &Shared, told: Result<Told, Unfit>) -> Result<Told, Unfit> {
+    match &told {
+        Ok(_) => shared.condition.set_unfit(None),
+        Err(unfit @ Unfit::Differs { .. }) => shared.condition.set_unfit(Some(unfit.to_string())),
+        Err(Unfit::Failed(_)) => {}
+    }
+    told
+}
+
+async fn follow(shared: &Arc<Shared>, pause: &mut Pause) -> Interrupted {
+    match try_follow(shared, pause).await {
+        Err(interrupted) => interrupted,
+        Ok(never) => match never {},
+    }
+}
+
+async fn try_follow(
+    shared: &Arc<Shared>,
+    pause: &mut Pause,
+) -> Result<std::convert::Infallible, Interrupted> {
+    if let Err(error) = check_version(&shared.client) {
+        return Err(Interrupted::Away(error.to_string()));
+    }
+    // Streams with a token wait for private updates until that is done.
+    shared.revocations.read_now();
+    let told = ensure(shared).await?;
+    let (epoch, last) = {
+        let state = shared.state.lock();
+        (state.epoch, state.last())
+    };
+    if told.epoch != epoch {
+        return Err(Interrupted::Anew("the stream was recreated"));
+    }
+    if told.last < last.position {
+        confirm_loss(shared, last).await?;
+    }
+    shared.state.lock().note(&told);
+    let anchor = shared.state.lock().anchor();
+    let from = anchor.map_or(last.position.next(), |anchor| anchor.position);
+    let consumer = consumer(shared, from).await?;
+    let messages = consumer
+        .stream()
+        .max_messages_per_batch(NATS_BATCH)
+        .max_bytes_per_batch(NATS_BATCH_BYTES.max(2 * shared.client.max_payload()))
+        .expires(PULL_TIME)
+        .heartbeat(NATS_HEARTBEAT)
+        .messages();
+    let messages = queued(messages).await?;
+    let mut pulled = Pulled { messages, shared, consumed: 0, first: None };
+    match tokio::time::timeout(NATS_REQUEST_TIME, pulled.verify(anchor)).await {
+        Ok(verified) => verified?,
+        // Where nothing stands from there on, nothing comes.
+        Err(_) if shared.reader.next_of_leader(from.previous()).await?.is_none() => {}
+        Err(_) => {
+            return Err(Interrupted::Away("the stream's consumer delivers nothing".to_owned()));
+        }
+    }
+    shared.condition.back();
+    *pause = Pause::default();
+    tokio::select! {
+        ended = pulled.show_all() => ended,
+        ended = watch(shared) => ended,
+    }
+}
+
+/// Looks whether the newest updates are really gone: a server that is just starting, or was
+/// just made leader, may not have them yet.
+async fn confirm_loss(shared: &Shared, last: HubId) -> Result<(), Interrupted> {
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if stream::look(&shared.client, &shared.options).await?.last >= last.position {
+            return Ok(());
+        }
+    }
+    Err(Interrupted::Anew("the stream lost its newest updates"))
+}
+
+async fn consumer(shared: &Shared, from: Position) -> Result<PullConsumer, Interrupted> {
+    let config = pull::Config {
+        // From the newest that is known, which says whether this is still the same stream.
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.number().max(1) },
+        ack_policy: AckPolicy::None,
+        memory_storage: true,
+        num_replicas: 1,
+        inactive_threshold: CONSUMER_TIME,
+        ..pull::Config::default()
+    };
+    let context = jetstream::new(shared.client.clone());
+    let made = context.create_consumer_on_stream(config, &shared.options.stream);
+    let made = tokio::time::timeout(2 * NATS_REQUEST_TIME, made).await;
+    let slow = |_| Interrupted::Away("JetStream did not create a consumer".to_owned());
+    made.map_err(slow)?.map_err(|error| Interrupted::Away(words(&error)))
+}
+
+/// Asks the stream for its state from time to time.
+async fn watch(shared: &Shared) -> Result<std::convert::Infallible, Interrupted> {
+    let mut failed = 0;
+    loop {
+        tokio::time::sleep(NATS_STATE_INTERVAL).await;
+        let (epoch, last) = {
+            let state = shared.state.lock();
+            (state.epoch, state.last())
+        };
+        let told = stream::look_closely(&shared.client, &shared.options).await;
+        match note_fit(shared, told) {
+            Ok(told) if told.epoch != epoch => {
+                return Err(Interrupted::Anew("the stream was recreated"));
+            }
+            Ok(told) if told.last < last.position => confirm_loss(shared, last).await?,
+            Ok(told) => {
+                failed = 0;
+                shared.state.lock().note(&told);
+            }
+            // A leader may be chosen meanwhile, which does not concern followers.
+            Err(Unfit::Failed(_)) if failed < 2 => failed += 1,
+            Err(unfit) => return Err(Interrupted::Away(unfit.to_string())),
+        }
+    }
+}
+
+/// What the consumer brings.
+struct Pulled<'a> {
+    messages: pull::Stream,
+    shared: &'a Shared,
+    /// Messages that came from this consumer.
+    consumed: u64,
+    /// The first of them, if it is still to be shown.
+    first: Option<Came>,
+}
+
+/// A message, and its place.
+struct Came {
+    position: Position,
+    record: Option<Record>,
+}
+
+impl Pulled<'_> {
+    /// Holds the newest update that was seen against what the stream has there.
+    async fn verify(&mut self, anchor: Option<HubId>) -> Result<(), Interrupted> {
+        let first = self.shared.state.lock().first;
+        // What is gone from the stream, or was never seen, is nothing to hold on to.
+        let Some(known) = anchor.filter(|anchor| anchor.position >= first) else { return Ok(()) };
+        let message = self.next().await?;
+        let came = self.read(&message)?;
+        match &came.record {
+            Some(record) if record.hub_id() == known => Ok(()),
+            // It was deleted.
+            _ if came.position > known.position => {
+                self.first = Some(came);
+                Ok(())
+            }
+            _ => Err(OTHERS),
+        }
+    }
+
+    async fn show_all(&mut self) -> Result<std::convert::Infallible, Interrupted> {
+        loop {
+            self.wait_for_followers().await;
+            let first = match self.first.take() {
+                Some(first) => first,
+                None => {
+                    let message = self.next().await?;
+                    self.read(&message)?
+                }
+            };
+            let mut came = vec![first];
+            while came.len() < SHOWN_MAX
+                && let Some(Some(message)) = self.messages.next().now_or_never()
+            {
+                let message = message.map_err(|error| Interrupted::Away(words(&error)))?;
+                came.push(self.read(&message)?);
+            }
+            self.show(came)?;
+        }
+    }
+
+    async fn next(&mut self) -> Result<Message, Interrupted> {
+        let ended = || Interrupted::Away("the consumer of the stream has ended".to_owned());
+        let next = self.messages.next().await.ok_or_else(ended)?;
+        next.map_err(|error| Interrupted::Away(words(&error)))
+    }
+
+    fn read(&mut self, message: &Message) -> Result<Came, Interrupted> {
+        let broken = |error: async_nats::Error| Interrupted::Away(error.to_string());
+        let info = message.info().map_err(broken)?;
+        self.consumed += 1;
+        if info.consumer_sequence != self.consumed {
+            return Err(Interrupted::Away("messages of the consumer are missing".to_owned()));
+        }
+        let position = Position::new(info.stream_sequence);
+        let time = SystemTime::from(info.published);
+        let epoch = self.shared.state.lock().epoch;
+        let decoded = message::decode(epoch, position, time, &message.payload);
+        if decoded.is_none() {
+            self.shared.reader.note_stranger(epoch.number().into(), position);
+        }
+        Ok(Came { position, record: decoded.map(|decoded| decoded.record) })
+    }
+
+    fn show(&mut self, came: Vec<Came>) -> Result<(), Interrupted> {
+        {
+            let mut state = self.shared.state.lock();
+            // Behind the anchor there were only places without an update.
+            let last = state.last().position;
+            if came.iter().any(|one| one.position <= last && one.record.is_some()) {
+                return Err(OTHERS);
+            }
+            show(&mut state, came);
+        }
+        self.shared.follow_newest();
+        Ok(())
+    }
+
+    /// Waits while shards have too much that they have still to take.
+    async fn wait_for_followers(&self) {
+        loop {
+            let followers = self.shared.state.lock().recent.followers();
+            let slow = followers.iter().find(|one| one.waiting_bytes() > NATS_WAITING_BYTES);
+            let Some(slow) = slow else { break };
+            // A shard that has ended takes nothing any more.
+            let _ = tokio::time::timeout(NATS_STATE_INTERVAL, slow.progress()).await;
+        }
+    }
+}
+
+/// Shows what came, with what is missing in between.
+fn show(state: &mut State, came: Vec<Came>) {
+    let mut newest = state.last().position;
+    let mut records = Vec::with_capacity(came.len());
+    for Came { position, record } in came {
+        if position <= newest {
+            continue;
+        }
+        if position > newest.next() {
+            state.show(std::mem::take(&mut records));
+            let through = position.previous();
+            tracing::warn!(after = %newest, %through, "updates were deleted before this hub read them");
+            state.skip(through);
+        }
+        newest = position;
+        match record {
+            Some(record) => records.push(Arc::new(record)),
+            // Nothing that anybody would get.
+            None => {
+                state.show(std::mem::take(&mut records));
+                state.pass(position);
+            }
+        }
+    }
+    state.show(records);
+}

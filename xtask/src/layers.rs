@@ -1,8 +1,9 @@
 //! The modules of a crate form layers, and each uses only those below it.
 //!
-//! A module here is a file or folder right under `src`. Its tests may use any other module: code
-//! behind `#[cfg(test)]` is not checked. Only names are checked: a method that a higher module
-//! defines on a type of a lower one can be called from anywhere.
+//! A module here is a file or folder right under `src`, or right under a folder that has an order of
+//! its own. Its tests may use any other module: code behind `#[cfg(test)]` is not checked. Only names
+//! are checked: a method that a higher module defines on a type of a lower one can be called from
+//! anywhere.
 //!
 //! Some names of other crates belong to a few modules only: HTTP to `http`, storage to `journal`.
 
@@ -17,10 +18,12 @@ use syn::{Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, Meta, UseTree, Vis
 
 use crate::outcome::Outcome;
 
-/// A crate, and its modules, the lowest layer first.
+/// A crate or a folder of it, and its modules, the lowest layer first.
 struct Layers {
     /// The file that declares the modules. It may use all of them, and they may not use it.
     root: &'static str,
+    /// The names from the crate's root to that file's module; none for a crate.
+    within: &'static [&'static str],
     order: &'static [&'static str],
     /// Names that only some modules may use.
     boundaries: &'static [Boundary],
@@ -31,10 +34,16 @@ struct Boundary {
     /// The path, or its last names: `rusqlite`, or `Instant::now`.
     name: &'static str,
     modules: &'static [&'static str],
+    /// A name below it that all modules may use.
+    except: Option<&'static str>,
 }
 
 const fn only(name: &'static str, modules: &'static [&'static str]) -> Boundary {
-    Boundary { name, modules }
+    Boundary { name, modules, except: None }
+}
+
+const fn none_but(name: &'static str, except: &'static str) -> Boundary {
+    Boundary { name, modules: &[], except: Some(except) }
 }
 
 /// The rules of ARCHITECTURE.md for the hub's modules.
@@ -64,8 +73,7 @@ const HUB_BOUNDARIES: &[Boundary] = &[
     only("reqwest", &["access"]),
     // Metrics.
     only("prometheus_client", &["metrics"]),
-    // Clocks: not in modules that decide from plain values (cursor, feed, replay, router, window,
-    // …).
+    // Clocks: what decides from plain values is in tidings-core.
     only("Instant::now", CLOCKS),
     only("SystemTime::now", CLOCKS),
 ];
@@ -84,14 +92,50 @@ const NO_SYSTEM: &[Boundary] = &[
     only("tokio", &[]),
 ];
 
-const CRATES: [Layers; 6] = [
+/// The same, but for wake-ups and locks that need no runtime, and for the slices of bytes that a
+/// socket is given.
+const CORE_BOUNDARIES: &[Boundary] = &[
+    only("std::fs", &[]),
+    none_but("std::io", "std::io::IoSlice"),
+    only("std::net", &[]),
+    only("std::thread", &[]),
+    only("std::process", &[]),
+    only("Instant::now", &[]),
+    only("SystemTime::now", &[]),
+    none_but("tokio", "tokio::sync"),
+];
+
+const CRATES: [Layers; 9] = [
+    Layers {
+        root: "crates/tidings-core/src/lib.rs",
+        within: &[],
+        order: &["limits", "random", "model", "journal", "stream"],
+        boundaries: CORE_BOUNDARIES,
+    },
+    Layers {
+        root: "crates/tidings-core/src/model.rs",
+        within: &["model"],
+        order: &[
+            "position", "token", "cursor", "options", "update", "presence", "selector", "rights",
+            "id", "record",
+        ],
+        boundaries: &[],
+    },
+    Layers {
+        root: "crates/tidings-core/src/stream.rs",
+        within: &["stream"],
+        order: &["framing", "notice", "window", "feed", "wire", "replay", "resume", "router"],
+        boundaries: &[],
+    },
     Layers {
         root: "crates/tidings-sse/src/lib.rs",
+        within: &[],
         order: &["event", "encode", "decode"],
         boundaries: NO_SYSTEM,
     },
     Layers {
         root: "crates/tidings-server/src/lib.rs",
+        within: &[],
         order: &[
             "query",
             "place",
@@ -108,6 +152,7 @@ const CRATES: [Layers; 6] = [
     },
     Layers {
         root: "crates/tidings-client/src/lib.rs",
+        within: &[],
         order: &[
             "login",
             "coding",
@@ -130,29 +175,18 @@ const CRATES: [Layers; 6] = [
     },
     Layers {
         root: "crates/tidings-hub/src/lib.rs",
+        within: &[],
         order: &[
-            "random",
             "setters",
             "log_rate",
-            "framing",
             "transport",
             "limits",
             "admission",
             "budget",
-            "notice",
-            "update",
-            "selector",
             "access",
             "journal",
             "compile",
-            "cursor",
-            "window",
             "metrics",
-            "feed",
-            "wire",
-            "replay",
-            "resume",
-            "router",
             "presence",
             "shard",
             "subscription",
@@ -163,11 +197,13 @@ const CRATES: [Layers; 6] = [
     },
     Layers {
         root: "crates/tidings/src/main.rs",
+        within: &[],
         order: &["log", "console", "outcome", "args", "config", "commands"],
         boundaries: &[],
     },
     Layers {
         root: "xtask/src/main.rs",
+        within: &[],
         order: &[
             "outcome",
             "tally",
@@ -214,28 +250,33 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
 
 /// The faults in the layers of one crate. `read` returns the text of an existing file.
 fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Vec<String>> {
-    let Layers { root, order, boundaries } = *layers;
-    let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let Layers { root, within, order, boundaries } = *layers;
+    let folder = match within {
+        [] => root.rsplit_once('/').map_or("", |(folder, _)| folder),
+        _ => root.trim_end_matches(".rs"),
+    };
+    let depth = within.len();
     let text = read(root).with_context(|| format!("{root} does not exist"))?;
-    let declared = parse(root, &text, Vec::new())?.children;
+    let within: Vec<String> = within.iter().map(|name| (*name).to_owned()).collect();
+    let declared = parse(root, &text, within.clone())?.children;
     let mut findings = Vec::new();
-    let names = || declared.iter().map(|child| child.path[0].as_str());
+    let names = || declared.iter().map(|child| child.path[depth].as_str());
     for name in order.iter().filter(|name| !names().any(|declared| declared == **name)) {
         findings.push(format!("{root}: the layer `{name}` is not a module of the crate"));
     }
     let mut modules = VecDeque::new();
     for child in &declared {
-        if order.contains(&child.path[0].as_str()) {
+        if order.contains(&child.path[depth].as_str()) {
             modules.push_back(child.path.clone());
         } else {
             findings.push(format!(
                 "{root}:{}: the module `{}` has no layer",
-                child.line, child.path[0]
+                child.line, child.path[depth]
             ));
         }
     }
     while let Some(path) = modules.pop_front() {
-        let stem = format!("{folder}/{}", path.join("/"));
+        let stem = format!("{folder}/{}", path[depth..].join("/"));
         let files = [format!("{stem}.rs"), format!("{stem}/mod.rs")];
         let (file, text) = files
             .iter()
@@ -243,7 +284,7 @@ fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Ve
             .with_context(|| format!("neither {} nor {} exists", files[0], files[1]))?;
         let parsed = parse(file, &text, path)?;
         modules.extend(parsed.children.into_iter().map(|child| child.path));
-        let from = &parsed.module[0];
+        let from = &parsed.module[depth];
         for Foreign { line, names } in &parsed.foreign {
             let crossed = boundaries.iter().find(|boundary| boundary.forbids(from, names));
             findings.extend(crossed.map(|boundary| {
@@ -254,8 +295,11 @@ fn of_crate(layers: &Layers, read: &dyn Fn(&str) -> Option<String>) -> Result<Ve
             }));
         }
         let layer = |name: &str| order.iter().position(|one| *one == name);
-        for used in &parsed.used {
-            let Used { line, name } = used;
+        for Used { line, path } in &parsed.used {
+            let Some([name, ..]) = path.strip_prefix(within.as_slice()) else { continue };
+            if name == from {
+                continue;
+            }
             if !names().any(|declared| declared == name) {
                 findings.push(format!(
                     "{file}:{line}: {from} -> crate::{name}: use it from the module that defines it"
@@ -278,7 +322,11 @@ impl Boundary {
         // A crate's name is first; an item of a crate may be in scope by its last names.
         let windows = if parts.len() == 1 { 1 } else { names.len() };
         let is_named = names.windows(parts.len()).take(windows).any(|window| window == parts);
-        is_named && !self.modules.contains(&module)
+        let is_excepted = self.except.is_some_and(|except| {
+            let parts: Vec<_> = except.split("::").collect();
+            names.windows(parts.len()).any(|window| window == parts)
+        });
+        is_named && !is_excepted && !self.modules.contains(&module)
     }
 }
 
@@ -303,12 +351,12 @@ struct Child {
     path: Vec<String>,
 }
 
-/// A path that leads out of the module right under the root.
+/// A path that names something of this crate.
 #[derive(Debug, PartialEq)]
 struct Used {
     line: usize,
-    /// The first name after the root.
-    name: String,
+    /// The names after the crate's root.
+    path: Vec<String>,
 }
 
 fn parse(file: &str, text: &str, module: Vec<String>) -> Result<File> {
@@ -336,11 +384,8 @@ impl File {
                 return self.foreign.push(Foreign { line: span.start().line, names });
             }
         };
-        // A path that stays below the root stays in the module right under it.
-        let (0, Some(name)) = (depth, rest.first()) else { return };
-        if self.module.first() != Some(name) {
-            self.used.push(Used { line: span.start().line, name: name.clone() });
-        }
+        let path = self.module[..depth].iter().chain(rest).cloned().collect();
+        self.used.push(Used { line: span.start().line, path });
     }
 
     fn note_use(&mut self, tree: &UseTree, before: &[String]) {
@@ -509,8 +554,17 @@ mod tests {
             let file = files.iter().find(|(file, _)| *file == name);
             file.map(|(_, text)| (*text).to_owned())
         };
-        const BOUNDARIES: &[Boundary] = &[only("db", &["a"]), only("Instant::now", &["a"])];
-        let layers = Layers { root: "src/lib.rs", order: &["a", "b", "c"], boundaries: BOUNDARIES };
+        const BOUNDARIES: &[Boundary] = &[
+            only("db", &["a"]),
+            only("Instant::now", &["a"]),
+            none_but("runtime", "runtime::sync"),
+        ];
+        let layers = Layers {
+            root: "src/lib.rs",
+            within: &[],
+            order: &["a", "b", "c"],
+            boundaries: BOUNDARIES,
+        };
         of_crate(&layers, &read).expect("the files can be read")
     }
 
@@ -604,6 +658,42 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_another_crate_can_be_allowed_to_all() {
+        check("use runtime::sync::Notify;\nfn f(one: runtime::sync::Mutex) {}", &[]);
+        check("use runtime::{sync, time};", &["src/b.rs:1 b -> runtime"]);
+        check("use runtime::task;", &["src/b.rs:1 b -> runtime"]);
+    }
+
+    #[test]
+    fn a_folder_may_have_an_order_of_its_own() {
+        let root = "mod low;\nmod high;\npub use high::H;\n";
+        let found = |low: &str| {
+            let read = |name: &str| {
+                let text = match name {
+                    "src/m.rs" => root,
+                    "src/m/low.rs" => low,
+                    "src/m/high.rs" => "use super::low::L;\nuse crate::m::low;\n",
+                    _ => return None,
+                };
+                Some(text.to_owned())
+            };
+            let layers = Layers {
+                root: "src/m.rs",
+                within: &["m"],
+                order: &["low", "high"],
+                boundaries: &[],
+            };
+            of_crate(&layers, &read).expect("the files can be read")
+        };
+        assert_eq!(found("use crate::other::C;\nuse super::low::x;\nuse self::y;"), [""; 0]);
+        let up = "src/m/low.rs:1: low -> high: the layer `high` is above `low`";
+        assert_eq!(found("use super::high::H;"), [up]);
+        assert_eq!(found("use crate::m::high::H;"), [up]);
+        let exported = "src/m/low.rs:1: low -> crate::H: use it from the module that defines it";
+        assert_eq!(found("use crate::m::H;"), [exported]);
+    }
+
+    #[test]
     fn each_module_has_a_layer_and_each_layer_is_a_module() {
         let root = "mod a;\nmod new;\nmod c;\n#[cfg(test)]\nmod tests;\n";
         let found = findings(&[("src/lib.rs", root), ("src/a.rs", ""), ("src/c.rs", "")]);
@@ -618,7 +708,7 @@ mod tests {
     fn a_file_that_is_missing_or_not_rust_is_named() {
         let error = |text: &str| {
             let read = |name: &str| (name == "src/lib.rs").then(|| text.to_owned());
-            let layers = Layers { root: "src/lib.rs", order: &["a"], boundaries: &[] };
+            let layers = Layers { root: "src/lib.rs", within: &[], order: &["a"], boundaries: &[] };
             of_crate(&layers, &read).unwrap_err().to_string()
         };
         assert_eq!(error("mod a;"), "neither src/a.rs nor src/a/mod.rs exists");

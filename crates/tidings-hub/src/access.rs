@@ -11,7 +11,6 @@ mod origin;
 pub(crate) mod payloads;
 mod revoked;
 mod token_error;
-mod token_id;
 #[cfg(feature = "tokens")]
 mod tokens;
 
@@ -28,8 +27,6 @@ pub use origin::{CorsOrigins, InvalidOrigin, Origin};
 pub(crate) use origin::{host_of, is_address, is_local};
 pub(crate) use revoked::Revoked;
 pub use token_error::TokenError;
-pub use token_id::RevokedToken;
-pub(crate) use token_id::TokenId;
 #[cfg(feature = "tokens")]
 pub use tokens::{
     Algorithm, InvalidKey, Issuer, IssuerKeys, Key, SigningKey, TokenGrant, TokenReport, TokenUse,
@@ -38,74 +35,12 @@ pub use tokens::{
 #[cfg(feature = "jwks")]
 pub use tokens::{InvalidKeySetUrl, KeySetUrl};
 
-use crate::budget::Permit;
-use crate::selector::Selectors;
-#[cfg(feature = "tokens")]
-use crate::selector::{Account, InvalidSelectors};
+use tidings_core::model::{Charge, Rights, Selectors, TokenId, Topic};
+
 use crate::setters::setters;
-use crate::update::{Topic, Update};
 
 /// The type of a detail that is Mercure's (1.0, RFC 9396).
 pub(crate) const DETAIL_TYPE: &str = "https://mercure.rocks/authorization-detail";
-
-/// The private updates that a subscriber may read, besides all public ones.
-///
-/// Rights are part of what makes a feed: subscribers share one only if they may read the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Rights {
-    /// Public updates and no others.
-    #[default]
-    Public,
-    /// Public updates, and private ones about these topics.
-    Granted(Selectors),
-}
-
-impl Rights {
-    /// Whether this subscriber may read `update`, whatever it selects.
-    pub fn may_read(&self, update: &Update) -> bool {
-        if !update.is_private() {
-            return true;
-        }
-        #[cfg(test)]
-        CHECKS.with(|checks| checks.set(checks.get() + 1));
-        match self {
-            Self::Public => false,
-            Self::Granted(granted) => granted.match_any(update.topics()),
-        }
-    }
-
-    /// Takes what they need from the budget, as [`Selectors::charge_to`].
-    #[cfg(feature = "tokens")]
-    fn charge_to(&mut self, account: &Account) -> Result<(), InvalidSelectors> {
-        match self {
-            Self::Public => Ok(()),
-            Self::Granted(granted) => granted.charge_to(account),
-        }
-    }
-
-    /// How many tests it takes to match a topic.
-    pub(crate) fn tests(&self) -> usize {
-        match self {
-            Self::Public => 0,
-            Self::Granted(granted) => granted.tests(),
-        }
-    }
-
-    /// Whether private updates about `topic` may be read.
-    pub(crate) fn grant(&self, topic: &Topic) -> bool {
-        match self {
-            Self::Public => false,
-            Self::Granted(granted) => granted.matches(topic),
-        }
-    }
-}
-
-#[cfg(test)]
-thread_local! {
-    /// How often rights were checked for a private update.
-    pub(crate) static CHECKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
 
 /// What a request may do.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +51,7 @@ pub(crate) struct Grants {
     pub(crate) payloads: payloads::Payloads,
     /// The part of the hub's budget that large payloads take.
     #[expect(dead_code, reason = "it is held for its drop")]
-    pub(crate) charge: Option<Arc<Permit>>,
+    pub(crate) charge: Option<Arc<Charge>>,
     /// When the grants end.
     pub(crate) expires: Option<SystemTime>,
     /// The token; `None` for the grants of anonymous clients.
@@ -145,11 +80,8 @@ impl Grants {
     #[cfg(feature = "tokens")]
     pub(crate) fn memory_bytes(&self) -> usize {
         const AROUND: usize = 512;
-        let subscribe = match &self.subscribe {
-            Rights::Public => None,
-            Rights::Granted(granted) => Some(granted),
-        };
-        let lists = self.publish.iter().chain(subscribe).map(Selectors::memory_bytes);
+        let lists =
+            self.publish.iter().chain(self.subscribe.granted()).map(Selectors::memory_bytes);
         AROUND + lists.sum::<usize>() + self.payloads.bytes()
     }
 

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tidings_core::journal::Grow;
+use tidings_core::model::{Account, Charge, InvalidSelectors};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -102,6 +104,28 @@ impl fmt::Display for Exhausted {
 }
 
 impl std::error::Error for Exhausted {}
+
+/// A budget on behalf of one client.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientAccount {
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) client: Option<Client>,
+    pub(crate) standing: Standing,
+}
+
+impl Grow for Growing {
+    fn grow(&mut self, bytes: usize) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Self::grow(self, bytes).map_err(Into::into)
+    }
+}
+
+impl Account for ClientAccount {
+    fn take(&self, bytes: usize) -> Result<Charge, InvalidSelectors> {
+        let Self { budget, client, standing } = self;
+        let taken = budget.try_take(*client, *standing, bytes);
+        taken.map(Charge::new).map_err(|_| InvalidSelectors::NoRoom)
+    }
+}
 
 impl Budget {
     /// A budget of `total` bytes, of which one address may have a quarter.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tidings_core::model::{Allowance, InvalidSelectors, Selectors, Spelled};
 use tokio::sync::Semaphore;
 
 use crate::admission::Client;
-use crate::budget::{Budget, Standing};
+use crate::budget::{Budget, ClientAccount, Standing};
 use crate::limits::{COMPILING_BYTES, PATTERN_BYTES, PATTERNS_BYTES, PATTERNS_MAX, PUBLISH_WAIT};
-use crate::selector::{Account, Allowance, InvalidSelectors, Selectors, Spelled};
 
 /// Compiles selectors, few requests at a time.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ impl Compiler {
     }
 
     /// The account for patterns and lists of this client.
-    pub(crate) fn account(&self, client: Option<Client>, standing: Standing) -> Account {
-        Account { budget: Arc::clone(&self.kept), client, standing }
+    pub(crate) fn account(&self, client: Option<Client>, standing: Standing) -> ClientAccount {
+        ClientAccount { budget: Arc::clone(&self.kept), client, standing }
     }
 
     /// The selectors of one request. Those that need no compiling, and those that others have had
@@ -109,16 +109,16 @@ impl Compiler {
     async fn beside(
         &self,
         rest: Vec<Spelled>,
-        account: Account,
-    ) -> Result<Vec<crate::selector::Selector>, NotCompiled> {
+        account: ClientAccount,
+    ) -> Result<Vec<tidings_core::model::Selector>, NotCompiled> {
         let bytes = (rest.len() * PATTERN_BYTES).min(PATTERNS_BYTES);
-        let Account { client, standing, .. } = account;
+        let ClientAccount { client, standing, .. } = account;
         let permit = self.compiling.take(client, standing, bytes, PUBLISH_WAIT).await;
         let permit = permit.map_err(|_| NotCompiled::Full)?;
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let compile = move || {
             let _held = (permit, turn);
-            let mut allowance = Allowance::charged(PATTERNS_BYTES, Some(account));
+            let mut allowance = Allowance::charged(PATTERNS_BYTES, Some(Arc::new(account)));
             rest.iter().map(|one| one.compile(&mut allowance)).collect::<Result<_, _>>()
         };
         match tokio::task::spawn_blocking(compile).await {
@@ -137,8 +137,9 @@ impl Compiler {
 mod tests {
     use std::net::IpAddr;
 
+    use tidings_core::model::Selector;
+
     use super::*;
-    use crate::selector::Selector;
 
     fn client(last: u8) -> Option<Client> {
         Some(Client::from(IpAddr::from([10, 0, 0, last])))

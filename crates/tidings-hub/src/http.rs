@@ -51,11 +51,10 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::FromRef;
 use axum::http::{HeaderName, Method, header};
-use axum::middleware;
 use axum::routing::{any, get};
+use axum::{Router, middleware};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use listener::{Listener, is_ipv6_only, listen, listen_ipv6_only};
@@ -65,9 +64,10 @@ pub use serve::serve_tls;
 #[cfg(feature = "tls")]
 pub use tls::{Reload, Tls, TlsError};
 
+use tidings_core::model::HUB_PATH;
+
 use crate::access::CorsOrigins;
 use crate::hub::Hub;
-use crate::update::HUB_PATH;
 use refusal::Refusal;
 
 /// The id after which a stream continues, in Mercure 1.0; 0.x uses `Last-Event-ID`.

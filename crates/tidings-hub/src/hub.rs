@@ -24,12 +24,13 @@ pub use error::{HubFailed, PublishError};
 pub(crate) use nodes::{Documents, OtherSubscriptions, Unreached};
 pub(crate) use subscribe::{Begin, within};
 
+use tidings_core::journal::Journal;
+
 use crate::access::gate::Gate;
 use crate::access::{Access, Authorizer};
 use crate::admission::Admission;
 use crate::budget::Budget;
 use crate::compile::Compiler;
-use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::presence::Presence;

@@ -76,29 +76,17 @@
 //! `metrics` the hub has no route `/metrics`: that path is free for the metrics of your service.
 
 mod limits;
-mod random;
 mod setters;
 
 mod access;
 mod admission;
 mod budget;
 mod compile;
-mod cursor;
-mod selector;
-mod update;
 
 mod journal;
 
-mod feed;
-mod framing;
-mod notice;
 mod presence;
-mod replay;
-mod resume;
-mod router;
 mod shard;
-mod window;
-mod wire;
 
 mod http;
 mod hub;
@@ -109,7 +97,7 @@ mod transport;
 
 pub use access::{
     Access, Authorize, Authorizing, CorsOrigins, Dialect, Dialects, InvalidOrigin, Origin,
-    Permissions, RevokedToken, Rights, TokenError,
+    Permissions, TokenError,
 };
 #[cfg(feature = "tokens")]
 pub use access::{
@@ -118,23 +106,27 @@ pub use access::{
 };
 #[cfg(feature = "jwks")]
 pub use access::{InvalidKeySetUrl, KeySetUrl};
-pub use feed::StreamOptions;
 pub use http::{Listener, admin_router, is_ipv6_only, listen, listen_ipv6_only, serve};
 #[cfg(feature = "tls")]
 pub use http::{Reload, Tls, TlsError, serve_tls};
 pub use hub::{Hub, HubBuilder, HubFailed, PublishError};
-pub use journal::{
-    AnswerRoom, AppendError, Appended, Batch, Before, Edges, Epoch, Follower, Found, HubId,
-    IdempotencyKey, InvalidIdempotencyKey, Journal, Keep, MemoryJournal, Missed, Node, Nodes,
-    Pending, Position, ReadError, Record, Retention, RetentionRule, Room, Tail,
-};
 #[cfg(feature = "disk")]
 pub use journal::{DiskJournal, DiskOptions, Exported, JournalFile, OpenError, Promise, Summary};
+pub use journal::{MemoryJournal, SystemClock};
 #[cfg(feature = "nats")]
 pub use journal::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 pub use limits::{ForwardedHeader, InvalidNetwork, Limits, Network};
-pub use selector::{Base, InvalidSelectors, Pattern, Selector, Selectors, Template};
 pub use shard::{StreamBody, StreamCut};
 pub use subscription::{Since, SubscribeError, Subscription};
-pub use update::{HUB_PATH, InvalidUpdate, Topic, Update};
+#[doc(inline)]
+pub use tidings_core::journal::{
+    AnswerRoom, AppendError, Appended, Batch, Before, Edges, Follower, Found, IdempotencyKey,
+    InvalidIdempotencyKey, Journal, Keep, Missed, Node, Nodes, Pending, ReadError, Retention,
+    RetentionRule, Room, Tail,
+};
+#[doc(inline)]
+pub use tidings_core::model::{
+    Base, Epoch, HUB_PATH, HubId, InvalidSelectors, InvalidUpdate, Pattern, Position, Record,
+    RevokedToken, Rights, Selector, Selectors, StreamOptions, Template, Topic, Update,
+};
 pub use url::Host;

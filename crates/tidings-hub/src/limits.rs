@@ -19,6 +19,17 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+#[cfg(any(feature = "disk", feature = "nats"))]
+pub(crate) use tidings_core::limits::KEYS_TIME;
+#[cfg(feature = "nats")]
+pub(crate) use tidings_core::limits::RECENT_BYTES;
+#[cfg(feature = "tokens")]
+pub(crate) use tidings_core::limits::SELECTORS_BYTES_FREE;
+pub(crate) use tidings_core::limits::{
+    BATCH_UPDATES_MAX, ID_BYTES_MAX, PATTERN_BYTES, PATTERNS_MAX, PUBLISH_WAIT, RETRY_MAX,
+    RETRY_MIN, ROUTE_STEPS, SELECTORS_MAX, TOKEN_BYTES_MAX, TOPIC_BYTES_MAX, TOPICS_MAX,
+};
+
 #[cfg(feature = "disk")]
 pub(crate) use disk::*;
 #[cfg(feature = "jwks")]
@@ -231,20 +242,26 @@ const fn bound(real: usize, in_tests: usize) -> usize {
     if cfg!(test) { in_tests } else { real }
 }
 
-/// Topics of one update. Each costs a look-up per shard (the reference hub has the same).
-pub(crate) const TOPICS_MAX: usize = 1000;
-/// Selectors of one stream: each is an entry in a shard's index for as long as it is open.
-pub(crate) const SELECTORS_MAX: usize = 1000;
+/// See [`tidings_core::limits::REVOKED_MAX`].
+pub(crate) const REVOKED_MAX: usize = bound(tidings_core::limits::REVOKED_MAX, 8);
+/// Bytes of one batch that a replay reads, and of one hand-over to a body.
+pub(crate) const BATCH_BYTES: usize = bound(tidings_core::limits::BATCH_BYTES, 700);
+/// See [`tidings_core::limits::SCAN_UPDATES`].
+#[cfg(any(test, feature = "disk", feature = "nats"))]
+pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
+/// What one read of a journal takes.
+#[cfg(any(test, feature = "disk", feature = "nats"))]
+pub(crate) const BATCH_MAX: tidings_core::journal::BatchMax = tidings_core::journal::BatchMax {
+    bytes: BATCH_BYTES,
+    updates: SCAN_UPDATES,
+    steps: 1024 * SCAN_UPDATES,
+};
+/// See [`tidings_core::limits::SAME_ID_MAX`].
+#[cfg(any(feature = "disk", feature = "nats"))]
+pub(crate) const SAME_ID_MAX: usize = bound(tidings_core::limits::SAME_ID_MAX, 3);
 /// Pairs of a form, each of which takes some fifty bytes beside its text: topics as many as are
 /// allowed, and names that are not known here.
 pub(crate) const PAIRS_MAX: usize = 4096;
-/// Bytes of a token: what fits into a request's head.
-pub(crate) const TOKEN_BYTES_MAX: usize = 64 << 10;
-/// Tokens that are known to be revoked. Past it those that never expire are forgotten, the
-/// oldest first.
-pub(crate) const REVOKED_MAX: usize = bound(100_000, 8);
-/// Bytes of a token's own id by which it is revoked. A longer one is known by its hash.
-pub(crate) const TOKEN_ID_BYTES: usize = 256;
 /// How long before its token expires a subscriber is told so.
 pub(crate) const EXPIRING_NOTICE: Duration = Duration::from_secs(30);
 /// Comings and goings that wait to be told before newcomers have to wait.
@@ -271,22 +288,8 @@ pub(crate) const LIST_SUBSCRIBERS: usize = bound(256, 3);
 pub(crate) const LISTING: usize = 2;
 /// How long it takes until what could not be appended is tried again, at first.
 pub(crate) const PRESENCE_PAUSE: Duration = Duration::from_millis(500);
-/// Announcements of subscriptions that a journal keeps, besides all other updates.
-pub(crate) const PRESENCE_COUNT: u64 = bound(10_000, 10) as u64;
-/// Bytes of them that it keeps.
-pub(crate) const PRESENCE_BYTES: u64 = 16 << 20;
-/// And for how long.
-pub(crate) const PRESENCE_AGE: Duration = Duration::from_secs(300);
 /// Shortest time between two attempts to fetch a set of keys, whatever tokens ask for.
 pub(crate) const KEY_SET_PAUSE: Duration = Duration::from_millis(bound(10_000, 100) as u64);
-/// Templates and URL patterns of one stream, and so of what has to be tried for each update.
-pub(crate) const PATTERNS_MAX: usize = 100;
-/// Variables of one URI template.
-pub(crate) const TEMPLATE_VARIABLES_MAX: usize = 32;
-/// Bytes that a template or pattern may take while it is compiled: some milliseconds' work.
-pub(crate) const PATTERN_BYTES: usize = 256 << 10;
-/// What surrounds a compiled pattern where it is known and indexed.
-pub(crate) const PATTERN_BYTES_AROUND: usize = 1 << 10;
 /// Bytes that the templates and patterns of one request may take one after the other while they are
 /// compiled: some tenths of a second's work, beside the shards. A hundred patterns of Laravel's
 /// presence channels take about 6 MiB.
@@ -294,35 +297,6 @@ pub(crate) const PATTERNS_BYTES: usize = 16 << 20;
 /// Bytes that all requests of a hub may take at a time while their patterns are compiled; those of
 /// one address a quarter of it.
 pub(crate) const COMPILING_BYTES: usize = 16 << 20;
-/// What surrounds a selector of a stream in its list and in a shard's index.
-pub(crate) const SELECTOR_BYTES_AROUND: usize = 160;
-/// Bytes of selectors that the room for a stream includes. A longer list is charged to
-/// [`Limits::selector_bytes`].
-pub(crate) const SELECTORS_BYTES_FREE: usize = 4 << 10;
-/// Steps that finding the patterns for one update may take in a shard, and so what publishes and
-/// sockets wait for: some ten milliseconds. It is 80,000 patterns that are tried for a topic of 100
-/// bytes, or 128 for the longest topics that an update can have.
-pub(crate) const ROUTE_STEPS: usize = 8 << 20;
-/// Bytes of all topics of an update. Each of them may be held against each byte of every pattern.
-pub(crate) const TOPICS_BYTES_MAX: usize = 64 << 10;
-/// Topics for which each shard remembers which patterns match.
-pub(crate) const REMEMBERED_TOPICS: usize = bound(4096, 4);
-/// Feeds that are remembered with them, in all: 2 MiB in each shard.
-pub(crate) const REMEMBERED_FEEDS: usize = bound(256 << 10, 16);
-/// Bytes of a topic or selector: room for any URL that proxies let through.
-pub(crate) const TOPIC_BYTES_MAX: usize = 4096;
-/// Bytes of a publisher's id. Clients send it back in a header, for which some servers and
-/// proxies allow no more than 8 KB in all.
-pub(crate) const ID_BYTES_MAX: usize = 1024;
-/// Bytes of an event's type.
-pub(crate) const TYPE_BYTES_MAX: usize = 1024;
-/// Updates of one NDJSON body, which are taken all or none.
-pub(crate) const BATCH_UPDATES_MAX: usize = 1000;
-/// Shortest reconnection time that a publisher may set: browsers obey zero, and then ask
-/// hundreds of times a second.
-pub(crate) const RETRY_MIN: Duration = Duration::from_millis(500);
-/// Longest reconnection time that a publisher may set.
-pub(crate) const RETRY_MAX: Duration = Duration::from_secs(3600);
 
 /// Sockets written to before publishes are let in again.
 pub(crate) const SLICE_SOCKETS: usize = bound(64, 3);
@@ -350,13 +324,6 @@ pub(crate) const UNOFFERED_BYTES: usize = 1 << 20;
 /// Ranges that a feed keeps for subscribers whose sockets are full. Past it they read the
 /// journal: a range costs 16 bytes in each of perhaps 10,000 feeds.
 pub(crate) const FEED_RANGES: usize = bound(64, 4);
-/// Bytes of one batch that a replay reads, and of one hand-over to a body.
-pub(crate) const BATCH_BYTES: usize = bound(64 << 10, 700);
-/// Updates that one read of the journal looks at before others get their turn.
-pub(crate) const SCAN_UPDATES: usize = bound(4096, 5);
-/// Steps in which that read holds topics against patterns: one for each byte. One update more may
-/// be looked at, which is at most 100 patterns times [`TOPICS_BYTES_MAX`].
-pub(crate) const SCAN_STEPS: usize = 1024 * SCAN_UPDATES;
 /// Replays of one shard that read the journal at the same time.
 pub(crate) const REPLAYS_READING: usize = 32;
 /// A subscriber that takes nothing for so long is closed.
@@ -364,8 +331,6 @@ pub(crate) const STALL_TIME: Duration = Duration::from_secs(300);
 /// How long a start waits for what other hubs on the journal have revoked. Past it, the hub takes
 /// no tokens until it knows.
 pub(crate) const MEETING_TIME: Duration = Duration::from_secs(2);
-/// How long a publish waits for slow shards before it is refused with 503.
-pub(crate) const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 /// How long a request waits for the word of the service around the hub on what it may do.
 pub(crate) const AUTHORIZE_TIME: Duration = Duration::from_secs(10);
 /// How long the head of a stream waits for the journal to say where it begins. Past it the
@@ -382,29 +347,6 @@ pub(crate) const AWAY_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const BUDGET_WAITING: usize = bound(512, 8);
 /// Commands that wait for a shard: new connections and bodies.
 pub(crate) const SHARD_INBOX: usize = 1024;
-/// Topics for which the journal remembers the newest update that it dropped.
-pub(crate) const DROPPED_TOPICS: usize = bound(65_536, 500);
-/// Different sets of topics for which it remembers the newest private update that it dropped. A
-/// returning subscriber with grants is compared with all that are newer.
-pub(crate) const DROPPED_PRIVATE: usize = 8192;
-/// Bytes of those topics.
-pub(crate) const DROPPED_PRIVATE_BYTES: usize = bound(8 << 20, 20_000);
-/// Steps in which topics are held against patterns to find out whether a private update was missed,
-/// one for each byte: some ten milliseconds' work. Past it the answer is yes.
-pub(crate) const DROPPED_STEPS: usize = bound(16 << 20, 256_000);
-
-/// Bytes of the newest updates that the journal on disk also has in memory, so that a short
-/// disconnection is served without the disk.
-#[cfg(any(feature = "disk", feature = "nats"))]
-pub(crate) const RECENT_BYTES: u64 = 16 << 20;
-/// How long an idempotency key is remembered.
-pub(crate) const KEYS_TIME: Duration = Duration::from_secs(24 * 3600);
-/// Idempotency keys that are remembered; past it the oldest go.
-pub(crate) const KEYS_MAX: usize = bound(100_000, 16);
-/// Bytes of them that a journal in memory remembers.
-pub(crate) const KEYS_BYTES: usize = bound(16 << 20, 4000);
-/// Bytes of an idempotency key.
-pub(crate) const KEY_BYTES_MAX: usize = 255;
 
 /// What the kernel may hold for one socket of the direct lane (it doubles the value).
 pub(crate) const SOCKET_SEND_BYTES: usize = 64 << 10;
@@ -460,9 +402,6 @@ pub(crate) const CUT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Addresses whose streams and publishes are counted. Past it, new ones are let in uncounted.
 pub(crate) const ADDRESSES_MAX: usize = bound(65_536, 1000);
-/// Updates with one publisher's id that a cursor is looked for among, where it is not found by its
-/// topic. A publisher chooses how many have the same id, and each is read.
-pub(crate) const SAME_ID_MAX: usize = bound(256, 3);
 /// How often a drain ends the streams whose moment has come.
 pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(50);
 #[cfg(test)]

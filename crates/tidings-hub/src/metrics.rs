@@ -14,9 +14,10 @@ mod label;
 #[cfg(feature = "metrics")]
 use std::sync::{Arc, atomic::AtomicU64};
 
+use tidings_core::stream::notice::GapCause;
+
 use crate::admission::TurnedAway;
 use crate::budget::Exhausted;
-use crate::notice::GapCause;
 use count::{Counter, Gauge, Histogram, PerLabel};
 use label::{Bound, Limit};
 pub(crate) use label::{EndReason, Lane, RefusalReason};

@@ -22,15 +22,15 @@ pub(crate) use address::SubscriberAddress;
 pub(crate) use list::{ListPiece, piece};
 pub(crate) use path::{SubscriptionPath, decoded};
 
-use crate::access::{Dialect, Dialects, Grants, Revoked, RevokedToken, TokenId};
-use crate::journal::{AppendError, IdempotencyKey, Journal, Room};
+use tidings_core::journal::{AppendError, IdempotencyKey, Journal, Room};
+use tidings_core::model::presence::SubscriberId;
+use tidings_core::model::{RevokedToken, Selector, Selectors, TokenId, Update};
+
+use crate::access::{Dialect, Dialects, Grants, Revoked};
 use crate::limits::{
     LIST_SUBSCRIBERS, LISTING, PRESENCE_BATCH, PRESENCE_BATCH_BYTES, PRESENCE_PAUSE,
     PRESENCE_PENDING, PRESENCE_PENDING_BYTES,
 };
-use crate::selector::{Selector, Selectors};
-use crate::update::Update;
-use crate::update::presence::SubscriberId;
 
 /// The subscribers of a hub.
 #[derive(Debug)]
@@ -446,7 +446,7 @@ impl ActiveSubscription {
         match selector {
             Selector::All | Selector::Exact(_) => Some("exact"),
             Selector::Pattern(_) => Some("urlpattern"),
-            Selector::Template(_) => None,
+            _ => None,
         }
     }
 
@@ -501,10 +501,12 @@ pub(crate) const CONTEXT: &str = "https://mercure.rocks/";
 #[cfg(test)]
 mod tests {
     use slotmap::SlotMap;
+    use tidings_core::journal::Retention;
+    use tidings_core::model::Position;
+    use tidings_core::stream::feed::SubscriberKey;
 
     use super::*;
-    use crate::feed::SubscriberKey;
-    use crate::journal::{MemoryJournal, Position, Retention};
+    use crate::journal::{MemoryJournal, small_memory};
 
     fn presence(dialects: Dialects) -> Arc<Presence> {
         Arc::new(Presence::new(dialects, Arc::default(), true))
@@ -547,7 +549,7 @@ mod tests {
     #[tokio::test]
     async fn subscriptions_are_announced_in_order_and_each_once() {
         let presence = presence(Dialects::All);
-        let journal = Arc::new(MemoryJournal::new(Retention::default()));
+        let journal = Arc::new(small_memory(Retention::default()));
         let start = journal.edges().last;
         let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         let mut join = |texts: &[&str]| {
@@ -624,7 +626,7 @@ mod tests {
 
     impl Failing {
         fn new(is_full: bool, bytes_max: usize) -> Arc<Self> {
-            let journal = MemoryJournal::new(Retention::default());
+            let journal = small_memory(Retention::default());
             let is_full = AtomicBool::new(is_full);
             Arc::new(Self { journal, is_full, bytes_max, attempts: Notify::new() })
         }
@@ -640,7 +642,8 @@ mod tests {
             updates: Vec<Update>,
             key: Option<IdempotencyKey>,
             room: Room,
-        ) -> crate::journal::Pending<'_, Result<crate::journal::Appended, AppendError>> {
+        ) -> tidings_core::journal::Pending<'_, Result<tidings_core::journal::Appended, AppendError>>
+        {
             self.attempts.notify_one();
             let long = |update: &Update| update.event().data().len() > self.bytes_max;
             let refused = if self.is_full.load(Ordering::Acquire) {
@@ -659,8 +662,10 @@ mod tests {
         fn before(
             &self,
             time: SystemTime,
-        ) -> crate::journal::Pending<'_, Result<crate::journal::Before, crate::journal::ReadError>>
-        {
+        ) -> tidings_core::journal::Pending<
+            '_,
+            Result<tidings_core::journal::Before, tidings_core::journal::ReadError>,
+        > {
             self.journal.before(time)
         }
 
@@ -668,10 +673,10 @@ mod tests {
             &'a self,
             id: &'a str,
             selectors: &'a Selectors,
-            rights: &'a crate::access::Rights,
-        ) -> crate::journal::Pending<
+            rights: &'a tidings_core::model::Rights,
+        ) -> tidings_core::journal::Pending<
             'a,
-            Result<Option<crate::journal::Found>, crate::journal::ReadError>,
+            Result<Option<tidings_core::journal::Found>, tidings_core::journal::ReadError>,
         > {
             self.journal.find(id, selectors, rights)
         }
@@ -680,10 +685,10 @@ mod tests {
             &'a self,
             after: Position,
             selectors: &'a Selectors,
-            rights: &'a crate::access::Rights,
-        ) -> crate::journal::Pending<
+            rights: &'a tidings_core::model::Rights,
+        ) -> tidings_core::journal::Pending<
             'a,
-            Result<Option<crate::journal::Missed>, crate::journal::ReadError>,
+            Result<Option<tidings_core::journal::Missed>, tidings_core::journal::ReadError>,
         > {
             self.journal.missed(after, selectors, rights)
         }
@@ -693,9 +698,11 @@ mod tests {
             after: Position,
             until: Position,
             selectors: &'a Selectors,
-            rights: &'a crate::access::Rights,
-        ) -> crate::journal::Pending<'a, Result<crate::journal::Batch, crate::journal::ReadError>>
-        {
+            rights: &'a tidings_core::model::Rights,
+        ) -> tidings_core::journal::Pending<
+            'a,
+            Result<tidings_core::journal::Batch, tidings_core::journal::ReadError>,
+        > {
             self.journal.read(after, until, selectors, rights)
         }
 
@@ -704,26 +711,28 @@ mod tests {
             after: Position,
             until: Position,
             selectors: &'a Selectors,
-            rights: &'a crate::access::Rights,
-        ) -> crate::journal::Pending<'a, Result<crate::journal::Batch, crate::journal::ReadError>>
-        {
+            rights: &'a tidings_core::model::Rights,
+        ) -> tidings_core::journal::Pending<
+            'a,
+            Result<tidings_core::journal::Batch, tidings_core::journal::ReadError>,
+        > {
             self.journal.read_last(after, until, selectors, rights)
         }
 
-        fn follow(&self) -> Arc<crate::journal::Follower> {
+        fn follow(&self) -> Arc<tidings_core::journal::Follower> {
             self.journal.follow()
         }
 
         fn tail(
             &self,
-            after: crate::journal::HubId,
+            after: tidings_core::model::HubId,
             count: usize,
-            records: &mut Vec<Arc<crate::journal::Record>>,
-        ) -> crate::journal::Tail {
+            records: &mut Vec<Arc<tidings_core::model::Record>>,
+        ) -> tidings_core::journal::Tail {
             self.journal.tail(after, count, records)
         }
 
-        fn edges(&self) -> crate::journal::Edges {
+        fn edges(&self) -> tidings_core::journal::Edges {
             self.journal.edges()
         }
     }

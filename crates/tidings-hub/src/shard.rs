@@ -4,7 +4,7 @@
 //! A shard is a plain value that is driven from outside; [`thread`] gives it a thread, a clock and
 //! real sockets. It holds no queue per subscriber. A *live* subscriber follows its feed and has an
 //! offset in the window. A subscriber that is *behind* also has a position in the journal, and
-//! [`crate::replay`] decides what brings it back.
+//! [`tidings_core::stream::replay`] decides what brings it back.
 
 mod authorization;
 mod catch_up;
@@ -34,15 +34,15 @@ pub(crate) use slot::Load;
 use socket::{Outgoing, Socket, WrittenBytes};
 pub(crate) use thread::{RequestRoom, ShardThread};
 
-use crate::feed::{Feed, FeedKey, Queued, Source, StreamOptions, SubscriberKey};
-use crate::journal::{HubId, Position, Record};
-use crate::limits::{FORMS_BYTES, ROUTE_STEPS, WINDOW_BYTES};
-use crate::notice::GapCause;
-use crate::replay::{Behind, Due};
-use crate::router::Router;
-use crate::update::Topic;
-use crate::window::{Offset, Place, Span, Window};
-use crate::wire;
+use tidings_core::model::{HubId, Position, Record, StreamOptions, Topic};
+use tidings_core::stream::feed::{Feed, FeedKey, Queued, Source, SubscriberKey};
+use tidings_core::stream::notice::GapCause;
+use tidings_core::stream::replay::{Behind, Due};
+use tidings_core::stream::router::Router;
+use tidings_core::stream::window::{Offset, Place, Span, Window};
+use tidings_core::stream::wire;
+
+use crate::limits::{FORMS_BYTES, ROUTE_STEPS, SEGMENT_BYTES, WINDOW_BYTES};
 
 /// Time as a shard counts it, in parts of the heartbeat's interval.
 type Tick = u32;
@@ -118,7 +118,7 @@ impl<S: Socket> Shard<S> {
     /// A shard that follows the journal after `routed`.
     fn new(routed: HubId, heartbeat_ms: u64, window_bytes: Option<u64>) -> Self {
         Self {
-            window: Window::default(),
+            window: Window::new(SEGMENT_BYTES),
             feeds: SlotMap::with_key(),
             subscribers: SlotMap::with_key(),
             routed,

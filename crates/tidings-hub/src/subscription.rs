@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use tidings_core::journal::ReadError;
+use tidings_core::model::Cursor;
 use tidings_sse::{Decoder, Event, EventId, Item, Limits};
 
-use crate::cursor::Cursor;
-use crate::journal::ReadError;
 use crate::shard::StreamBody;
 
 /// Where a stream begins.

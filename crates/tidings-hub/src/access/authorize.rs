@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use serde_json::Value;
+use tidings_core::model::{Rights, Selectors};
 
+use super::Grants;
 use super::payloads::Payloads;
-use super::{Grants, Rights};
 use crate::limits::AUTHORIZE_TIME;
-use crate::selector::Selectors;
 
 /// A callback that decides what a request may do.
 ///

@@ -5,12 +5,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tidings_core::model::Base;
+
 #[cfg(not(feature = "tokens"))]
 use super::no_tokens::Verifier;
 #[cfg(feature = "tokens")]
 use super::tokens::Verifier;
 use super::{Access, Grants, Revoked, Role, TokenError};
-use crate::selector::{Account, Base};
+use crate::budget::ClientAccount;
 
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -62,7 +64,7 @@ impl Gate {
         &self,
         token: Option<&str>,
         role: Role,
-        account: Option<&Account>,
+        account: Option<&ClientAccount>,
     ) -> Result<Arc<Grants>, TokenError> {
         let Some(token) = token else { return Ok(Arc::clone(&self.anonymous)) };
         let grants = self.verifier.grants(token, role, account).await?;

@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use tidings_core::model::Base;
+
 use super::{Access, Grants, Role, TokenError};
-use crate::selector::{Account, Base};
+use crate::budget::ClientAccount;
 
 /// Refuses every token.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ impl Verifier {
         &self,
         _: &str,
         role: Role,
-        _: Option<&Account>,
+        _: Option<&ClientAccount>,
     ) -> Result<Arc<Grants>, TokenError> {
         Err(TokenError::NoKey { role: role.verb() })
     }

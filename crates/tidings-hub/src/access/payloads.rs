@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::selector::Selectors;
-use crate::update::Topic;
+use tidings_core::model::{Selectors, Topic};
 
 /// The payloads of a token.
 #[derive(Clone, Debug, Default)]

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use tidings_core::model::{RevokedToken, TokenId};
 
-use super::{RevokedToken, TokenId};
 use crate::limits::REVOKED_MAX;
 
 /// The revoked tokens. Each is kept until it expires. At the bound, the oldest is dropped.

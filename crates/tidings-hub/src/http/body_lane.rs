@@ -45,8 +45,7 @@ use crate::limits::{
     HTTP2_PING_INTERVAL, HTTP2_PING_TIME, HTTP2_RECEIVE_BYTES, HTTP2_RESETS, HTTP2_SEND_BYTES,
     Limits,
 };
-use crate::shard::StreamBody;
-use crate::shard::{Load, RequestRoom, ShardThread};
+use crate::shard::{Load, RequestRoom, ShardThread, StreamBody};
 
 /// Serves a connection, fresh from its handshake, on its shard's thread.
 pub(super) fn start(

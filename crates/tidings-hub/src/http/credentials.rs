@@ -7,6 +7,7 @@ use axum::extract::NestedPath;
 use axum::http::request::Parts;
 use axum::http::uri::Scheme;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tidings_core::model::{Base, HUB_PATH};
 
 use super::admission;
 use super::origin::{self, ForeignCookie, Target};
@@ -19,8 +20,6 @@ use crate::budget::Standing;
 use crate::hub::Hub;
 use crate::limits::KEY_SET_PAUSE;
 use crate::log_rate::{REFUSED_GRANTS, REFUSED_TOKENS};
-use crate::selector::Base;
-use crate::update::HUB_PATH;
 
 /// Where the metadata of this resource is (RFC 9728 3.1).
 pub(super) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";

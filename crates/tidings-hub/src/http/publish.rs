@@ -10,6 +10,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use serde_json::value::RawValue;
+use tidings_core::journal::{AppendError, Appended, IdempotencyKey};
+use tidings_core::model::{InvalidUpdate, Update};
 use tidings_sse::{Event, EventId, EventType};
 
 use super::body::read_body;
@@ -20,10 +22,8 @@ use super::{admission, content};
 use crate::access::Role;
 use crate::budget::Standing;
 use crate::hub::{Hub, PublishError};
-use crate::journal::{AppendError, Appended, IdempotencyKey};
 use crate::limits::BATCH_UPDATES_MAX;
 use crate::metrics::RefusalReason;
-use crate::update::{InvalidUpdate, Update};
 
 /// Characters of a wrong value that the answer repeats.
 const SHOWN_CHARACTERS: usize = 100;

@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::update::HUB_PATH;
+use tidings_core::model::HUB_PATH;
 
 /// A refusal: its status, and what was wrong and what is allowed.
 #[derive(Clone, Debug)]

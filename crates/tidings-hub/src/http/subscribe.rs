@@ -13,28 +13,26 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::DateTime;
 use parking_lot::Mutex;
+use tidings_core::model::{
+    Cursor, EARLIEST, InvalidSelectors, LAST, Selectors, Spelled, StreamOptions,
+};
+use tidings_core::stream::notice::Notice;
 use tidings_server::{LastEventId, place};
 
 use super::accept::{self, MediaType};
 use super::admission::ClientAdmission;
 use super::body::{Unreceived, read_body};
-use super::content;
 use super::credentials::{Carrier, RequestCredentials};
 use super::query::Pairs;
 use super::refusal::Refusal;
-use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID};
+use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID, content};
 use crate::access::{Dialect, Role};
 use crate::admission::{Client, TurnedAway};
 use crate::budget::Standing;
 use crate::compile::NotCompiled;
-use crate::cursor::{Cursor, EARLIEST, LAST};
-use crate::feed::StreamOptions;
 use crate::hub::{Begin, Hub, within};
 use crate::limits::{ID_BYTES_MAX, Limits, PUBLISH_WAIT, SELECTORS_MAX};
-use crate::notice::Notice;
-use crate::selector::{InvalidSelectors, Selectors, Spelled};
-use crate::shard::NewStream;
-use crate::shard::{DelayedCut, StreamCut};
+use crate::shard::{DelayedCut, NewStream, StreamCut};
 
 /// The prefix of an id that names a time.
 const SINCE: &str = "tidings:since:";

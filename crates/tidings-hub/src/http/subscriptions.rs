@@ -9,17 +9,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use tidings_core::journal::AppendError;
+use tidings_core::model::{EARLIEST, HUB_PATH, Position, TokenId, Topic};
 
 use super::credentials::{Carrier, RequestCredentials};
 use super::listing::Listing;
 use super::query::Pairs;
 use super::refusal::Refusal;
-use crate::access::{DETAIL_TYPE, Dialect, Role, TokenId};
-use crate::cursor::EARLIEST;
+use crate::access::{DETAIL_TYPE, Dialect, Role};
 use crate::hub::{Hub, OtherSubscriptions, Unreached};
-use crate::journal::{AppendError, Position};
 use crate::presence::{CONTEXT, RevocationEffects, SubscriptionPath, decoded};
-use crate::update::{HUB_PATH, Topic};
 
 /// All subscriptions, those to one selector, or one.
 pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Response, Refusal> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tidings_core::journal::{Journal, Retention};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 
@@ -18,12 +19,11 @@ use crate::access::{Access, Authorize, Authorizer};
 use crate::admission::Admission;
 use crate::budget::Budget;
 use crate::compile::Compiler;
-use crate::journal::{Journal, MemoryJournal, Retention};
+use crate::journal::MemoryJournal;
 use crate::limits::{APPENDING_BYTES, HEARTBEAT, Limits};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
-use crate::shard::clock;
-use crate::shard::{Command, ShardContext, ShardHandle, ShardThread};
+use crate::shard::{Command, ShardContext, ShardHandle, ShardThread, clock};
 
 /// What the hub serves beside its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::journal::AppendError;
+use tidings_core::journal::AppendError;
+use tidings_core::model::InvalidUpdate;
+
 use crate::limits::{BATCH_UPDATES_MAX, PUBLISH_WAIT};
-use crate::update::InvalidUpdate;
 
 /// Why nothing was published.
 #[derive(Debug)]

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tidings_core::journal::{AnswerRoom, AppendError, Node, Nodes, Pending, ReadError};
+use tidings_core::model::{RevokedToken, TokenId};
 
 use super::{Hub, HubInner};
-use crate::access::{Dialect, RevokedToken, TokenId};
+use crate::access::Dialect;
 use crate::budget::{Budget, Exhausted, Growing};
-use crate::journal::{AnswerRoom, AppendError, Node, Nodes, Pending, ReadError};
 use crate::limits::{LIST_ANSWER_WAIT, MEETING_TIME, PUBLISH_WAIT};
 use crate::presence::{ListStart, Presence, RevocationEffects, SubscriptionPath, piece};
 
@@ -279,7 +280,7 @@ async fn ask(
     question: Vec<u8>,
     budget: &Arc<Budget>,
 ) -> Result<(Vec<Vec<u8>>, AnswerRoom), Unreached> {
-    let mut room = AnswerRoom(Growing::begin(budget, PUBLISH_WAIT).await?);
+    let mut room = AnswerRoom::new(Growing::begin(budget, PUBLISH_WAIT).await?);
     let answers = nodes.ask(question, &mut room).await?;
     Ok((answers, room))
 }

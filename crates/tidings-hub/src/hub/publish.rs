@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tidings_core::journal::{Appended, IdempotencyKey, Room};
+use tidings_core::model::Update;
 use tidings_sse::EventId;
 
 use super::{Hub, PublishError};
-use crate::journal::{Appended, IdempotencyKey, Room};
 use crate::limits::{
     APPENDING_BYTES, BATCH_UPDATES_MAX, PUBLISH_WAIT, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
 };
 use crate::shard::ShardHandle;
-use crate::update::Update;
 
 impl Hub {
     /// Publishes one update. Returns its id when the update is as safe as the journal promises.
@@ -52,13 +52,15 @@ impl Hub {
             return Err(PublishError::TooMany { count: updates.len() });
         }
         for (index, update) in updates.iter().enumerate() {
-            let checked = update.check().and_then(|()| update.check_limits(&limits));
+            let checked = update
+                .check()
+                .and_then(|()| update.check_limits(limits.topics, limits.topic_bytes));
             checked.map_err(|cause| PublishError::Invalid { index, cause })?;
         }
         if updates.is_empty() {
             return Ok(Appended { ids: Vec::new(), repeated: false });
         }
-        let updates: Vec<_> = updates.into_iter().map(|one| one.with_bounded_retry()).collect();
+        let updates: Vec<_> = updates.into_iter().map(with_bounded_retry).collect();
         let bytes =
             updates.iter().map(Update::memory_bytes).sum::<u64>().min(APPENDING_BYTES as u64);
         let admitted = async {
@@ -104,12 +106,10 @@ impl Hub {
     }
 }
 
-impl Update {
-    /// Brings the publisher's reconnection time within the hub's bounds.
-    fn with_bounded_retry(self) -> Self {
-        match self.event().retry() {
-            Some(retry) => self.with_retry(retry.clamp(RETRY_MIN, RETRY_MAX)),
-            None => self,
-        }
+/// Brings the publisher's reconnection time within the hub's bounds.
+fn with_bounded_retry(update: Update) -> Update {
+    match update.event().retry() {
+        Some(retry) => update.with_retry(retry.clamp(RETRY_MIN, RETRY_MAX)),
+        None => update,
     }
 }

@@ -1,9 +1,9 @@
 //! Revocations: every shard ends the streams of a revoked token.
 
+use tidings_core::journal::AppendError;
 use tokio::sync::oneshot;
 
 use super::Hub;
-use crate::journal::AppendError;
 use crate::presence::{RevocationEffects, SubscriberAddress};
 use crate::shard::Command;
 

@@ -5,25 +5,22 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tidings_core::journal::ReadError;
+use tidings_core::model::{Cursor, Rights, Selectors, StreamOptions};
+use tidings_core::stream::feed::Source;
+use tidings_core::stream::framing::chunk;
+use tidings_core::stream::replay::Due;
+use tidings_core::stream::resume::{Asked, Located};
+use tidings_core::stream::wire::{self, PlaceForm};
 use tidings_server::place::Form;
 use tidings_sse::encode;
 use tokio::time::error::Elapsed;
 
 use super::Hub;
-use crate::access::Rights;
 use crate::admission::StreamPermit;
-use crate::cursor::Cursor;
-use crate::feed::{Source, StreamOptions};
-use crate::framing::chunk;
-use crate::journal::ReadError;
 use crate::limits::{LOCATE_TIME, RETRY, RETRY_JITTER};
-use crate::replay::Due;
-use crate::resume::{Asked, Located};
-use crate::selector::Selectors;
-use crate::shard::NewStream;
-use crate::shard::StreamBody;
+use crate::shard::{NewStream, StreamBody};
 use crate::subscription::{Since, SubscribeError, Subscription};
-use crate::wire;
 
 /// Where a stream begins, and whether it says so.
 #[derive(Clone, Debug)]
@@ -75,7 +72,8 @@ impl Hub {
         begin: Begin,
     ) -> Result<Option<PreparedStream>, ReadError> {
         let Some(permit) = self.permit() else { return Ok(None) };
-        let Begin { cursor, tell_place: place } = begin;
+        let Begin { cursor, tell_place } = begin;
+        let place = tell_place.map(place_form);
         let asked = Asked { cursor, selectors, rights, notices: options.notices, place };
         let mut bytes = self.opening_chunk();
         let locating = asked.clone().locate(self.journal());
@@ -168,5 +166,12 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::O
     match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
         Poll::Ready(output) => Ok(output),
         Poll::Pending => tokio::time::timeout(limit, future).await,
+    }
+}
+
+fn place_form(form: Form) -> PlaceForm {
+    match form {
+        Form::Event => PlaceForm::Event,
+        _ => PlaceForm::Block,
     }
 }

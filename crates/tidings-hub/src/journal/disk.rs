@@ -40,6 +40,8 @@ use tokio::sync::oneshot;
 pub use file::OpenError;
 pub use inspect::{Exported, JournalFile, Summary};
 
+use tidings_core::model::{RevokedToken, Rights, Selectors, Update};
+
 use self::clock::Clock;
 use self::damage::Damage;
 use self::file::Folder;
@@ -60,11 +62,8 @@ use super::{
     AppendError, Batch, Before, Edges, Follower, Found, HubId, Journal, Keep, Missed, Pending,
     Position, ReadError, Record, Retention, RetentionRule, Room, Tail,
 };
-use crate::access::{RevokedToken, Rights};
-use crate::limits::{PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
-use crate::selector::Selectors;
+use crate::limits::{BATCH_MAX, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
 use crate::setters::setters;
-use crate::update::Update;
 
 /// How a journal on disk is kept.
 #[derive(Clone, Debug)]
@@ -549,8 +548,9 @@ impl Journal for DiskJournal {
         let state = self.shared.state.lock();
         // An update that was deleted on disk is told as missed, even if memory still has it.
         let all_there = state.dropped.missed(after, selectors, rights).is_none();
-        (all_there && after.next() >= state.recent.first())
-            .then(|| Batch::for_subscriber(state.recent.after(after), until, selectors, rights))
+        (all_there && after.next() >= state.recent.first()).then(|| {
+            Batch::for_subscriber(state.recent.after(after), until, BATCH_MAX, selectors, rights)
+        })
     }
 
     fn read<'a>(

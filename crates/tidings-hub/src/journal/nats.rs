@@ -31,6 +31,8 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 pub use error::NatsError;
 pub use options::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 
+use tidings_core::model::{RevokedToken, Rights, Selectors, Update};
+
 use self::condition::Condition;
 use self::connection::Failure;
 use self::newest::Newest;
@@ -44,10 +46,7 @@ use super::{
     AppendError, Batch, Before, Edges, Follower, Found, HubId, Journal, Missed, Nodes, Pending,
     Position, ReadError, Record, Room, Tail,
 };
-use crate::access::{RevokedToken, Rights};
-use crate::limits::NATS_ATOMIC;
-use crate::selector::Selectors;
-use crate::update::Update;
+use crate::limits::{BATCH_MAX, NATS_ATOMIC};
 
 /// The journal on NATS JetStream.
 #[derive(Debug)]
@@ -356,8 +355,9 @@ impl Shared {
         let state = self.state.lock();
         // An update that left the stream is told as missed, even if memory still has it.
         let all_there = state.missed(after, selectors, rights).is_none();
-        (all_there && state.has_all_after(after))
-            .then(|| Batch::for_subscriber(state.recent.after(after), until, selectors, rights))
+        (all_there && state.has_all_after(after)).then(|| {
+            Batch::for_subscriber(state.recent.after(after), until, BATCH_MAX, selectors, rights)
+        })
     }
 
     async fn read(
@@ -390,7 +390,8 @@ impl Shared {
         };
         let begin = block.records.partition_point(|record| record.position <= after);
         let records = block.records[begin..].iter().filter(|one| one.position >= first);
-        let mut batch = Batch::for_subscriber(records, until.min(reached), selectors, rights);
+        let mut batch =
+            Batch::for_subscriber(records, until.min(reached), BATCH_MAX, selectors, rights);
         if let Some(newest) = newest {
             let missed = self.missed(after, newest).await?;
             batch.through = batch.through.max(missed.resume.position);

@@ -2,7 +2,17 @@
 
 use std::time::Duration;
 
+pub(crate) use tidings_core::limits::{PRESENCE_AGE, PRESENCE_BYTES};
+
 use super::bound;
+
+/// See [`tidings_core::limits::PRESENCE_COUNT`].
+pub(crate) const PRESENCE_COUNT: u64 =
+    bound(tidings_core::limits::PRESENCE_COUNT as usize, 10) as u64;
+/// See [`tidings_core::limits::DROPPED_TOPICS`].
+pub(crate) const DROPPED_TOPICS: usize = bound(tidings_core::limits::DROPPED_TOPICS, 500);
+/// See [`tidings_core::limits::KEYS_MAX`].
+pub(crate) const KEYS_MAX: usize = bound(tidings_core::limits::KEYS_MAX, 16);
 
 /// Requests that wait for the journal's writer. The hub bounds their bytes before that.
 pub(crate) const APPENDS_WAITING: usize = 32_768;

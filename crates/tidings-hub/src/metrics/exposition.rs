@@ -9,13 +9,13 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use tidings_core::journal::Journal;
 
 use super::Metrics;
 use super::count::{Counter, Gauge, Histogram, PerLabel};
 use super::format::{self, MetricsFormat};
 use super::label::Label;
 use crate::budget::Budget;
-use crate::journal::Journal;
 
 /// What other parts of the hub count themselves, to be read when the metrics are written.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! The labels of metrics, and their values.
 
+use tidings_core::stream::notice::GapCause;
+
 use crate::admission::TurnedAway;
 use crate::budget::Exhausted;
-use crate::notice::GapCause;
 
 /// A label, as the enum of its values.
 pub(crate) trait Label: Copy + 'static {

@@ -1,6 +1,6 @@
 //! The address of a subscriber in the hub: its shard, and its key there.
 
-use crate::feed::SubscriberKey;
+use tidings_core::stream::feed::SubscriberKey;
 
 /// Where a subscriber's stream is.
 ///

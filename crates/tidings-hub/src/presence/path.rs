@@ -1,12 +1,11 @@
 //! The path of a subscription, in both dialects: written, and read back.
 
 use percent_encoding::percent_decode_str;
+use tidings_core::model::presence::{SubscriberId, segment};
+use tidings_core::model::{HUB_PATH, PRESENCE_PATH, Selector};
 
 use super::ActiveSubscription;
 use crate::access::Dialect;
-use crate::selector::Selector;
-use crate::update::presence::{SubscriberId, segment};
-use crate::update::{HUB_PATH, PRESENCE_PATH};
 
 impl ActiveSubscription {
     /// The subscription's path, which is its topic too. Each part is encoded once, as a whole.

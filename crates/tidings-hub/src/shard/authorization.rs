@@ -4,18 +4,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tidings_core::model::Selectors;
+use tidings_core::stream::feed::SubscriberKey;
+use tidings_core::stream::notice::Notice;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::deadlines::{AGAIN, Deadline, DeadlineKind, Deadlines};
 use super::thread::{ShardThread, notice};
 use crate::access::Grants;
-use crate::feed::SubscriberKey;
 use crate::limits::SLICE_SOCKETS;
 use crate::metrics::EndReason;
-use crate::notice::Notice;
 use crate::presence::{Membership, Presence, SubscriberAddress};
-use crate::selector::Selectors;
 
 /// The subscriber's token was revoked while its stream opened.
 pub(super) struct RevokedWhileOpening;

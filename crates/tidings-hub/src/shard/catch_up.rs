@@ -2,13 +2,14 @@
 
 use std::io::ErrorKind;
 
+use tidings_core::journal::Batch;
+use tidings_core::stream::feed::{FeedKey, SubscriberKey};
+use tidings_core::stream::replay::{Behind, Due, Received, Rest, Step};
+use tidings_core::stream::window::{Half, Offset, Pieces, Place, Span};
+use tidings_core::stream::wire;
+
 use super::{Outgoing, Shard, Socket, WrittenBytes};
-use crate::feed::{FeedKey, SubscriberKey};
-use crate::journal::Batch;
-use crate::limits::{BATCH_BYTES, SLICE_BYTES};
-use crate::replay::{Behind, Due, Received, Rest, Step};
-use crate::window::{Half, Offset, Pieces, Place, Span};
-use crate::wire;
+use crate::limits::{BATCH_BYTES, FEED_RANGES, SLICE_BYTES};
 
 impl<S: Socket> Shard<S> {
     /// Brings a subscriber that is behind as far as possible without waiting.
@@ -276,7 +277,7 @@ impl<S: Socket> Shard<S> {
         feed.behind -= 1;
         self.behind -= 1;
         if feed.behind == 0 && feed.queued.is_none() && feed.walked.is_none() {
-            feed.settle(self.window.start(), feed.end());
+            feed.settle(self.window.start(), feed.end(), FEED_RANGES);
         }
     }
 

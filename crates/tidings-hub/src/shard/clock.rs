@@ -4,12 +4,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidings_core::stream::framing::chunk;
 use tidings_sse::{Event, encode};
 use tokio::time::MissedTickBehavior;
 
 use super::handle::{Command, ShardHandle};
 use super::thread::ShardThread;
-use crate::framing::chunk;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tidings_core::stream::feed::SubscriberKey;
 use tokio::time::Instant;
 
-use crate::feed::SubscriberKey;
 use crate::limits::EXPIRING_NOTICE;
 
 /// What is due to a subscriber.

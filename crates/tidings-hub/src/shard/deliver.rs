@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
+use tidings_core::journal::Tail;
+use tidings_core::model::Record;
+use tidings_core::stream::notice::GapCause;
+use tidings_core::stream::replay::Step;
 use tokio::task::yield_now;
 
 use super::Shard;
 use super::flush::Flushed;
 use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
-use crate::journal::{Record, Tail};
 use crate::limits::{ROUTE_FEEDS, ROUTE_STEPS, ROUTE_UPDATES, UNOFFERED_BYTES};
 use crate::metrics::EndReason;
-use crate::notice::GapCause;
-use crate::replay::Step;
 
 /// Follows the journal's tail and writes what it shows to the subscribers.
 pub(super) async fn deliver(thread: Rc<ShardThread>) {

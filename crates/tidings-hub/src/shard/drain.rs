@@ -3,15 +3,15 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tidings_core::stream::feed::SubscriberKey;
+use tidings_core::stream::notice::Notice;
 use tokio::task::yield_now;
 
 use super::Shard;
 use super::slot::ConnectionSlot;
 use super::thread::{ShardThread, notice};
-use crate::feed::SubscriberKey;
 use crate::limits::{CATCH_UP_TIME, DRAIN_STEP, SLICE_SOCKETS};
 use crate::metrics::EndReason;
-use crate::notice::Notice;
 
 /// When a subscriber is to reconnect: `after` plus a random part of `spread`.
 #[derive(Clone, Copy, Debug)]

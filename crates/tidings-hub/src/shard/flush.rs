@@ -3,10 +3,11 @@
 
 use std::io::ErrorKind;
 
+use tidings_core::stream::feed::Feed;
+use tidings_core::stream::window::{Offset, Pieces, Span, Window};
+
 use super::{Outgoing, Shard, Socket, Walk, WrittenBytes};
-use crate::feed::Feed;
-use crate::limits::{SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
-use crate::window::{Offset, Pieces, Span, Window};
+use crate::limits::{FEED_RANGES, SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
 
 /// Whether the walk is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl<S: Socket> Shard<S> {
         let feed = &mut self.feeds[walk.feed];
         feed.walked = None;
         let offered = feed.queued.map_or(feed.end(), |queued| queued.since);
-        feed.settle(self.window.start(), offered);
+        feed.settle(self.window.start(), offered, FEED_RANGES);
     }
 
     /// Continues a walk. Returns whether it is complete.

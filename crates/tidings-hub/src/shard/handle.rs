@@ -5,6 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tidings_core::journal::{Follower, Journal};
+use tidings_core::stream::feed::{Source, SubscriberKey};
+use tidings_core::stream::replay::Due;
+use tidings_core::stream::resume::Asked;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::lane::body::{BodySocket, StreamBody, hand_over};
@@ -13,13 +17,9 @@ use super::thread::{ShardInit, ShardThread, run};
 use crate::access::Grants;
 use crate::admission::{Admission, StreamPermit};
 use crate::budget::Budget;
-use crate::feed::{Source, SubscriberKey};
-use crate::journal::{Follower, Journal};
 use crate::limits::SHARD_INBOX;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
-use crate::replay::Due;
-use crate::resume::Asked;
 
 /// A stream that is about to be handed to a shard.
 #[derive(Debug)]

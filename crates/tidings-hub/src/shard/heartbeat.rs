@@ -3,19 +3,19 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidings_core::model::Position;
+use tidings_core::stream::feed::SubscriberKey;
+use tidings_core::stream::notice::Notice;
+use tidings_core::stream::wire;
 use tokio::task::yield_now;
 
 use super::drain::Reconnect;
 use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
 use super::{Subscriber, Tick};
-use crate::feed::SubscriberKey;
-use crate::journal::Position;
 use crate::limits::{RETRY, SLICE_SOCKETS};
 use crate::log_rate::{REFUSED_GRANTS, REFUSED_TOKENS};
 use crate::metrics::EndReason;
-use crate::notice::Notice;
-use crate::wire;
 
 /// Ticks of a shard's clock in one interval of heartbeats. A stream is silent for seven to
 /// eight of them before it gets one, so never longer than the interval.

@@ -5,17 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tidings_core::journal::{Batch, Nodes, ReadError};
+use tidings_core::stream::feed::SubscriberKey;
+use tidings_core::stream::replay::{Missing, Step, Which};
+use tidings_core::stream::resume::{Asked, Located};
 use tokio::task::{spawn_local, yield_now};
 
 use super::Shard;
 use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
-use crate::feed::SubscriberKey;
-use crate::journal::{Batch, Nodes, ReadError};
 use crate::limits::{AWAY_PAUSE, STALL_TIME, UNCONFIRMED_TIME};
 use crate::metrics::{EndReason, Metrics};
-use crate::replay::{Missing, Step, Which};
-use crate::resume::{Asked, Located};
 
 impl ShardThread {
     /// Starts a task that brings a subscriber back from behind, and ends with it.

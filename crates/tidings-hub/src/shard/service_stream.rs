@@ -12,13 +12,13 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http_body::Body as _;
+use tidings_core::stream::framing::Framing;
 use tidings_server::EventBody;
 use tokio::task::{spawn_local, yield_now};
 
 use super::Socket as _;
 use super::lane::tcp::TcpSocket;
 use super::thread::ShardThread;
-use crate::framing::Framing;
 use crate::limits::STALL_TIME;
 use crate::transport::Transport;
 

@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
+use tidings_core::stream::framing::Unframer;
+use tidings_core::stream::window::Pieces;
 
-use crate::framing::Unframer;
 use crate::limits::BATCH_BYTES;
-use crate::window::Pieces;
 
 /// One subscriber's end of the wire: a TCP socket, the hand-over to a body, or a test's.
 pub(super) trait Socket {

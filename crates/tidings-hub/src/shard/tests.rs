@@ -10,22 +10,19 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use tidings_core::journal::{Batch, Follower, Journal, Missed, Pending, Retention, Room};
+use tidings_core::model::{Position, Rights, Selector, Selectors, StreamOptions, Update};
+use tidings_core::stream::feed::{Source, SubscriberKey};
+use tidings_core::stream::framing::{Unframer, chunk};
+use tidings_core::stream::notice::Notice;
+use tidings_core::stream::replay::{Due, Step};
+use tidings_core::stream::wire;
 use tidings_sse::{Decoder, Event, Item, Limits};
 
 use super::flush::Flushed;
 use super::{Outgoing, Shard, Socket, WrittenBytes};
-use crate::access::Rights;
-use crate::feed::{Source, StreamOptions, SubscriberKey};
-use crate::framing::{Unframer, chunk};
-use crate::journal::{
-    Batch, Follower, Journal, MemoryJournal, Missed, Pending, Position, Retention, Room,
-};
+use crate::journal::{MemoryJournal, small_memory};
 use crate::limits::FORMS_BYTES;
-use crate::notice::Notice;
-use crate::replay::{Due, Step};
-use crate::selector::{Selector, Selectors};
-use crate::update::Update;
-use crate::wire;
 
 /// A socket with as much room as the test gives it.
 #[derive(Clone, Debug, Default)]
@@ -155,7 +152,7 @@ fn now<T>(mut pending: Pending<'_, T>) -> T {
 impl World {
     fn new(shards: usize, count: u64) -> Self {
         let retention = Retention { count, bytes: u64::MAX, age: Duration::MAX };
-        let journal = Arc::new(MemoryJournal::new(retention));
+        let journal = Arc::new(small_memory(retention));
         let shards = (0..shards)
             .map(|_| {
                 let follower = journal.follow();
@@ -336,7 +333,8 @@ impl World {
                 if event.event_type() == "tidings" {
                     let notice: serde_json::Value = serde_json::from_str(event.data()).unwrap();
                     if notice["kind"] == "gap" {
-                        let resume = event.id().unwrap().parse::<crate::journal::HubId>().unwrap();
+                        let resume =
+                            event.id().unwrap().parse::<tidings_core::model::HubId>().unwrap();
                         let through = resume.position.number();
                         assert!(
                             expected.front().is_some_and(|next| *next <= through),
@@ -350,7 +348,7 @@ impl World {
                 let position: u64 = position.parse().unwrap();
                 assert_eq!(Some(position), expected.pop_front(), "out of order, lost or doubled");
                 assert!(padding.bytes().all(|byte| byte == b'x'), "patched");
-                let id = event.id().unwrap().parse::<crate::journal::HubId>().unwrap();
+                let id = event.id().unwrap().parse::<tidings_core::model::HubId>().unwrap();
                 assert_eq!(id.position.number(), position);
             }
             if reader.left {
@@ -429,7 +427,7 @@ fn simulate(shards: usize, kept: u64, acts: &[Act]) {
                     Some(missed) => missed.resume.position.number(),
                     None => start,
                 };
-                let options = StreamOptions { topics: *topics, notices: *notices };
+                let options = stream_options(*topics, *notices);
                 world.join(shard % shards, selectors, options, start);
             }
             Act::Route { shard, count, aside } => {
@@ -455,6 +453,12 @@ fn simulate(shards: usize, kept: u64, acts: &[Act]) {
     }
     world.finish();
     world.check();
+}
+
+fn stream_options(topics: bool, notices: bool) -> StreamOptions {
+    let mut options = StreamOptions::default();
+    (options.topics, options.notices) = (topics, notices);
+    options
 }
 
 proptest! {
@@ -635,7 +639,7 @@ fn older_updates_are_delivered_before_the_live_notice() {
     world.publish(&[0], 10, false);
     world.publish(&[0], 10, false);
     // The shard has routed none of the two.
-    let options = StreamOptions { notices: true, ..StreamOptions::default() };
+    let options = stream_options(false, true);
     world.join(0, Selectors::topic("a"), options, 0);
     deliver_all(&mut world);
     world.finish();
@@ -649,7 +653,7 @@ fn older_updates_are_delivered_before_the_live_notice() {
 #[test]
 fn a_position_of_an_old_journal_is_not_used_in_a_new_one() {
     let mut world = World::new(1, u64::MAX);
-    let elsewhere = MemoryJournal::new(Retention::default()).edges().last;
+    let elsewhere = small_memory(Retention::default()).edges().last;
     world.publish(&[0], 10, false);
     world.route(0, 1);
     let wire = Wire::default();
@@ -790,7 +794,7 @@ fn a_half_written_event_is_finished_before_the_gap_after_it() {
 #[test]
 fn the_encodings_of_an_update_take_bounded_room_in_the_window() {
     let mut world = World::new(1, u64::MAX);
-    let options = StreamOptions { topics: true, notices: true };
+    let options = stream_options(true, true);
     let sets: Vec<_> = (1..16_usize)
         .map(|set| {
             let topics = TOPICS.iter().enumerate().filter(|(at, _)| set & 1 << at != 0);
@@ -847,7 +851,7 @@ fn neither_encodings_nor_checks_of_rights_grow_with_the_subscribers() {
             let key = shard.join(wire.clone(), source.clone(), Due::NOTHING, Vec::new());
             assert_eq!(shard.catch_up(key), Step::Live);
         }
-        let checks = crate::access::CHECKS.get();
+        let checks = tidings_core::model::CHECKS.get();
         let window = world.shards[0].0.window.end();
         for _ in 0..5 {
             world.publish(&[0], 10, true);
@@ -857,7 +861,7 @@ fn neither_encodings_nor_checks_of_rights_grow_with_the_subscribers() {
         let one = wires[0].0.borrow().written.clone();
         assert!(!one.is_empty());
         assert!(wires.iter().all(|wire| wire.0.borrow().written == one));
-        (crate::access::CHECKS.get() - checks, world.shards[0].0.window.end() - window)
+        (tidings_core::model::CHECKS.get() - checks, world.shards[0].0.window.end() - window)
     };
     let (checks, encoded) = count(1);
     assert_eq!(checks, 5);

@@ -11,6 +11,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tidings_core::journal::Follower;
+use tidings_core::stream::feed::{Source, SubscriberKey};
+use tidings_core::stream::framing::Framing;
+use tidings_core::stream::notice::Notice;
+use tidings_core::stream::replay::Step;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 #[cfg(feature = "tls")]
 use tokio::task::AbortHandle;
@@ -30,13 +35,8 @@ use super::lane::tcp::TcpSocket;
 use super::slot::{ConnectionSlot, Load};
 use crate::admission::Client;
 use crate::budget::Budget;
-use crate::feed::{Source, SubscriberKey};
-use crate::framing::Framing;
-use crate::journal::Follower;
 use crate::limits::{CLOSE_TIME, Limits, REPLAYS_READING, WAITING_MIN};
 use crate::metrics::{EndReason, Metrics};
-use crate::notice::Notice;
-use crate::replay::Step;
 use crate::transport::Transport;
 
 /// The parts of a shard's thread that it shares with its handle.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tidings_core::model::{
+    Account, Allowance, Base, Charge, InvalidSelectors, Rights, Selector, Selectors,
+};
 
 use super::super::payloads::{Payload, Payloads};
-use super::super::{DETAIL_TYPE, Dialect, Rights};
-use crate::budget::Permit;
+use super::super::{DETAIL_TYPE, Dialect};
 use crate::limits::{GRANTS_MAX, SELECTORS_BYTES_FREE};
-use crate::selector::{Account, Allowance, Base, InvalidSelectors, Selector, Selectors};
 
 /// The claim of 0.x under a name that no other claim can have.
 const NAMESPACED_CLAIM: &str = "https://mercure.rocks/";
@@ -22,7 +23,7 @@ pub(crate) struct ClaimGrants {
     pub(crate) subscribe: Rights,
     pub(crate) payloads: Payloads,
     /// What large payloads take of the hub's budget.
-    pub(crate) charge: Option<Arc<Permit>>,
+    pub(crate) charge: Option<Arc<Charge>>,
 }
 
 impl ClaimGrants {
@@ -31,7 +32,7 @@ impl ClaimGrants {
     ///
     /// # Errors
     /// If the budget has no room for them now.
-    pub(super) fn charge_to(&mut self, account: &Account) -> Result<(), InvalidSelectors> {
+    pub(super) fn charge_to(&mut self, account: &dyn Account) -> Result<(), InvalidSelectors> {
         if let Some(publish) = &mut self.publish {
             publish.charge_to(account)?;
         }

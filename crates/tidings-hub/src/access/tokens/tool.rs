@@ -5,8 +5,11 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 
+use tidings_core::model::Rights;
+
 use super::super::gate::Gate;
-use super::super::{Access, Dialect, Grants, Rights, Role, TokenError};
+
+use super::super::{Access, Dialect, Grants, Role, TokenError};
 use super::key::{InvalidKey, SigningKey};
 use super::token::{self, Unverified};
 

@@ -8,11 +8,12 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
+use tidings_core::model::{Account, Allowance, Base, Charge, TokenId};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::super::payloads::members_bytes;
-use super::super::{Access, Dialect, Grants, Role, TokenError, TokenId};
+use super::super::{Access, Dialect, Grants, Role, TokenError};
 use super::IssuerKeys;
 use super::claims::{self, ClaimGrants};
 use super::key::Key;
@@ -21,12 +22,11 @@ use super::key_set::KeySets;
 #[cfg(not(feature = "jwks"))]
 use super::no_key_sets::KeySets;
 use super::token::Unverified;
-use crate::budget::{Permit, Standing};
+use crate::budget::{ClientAccount, Standing};
 use crate::limits::{
     GRANTS_BYTES, GRANTS_BYTES_HERE, SELECTORS_BYTES_FREE, TOKENS_KEPT, TOKENS_KEPT_BYTES,
     TOKENS_KEPT_FOR, VERIFYING, WARNING_PAUSE,
 };
-use crate::selector::{Account, Allowance, Base};
 
 /// The grants of recently verified tokens.
 #[derive(Debug, Default)]
@@ -116,7 +116,7 @@ impl Verifier {
         &self,
         token: &str,
         role: Role,
-        account: Option<&Account>,
+        account: Option<&ClientAccount>,
     ) -> Result<Arc<Grants>, TokenError> {
         let hash: [u8; 32] = Sha256::digest(token).into();
         let key = (hash, role);
@@ -159,7 +159,7 @@ impl Verifier {
         token: Unverified,
         hash: &[u8],
         role: Role,
-        account: Option<&Account>,
+        account: Option<&ClientAccount>,
     ) -> Result<Grants, TokenError> {
         let keys = self.keys(&token, role).await?;
         let token = self.check_signature(token, keys).await?;
@@ -178,7 +178,10 @@ impl Verifier {
             payloads: granted.payloads,
             charge: granted.charge,
             expires,
-            token: Some(TokenId::of(&token.claims, hash)),
+            token: Some(TokenId::of(
+                token.claims.get("jti").and_then(serde_json::Value::as_str),
+                hash,
+            )),
             dialect: Some(token.dialect),
         })
     }
@@ -250,9 +253,9 @@ impl Verifier {
     async fn granted(
         &self,
         token: Unverified,
-        account: Option<&Account>,
+        account: Option<&ClientAccount>,
     ) -> Result<(ClaimGrants, Unverified), TokenError> {
-        let mut allowance = Allowance::charged(GRANTS_BYTES_HERE, account.cloned());
+        let mut allowance = Allowance::charged(GRANTS_BYTES_HERE, account.cloned().map(shared));
         let read = read_grants(&token, &self.base, &mut allowance);
         if !allowance.is_spent() {
             return read.map(|granted| (granted, token));
@@ -260,21 +263,25 @@ impl Verifier {
         let base = self.base.clone();
         let account = account.cloned();
         let read = move || {
-            let mut allowance = Allowance::charged(GRANTS_BYTES, account);
+            let mut allowance = Allowance::charged(GRANTS_BYTES, account.map(shared));
             read_grants(&token, &base, &mut allowance).map(|granted| (granted, token))
         };
         self.beside(read).await
     }
 }
 
+fn shared(account: ClientAccount) -> Arc<dyn Account> {
+    Arc::new(account)
+}
+
 /// Takes room for the claims of a token that may have to wait for keys or for its turn. Until it is
 /// verified, it counts as an anonymous request.
-fn hold(token: &Unverified, account: &Account) -> Result<Option<Permit>, TokenError> {
+fn hold(token: &Unverified, account: &ClientAccount) -> Result<Option<Charge>, TokenError> {
     let bytes = members_bytes(&token.claims);
     if bytes <= SELECTORS_BYTES_FREE {
         return Ok(None);
     }
-    let account = Account { standing: Standing::Anyone, ..account.clone() };
+    let account = ClientAccount { standing: Standing::Anyone, ..account.clone() };
     account.take(bytes).map(Some).map_err(|_| TokenError::NoRoom)
 }
 

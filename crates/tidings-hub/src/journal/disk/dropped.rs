@@ -8,6 +8,7 @@ use super::layout::{self, Identity, number, position, put, take};
 use super::record;
 use super::retain::Gone;
 use super::sum::{Sum, compare, is_damage};
+use crate::limits::DROPPED_TOPICS;
 
 /// The tables of public and of private updates.
 pub(super) const TABLES: &str = "
@@ -72,7 +73,7 @@ fn private_sum(topics: &str, at: Position) -> Sum {
 pub(super) fn restore(connection: &Connection, identity: &Identity) -> rusqlite::Result<Dropped> {
     let place =
         |name| -> rusqlite::Result<Position> { Ok(position(take(connection, name)?.unwrap_or(0))) };
-    let mut dropped = Dropped::new(identity.keys);
+    let mut dropped = Dropped::knowing(identity.keys, DROPPED_TOPICS);
     let public = connection
         .prepare("SELECT topic, position, sum FROM dropped")?
         .query_map([], |row| {
@@ -116,7 +117,7 @@ pub(super) fn lose_all(
     identity: &Identity,
     through: Position,
 ) -> rusqlite::Result<()> {
-    let mut dropped = Dropped::new(identity.keys);
+    let mut dropped = Dropped::knowing(identity.keys, DROPPED_TOPICS);
     dropped.note_unknown(through);
     let transaction = connection.transaction()?;
     renew(&transaction, &dropped)?;

@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use tidings_core::model::Topic;
 
 use super::super::{Position, Record};
 use super::group::{self, Met};
 use super::layout::{self, Identity, number, position, put, take};
 use super::sum::{Sum, damaged, is_damage};
 use crate::limits::INDEX_ENTRIES;
-use crate::update::Topic;
 
 /// The name in `meta` of the place up to which the index is whole.
 const INDEXED: &str = "indexed";

@@ -11,10 +11,9 @@ use super::super::{HubId, Position, Record};
 use super::damage::Damage;
 use super::file::{DATABASE, Folder, LOG, LOG_INDEX, OpenError, check_format};
 use super::group::{self, At, Met};
-use super::index;
 use super::layout::{self, FORMAT, Identity, position, take};
 use super::sum::{damaged, is_damage};
-use super::{dropped, ids, keys, lock, query, rebuild, retain, revoked};
+use super::{dropped, ids, index, keys, lock, query, rebuild, retain, revoked};
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
 
 /// Entries of an index that are looked at in one transaction.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rusqlite::Connection;
+use tidings_core::model::{Rights, Selector, Selectors};
 
 use super::super::same_id::{self, SameId};
 use super::super::{Found, Position, Record};
@@ -15,9 +16,7 @@ use super::index::{self, Lacking};
 use super::layout::{Identity, number, position};
 use super::record::{self, Stored};
 use super::sum::is_damage;
-use crate::access::Rights;
-use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
-use crate::selector::{Selector, Selectors};
+use crate::limits::{BATCH_BYTES, SAME_ID_MAX, SCAN_UPDATES};
 
 /// The file, as it is read at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -119,10 +118,7 @@ pub(super) fn part(
 
 /// The index's keys of all that is selected, if topics are all that is.
 fn exact_keys(identity: &Identity, selectors: &Selectors, rights: &Rights) -> Option<Vec<u64>> {
-    let kinds: &[bool] = match rights {
-        Rights::Public => &[false],
-        Rights::Granted(_) => &[false, true],
-    };
+    let kinds: &[bool] = if rights.granted().is_some() { &[false, true] } else { &[false] };
     let mut keys = vec![index::UNREADABLE];
     for selector in selectors.iter() {
         let Selector::Exact(topic) = selector else { return None };
@@ -309,7 +305,9 @@ fn look_up(
 ) -> rusqlite::Result<Option<Found>> {
     let mut search = SameId::new(id, selectors, rights);
     for keys in search.rounds(&identity.keys) {
-        for at in same_id::places(&keys, |key, after| ids::next(connection, key, after))? {
+        for at in
+            same_id::places(&keys, SAME_ID_MAX, |key, after| ids::next(connection, key, after))?
+        {
             match group::record_at(connection, identity, at)? {
                 At::Update(record) if search.is(&record) => {
                     return Ok(Some(Found::certain(record.hub_id())));

@@ -7,15 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, RwLock};
+use tidings_core::model::{RevokedToken, Update};
 use tokio::sync::oneshot;
 
 use super::super::once::{Appended, IdempotencyKey};
 use super::super::{AppendError, Room};
 use super::damage::Damage;
 use super::state::State;
-use crate::access::RevokedToken;
 use crate::limits::{APPENDS_WAITING, GROUP_UPDATES};
-use crate::update::Update;
 
 /// What the writer shares with publishers and readers.
 #[derive(Debug)]

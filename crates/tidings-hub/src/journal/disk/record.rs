@@ -6,11 +6,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use tidings_core::model::{Topic, Update};
 use tidings_sse::{Event, EventId, EventType};
 
 use super::super::{Position, Record};
 use super::layout::Identity;
-use crate::update::{Topic, Update};
 
 // The lower two bits say of which kind an update is; 3 is free for records that are no updates.
 const KIND: u8 = 0b11;

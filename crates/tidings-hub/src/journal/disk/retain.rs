@@ -7,17 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
+use tidings_core::model::Update;
 
 use super::super::{Keep, Position, Record, RetentionRule};
 use super::group::{self, At, Met};
-use super::ids;
 use super::index::{self, Index};
 use super::layout::{self, Identity, number, position, put, take};
-use super::query;
-use super::record;
 use super::sum::{Part, Sum, compare, is_damage, within};
+use super::{ids, query, record};
 use crate::limits::{SCAN_UPDATES, TRIM_UPDATES};
-use crate::update::Update;
 
 /// The table of what each class has.
 pub(super) const TABLE: &str = "

@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use tidings_core::model::RevokedToken;
 
 use super::sum::{Sum, compare};
-use crate::access::RevokedToken;
 use crate::limits::REVOKED_MAX;
 
 /// All of them, in the order in which they were revoked. Where one of them is damaged, none is

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rusqlite::Connection;
+use tidings_core::model::{Rights, Selectors};
 
 use super::super::dropped::Dropped;
 use super::super::recent::Recent;
 use super::super::{Edges, HubId, Missed, Position, Record};
 use super::group::{self, Met};
 use super::layout::Identity;
-use crate::access::Rights;
-use crate::selector::Selectors;
 
 #[derive(Debug)]
 pub(super) struct State {

@@ -11,14 +11,14 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidings_core::model::Selector;
 use tidings_sse::Event;
 
-use super::super::MemoryJournal;
+use super::super::small_memory;
 use super::group::Met;
 use super::record::Stored;
 use super::*;
 use crate::limits::{DROPPED_TOPICS, PRESENCE_COUNT, REVOKED_MAX};
-use crate::selector::Selector;
 
 fn block<T>(pending: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
@@ -209,7 +209,7 @@ fn coming(subscriber: u8) -> Update {
 fn comings_and_goings_push_nothing_out_and_are_bounded_themselves() {
     let folder = folder();
     let rules = || vec![rule("*", Keep::All, 20)];
-    let memory = MemoryJournal::new(rules().remove(0).bounds);
+    let memory = small_memory(rules().remove(0).bounds);
     let disk = open(&folder, keeping(rules()));
     let granted = Rights::Granted(Selectors::all());
     let told = Selectors::new([Selector::template(TOLD).unwrap()]).unwrap();
@@ -260,7 +260,7 @@ fn both_journals_answer_alike() {
         let folder = folder();
         let count = fastrand::u64(3..40);
         let bounds = Retention { count, bytes: u64::MAX, age: Duration::MAX };
-        let memory = MemoryJournal::new(bounds);
+        let memory = small_memory(bounds);
         let mut disk = open(&folder, keeping(vec![rule("*", Keep::All, count)]));
         let (mut sent, mut told) = (0, 0);
         for _ in 0..fastrand::usize(1..80) {
@@ -412,7 +412,7 @@ fn what_is_sent_again_under_its_key_is_taken_once_also_after_a_restart() {
         assert!(std::time::Instant::now() < until, "the key is never forgotten");
         std::thread::park_timeout(Duration::from_millis(20));
     }
-    let memory = MemoryJournal::new(Retention::default());
+    let memory = small_memory(Retention::default());
     let first = block(memory.append(updates(), key("k", b"x"), Room::uncounted())).unwrap();
     check(&memory, &first);
 }
@@ -474,7 +474,7 @@ fn tokens_that_were_revoked_stay_so_until_they_end() {
 
 #[test]
 fn the_place_of_a_time_is_found() {
-    let memory = MemoryJournal::new(Retention::default());
+    let memory = small_memory(Retention::default());
     let folder = folder();
     let disk = open(&folder, DiskOptions::default());
     for journal in [&memory as &dyn Journal, &disk] {

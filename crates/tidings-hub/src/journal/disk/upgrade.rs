@@ -7,16 +7,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
+use tidings_core::model::Update;
 use tidings_sse::{Event, EventId, EventType};
 
 use super::super::{HubId, Position, Record};
 use super::damage::Damage;
-use super::dropped;
 use super::group::{self, Draft};
 use super::layout::{self, Identity, position, put};
 use super::sum::{damaged, is_damage};
-use super::{ids, keys, record, revoked};
-use crate::update::Update;
+use super::{dropped, ids, keys, record, revoked};
 
 /// The tables of format 1 with the names that they have while they are copied.
 const TABLES: [&str; 9] = [

@@ -10,28 +10,25 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use rusqlite::Connection;
+use tidings_core::model::Update;
 use tidings_sse::EventId;
 
 use self::outage::reason;
 use super::super::once::{Appended, IdempotencyKey};
 use super::super::{AppendError, HubId, Position, Record};
-use super::Promise;
 use super::clock::Clock;
 use super::file::Folder;
 use super::group::Draft;
-use super::ids;
 use super::index::Index;
 use super::keys::{self, Kept};
 use super::layout::Identity;
 use super::lock::{InPlace, Mark};
 use super::queue::{CloseOnDrop, Request, Shared, unavailable};
 use super::rebuild::Rebuild;
-use super::record;
 use super::retain::Classes;
-use super::revoked;
 use super::sum::{Part, is_damage, within};
+use super::{Promise, ids, record, revoked};
 use crate::limits::{TRIM_INTERVAL, TRIM_UPDATES};
-use crate::update::Update;
 
 /// Updates after which the classes' counts are saved, so that a start has to count no more.
 const SAVE_UPDATES: u64 = 10_000;

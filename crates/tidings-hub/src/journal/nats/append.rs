@@ -10,18 +10,17 @@ use async_nats::{HeaderMap, Message, Request};
 use bytes::Bytes;
 use serde::Deserialize;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use tidings_core::model::Update;
 use tidings_sse::EventId;
 use tokio::time::Instant;
 
 use super::super::once::{Appended, IdempotencyKey};
 use super::super::{AppendError, Epoch, HubId, Position, Room};
-use super::Shared;
 use super::connection::{Failure, Pause, ask_allowed, read};
 use super::message::{self, Decoded, Nonce, Publish};
 use super::read::Stored;
-use super::stream;
+use super::{Shared, stream};
 use crate::limits::{KEYS_TIME, NATS_BATCH_BYTES, NATS_REQUEST_TIME};
-use crate::update::Update;
 
 /// JetStream's word that something else stands where nothing was expected.
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use tidings_core::model::{Topic, Update, presence};
 use tidings_sse::{Event, EventId, EventType};
 
 use super::super::{Epoch, Position, Record};
 use crate::limits::{BATCH_UPDATES_MAX, RETRY_MAX, RETRY_MIN};
-use crate::update::{Topic, Update, presence};
 
 /// Bytes of a message beside the publisher's own, at most: headers, and the words of the first
 /// line. A body limit has to leave room for them.
@@ -66,7 +66,7 @@ pub(super) struct Nonce(u128);
 
 impl Nonce {
     pub(super) fn random() -> Self {
-        Self(crate::random::unique())
+        Self(tidings_core::random::unique())
     }
 
     /// Whether this is one as it is written.
@@ -157,9 +157,10 @@ pub(super) fn decode(
 
 #[cfg(test)]
 mod tests {
+    use tidings_core::model::PRESENCE_PATH;
+
     use super::*;
     use crate::limits::TOPIC_BYTES_MAX;
-    use crate::update::PRESENCE_PATH;
 
     /// As presence topics end.
     const SUBSCRIBER: &str = "urn%3Auuid%3A5e3d4c2b-1a09-4f8e-9d7c-6b5a49382716";

@@ -5,14 +5,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tidings_core::model::{Rights, Selector, Selectors};
+
 use super::super::keys::Keys;
 use super::super::{Batch, Position, ReadError, Record};
 use super::connection::{Failure, Pause};
 use super::state::{Generation, State};
 use super::{Shared, away};
-use crate::access::Rights;
-use crate::limits::{BATCH_BYTES, NATS_NEWEST_STEP, NATS_TOPICS};
-use crate::selector::{Selector, Selectors};
+use crate::limits::{BATCH_BYTES, BATCH_MAX, NATS_NEWEST_STEP, NATS_TOPICS};
 
 #[derive(Debug)]
 pub(super) struct Newest {
@@ -150,7 +150,7 @@ impl Shared {
         let newest = self.newest.lock();
         let wanted =
             |record: &Record| rights.may_read(&record.update) && newest.is_last(record, selectors);
-        Ok(Batch::of(records.iter(), through.min(until), wanted))
+        Ok(Batch::of(records.iter(), through.min(until), BATCH_MAX, wanted))
     }
 
     /// Follows what the tail has just shown, if a stream ever asked for the newest updates.

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use async_nats::jetstream::stream::Info;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use parking_lot::Mutex;
+use tidings_core::model::RevokedToken;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -18,7 +19,6 @@ use super::super::Node;
 use super::Shared;
 use super::connection::Failure;
 use super::revocations::made;
-use crate::access::RevokedToken;
 
 /// A token that expires so soon needs no message: clocks differ, and its message may have expired.
 const EXPIRY_SLACK: Duration = Duration::from_secs(5);

@@ -19,6 +19,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use tidings_core::model::{RevokedToken, TokenId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -30,7 +31,6 @@ use super::options::{NatsOptions, NatsStorage};
 use super::read::Reader;
 use super::restore::{Held, Losses, restore_lost};
 use super::stream::{Unfit, breaches, storage_differs};
-use crate::access::{RevokedToken, TokenId};
 use crate::limits::{
     NATS_ANSWER_TIME, NATS_BATCH, NATS_BATCH_BYTES, NATS_REQUEST_TIME, NATS_REVOKED_TIME,
     REVOKED_MAX,

@@ -6,17 +6,15 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tidings_core::model::{Rights, Selectors};
 use tokio::sync::oneshot;
 
 use super::super::dropped::{Dropped, Lost};
 use super::super::ids::Ids;
 use super::super::keys::Keys;
 use super::super::recent::Recent;
-use super::super::same_id;
-use super::super::{Edges, Epoch, Follower, HubId, Position, Record, Retention, Tail};
-use crate::access::Rights;
-use crate::limits::NATS_IDS;
-use crate::selector::Selectors;
+use super::super::{Edges, Epoch, Follower, HubId, Position, Record, Retention, Tail, same_id};
+use crate::limits::{NATS_IDS, SAME_ID_MAX};
 
 /// Moments that are remembered, to tell which updates are half as old as any is kept.
 const MOMENTS: u32 = 512;
@@ -321,7 +319,7 @@ impl State {
     pub(super) fn places(&self, keys: &[u64]) -> Vec<Position> {
         let gone = self.first.previous();
         let next = |key, after: Position| Ok(self.ids.ids.next(key, after.max(gone)));
-        let Ok(places) = same_id::places::<Infallible>(keys, next);
+        let Ok(places) = same_id::places::<Infallible>(keys, SAME_ID_MAX, next);
         places
     }
 
@@ -336,7 +334,7 @@ impl State {
         let half = self.retention.age / 2;
         let by_age = self.moments.front().filter(|(at, _)| at.elapsed() > half);
         let by_age = by_age.map_or(0, |(_, position)| position.number());
-        Position(by_count.max(by_bytes).max(by_age))
+        Position::new(by_count.max(by_bytes).max(by_age))
     }
 
     pub(super) fn edges(&self) -> Edges {
@@ -368,7 +366,7 @@ impl Told {
     pub(super) fn recent_after(&self, bytes: u64, count_max: u64) -> Position {
         let each = (self.bytes / self.messages.max(1)).max(1);
         let count = (bytes / each).clamp(1, count_max);
-        Position(self.last.number().saturating_sub(count)).max(self.first.previous())
+        Position::new(self.last.number().saturating_sub(count)).max(self.first.previous())
     }
 }
 
@@ -386,18 +384,18 @@ pub(super) fn age(value: Duration) -> Duration {
 mod tests {
     use std::time::SystemTime;
 
+    use tidings_core::model::Update;
     use tidings_sse::Event;
 
     use super::super::super::keys::ANY_TOPIC;
     use super::*;
     use crate::limits::SAME_ID_MAX;
-    use crate::update::Update;
 
     fn told(epoch: Epoch, first: u64, last: u64) -> Told {
         Told {
             epoch,
-            first: Position(first),
-            last: Position(last),
+            first: Position::new(first),
+            last: Position::new(last),
             messages: last + 1 - first,
             bytes: 100 * (last + 1 - first),
             message_bytes_max: usize::MAX,
@@ -408,13 +406,13 @@ mod tests {
     fn record(epoch: Epoch, position: u64, topic: &str) -> Arc<Record> {
         let update = Update::new(topic, Event::new("x"));
         let (time, stamp) = (SystemTime::now(), fastrand::u128(..));
-        Arc::new(Record::stamped(epoch, Position(position), time, stamp, update))
+        Arc::new(Record::stamped(epoch, Position::new(position), time, stamp, update))
     }
 
     /// A hub that came when the stream had the updates 11 to 20 about `a`, and loaded the newest
     /// five.
     fn state(epoch: Epoch) -> State {
-        let mut state = State::new(&told(epoch, 11, 20), HubId::of_gone(epoch, Position(15)));
+        let mut state = State::new(&told(epoch, 11, 20), HubId::of_gone(epoch, Position::new(15)));
         state.show((16..=20).map(|position| record(epoch, position, "a")).collect());
         state
     }
@@ -431,26 +429,26 @@ mod tests {
         let mut state = state(epoch);
         let follower = state.follow();
         let at_20 = follower.begin();
-        state.pass(Position(21));
-        let at_21 = HubId::of_gone(epoch, Position(21));
+        state.pass(Position::new(21));
+        let at_21 = HubId::of_gone(epoch, Position::new(21));
         assert_eq!(tail(&state, at_20), (Tail::Nothing(at_21), vec![]));
         for position in 22..=10_000 {
-            state.pass(Position(position));
+            state.pass(Position::new(position));
         }
         assert_eq!(state.holes.len(), 1);
-        let end = HubId::of_gone(epoch, Position(10_000));
+        let end = HubId::of_gone(epoch, Position::new(10_000));
         state.show(vec![record(epoch, 10_001, "a")]);
-        for place in [at_20, at_21, HubId::of_gone(epoch, Position(500))] {
+        for place in [at_20, at_21, HubId::of_gone(epoch, Position::new(500))] {
             assert_eq!(tail(&state, place), (Tail::Nothing(end), vec![]));
         }
-        assert_eq!(tail(&state, end), (Tail::Through(Position(10_001)), vec![10_001]));
+        assert_eq!(tail(&state, end), (Tail::Through(Position::new(10_001)), vec![10_001]));
         // A deleted message does not count as an invalid one, nor the other way round.
-        state.skip(Position(10_005));
-        state.pass(Position(10_006));
+        state.skip(Position::new(10_005));
+        state.pass(Position::new(10_006));
         assert_eq!(state.holes.len(), 3);
         let missed =
-            |after| state.missed(Position(after), &Selectors::topic("never"), &Rights::Public);
-        assert_eq!(missed(20), Some(Position(10_005)));
+            |after| state.missed(Position::new(after), &Selectors::topic("never"), &Rights::Public);
+        assert_eq!(missed(20), Some(Position::new(10_005)));
         assert_eq!(missed(10_005), None);
     }
 
@@ -461,18 +459,18 @@ mod tests {
         let follower = state.follow();
         assert_eq!(follower.begin(), state.last());
         state.show(vec![record(epoch, 21, "a")]);
-        state.skip(Position(25));
+        state.skip(Position::new(25));
         state.show(vec![record(epoch, 26, "a"), record(epoch, 27, "a")]);
-        assert_eq!(tail(&state, follower.begin()), (Tail::Through(Position(21)), vec![21]));
-        let at_21 = state.recent.at(Position(21)).unwrap().hub_id();
-        let hole = HubId::of_gone(epoch, Position(25));
+        assert_eq!(tail(&state, follower.begin()), (Tail::Through(Position::new(21)), vec![21]));
+        let at_21 = state.recent.at(Position::new(21)).unwrap().hub_id();
+        let hole = HubId::of_gone(epoch, Position::new(25));
         assert_eq!(tail(&state, at_21), (Tail::Gone(hole), vec![]));
-        assert_eq!(tail(&state, hole), (Tail::Through(Position(27)), vec![26, 27]));
+        assert_eq!(tail(&state, hole), (Tail::Through(Position::new(27)), vec![26, 27]));
         let missed =
-            |after| state.missed(Position(after), &Selectors::topic("never"), &Rights::Public);
-        assert_eq!(missed(24), Some(Position(25)), "nobody knows what it was");
+            |after| state.missed(Position::new(after), &Selectors::topic("never"), &Rights::Public);
+        assert_eq!(missed(24), Some(Position::new(25)), "nobody knows what it was");
         assert_eq!(missed(25), None);
-        assert!(!state.has_all_after(Position(24)) && state.has_all_after(Position(25)));
+        assert!(!state.has_all_after(Position::new(24)) && state.has_all_after(Position::new(25)));
     }
 
     #[test]
@@ -482,12 +480,12 @@ mod tests {
         let follower = old.follow();
         let end = old.last();
         // The stream lost 19 and 20, and got others there.
-        let mut new = State::new(&told(epoch, 11, 22), HubId::of_gone(epoch, Position(15)));
+        let mut new = State::new(&told(epoch, 11, 22), HubId::of_gone(epoch, Position::new(15)));
         new.show((16..=22).map(|position| record(epoch, position, "a")).collect());
         old.begin_anew(new);
         assert!(follower.has_news());
         assert_eq!(tail(&old, end), (Tail::Anew(old.last()), vec![]));
-        assert_eq!(tail(&old, old.last()), (Tail::Through(Position(22)), vec![]));
+        assert_eq!(tail(&old, old.last()), (Tail::Through(Position::new(22)), vec![]));
         let other = Epoch::new(epoch.number() ^ 1);
         assert_eq!(tail(&old, HubId::start(other)).0, Tail::Anew(old.last()));
     }
@@ -499,13 +497,13 @@ mod tests {
         state.show(vec![record(epoch, 21, "b"), record(epoch, 22, "a")]);
         state.note(&told(epoch, 22, 22));
         let missed = |after, topic: &str| {
-            state.missed(Position(after), &Selectors::topic(topic), &Rights::Public)
+            state.missed(Position::new(after), &Selectors::topic(topic), &Rights::Public)
         };
-        assert_eq!(missed(20, "b"), Some(Position(21)));
+        assert_eq!(missed(20, "b"), Some(Position::new(21)));
         assert_eq!(missed(21, "b"), None);
         assert_eq!(missed(16, "never"), None, "all since was seen here");
-        assert_eq!(missed(14, "never"), Some(Position(15)), "what came before was not");
-        assert_eq!(state.edges().gone, Position(21));
+        assert_eq!(missed(14, "never"), Some(Position::new(15)), "what came before was not");
+        assert_eq!(state.edges().gone, Position::new(21));
     }
 
     #[test]
@@ -516,12 +514,12 @@ mod tests {
         for position in 21..=21 + NATS_IDS as u64 / 2 {
             let id = if position < 23 { "first" } else { "other" };
             let update = Update::new("a", Event::new("x").with_id(id).unwrap());
-            let (place, time) = (Position(position), SystemTime::now());
+            let (place, time) = (Position::new(position), SystemTime::now());
             state.show(vec![Arc::new(Record::stamped(epoch, place, time, 0, update))]);
         }
         let places = |id: &str, topic: &str| state.places(&[state.keys.id(id, topic, false)]);
         for topic in [ANY_TOPIC, "a"] {
-            assert_eq!(places("first", topic), [Position(22)]);
+            assert_eq!(places("first", topic), [Position::new(22)]);
             assert_eq!(places("other", topic).len(), SAME_ID_MAX);
             assert_eq!(places("never", topic), []);
         }

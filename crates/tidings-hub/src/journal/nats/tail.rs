@@ -9,12 +9,11 @@ use async_nats::jetstream::{self, Message};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::super::{HubId, Position, Record};
-use super::Shared;
 use super::connection::{Failure, Pause, check_version, queued, words};
-use super::message;
 use super::read::Reader;
 use super::state::{State, Told};
 use super::stream::{self, Unfit};
+use super::{Shared, message};
 use crate::limits::{
     NATS_BATCH, NATS_BATCH_BYTES, NATS_HEARTBEAT, NATS_REQUEST_TIME, NATS_STATE_INTERVAL,
     NATS_WAITING_BYTES, RECENT_BYTES,

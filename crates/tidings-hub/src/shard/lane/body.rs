@@ -10,10 +10,10 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use parking_lot::Mutex;
+use tidings_core::stream::framing::Unframer;
 use tokio::task::AbortHandle;
 use tokio::time::{Sleep, sleep};
 
-use crate::framing::Unframer;
 use crate::limits::CUT_PAUSE;
 use crate::shard::socket::{Outgoing, Socket, Unframed, WrittenBytes};
 
@@ -214,8 +214,9 @@ fn wake(waker: Option<Waker>) {
 mod tests {
     use std::task::Wake;
 
+    use tidings_core::stream::framing::chunk;
+
     use super::*;
-    use crate::framing::chunk;
 
     /// The waker of an executor that polls and drops inline: whatever is done to it looks at both
     /// sides of the hand-over.

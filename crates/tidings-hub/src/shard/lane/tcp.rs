@@ -4,7 +4,8 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use crate::framing::{Framing, Unframer};
+use tidings_core::stream::framing::{Framing, Unframer};
+
 use crate::limits::{STALL_TIME, STREAM_INPUT_BYTES};
 use crate::shard::socket::{Outgoing, Socket, WrittenBytes};
 use crate::transport::Transport;

@@ -1,3 +1,10 @@
+use tidings_core::journal::{Journal, Retention, Room};
+use tidings_core::model::{Cursor, Rights, Selector, Selectors, StreamOptions, TokenId, Update};
+use tidings_core::stream::feed::Source;
+use tidings_core::stream::notice::GapCause;
+use tidings_core::stream::replay::Due;
+use tidings_core::stream::resume::Asked;
+use tidings_core::stream::wire;
 use tidings_sse::Event;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -5,20 +12,12 @@ use tokio::task::yield_now;
 
 use super::super::lane::body::{StreamBody, hand_over};
 use super::*;
-use crate::access::{Dialects, Grants, Revoked, Rights, TokenId};
+use crate::access::{Dialects, Grants, Revoked};
 use crate::admission::Admission;
 use crate::budget::Budget;
-use crate::cursor::Cursor;
-use crate::feed::{Source, StreamOptions};
-use crate::journal::{Journal, MemoryJournal, Retention, Room};
+use crate::journal::{MemoryJournal, small_memory};
 use crate::limits::ROUTE_FEEDS;
-use crate::notice::GapCause;
 use crate::presence::Presence;
-use crate::replay::Due;
-use crate::resume::Asked;
-use crate::selector::{Selector, Selectors};
-use crate::update::Update;
-use crate::wire;
 
 fn thread(journal: &Arc<MemoryJournal>) -> Rc<ShardThread> {
     local_with(journal, None)
@@ -74,7 +73,7 @@ fn subscribe_with(
 
 #[tokio::test]
 async fn routing_stops_after_many_feeds_and_lets_other_tasks_run() {
-    let journal = Arc::new(MemoryJournal::new(Retention::default()));
+    let journal = Arc::new(small_memory(Retention::default()));
     let routing = async {
         let thread = thread(&journal);
         let subscribers = 2 * ROUTE_FEEDS;
@@ -103,7 +102,7 @@ async fn routing_stops_after_many_feeds_and_lets_other_tasks_run() {
 
 #[tokio::test]
 async fn a_notice_to_a_reader_that_is_behind_has_no_id() {
-    let journal = Arc::new(MemoryJournal::new(Retention::default()));
+    let journal = Arc::new(small_memory(Retention::default()));
     let telling = async {
         let thread = thread(&journal);
         let live = subscribe(&thread, ["a", "b"]);
@@ -160,7 +159,7 @@ async fn read(thread: &Rc<ShardThread>, due: Due, token: &str, what: &str) -> St
 
 #[tokio::test]
 async fn a_token_that_was_revoked_while_its_stream_opened_reads_nothing() {
-    let journal = Arc::new(MemoryJournal::new(Retention::default()));
+    let journal = Arc::new(small_memory(Retention::default()));
     let running = async {
         let revoked = Arc::new(Revoked::default());
         let presence = Presence::new(Dialects::All, Arc::clone(&revoked), false);
@@ -193,7 +192,7 @@ async fn a_token_that_was_revoked_while_its_stream_opened_reads_nothing() {
 
 #[tokio::test]
 async fn a_loss_counts_once_and_not_before_it_is_told() {
-    let journal = Arc::new(MemoryJournal::new(Retention::default()));
+    let journal = Arc::new(small_memory(Retention::default()));
     let running = async {
         let thread = thread(&journal);
         let rights = Rights::Public;

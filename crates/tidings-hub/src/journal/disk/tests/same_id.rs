@@ -16,7 +16,7 @@ fn many(topic: &str, id: &str) -> Vec<Update> {
 const MANY: u64 = 2 * SAME_ID_MAX as u64;
 
 fn on_both(test: impl Fn(&dyn Journal)) {
-    test(&MemoryJournal::new(Retention::default()));
+    test(&small_memory(Retention::default()));
     let folder = folder();
     let disk = open(&folder, DiskOptions::default());
     test(&disk);
@@ -95,7 +95,7 @@ fn private_updates_with_an_id_lead_only_those_who_may_read_them() {
 #[test]
 fn an_id_is_found_by_topic_until_its_update_is_dropped() {
     let keep = MANY as usize;
-    let memory = MemoryJournal::new(Retention { count: keep as u64, ..Retention::default() });
+    let memory = small_memory(Retention { count: keep as u64, ..Retention::default() });
     let folder = folder();
     let disk = open(&folder, keeping(vec![rule("*", Keep::All, keep as u64)]));
     for journal in [&memory as &dyn Journal, &disk] {

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use tidings_core::model::Position;
+
 use super::super::dropped::Newest;
 use super::super::layout::put;
 use super::super::retain::{Classes, Gone, Trimming};
@@ -10,7 +12,6 @@ use super::super::state::oldest;
 use super::super::sum::{Part, within};
 use super::super::{group, keys, record};
 use super::Writer;
-use crate::journal::Position;
 use crate::limits::{KEYS_MAX, KEYS_TIME};
 
 impl Writer {

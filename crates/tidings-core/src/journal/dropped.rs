@@ -1,0 +1,436 @@
+//! What the journal no longer has, remembered just well enough to tell a subscriber
+//! that it missed something.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::keys::Keys;
+use crate::limits::{DROPPED_PRIVATE, DROPPED_PRIVATE_BYTES, DROPPED_STEPS, DROPPED_TOPICS};
+use crate::model::{
+    Location, PRESENCE_PATH, Position, Rights, Selector, Selectors, Topic, Update, matching_steps,
+};
+
+/// For each topic the newest public update about it that was dropped.
+///
+/// It answers exactly for the topics it knows, by a hash of their names, which may be long. It
+/// knows at most [`DROPPED_TOPICS`]; of the others it knows one position that none of them is
+/// newer than. So a silent topic among very many, or one whose hash is that of another, may be
+/// told of a gap that did not concern it, but a real gap is never missed.
+///
+/// Private updates stand apart, with their topics, since who would have got one hangs on all
+/// of them: nobody is told of a private update that was not granted. Of more than
+/// [`DROPPED_PRIVATE`] different sets of topics, or [`DROPPED_PRIVATE_BYTES`], those whose last
+/// update is oldest are forgotten; then whoever has any grant may be told of a gap that did not
+/// concern it. The same holds where it would take more than [`DROPPED_STEPS`] to find out.
+///
+/// Of updates that tell who subscribes only the newest is known: each is about a topic that was
+/// never seen before, so that many of them would push all others out.
+#[derive(Debug)]
+pub struct Dropped {
+    keys: Keys,
+    topics_max: usize,
+    public: Lost<u64>,
+    private: Lost<Box<[Topic]>>,
+    presence: Position,
+}
+
+/// The updates of one kind that were trimmed or lost: for each name, or set of names, the newest.
+#[derive(Debug)]
+pub struct Lost<K> {
+    /// The newest of all.
+    newest: Position,
+    /// Of those that are not known, none is newer than this.
+    forgotten: Position,
+    known: HashMap<K, Position>,
+    /// What their names take beside the map.
+    bytes: usize,
+}
+
+/// What an update is known by once it was trimmed or lost.
+pub trait Name: std::hash::Hash + Eq {
+    /// What it takes beside itself.
+    fn bytes(&self) -> usize;
+}
+
+impl Name for u64 {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Name for Box<[Topic]> {
+    fn bytes(&self) -> usize {
+        const AROUND: usize = 48;
+        self.iter().map(|topic| topic.as_str().len() + AROUND).sum()
+    }
+}
+
+impl<K: Name> Lost<K> {
+    fn nothing() -> Self {
+        Self::restored(Position::START, Position::START, [])
+    }
+
+    /// What an earlier process has noted.
+    pub fn restored(
+        newest: Position,
+        forgotten: Position,
+        known: impl IntoIterator<Item = (K, Position)>,
+    ) -> Self {
+        let known: HashMap<_, _> = known.into_iter().collect();
+        let bytes = known.keys().map(Name::bytes).sum();
+        Self { newest, forgotten, known, bytes }
+    }
+
+    fn note(&mut self, name: K, position: Position) {
+        self.newest = position.max(self.newest);
+        match self.known.entry(name) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                *known = position.max(*known);
+            }
+            Entry::Vacant(entry) => {
+                self.bytes += entry.key().bytes();
+                entry.insert(position);
+            }
+        }
+    }
+
+    /// Forgets the older half where there are more than `max`, or they take more than so many
+    /// bytes: half at a time, so that the work per update stays the same on average.
+    fn bound(&mut self, max: usize, bytes_max: usize) {
+        while self.known.len() > max || self.bytes > bytes_max {
+            let mut positions: Vec<Position> = self.known.values().copied().collect();
+            let middle = positions.len() / 2;
+            let (_, &mut limit, _) = positions.select_nth_unstable(middle);
+            self.known.retain(|_, position| *position > limit);
+            self.forgotten = limit.max(self.forgotten);
+            self.bytes = self.known.keys().map(Name::bytes).sum();
+        }
+    }
+}
+
+impl Dropped {
+    /// Nothing was dropped yet.
+    pub fn new(keys: Keys) -> Self {
+        Self::knowing(keys, DROPPED_TOPICS)
+    }
+
+    /// The same, of which at most so many topics are known.
+    pub fn knowing(keys: Keys, topics_max: usize) -> Self {
+        let presence = Position::START;
+        Self { keys, topics_max, public: Lost::nothing(), private: Lost::nothing(), presence }
+    }
+
+    /// Notes that the update at `position` was trimmed or lost.
+    pub fn note(&mut self, position: Position, update: &Update) {
+        if update.is_presence() {
+            self.presence = position.max(self.presence);
+        } else if update.is_private() {
+            self.private.note(update.topics().into(), position);
+        } else {
+            for topic in update.topics() {
+                self.public.note(self.keys.topic(topic.as_str(), false), position);
+            }
+        }
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        self.public.bound(self.topics_max, usize::MAX);
+        self.private.bound(DROPPED_PRIVATE, DROPPED_PRIVATE_BYTES);
+    }
+
+    /// The newest update that is gone and that a subscriber who has had everything up to
+    /// `after` would have got.
+    pub fn missed(
+        &self,
+        after: Position,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Position> {
+        if self.newest() <= after {
+            return None;
+        }
+        let public = selectors.iter().map(|one| self.newest_public(one)).max();
+        let private = match rights {
+            Rights::Public => None,
+            Rights::Granted(granted) => {
+                let sees_presence = may_see_presence(selectors) && may_see_presence(granted);
+                let presence = sees_presence.then_some(self.presence);
+                self.newest_private(after, selectors, granted).max(presence)
+            }
+        };
+        public.max(private).filter(|newest| *newest > after)
+    }
+
+    fn newest_public(&self, selector: &Selector) -> Position {
+        let Lost { newest, forgotten, known, .. } = &self.public;
+        match selector {
+            // Which of the topics that are known by their hashes match cannot be told.
+            Selector::All | Selector::Template(_) | Selector::Pattern(_) => *newest,
+            Selector::Exact(topic) => {
+                let known = known.get(&self.keys.topic(topic.as_str(), false));
+                known.copied().unwrap_or((*forgotten).min(*newest))
+            }
+        }
+    }
+
+    fn newest_private(
+        &self,
+        after: Position,
+        selectors: &Selectors,
+        granted: &Selectors,
+    ) -> Option<Position> {
+        let Lost { newest, forgotten, known, .. } = &self.private;
+        if *newest <= after {
+            return None;
+        }
+        let concerns = |topics: &[Topic]| selectors.match_any(topics) && granted.match_any(topics);
+        let mut missed = (*forgotten).min(*newest);
+        let tests_per_topic = selectors.tests() + granted.tests();
+        let mut steps = 0;
+        for (topics, position) in known.iter().filter(|(_, newest)| **newest > after) {
+            steps += matching_steps(topics) * tests_per_topic;
+            if steps > DROPPED_STEPS {
+                return Some(*newest);
+            }
+            if *position > missed && concerns(topics) {
+                missed = *position;
+            }
+        }
+        Some(missed)
+    }
+
+    /// The topics' hashes that it knows, each with the newest public update that was dropped.
+    pub fn known_public(&self) -> impl Iterator<Item = (u64, Position)> {
+        self.public.known.iter().map(|(topic, at)| (*topic, *at))
+    }
+
+    /// The sets of topics that it knows, each with the newest private update that was dropped.
+    pub fn known_private(&self) -> impl Iterator<Item = (&[Topic], Position)> {
+        self.private.known.iter().map(|(topics, at)| (&**topics, *at))
+    }
+
+    /// The newest update of all that is gone.
+    pub fn newest(&self) -> Position {
+        self.public.newest.max(self.private.newest).max(self.presence)
+    }
+}
+
+impl Dropped {
+    /// Goes on with what an earlier process has noted.
+    pub fn restore(&mut self, public: Lost<u64>, private: Lost<Box<[Topic]>>, presence: Position) {
+        self.public = public;
+        self.private = private;
+        self.presence = presence;
+        self.bound();
+    }
+}
+
+/// What the journal on disk writes down, and reads from a damaged file.
+impl Dropped {
+    /// Notes that any update up to `position` may be lost.
+    pub fn note_unknown(&mut self, position: Position) {
+        self.public.forget(position);
+        self.private.forget(position);
+        self.presence = position.max(self.presence);
+    }
+
+    /// The newest update that is gone of those that tell who subscribes.
+    pub fn newest_of_presence(&self) -> Position {
+        self.presence
+    }
+
+    /// The newest update that is gone, of public and of private ones.
+    pub fn newest_of_kinds(&self) -> [Position; 2] {
+        [self.public.newest, self.private.newest]
+    }
+
+    /// Of topics, and of sets of topics, that are not known, none was dropped that is newer
+    /// than this.
+    pub fn forgotten_of_kinds(&self) -> [Position; 2] {
+        [self.public.forgotten, self.private.forgotten]
+    }
+}
+
+impl<K: Name> Lost<K> {
+    /// Knows no more than that none is newer than `position` of those that are as old.
+    fn forget(&mut self, position: Position) {
+        self.newest = position.max(self.newest);
+        self.forgotten = position.max(self.forgotten);
+        self.known.retain(|_, known| *known > position);
+        self.bytes = self.known.keys().map(Name::bytes).sum();
+    }
+}
+
+/// Whether some topic of a subscription may be among these.
+fn may_see_presence(selectors: &Selectors) -> bool {
+    let meet = |one: &str, other: &str| one.starts_with(other) || other.starts_with(one);
+    selectors.iter().any(|selector| match selector {
+        Selector::All => true,
+        Selector::Exact(topic) => topic.as_str().starts_with(PRESENCE_PATH),
+        Selector::Template(template) => meet(template.prefix(), PRESENCE_PATH),
+        Selector::Pattern(pattern) => Location::of(PRESENCE_PATH, pattern.base())
+            .is_some_and(|location| meet(pattern.prefix(), &location.place)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_sse::Event;
+
+    use super::*;
+    use crate::model::Base;
+
+    fn update(topic: &str) -> Update {
+        Update::new(topic, Event::new(""))
+    }
+
+    #[test]
+    fn a_topic_that_was_silent_missed_nothing() {
+        let mut dropped = Dropped::new(Keys::random());
+        dropped.note(Position::new(1), &update("quiet"));
+        for position in 2..100 {
+            dropped.note(Position::new(position), &update("loud"));
+        }
+        let missed = |after, topic: &str| {
+            dropped
+                .missed(Position::new(after), &Selectors::topic(topic), &Rights::Public)
+                .is_some()
+        };
+        assert!(missed(0, "quiet"));
+        assert!(!missed(1, "quiet"));
+        assert!(missed(98, "loud"));
+        assert!(!missed(99, "loud"));
+        assert!(!missed(0, "never"));
+        assert!(dropped.missed(Position::new(98), &Selectors::all(), &Rights::Public).is_some());
+        assert!(dropped.missed(Position::new(99), &Selectors::all(), &Rights::Public).is_none());
+    }
+
+    #[test]
+    fn a_private_update_is_missed_by_nobody_without_a_grant() {
+        let mut dropped = Dropped::new(Keys::random());
+        dropped.note(Position::new(1), &update("a").private());
+        assert!(dropped.missed(Position::START, &Selectors::topic("a"), &Rights::Public).is_none());
+        assert!(dropped.missed(Position::START, &Selectors::all(), &Rights::Public).is_none());
+    }
+
+    #[test]
+    fn a_private_update_is_missed_by_who_selects_it_and_was_granted_it() {
+        let mut dropped = Dropped::new(Keys::random());
+        dropped.note(Position::new(1), &update("a").about("b").private());
+        dropped.note(Position::new(2), &update("c").private());
+        let missed = |selected: &str, granted: &str| {
+            let rights = Rights::Granted(Selectors::topic(granted));
+            dropped.missed(Position::START, &Selectors::topic(selected), &rights).is_some()
+        };
+        assert!(missed("a", "a"));
+        // What is asked for and what is granted may be two topics of one update.
+        assert!(missed("a", "b"));
+        assert!(!missed("a", "c"));
+        assert!(!missed("d", "a"));
+        let all = Rights::Granted(Selectors::all());
+        assert!(dropped.missed(Position::new(1), &Selectors::all(), &all).is_some());
+        assert!(dropped.missed(Position::new(2), &Selectors::all(), &all).is_none());
+    }
+
+    #[test]
+    fn a_gap_is_told_even_of_a_topic_among_too_many_to_remember() {
+        let mut dropped = Dropped::new(Keys::random());
+        let count = 3 * DROPPED_TOPICS as u64;
+        for position in 1..=count {
+            dropped.note(Position::new(position), &update(&format!("t{position}")));
+        }
+        assert!(dropped.public.known.len() <= DROPPED_TOPICS);
+        for position in [1, count / 2, count] {
+            let selectors = Selectors::topic(format!("t{position}"));
+            assert!(
+                dropped.missed(Position::new(position - 1), &selectors, &Rights::Public).is_some()
+            );
+        }
+        assert!(
+            dropped
+                .missed(Position::new(count), &Selectors::topic("t1"), &Rights::Public)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn long_lists_of_topics_are_forgotten_by_their_bytes_and_their_gaps_still_told() {
+        let mut dropped = Dropped::new(Keys::random());
+        let topic = |position: u64, at: usize| format!("{position}/{at}/{}", "x".repeat(100));
+        for position in 1..=100 {
+            let more = (1..20).map(|at| topic(position, at));
+            let update = more.fold(update(&topic(position, 0)), |all, one| all.about(one));
+            dropped.note(Position::new(position), &update.private());
+            assert!(dropped.private.bytes <= DROPPED_PRIVATE_BYTES);
+        }
+        let missed = |after, selected: &str| {
+            let rights = Rights::Granted(Selectors::all());
+            dropped.missed(Position::new(after), &Selectors::topic(selected), &rights).is_some()
+        };
+        for position in [1, 50, 99, 100] {
+            assert!(missed(position - 1, &topic(position, 7)), "{position}");
+        }
+        assert!(!missed(100, &topic(1, 7)));
+        assert!(!missed(99, &topic(99, 7)));
+    }
+
+    #[test]
+    fn where_it_takes_too_long_to_find_out_a_gap_is_told() {
+        let mut dropped = Dropped::new(Keys::random());
+        for position in 1..=200 {
+            dropped.note(Position::new(position), &update(&format!("t{position}")).private());
+        }
+        let rights = Rights::Granted(Selectors::all());
+        let patterns = (0..50).map(|at| Selector::template(&format!("other/{at}/{{x}}")).unwrap());
+        let many = Selectors::new(patterns).unwrap();
+        assert!(dropped.missed(Position::START, &many, &rights).is_some());
+        assert!(dropped.missed(Position::new(190), &many, &rights).is_none());
+    }
+
+    #[test]
+    fn who_watches_subscriptions_misses_what_was_told_of_them_and_nobody_else_does() {
+        let mut dropped = Dropped::new(Keys::random());
+        dropped.note(Position::new(1), &update("a").private());
+        for position in 2..10_000 {
+            let told = update(&format!("{PRESENCE_PATH}a/{position}")).private().of_presence();
+            dropped.note(Position::new(position), &told);
+        }
+        let base = Base::of_host("https", "h.test").unwrap();
+        let template = |text: &str| Selector::template(text).unwrap();
+        let pattern = |text: &str| Selector::pattern(text, &base).unwrap();
+        let missed = |after, selected: &Selector, granted: &Selector| {
+            let rights = Rights::Granted(Selectors::new([granted.clone()]).unwrap());
+            let selectors = Selectors::new([selected.clone()]).unwrap();
+            dropped.missed(Position::new(after), &selectors, &rights).is_some()
+        };
+        for watched in [
+            Selector::All,
+            template(&format!("{PRESENCE_PATH}{{topic}}/{{subscriber}}")),
+            template("/.well-known/{+rest}"),
+            template("{+all}"),
+            template(&format!("{PRESENCE_PATH}a/7")),
+            pattern("/.well-known/mercure/subscriptions/*"),
+            pattern("/*"),
+        ] {
+            assert!(missed(9_998, &watched, &Selector::All), "{watched:?}");
+            assert!(!missed(9_999, &watched, &Selector::All), "{watched:?}");
+            assert!(!missed(1, &watched, &Selector::new("a").unwrap()), "{watched:?}");
+            assert!(dropped.missed(Position::new(1), &Selectors::all(), &Rights::Public).is_none());
+        }
+        for other in [
+            Selector::new("a").unwrap(),
+            template("a/{x}"),
+            template("https://a.test/{x}"),
+            pattern("/books/:id"),
+            pattern("https://a.test/*"),
+        ] {
+            assert!(!missed(1, &other, &Selector::All), "{other:?}");
+            assert!(!missed(1, &Selector::All, &other), "{other:?}");
+        }
+        // Nor have they made forget what else is gone.
+        assert!(missed(0, &Selector::new("a").unwrap(), &Selector::All));
+        assert!(!missed(0, &Selector::new("b").unwrap(), &Selector::All));
+    }
+}

@@ -1,0 +1,437 @@
+//! The journal in memory: a bounded ring, and one beside it for updates that tell who
+//! subscribes. It begins anew with every start of the hub.
+
+mod ring;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use parking_lot::Mutex;
+use tidings_sse::EventId;
+
+use self::ring::Ring;
+use super::dropped::Dropped;
+use super::followers::Followers;
+use super::ids::Ids;
+use super::keys::Keys;
+use super::once::{Appended, IdempotencyKey, Place, Remembered};
+use super::same_id::{self, SameId};
+use super::{
+    AppendError, Batch, BatchMax, Before, Edges, Follower, Found, Journal, Missed, Pending,
+    ReadError, Retention, Room, Tail,
+};
+use crate::limits::{DROPPED_TOPICS, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, SAME_ID_MAX};
+use crate::model::{Epoch, HubId, Position, Record, Rights, Selectors, Update};
+
+/// The clocks of a journal in memory.
+pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
+    /// The time that records get, and that subscribers may ask for.
+    fn time(&self) -> SystemTime;
+
+    /// The moment by which ages are measured: on a clock that nobody sets.
+    fn moment(&self) -> Instant;
+}
+
+/// Bounds of a journal in memory that retention does not set.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryBounds {
+    /// Updates that tell who subscribes.
+    pub presence_count: u64,
+    /// Topics of which it is known which update about them was dropped last.
+    pub dropped_topics: usize,
+    /// Updates with one publisher's id that are looked at.
+    pub same_id: usize,
+    /// What one read takes.
+    pub batch: BatchMax,
+}
+
+impl Default for MemoryBounds {
+    /// Those of [`crate::limits`].
+    fn default() -> Self {
+        Self {
+            presence_count: PRESENCE_COUNT,
+            dropped_topics: DROPPED_TOPICS,
+            same_id: SAME_ID_MAX,
+            batch: BatchMax::default(),
+        }
+    }
+}
+
+/// The journal in memory.
+#[derive(Debug)]
+pub struct MemoryJournal<C> {
+    clock: C,
+    bounds: MemoryBounds,
+    epoch: Epoch,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What publishers sent.
+    updates: Ring,
+    /// What the hub tells of who subscribes: apart, so that comings and goings push nothing out.
+    presence: Ring,
+    last: HubId,
+    /// When it came.
+    time: SystemTime,
+    dropped: Dropped,
+    /// No update that is gone came later than this.
+    dropped_time: SystemTime,
+    keys: Keys,
+    /// For each topic the newest record that is kept, public and private ones apart.
+    newest: HashMap<u64, Position>,
+    remembered: Remembered,
+    ids: Ids,
+    /// Bytes of all records that there ever were.
+    bytes_ever: u64,
+    followers: Followers,
+}
+
+impl<C: Clock> MemoryJournal<C> {
+    /// An empty journal of a new epoch. Updates that tell who subscribes are kept beside all
+    /// others: 10,000 of them, for five minutes, and 16 MiB of them, or `retention.bytes` if less.
+    pub fn new(retention: Retention) -> Self
+    where
+        C: Default,
+    {
+        Self::bounded(retention, MemoryBounds::default(), C::default())
+    }
+
+    /// The same with other bounds, as tests need them that compare journals.
+    pub fn bounded(retention: Retention, bounds: MemoryBounds, clock: C) -> Self {
+        let presence = Retention {
+            count: bounds.presence_count,
+            bytes: retention.bytes.min(PRESENCE_BYTES),
+            age: PRESENCE_AGE,
+        };
+        Self::keeping(retention, presence, bounds, clock)
+    }
+
+    fn keeping(updates: Retention, presence: Retention, bounds: MemoryBounds, clock: C) -> Self {
+        let epoch = Epoch::random();
+        let keys = Keys::random();
+        let state = State {
+            updates: Ring::new(updates),
+            presence: Ring::new(presence),
+            last: HubId::start(epoch),
+            time: SystemTime::UNIX_EPOCH,
+            dropped: Dropped::knowing(keys, bounds.dropped_topics),
+            dropped_time: SystemTime::UNIX_EPOCH,
+            keys,
+            newest: HashMap::new(),
+            remembered: Remembered::default(),
+            ids: Ids::default(),
+            bytes_ever: 0,
+            followers: Followers::default(),
+        };
+        Self { clock, bounds, epoch, state: Mutex::new(state) }
+    }
+}
+
+impl State {
+    fn rings(&self) -> [&Ring; 2] {
+        [&self.updates, &self.presence]
+    }
+
+    /// The oldest record that is kept.
+    fn oldest(&self) -> Option<&Arc<Record>> {
+        let oldest = self.rings().into_iter().filter_map(Ring::oldest);
+        oldest.min_by_key(|record| record.position)
+    }
+
+    /// Its place; the next one, if there is none.
+    fn first(&self) -> Position {
+        self.oldest().map_or(self.last.position.next(), |record| record.position)
+    }
+
+    /// The record at `position`, if it is kept.
+    fn at(&self, position: Position) -> Option<&Arc<Record>> {
+        self.rings().into_iter().find_map(|ring| ring.at(position))
+    }
+
+    /// The id of a place.
+    fn id_at(&self, position: Position) -> HubId {
+        if let Some(record) = self.at(position) {
+            return record.hub_id();
+        }
+        let gone = self.rings().into_iter().filter_map(Ring::dropped);
+        let known = gone.chain([HubId::start(self.last.epoch)]).find(|id| id.position == position);
+        known.unwrap_or(HubId::of_gone(self.last.epoch, position))
+    }
+
+    /// The kept records after `after`, in order.
+    fn after(&self, after: Position) -> impl Iterator<Item = &Arc<Record>> {
+        let [updates, presence] = self.rings().map(|ring| ring.after(after));
+        let (mut updates, mut presence) = (updates.peekable(), presence.peekable());
+        std::iter::from_fn(move || match (updates.peek(), presence.peek()) {
+            (Some(one), Some(other)) if other.position < one.position => presence.next(),
+            (None, _) => presence.next(),
+            _ => updates.next(),
+        })
+    }
+
+    fn push(&mut self, epoch: Epoch, update: Update, clock: &impl Clock) -> EventId {
+        let position = self.last.position.next();
+        // Never earlier than the record before, so that a time is found without looking at all.
+        self.time = clock.time().max(self.time);
+        let record = Arc::new(Record::new(epoch, position, self.time, update));
+        for key in self.keys.ids(&record.update) {
+            self.ids.insert(key, position);
+        }
+        for topic in record.update.topics() {
+            let key = self.keys.topic(topic.as_str(), record.update.is_private());
+            self.newest.insert(key, position);
+        }
+        self.last = record.hub_id();
+        self.bytes_ever += record.memory_bytes();
+        let id = record.id().clone();
+        let is_presence = record.update.is_presence();
+        let ring = if is_presence { &mut self.presence } else { &mut self.updates };
+        ring.push(record, clock.moment());
+        id
+    }
+
+    /// The ids of updates that were published together. Of one that is gone the hub's own id
+    /// remains, which is its place.
+    fn ids_from(&self, first: Position, count: usize) -> Vec<EventId> {
+        let positions = (first.number()..).map(Position::new).take(count);
+        let id = |position| match self.at(position) {
+            Some(record) => record.id().clone(),
+            None => HubId::of_gone(self.last.epoch, position).to_event_id(),
+        };
+        positions.map(id).collect()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.rings().into_iter().map(Ring::bytes).sum()
+    }
+
+    /// Drops what is not to be kept, but nothing that a follower has still to take.
+    fn trim(&mut self, now: Instant) {
+        if self.rings().into_iter().all(|ring| ring.is_within(now)) {
+            return;
+        }
+        let taken = self.followers.taken().unwrap_or(self.last.position);
+        while let Some(record) =
+            self.updates.trim(taken, now).or_else(|| self.presence.trim(taken, now))
+        {
+            self.forget(&record);
+        }
+        give_back(&mut self.newest);
+    }
+
+    fn forget(&mut self, record: &Record) {
+        self.dropped_time = record.time.max(self.dropped_time);
+        for topic in record.update.topics() {
+            let key = self.keys.topic(topic.as_str(), record.update.is_private());
+            if self.newest.get(&key) == Some(&record.position) {
+                self.newest.remove(&key);
+            }
+        }
+        self.dropped.note(record.position, &record.update);
+        for key in self.keys.ids(&record.update) {
+            self.ids.remove(key, record.position);
+        }
+    }
+
+    fn find(
+        &self,
+        id: &str,
+        epoch: Epoch,
+        same_id_max: usize,
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Found> {
+        if let Ok(id) = id.parse::<HubId>() {
+            if id.epoch != epoch || id.position > self.last.position {
+                return None;
+            }
+            // Where the record is gone there is nothing to hold the check against.
+            let known = match self.at(id.position) {
+                Some(record) => record.hub_id() == id,
+                None if id.position == Position::START => id == HubId::start(epoch),
+                None => true,
+            };
+            return known.then_some(Found::certain(id));
+        }
+        let mut search = SameId::new(id, selectors, rights);
+        for keys in search.rounds(&self.keys) {
+            let next = |key, after| Ok(self.ids.next(key, after));
+            let Ok(places) = same_id::places::<Infallible>(&keys, same_id_max, next);
+            for record in places.into_iter().filter_map(|at| self.at(at)) {
+                if search.is(record) {
+                    return Some(Found::certain(record.hub_id()));
+                }
+            }
+        }
+        search.elsewhere()
+    }
+
+    fn missed(&self, after: Position, selectors: &Selectors, rights: &Rights) -> Option<Missed> {
+        let newest = self.dropped.missed(after, selectors, rights)?;
+        Some(Missed {
+            oldest: self.oldest().map_or(self.last, |record| record.hub_id()),
+            resume: self.id_at(after.max(self.first().previous())),
+            newest,
+        })
+    }
+
+    /// The place of the updates since `time`, and the last one that is known to stand before.
+    fn before(&self, time: SystemTime) -> Before {
+        let since = self.rings().into_iter().filter_map(|ring| ring.since(time)).min();
+        let place = since.map_or(self.last.position, Position::previous);
+        let earlier = self.rings().into_iter().filter_map(|ring| ring.newest_until(place)).max();
+        let gone_after = match earlier {
+            // Nothing before this that is gone came later.
+            Some(earlier) => earlier,
+            None if self.dropped_time < time => place,
+            None => Position::START,
+        };
+        Before { place: self.id_at(place), gone_after }
+    }
+
+    /// Whether a record is the newest about one of its topics that `selectors` select.
+    fn is_last(&self, record: &Record, selectors: &Selectors) -> bool {
+        record.update.topics().iter().any(|topic| {
+            let key = self.keys.topic(topic.as_str(), record.update.is_private());
+            selectors.matches(topic) && self.newest.get(&key) == Some(&record.position)
+        })
+    }
+}
+
+/// Gives back what a table does not need any more: it keeps the room of the most entries that it
+/// ever had. Half of what is left is for those that come, so that the work per entry stays small.
+fn give_back<K: Eq + std::hash::Hash, V>(table: &mut HashMap<K, V>) {
+    if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
+        table.shrink_to(table.capacity() / 4);
+    }
+}
+
+impl<C: Clock> Journal for MemoryJournal<C> {
+    fn append(
+        &self,
+        updates: Vec<Update>,
+        key: Option<IdempotencyKey>,
+        _: Room,
+    ) -> Pending<'_, Result<Appended, AppendError>> {
+        let mut state = self.state.lock();
+        if let Some(key) = &key {
+            state.remembered.expire(self.clock.moment());
+            match state.remembered.look_up(key) {
+                Place::New => {}
+                Place::Same(first, count) => {
+                    let appended = Appended { ids: state.ids_from(first, count), repeated: true };
+                    return Box::pin(std::future::ready(Ok(appended)));
+                }
+                Place::Other => {
+                    return Box::pin(std::future::ready(Err(AppendError::KeyReused)));
+                }
+            }
+        }
+        let before = state.bytes_ever;
+        let first = state.last.position.next();
+        let ids: Vec<EventId> =
+            updates.into_iter().map(|update| state.push(self.epoch, update, &self.clock)).collect();
+        if let Some(key) = key {
+            state.remembered.insert(&key, first, ids.len(), self.clock.moment());
+        }
+        state.trim(self.clock.moment());
+        state.followers.tell(state.last.position, state.bytes_ever - before);
+        Box::pin(std::future::ready(Ok(Appended::new(ids))))
+    }
+
+    fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
+        let mut state = self.state.lock();
+        state.trim(self.clock.moment());
+        Box::pin(std::future::ready(Ok(state.before(time))))
+    }
+
+    fn find<'a>(
+        &'a self,
+        id: &'a str,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Option<Found>, ReadError>> {
+        let found = self.state.lock().find(id, self.epoch, self.bounds.same_id, selectors, rights);
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn missed<'a>(
+        &'a self,
+        after: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Option<Missed>, ReadError>> {
+        let mut state = self.state.lock();
+        state.trim(self.clock.moment());
+        Box::pin(std::future::ready(Ok(state.missed(after, selectors, rights))))
+    }
+
+    fn read<'a>(
+        &'a self,
+        after: Position,
+        until: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Batch, ReadError>> {
+        let mut state = self.state.lock();
+        state.trim(self.clock.moment());
+        let missed = state.missed(after, selectors, rights);
+        let mut batch =
+            Batch::for_subscriber(state.after(after), until, self.bounds.batch, selectors, rights);
+        batch.missed = missed;
+        Box::pin(std::future::ready(Ok(batch)))
+    }
+
+    fn read_last<'a>(
+        &'a self,
+        after: Position,
+        until: Position,
+        selectors: &'a Selectors,
+        rights: &'a Rights,
+    ) -> Pending<'a, Result<Batch, ReadError>> {
+        let mut state = self.state.lock();
+        state.trim(self.clock.moment());
+        let tests = selectors.tests() + rights.tests();
+        let batch = Batch::tested(state.after(after), until, self.bounds.batch, tests, |record| {
+            rights.may_read(&record.update) && state.is_last(record, selectors)
+        });
+        Box::pin(std::future::ready(Ok(batch)))
+    }
+
+    fn follow(&self) -> Arc<Follower> {
+        let mut state = self.state.lock();
+        let end = state.last;
+        state.followers.begin(end)
+    }
+
+    fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+        let state = self.state.lock();
+        if after.epoch != self.epoch {
+            return Tail::Anew(state.last);
+        }
+        let before = records.len();
+        records.extend(state.after(after.position).take(count).cloned());
+        // What a follower has not taken is not dropped, so nothing is ever gone here.
+        Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
+    }
+
+    fn edges(&self) -> Edges {
+        let now = self.clock.moment();
+        let mut state = self.state.lock();
+        state.trim(now);
+        Edges {
+            first: state.first(),
+            last: state.last,
+            gone: state.dropped.newest(),
+            half: state.updates.half(now),
+            bytes: state.bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

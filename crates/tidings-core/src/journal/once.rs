@@ -1,0 +1,169 @@
+//! Publishing that can be retried: what a publisher sent under a key is taken once, however
+//! often it comes (draft-ietf-httpapi-idempotency-key-header).
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::hash::Hasher as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use siphasher::sip::SipHasher24;
+use tidings_sse::EventId;
+
+use crate::limits::{KEY_BYTES_MAX, KEYS_BYTES, KEYS_MAX, KEYS_TIME};
+use crate::model::Position;
+
+/// What a publisher calls one of its publishes, and a fingerprint of what that was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    key: String,
+    fingerprint: u64,
+}
+
+impl IdempotencyKey {
+    /// The key `key` for a publish that was sent as `content`.
+    ///
+    /// # Errors
+    /// If the key is empty, is longer than 255 bytes or has anything but printable ASCII.
+    pub fn new(key: &str, content: &[u8]) -> Result<Self, InvalidIdempotencyKey> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(InvalidIdempotencyKey::Length { bytes: key.len() });
+        }
+        if !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(InvalidIdempotencyKey::Character);
+        }
+        let mut hasher = SipHasher24::new();
+        hasher.write(content);
+        Ok(Self { key: key.to_owned(), fingerprint: hasher.finish() })
+    }
+
+    /// A key that nothing else was published under.
+    pub fn random() -> Self {
+        Self { key: format!("hub {:032x}", crate::random::unique()), fingerprint: 0 }
+    }
+
+    /// The key's text.
+    pub fn as_str(&self) -> &str {
+        &self.key
+    }
+
+    /// A fingerprint of what was sent under the key.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+/// Why a text is no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidIdempotencyKey {
+    /// It is empty or too long.
+    Length {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// It has something else than printable ASCII.
+    Character,
+}
+
+impl fmt::Display for InvalidIdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { bytes } => write!(
+                f,
+                "the idempotency key has {bytes} bytes; it must have 1 to {KEY_BYTES_MAX}"
+            ),
+            Self::Character => f.write_str("the idempotency key must be printable ASCII"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidIdempotencyKey {}
+
+/// What became of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The updates' ids, in their order.
+    pub ids: Vec<EventId>,
+    /// They were appended earlier, under the same key, and not again.
+    pub repeated: bool,
+}
+
+impl Appended {
+    /// Updates that were appended now.
+    pub fn new(ids: Vec<EventId>) -> Self {
+        Self { ids, repeated: false }
+    }
+}
+
+/// The keys of a journal that does not outlive the process.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    keys: HashMap<Arc<str>, Publish>,
+    order: VecDeque<(Instant, Arc<str>)>,
+    bytes: usize,
+}
+
+/// What was published under a key. Its ids are those of the records: a publish of many updates
+/// takes no more memory here than one of a single update.
+#[derive(Clone, Copy, Debug)]
+struct Publish {
+    fingerprint: u64,
+    first: Position,
+    count: usize,
+}
+
+/// What a key of [`Remembered`] is known to stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing yet.
+    New,
+    /// The same publish: so many updates, of which this is the first.
+    Same(Position, usize),
+    /// Another one.
+    Other,
+}
+
+/// What a key takes beside its text.
+const AROUND_KEY: usize = 160;
+
+impl Remembered {
+    /// What is known of `key`.
+    pub fn look_up(&self, key: &IdempotencyKey) -> Place {
+        match self.keys.get(key.as_str()) {
+            None => Place::New,
+            Some(Publish { fingerprint, first, count }) if *fingerprint == key.fingerprint => {
+                Place::Same(*first, *count)
+            }
+            Some(_) => Place::Other,
+        }
+    }
+
+    /// Remembers that `count` updates, of which `first` is the first, were published under `key`.
+    pub fn insert(&mut self, key: &IdempotencyKey, first: Position, count: usize, now: Instant) {
+        let text: Arc<str> = key.as_str().into();
+        self.bytes += text.len() + AROUND_KEY;
+        self.order.push_back((now, Arc::clone(&text)));
+        self.keys.insert(text, Publish { fingerprint: key.fingerprint, first, count });
+    }
+
+    /// What the keys take.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Forgets what is older than the window, or too many.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some((since, _)) = self.order.front() {
+            let is_full = self.order.len() > KEYS_MAX || self.bytes > KEYS_BYTES;
+            if now.saturating_duration_since(*since) <= KEYS_TIME && !is_full {
+                break;
+            }
+            if let Some((_, key)) = self.order.pop_front() {
+                self.bytes -= key.len() + AROUND_KEY;
+                self.keys.remove(&key);
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Room in the hub's budgets that a journal holds: for appends that wait, and for answers.
+
+use std::error::Error;
+use std::fmt;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::ReadError;
+
+/// The right to keep updates in memory until they are appended.
+///
+/// A journal drops it together with the last copy of the updates: when they are written, or given
+/// up. A publisher that hangs up leaves its updates in the journal's queue, so a permit that ended
+/// with the request would let an unbounded number of bytes wait for a stalled disk.
+#[derive(Debug, Default)]
+pub struct Room(
+    #[expect(dead_code, reason = "it is held for its drop")] Option<OwnedSemaphorePermit>,
+);
+
+impl Room {
+    /// For updates that are not counted, or are counted elsewhere.
+    pub fn uncounted() -> Self {
+        Self::default()
+    }
+}
+
+impl From<OwnedSemaphorePermit> for Room {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self(Some(permit))
+    }
+}
+
+/// Room in a budget that grows, and is given back when it is dropped.
+pub trait Grow: fmt::Debug + Send + Sync {
+    /// Takes room for so many bytes more.
+    ///
+    /// # Errors
+    /// If there is not enough, with the limit as the cause.
+    fn grow(&mut self, bytes: usize) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+/// Room for the answers of other hubs, which are kept until they have been used.
+#[derive(Debug)]
+pub struct AnswerRoom(Box<dyn Grow>);
+
+impl AnswerRoom {
+    /// Room in a budget.
+    pub fn new(room: impl Grow + 'static) -> Self {
+        Self(Box::new(room))
+    }
+
+    /// Takes room for so many bytes more.
+    ///
+    /// # Errors
+    /// If there is not enough, with the limit as the cause. Then there is no answer.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), ReadError> {
+        self.0.grow(bytes).map_err(ReadError::Away)
+    }
+}

@@ -1,0 +1,89 @@
+//! Which of several updates with the same publisher's id a subscriber means.
+//!
+//! Publishers choose their ids, and one may take those that another one uses. So the update that
+//! the subscriber selects is meant; only if there is none, another one that it may read. Each
+//! update is indexed under its id with each of its topics, so how many others have the id costs a
+//! subscriber of exact topics nothing.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::Found;
+use super::keys::{ANY_TOPIC, Keys};
+use crate::model::{HubId, Position, Record, Rights, Selector, Selectors};
+
+/// A search for the update that is meant.
+#[derive(Debug)]
+pub struct SameId<'a> {
+    id: &'a str,
+    selectors: &'a Selectors,
+    rights: &'a Rights,
+    elsewhere: Option<HubId>,
+}
+
+impl<'a> SameId<'a> {
+    /// A search for `id` by a subscriber with these selectors and rights.
+    pub fn new(id: &'a str, selectors: &'a Selectors, rights: &'a Rights) -> Self {
+        Self { id, selectors, rights, elsewhere: None }
+    }
+
+    /// The numbers to look under: each list only if nothing under the one before is meant.
+    pub fn rounds(&self, keys: &Keys) -> Vec<Vec<u64>> {
+        let kinds: &[bool] = match self.rights {
+            Rights::Public => &[false],
+            Rights::Granted(_) => &[false, true],
+        };
+        let under = |topic: &str| -> Vec<u64> {
+            kinds.iter().map(|private| keys.id(self.id, topic, *private)).collect()
+        };
+        let exact = |selector: &Selector| match selector {
+            Selector::Exact(topic) => Some(under(topic.as_str())),
+            _ => None,
+        };
+        let selected: Option<Vec<_>> = self.selectors.iter().map(exact).collect();
+        let selected = selected.map(|topics| topics.concat());
+        selected.into_iter().chain([under(ANY_TOPIC)]).collect()
+    }
+
+    /// Whether this is the update that is meant. The earliest is to be asked for first.
+    pub fn is(&mut self, record: &Record) -> bool {
+        let is_readable = record.update.event().id().is_some_and(|id| id.as_str() == self.id)
+            && self.rights.may_read(&record.update);
+        if is_readable && self.elsewhere.is_none_or(|found| found.position > record.position) {
+            self.elsewhere = Some(record.hub_id());
+        }
+        is_readable && self.selectors.match_any(record.update.topics())
+    }
+
+    /// What is left if nothing that is selected was found: the earliest that may be read. The one
+    /// that is meant is gone, or comes later, where more have the id than are looked at.
+    pub fn elsewhere(self) -> Option<Found> {
+        self.elsewhere.map(|place| Found { place, is_certain: false })
+    }
+}
+
+/// The places under all of `keys`, the earliest first. How many there are a publisher chooses, and
+/// each is read: so the first `max` are all that is looked at. `next` gives a number's next place.
+///
+/// # Errors
+/// The first of `next`.
+pub fn places<E>(
+    keys: &[u64],
+    max: usize,
+    mut next: impl FnMut(u64, Position) -> Result<Option<Position>, E>,
+) -> Result<Vec<Position>, E> {
+    let mut ahead = BinaryHeap::new();
+    for key in keys {
+        ahead.extend(next(*key, Position::START)?.map(|at| Reverse((at, *key))));
+    }
+    let mut places = Vec::new();
+    for _ in 0..max {
+        let Some(Reverse((at, key))) = ahead.pop() else { break };
+        // An update about several of the topics is met once for each.
+        if places.last() != Some(&at) {
+            places.push(at);
+        }
+        ahead.extend(next(key, at)?.map(|at| Reverse((at, key))));
+    }
+    Ok(places)
+}

@@ -1,0 +1,221 @@
+use std::time::SystemTime;
+
+use tidings_sse::Event;
+
+use super::*;
+use crate::model::{StreamOptions, Update};
+use crate::stream::window::Half;
+
+const EPOCH: Epoch = Epoch::new(7);
+
+fn at(number: u64) -> Position {
+    Position::new(number)
+}
+
+fn record(number: u64) -> Arc<Record> {
+    let update = Update::new("a", Event::new("x"));
+    Arc::new(Record::new(EPOCH, at(number), SystemTime::UNIX_EPOCH, update))
+}
+
+fn id(number: u64) -> HubId {
+    record(number).hub_id()
+}
+
+fn updates() -> Source {
+    let options = StreamOptions::default();
+    Source::Updates { selectors: Selectors::all(), rights: Rights::Public, options }
+}
+
+/// A window with the updates 5, 6 and 7, each of 10 bytes, and a feed that has them all.
+fn routed_to_seven(source: Source) -> (Window, Feed) {
+    let mut window = Window::new(500);
+    let mut feed = Feed::new(source, at(4), 0);
+    for number in 5..=7 {
+        let span = window.append(at(number), |out| out.extend_from_slice(&[b'x'; 10]));
+        feed.push(span);
+    }
+    (window, feed)
+}
+
+fn due(after: u64, until: u64) -> Due {
+    Due { after: at(after), until: at(until), ..Due::NOTHING }
+}
+
+fn opening(due: Due) -> Behind {
+    Behind::opening(Vec::new(), due, None, false)
+}
+
+/// A reader whose socket took 3 bytes of the update 6.
+fn half_of_six() -> Behind {
+    let half = Half { position: at(6), written: 3 };
+    Behind::full(Vec::new(), Place { through: at(5), half: Some(half) }, 13, true)
+}
+
+fn check_rest(behind: &Behind, expected: &Rest) {
+    let (window, feed) = routed_to_seven(updates());
+    assert_eq!(behind.rest(at(7), &window, &feed), *expected, "{behind:?}");
+}
+
+#[test]
+fn the_window_serves_what_it_has_and_the_journal_what_is_older() {
+    check_rest(&opening(due(7, 7)), &Rest::Nothing);
+    check_rest(&opening(due(6, 7)), &Rest::Window(20));
+    check_rest(&opening(due(4, 7)), &Rest::Window(0));
+    check_rest(&opening(due(3, 7)), &Rest::Journal);
+    check_rest(&half_of_six(), &Rest::Window(13));
+}
+
+#[test]
+fn the_journal_finishes_what_the_window_no_longer_has() {
+    let (mut window, mut feed) = routed_to_seven(updates());
+    window.trim(30);
+    feed.settle(window.start(), 30, 4);
+    assert_eq!(half_of_six().rest(at(7), &window, &feed), Rest::Journal);
+    // The clock's events stand in no journal.
+    let (mut window, mut feed) = routed_to_seven(Source::Clock);
+    window.trim(30);
+    feed.settle(window.start(), 30, 4);
+    assert_eq!(half_of_six().rest(at(7), &window, &feed), Rest::Trimmed);
+}
+
+#[test]
+fn nobody_is_live_before_the_shard_has_routed_what_was_there_when_it_came() {
+    check_rest(&opening(due(7, 8)), &Rest::NotRouted);
+    check_rest(&opening(due(8, 8)), &Rest::NotRouted);
+}
+
+#[test]
+fn the_newest_update_about_each_topic_comes_from_the_journal() {
+    let last = opening(Due { which: Which::Last, ..due(5, 7) });
+    check_rest(&last, &Rest::Journal);
+    let read = |after, until, which| {
+        let (selectors, rights) = (Selectors::all(), Rights::Public);
+        Step::Read(Missing { after: at(after), until: at(until), selectors, rights, which })
+    };
+    assert_eq!(last.missing(at(9), &updates()), read(5, 7, Which::Last));
+    assert_eq!(opening(due(5, 7)).missing(at(9), &updates()), read(5, 9, Which::All));
+    assert_eq!(last.missing(at(9), &Source::Clock), Step::Lost);
+}
+
+#[test]
+fn a_place_that_is_unknown_or_lost_comes_before_all_else() {
+    check_rest(&opening(Due::UNPLACED), &Rest::Unplaced);
+    let mut lost = opening(Due::UNPLACED);
+    lost.lose();
+    check_rest(&lost, &Rest::Trimmed);
+    let mut placed = opening(Due::UNPLACED);
+    placed.begin(due(6, 7), b"opening".to_vec());
+    check_rest(&placed, &Rest::Window(20));
+    assert_eq!(placed.own(), b"opening");
+}
+
+/// What a batch with these records is to a subscriber, and up to where it is read.
+fn receive(
+    behind: &mut Behind,
+    records: &[u64],
+    through: u64,
+    missed: Option<Missed>,
+    is_damaged: bool,
+) -> Received {
+    let records = records.iter().map(|number| record(*number)).collect();
+    behind.receive(&Batch { records, through: at(through), missed, is_damaged })
+}
+
+fn missed(resume: u64, newest: u64) -> Missed {
+    Missed { oldest: id(resume + 1), resume: id(resume), newest: at(newest) }
+}
+
+#[test]
+fn a_batch_without_progress_is_unusable() {
+    let mut behind = opening(due(5, 7));
+    assert!(matches!(receive(&mut behind, &[], 5, None, false), Received::Unusable));
+    assert!(matches!(receive(&mut behind, &[], 6, None, false), Received::All));
+    assert!(matches!(receive(&mut behind, &[6], 6, None, false), Received::All));
+}
+
+#[test]
+fn an_event_that_was_begun_is_finished_or_the_stream_is_lost() {
+    let mut behind = half_of_six();
+    assert!(matches!(receive(&mut behind, &[6, 7], 7, None, false), Received::All));
+    assert!(matches!(receive(&mut behind, &[7], 7, None, false), Received::Unusable));
+    assert!(matches!(receive(&mut behind, &[], 7, None, false), Received::Unusable));
+    // With a loss it is finished alone: a gap cannot be told in the middle of it.
+    let gap = Some(missed(6, 6));
+    let received = receive(&mut behind, &[6, 8], 8, gap, false);
+    assert!(matches!(&received, Received::First(first) if first.position == at(6)), "{received:?}");
+    assert_eq!(behind.own(), b"");
+}
+
+#[test]
+fn a_gap_is_told_once_and_the_place_moves_past_it() {
+    let mut behind = opening(Due { told: at(2), ..due(1, 9) });
+    // It knew of this one.
+    assert!(matches!(receive(&mut behind, &[3], 3, Some(missed(2, 2)), false), Received::All));
+    assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 5)), false), Received::AfterGap));
+    assert_eq!(behind.place(), Place { through: at(5), half: None });
+    let own = String::from_utf8(behind.own().to_vec()).unwrap();
+    assert!(own.contains("\"kind\":\"gap\"") && own.contains(&id(5).to_string()), "{own}");
+    behind.set_own(Vec::new());
+    assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 5)), false), Received::All));
+    // Damage is told also where newer losses were.
+    assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 5)), true), Received::AfterGap));
+}
+
+/// The notices that are added before each rest in turn, by their kinds.
+fn check_notices(behind: &mut Behind, rests: &[(Rest, &str, bool)]) {
+    for (rest, kind, is_told) in rests {
+        assert_eq!(behind.add_notices(rest, id(7), 15_000), *is_told, "{rest:?}");
+        let text = String::from_utf8(behind.own().to_vec()).unwrap();
+        assert!(text.contains(kind) && text.is_empty() == kind.is_empty(), "{rest:?}: {text}");
+        behind.set_own(Vec::new());
+    }
+}
+
+#[test]
+fn a_stream_is_told_that_it_is_slow_and_that_it_is_live_again_each_once() {
+    let place = Place { through: at(5), half: None };
+    let mut behind = Behind::full(Vec::new(), place, 10, true);
+    let slow = "\"kind\":\"slow\",\"behind\":2";
+    check_notices(
+        &mut behind,
+        &[
+            (Rest::Window(10), "", false),
+            (Rest::Journal, slow, false),
+            (Rest::Journal, "", false),
+            (Rest::Nothing, "\"kind\":\"live\"", true),
+            (Rest::Nothing, "", false),
+        ],
+    );
+    // In the middle of an event nothing can be told.
+    check_notices(&mut half_of_six(), &[(Rest::Journal, "", false)]);
+    // Reading the journal because the window left updates out is not slowness.
+    let mut left = Behind::full(Vec::new(), place, 10, true);
+    left.leave_window();
+    check_notices(&mut left, &[(Rest::Journal, "", false), (Rest::Nothing, "", false)]);
+}
+
+#[test]
+fn a_stream_that_asked_for_it_is_told_its_place_once_it_is_live() {
+    let mut behind = opening(Due { tell_place: Some(PlaceForm::Event), ..due(7, 7) });
+    check_notices(
+        &mut behind,
+        &[
+            (Rest::Window(20), "", false),
+            (Rest::Nothing, "\"kind\":\"cursor\"", true),
+            (Rest::Nothing, "", false),
+        ],
+    );
+}
+
+#[test]
+fn bytes_of_its_own_are_written_from_where_the_socket_stopped() {
+    let mut behind = Behind::opening(b"abc".to_vec(), due(7, 7), None, false);
+    assert!(!behind.wrote_own(2));
+    behind.add_own(b"de");
+    assert_eq!(behind.own(), b"cde");
+    behind.set_waiting(true);
+    assert!(!behind.waits());
+    assert!(behind.wrote_own(3));
+    assert_eq!(behind.own(), b"");
+    assert!(behind.waits());
+}

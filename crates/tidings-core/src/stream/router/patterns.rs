@@ -1,0 +1,678 @@
+//! Templates and URL patterns by what the topics that match them begin with.
+//!
+//! Each distinct pattern is held once, however many feeds select it, and is only tried for
+//! topics that begin as it does and have its longest literal in what follows. What matched a
+//! topic is remembered until a pattern comes or goes.
+//!
+//! A subscriber chooses its patterns and a publisher its topics, so all of this is counted, and
+//! where it takes too many steps the patterns that came last have to go.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use indexmap::IndexSet;
+
+use super::meter::{LOCATION_STEPS, Meter, NOTE_STEPS, OutOfSteps};
+use crate::limits::{REMEMBERED_FEEDS, REMEMBERED_TOPICS};
+use crate::model::{Base, Location, Pattern, Selector, Template, Topic};
+use crate::stream::feed::FeedKey;
+
+#[derive(Debug, Default)]
+pub(super) struct Patterns {
+    templates: Prefixes<Template>,
+    /// A hub that does not know its own URL resolves relative topics as its subscribers see it.
+    by_base: BTreeMap<Base, Prefixes<Pattern>>,
+    /// The feeds of the patterns that match a topic, as they were when it was last routed.
+    remembered: HashMap<Topic, Arc<[FeedKey]>>,
+    /// How many feeds are remembered, each time that one is.
+    remembered_feeds: usize,
+    /// The number of the next pattern that comes.
+    next: u64,
+}
+
+/// So many feeds may be named twice.
+const DISTINCT_MIN: usize = 1 << 16;
+
+impl Patterns {
+    pub(super) fn is_empty(&self) -> bool {
+        self.templates.0.is_empty() && self.by_base.is_empty()
+    }
+
+    pub(super) fn join(&mut self, feed: FeedKey, selector: &Selector) {
+        match selector {
+            Selector::Template(template) => self.templates.join(feed, template, self.next),
+            Selector::Pattern(pattern) => {
+                let prefixes = self.by_base.entry(pattern.base().clone()).or_default();
+                prefixes.join(feed, pattern, self.next);
+            }
+            _ => return,
+        }
+        self.next += 1;
+        self.forget();
+    }
+
+    pub(super) fn leave(&mut self, feed: FeedKey, selector: &Selector) {
+        match selector {
+            Selector::Template(template) => self.templates.leave(feed, template),
+            Selector::Pattern(pattern) => {
+                if let Some(prefixes) = self.by_base.get_mut(pattern.base()) {
+                    prefixes.leave(feed, pattern);
+                    if prefixes.0.is_empty() {
+                        self.by_base.remove(pattern.base());
+                    }
+                }
+            }
+            _ => return,
+        }
+        self.forget();
+    }
+
+    /// Appends to `feeds` those of all patterns that match one of `topics`.
+    ///
+    /// # Errors
+    /// If it takes more steps than `meter` has.
+    pub(super) fn find(
+        &mut self,
+        topics: &[Topic],
+        meter: &mut Meter,
+        feeds: &mut Vec<FeedKey>,
+    ) -> Result<(), OutOfSteps> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let mut distinct = DISTINCT_MIN;
+        for topic in topics {
+            self.find_one(topic, meter, feeds)?;
+            // Many topics of one update may all have the same feeds.
+            if feeds.len() > 2 * distinct {
+                feeds.sort_unstable();
+                feeds.dedup();
+                distinct = feeds.len().max(DISTINCT_MIN);
+            }
+        }
+        Ok(())
+    }
+
+    fn find_one(
+        &mut self,
+        topic: &Topic,
+        meter: &mut Meter,
+        feeds: &mut Vec<FeedKey>,
+    ) -> Result<(), OutOfSteps> {
+        if let Some(known) = self.remembered.get(topic) {
+            feeds.extend_from_slice(known);
+            return Ok(());
+        }
+        let before = feeds.len();
+        let text = topic.as_str();
+        self.templates.visit(text, meter, &mut |member, meter| {
+            meter.take(member.pattern.steps(text))?;
+            if member.pattern.matches(text) {
+                feeds.extend(&member.feeds);
+            }
+            Ok(())
+        })?;
+        for (base, prefixes) in &self.by_base {
+            meter.take(LOCATION_STEPS * text.len())?;
+            let Some(location) = Location::of(text, base) else { continue };
+            prefixes.visit(&location.place, meter, &mut |member, meter| {
+                meter.take(member.pattern.steps(text))?;
+                if member.pattern.matches(&location) {
+                    feeds.extend(&member.feeds);
+                }
+                Ok(())
+            })?;
+        }
+        let found = feeds.len() - before;
+        if self.remembered.len() >= REMEMBERED_TOPICS
+            || self.remembered_feeds + found > REMEMBERED_FEEDS
+        {
+            self.forget();
+        }
+        if found <= REMEMBERED_FEEDS {
+            self.remembered_feeds += found;
+            self.remembered.insert(topic.clone(), feeds[before..].into());
+        }
+        Ok(())
+    }
+
+    /// The feeds that are too many where these topics are found among patterns: of the patterns
+    /// that would be tried, those that have been selected longest stay, as many as take no more
+    /// than `keep` steps. The feeds of all others are given.
+    pub(super) fn excess(&self, topics: &[Topic], keep: usize, max: usize) -> Vec<FeedKey> {
+        let mut tried = Vec::new();
+        if self.note_tried(topics, &mut Meter::of(max), &mut tried).is_err() {
+            // Looking for them is too much work already, so every pattern counts.
+            tried.clear();
+            self.templates.note_all(topics.iter().map(Topic::as_str), &mut tried);
+            for prefixes in self.by_base.values() {
+                prefixes.note_all(topics.iter().map(Topic::as_str), &mut tried);
+            }
+        }
+        tried.sort_unstable_by_key(|one| one.since);
+        let mut steps = 0_usize;
+        let excess = tried.into_iter().skip_while(|one| {
+            steps = steps.saturating_add(one.steps);
+            steps <= keep
+        });
+        let mut feeds: Vec<_> = excess.flat_map(|one| one.feeds.iter().copied()).collect();
+        feeds.sort_unstable();
+        feeds.dedup();
+        feeds
+    }
+
+    /// Notes what [`Patterns::find`] would try.
+    fn note_tried<'a>(
+        &'a self,
+        topics: &[Topic],
+        meter: &mut Meter,
+        tried: &mut Vec<Tried<'a>>,
+    ) -> Result<(), OutOfSteps> {
+        for topic in topics {
+            let text = topic.as_str();
+            self.templates.visit(text, meter, &mut |member, meter| {
+                tried.push(member.tried(text));
+                meter.take(NOTE_STEPS)
+            })?;
+            for (base, prefixes) in &self.by_base {
+                meter.take(LOCATION_STEPS * text.len())?;
+                let Some(location) = Location::of(text, base) else { continue };
+                prefixes.visit(&location.place, meter, &mut |member, meter| {
+                    tried.push(member.tried(text));
+                    meter.take(NOTE_STEPS)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.remembered.clear();
+        self.remembered_feeds = 0;
+    }
+}
+
+/// What patterns are told apart by, and found by.
+trait Written: Clone {
+    fn text(&self) -> &Topic;
+    /// What every text that matches begins with.
+    fn prefix(&self) -> &str;
+    /// What every text that matches has after that.
+    fn literal(&self) -> &str;
+    /// The most steps that it takes to try it for this topic.
+    fn steps(&self, topic: &str) -> usize;
+}
+
+impl Written for Template {
+    fn text(&self) -> &Topic {
+        self.text()
+    }
+
+    fn prefix(&self) -> &str {
+        self.prefix()
+    }
+
+    fn literal(&self) -> &str {
+        self.literal()
+    }
+
+    fn steps(&self, topic: &str) -> usize {
+        self.steps(topic)
+    }
+}
+
+impl Written for Pattern {
+    fn text(&self) -> &Topic {
+        self.text()
+    }
+
+    fn prefix(&self) -> &str {
+        self.prefix()
+    }
+
+    fn literal(&self) -> &str {
+        self.literal()
+    }
+
+    fn steps(&self, topic: &str) -> usize {
+        self.steps(topic)
+    }
+}
+
+/// Patterns in the order of what they begin with.
+#[derive(Debug)]
+struct Prefixes<P>(BTreeMap<Box<str>, Alike<P>>);
+
+impl<P> Default for Prefixes<P> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<P: Written> Prefixes<P> {
+    fn join(&mut self, feed: FeedKey, pattern: &P, since: u64) {
+        if !self.0.contains_key(pattern.prefix()) {
+            self.0.insert(pattern.prefix().into(), Alike::default());
+        }
+        let Some(here) = self.0.get_mut(pattern.prefix()) else { return };
+        here.join(feed, pattern, since);
+    }
+
+    fn leave(&mut self, feed: FeedKey, pattern: &P) {
+        let Some(here) = self.0.get_mut(pattern.prefix()) else { return };
+        here.leave(feed, pattern);
+        if here.is_empty() {
+            self.0.remove(pattern.prefix());
+        }
+    }
+
+    /// Visits the patterns that are to be tried for `text`.
+    fn visit<'a>(
+        &'a self,
+        text: &str,
+        meter: &mut Meter,
+        visit: &mut impl FnMut(&'a Member<P>, &mut Meter) -> Result<(), OutOfSteps>,
+    ) -> Result<(), OutOfSteps> {
+        let mut beginnings = Beginnings::new(&self.0, text);
+        while let Some((prefix, here)) = beginnings.next(meter)? {
+            here.visit(&text[prefix.len()..], meter, visit)?;
+        }
+        Ok(())
+    }
+
+    /// Notes all patterns, each as if it were tried for all of `topics`.
+    fn note_all<'a, 't>(
+        &'a self,
+        topics: impl Iterator<Item = &'t str> + Clone,
+        tried: &mut Vec<Tried<'a>>,
+    ) {
+        for alike in self.0.values() {
+            for member in alike.by_literal.values().chain([&alike.others]).flat_map(HashMap::values)
+            {
+                let steps = topics.clone().map(|topic| member.pattern.steps(topic)).sum();
+                tried.push(Tried { steps, ..member.tried("") });
+            }
+        }
+    }
+}
+
+/// A distinct pattern.
+#[derive(Debug)]
+struct Member<P> {
+    pattern: P,
+    /// Which of all patterns came before it.
+    since: u64,
+    feeds: IndexSet<FeedKey>,
+}
+
+/// A pattern that is tried for a topic.
+struct Tried<'a> {
+    since: u64,
+    steps: usize,
+    feeds: &'a IndexSet<FeedKey>,
+}
+
+impl<P: Written> Member<P> {
+    fn tried(&self, topic: &str) -> Tried<'_> {
+        Tried { since: self.since, steps: self.pattern.steps(topic), feeds: &self.feeds }
+    }
+}
+
+/// Each distinct pattern by its text.
+type Members<P> = HashMap<Topic, Member<P>>;
+
+/// Patterns that begin alike, by a literal that every text that matches has in its rest.
+#[derive(Debug)]
+struct Alike<P> {
+    by_literal: BTreeMap<Box<str>, Members<P>>,
+    /// Those without such a literal.
+    others: Members<P>,
+}
+
+impl<P> Default for Alike<P> {
+    fn default() -> Self {
+        Self { by_literal: BTreeMap::new(), others: HashMap::new() }
+    }
+}
+
+impl<P: Written> Alike<P> {
+    fn is_empty(&self) -> bool {
+        self.by_literal.is_empty() && self.others.is_empty()
+    }
+
+    fn join(&mut self, feed: FeedKey, pattern: &P, since: u64) {
+        let here = match pattern.literal() {
+            "" => &mut self.others,
+            literal => self.by_literal.entry(literal.into()).or_default(),
+        };
+        let entry = here.entry(pattern.text().clone());
+        let new = || Member { pattern: pattern.clone(), since, feeds: IndexSet::new() };
+        entry.or_insert_with(new).feeds.insert(feed);
+    }
+
+    fn leave(&mut self, feed: FeedKey, pattern: &P) {
+        let literal = pattern.literal();
+        let here = match literal {
+            "" => Some(&mut self.others),
+            literal => self.by_literal.get_mut(literal),
+        };
+        let Some(here) = here else { return };
+        if let Some(Member { feeds, .. }) = here.get_mut(pattern.text()) {
+            feeds.swap_remove(&feed);
+            if feeds.is_empty() {
+                here.remove(pattern.text());
+            }
+        }
+        if here.is_empty() {
+            self.by_literal.remove(literal);
+        }
+    }
+
+    /// Visits the patterns whose literal `rest` has.
+    fn visit<'a>(
+        &'a self,
+        rest: &str,
+        meter: &mut Meter,
+        visit: &mut impl FnMut(&'a Member<P>, &mut Meter) -> Result<(), OutOfSteps>,
+    ) -> Result<(), OutOfSteps> {
+        let mut visit_all = |here: &'a Members<P>, meter: &mut Meter| {
+            here.values().try_for_each(|member| visit(member, meter))
+        };
+        visit_all(&self.others, meter)?;
+        match self.found(rest, meter)? {
+            Some(found) => found.into_values().try_for_each(|here| visit_all(here, meter)),
+            None => self.by_literal.values().try_for_each(|here| visit_all(here, meter)),
+        }
+    }
+
+    /// The patterns of each literal that `rest` has, each once. `None` where looking for them
+    /// is more work than to try all.
+    fn found(
+        &self,
+        rest: &str,
+        meter: &mut Meter,
+    ) -> Result<Option<BTreeMap<&str, &Members<P>>>, OutOfSteps> {
+        let mut found = BTreeMap::new();
+        let mut looks = self.by_literal.len();
+        for (at, _) in rest.char_indices() {
+            let mut beginnings = Beginnings::new(&self.by_literal, &rest[at..]);
+            loop {
+                let Some(left) = looks.checked_sub(1) else { return Ok(None) };
+                looks = left;
+                let Some((literal, here)) = beginnings.next(meter)? else { break };
+                found.insert(literal, here);
+            }
+        }
+        Ok(Some(found))
+    }
+}
+
+/// The entries of a map that a text begins with: the longest first, from one to the next
+/// shorter without looking at those in between.
+struct Beginnings<'a, 't, V> {
+    map: &'a BTreeMap<Box<str>, V>,
+    text: &'t str,
+    bound: Bound<&'t str>,
+}
+
+impl<'a, 't, V> Beginnings<'a, 't, V> {
+    fn new(map: &'a BTreeMap<Box<str>, V>, text: &'t str) -> Self {
+        Self { map, text, bound: Bound::Included(text) }
+    }
+
+    fn next(&mut self, meter: &mut Meter) -> Result<Option<(&'a str, &'a V)>, OutOfSteps> {
+        let Self { map, text, bound } = self;
+        loop {
+            meter.take_look(text)?;
+            let range = map.range::<str, _>((Bound::Unbounded, *bound));
+            let Some((key, value)) = { range }.next_back() else { return Ok(None) };
+            if let Some(same) = text.get(..key.len()).filter(|same| **same == **key) {
+                *bound = Bound::Excluded(same);
+                return Ok(Some((key, value)));
+            }
+            // No beginning of `text` lies between what the two have in common and this.
+            *bound = Bound::Included(&text[..common(key, text)]);
+        }
+    }
+}
+
+/// How many bytes two texts have in common at their beginning, cut between characters.
+fn common(one: &str, other: &str) -> usize {
+    let same = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    (0..=same).rev().find(|at| other.is_char_boundary(*at)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use slotmap::SlotMap;
+
+    use super::*;
+    use crate::limits::{ROUTE_STEPS, TOPIC_BYTES_MAX, TOPICS_BYTES_MAX};
+    use crate::model::WALKED;
+
+    fn selector() -> impl Strategy<Value = Selector> {
+        let parts = prop_oneof![
+            Just("a"),
+            Just("b"),
+            Just("/"),
+            Just("{x}"),
+            Just("{+y}"),
+            Just("ü"),
+            Just("{/z*}"),
+            Just("aa"),
+            Just("aab")
+        ];
+        let base = Base::of_host("https", "h.test").expect("a host");
+        let template = proptest::collection::vec(parts, 1..5).prop_map(|parts| {
+            Selector::template(&format!("{}{{v}}", parts.concat())).expect("a short template")
+        });
+        let paths = prop_oneof![
+            Just("/a"),
+            Just("/:x"),
+            Just("/*"),
+            Just("/b"),
+            Just("/:y?"),
+            Just("/ba"),
+            Just("/{b}?"),
+            Just("/(a|b)b")
+        ];
+        let pattern = (any::<bool>(), proptest::collection::vec(paths, 1..4)).prop_filter_map(
+            "no pattern",
+            move |(absolute, paths)| {
+                let origin = if absolute { "https://h.test" } else { "" };
+                Selector::pattern(&format!("{origin}{}", paths.concat()), &base).ok()
+            },
+        );
+        prop_oneof![template, pattern]
+    }
+
+    fn topic() -> impl Strategy<Value = Topic> {
+        let parts = prop_oneof![
+            Just("a"),
+            Just("b"),
+            Just("/"),
+            Just("ü"),
+            Just("/a"),
+            Just("https://h.test/")
+        ];
+        proptest::collection::vec(parts, 1..6).prop_map(|parts| parts.concat().into())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_matches(
+            selectors in proptest::collection::vec(selector(), 1..20),
+            leaving in proptest::collection::vec(any::<bool>(), 20),
+            topics in proptest::collection::vec(topic(), 1..10),
+        ) {
+            let mut keys: SlotMap<FeedKey, ()> = SlotMap::with_key();
+            let mut patterns = Patterns::default();
+            let mut joined: Vec<_> =
+                selectors.into_iter().map(|selector| (keys.insert(()), selector)).collect();
+            for (key, selector) in &joined {
+                patterns.join(*key, selector);
+            }
+            for round in 0..3 {
+                for topic in &topics {
+                    let mut found = Vec::new();
+                    let (topics, mut meter) = ([topic.clone()], Meter::of(usize::MAX));
+                    patterns.find(&topics, &mut meter, &mut found).expect("many steps");
+                    found.sort_unstable();
+                    let mut expected: Vec<_> = joined
+                        .iter()
+                        .filter(|(_, selector)| selector.matches(topic))
+                        .map(|(key, _)| *key)
+                        .collect();
+                    expected.sort_unstable();
+                    prop_assert_eq!(&found, &expected, "round {}: {:?}", round, topic);
+                }
+                if round == 1 {
+                    let mut leaves = leaving.iter();
+                    joined.retain(|(key, selector)| {
+                        let leave = leaves.next() == Some(&true);
+                        if leave {
+                            patterns.leave(*key, selector);
+                        }
+                        !leave
+                    });
+                }
+            }
+            for (key, selector) in joined {
+                patterns.leave(key, &selector);
+            }
+            prop_assert!(patterns.is_empty());
+        }
+    }
+
+    /// Joins these patterns, each of a feed of its own.
+    fn joined(
+        texts: impl IntoIterator<Item = String>,
+        read: impl Fn(&str) -> Selector,
+    ) -> (Patterns, Vec<(FeedKey, Selector)>) {
+        let mut keys: SlotMap<FeedKey, ()> = SlotMap::with_key();
+        let mut patterns = Patterns::default();
+        let feeds: Vec<_> = texts.into_iter().map(|text| (keys.insert(()), read(&text))).collect();
+        for (feed, selector) in &feeds {
+            patterns.join(*feed, selector);
+        }
+        (patterns, feeds)
+    }
+
+    /// Finds `topics` as a shard does: within so many steps, after as many of the newest patterns
+    /// have gone as it takes. Gives how many have, and what was found.
+    fn find_within(
+        patterns: &mut Patterns,
+        feeds: &[(FeedKey, Selector)],
+        topics: &[Topic],
+        steps: usize,
+    ) -> (usize, Vec<FeedKey>) {
+        let mut gone: Vec<FeedKey> = Vec::new();
+        for keep in [steps / 2, steps / 16, 0] {
+            let mut found = Vec::new();
+            let mut meter = Meter::of(steps);
+            let before = WALKED.get();
+            let result = patterns.find(topics, &mut meter, &mut found);
+            // What was counted is at least what was done.
+            assert!(WALKED.get() - before <= steps - meter.left());
+            if result.is_ok() {
+                return (gone.len(), found);
+            }
+            let excess = patterns.excess(topics, keep, steps);
+            for (feed, selector) in feeds.iter().filter(|(feed, _)| excess.contains(feed)) {
+                patterns.leave(*feed, selector);
+            }
+            gone.extend(excess);
+        }
+        assert!(patterns.is_empty());
+        (gone.len(), Vec::new())
+    }
+
+    fn template(text: &str) -> Selector {
+        Selector::template(text).expect("a template")
+    }
+
+    /// As many as an update may have, as long as they may be.
+    fn longest_topics(first: char) -> Vec<Topic> {
+        let topic = |at| format!("{first}{}{at:02}", "b".repeat(TOPIC_BYTES_MAX - 3)).into();
+        (0..TOPICS_BYTES_MAX / TOPIC_BYTES_MAX).map(topic).collect()
+    }
+
+    #[test]
+    fn so_many_patterns_that_begin_alike_are_tried_for_the_longest_topics() {
+        let texts = (0..300).map(|at| format!("{{+a{at}}}"));
+        let (mut patterns, feeds) = joined(texts, template);
+        let before = WALKED.get();
+        let (gone, found) = find_within(&mut patterns, &feeds, &longest_topics('b'), ROUTE_STEPS);
+        // The oldest stay, and each is found once for each topic.
+        let stayed = feeds.len() - gone;
+        assert!((60..=64).contains(&stayed), "{stayed}");
+        let oldest: Vec<_> = feeds[..stayed].iter().map(|(feed, _)| *feed).collect();
+        assert!(oldest.iter().all(|feed| found.contains(feed)));
+        assert!(found.iter().all(|feed| oldest.contains(feed)));
+        // All that was done, in both attempts.
+        let walked = WALKED.get() - before;
+        assert!((ROUTE_STEPS..2 * ROUTE_STEPS).contains(&walked), "{walked}");
+    }
+
+    #[test]
+    fn short_topics_are_held_against_as_many_patterns_as_ever() {
+        let texts = (0..5000).map(|at| format!("https://a.test/{{kind{at}}}"));
+        let (mut patterns, feeds) = joined(texts, template);
+        let topics: Vec<Topic> = vec!["https://a.test/books".into(), "https://a.test/x/y".into()];
+        let (gone, found) = find_within(&mut patterns, &feeds, &topics, ROUTE_STEPS);
+        assert_eq!((gone, found.len()), (0, 5000));
+    }
+
+    #[test]
+    fn looking_for_beginnings_and_literals_is_counted_too() {
+        // Each is the beginning of the next longer one, up to its last character.
+        let nested = (0..2000).map(|at| format!("{}a{{x}}", "b".repeat(at)));
+        let literals = (0..100).map(|at| format!("{{x}}{}a{{y}}", "b".repeat(at)));
+        for (name, texts) in
+            [("nested", nested.collect::<Vec<_>>()), ("literals", literals.collect())]
+        {
+            let (mut patterns, feeds) = joined(texts, template);
+            let (gone, found) =
+                find_within(&mut patterns, &feeds, &longest_topics('b'), ROUTE_STEPS);
+            assert!(gone > 0, "{name}");
+            assert_eq!(found, [], "{name}");
+        }
+    }
+
+    #[test]
+    fn patterns_of_many_hosts_are_counted_too() {
+        // Relative patterns of subscribers to a hub that does not know its own URL.
+        let mut number = 0..;
+        let read = |text: &str| {
+            let host = format!("h{}.test", number.next().unwrap_or(0));
+            let base = Base::of_host("https", &host).expect("a host");
+            Selector::pattern(text, &base).expect("a pattern")
+        };
+        let read = std::cell::RefCell::new(read);
+        let texts = (0..200).map(|at| format!("/b{at}/*"));
+        let (mut patterns, feeds) = joined(texts, |text| (read.borrow_mut())(text));
+        let (gone, _) = find_within(&mut patterns, &feeds, &longest_topics('/'), ROUTE_STEPS);
+        assert!(gone > 0);
+    }
+
+    #[test]
+    fn patterns_for_other_topics_stay_whatever_is_published() {
+        let others = (0..50).map(|at| format!("https://a.test/{at}/{{id}}"));
+        let costly = (0..300).map(|at| format!("b{{+a{at}}}"));
+        let texts: Vec<_> = costly.chain(others).collect();
+        let (mut patterns, feeds) = joined(texts, template);
+        let excess = {
+            let topics = longest_topics('b');
+            let mut meter = Meter::of(ROUTE_STEPS);
+            let found = patterns.find(&topics, &mut meter, &mut Vec::new());
+            assert_eq!(found, Err(OutOfSteps));
+            patterns.excess(&topics, ROUTE_STEPS / 2, ROUTE_STEPS)
+        };
+        assert!(!excess.is_empty());
+        // They are the newest, and still none of them has to go.
+        assert!(feeds[300..].iter().all(|(feed, _)| !excess.contains(feed)));
+        assert!(feeds[..50].iter().all(|(feed, _)| !excess.contains(feed)));
+    }
+}

@@ -1,0 +1,272 @@
+//! A shard's recent updates, each one's bytes once.
+//!
+//! The window is one growing byte string, addressed by [`Offset`]s that never come again, and
+//! held in segments so that the old end can be freed. An event lies in one segment, whole.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use smallvec::SmallVec;
+
+use crate::model::Position;
+
+/// A place between two bytes of the window.
+pub type Offset = u64;
+
+/// Some bytes of the window, whole events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Where they begin.
+    pub start: Offset,
+    /// Where they end.
+    pub end: Offset,
+}
+
+/// Where a subscriber stands, in words that outlive the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// It has received everything up to here.
+    pub through: Position,
+    /// And a part of this event, if any.
+    pub half: Option<Half>,
+}
+
+/// An event of which a socket took only the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Half {
+    /// The event's position.
+    pub position: Position,
+    /// Bytes of it that were taken.
+    pub written: usize,
+}
+
+/// The pieces of the window that one write takes. Few are the rule.
+pub type Pieces<'a> = SmallVec<[IoSlice<'a>; 4]>;
+
+/// A shard's recent updates as bytes.
+#[derive(Debug)]
+pub struct Window {
+    /// A segment that has so many bytes gets no further event.
+    segment_bytes: usize,
+    /// Without holes; the last one is being filled.
+    segments: VecDeque<Segment>,
+    /// One per encoded event, in order.
+    entries: VecDeque<Entry>,
+    end: Offset,
+    /// Nothing of a later position was trimmed.
+    trimmed: Position,
+}
+
+#[derive(Debug)]
+struct Segment {
+    start: Offset,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    start: Offset,
+    position: Position,
+}
+
+impl Window {
+    /// An empty window, whose old end is freed in pieces of about so many bytes.
+    pub fn new(segment_bytes: usize) -> Self {
+        Self {
+            segment_bytes,
+            segments: VecDeque::new(),
+            entries: VecDeque::new(),
+            end: 0,
+            trimmed: Position::START,
+        }
+    }
+
+    /// The oldest byte that is there.
+    #[inline]
+    pub fn start(&self) -> Offset {
+        self.segments.front().map_or(self.end, |segment| segment.start)
+    }
+
+    /// Where the next event will stand.
+    #[inline]
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// Appends one event, which `encode` writes.
+    #[inline]
+    pub fn append(&mut self, position: Position, encode: impl FnOnce(&mut Vec<u8>)) -> Span {
+        if self.segments.back().is_none_or(|last| last.bytes.len() >= self.segment_bytes) {
+            self.segments.push_back(Segment { start: self.end, bytes: Vec::new() });
+        }
+        let start = self.end;
+        if let Some(last) = self.segments.back_mut() {
+            let before = last.bytes.len();
+            encode(&mut last.bytes);
+            self.end += (last.bytes.len() - before) as u64;
+        }
+        self.entries.push_back(Entry { start, position });
+        Span { start, end: self.end }
+    }
+
+    /// Adds the bytes of `span` to `pieces`.
+    #[inline]
+    pub fn pieces<'a>(&'a self, span: Span, pieces: &mut Pieces<'a>) {
+        let mut at = span.start;
+        let mut index = self.segments.partition_point(|segment| segment.start <= at).max(1) - 1;
+        while at < span.end {
+            let Some(segment) = self.segments.get(index) else { break };
+            let from = (at - segment.start) as usize;
+            let to = ((span.end - segment.start) as usize).min(segment.bytes.len());
+            pieces.push(IoSlice::new(&segment.bytes[from..to]));
+            at = segment.start + to as u64;
+            index += 1;
+        }
+    }
+
+    /// How many events begin in `span`.
+    #[inline]
+    pub fn count(&self, span: Span) -> usize {
+        let before = |offset| self.entries.partition_point(|entry| entry.start < offset);
+        before(span.end) - before(span.start)
+    }
+
+    /// What `offset` is, in words that outlive the window: the first byte that a subscriber
+    /// has still to get, or the window's end. `routed` is the newest position that was routed,
+    /// which may lie after the newest event that stands here.
+    #[inline]
+    pub fn place(&self, offset: Offset, routed: Position) -> Place {
+        let index = self.entries.partition_point(|entry| entry.start <= offset);
+        let Some(entry) = index.checked_sub(1).and_then(|index| self.entries.get(index)) else {
+            // Nothing here is so old: the next event that stands here, if any, is the next one.
+            let through = self.entries.front().map_or(routed, |next| next.position.previous());
+            return Place { through, half: None };
+        };
+        if entry.start == offset {
+            return Place { through: entry.position.previous(), half: None };
+        }
+        let next = self.entries.get(index);
+        if offset >= next.map_or(self.end, |next| next.start) {
+            let through = next.map_or(routed, |next| next.position.previous());
+            return Place { through, half: None };
+        }
+        let half = Half { position: entry.position, written: (offset - entry.start) as usize };
+        Place { through: entry.position.previous(), half: Some(half) }
+    }
+
+    /// Where the first event after `position` stands or will stand; `None` if it may have
+    /// been trimmed.
+    #[inline]
+    pub fn offset_after(&self, position: Position) -> Option<Offset> {
+        if position < self.trimmed {
+            return None;
+        }
+        let index = self.entries.partition_point(|entry| entry.position <= position);
+        Some(self.entries.get(index).map_or(self.end, |entry| entry.start))
+    }
+
+    /// Frees what lies before `offset`, by whole segments.
+    pub fn trim(&mut self, offset: Offset) {
+        loop {
+            let is_last = self.segments.len() == 1;
+            let Some(oldest) = self.segments.front_mut() else { break };
+            let end = oldest.start + oldest.bytes.len() as u64;
+            if end > offset {
+                break;
+            }
+            if is_last {
+                // The last one is filled again, at the next offset.
+                if end == self.end && oldest.start < end {
+                    oldest.start = end;
+                    oldest.bytes.clear();
+                    self.trim_entries();
+                }
+                break;
+            }
+            self.segments.pop_front();
+            self.trim_entries();
+        }
+    }
+
+    /// Forgets all that stands here: the journal began anew, and its positions with it.
+    pub fn begin_anew(&mut self) {
+        *self = Self { end: self.end, ..Self::new(self.segment_bytes) };
+    }
+
+    fn trim_entries(&mut self) {
+        let start = self.start();
+        let gone = self.entries.partition_point(|entry| entry.start < start);
+        if let Some(newest) = self.entries.drain(..gone).next_back() {
+            self.trimmed = newest.position;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT_BYTES: usize = 500;
+
+    fn window(events: &[(u64, usize)]) -> Window {
+        let mut window = Window::new(SEGMENT_BYTES);
+        for (position, bytes) in events {
+            window.append(Position::new(*position), |out| out.resize(out.len() + bytes, b'x'));
+        }
+        window
+    }
+
+    fn place(through: u64, half: Option<(u64, usize)>) -> Place {
+        let half =
+            half.map(|(position, written)| Half { position: Position::new(position), written });
+        Place { through: Position::new(through), half }
+    }
+
+    #[test]
+    fn a_place_says_which_events_are_whole_and_which_is_half() {
+        let window = window(&[(3, 10), (7, 10)]);
+        let routed = Position::new(9);
+        assert_eq!(window.place(0, routed), place(2, None));
+        assert_eq!(window.place(4, routed), place(2, Some((3, 4))));
+        assert_eq!(window.place(10, routed), place(6, None));
+        assert_eq!(window.place(19, routed), place(6, Some((7, 9))));
+        assert_eq!(window.place(20, routed), place(9, None));
+    }
+
+    #[test]
+    fn an_offset_is_found_again_only_while_nothing_after_the_position_was_trimmed() {
+        let mut window = window(&[(3, SEGMENT_BYTES), (7, SEGMENT_BYTES), (8, 5)]);
+        let after = |window: &Window, position| window.offset_after(Position::new(position));
+        assert_eq!(after(&window, 2), Some(0));
+        assert_eq!(after(&window, 5), Some(SEGMENT_BYTES as u64));
+        window.trim(SEGMENT_BYTES as u64 + 1);
+        assert_eq!(after(&window, 2), None);
+        assert_eq!(after(&window, 3), Some(SEGMENT_BYTES as u64));
+        assert_eq!(after(&window, 8), Some(window.end()));
+    }
+
+    #[test]
+    fn what_is_trimmed_is_freed_and_offsets_go_on() {
+        let mut window = window(&[(1, 10)]);
+        window.trim(window.end());
+        assert_eq!((window.start(), window.end()), (10, 10));
+        let span = window.append(Position::new(2), |out| out.extend_from_slice(b"abc"));
+        assert_eq!(span, Span { start: 10, end: 13 });
+        let mut pieces = Pieces::new();
+        window.pieces(span, &mut pieces);
+        assert_eq!(&*pieces[0], b"abc");
+        assert_eq!(window.offset_after(Position::new(0)), None);
+        assert_eq!(window.offset_after(Position::new(1)), Some(10));
+    }
+
+    #[test]
+    fn a_span_over_several_segments_comes_in_order_and_whole() {
+        let window = window(&[(1, SEGMENT_BYTES), (2, SEGMENT_BYTES), (3, 7)]);
+        let mut pieces = Pieces::new();
+        let span = Span { start: 5, end: window.end() };
+        window.pieces(span, &mut pieces);
+        let lengths: Vec<_> = pieces.iter().map(|piece| piece.len()).collect();
+        assert_eq!(lengths, [SEGMENT_BYTES - 5, SEGMENT_BYTES, 7]);
+        assert_eq!(window.count(Span { start: 0, end: window.end() }), 3);
+    }
+}

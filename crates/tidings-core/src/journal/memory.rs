@@ -16,7 +16,7 @@ use super::dropped::Dropped;
 use super::followers::Followers;
 use super::ids::Ids;
 use super::keys::Keys;
-use super::once::{Appended, IdempotencyKey, Place, Remembered};
+use super::once::{Appended, IdempotencyKey, KeyState, Remembered};
 use super::same_id::{self, SameId};
 use super::{
     AppendError, Batch, BatchMax, Before, Edges, Follower, Found, Journal, Missed, Pending,
@@ -65,11 +65,11 @@ pub struct MemoryJournal<C> {
     clock: C,
     bounds: MemoryBounds,
     epoch: Epoch,
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct MemoryState {
     /// What publishers sent.
     updates: Ring,
     /// What the hub tells of who subscribes: apart, so that comings and goings push nothing out.
@@ -113,7 +113,7 @@ impl<C: Clock> MemoryJournal<C> {
     fn keeping(updates: Retention, presence: Retention, bounds: MemoryBounds, clock: C) -> Self {
         let epoch = Epoch::random();
         let keys = Keys::random();
-        let state = State {
+        let state = MemoryState {
             updates: Ring::new(updates),
             presence: Ring::new(presence),
             last: HubId::start(epoch),
@@ -131,7 +131,7 @@ impl<C: Clock> MemoryJournal<C> {
     }
 }
 
-impl State {
+impl MemoryState {
     fn rings(&self) -> [&Ring; 2] {
         [&self.updates, &self.presence]
     }
@@ -321,12 +321,12 @@ impl<C: Clock> Journal for MemoryJournal<C> {
         if let Some(key) = &key {
             state.remembered.expire(self.clock.moment());
             match state.remembered.look_up(key) {
-                Place::New => {}
-                Place::Same(first, count) => {
+                KeyState::New => {}
+                KeyState::Same(first, count) => {
                     let appended = Appended { ids: state.ids_from(first, count), repeated: true };
                     return Box::pin(std::future::ready(Ok(appended)));
                 }
-                Place::Other => {
+                KeyState::Other => {
                     return Box::pin(std::future::ready(Err(AppendError::KeyReused)));
                 }
             }

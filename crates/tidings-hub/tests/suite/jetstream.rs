@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidings_core::model::resume_among_many_of_one_id;
 use tidings_hub::{
     Access, Hub, HubBuilder, IdempotencyKey, NatsError, NatsJournal, NatsOptions, NatsRetention,
     Selectors, Since, Update,
@@ -11,6 +10,7 @@ use tidings_hub::{
 use tidings_sse::{Event, EventId};
 
 use crate::client::{HUB, Request, Seen, Stream};
+use crate::cursor::resume_among_many_of_one_id;
 use crate::nats::{Nats, Settings};
 use crate::server::{Lane, Server, TEST_TIME, becomes, runtime};
 use crate::token::{access, publisher, subscriber};

@@ -113,14 +113,14 @@ pub(crate) enum Unreached {
     NoRoom(Exhausted),
     /// This hub, or another one, has no room for a list: its lists use so many bytes, the limit.
     NoRoomForLists {
-        at: At,
+        at: FullHub,
         total: usize,
     },
 }
 
 /// Which hub it is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum At {
+pub(crate) enum FullHub {
     This,
     Another,
 }
@@ -140,8 +140,8 @@ impl fmt::Display for Unreached {
             Self::NoRoom(exhausted) => return write!(f, "{exhausted}; try again later"),
             Self::NoRoomForLists { at, total } => {
                 let hub = match at {
-                    At::This => "this hub",
-                    At::Another => "another hub",
+                    FullHub::This => "this hub",
+                    FullHub::Another => "another hub",
                 };
                 return write!(
                     f,
@@ -210,7 +210,7 @@ impl Hub {
 
     fn no_room_for_lists(&self, exhausted: Exhausted) -> Unreached {
         self.metrics().list_refused();
-        Unreached::NoRoomForLists { at: At::This, total: total_of(exhausted) }
+        Unreached::NoRoomForLists { at: FullHub::This, total: total_of(exhausted) }
     }
 
     /// Ends a subscription, and revokes its token at all hubs. False if there is no such
@@ -289,7 +289,7 @@ async fn ask(
 fn read_list(answer: &[u8]) -> Result<(Range<usize>, u64), Unreached> {
     let listed: ListedSubscriptions<'_> = read_answer(answer)?;
     if let Some(total) = listed.no_room {
-        return Err(Unreached::NoRoomForLists { at: At::Another, total });
+        return Err(Unreached::NoRoomForLists { at: FullHub::Another, total });
     }
     let documents = listed.documents.map(RawValue::get);
     match (documents.filter(|documents| documents.starts_with('[')), listed.version) {
@@ -332,16 +332,16 @@ fn listed(
         }
     }
     text.push_str(&format!("],\"version\":{version}}}"));
-    Ok(Bytes::from_owner(Answer { text, _room: room }))
+    Ok(Bytes::from_owner(ListAnswer { text, _room: room }))
 }
 
 /// An answer for another hub, with its room, which it has until NATS has taken it.
-struct Answer {
+struct ListAnswer {
     text: String,
     _room: Growing,
 }
 
-impl AsRef<[u8]> for Answer {
+impl AsRef<[u8]> for ListAnswer {
     fn as_ref(&self) -> &[u8] {
         self.text.as_bytes()
     }

@@ -34,7 +34,7 @@ const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What the stream has, as one look at it says.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(super) struct StreamContent {
     /// When the stream was made, by which another one of that name is known.
     made: i64,
     messages: u64,
@@ -42,7 +42,7 @@ pub(super) struct Held {
     taken: u64,
 }
 
-impl Held {
+impl StreamContent {
     pub(super) fn of(info: &Info) -> Self {
         let state = &info.state;
         Self { made: made(info), messages: state.messages, taken: state.last_sequence }
@@ -58,26 +58,26 @@ impl Held {
 /// Losses of the stream that are still to be restored.
 #[derive(Debug)]
 pub(super) struct Losses {
-    state: Mutex<State>,
+    state: Mutex<LossState>,
     found: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct LossState {
     /// What the stream had when no revocation was missing from it.
-    whole: Held,
+    whole: StreamContent,
     /// What it had after it lost some of that.
-    lacking: Option<Held>,
+    lacking: Option<StreamContent>,
 }
 
 impl Losses {
     /// None, while the stream has all of this.
-    pub(super) fn since(whole: Held) -> Self {
-        Self { state: Mutex::new(State { whole, lacking: None }), found: Notify::new() }
+    pub(super) fn since(whole: StreamContent) -> Self {
+        Self { state: Mutex::new(LossState { whole, lacking: None }), found: Notify::new() }
     }
 
     /// Notes what the stream has now.
-    pub(super) fn look(&self, held: Held) {
+    pub(super) fn look(&self, held: StreamContent) {
         let mut state = self.state.lock();
         if state.whole.has_lost_any(held) {
             state.lacking = Some(held);
@@ -89,7 +89,7 @@ impl Losses {
     }
 
     /// Waits for a loss, and says what the stream had after it.
-    async fn next(&self) -> Held {
+    async fn next(&self) -> StreamContent {
         loop {
             if let Some(held) = self.state.lock().lacking.take() {
                 return held;
@@ -99,7 +99,7 @@ impl Losses {
     }
 
     /// Of what the stream lacked when it had `held`, no revocation is missing any more.
-    fn restored(&self, held: Held) {
+    fn restored(&self, held: StreamContent) {
         let mut state = self.state.lock();
         state.whole = held;
         state.lacking = state.lacking.filter(|later| held.has_lost_any(*later));
@@ -159,8 +159,8 @@ mod tests {
 
     use super::*;
 
-    fn held(messages: u64, taken: u64) -> Held {
-        Held { made: 1, messages, taken }
+    fn held(messages: u64, taken: u64) -> StreamContent {
+        StreamContent { made: 1, messages, taken }
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
         assert!(!held(3, 5).has_lost_any(held(3, 5)) && !held(3, 5).has_lost_any(held(5, 7)));
         assert!(held(3, 5).has_lost_any(held(2, 5)) && held(3, 5).has_lost_any(held(3, 6)));
         assert!(held(3, 5).has_lost_any(held(1, 900)));
-        assert!(held(3, 5).has_lost_any(Held { made: 2, ..held(3, 5) }));
+        assert!(held(3, 5).has_lost_any(StreamContent { made: 2, ..held(3, 5) }));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use super::condition::Condition;
 use super::connection::{Failure, Pause, api_allowed, ask_allowed, read};
 use super::options::{NatsOptions, NatsStorage};
 use super::read::Reader;
-use super::restore::{Held, Losses, restore_lost};
+use super::restore::{StreamContent, Losses, restore_lost};
 use super::stream::{Unfit, breaches, storage_differs};
 use crate::limits::{
     NATS_ANSWER_TIME, NATS_BATCH, NATS_BATCH_BYTES, NATS_REQUEST_TIME, NATS_REVOKED_TIME,
@@ -259,7 +259,7 @@ pub(super) async fn prepare(
     Ok(Revocations {
         reader,
         known: Mutex::new(known),
-        losses: Losses::since(Held::of(&info)),
+        losses: Losses::since(StreamContent::of(&info)),
         renewed: Notify::new(),
         wanted: Notify::new(),
         lapses: AtomicU64::new(0),
@@ -452,7 +452,7 @@ async fn hand_on(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Unfit> {
         shared.write_again(tokens).await?;
         from = Place { made: made(&info), through: Position::START };
     }
-    revocations.losses.look(Held::of(&info));
+    revocations.losses.look(StreamContent::of(&info));
     let News { place, tokens } = news(&revocations.reader, from, &info).await?;
     // All are barred here and now; then their streams end.
     let ending: Vec<_> = tokens.into_iter().map(|token| node.revoked(token)).collect();

@@ -7,7 +7,7 @@ use tidings_hub::{Journal as _, NatsJournal, Update};
 use tidings_sse::Event;
 
 use crate::client::{HUB, Request, Seen, Stream};
-use crate::jetstream::{on, options, stop};
+use crate::jetstream::{copy, on, options, stop};
 use crate::jetstream_apart::{guarded, publish, reads, revoke, status, token};
 use crate::jetstream_settings::{config, set};
 use crate::nats::Nats;
@@ -370,6 +370,39 @@ fn revocations_are_written_again_though_as_many_other_messages_came() {
         }
         a_later_hub_refuses(&nats, &ids).await;
         stop(&[&one]).await;
+    });
+}
+
+#[test]
+fn a_token_that_is_revoked_after_the_stream_lost_its_newest_messages_is_refused_at_every_hub() {
+    on(Nats::one(), async |mut nats| {
+        let (one, two) = (guarded(options(&nats)).await, guarded(options(&nats)).await);
+        nats.stop(0);
+        let saved = nats.store(0).with_extension("saved");
+        copy(&nats.store(0), &saved);
+        nats.start(0);
+        // Hubs write none of these again, so the places after them stay free.
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let jetstream = async_nats::jetstream::new(client);
+        for number in 0..8 {
+            let subject = format!("tidings.TIDINGS.revoked.{number}");
+            jetstream.publish(subject, "x".into()).await.unwrap().await.unwrap();
+        }
+        let revoked = async |id: &str| {
+            becomes("the status of the revocation", 204, async || revoke(&one, id).await.0).await;
+            assert_eq!(status(&two, &token(id)).await, 401, "{id}");
+        };
+        revoked("lost").await;
+        // The server comes back as it was before.
+        nats.kill(0);
+        std::fs::remove_dir_all(nats.store(0)).unwrap();
+        copy(&saved, &nats.store(0));
+        nats.start(0);
+        revoked("new").await;
+        assert_eq!(status(&two, &token("lost")).await, 401);
+        holds(&nats, 2).await;
+        a_later_hub_refuses(&nats, &["lost", "new"]).await;
+        stop(&[&one, &two]).await;
     });
 }
 

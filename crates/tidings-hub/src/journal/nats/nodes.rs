@@ -454,13 +454,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_revocation_waits_for_each_hub_until_it_confirms_leaves_or_has_been_silent() {
         let meeting = Meeting::new();
-        let place = Place::of_text("1.5").unwrap();
+        let place = Place::of_text("1.5.0").unwrap();
         let ids = [(); 3].map(|()| Nonce::random().to_string());
         for id in &ids {
-            meeting.hear(&greeting(&[(NODE, id), (REVOKED, "1.4")]));
+            meeting.hear(&greeting(&[(NODE, id), (REVOKED, "1.4.0")]));
         }
         assert!(meeting.behind(place).is_some());
-        meeting.hear(&greeting(&[(NODE, &ids[0]), (REVOKED, "1.5")]));
+        meeting.hear(&greeting(&[(NODE, &ids[0]), (REVOKED, "1.5.0")]));
         meeting.hear(&greeting(&[(NODE, &ids[1]), (LEFT, "1")]));
         assert_eq!(meeting.behind(place).as_ref(), Some(&ids[2]));
         let why = meeting.not_revoked(place).to_string();

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::super::Node;
 use super::Shared;
 use super::connection::Failure;
-use super::revocations::made;
+use super::revocations::{made, newest};
 
 /// A token that expires so soon needs no message: clocks differ, and its message may have expired.
 const EXPIRY_SLACK: Duration = Duration::from_secs(5);
@@ -40,18 +40,30 @@ pub(super) struct StreamContent {
     messages: u64,
     /// Messages that it ever took.
     taken: u64,
+    /// When it took the newest of them.
+    newest: i64,
 }
 
 impl StreamContent {
     pub(super) fn of(info: &Info) -> Self {
         let state = &info.state;
-        Self { made: made(info), messages: state.messages, taken: state.last_sequence }
+        Self {
+            made: made(info),
+            messages: state.messages,
+            taken: state.last_sequence,
+            newest: newest(info),
+        }
     }
 
     /// Whether `later` lacks any that the stream had, or has taken since.
     fn has_lost_any(self, later: Self) -> bool {
         let taken = later.taken.saturating_sub(self.taken);
-        self.made != later.made || later.messages < self.messages.saturating_add(taken)
+        // Others may have come since at the positions of the newest ones.
+        let is_rolled_back =
+            later.taken < self.taken || (later.taken == self.taken && later.newest != self.newest);
+        self.made != later.made
+            || is_rolled_back
+            || later.messages < self.messages.saturating_add(taken)
     }
 }
 
@@ -160,7 +172,7 @@ mod tests {
     use super::*;
 
     fn held(messages: u64, taken: u64) -> StreamContent {
-        StreamContent { made: 1, messages, taken }
+        StreamContent { made: 1, messages, taken, newest: 0 }
     }
 
     #[test]
@@ -169,6 +181,9 @@ mod tests {
         assert!(held(3, 5).has_lost_any(held(2, 5)) && held(3, 5).has_lost_any(held(3, 6)));
         assert!(held(3, 5).has_lost_any(held(1, 900)));
         assert!(held(3, 5).has_lost_any(StreamContent { made: 2, ..held(3, 5) }));
+        // The newest were lost, and others came.
+        assert!(held(3, 5).has_lost_any(held(3, 4)));
+        assert!(held(3, 5).has_lost_any(StreamContent { newest: 1, ..held(3, 5) }));
     }
 
     #[test]

@@ -227,6 +227,7 @@ fn while_the_stream_of_revocations_is_gone_public_updates_go_on_and_private_ones
             assert_eq!(status(server, &token("revoked")).await, 401);
         }
         // What was revoked before stands in the new stream too, for hubs that start.
+        holds(&nats, 1).await;
         let three = guarded(options(&nats)).await;
         assert_eq!(status(&three, &token("revoked")).await, 401);
         publish(&two, "topic=x&data=5&private=on").await;
@@ -236,6 +237,27 @@ fn while_the_stream_of_revocations_is_gone_public_updates_go_on_and_private_ones
         }
         public.until_live(&["0", "2", "4", "6"]).await;
         stop(&[&one, &two, &three]).await;
+    });
+}
+
+#[test]
+fn a_new_stream_of_revocations_is_read_though_a_hub_cannot_write_the_earlier_ones_again() {
+    on(Nats::one(), async |nats| {
+        let relay = Relay::to(&nats).await;
+        let near = guarded(options(&nats)).await;
+        let behind = options(&nats).servers(vec![relay.url()]);
+        let far = guarded(behind).await;
+        let revoked = async |id: &str| {
+            becomes("the status of the revocation", 204, async || revoke(&near, id).await.0).await;
+            assert_eq!(status(&far, &token(id)).await, 401, "{id}");
+        };
+        revoked("first").await;
+        let stored = nats.api("STREAM.MSG.GET.TIDINGS_REVOKED", r#"{"seq":1}"#);
+        let subject = stored["message"]["subject"].as_str().expect("a subject").to_owned();
+        relay.lose(subject.leak());
+        nats.api("STREAM.DELETE.TIDINGS_REVOKED", "");
+        revoked("second").await;
+        stop(&[&near, &far]).await;
     });
 }
 

@@ -464,12 +464,11 @@ async fn hand_on(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Unfit> {
     let before = revocations.place();
     let mut from = before;
     if from.made != made(&info) {
-        let tokens = node.barred();
+        // Beside this, where it does not keep the revocations from being known.
         tracing::warn!(
-            count = tokens.len(),
+            count = node.barred().len(),
             "the stream of revocations was made anew: this hub writes into it what it bars"
         );
-        shared.write_again(tokens).await?;
         from = Place::start_of(&info);
     } else if from.is_rolled_back(&info) {
         tracing::warn!(

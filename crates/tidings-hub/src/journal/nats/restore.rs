@@ -144,16 +144,17 @@ pub(super) async fn restore_lost(shared: &Shared, node: &Arc<dyn Node>) -> Infal
 
 /// Looks up each revocation that this hub knows, and writes those that are missing.
 async fn restore(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Failure> {
-    let soon = SystemTime::now() + EXPIRY_SLACK;
     let mut tokens = node.barred();
-    tokens.retain(|token| token.until.is_none_or(|until| until > soon));
+    retain_lasting(&mut tokens);
     let barred = tokens.len();
-    let missing: Vec<RevokedToken> = futures_util::stream::iter(tokens)
+    let mut missing: Vec<RevokedToken> = futures_util::stream::iter(tokens)
         .map(|token| async { Ok((!shared.stores(&token).await?).then_some(token)) })
         .buffer_unordered(LOOKED_UP_TOGETHER)
         .try_filter_map(|missing| std::future::ready(Ok::<_, Failure>(missing)))
         .try_collect()
         .await?;
+    // While the others were looked up, some have expired, and their messages with them.
+    retain_lasting(&mut missing);
     if missing.is_empty() {
         return Ok(());
     }
@@ -163,6 +164,12 @@ async fn restore(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Failure> {
         "revocations are missing from their stream: this hub writes them into it again"
     );
     shared.write_again(missing).await
+}
+
+/// Drops the tokens that have expired, or expire so soon that they need no message.
+fn retain_lasting(tokens: &mut Vec<RevokedToken>) {
+    let soon = SystemTime::now() + EXPIRY_SLACK;
+    tokens.retain(|token| token.until.is_none_or(|until| until > soon));
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use tidings_core::model::{RevokedToken, TokenId};
 
 use super::{Hub, HubInner};
 use crate::access::Dialect;
-use crate::budget::{Budget, Exhausted, Growing};
+use crate::admission::Client;
+use crate::budget::{Budget, Exhausted, Growing, Standing};
 use crate::limits::{LIST_ANSWER_WAIT, MEETING_TIME, PUBLISH_WAIT};
 use crate::presence::{ListStart, Presence, RevocationEffects, SubscriptionPath, piece};
 
@@ -111,19 +112,21 @@ pub(crate) enum Unreached {
     Elsewhere(String),
     /// There is no room for their answers.
     NoRoom(Exhausted),
-    /// This hub, or another one, has no room for a list: its lists use so many bytes, the limit.
-    NoRoomForLists {
-        at: FullHub,
+    /// A hub has no room for a list.
+    NoRoomForLists(FullHub),
+}
+
+/// A hub that has no room for a list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FullHub {
+    This(Exhausted),
+    /// Its lists use so many bytes, its limit.
+    Another {
         total: usize,
     },
 }
 
-/// Which hub it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum FullHub {
-    This,
-    Another,
-}
+const LISTS_OF_ALL: &str = "lists of subscriptions for or of other hubs";
 
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,15 +141,17 @@ impl fmt::Display for Unreached {
                 );
             }
             Self::NoRoom(exhausted) => return write!(f, "{exhausted}; try again later"),
-            Self::NoRoomForLists { at, total } => {
-                let hub = match at {
-                    FullHub::This => "this hub",
-                    FullHub::Another => "another hub",
+            Self::NoRoomForLists(full) => {
+                let (lists, total, hub) = match full {
+                    FullHub::This(Exhausted::Address { share }) => {
+                        ("lists of other hubs' subscriptions for this address", share, "this")
+                    }
+                    FullHub::This(Exhausted::All { total }) => (LISTS_OF_ALL, total, "this"),
+                    FullHub::Another { total } => (LISTS_OF_ALL, total, "another"),
                 };
                 return write!(
                     f,
-                    "lists of subscriptions for or of other hubs use {total} bytes at {hub}, its \
-                     limit; try again later"
+                    "{lists} use {total} bytes at {hub} hub, its limit; try again later"
                 );
             }
         };
@@ -171,9 +176,10 @@ impl From<Exhausted> for Unreached {
 }
 
 impl Hub {
-    /// The subscriptions under a path, of all other hubs on this one's journal.
+    /// The subscriptions under a path, of all other hubs on this one's journal, for this client.
     pub(crate) async fn others(
         &self,
+        client: Option<Client>,
         path: &str,
         named: &SubscriptionPath,
     ) -> Result<OtherSubscriptions, Unreached> {
@@ -186,7 +192,9 @@ impl Hub {
         };
         let deployed = named.form() == Dialect::Deployed;
         let question = encode(&NodeQuestion::List { path: path.to_owned(), deployed });
-        let answers = ask(nodes, question, self.lists()).await;
+        // A quarter of the budget stays for answers: hubs that ask each other must not refuse each
+        // other.
+        let answers = ask(nodes, question, self.lists(), client, Standing::Anyone).await;
         let (answers, room) = answers.map_err(|unreached| match unreached {
             Unreached::NoRoom(exhausted) => self.no_room_for_lists(exhausted),
             other => other,
@@ -210,7 +218,7 @@ impl Hub {
 
     fn no_room_for_lists(&self, exhausted: Exhausted) -> Unreached {
         self.metrics().list_refused();
-        Unreached::NoRoomForLists { at: FullHub::This, total: total_of(exhausted) }
+        Unreached::NoRoomForLists(FullHub::This(exhausted))
     }
 
     /// Ends a subscription, and revokes its token at all hubs. False if there is no such
@@ -226,12 +234,12 @@ impl Hub {
         let Some(nodes) = self.journal().nodes() else { return Ok(false) };
         let question = encode(&NodeQuestion::Revoke { path: path.to_owned() });
         // A revocation need not wait for clients that read lists.
-        let (answers, _room) =
-            ask(nodes, question, self.request_budget()).await.inspect_err(|unreached| {
-                if let Unreached::NoRoom(exhausted) = unreached {
-                    self.metrics().request_refused(*exhausted);
-                }
-            })?;
+        let answers = ask(nodes, question, self.request_budget(), None, Standing::Authorized).await;
+        let (answers, _room) = answers.inspect_err(|unreached| {
+            if let Unreached::NoRoom(exhausted) = unreached {
+                self.metrics().request_refused(*exhausted);
+            }
+        })?;
         let mut is_done = false;
         for answer in answers.iter().filter(|answer| !is_of_none(answer)) {
             match read_answer(answer)? {
@@ -279,8 +287,11 @@ async fn ask(
     nodes: &dyn Nodes,
     question: Vec<u8>,
     budget: &Arc<Budget>,
+    client: Option<Client>,
+    standing: Standing,
 ) -> Result<(Vec<Vec<u8>>, AnswerRoom), Unreached> {
-    let mut room = AnswerRoom::new(Growing::begin(budget, PUBLISH_WAIT).await?);
+    let room = Growing::begin(budget, client, standing, PUBLISH_WAIT).await?;
+    let mut room = AnswerRoom::new(room);
     let answers = nodes.ask(question, &mut room).await?;
     Ok((answers, room))
 }
@@ -289,7 +300,7 @@ async fn ask(
 fn read_list(answer: &[u8]) -> Result<(Range<usize>, u64), Unreached> {
     let listed: ListedSubscriptions<'_> = read_answer(answer)?;
     if let Some(total) = listed.no_room {
-        return Err(Unreached::NoRoomForLists { at: FullHub::Another, total });
+        return Err(Unreached::NoRoomForLists(FullHub::Another { total }));
     }
     let documents = listed.documents.map(RawValue::get);
     match (documents.filter(|documents| documents.starts_with('[')), listed.version) {
@@ -416,7 +427,8 @@ impl Node for JournalNode {
                         return Bytes::new();
                     };
                     let list = async {
-                        let room = Growing::begin(&lists, LIST_ANSWER_WAIT).await?;
+                        let (of, patience) = (Standing::Authorized, LIST_ANSWER_WAIT);
+                        let room = Growing::begin(&lists, None, of, patience).await?;
                         let made = beside(move || listed(&presence, &named, room)).await;
                         made.unwrap_or_else(|_| Ok(failed()))
                     };

@@ -277,9 +277,6 @@ pub(crate) const PRESENCE_BATCH_BYTES: u64 = 64 << 10;
 pub(crate) const LIST_BYTES: usize = bound(64 << 10, 1000);
 /// In steps of how many bytes room is taken for a text that grows.
 pub(crate) const GROWING_STEP_BYTES: usize = 64 << 10;
-/// How long a hub waits for room for a list that another hub asked for. The other one waits 3 s for
-/// the answer, and is to learn the reason.
-pub(crate) const LIST_ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// How long a client has to read the subscriptions of other hubs, which are in memory until then.
 pub(crate) const LIST_TIME: Duration = Duration::from_secs(60);
 /// Subscribers that are looked at for one piece, with the list locked.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use super::{Hub, HubInner};
 use crate::access::Dialect;
 use crate::admission::Client;
 use crate::budget::{Budget, Exhausted, Growing, Standing};
-use crate::limits::{LIST_ANSWER_WAIT, MEETING_TIME, PUBLISH_WAIT};
+use crate::limits::{MEETING_TIME, PUBLISH_WAIT};
 use crate::presence::{ListStart, Presence, RevocationEffects, SubscriptionPath, piece};
 
 /// A question of one hub to the others.
@@ -427,7 +428,8 @@ impl Node for JournalNode {
                         return Bytes::new();
                     };
                     let list = async {
-                        let (of, patience) = (Standing::Authorized, LIST_ANSWER_WAIT);
+                        // Waiting would keep its turn from another question.
+                        let (of, patience) = (Standing::Authorized, Duration::ZERO);
                         let room = Growing::begin(&lists, None, of, patience).await?;
                         let made = beside(move || listed(&presence, &named, room)).await;
                         made.unwrap_or_else(|_| Ok(failed()))
@@ -452,6 +454,10 @@ impl Node for JournalNode {
         })
     }
 
+    fn has_short_answer(&self, question: &[u8]) -> bool {
+        matches!(serde_json::from_slice(question), Ok(NodeQuestion::Revoke { .. }))
+    }
+
     fn revoked(&self, token: RevokedToken) -> Pending<'static, ()> {
         let Some(hub) = Hub::upgrade(&self.0) else {
             return Box::pin(std::future::ready(()));
@@ -466,5 +472,32 @@ impl Node for JournalNode {
 
     fn barred(&self) -> Vec<RevokedToken> {
         Hub::upgrade(&self.0).map_or_else(Vec::new, |hub| hub.gate().revoked().list())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::limits::Limits;
+
+    #[tokio::test]
+    async fn another_hub_is_told_at_once_that_there_is_no_room_for_a_list() {
+        let limits = Limits { request_bytes: 1 << 20, ..Limits::default() };
+        let hub = Hub::builder().shards(1).limits(limits).build().await.unwrap();
+        let node = JournalNode(hub.downgrade());
+        let path = "/.well-known/mercure/subscriptions".to_owned();
+        let list = encode(&NodeQuestion::List { path: path.clone(), deployed: true });
+        let take = |_| hub.lists().try_take(None, Standing::Authorized, usize::MAX);
+        let held: Vec<_> = (0..4).map(take).collect();
+        let answer = node.answer(list.clone()).now_or_never();
+        assert_eq!(answer.as_deref(), Some(b"{\"no_room\":1048576}".as_slice()));
+        drop(held);
+        assert!(node.answer(list.clone()).await.starts_with(b"{\"documents\":[]"));
+        let revoke = encode(&NodeQuestion::Revoke { path });
+        assert!(node.has_short_answer(&revoke) && !node.has_short_answer(&list));
+        assert!(!node.has_short_answer(b"x"));
+        hub.stop().await;
     }
 }

@@ -77,10 +77,12 @@ pub struct Limits {
     /// Time for a request's body: 408. By default 30 s.
     pub body_time: Duration,
     /// Bytes of requests under way, heads and bodies, in all. One address may have a quarter of it,
-    /// and requests without authorization three quarters. A publish waits for its part, then it is
-    /// refused: 429 if its address has too much, 503 otherwise. A stream is told to reconnect. With
-    /// a journal on NATS, lists of subscriptions that hubs exchange may have as many bytes again;
-    /// beyond that a list is refused: 503. By default 64 MiB. Fixed when the hub is built.
+    /// and requests without authorization three quarters. HTTP/2 bodies of more than 4 KiB count as
+    /// without authorization until they are read. A publish waits for its part, over HTTP/2 not at
+    /// all, then it is refused: 429 if its address has too much, 503 otherwise. A stream is told to
+    /// reconnect. With a journal on NATS, lists of subscriptions that hubs exchange may have as many
+    /// bytes again; beyond that a list is refused in the same way. By default 64 MiB. Fixed when the
+    /// hub is built.
     pub request_bytes: usize,
     /// Connections that wait for a request, in all. One more takes the place of the connection
     /// that has waited longest. As many may shake hands (TLS) beside them, of one address a

@@ -61,6 +61,8 @@ pub(crate) struct Permit {
 #[derive(Debug)]
 pub(crate) struct Growing {
     budget: Arc<Budget>,
+    client: Option<Client>,
+    standing: Standing,
     permits: Vec<Permit>,
     /// What was taken and is not used yet.
     left: usize,
@@ -256,14 +258,21 @@ impl Budget {
 }
 
 impl Growing {
-    /// Takes the first step's room, and waits for it. Counts for the total only.
+    /// Takes the first step's room, and waits for it. All of its room counts as this client's, and
+    /// as work of this standing.
     ///
     /// # Errors
     /// If it waited in vain, or may not wait.
-    pub(crate) async fn begin(budget: &Arc<Budget>, patience: Duration) -> Result<Self, Exhausted> {
+    pub(crate) async fn begin(
+        budget: &Arc<Budget>,
+        client: Option<Client>,
+        standing: Standing,
+        patience: Duration,
+    ) -> Result<Self, Exhausted> {
         let first = budget.bounded(GROWING_STEP_BYTES);
-        let permit = budget.take(None, Standing::Authorized, first, patience).await?;
-        Ok(Self { budget: Arc::clone(budget), permits: vec![permit], left: first })
+        let permit = budget.take(client, standing, first, patience).await?;
+        let budget = Arc::clone(budget);
+        Ok(Self { budget, client, standing, permits: vec![permit], left: first })
     }
 
     /// Uses so many bytes, and takes more room only if it is there: of texts that each have a part
@@ -275,7 +284,7 @@ impl Growing {
         while self.left < bytes {
             let missing = (bytes - self.left).next_multiple_of(GROWING_STEP_BYTES);
             let step = self.budget.bounded(missing);
-            self.permits.push(self.budget.try_take(None, Standing::Authorized, step)?);
+            self.permits.push(self.budget.try_take(self.client, self.standing, step)?);
             self.left += step;
         }
         self.left -= bytes;
@@ -375,7 +384,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_text_grows_as_long_as_there_is_room_and_waits_only_to_begin() {
         let budget = Budget::new(4 * GROWING_STEP_BYTES);
-        let mut first = Growing::begin(&budget, PATIENCE).await.unwrap();
+        let begin = || Growing::begin(&budget, None, Standing::Authorized, PATIENCE);
+        let mut first = begin().await.unwrap();
         first.grow(1).unwrap();
         first.grow(GROWING_STEP_BYTES - 1).unwrap();
         assert_eq!(budget.used(), GROWING_STEP_BYTES);
@@ -385,9 +395,36 @@ mod tests {
         let all = Exhausted::All { total: 4 * GROWING_STEP_BYTES };
         assert_eq!(first.grow(GROWING_STEP_BYTES).unwrap_err(), all);
         let begun = Instant::now();
-        assert_eq!(Growing::begin(&budget, PATIENCE).await.unwrap_err(), all);
+        assert_eq!(begin().await.unwrap_err(), all);
         assert_eq!(begun.elapsed(), PATIENCE);
         drop(first);
+        check(&budget, 0, 0);
+    }
+
+    #[tokio::test]
+    async fn texts_of_one_client_leave_room_for_others_and_those_of_all_for_authorized_work() {
+        const STEP: usize = GROWING_STEP_BYTES;
+        let budget = Budget::new(8 * STEP);
+        let begin = async |client, standing| {
+            Growing::begin(&budget, client, standing, Duration::ZERO).await
+        };
+        let anyone = async |address| begin(client(address), Standing::Anyone).await;
+        let mut first = anyone("10.0.0.1").await.unwrap();
+        first.grow(2 * STEP).unwrap();
+        let share = Exhausted::Address { share: 2 * STEP };
+        assert_eq!(first.grow(1).unwrap_err(), share);
+        assert_eq!(anyone("10.0.0.1").await.unwrap_err(), share);
+        let mut others = Vec::new();
+        for address in ["10.0.0.2", "10.0.0.3"] {
+            others.push(anyone(address).await.unwrap());
+            others.last_mut().unwrap().grow(2 * STEP).unwrap();
+        }
+        let all = Exhausted::All { total: 8 * STEP };
+        assert_eq!(anyone("10.0.0.4").await.unwrap_err(), all);
+        let mut answer = begin(None, Standing::Authorized).await.unwrap();
+        answer.grow(2 * STEP).unwrap();
+        assert_eq!(answer.grow(1).unwrap_err(), all);
+        drop((first, others, answer));
         check(&budget, 0, 0);
     }
 

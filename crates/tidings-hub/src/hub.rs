@@ -21,7 +21,7 @@ pub(crate) use builder::Extras;
 pub use builder::HubBuilder;
 use drain::Requests;
 pub use error::{HubFailed, PublishError};
-pub(crate) use nodes::{Documents, OtherSubscriptions, Unreached};
+pub(crate) use nodes::{Documents, FullHub, OtherSubscriptions, Unreached};
 pub(crate) use subscribe::{Begin, within};
 
 use tidings_core::journal::Journal;

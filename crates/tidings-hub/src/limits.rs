@@ -65,10 +65,12 @@ pub struct Limits {
     /// Time for a request's body: 408. By default 30 s.
     pub body_time: Duration,
     /// Bytes of requests under way, heads and bodies, in all. One address may have a quarter of it,
-    /// and requests without authorization three quarters. A publish waits for its part, then it is
-    /// refused: 429 if its address has too much, 503 otherwise. A stream is told to reconnect. With
-    /// a journal on NATS, lists of subscriptions that hubs exchange may have as many bytes again;
-    /// beyond that a list is refused: 503. By default 64 MiB. Fixed when the hub is built.
+    /// and requests without authorization three quarters. HTTP/2 bodies of more than 4 KiB count as
+    /// without authorization until they are read. A publish waits for its part, over HTTP/2 not at
+    /// all, then it is refused: 429 if its address has too much, 503 otherwise. A stream is told to
+    /// reconnect. With a journal on NATS, lists of subscriptions that hubs exchange may have as many
+    /// bytes again; beyond that a list is refused in the same way. By default 64 MiB. Fixed when the
+    /// hub is built.
     pub request_bytes: usize,
     /// Connections that wait for a request, in all. One more takes the place of the connection
     /// that has waited longest. As many may shake hands (TLS) beside them, of one address a
@@ -262,9 +264,6 @@ pub(crate) const PRESENCE_BATCH_BYTES: u64 = 64 << 10;
 pub(crate) const LIST_BYTES: usize = bound(64 << 10, 1000);
 /// In steps of how many bytes room is taken for a text that grows.
 pub(crate) const GROWING_STEP_BYTES: usize = 64 << 10;
-/// How long a hub waits for room for a list that another hub asked for. The other one waits 3 s for
-/// the answer, and is to learn the reason.
-pub(crate) const LIST_ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// How long a client has to read the subscriptions of other hubs, which are in memory until then.
 pub(crate) const LIST_TIME: Duration = Duration::from_secs(60);
 /// Subscribers that are looked at for one piece, with the list locked.

@@ -39,7 +39,7 @@ use tidings_core::stream::feed::{Feed, FeedKey, Queued, Source, SubscriberKey};
 use tidings_core::stream::notice::GapCause;
 use tidings_core::stream::replay::{Behind, Due};
 use tidings_core::stream::router::Router;
-use tidings_core::stream::window::{Offset, Place, Span, Window};
+use tidings_core::stream::window::{JournalPlace, Offset, Span, Window};
 use tidings_core::stream::wire;
 
 use crate::limits::{FORMS_BYTES, ROUTE_STEPS, SEGMENT_BYTES, WINDOW_BYTES};
@@ -449,7 +449,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Where a live subscriber stands in the journal.
-    fn place_of(&self, subscriber: &Subscriber<S>) -> Place {
+    fn place_of(&self, subscriber: &Subscriber<S>) -> JournalPlace {
         self.window.place(self.next_offset(subscriber), self.routed.position)
     }
 

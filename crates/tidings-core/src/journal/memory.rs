@@ -23,7 +23,7 @@ use super::history::History;
 use super::ids::Ids;
 use super::keys::Keys;
 use super::log::{Log, Pending};
-use super::once::{Appended, IdempotencyKey, Place, Remembered};
+use super::once::{Appended, IdempotencyKey, KeyState, Remembered};
 use super::retention::Retention;
 use super::revoked::RevokedTokens;
 use super::room::Room;
@@ -72,11 +72,11 @@ pub struct MemoryJournal<C> {
     clock: C,
     bounds: MemoryBounds,
     epoch: Epoch,
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct MemoryState {
     /// What publishers sent.
     updates: Ring,
     /// What the hub tells of who subscribes: apart, so that comings and goings push nothing out.
@@ -120,7 +120,7 @@ impl<C: Clock> MemoryJournal<C> {
     fn keeping(updates: Retention, presence: Retention, bounds: MemoryBounds, clock: C) -> Self {
         let epoch = Epoch::random();
         let keys = Keys::random();
-        let state = State {
+        let state = MemoryState {
             updates: Ring::new(updates),
             presence: Ring::new(presence),
             last: HubId::start(epoch),
@@ -138,7 +138,7 @@ impl<C: Clock> MemoryJournal<C> {
     }
 }
 
-impl State {
+impl MemoryState {
     fn rings(&self) -> [&Ring; 2] {
         [&self.updates, &self.presence]
     }
@@ -328,12 +328,12 @@ impl<C: Clock> Log for MemoryJournal<C> {
         if let Some(key) = &key {
             state.remembered.expire(self.clock.moment());
             match state.remembered.look_up(key) {
-                Place::New => {}
-                Place::Same(first, count) => {
+                KeyState::New => {}
+                KeyState::Same(first, count) => {
                     let appended = Appended { ids: state.ids_from(first, count), repeated: true };
                     return Box::pin(std::future::ready(Ok(appended)));
                 }
-                Place::Other => {
+                KeyState::Other => {
                     return Box::pin(std::future::ready(Err(AppendError::KeyReused)));
                 }
             }

@@ -40,6 +40,10 @@ pub trait Node: Send + Sync {
     /// Answers a question of another hub. The answer may hold room in a budget until it is sent.
     fn answer(&self, question: Vec<u8>) -> Pending<'static, Bytes>;
 
+    /// Whether the answer to a question is short. Such questions are answered beside any number of
+    /// others.
+    fn has_short_answer(&self, question: &[u8]) -> bool;
+
     /// Another hub has revoked a token, or this one. It is barred at once; the future ends its
     /// streams.
     fn revoked(&self, token: RevokedToken) -> Pending<'static, ()>;

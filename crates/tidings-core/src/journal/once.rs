@@ -99,7 +99,7 @@ impl Appended {
 /// The keys of a journal that does not outlive the process.
 #[derive(Debug, Default)]
 pub struct Remembered {
-    keys: HashMap<Arc<str>, Publish>,
+    keys: HashMap<Arc<str>, KeyedPublish>,
     order: VecDeque<(Instant, Arc<str>)>,
     bytes: usize,
 }
@@ -107,7 +107,7 @@ pub struct Remembered {
 /// What was published under a key. Its ids are those of the records: a publish of many updates
 /// takes no more memory here than one of a single update.
 #[derive(Clone, Copy, Debug)]
-struct Publish {
+struct KeyedPublish {
     fingerprint: u64,
     first: Position,
     count: usize,
@@ -115,7 +115,7 @@ struct Publish {
 
 /// What a key of [`Remembered`] is known to stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum KeyState {
     /// Nothing yet.
     New,
     /// The same publish: so many updates, of which this is the first.
@@ -129,13 +129,13 @@ const AROUND_KEY: usize = 160;
 
 impl Remembered {
     /// What is known of `key`.
-    pub fn look_up(&self, key: &IdempotencyKey) -> Place {
+    pub fn look_up(&self, key: &IdempotencyKey) -> KeyState {
         match self.keys.get(key.as_str()) {
-            None => Place::New,
-            Some(Publish { fingerprint, first, count }) if *fingerprint == key.fingerprint => {
-                Place::Same(*first, *count)
+            None => KeyState::New,
+            Some(KeyedPublish { fingerprint, first, count }) if *fingerprint == key.fingerprint => {
+                KeyState::Same(*first, *count)
             }
-            Some(_) => Place::Other,
+            Some(_) => KeyState::Other,
         }
     }
 
@@ -144,7 +144,7 @@ impl Remembered {
         let text: Arc<str> = key.as_str().into();
         self.bytes += text.len() + AROUND_KEY;
         self.order.push_back((now, Arc::clone(&text)));
-        self.keys.insert(text, Publish { fingerprint: key.fingerprint, first, count });
+        self.keys.insert(text, KeyedPublish { fingerprint: key.fingerprint, first, count });
     }
 
     /// What the keys take.

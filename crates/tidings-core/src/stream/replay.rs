@@ -11,7 +11,7 @@ use crate::journal::{Batch, Missed};
 use crate::model::{Epoch, HubId, Position, Record, Rights, Selectors};
 use crate::stream::feed::{Feed, Source};
 use crate::stream::notice::{GapCause, Notice};
-use crate::stream::window::{Offset, Place, Window};
+use crate::stream::window::{JournalPlace, Offset, Window};
 use crate::stream::wire::{self, PlaceForm};
 
 /// What of the journal a subscriber gets before it is live.
@@ -25,7 +25,7 @@ pub struct Due {
     /// Losses up to here are known to it, or were not asked for.
     pub told: Position,
     /// Which of the updates are due.
-    pub which: Which,
+    pub which: DueUpdates,
     /// The journal of these positions; `None` for a stream that gets nothing from it.
     pub epoch: Option<Epoch>,
     /// In which of its generations: a journal that lost its newest updates and went on keeps
@@ -41,7 +41,7 @@ pub struct Due {
 
 /// Which of the updates up to [`Due::until`] are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum DueUpdates {
     /// Every one.
     All,
     /// The newest about each topic.
@@ -54,7 +54,7 @@ impl Due {
         after: Position::START,
         until: Position::START,
         told: Position::START,
-        which: Which::All,
+        which: DueUpdates::All,
         epoch: None,
         generation: 0,
         gap: None,
@@ -74,7 +74,7 @@ pub struct Behind {
     own_written: usize,
     /// They tell it of a loss, which counts when all of them are written.
     gap: Option<GapCause>,
-    place: Place,
+    place: JournalPlace,
     /// It is not live before the shard has routed this.
     until: Position,
     /// Up to here it gets only the newest update about each topic.
@@ -102,7 +102,7 @@ pub struct Behind {
 impl Behind {
     /// A subscriber whose stream just opened.
     pub fn opening(own: Vec<u8>, due: Due, offset: Option<Offset>, notices: bool) -> Self {
-        let place = Place { through: due.after, half: None };
+        let place = JournalPlace { through: due.after, half: None };
         Self {
             own,
             own_written: 0,
@@ -110,8 +110,8 @@ impl Behind {
             place,
             until: due.until,
             last_until: match due.which {
-                Which::All => Position::START,
-                Which::Last => due.until,
+                DueUpdates::All => Position::START,
+                DueUpdates::Last => due.until,
             },
             told: due.told,
             offset,
@@ -126,7 +126,7 @@ impl Behind {
     }
 
     /// A subscriber whose socket took no more than this.
-    pub fn full(own: Vec<u8>, place: Place, offset: Offset, notices: bool) -> Self {
+    pub fn full(own: Vec<u8>, place: JournalPlace, offset: Offset, notices: bool) -> Self {
         Self {
             own,
             own_written: 0,
@@ -177,7 +177,7 @@ impl Behind {
 
     /// Where it stands in the journal.
     #[inline]
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> JournalPlace {
         self.place
     }
 
@@ -205,7 +205,7 @@ impl Behind {
     /// The subscriber has received everything up to `place`, which is at `offset` if the window has
     /// it.
     #[inline]
-    pub fn advance(&mut self, place: Place, offset: Option<Offset>) {
+    pub fn advance(&mut self, place: JournalPlace, offset: Option<Offset>) {
         self.place = place;
         self.offset = offset;
     }
@@ -228,7 +228,7 @@ impl Behind {
         let in_window =
             |offset: &Offset| *offset >= window.start() && feed.since(*offset).is_some();
         let by_position = || match self.place {
-            Place { through, half: None } if through >= feed.begun => {
+            JournalPlace { through, half: None } if through >= feed.begun => {
                 window.offset_after(through).filter(in_window)
             }
             _ => None,
@@ -271,9 +271,9 @@ impl Behind {
         let Source::Updates { selectors, rights, .. } = source else { return Step::Lost };
         let after = self.place.through;
         let (until, which) = if after < self.last_until {
-            (self.last_until, Which::Last)
+            (self.last_until, DueUpdates::Last)
         } else {
-            (routed, Which::All)
+            (routed, DueUpdates::All)
         };
         let (selectors, rights) = (selectors.clone(), rights.clone());
         Step::Read(Missing { after, until, selectors, rights, which })
@@ -400,7 +400,7 @@ pub struct Missing {
     /// What it may read.
     pub rights: Rights,
     /// Which of the updates it gets.
-    pub which: Which,
+    pub which: DueUpdates,
 }
 
 /// What is left for a subscriber that is behind.

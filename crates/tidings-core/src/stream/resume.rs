@@ -6,7 +6,7 @@ use tidings_sse::EventId;
 use crate::journal::{Before, Found, Journal, Missed, ReadError};
 use crate::model::{Cursor, EARLIEST, LAST, Position, Rights, Selectors};
 use crate::stream::notice::{GapCause, Notice};
-use crate::stream::replay::{Due, Which};
+use crate::stream::replay::{Due, DueUpdates};
 use crate::stream::wire::{self, PlaceForm};
 
 /// What a subscriber asks for, to be looked up in the journal.
@@ -75,7 +75,7 @@ impl Asked {
                 EARLIEST.to_owned()
             }
             Cursor::Last => {
-                due.which = Which::Last;
+                due.which = DueUpdates::Last;
                 due.told = edges.gone;
                 due.tell_place = tell_place;
                 LAST.to_owned()

@@ -24,7 +24,7 @@ pub struct Span {
 
 /// Where a subscriber stands, in words that outlive the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct JournalPlace {
     /// It has received everything up to here.
     pub through: Position,
     /// And a part of this event, if any.
@@ -41,7 +41,7 @@ pub struct Half {
 }
 
 /// The pieces of the window that one write takes. Few are the rule.
-pub type Pieces<'a> = SmallVec<[IoSlice<'a>; 4]>;
+pub type WindowPieces<'a> = SmallVec<[IoSlice<'a>; 4]>;
 
 /// A shard's recent updates as bytes.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct Window {
     /// Without holes; the last one is being filled.
     segments: VecDeque<Segment>,
     /// One per encoded event, in order.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<WindowEntry>,
     end: Offset,
     /// Nothing of a later position was trimmed.
     trimmed: Position,
@@ -64,7 +64,7 @@ struct Segment {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct WindowEntry {
     start: Offset,
     position: Position,
 }
@@ -105,13 +105,13 @@ impl Window {
             encode(&mut last.bytes);
             self.end += (last.bytes.len() - before) as u64;
         }
-        self.entries.push_back(Entry { start, position });
+        self.entries.push_back(WindowEntry { start, position });
         Span { start, end: self.end }
     }
 
     /// Adds the bytes of `span` to `pieces`.
     #[inline]
-    pub fn pieces<'a>(&'a self, span: Span, pieces: &mut Pieces<'a>) {
+    pub fn pieces<'a>(&'a self, span: Span, pieces: &mut WindowPieces<'a>) {
         let mut at = span.start;
         let mut index = self.segments.partition_point(|segment| segment.start <= at).max(1) - 1;
         while at < span.end {
@@ -135,23 +135,23 @@ impl Window {
     /// has still to get, or the window's end. `routed` is the newest position that was routed,
     /// which may lie after the newest event that stands here.
     #[inline]
-    pub fn place(&self, offset: Offset, routed: Position) -> Place {
+    pub fn place(&self, offset: Offset, routed: Position) -> JournalPlace {
         let index = self.entries.partition_point(|entry| entry.start <= offset);
         let Some(entry) = index.checked_sub(1).and_then(|index| self.entries.get(index)) else {
             // Nothing here is so old: the next event that stands here, if any, is the next one.
             let through = self.entries.front().map_or(routed, |next| next.position.previous());
-            return Place { through, half: None };
+            return JournalPlace { through, half: None };
         };
         if entry.start == offset {
-            return Place { through: entry.position.previous(), half: None };
+            return JournalPlace { through: entry.position.previous(), half: None };
         }
         let next = self.entries.get(index);
         if offset >= next.map_or(self.end, |next| next.start) {
             let through = next.map_or(routed, |next| next.position.previous());
-            return Place { through, half: None };
+            return JournalPlace { through, half: None };
         }
         let half = Half { position: entry.position, written: (offset - entry.start) as usize };
-        Place { through: entry.position.previous(), half: Some(half) }
+        JournalPlace { through: entry.position.previous(), half: Some(half) }
     }
 
     /// Where the first event after `position` stands or will stand; `None` if it may have
@@ -216,10 +216,10 @@ mod tests {
         window
     }
 
-    fn place(through: u64, half: Option<(u64, usize)>) -> Place {
+    fn place(through: u64, half: Option<(u64, usize)>) -> JournalPlace {
         let half =
             half.map(|(position, written)| Half { position: Position::new(position), written });
-        Place { through: Position::new(through), half }
+        JournalPlace { through: Position::new(through), half }
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!((window.start(), window.end()), (10, 10));
         let span = window.append(Position::new(2), |out| out.extend_from_slice(b"abc"));
         assert_eq!(span, Span { start: 10, end: 13 });
-        let mut pieces = Pieces::new();
+        let mut pieces = WindowPieces::new();
         window.pieces(span, &mut pieces);
         assert_eq!(&*pieces[0], b"abc");
         assert_eq!(window.offset_after(Position::new(0)), None);
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_span_over_several_segments_comes_in_order_and_whole() {
         let window = window(&[(1, SEGMENT_BYTES), (2, SEGMENT_BYTES), (3, 7)]);
-        let mut pieces = Pieces::new();
+        let mut pieces = WindowPieces::new();
         let span = Span { start: 5, end: window.end() };
         window.pieces(span, &mut pieces);
         let lengths: Vec<_> = pieces.iter().map(|piece| piece.len()).collect();

@@ -16,14 +16,14 @@ use crate::limits::{ARRIVING_BYTES_FREE, ARRIVING_BYTES_MAX, ARRIVING_BYTES_STEP
 
 /// The bodies of one connection that are not read yet.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct BodyWindow {
     budget: Arc<Budget>,
     client: Option<Client>,
-    unread: Mutex<Unread>,
+    unread: Mutex<UnreadBodies>,
 }
 
 #[derive(Debug, Default)]
-struct Unread {
+struct UnreadBodies {
     /// The lengths of the bodies, which together may be more than the window lets arrive.
     bytes: usize,
     /// The room for them, which grows in few steps and is given back as a whole.
@@ -31,7 +31,7 @@ struct Unread {
     permitted: usize,
 }
 
-impl Window {
+impl BodyWindow {
     pub(super) fn new(budget: &Arc<Budget>, client: Option<Client>) -> Arc<Self> {
         Arc::new(Self { budget: Arc::clone(budget), client, unread: Mutex::default() })
     }
@@ -74,7 +74,7 @@ struct ArrivingPart(Arc<Mutex<Option<WindowPart>>>);
 
 #[derive(Debug)]
 struct WindowPart {
-    window: Arc<Window>,
+    window: Arc<BodyWindow>,
     bytes: usize,
 }
 
@@ -116,14 +116,14 @@ mod tests {
     #[test]
     fn bodies_of_a_connection_take_its_window_at_most_and_give_it_back_together() {
         let budget = Budget::new(1 << 20);
-        let window = Window::new(&budget, None);
+        let window = BodyWindow::new(&budget, None);
         let small = window.add(ARRIVING_BYTES_FREE).unwrap();
         assert_eq!(budget.used(), 0);
         let first = window.add(1).unwrap();
         assert_eq!(budget.used(), ARRIVING_BYTES_STEP);
         let more: Vec<_> = (0..256).map(|_| window.add(60_000).unwrap()).collect();
         assert_eq!(budget.used(), ARRIVING_BYTES_MAX);
-        let other = Window::new(&budget, None).add(60_000).unwrap();
+        let other = BodyWindow::new(&budget, None).add(60_000).unwrap();
         assert_eq!(budget.used(), 2 * ARRIVING_BYTES_MAX);
         drop((more, other));
         assert_eq!(budget.used(), ARRIVING_BYTES_MAX);

@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use tower::Service;
 
 use super::admission::Peer;
-use super::arriving::Window;
+use super::arriving::BodyWindow;
 use super::body::no_room;
 use super::connection::{last_words, note_refused};
 use super::exchange::{Answer, Exchange, WatchedStream};
@@ -61,7 +61,7 @@ pub(super) fn start(
         thread: Rc::clone(thread),
         peer: peer.map(Peer),
         limits: thread.limits(),
-        window: Window::new(&room.budget, room.client),
+        window: BodyWindow::new(&room.budget, room.client),
         room,
         router: Arc::clone(router),
         tls,
@@ -224,7 +224,7 @@ struct Connection {
     limits: Arc<Limits>,
     room: RequestRoom,
     /// What of HTTP/2 bodies may arrive before they are read.
-    window: Arc<Window>,
+    window: Arc<BodyWindow>,
     router: Arc<Router>,
     /// The certificate: its names are names of the hub.
     tls: Tls,

@@ -173,12 +173,13 @@ mod tests {
     use tidings_core::journal::AnswerRoom;
 
     use super::*;
-    use crate::budget::{Budget, Growing};
+    use crate::budget::{Budget, Growing, Standing};
 
     const ANSWERS: [&str; 3] = ["[ {\"a\":1},{\"b\":[]}]", "[]", "[{\"c\":\"]\"}]"];
 
     async fn documents(budget: &Arc<Budget>) -> Documents {
-        let mut room = AnswerRoom::new(Growing::begin(budget, LIST_TIME).await.unwrap());
+        let room = Growing::begin(budget, None, Standing::Anyone, LIST_TIME).await.unwrap();
+        let mut room = AnswerRoom::new(room);
         room.grow(200_000).unwrap();
         Documents::of_answers(ANSWERS.map(|one| one.as_bytes().to_vec()), room)
     }

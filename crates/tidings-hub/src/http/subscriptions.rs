@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 use tidings_core::journal::AppendError;
 use tidings_core::model::{EARLIEST, HUB_PATH, Position, TokenId, Topic};
 
+use super::admission;
 use super::credentials::{Carrier, RequestCredentials};
 use super::listing::Listing;
 use super::query::Pairs;
 use super::refusal::Refusal;
 use crate::access::{DETAIL_TYPE, Dialect, Role};
-use crate::hub::{Hub, OtherSubscriptions, Unreached};
+use crate::hub::{FullHub, Hub, OtherSubscriptions, Unreached};
 use crate::presence::{CONTEXT, RevocationEffects, SubscriptionPath, decoded};
 
 /// All subscriptions, those to one selector, or one.
@@ -56,7 +57,8 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
         Position::START => EARLIEST.to_owned(),
         _ => last.to_string(),
     };
-    let others = hub.others(parts.uri.path(), &named).await;
+    let client = admission::client(&hub, &parts.extensions, &parts.headers);
+    let others = hub.others(client, parts.uri.path(), &named).await;
     let OtherSubscriptions { documents, version } = others.map_err(unreached)?;
     let tag =
         if hub.presence().has_events() { cursor.clone() } else { format!("{cursor}.{version}") };
@@ -165,14 +167,15 @@ pub(super) async fn revoke_subscription(
 
 /// What has to be known at all hubs of a journal, or kept, is known to this one only.
 fn unreached(error: Unreached) -> Refusal {
-    match error {
-        Unreached::Append(error) => not_kept(&error),
-        Unreached::NoRoom(exhausted) => super::body::no_room(exhausted),
-        Unreached::Read(_) | Unreached::Elsewhere(_) | Unreached::NoRoomForLists { .. } => {
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-                .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    let status = match error {
+        Unreached::Append(error) => return not_kept(&error),
+        Unreached::NoRoom(exhausted) => return super::body::no_room(exhausted),
+        Unreached::NoRoomForLists(FullHub::This(exhausted)) => super::body::status_of(exhausted),
+        Unreached::Read(_) | Unreached::Elsewhere(_) | Unreached::NoRoomForLists(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
         }
-    }
+    };
+    Refusal::new(status, error.to_string()).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// Bars a token by its `jti`, and ends its streams (ours).

@@ -9,6 +9,8 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(feature = "tls")]
+use std::task::Waker;
 use std::task::{Context, Poll};
 
 use axum::BoxError;
@@ -22,7 +24,7 @@ use parking_lot::Mutex;
 use super::arriving::Arriving;
 use crate::budget::Exhausted;
 #[cfg(feature = "tls")]
-use crate::limits::HTTP2_HOLD_TIME;
+use crate::limits::{ARRIVING_BYTES_MAX, HTTP2_HOLD_TIME};
 
 /// The unread part of a request's body.
 #[derive(Debug)]
@@ -87,27 +89,45 @@ impl Unread {
 impl Unread {
     /// Keeps an HTTP/2 stream for a moment before it is reset, unless its whole body has arrived.
     /// curl 7 reports an answer that arrives together with the reset as a failure. What has arrived
-    /// of the body, and what arrives meanwhile, is discarded: it takes no memory, and none of the
-    /// window in which the connection's other bodies arrive.
+    /// of the body is discarded, and as much as one window of what arrives meanwhile: it takes no
+    /// memory, and none of the window in which the connection's other bodies arrive. The window
+    /// stops a client that sends more.
     pub(super) fn hold(self) {
         let rest = self.rest.and_then(|rest| rest.lock().take());
-        if let Some(mut rest) = rest.filter(|rest| !rest.incoming.is_end_stream()) {
-            let discarded = poll_fn(move |context| {
-                let has_come = rest.has_come(context);
-                drop(rest.arriving.take());
-                if has_come { Poll::Ready(()) } else { Poll::Pending }
-            });
-            tokio::task::spawn_local(tokio::time::timeout(HTTP2_HOLD_TIME, discarded));
+        let Some(mut rest) = rest.filter(|rest| !rest.incoming.is_end_stream()) else { return };
+        let has_come = rest.has_come(&mut Context::from_waker(Waker::noop()));
+        // Its room is free before the client has the answer.
+        drop(rest.arriving.take());
+        if has_come {
+            return;
         }
+        let mut bytes_left = ARRIVING_BYTES_MAX;
+        let discarded = poll_fn(move |context| match rest.discard(context, &mut bytes_left) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        tokio::task::spawn_local(tokio::time::timeout(HTTP2_HOLD_TIME, discarded));
     }
 }
 
 impl UnreadRest {
-    /// Reads what has arrived without waiting. True if that was the end.
+    /// Discards what has arrived, without waiting. True if that was the end.
     fn has_come(&mut self, context: &mut Context<'_>) -> bool {
+        let mut bytes_left = usize::MAX;
+        self.discard(context, &mut bytes_left)
+    }
+
+    /// The same until so many bytes were discarded.
+    fn discard(&mut self, context: &mut Context<'_>, bytes_left: &mut usize) -> bool {
         while !self.incoming.is_end_stream() {
+            if *bytes_left == 0 {
+                return false;
+            }
             match Pin::new(&mut self.incoming).poll_frame(context) {
-                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    *bytes_left = bytes_left.saturating_sub(bytes);
+                }
                 Poll::Ready(None) => return true,
                 Poll::Ready(Some(Err(_))) | Poll::Pending => return false,
             }

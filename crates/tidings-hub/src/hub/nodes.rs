@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,9 @@ use tidings_core::model::{RevokedToken, TokenId};
 
 use super::{Hub, HubInner};
 use crate::access::Dialect;
-use crate::budget::{Budget, Exhausted, Growing};
-use crate::limits::{LIST_ANSWER_WAIT, MEETING_TIME, PUBLISH_WAIT};
+use crate::admission::Client;
+use crate::budget::{Budget, Exhausted, Growing, Standing};
+use crate::limits::{MEETING_TIME, PUBLISH_WAIT};
 use crate::presence::{ListStart, Presence, RevocationEffects, SubscriptionPath, piece};
 
 /// A question of one hub to the others.
@@ -111,19 +113,21 @@ pub(crate) enum Unreached {
     Elsewhere(String),
     /// There is no room for their answers.
     NoRoom(Exhausted),
-    /// This hub, or another one, has no room for a list: its lists use so many bytes, the limit.
-    NoRoomForLists {
-        at: At,
+    /// A hub has no room for a list.
+    NoRoomForLists(FullHub),
+}
+
+/// A hub that has no room for a list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FullHub {
+    This(Exhausted),
+    /// Its lists use so many bytes, its limit.
+    Another {
         total: usize,
     },
 }
 
-/// Which hub it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum At {
-    This,
-    Another,
-}
+const LISTS_OF_ALL: &str = "lists of subscriptions for or of other hubs";
 
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,15 +142,17 @@ impl fmt::Display for Unreached {
                 );
             }
             Self::NoRoom(exhausted) => return write!(f, "{exhausted}; try again later"),
-            Self::NoRoomForLists { at, total } => {
-                let hub = match at {
-                    At::This => "this hub",
-                    At::Another => "another hub",
+            Self::NoRoomForLists(full) => {
+                let (lists, total, hub) = match full {
+                    FullHub::This(Exhausted::Address { share }) => {
+                        ("lists of other hubs' subscriptions for this address", share, "this")
+                    }
+                    FullHub::This(Exhausted::All { total }) => (LISTS_OF_ALL, total, "this"),
+                    FullHub::Another { total } => (LISTS_OF_ALL, total, "another"),
                 };
                 return write!(
                     f,
-                    "lists of subscriptions for or of other hubs use {total} bytes at {hub}, its \
-                     limit; try again later"
+                    "{lists} use {total} bytes at {hub} hub, its limit; try again later"
                 );
             }
         };
@@ -171,9 +177,10 @@ impl From<Exhausted> for Unreached {
 }
 
 impl Hub {
-    /// The subscriptions under a path, of all other hubs on this one's journal.
+    /// The subscriptions under a path, of all other hubs on this one's journal, for this client.
     pub(crate) async fn others(
         &self,
+        client: Option<Client>,
         path: &str,
         named: &SubscriptionPath,
     ) -> Result<OtherSubscriptions, Unreached> {
@@ -186,7 +193,9 @@ impl Hub {
         };
         let deployed = named.form() == Dialect::Deployed;
         let question = encode(&NodeQuestion::List { path: path.to_owned(), deployed });
-        let answers = ask(nodes, question, self.lists()).await;
+        // A quarter of the budget stays for answers: hubs that ask each other must not refuse each
+        // other.
+        let answers = ask(nodes, question, self.lists(), client, Standing::Anyone).await;
         let (answers, room) = answers.map_err(|unreached| match unreached {
             Unreached::NoRoom(exhausted) => self.no_room_for_lists(exhausted),
             other => other,
@@ -210,7 +219,7 @@ impl Hub {
 
     fn no_room_for_lists(&self, exhausted: Exhausted) -> Unreached {
         self.metrics().list_refused();
-        Unreached::NoRoomForLists { at: At::This, total: total_of(exhausted) }
+        Unreached::NoRoomForLists(FullHub::This(exhausted))
     }
 
     /// Ends a subscription, and revokes its token at all hubs. False if there is no such
@@ -226,12 +235,12 @@ impl Hub {
         let Some(nodes) = self.journal().nodes() else { return Ok(false) };
         let question = encode(&NodeQuestion::Revoke { path: path.to_owned() });
         // A revocation need not wait for clients that read lists.
-        let (answers, _room) =
-            ask(nodes, question, self.request_budget()).await.inspect_err(|unreached| {
-                if let Unreached::NoRoom(exhausted) = unreached {
-                    self.metrics().request_refused(*exhausted);
-                }
-            })?;
+        let answers = ask(nodes, question, self.request_budget(), None, Standing::Authorized).await;
+        let (answers, _room) = answers.inspect_err(|unreached| {
+            if let Unreached::NoRoom(exhausted) = unreached {
+                self.metrics().request_refused(*exhausted);
+            }
+        })?;
         let mut is_done = false;
         for answer in answers.iter().filter(|answer| !is_of_none(answer)) {
             match read_answer(answer)? {
@@ -279,8 +288,11 @@ async fn ask(
     nodes: &dyn Nodes,
     question: Vec<u8>,
     budget: &Arc<Budget>,
+    client: Option<Client>,
+    standing: Standing,
 ) -> Result<(Vec<Vec<u8>>, AnswerRoom), Unreached> {
-    let mut room = AnswerRoom::new(Growing::begin(budget, PUBLISH_WAIT).await?);
+    let room = Growing::begin(budget, client, standing, PUBLISH_WAIT).await?;
+    let mut room = AnswerRoom::new(room);
     let answers = nodes.ask(question, &mut room).await?;
     Ok((answers, room))
 }
@@ -289,7 +301,7 @@ async fn ask(
 fn read_list(answer: &[u8]) -> Result<(Range<usize>, u64), Unreached> {
     let listed: ListedSubscriptions<'_> = read_answer(answer)?;
     if let Some(total) = listed.no_room {
-        return Err(Unreached::NoRoomForLists { at: At::Another, total });
+        return Err(Unreached::NoRoomForLists(FullHub::Another { total }));
     }
     let documents = listed.documents.map(RawValue::get);
     match (documents.filter(|documents| documents.starts_with('[')), listed.version) {
@@ -332,16 +344,16 @@ fn listed(
         }
     }
     text.push_str(&format!("],\"version\":{version}}}"));
-    Ok(Bytes::from_owner(Answer { text, _room: room }))
+    Ok(Bytes::from_owner(ListAnswer { text, _room: room }))
 }
 
 /// An answer for another hub, with its room, which it has until NATS has taken it.
-struct Answer {
+struct ListAnswer {
     text: String,
     _room: Growing,
 }
 
-impl AsRef<[u8]> for Answer {
+impl AsRef<[u8]> for ListAnswer {
     fn as_ref(&self) -> &[u8] {
         self.text.as_bytes()
     }
@@ -416,7 +428,9 @@ impl Node for JournalNode {
                         return Bytes::new();
                     };
                     let list = async {
-                        let room = Growing::begin(&lists, LIST_ANSWER_WAIT).await?;
+                        // Waiting would keep its turn from another question.
+                        let (of, patience) = (Standing::Authorized, Duration::ZERO);
+                        let room = Growing::begin(&lists, None, of, patience).await?;
                         let made = beside(move || listed(&presence, &named, room)).await;
                         made.unwrap_or_else(|_| Ok(failed()))
                     };
@@ -440,6 +454,10 @@ impl Node for JournalNode {
         })
     }
 
+    fn has_short_answer(&self, question: &[u8]) -> bool {
+        matches!(serde_json::from_slice(question), Ok(NodeQuestion::Revoke { .. }))
+    }
+
     fn revoked(&self, token: RevokedToken) -> Pending<'static, ()> {
         let Some(hub) = Hub::upgrade(&self.0) else {
             return Box::pin(std::future::ready(()));
@@ -454,5 +472,32 @@ impl Node for JournalNode {
 
     fn barred(&self) -> Vec<RevokedToken> {
         Hub::upgrade(&self.0).map_or_else(Vec::new, |hub| hub.gate().revoked().list())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::limits::Limits;
+
+    #[tokio::test]
+    async fn another_hub_is_told_at_once_that_there_is_no_room_for_a_list() {
+        let limits = Limits { request_bytes: 1 << 20, ..Limits::default() };
+        let hub = Hub::builder().shards(1).limits(limits).build().await.unwrap();
+        let node = JournalNode(hub.downgrade());
+        let path = "/.well-known/mercure/subscriptions".to_owned();
+        let list = encode(&NodeQuestion::List { path: path.clone(), deployed: true });
+        let take = |_| hub.lists().try_take(None, Standing::Authorized, usize::MAX);
+        let held: Vec<_> = (0..4).map(take).collect();
+        let answer = node.answer(list.clone()).now_or_never();
+        assert_eq!(answer.as_deref(), Some(b"{\"no_room\":1048576}".as_slice()));
+        drop(held);
+        assert!(node.answer(list.clone()).await.starts_with(b"{\"documents\":[]"));
+        let revoke = encode(&NodeQuestion::Revoke { path });
+        assert!(node.has_short_answer(&revoke) && !node.has_short_answer(&list));
+        assert!(!node.has_short_answer(b"x"));
+        hub.stop().await;
     }
 }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use tidings_core::journal::Batch;
 use tidings_core::stream::feed::{FeedKey, SubscriberKey};
 use tidings_core::stream::replay::{Behind, Due, Received, Rest, Step};
-use tidings_core::stream::window::{Half, Offset, Pieces, Place, Span};
+use tidings_core::stream::window::{Half, JournalPlace, Offset, Span, WindowPieces};
 use tidings_core::stream::wire;
 
 use super::{Outgoing, Shard, Socket, WrittenBytes};
@@ -123,7 +123,7 @@ impl<S: Socket> Shard<S> {
         &mut self,
         key: SubscriberKey,
         feed: FeedKey,
-        mut place: Place,
+        mut place: JournalPlace,
         batch: &Batch,
     ) -> Step {
         let mut out = std::mem::take(&mut self.scratch);
@@ -153,7 +153,7 @@ impl<S: Socket> Shard<S> {
                     // An event counts when its first byte is written.
                     let begun = whole + usize::from(reached > start) - usize::from(skip > 0);
                     self.tally.deliveries += begun as u64;
-                    place = Place { through, half: None };
+                    place = JournalPlace { through, half: None };
                     if reached > start
                         && let Some((position, _)) = ends.get(whole)
                     {
@@ -214,7 +214,7 @@ impl<S: Socket> Shard<S> {
         let mut at = offset;
         let mut total = 0;
         for span in spans {
-            let mut pieces = Pieces::new();
+            let mut pieces = WindowPieces::new();
             self.window.pieces(span, &mut pieces);
             let taken = match subscriber.socket.write(&Outgoing::new(pieces)) {
                 Ok(taken) => taken,

@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 
 use tidings_core::stream::feed::Feed;
-use tidings_core::stream::window::{Offset, Pieces, Span, Window};
+use tidings_core::stream::window::{Offset, Span, Window, WindowPieces};
 
 use super::{Outgoing, Shard, Socket, Walk, WrittenBytes};
 use crate::limits::{FEED_RANGES, SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
@@ -144,7 +144,7 @@ struct PendingWrite<'a> {
 
 impl<'a> PendingWrite<'a> {
     fn new(feed: &Feed, window: &'a Window, from: Offset) -> Self {
-        let mut pieces = Pieces::new();
+        let mut pieces = WindowPieces::new();
         let mut spans = smallvec::SmallVec::new();
         let mut events = 0;
         let mut to = from;

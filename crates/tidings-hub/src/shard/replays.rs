@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tidings_core::journal::{Batch, Nodes, ReadError};
 use tidings_core::stream::feed::SubscriberKey;
-use tidings_core::stream::replay::{Missing, Step, Which};
+use tidings_core::stream::replay::{DueUpdates, Missing, Step};
 use tidings_core::stream::resume::{Asked, Located};
 use tokio::task::{spawn_local, yield_now};
 
@@ -186,8 +186,8 @@ impl ShardThread {
         yield_now().await;
         let journal = &self.shared.journal;
         let at_hand = match which {
-            Which::All => journal.read_at_hand(*after, *until, selectors, rights),
-            Which::Last => None,
+            DueUpdates::All => journal.read_at_hand(*after, *until, selectors, rights),
+            DueUpdates::Last => None,
         };
         let batch = match at_hand {
             Some(batch) => batch,
@@ -218,8 +218,8 @@ impl ShardThread {
         let _turn = self.reading.acquire().await.expect("it is never closed");
         let journal = &self.shared.journal;
         match which {
-            Which::All => journal.read(*after, *until, selectors, rights).await,
-            Which::Last => journal.read_last(*after, *until, selectors, rights).await,
+            DueUpdates::All => journal.read(*after, *until, selectors, rights).await,
+            DueUpdates::Last => journal.read_last(*after, *until, selectors, rights).await,
         }
     }
 

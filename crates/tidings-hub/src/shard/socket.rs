@@ -5,7 +5,7 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use tidings_core::stream::framing::Unframer;
-use tidings_core::stream::window::Pieces;
+use tidings_core::stream::window::WindowPieces;
 
 use crate::limits::BATCH_BYTES;
 
@@ -34,7 +34,7 @@ pub(super) struct WrittenBytes {
 /// given the same, one after another.
 #[derive(Debug)]
 pub(super) struct Outgoing<'a> {
-    pieces: Pieces<'a>,
+    pieces: WindowPieces<'a>,
     length: usize,
     /// The same without frames, for sockets that remove them; made once, as most need all of it.
     unframed: OnceCell<Unframed>,
@@ -51,16 +51,16 @@ pub(super) struct Unframed {
 }
 
 impl<'a> Outgoing<'a> {
-    pub(super) fn new(pieces: Pieces<'a>) -> Self {
+    pub(super) fn new(pieces: WindowPieces<'a>) -> Self {
         let length = pieces.iter().map(|piece| piece.len()).sum();
         Self { pieces, length, unframed: OnceCell::new() }
     }
 
     pub(super) fn of(bytes: &'a [u8]) -> Self {
-        Self::new(Pieces::from_iter([io::IoSlice::new(bytes)]))
+        Self::new(WindowPieces::from_iter([io::IoSlice::new(bytes)]))
     }
 
-    pub(super) fn pieces(&self) -> &Pieces<'a> {
+    pub(super) fn pieces(&self) -> &WindowPieces<'a> {
         &self.pieces
     }
 

@@ -337,7 +337,7 @@ fn a_stream_that_has_lost_its_tail_is_no_continuation() {
     });
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
     let copied = std::process::Command::new("cp").arg("-r").args([from, to]).status();
     assert!(copied.expect("there is a cp").success());
 }

@@ -7,7 +7,7 @@ use tidings_hub::{Health as _, NatsJournal, Update};
 use tidings_sse::Event;
 
 use crate::client::{HUB, Request, Seen, Stream};
-use crate::jetstream::{on, options, stop};
+use crate::jetstream::{copy, on, options, stop};
 use crate::jetstream_apart::{guarded, publish, reads, revoke, status, token};
 use crate::jetstream_settings::{config, set};
 use crate::nats::Nats;
@@ -227,6 +227,7 @@ fn while_the_stream_of_revocations_is_gone_public_updates_go_on_and_private_ones
             assert_eq!(status(server, &token("revoked")).await, 401);
         }
         // What was revoked before stands in the new stream too, for hubs that start.
+        holds(&nats, 1).await;
         let three = guarded(options(&nats)).await;
         assert_eq!(status(&three, &token("revoked")).await, 401);
         publish(&two, "topic=x&data=5&private=on").await;
@@ -236,6 +237,27 @@ fn while_the_stream_of_revocations_is_gone_public_updates_go_on_and_private_ones
         }
         public.until_live(&["0", "2", "4", "6"]).await;
         stop(&[&one, &two, &three]).await;
+    });
+}
+
+#[test]
+fn a_new_stream_of_revocations_is_read_though_a_hub_cannot_write_the_earlier_ones_again() {
+    on(Nats::one(), async |nats| {
+        let relay = Relay::to(&nats).await;
+        let near = guarded(options(&nats)).await;
+        let behind = options(&nats).servers(vec![relay.url()]);
+        let far = guarded(behind).await;
+        let revoked = async |id: &str| {
+            becomes("the status of the revocation", 204, async || revoke(&near, id).await.0).await;
+            assert_eq!(status(&far, &token(id)).await, 401, "{id}");
+        };
+        revoked("first").await;
+        let stored = nats.api("STREAM.MSG.GET.TIDINGS_REVOKED", r#"{"seq":1}"#);
+        let subject = stored["message"]["subject"].as_str().expect("a subject").to_owned();
+        relay.lose(subject.leak());
+        nats.api("STREAM.DELETE.TIDINGS_REVOKED", "");
+        revoked("second").await;
+        stop(&[&near, &far]).await;
     });
 }
 
@@ -370,6 +392,39 @@ fn revocations_are_written_again_though_as_many_other_messages_came() {
         }
         a_later_hub_refuses(&nats, &ids).await;
         stop(&[&one]).await;
+    });
+}
+
+#[test]
+fn a_token_that_is_revoked_after_the_stream_lost_its_newest_messages_is_refused_at_every_hub() {
+    on(Nats::one(), async |mut nats| {
+        let (one, two) = (guarded(options(&nats)).await, guarded(options(&nats)).await);
+        nats.stop(0);
+        let saved = nats.store(0).with_extension("saved");
+        copy(&nats.store(0), &saved);
+        nats.start(0);
+        // Hubs write none of these again, so the places after them stay free.
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let jetstream = async_nats::jetstream::new(client);
+        for number in 0..8 {
+            let subject = format!("tidings.TIDINGS.revoked.{number}");
+            jetstream.publish(subject, "x".into()).await.unwrap().await.unwrap();
+        }
+        let revoked = async |id: &str| {
+            becomes("the status of the revocation", 204, async || revoke(&one, id).await.0).await;
+            assert_eq!(status(&two, &token(id)).await, 401, "{id}");
+        };
+        revoked("lost").await;
+        // The server comes back as it was before.
+        nats.kill(0);
+        std::fs::remove_dir_all(nats.store(0)).unwrap();
+        copy(&saved, &nats.store(0));
+        nats.start(0);
+        revoked("new").await;
+        assert_eq!(status(&two, &token("lost")).await, 401);
+        holds(&nats, 2).await;
+        a_later_hub_refuses(&nats, &["lost", "new"]).await;
+        stop(&[&one, &two]).await;
     });
 }
 

@@ -459,6 +459,23 @@ mod http_2 {
         });
     }
 
+    #[test]
+    fn a_body_that_is_refused_is_discarded_up_to_a_limit() {
+        const PIECE: usize = 16 << 10;
+        let build = || limited().access(crate::token::access());
+        on_lanes(&[Lane::Http2], build, async |server| {
+            let (pieces, answer) = begin_in_pieces(&http_2(server).await);
+            assert_eq!(answer.await.status().as_u16(), 401);
+            // Until the hub resets its stream.
+            let mut sent = 0;
+            while pieces.send(Bytes::from(vec![b'y'; PIECE])).await.is_ok() {
+                sent += PIECE;
+            }
+            // What is discarded, what the window lets arrive after it, and what the client holds.
+            assert!(sent <= 2 * WINDOW as usize + 4 * PIECE, "{sent}");
+        });
+    }
+
     /// A body whose length is not said, in the pieces that a test gives.
     struct Pieces(mpsc::Receiver<Bytes>);
 

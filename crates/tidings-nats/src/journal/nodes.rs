@@ -34,7 +34,8 @@ const GONE_TIME: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a hub that ends tries to say so.
 const FAREWELL_TIME: Duration = Duration::from_millis(500);
-/// Questions that are answered at the same time; those that are more get no answer.
+/// Questions with short answers, and as many others, that are answered at the same time; those that
+/// are more get no answer.
 const ANSWERING: usize = 16;
 /// Bytes of a question: more than the longest path takes in JSON.
 const QUESTION_BYTES: usize = 256 << 10;
@@ -145,9 +146,10 @@ async fn answer_all(
     node: &Arc<dyn Node>,
     mut questions: Subscriber,
 ) -> Failure {
-    let answering = Arc::new(Semaphore::new(ANSWERING));
+    let [short, long] = [(); 2].map(|()| Arc::new(Semaphore::new(ANSWERING)));
     while let Some(question) = questions.next().await {
-        answer(shared, node, &answering, question);
+        let answering = if node.has_short_answer(&question.payload) { &short } else { &long };
+        answer(shared, node, answering, question);
     }
     ended()
 }
@@ -454,13 +456,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_revocation_waits_for_each_hub_until_it_confirms_leaves_or_has_been_silent() {
         let meeting = Meeting::new();
-        let place = Place::of_text("1.5").unwrap();
+        let place = Place::of_text("1.5.0").unwrap();
         let ids = [(); 3].map(|()| Nonce::random().to_string());
         for id in &ids {
-            meeting.hear(&greeting(&[(NODE, id), (REVOKED, "1.4")]));
+            meeting.hear(&greeting(&[(NODE, id), (REVOKED, "1.4.0")]));
         }
         assert!(meeting.behind(place).is_some());
-        meeting.hear(&greeting(&[(NODE, &ids[0]), (REVOKED, "1.5")]));
+        meeting.hear(&greeting(&[(NODE, &ids[0]), (REVOKED, "1.5.0")]));
         meeting.hear(&greeting(&[(NODE, &ids[1]), (LEFT, "1")]));
         assert_eq!(meeting.behind(place).as_ref(), Some(&ids[2]));
         let why = meeting.not_revoked(place).to_string();

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::connection::Failure;
-use super::revocations::made;
+use super::revocations::{made, newest};
 
 /// A token that expires so soon needs no message: clocks differ, and its message may have expired.
 const EXPIRY_SLACK: Duration = Duration::from_secs(5);
@@ -34,50 +34,62 @@ const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What the stream has, as one look at it says.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(super) struct StreamContent {
     /// When the stream was made, by which another one of that name is known.
     made: i64,
     messages: u64,
     /// Messages that it ever took.
     taken: u64,
+    /// When it took the newest of them.
+    newest: i64,
 }
 
-impl Held {
+impl StreamContent {
     pub(super) fn of(info: &Info) -> Self {
         let state = &info.state;
-        Self { made: made(info), messages: state.messages, taken: state.last_sequence }
+        Self {
+            made: made(info),
+            messages: state.messages,
+            taken: state.last_sequence,
+            newest: newest(info),
+        }
     }
 
     /// Whether `later` lacks any that the stream had, or has taken since.
     fn has_lost_any(self, later: Self) -> bool {
         let taken = later.taken.saturating_sub(self.taken);
-        self.made != later.made || later.messages < self.messages.saturating_add(taken)
+        // Others may have come since at the positions of the newest ones.
+        let is_rolled_back =
+            later.taken < self.taken || (later.taken == self.taken && later.newest != self.newest);
+        self.made != later.made
+            || is_rolled_back
+            || later.messages < self.messages.saturating_add(taken)
     }
 }
 
 /// Losses of the stream that are still to be restored.
 #[derive(Debug)]
 pub(super) struct Losses {
-    state: Mutex<State>,
+    state: Mutex<LossState>,
     found: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct LossState {
     /// What the stream had when no revocation was missing from it.
-    whole: Held,
+    whole: StreamContent,
     /// What it had after it lost some of that.
-    lacking: Option<Held>,
+    lacking: Option<StreamContent>,
 }
 
 impl Losses {
     /// None, while the stream has all of this.
-    pub(super) fn since(whole: Held) -> Self {
-        Self { state: Mutex::new(State { whole, lacking: None }), found: Notify::new() }
+    pub(super) fn since(whole: StreamContent) -> Self {
+        Self { state: Mutex::new(LossState { whole, lacking: None }), found: Notify::new() }
     }
 
     /// Notes what the stream has now.
-    pub(super) fn look(&self, held: Held) {
+    pub(super) fn look(&self, held: StreamContent) {
         let mut state = self.state.lock();
         if state.whole.has_lost_any(held) {
             state.lacking = Some(held);
@@ -89,7 +101,7 @@ impl Losses {
     }
 
     /// Waits for a loss, and says what the stream had after it.
-    async fn next(&self) -> Held {
+    async fn next(&self) -> StreamContent {
         loop {
             if let Some(held) = self.state.lock().lacking.take() {
                 return held;
@@ -99,7 +111,7 @@ impl Losses {
     }
 
     /// Of what the stream lacked when it had `held`, no revocation is missing any more.
-    fn restored(&self, held: Held) {
+    fn restored(&self, held: StreamContent) {
         let mut state = self.state.lock();
         state.whole = held;
         state.lacking = state.lacking.filter(|later| held.has_lost_any(*later));
@@ -132,16 +144,17 @@ pub(super) async fn restore_lost(shared: &Shared, node: &Arc<dyn Node>) -> Infal
 
 /// Looks up each revocation that this hub knows, and writes those that are missing.
 async fn restore(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Failure> {
-    let soon = SystemTime::now() + EXPIRY_SLACK;
     let mut tokens = node.barred();
-    tokens.retain(|token| token.until.is_none_or(|until| until > soon));
+    retain_lasting(&mut tokens);
     let barred = tokens.len();
-    let missing: Vec<RevokedToken> = futures_util::stream::iter(tokens)
+    let mut missing: Vec<RevokedToken> = futures_util::stream::iter(tokens)
         .map(|token| async { Ok((!shared.stores(&token).await?).then_some(token)) })
         .buffer_unordered(LOOKED_UP_TOGETHER)
         .try_filter_map(|missing| std::future::ready(Ok::<_, Failure>(missing)))
         .try_collect()
         .await?;
+    // While the others were looked up, some have expired, and their messages with them.
+    retain_lasting(&mut missing);
     if missing.is_empty() {
         return Ok(());
     }
@@ -153,14 +166,20 @@ async fn restore(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Failure> {
     shared.write_again(missing).await
 }
 
+/// Drops the tokens that have expired, or expire so soon that they need no message.
+fn retain_lasting(tokens: &mut Vec<RevokedToken>) {
+    let soon = SystemTime::now() + EXPIRY_SLACK;
+    tokens.retain(|token| token.until.is_none_or(|until| until > soon));
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
 
-    fn held(messages: u64, taken: u64) -> Held {
-        Held { made: 1, messages, taken }
+    fn held(messages: u64, taken: u64) -> StreamContent {
+        StreamContent { made: 1, messages, taken, newest: 0 }
     }
 
     #[test]
@@ -168,7 +187,10 @@ mod tests {
         assert!(!held(3, 5).has_lost_any(held(3, 5)) && !held(3, 5).has_lost_any(held(5, 7)));
         assert!(held(3, 5).has_lost_any(held(2, 5)) && held(3, 5).has_lost_any(held(3, 6)));
         assert!(held(3, 5).has_lost_any(held(1, 900)));
-        assert!(held(3, 5).has_lost_any(Held { made: 2, ..held(3, 5) }));
+        assert!(held(3, 5).has_lost_any(StreamContent { made: 2, ..held(3, 5) }));
+        // The newest were lost, and others came.
+        assert!(held(3, 5).has_lost_any(held(3, 4)));
+        assert!(held(3, 5).has_lost_any(StreamContent { newest: 1, ..held(3, 5) }));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use super::condition::Condition;
 use super::connection::{Failure, Pause, api_allowed, ask_allowed, read};
 use super::options::{NatsOptions, NatsStorage};
 use super::read::Reader;
-use super::restore::{Held, Losses, restore_lost};
+use super::restore::{Losses, StreamContent, restore_lost};
 use super::stream::{Unfit, breaches, storage_differs};
 use crate::limits::{
     NATS_ANSWER_TIME, NATS_BATCH, NATS_BATCH_BYTES, NATS_REQUEST_TIME, NATS_REVOKED_TIME,
@@ -95,23 +95,38 @@ pub(super) struct Place {
     /// When the stream was made, by which another one of that name is known.
     made: i64,
     through: Position,
+    /// When the stream took the newest message that it then had. After the stream has lost its
+    /// newest messages, their positions are used again, but not their times.
+    newest: i64,
 }
 
 impl Place {
+    /// Before the first message of a stream.
+    fn start_of(info: &Info) -> Self {
+        Self { made: made(info), through: Position::START, newest: 0 }
+    }
+
     /// As hubs tell each other.
     pub(super) fn to_text(self) -> String {
-        format!("{}.{}", self.made, self.through)
+        format!("{}.{}.{}", self.made, self.through, self.newest)
     }
 
     pub(super) fn of_text(text: &str) -> Option<Self> {
-        let (made, through) = text.split_once('.')?;
+        let (made, rest) = text.split_once('.')?;
+        let (through, newest) = rest.split_once('.')?;
         let through = Position::new(through.parse().ok()?);
-        Some(Self { made: made.parse().ok()?, through })
+        Some(Self { made: made.parse().ok()?, through, newest: newest.parse().ok()? })
     }
 
     /// Whether a hub that has read so far has read what stands at `other`.
     pub(super) fn reaches(self, other: Self) -> bool {
-        self.made == other.made && self.through >= other.through
+        self.made == other.made && self.through >= other.through && self.newest >= other.newest
+    }
+
+    /// Whether the stream has lost messages that were read, from the newest one back.
+    fn is_rolled_back(self, info: &Info) -> bool {
+        let last = Position::new(info.state.last_sequence);
+        self.through > last || (self.through == last && self.newest != newest(info))
     }
 }
 
@@ -254,13 +269,12 @@ pub(super) async fn prepare(
         "messages of the stream that are no revocations",
     );
     let info = ensure(client, condition, options).await?;
-    let News { place, tokens } =
-        news(&reader, Place { made: made(&info), through: Position::START }, &info).await?;
+    let News { place, tokens } = news(&reader, Place::start_of(&info), &info).await?;
     let known = Known { place, loaded: tokens, as_of: None, failure: None, lapse: None };
     Ok(Revocations {
         reader,
         known: Mutex::new(known),
-        losses: Losses::since(Held::of(&info)),
+        losses: Losses::since(StreamContent::of(&info)),
         renewed: Notify::new(),
         wanted: Notify::new(),
         lapses: AtomicU64::new(0),
@@ -270,6 +284,11 @@ pub(super) async fn prepare(
 /// When a stream was made.
 pub(super) fn made(info: &Info) -> i64 {
     info.created.timestamp_nanos_opt().unwrap_or_default()
+}
+
+/// When a stream took its newest message.
+pub(super) fn newest(info: &Info) -> i64 {
+    info.state.last_timestamp.timestamp_nanos_opt().unwrap_or_default()
 }
 
 /// The stream, made if it is missing, and checked.
@@ -379,7 +398,8 @@ async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure
     while through < last {
         let (stored, _) = reader.range(through, NATS_BATCH, NATS_BATCH_BYTES).await?;
         match stored.last() {
-            Some(newest) if newest.position > through => through = newest.position,
+            // Messages that are newer than `info` are read once more with the next one.
+            Some(newest) if newest.position > through => through = newest.position.min(last),
             _ => match reader.next_of_leader(through).await? {
                 // A server without it is behind, and a revocation must not be passed over.
                 Some(next) if next.position <= last => {
@@ -401,7 +421,7 @@ async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure
             tokens.drain(..tokens.len() - REVOKED_MAX);
         }
     }
-    Ok(News { place: Place { through, ..from }, tokens })
+    Ok(News { place: Place { through, newest: newest(info), ..from }, tokens })
 }
 
 /// Hands on what is new in the stream and restores what it has lost, for as long as this is polled.
@@ -445,15 +465,21 @@ async fn hand_on(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Unfit> {
     let before = revocations.place();
     let mut from = before;
     if from.made != made(&info) {
-        let tokens = node.barred();
+        // Beside this, where it does not keep the revocations from being known.
         tracing::warn!(
-            count = tokens.len(),
+            count = node.barred().len(),
             "the stream of revocations was made anew: this hub writes into it what it bars"
         );
-        shared.write_again(tokens).await?;
-        from = Place { made: made(&info), through: Position::START };
+        from = Place::start_of(&info);
+    } else if from.is_rolled_back(&info) {
+        tracing::warn!(
+            read = from.through.number(),
+            last = info.state.last_sequence,
+            "the stream of revocations lost its newest messages: this hub reads it from its start"
+        );
+        from = Place::start_of(&info);
     }
-    revocations.losses.look(Held::of(&info));
+    revocations.losses.look(StreamContent::of(&info));
     let News { place, tokens } = news(&revocations.reader, from, &info).await?;
     // All are barred here and now; then their streams end.
     let ending: Vec<_> = tokens.into_iter().map(|token| node.revoked(token)).collect();
@@ -544,7 +570,7 @@ impl Shared {
         let stored = stored.map(|stored| (stored.position, decode(&stored.into_payload())));
         match stored {
             Some((through, Some(there))) if there.name == token.name => {
-                Ok(Place { made: made(&info), through })
+                Ok(Place { made: made(&info), through, newest: newest(&info) })
             }
             _ => Err(Failure::Away("the revocation is gone from its stream".to_owned()).into()),
         }
@@ -638,11 +664,15 @@ mod tests {
 
     #[test]
     fn a_place_of_another_stream_reaches_nothing() {
-        let place = |made, through| Place { made, through: Position::new(through) };
+        let at = |made, through, newest| Place { made, through: Position::new(through), newest };
+        let place = |made, through| at(made, through, 0);
         assert!(place(1, 5).reaches(place(1, 5)) && place(1, 6).reaches(place(1, 5)));
         assert!(!place(1, 4).reaches(place(1, 5)) && !place(2, 9).reaches(place(1, 5)));
-        assert_eq!(Place::of_text(&place(-7, 5).to_text()), Some(place(-7, 5)));
-        for text in ["", "1", "1.", ".1", "1.-1", "1.99999999999999999999", "a.b"] {
+        // Those of the stream's messages that this one has read were lost since.
+        assert!(!at(1, 9, 20).reaches(at(1, 5, 30)) && at(1, 5, 30).reaches(at(1, 5, 30)));
+        assert_eq!(Place::of_text(&at(-7, 5, -1).to_text()), Some(at(-7, 5, -1)));
+        for text in ["", "1", "1.2", "1.2.", ".1.1", "1.-1.1", "1.99999999999999999999.1", "a.b.c"]
+        {
             assert_eq!(Place::of_text(text), None, "{text}");
         }
     }

@@ -11,14 +11,14 @@ use crate::model::{HubId, Position, Record};
 pub(super) struct Ring {
     bounds: Retention,
     /// The newest last. Where there are two rings, each has holes where the other has records.
-    kept: VecDeque<Kept>,
+    kept: VecDeque<KeptRecord>,
     /// The newest that is gone.
     dropped: Option<HubId>,
     bytes_ever: u64,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct KeptRecord {
     record: Arc<Record>,
     /// Ages are measured on this clock, which no administrator sets.
     taken: Instant,
@@ -55,7 +55,7 @@ impl Ring {
 
     /// Where the first record after `after` is.
     fn index_after(&self, after: Position) -> usize {
-        let place = |kept: &Kept| kept.record.position.number();
+        let place = |kept: &KeptRecord| kept.record.position.number();
         let Some((first, last)) = self.kept.front().map(place).zip(self.kept.back().map(place))
         else {
             return 0;
@@ -95,7 +95,7 @@ impl Ring {
 
     pub(super) fn push(&mut self, record: Arc<Record>, now: Instant) {
         self.bytes_ever += bytes(&record);
-        self.kept.push_back(Kept { record, taken: now, bytes_through: self.bytes_ever });
+        self.kept.push_back(KeptRecord { record, taken: now, bytes_through: self.bytes_ever });
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -118,7 +118,7 @@ impl Ring {
         if self.oldest()?.position > taken || self.is_within(now) {
             return None;
         }
-        let Kept { record, .. } = self.kept.pop_front()?;
+        let KeptRecord { record, .. } = self.kept.pop_front()?;
         self.dropped = Some(record.hub_id());
         Some(record)
     }
@@ -129,7 +129,7 @@ impl Ring {
         let by_count = self.kept.len().saturating_sub((count / 2) as usize);
         let half_bytes = self.bytes_ever.saturating_sub(bytes / 2);
         let by_bytes = self.kept.partition_point(|kept| kept.bytes_through <= half_bytes);
-        let is_old = |kept: &Kept| now.saturating_duration_since(kept.taken) > age / 2;
+        let is_old = |kept: &KeptRecord| now.saturating_duration_since(kept.taken) > age / 2;
         let by_age = self.kept.partition_point(is_old);
         match by_count.max(by_bytes).max(by_age).checked_sub(1) {
             None => self.dropped.map_or(Position::START, |id| id.position),

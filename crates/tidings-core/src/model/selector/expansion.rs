@@ -7,26 +7,26 @@ use regex_automata::nfa::thompson::{BuildError, Builder, NFA, Transition};
 use regex_automata::util::primitives::StateID;
 
 use super::automaton::NoAutomaton;
-use super::template::{Modifier, Operator, Part, Variable, is_plain};
+use super::template::{Modifier, Operator, TemplatePart, Variable, is_plain};
 
 /// The texts that `parts` can expand to, less the first `skip` bytes, which are literal.
 ///
 /// # Errors
 /// If it takes more than `max` bytes.
-pub(super) fn nfa(parts: &[Part<'_>], skip: usize, max: usize) -> Result<NFA, NoAutomaton> {
+pub(super) fn nfa(parts: &[TemplatePart<'_>], skip: usize, max: usize) -> Result<NFA, NoAutomaton> {
     Expansion::build(parts, skip, max)
 }
 
 /// Which characters a value has unencoded.
 #[derive(Clone, Copy)]
-enum Class {
+enum UnencodedCharacters {
     Unreserved,
     /// The same and the comma, which joins the values of lists.
     Joined,
     Reserved,
 }
 
-impl Class {
+impl UnencodedCharacters {
     fn has(self, byte: u8) -> bool {
         let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         match self {
@@ -41,7 +41,7 @@ impl Class {
 /// to it.
 struct Expansion(Builder);
 
-type State = Result<StateID, NoAutomaton>;
+type StateResult = Result<StateID, NoAutomaton>;
 
 /// A builder fails at its limit, and nowhere else.
 impl From<BuildError> for NoAutomaton {
@@ -51,7 +51,7 @@ impl From<BuildError> for NoAutomaton {
 }
 
 impl Expansion {
-    fn build(parts: &[Part<'_>], skip: usize, max: usize) -> Result<NFA, NoAutomaton> {
+    fn build(parts: &[TemplatePart<'_>], skip: usize, max: usize) -> Result<NFA, NoAutomaton> {
         let mut builder = Builder::new();
         builder.set_size_limit(Some(max))?;
         builder.start_pattern()?;
@@ -59,9 +59,11 @@ impl Expansion {
         let mut begin = all.0.add_match()?;
         for (index, part) in parts.iter().enumerate().rev() {
             begin = match part {
-                Part::Literal(literal) if index == 0 => all.literal(&literal[skip..], begin)?,
-                Part::Literal(literal) => all.literal(literal, begin)?,
-                Part::Expression { operator, variables } => {
+                TemplatePart::Literal(literal) if index == 0 => {
+                    all.literal(&literal[skip..], begin)?
+                }
+                TemplatePart::Literal(literal) => all.literal(literal, begin)?,
+                TemplatePart::Expression { operator, variables } => {
                     all.expression(*operator, variables, begin)?
                 }
             };
@@ -71,12 +73,12 @@ impl Expansion {
     }
 
     /// A state that goes wherever any of these go.
-    fn either(&mut self, states: &[StateID]) -> State {
+    fn either(&mut self, states: &[StateID]) -> StateResult {
         Ok(self.0.add_union(states.to_vec())?)
     }
 
     /// One byte for which `is` holds.
-    fn byte(&mut self, is: impl Fn(u8) -> bool, next: StateID) -> State {
+    fn byte(&mut self, is: impl Fn(u8) -> bool, next: StateID) -> StateResult {
         let mut ranges: Vec<Transition> = Vec::new();
         for byte in (0..=u8::MAX).filter(|byte| is(*byte)) {
             match ranges.last_mut() {
@@ -87,7 +89,7 @@ impl Expansion {
         Ok(self.0.add_sparse(ranges)?)
     }
 
-    fn text(&mut self, text: &str, mut next: StateID) -> State {
+    fn text(&mut self, text: &str, mut next: StateID) -> StateResult {
         for byte in text.bytes().rev() {
             next = self.0.add_range(Transition { start: byte, end: byte, next })?;
         }
@@ -96,7 +98,7 @@ impl Expansion {
 
     /// A literal, whose characters may also stand percent-encoded where a template expands them
     /// to that (3.1).
-    fn literal(&mut self, text: &str, mut next: StateID) -> State {
+    fn literal(&mut self, text: &str, mut next: StateID) -> StateResult {
         for c in text.chars().rev() {
             let mut buffer = [0; 4];
             let as_it_is = self.text(c.encode_utf8(&mut buffer), next)?;
@@ -116,7 +118,7 @@ impl Expansion {
     }
 
     /// A percent-encoded byte.
-    fn encoded(&mut self, next: StateID) -> State {
+    fn encoded(&mut self, next: StateID) -> StateResult {
         let is_hex = |byte: u8| byte.is_ascii_hexdigit();
         let last = self.byte(is_hex, next)?;
         let first = self.byte(is_hex, last)?;
@@ -124,14 +126,14 @@ impl Expansion {
     }
 
     /// One character of a class, or an encoded byte.
-    fn character(&mut self, class: Class, next: StateID) -> State {
+    fn character(&mut self, class: UnencodedCharacters, next: StateID) -> StateResult {
         let encoded = self.encoded(next)?;
         let plain = self.byte(|byte| class.has(byte), next)?;
         self.either(&[plain, encoded])
     }
 
     /// Any number of characters.
-    fn value(&mut self, class: Class, next: StateID) -> State {
+    fn value(&mut self, class: UnencodedCharacters, next: StateID) -> StateResult {
         let again = self.0.add_union(Vec::new())?;
         let one = self.character(class, again)?;
         self.0.patch(again, one)?;
@@ -139,7 +141,7 @@ impl Expansion {
         Ok(again)
     }
 
-    fn optional(&mut self, begin: StateID, next: StateID) -> State {
+    fn optional(&mut self, begin: StateID, next: StateID) -> StateResult {
         self.either(&[begin, next])
     }
 
@@ -148,7 +150,7 @@ impl Expansion {
         operator: Operator,
         variables: &[Variable<'_>],
         next: StateID,
-    ) -> State {
+    ) -> StateResult {
         let is_list = operator.first != operator.separator;
         // What may follow once a variable is there, and what may where none is yet.
         let mut after = next;
@@ -172,10 +174,10 @@ impl Expansion {
     }
 
     /// What one variable expands to, as a string, a list or a map.
-    fn item(&mut self, operator: Operator, variable: &Variable<'_>, next: StateID) -> State {
+    fn item(&mut self, operator: Operator, variable: &Variable<'_>, next: StateID) -> StateResult {
         let (class, joined) = match operator.reserved {
-            true => (Class::Reserved, Class::Reserved),
-            false => (Class::Unreserved, Class::Joined),
+            true => (UnencodedCharacters::Reserved, UnencodedCharacters::Reserved),
+            false => (UnencodedCharacters::Unreserved, UnencodedCharacters::Joined),
         };
         match (operator.named, &variable.modifier) {
             (false, Modifier::None) => self.value(joined, next),
@@ -207,7 +209,7 @@ impl Expansion {
     }
 
     /// The value of a named variable, or what stands for an empty one.
-    fn filled(&mut self, operator: Operator, value: StateID, next: StateID) -> State {
+    fn filled(&mut self, operator: Operator, value: StateID, next: StateID) -> StateResult {
         let filled = self.text("=", value)?;
         match operator.if_empty {
             "" => self.optional(filled, next),
@@ -220,8 +222,8 @@ impl Expansion {
         &mut self,
         operator: Operator,
         next: StateID,
-        one: impl Fn(&mut Self, StateID) -> State,
-    ) -> State {
+        one: impl Fn(&mut Self, StateID) -> StateResult,
+    ) -> StateResult {
         let again = self.0.add_union(Vec::new())?;
         let begin = one(self, again)?;
         let separated = self.text(operator.separator, begin)?;
@@ -233,7 +235,7 @@ impl Expansion {
     /// At most `length` characters, each of which takes up to four bytes, encoded one by one.
     /// Encoded bytes that follow one another are taken for as few characters as they can be: what
     /// may follow them then may follow in any other reading.
-    fn prefix(&mut self, class: Class, length: usize, next: StateID) -> State {
+    fn prefix(&mut self, class: UnencodedCharacters, length: usize, next: StateID) -> StateResult {
         const BYTES_MAX: usize = 4;
         // After so many characters: the state, and those where the last character has so many
         // encoded bytes and may have more.

@@ -9,16 +9,16 @@ use parking_lot::Mutex;
 /// What is known by its text, and kept by who uses it. A value says when it goes
 /// ([`Interner::forget`]).
 #[derive(Debug)]
-pub(super) struct Interner<K, V>(Mutex<Known<K, V>>);
+pub(super) struct Interner<K, V>(Mutex<InternedValues<K, V>>);
 
 #[derive(Debug)]
-struct Known<K, V> {
+struct InternedValues<K, V> {
     values: HashMap<K, Weak<V>>,
 }
 
 impl<K, V> Default for Interner<K, V> {
     fn default() -> Self {
-        Self(Mutex::new(Known { values: HashMap::new() }))
+        Self(Mutex::new(InternedValues { values: HashMap::new() }))
     }
 }
 

@@ -23,7 +23,7 @@ const TRY_STEPS: usize = 512;
 /// And for each byte of the topic.
 const TRY_STEPS_PER_BYTE: usize = 8;
 
-static KNOWN: LazyLock<Interner<(Topic, Base), Compiled>> = LazyLock::new(Interner::default);
+static KNOWN: LazyLock<Interner<(Topic, Base), CompiledPattern>> = LazyLock::new(Interner::default);
 
 /// The hub's own URL, against which relative patterns and relative topics are resolved
 /// (Mercure 1.0, "urlpattern").
@@ -61,10 +61,10 @@ impl Default for Base {
 
 /// A valid URL pattern, compiled. Equal ones share what they compile to.
 #[derive(Clone, Debug)]
-pub struct Pattern(Arc<Compiled>);
+pub struct Pattern(Arc<CompiledPattern>);
 
 #[derive(Debug)]
-struct Compiled {
+struct CompiledPattern {
     text: Topic,
     base: Base,
     /// What the place of every URL that matches begins with.
@@ -76,7 +76,7 @@ struct Compiled {
     _charge: Option<Charge>,
 }
 
-impl Drop for Compiled {
+impl Drop for CompiledPattern {
     fn drop(&mut self) {
         KNOWN.forget(&(self.text.clone(), self.base.clone()));
     }
@@ -126,7 +126,8 @@ impl Pattern {
         let (prefix, literal) = (prefix(&pattern), literal(pattern.pathname()).to_owned());
         let text = key.0.clone();
         let base = base.clone();
-        let compiled = Compiled { text, base, prefix, literal, pattern, bytes, _charge: charge };
+        let compiled =
+            CompiledPattern { text, base, prefix, literal, pattern, bytes, _charge: charge };
         Ok(Self(KNOWN.add(key, compiled)))
     }
 

@@ -15,14 +15,14 @@ use crate::model::update::Topic;
 /// Steps of a test beside those of the automaton.
 const TRY_STEPS: usize = 32;
 
-static KNOWN: LazyLock<Interner<Topic, Compiled>> = LazyLock::new(Interner::default);
+static KNOWN: LazyLock<Interner<Topic, CompiledTemplate>> = LazyLock::new(Interner::default);
 
 /// A valid URI template, compiled. Equal ones share what they compile to.
 #[derive(Clone, Debug)]
-pub struct Template(Arc<Compiled>);
+pub struct Template(Arc<CompiledTemplate>);
 
 #[derive(Debug)]
-struct Compiled {
+struct CompiledTemplate {
     text: Topic,
     prefix: usize,
     literal: Range<usize>,
@@ -32,7 +32,7 @@ struct Compiled {
     _charge: Option<Charge>,
 }
 
-impl Drop for Compiled {
+impl Drop for CompiledTemplate {
     fn drop(&mut self) {
         KNOWN.forget(&self.text);
     }
@@ -65,15 +65,17 @@ impl Template {
             return Ok(Some(Self(known)));
         }
         let Some(parts) = parse(text) else { return Ok(None) };
-        let variables = |part: &Part<'_>| match part {
-            Part::Literal(_) => 0,
-            Part::Expression { variables, .. } => variables.len(),
+        let variables = |part: &TemplatePart<'_>| match part {
+            TemplatePart::Literal(_) => 0,
+            TemplatePart::Expression { variables, .. } => variables.len(),
         };
         if parts.iter().map(variables).sum::<usize>() > TEMPLATE_VARIABLES_MAX {
             return Err(InvalidSelectors::TooManyVariables);
         }
         let prefix = match parts.first() {
-            Some(Part::Literal(literal)) => literal.find(|c| !is_plain(c)).unwrap_or(literal.len()),
+            Some(TemplatePart::Literal(literal)) => {
+                literal.find(|c| !is_plain(c)).unwrap_or(literal.len())
+            }
             _ => 0,
         };
         let max = allowance.next_max();
@@ -84,8 +86,14 @@ impl Template {
         let bytes = automaton.bytes() + text.len() + PATTERN_BYTES_AROUND;
         let charge = allowance.charge(bytes)?;
         let literal = longest_literal(text, prefix);
-        let compiled =
-            Compiled { text: key.clone(), prefix, literal, automaton, bytes, _charge: charge };
+        let compiled = CompiledTemplate {
+            text: key.clone(),
+            prefix,
+            literal,
+            automaton,
+            bytes,
+            _charge: charge,
+        };
         Ok(Some(Self(KNOWN.add(key, compiled))))
     }
 
@@ -141,7 +149,7 @@ fn longest_literal(text: &str, prefix: usize) -> Range<usize> {
     longest
 }
 
-pub(super) enum Part<'a> {
+pub(super) enum TemplatePart<'a> {
     Literal(&'a str),
     Expression { operator: Operator, variables: Vec<Variable<'a>> },
 }
@@ -187,7 +195,7 @@ impl Operator {
         Self { first: "", separator: ",", named: false, if_empty: "", reserved: false };
 }
 
-pub(super) fn parse(text: &str) -> Option<Vec<Part<'_>>> {
+pub(super) fn parse(text: &str) -> Option<Vec<TemplatePart<'_>>> {
     let mut parts = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -197,7 +205,7 @@ pub(super) fn parse(text: &str) -> Option<Vec<Part<'_>>> {
             return None;
         }
         if !literal.is_empty() {
-            parts.push(Part::Literal(literal));
+            parts.push(TemplatePart::Literal(literal));
         }
         let Some(after) = after.strip_prefix('{') else { break };
         let (inside, after) = after.split_once('}')?;
@@ -207,14 +215,14 @@ pub(super) fn parse(text: &str) -> Option<Vec<Part<'_>>> {
     Some(parts)
 }
 
-fn parse_expression(inside: &str) -> Option<Part<'_>> {
+fn parse_expression(inside: &str) -> Option<TemplatePart<'_>> {
     let first = inside.chars().next()?;
     let (operator, list) = match Operator::of(first) {
         Some(operator) => (operator, &inside[1..]),
         None => (Operator::SIMPLE, inside),
     };
     let variables = list.split(',').map(parse_variable).collect::<Option<_>>()?;
-    Some(Part::Expression { operator, variables })
+    Some(TemplatePart::Expression { operator, variables })
 }
 
 fn parse_variable(text: &str) -> Option<Variable<'_>> {

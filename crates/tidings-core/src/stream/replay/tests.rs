@@ -48,7 +48,7 @@ fn opening(due: Due) -> Behind {
 /// A reader whose socket took 3 bytes of the update 6.
 fn half_of_six() -> Behind {
     let half = Half { position: at(6), written: 3 };
-    Behind::full(Vec::new(), Place { through: at(5), half: Some(half) }, 13, true)
+    Behind::full(Vec::new(), JournalPlace { through: at(5), half: Some(half) }, 13, true)
 }
 
 fn check_rest(behind: &Behind, expected: &Rest) {
@@ -86,14 +86,14 @@ fn nobody_is_live_before_the_shard_has_routed_what_was_there_when_it_came() {
 
 #[test]
 fn the_newest_update_about_each_topic_comes_from_the_journal() {
-    let last = opening(Due { which: Which::Last, ..due(5, 7) });
+    let last = opening(Due { which: DueUpdates::Last, ..due(5, 7) });
     check_rest(&last, &Rest::Journal);
     let read = |after, until, which| {
         let (selectors, rights) = (Selectors::all(), Rights::Public);
         Step::Read(Missing { after: at(after), until: at(until), selectors, rights, which })
     };
-    assert_eq!(last.missing(at(9), &updates()), read(5, 7, Which::Last));
-    assert_eq!(opening(due(5, 7)).missing(at(9), &updates()), read(5, 9, Which::All));
+    assert_eq!(last.missing(at(9), &updates()), read(5, 7, DueUpdates::Last));
+    assert_eq!(opening(due(5, 7)).missing(at(9), &updates()), read(5, 9, DueUpdates::All));
     assert_eq!(last.missing(at(9), &Source::Clock), Step::Lost);
 }
 
@@ -152,7 +152,7 @@ fn a_gap_is_told_once_and_the_place_moves_past_it() {
     // It knew of this one.
     assert!(matches!(receive(&mut behind, &[3], 3, Some(missed(2, 2)), false), Received::All));
     assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 5)), false), Received::AfterGap));
-    assert_eq!(behind.place(), Place { through: at(5), half: None });
+    assert_eq!(behind.place(), JournalPlace { through: at(5), half: None });
     let own = String::from_utf8(behind.own().to_vec()).unwrap();
     assert!(own.contains("\"kind\":\"gap\"") && own.contains(&id(5).to_string()), "{own}");
     behind.set_own(Vec::new());
@@ -173,7 +173,7 @@ fn check_notices(behind: &mut Behind, rests: &[(Rest, &str, bool)]) {
 
 #[test]
 fn a_stream_is_told_that_it_is_slow_and_that_it_is_live_again_each_once() {
-    let place = Place { through: at(5), half: None };
+    let place = JournalPlace { through: at(5), half: None };
     let mut behind = Behind::full(Vec::new(), place, 10, true);
     let slow = "\"kind\":\"slow\",\"behind\":2";
     check_notices(

@@ -9,7 +9,7 @@ use regex::Regex;
 use super::super::InvalidSelectors;
 use super::super::Template;
 use super::super::allowance::Allowance;
-use super::super::template::{Modifier, Operator, Part, Variable, is_plain, parse};
+use super::super::template::{Modifier, Operator, TemplatePart, Variable, is_plain, parse};
 
 const UNRESERVED: &str = "[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2}";
 const RESERVED: &str = "[A-Za-z0-9._~:/?#\\[\\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2}";
@@ -18,8 +18,8 @@ fn regex_of(text: &str) -> Regex {
     let mut source = String::from("(?-u)^");
     for part in parse(text).expect("a template") {
         match part {
-            Part::Literal(literal) => push_literal(literal, &mut source),
-            Part::Expression { operator, variables } => {
+            TemplatePart::Literal(literal) => push_literal(literal, &mut source),
+            TemplatePart::Expression { operator, variables } => {
                 push_expression(operator, &variables, &mut source);
             }
         }

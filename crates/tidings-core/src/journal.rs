@@ -402,6 +402,7 @@ impl Default for BatchMax {
 
 /// A part of the journal, seen by one kind of subscriber.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Batch {
     /// All that the subscriber gets of the updates up to `through`, in order, and none that
     /// came before [`Missed::resume`].
@@ -416,6 +417,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// These records, which are all that the subscriber gets up to `through`, without a loss.
+    pub fn new(records: Vec<Arc<Record>>, through: Position) -> Self {
+        Self { records, through, missed: None, is_damaged: false }
+    }
+
     /// Those of `records`, which are all that come next, that are `wanted`: up to `until`, and
     /// as many as fit.
     pub fn of<'a>(
@@ -471,6 +477,7 @@ impl Batch {
 
 /// Updates that a subscriber would have got are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Missed {
     /// The oldest update that is still there; the newest that is gone, if there is none.
     pub oldest: HubId,
@@ -483,6 +490,11 @@ pub struct Missed {
 }
 
 impl Missed {
+    /// A loss up to `newest`, after which a stream continues from `resume`.
+    pub fn new(oldest: HubId, resume: HubId, newest: Position) -> Self {
+        Self { oldest, resume, newest }
+    }
+
     /// Both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -497,6 +509,7 @@ impl Missed {
 
 /// An update that was found by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Found {
     /// Its place, and the hub's id of it.
     pub place: HubId,
@@ -510,10 +523,16 @@ impl Found {
     pub fn certain(place: HubId) -> Self {
         Self { place, is_certain: true }
     }
+
+    /// This place, though another update may have been meant.
+    pub fn uncertain(place: HubId) -> Self {
+        Self { place, is_certain: false }
+    }
 }
 
 /// Where the updates since a time stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Before {
     /// They stand after this.
     pub place: HubId,
@@ -522,8 +541,16 @@ pub struct Before {
     pub gone_after: Position,
 }
 
+impl Before {
+    /// The updates after `place`, if none of those up to `gone_after` is one of them.
+    pub fn new(place: HubId, gone_after: Position) -> Self {
+        Self { place, gone_after }
+    }
+}
+
 /// Where the journal begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Edges {
     /// The oldest update that is there; the next one, if there is none.
     pub first: Position,
@@ -536,6 +563,14 @@ pub struct Edges {
     pub half: Position,
     /// What all records are counted as.
     pub bytes: u64,
+}
+
+impl Edges {
+    /// A journal with the updates from `first` to `last`, which has lost none and needs to tell
+    /// no client a newer id.
+    pub fn new(first: Position, last: HubId) -> Self {
+        Self { first, last, gone: Position::START, half: Position::START, bytes: 0 }
+    }
 }
 
 /// Why updates were not appended.

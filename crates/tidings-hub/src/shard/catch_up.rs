@@ -97,7 +97,7 @@ impl<S: Socket> Shard<S> {
             Received::All => self.write_batch(key, feed, place, batch),
             Received::First(record) => {
                 let through = record.position;
-                let first = Batch { records: vec![record], through, ..Batch::default() };
+                let first = Batch::new(vec![record], through);
                 self.write_batch(key, feed, place, &first)
             }
             Received::AfterGap => match self.write_own(key) {

@@ -32,7 +32,7 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
     setup::install(&needs, workspace)?;
     let suite: &[&str] = &["--test", "suite"];
     let all = [
-        ("tidings-hub", &["--lib"][..], "a_flipped_bit"),
+        ("tidings-disk", &["--lib"][..], "a_flipped_bit"),
         ("tidings-hub", suite, "power_cut"),
         ("tidings-hub", suite, "presence"),
         ("tidings", suite, "durability"),

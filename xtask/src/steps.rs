@@ -224,7 +224,15 @@ fn advisories(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
 }
 
 /// The packages that users build on.
-const LIBRARIES: [&str; 4] = ["tidings-sse", "tidings-server", "tidings-client", "tidings-hub"];
+const LIBRARIES: [&str; 7] = [
+    "tidings-sse",
+    "tidings-server",
+    "tidings-client",
+    "tidings-core",
+    "tidings-disk",
+    "tidings-nats",
+    "tidings-hub",
+];
 
 /// Compares with the last release, by its tag. The tool is compiled only if there is one.
 fn semver(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {

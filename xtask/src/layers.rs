@@ -146,7 +146,9 @@ const CRATES: [Layers; 12] = [
     Layers {
         root: "crates/tidings-core/src/stream.rs",
         within: &["stream"],
-        order: &["framing", "notice", "window", "feed", "wire", "replay", "resume", "router"],
+        order: &[
+            "framing", "notice", "window", "feed", "wire", "start", "replay", "resume", "router",
+        ],
         boundaries: &[],
     },
     Layers {

@@ -89,7 +89,7 @@
 //!             let same = |known: &IdempotencyKey| known.as_str() == key.as_str();
 //!             if let Some((known, appended)) = state.keys.iter().find(|(known, _)| same(known)) {
 //!                 return ready(if known == key {
-//!                     Ok(Appended { repeated: true, ..appended.clone() })
+//!                     Ok(Appended::repeated(appended.ids.clone()))
 //!                 } else {
 //!                     Err(AppendError::KeyReused)
 //!                 });
@@ -131,13 +131,9 @@
 //!
 //!     fn edges(&self) -> Edges {
 //!         let state = self.state.lock().unwrap();
-//!         Edges {
-//!             first: Position::START.next(),
-//!             last: self.last(&state),
-//!             gone: Position::START,
-//!             half: Position::START,
-//!             bytes: state.records.iter().map(|record| record.memory_bytes()).sum(),
-//!         }
+//!         let mut edges = Edges::new(Position::START.next(), self.last(&state));
+//!         edges.bytes = state.records.iter().map(|record| record.memory_bytes()).sum();
+//!         edges
 //!     }
 //! }
 //!
@@ -149,7 +145,7 @@
 //!             Some(index) => state.records[index].hub_id(),
 //!             None => HubId::start(self.epoch),
 //!         };
-//!         ready(Ok(Before { place, gone_after: place.position }))
+//!         ready(Ok(Before::new(place, place.position)))
 //!     }
 //!
 //!     fn find<'a>(
@@ -172,7 +168,7 @@
 //!         let found = match selected {
 //!             Some(record) => Some(Found::certain(record.hub_id())),
 //!             // Another subscriber's update with this id: perhaps another one was meant.
-//!             None => all().next().map(|record| Found { place: record.hub_id(), is_certain: false }),
+//!             None => all().next().map(|record| Found::uncertain(record.hub_id())),
 //!         };
 //!         ready(Ok(found))
 //!     }

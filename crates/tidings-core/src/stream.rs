@@ -7,5 +7,6 @@ pub mod notice;
 pub mod replay;
 pub mod resume;
 pub mod router;
+pub mod start;
 pub mod window;
 pub mod wire;

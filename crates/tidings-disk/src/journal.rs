@@ -255,14 +255,16 @@ impl DiskJournal {
                 let mut missed = with_id(connection, &identity, after, missed)?;
                 if let Some(through) = part.damaged {
                     let resume = HubId::of_gone(identity.epoch, through);
-                    let damaged = Missed { oldest, resume, newest: through };
+                    let damaged = Missed::new(oldest, resume, through);
                     missed = Some(missed.map_or(damaged, |missed| missed.and(damaged)));
                 }
                 // What is gone may reach further than what was asked for.
                 let through =
                     missed.map_or(part.through, |missed| part.through.max(missed.resume.position));
                 let is_damaged = part.damaged.is_some();
-                Ok(Batch { records: part.records, through, missed, is_damaged })
+                let mut batch = Batch::new(part.records, through);
+                (batch.missed, batch.is_damaged) = (missed, is_damaged);
+                Ok(batch)
             })
         };
         self.readers.run(read).await
@@ -337,8 +339,9 @@ fn with_id(
     missed: Option<Missed>,
 ) -> rusqlite::Result<Option<Missed>> {
     match missed {
-        Some(missed) if missed.resume.position == after => {
-            Ok(Some(Missed { resume: id_at(connection, identity, after)?, ..missed }))
+        Some(mut missed) if missed.resume.position == after => {
+            missed.resume = id_at(connection, identity, after)?;
+            Ok(Some(missed))
         }
         missed => Ok(missed),
     }
@@ -497,7 +500,7 @@ impl History for DiskJournal {
                 let place = since.map_or(last, Position::previous);
                 // Updates that are gone stand before it only where they are known to be older.
                 let gone_after = if dropped_time < time { place } else { Position::START };
-                Ok(Before { place: id_at(connection, &identity, place)?, gone_after })
+                Ok(Before::new(id_at(connection, &identity, place)?, gone_after))
             })
         }))
     }

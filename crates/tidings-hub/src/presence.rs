@@ -314,7 +314,7 @@ impl Presence {
         let has_it = |member: &&Arc<ListedSubscriber>| member.grants.token.as_ref() == Some(&token);
         let holders = members.by_id.values().filter(has_it);
         let ending = holders.map(|member| member.address).collect();
-        let kept = RevokedToken { name: token.as_str().to_owned(), until: expires };
+        let kept = RevokedToken::new(token.as_str().to_owned(), expires);
         RevocationEffects { ending, token: Some(kept) }
     }
 

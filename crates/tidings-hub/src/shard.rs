@@ -37,8 +37,9 @@ pub(crate) use thread::{RequestRoom, ShardThread};
 use tidings_core::model::{HubId, Position, Record, StreamOptions, Topic};
 use tidings_core::stream::feed::{Feed, FeedKey, Queued, Source, SubscriberKey};
 use tidings_core::stream::notice::GapCause;
-use tidings_core::stream::replay::{Behind, Due};
+use tidings_core::stream::replay::Behind;
 use tidings_core::stream::router::Router;
+use tidings_core::stream::start::{Start, StartPlace};
 use tidings_core::stream::window::{JournalPlace, Offset, Span, Window};
 use tidings_core::stream::wire;
 
@@ -140,19 +141,18 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Adds a subscriber, to whom this much of the journal is due. It joins its feed here and
-    /// now, at the window's end: what was routed before is the replay's, what is routed from
-    /// now on is the feed's. It begins behind; [`Shard::catch_up`] writes `opening` first.
-    fn join(&mut self, socket: S, source: Source, due: Due, opening: Vec<u8>) -> SubscriberKey {
+    /// Adds a subscriber whose stream begins at `start`. It joins its feed here and now, at the
+    /// window's end: what was routed before is the replay's, what is routed from now on is the
+    /// feed's. It begins behind; [`Shard::catch_up`] writes `opening` first.
+    fn join(&mut self, socket: S, source: Source, start: Start, opening: Vec<u8>) -> SubscriberKey {
         let options = match &source {
             Source::Updates { options, .. } => *options,
             Source::Clock => StreamOptions::default(),
         };
-        // The clock's events have no place in the journal, so they are only found here.
-        let offset = matches!(source, Source::Clock).then(|| self.window.end());
         let feed = self.feed(source);
-        let mut behind = Behind::opening(opening, due, offset, options.notices);
-        if self.is_foreign(&due) {
+        let is_foreign = matches!(&start, Start::Located(place) if self.is_foreign(place));
+        let mut behind = Behind::opening(opening, start, self.window.end(), options.notices);
+        if is_foreign {
             behind.lose();
         }
         let members = &mut self.feeds[feed];
@@ -162,7 +162,7 @@ impl<S: Socket> Shard<S> {
             index: members.subscribers.len(),
             cursor: 0,
             sent: self.now,
-            told: due.after,
+            told: behind.place().through,
             behind: Some(Box::new(behind)),
         };
         members.behind += 1;
@@ -173,9 +173,8 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Whether this place was found in another journal, or before the journal began anew.
-    fn is_foreign(&self, due: &Due) -> bool {
-        due.epoch
-            .is_some_and(|epoch| epoch != self.routed.epoch || due.generation != self.generation)
+    fn is_foreign(&self, place: &StartPlace) -> bool {
+        place.end.epoch != self.routed.epoch || place.generation != self.generation
     }
 
     fn feed(&mut self, source: Source) -> FeedKey {

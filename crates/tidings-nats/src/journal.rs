@@ -250,7 +250,7 @@ impl Shared {
         };
         let resume = self.id_at(after.max(first.previous())).await?;
         self.check_still(generation)?;
-        Ok(Missed { oldest, resume, newest })
+        Ok(Missed::new(oldest, resume, newest))
     }
 
     /// The hub's id of a place.
@@ -454,7 +454,7 @@ impl Shared {
         let place = since.previous();
         // Updates that are gone stand before it only where they are known to be older.
         let gone_after = if place >= first { place } else { Position::START };
-        Ok(Before { place: self.id_at(place).await?, gone_after })
+        Ok(Before::new(self.id_at(place).await?, gone_after))
     }
 }
 

@@ -25,6 +25,7 @@ impl Default for BatchMax {
 
 /// A part of the journal, seen by one kind of subscriber.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Batch {
     /// All that the subscriber gets of the updates up to `through`, in order, and none that
     /// came before [`Missed::resume`].
@@ -39,6 +40,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// These records, which are all that the subscriber gets up to `through`, without a loss.
+    pub fn new(records: Vec<Arc<Record>>, through: Position) -> Self {
+        Self { records, through, missed: None, is_damaged: false }
+    }
+
     /// Those of `records`, which are all that come next, that are `wanted`: up to `until`, and
     /// as many as fit.
     pub fn of<'a>(
@@ -94,6 +100,7 @@ impl Batch {
 
 /// Updates that a subscriber would have got are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Missed {
     /// The oldest update that is still there; the newest that is gone, if there is none.
     pub oldest: HubId,
@@ -106,6 +113,11 @@ pub struct Missed {
 }
 
 impl Missed {
+    /// A loss up to `newest`, after which a stream continues from `resume`.
+    pub fn new(oldest: HubId, resume: HubId, newest: Position) -> Self {
+        Self { oldest, resume, newest }
+    }
+
     /// Both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

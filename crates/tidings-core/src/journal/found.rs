@@ -4,6 +4,7 @@ use crate::model::{HubId, Position};
 
 /// An update that was found by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Found {
     /// Its place, and the hub's id of it.
     pub place: HubId,
@@ -17,10 +18,16 @@ impl Found {
     pub fn certain(place: HubId) -> Self {
         Self { place, is_certain: true }
     }
+
+    /// This place, though another update may have been meant.
+    pub fn uncertain(place: HubId) -> Self {
+        Self { place, is_certain: false }
+    }
 }
 
 /// Where the updates since a time stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Before {
     /// They stand after this.
     pub place: HubId,
@@ -29,8 +36,16 @@ pub struct Before {
     pub gone_after: Position,
 }
 
+impl Before {
+    /// The updates after `place`, if none of those up to `gone_after` is one of them.
+    pub fn new(place: HubId, gone_after: Position) -> Self {
+        Self { place, gone_after }
+    }
+}
+
 /// Where the journal begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Edges {
     /// The oldest update that is there; the next one, if there is none.
     pub first: Position,
@@ -43,4 +58,12 @@ pub struct Edges {
     pub half: Position,
     /// What all records are counted as.
     pub bytes: u64,
+}
+
+impl Edges {
+    /// A journal with the updates from `first` to `last`, which has lost none and needs to tell
+    /// no client a newer id.
+    pub fn new(first: Position, last: HubId) -> Self {
+        Self { first, last, gone: Position::START, half: Position::START, bytes: 0 }
+    }
 }

@@ -82,6 +82,7 @@ impl std::error::Error for InvalidIdempotencyKey {}
 
 /// What became of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Appended {
     /// The updates' ids, in their order.
     pub ids: Vec<EventId>,
@@ -93,6 +94,11 @@ impl Appended {
     /// Updates that were appended now.
     pub fn new(ids: Vec<EventId>) -> Self {
         Self { ids, repeated: false }
+    }
+
+    /// Updates that were appended earlier, under the same key.
+    pub fn repeated(ids: Vec<EventId>) -> Self {
+        Self { ids, repeated: true }
     }
 }
 

@@ -58,7 +58,7 @@ impl<'a> SameId<'a> {
     /// What is left if nothing that is selected was found: the earliest that may be read. The one
     /// that is meant is gone, or comes later, where more have the id than are looked at.
     pub fn elsewhere(self) -> Option<Found> {
-        self.elsewhere.map(|place| Found { place, is_certain: false })
+        self.elsewhere.map(Found::uncertain)
     }
 }
 

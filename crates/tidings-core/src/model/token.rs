@@ -48,11 +48,19 @@ impl TokenId {
 
 /// A token that was revoked before its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RevokedToken {
     /// What it is known by: `jti:` and its own id, or `sha256:` and its hash.
     pub name: String,
     /// When it ends by itself, to the second, where that is known.
     pub until: Option<SystemTime>,
+}
+
+impl RevokedToken {
+    /// The token that is known by `name`, which ends by itself at `until`.
+    pub fn new(name: String, until: Option<SystemTime>) -> Self {
+        Self { name, until }
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -8,62 +8,20 @@
 use std::sync::Arc;
 
 use crate::journal::{Batch, Missed};
-use crate::model::{Epoch, HubId, Position, Record, Rights, Selectors};
+use crate::model::{HubId, Position, Record, Rights, Selectors};
 use crate::stream::feed::{Feed, Source};
 use crate::stream::notice::{GapCause, Notice};
+use crate::stream::start::{Start, StartFrom, StartPlace, StartRequest};
 use crate::stream::window::{JournalPlace, Offset, Window};
 use crate::stream::wire::{self, PlaceForm};
 
-/// What of the journal a subscriber gets before it is live.
-#[derive(Clone, Copy, Debug)]
-pub struct Due {
-    /// It has received everything up to here.
-    pub after: Position,
-    /// The newest update when the stream opened. The shard may not have routed it yet. Older
-    /// updates are not part of what the `live` notice counts.
-    pub until: Position,
-    /// Losses up to here are known to it, or were not asked for.
-    pub told: Position,
-    /// Which of the updates are due.
-    pub which: DueUpdates,
-    /// The journal of these positions; `None` for a stream that gets nothing from it.
-    pub epoch: Option<Epoch>,
-    /// In which of its generations: a journal that lost its newest updates and went on keeps
-    /// its epoch, and has others at the same positions.
-    pub generation: u64,
-    /// The opening tells it of this loss.
-    pub gap: Option<GapCause>,
-    /// Where it begins is known.
-    pub is_placed: bool,
-    /// How it is told its place when it is live: what it begins with may have no event.
-    pub tell_place: Option<PlaceForm>,
-}
-
-/// Which of the updates up to [`Due::until`] are due.
+/// Which updates of a part of the journal are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DueUpdates {
     /// Every one.
     All,
     /// The newest about each topic.
     Last,
-}
-
-impl Due {
-    /// Nothing: what comes is all that there is.
-    pub const NOTHING: Self = Self {
-        after: Position::START,
-        until: Position::START,
-        told: Position::START,
-        which: DueUpdates::All,
-        epoch: None,
-        generation: 0,
-        gap: None,
-        is_placed: true,
-        tell_place: None,
-    };
-
-    /// Something, which only the journal can tell.
-    pub const UNPLACED: Self = Self { is_placed: false, ..Self::NOTHING };
 }
 
 /// Where a subscriber stands that is not live.
@@ -91,57 +49,85 @@ pub struct Behind {
     tell_place: Option<PlaceForm>,
     /// A `slow` notice is due when it has to read the journal.
     tell_slow: bool,
-    /// Its place is one in a journal that is no more.
-    lost: bool,
-    /// Its place is still to be found.
-    unplaced: bool,
+    /// Whether its place is one in the journal.
+    status: PlaceStatus,
     /// It waits for the journal, and is sent heartbeats meanwhile.
     waiting: bool,
 }
 
+/// What is known of a subscriber's place.
+#[derive(Debug)]
+enum PlaceStatus {
+    /// It is one in the journal, or in the window.
+    Located,
+    /// The journal has still to be asked.
+    Unlocated(Box<StartRequest>),
+    /// The journal that it was in is no more.
+    Lost,
+}
+
 impl Behind {
-    /// A subscriber whose stream just opened.
-    pub fn opening(own: Vec<u8>, due: Due, offset: Option<Offset>, notices: bool) -> Self {
-        let place = JournalPlace { through: due.after, half: None };
-        Self {
-            own,
-            own_written: 0,
-            gap: due.gap,
-            place,
-            until: due.until,
-            last_until: match due.which {
-                DueUpdates::All => Position::START,
-                DueUpdates::Last => due.until,
-            },
-            told: due.told,
-            offset,
-            full: false,
-            announce: notices,
-            tell_place: due.tell_place,
-            tell_slow: false,
-            lost: false,
-            unplaced: !due.is_placed,
-            waiting: false,
+    /// A subscriber whose stream just opened, when the window ended here.
+    pub fn opening(own: Vec<u8>, start: Start, window_end: Offset, notices: bool) -> Self {
+        let new = Self { announce: notices, ..Self::new(own) };
+        match start {
+            Start::Live => Self { offset: Some(window_end), ..new },
+            Start::Located(place) => new.located(place),
+            Start::Unlocated(request) => Self { status: PlaceStatus::Unlocated(request), ..new },
         }
+    }
+
+    /// The same subscriber, which begins at this place.
+    fn located(mut self, start: StartPlace) -> Self {
+        let StartPlace { from, told, end, generation: _ } = start;
+        self.told = told;
+        self.until = end.position;
+        self.place.through = match from {
+            StartFrom::After(after) => after,
+            StartFrom::AfterGap(after, cause) => {
+                self.gap = Some(cause);
+                after
+            }
+            StartFrom::Earliest { after, tell_place } => {
+                self.tell_place = tell_place;
+                after
+            }
+            StartFrom::Last { tell_place } => {
+                self.tell_place = tell_place;
+                self.last_until = end.position;
+                Position::START
+            }
+        };
+        self
     }
 
     /// A subscriber whose socket took no more than this.
     pub fn full(own: Vec<u8>, place: JournalPlace, offset: Offset, notices: bool) -> Self {
         Self {
+            place,
+            until: place.through,
+            offset: Some(offset),
+            full: true,
+            tell_slow: notices,
+            ..Self::new(own)
+        }
+    }
+
+    fn new(own: Vec<u8>) -> Self {
+        Self {
             own,
             own_written: 0,
             gap: None,
-            until: place.through,
+            place: JournalPlace { through: Position::START, half: None },
+            until: Position::START,
             last_until: Position::START,
             told: Position::START,
-            place,
-            offset: Some(offset),
-            full: true,
+            offset: None,
+            full: false,
             announce: false,
             tell_place: None,
-            tell_slow: notices,
-            lost: false,
-            unplaced: false,
+            tell_slow: false,
+            status: PlaceStatus::Located,
             waiting: false,
         }
     }
@@ -172,7 +158,7 @@ impl Behind {
     /// The journal of its position no longer exists: the stream is closed, and the subscriber
     /// reconnects.
     pub fn lose(&mut self) {
-        self.lost = true;
+        self.status = PlaceStatus::Lost;
     }
 
     /// Where it stands in the journal.
@@ -182,8 +168,9 @@ impl Behind {
     }
 
     /// Begins where the journal says, with `own`.
-    pub fn begin(&mut self, due: Due, own: Vec<u8>) {
-        *self = Self { full: self.full, ..Self::opening(own, due, None, self.announce) };
+    pub fn begin(&mut self, place: StartPlace, own: Vec<u8>) {
+        let (full, announce) = (self.full, self.announce);
+        *self = Self { full, announce, ..Self::new(own) }.located(place);
     }
 
     /// It waits for the journal, or does no longer.
@@ -213,11 +200,10 @@ impl Behind {
     /// What is left for it, when this much was routed.
     #[inline]
     pub fn rest(&self, routed: Position, window: &Window, feed: &Feed) -> Rest {
-        if self.lost {
-            return Rest::Trimmed;
-        }
-        if self.unplaced {
-            return Rest::Unplaced;
+        match &self.status {
+            PlaceStatus::Located => {}
+            PlaceStatus::Unlocated(request) => return Rest::Unlocated(request.clone()),
+            PlaceStatus::Lost => return Rest::Trimmed,
         }
         if self.place.through.max(self.until) > routed {
             return Rest::NotRouted;
@@ -373,8 +359,8 @@ pub enum Step {
     Full,
     /// Another turn, after others had theirs.
     Again,
-    /// The place where it begins.
-    Locate,
+    /// The place where it begins: the answer to its request.
+    Locate(Box<StartRequest>),
     /// A batch of the journal.
     Read(Missing),
     /// That the shard routes what this subscriber has already received.
@@ -408,8 +394,8 @@ pub struct Missing {
 pub enum Rest {
     /// Nothing: it may go live.
     Nothing,
-    /// Its place has to be found first.
-    Unplaced,
+    /// Its place has to be located first.
+    Unlocated(Box<StartRequest>),
     /// What the window has from here on.
     Window(Offset),
     /// What only the journal has.

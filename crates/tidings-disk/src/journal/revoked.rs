@@ -16,7 +16,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<RevokedToken
         .query_map([], |row| {
             let (name, until): (String, Option<i64>) = (row.get(0)?, row.get(1)?);
             compare(sum(&name, until), row.get(2)?, "a revoked token")?;
-            Ok(RevokedToken { name, until: time(until) })
+            Ok(RevokedToken::new(name, time(until)))
         })?
         .collect()
 }

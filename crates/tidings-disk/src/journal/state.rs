@@ -70,17 +70,15 @@ impl State {
     ) -> Option<Missed> {
         let newest = self.dropped.missed(after, selectors, rights)?;
         let resume = HubId::of_gone(self.last().epoch, after.max(self.first.previous()));
-        Some(Missed { oldest: self.oldest, resume, newest })
+        Some(Missed::new(self.oldest, resume, newest))
     }
 
     pub(super) fn edges(&self) -> Edges {
-        Edges {
-            first: self.first,
-            last: self.last(),
-            gone: self.dropped.newest(),
-            half: self.half,
-            bytes: self.bytes,
-        }
+        let mut edges = Edges::new(self.first, self.last());
+        edges.gone = self.dropped.newest();
+        edges.half = self.half;
+        edges.bytes = self.bytes;
+        edges
     }
 }
 

@@ -458,7 +458,7 @@ fn an_id_that_tokens_share_is_kept_until_the_last_of_them_ends() {
         ("jti:c", None),
         ("jti:c", early),
     ] {
-        block(journal.revoke(RevokedToken { name: name.to_owned(), until })).unwrap();
+        block(journal.revoke(RevokedToken::new(name.to_owned(), until))).unwrap();
     }
     drop(journal);
     let journal = open(&folder, DiskOptions::default());
@@ -470,7 +470,7 @@ fn an_id_that_tokens_share_is_kept_until_the_last_of_them_ends() {
 #[test]
 fn tokens_that_were_revoked_stay_so_until_they_end() {
     let folder = folder();
-    let token = |name: &str, until| RevokedToken { name: name.to_owned(), until };
+    let token = |name: &str, until| RevokedToken::new(name.to_owned(), until);
     let second = Duration::from_secs(1);
     let now = SystemTime::now();
     let journal = open(&folder, DiskOptions::default());

@@ -330,7 +330,7 @@ impl Writer {
             };
             let answer = match earlier {
                 Earlier::Nothing => None,
-                Earlier::Same(ids) => Some(Ok(Appended { ids, repeated: true })),
+                Earlier::Same(ids) => Some(Ok(Appended::repeated(ids))),
                 Earlier::Other => Some(Err(AppendError::KeyReused)),
                 Earlier::Unknown => {
                     Some(Err(unavailable("what was published under idempotency keys is damaged")))

@@ -52,7 +52,7 @@ impl Revoked {
         let tokens = list.order.iter().filter_map(|token| {
             let until = *list.until.get(token)?;
             let lasts = until.is_none_or(|until| until > now);
-            lasts.then(|| RevokedToken { name: token.as_str().to_owned(), until })
+            lasts.then(|| RevokedToken::new(token.as_str().to_owned(), until))
         });
         tokens.collect()
     }

@@ -58,7 +58,7 @@ impl Hub {
             checked.map_err(|cause| PublishError::Invalid { index, cause })?;
         }
         if updates.is_empty() {
-            return Ok(Appended { ids: Vec::new(), repeated: false });
+            return Ok(Appended::new(Vec::new()));
         }
         let updates: Vec<_> = updates.into_iter().map(with_bounded_retry).collect();
         let bytes =

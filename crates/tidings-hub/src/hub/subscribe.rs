@@ -9,8 +9,8 @@ use tidings_core::journal::ReadError;
 use tidings_core::model::{Cursor, Rights, Selectors, StreamOptions};
 use tidings_core::stream::feed::Source;
 use tidings_core::stream::framing::chunk;
-use tidings_core::stream::replay::Due;
-use tidings_core::stream::resume::{Asked, Located};
+use tidings_core::stream::resume::Located;
+use tidings_core::stream::start::{Start, StartRequest};
 use tidings_core::stream::wire::{self, PlaceForm};
 use tidings_server::place::Form;
 use tidings_sse::encode;
@@ -73,29 +73,29 @@ impl Hub {
     ) -> Result<Option<PreparedStream>, ReadError> {
         let Some(permit) = self.permit() else { return Ok(None) };
         let Begin { cursor, tell_place } = begin;
-        let place = tell_place.map(place_form);
-        let asked = Asked { cursor, selectors, rights, notices: options.notices, place };
+        let source =
+            Source::Updates { selectors: selectors.clone(), rights: rights.clone(), options };
+        let (notices, tell_place) = (options.notices, tell_place.map(place_form));
+        let request = StartRequest { cursor, selectors, rights, notices, tell_place };
         let mut bytes = self.opening_chunk();
-        let locating = asked.clone().locate(self.journal());
+        let locating = request.clone().locate(self.journal());
         let located = match within(LOCATE_TIME, locating).await {
             Ok(Err(ReadError::Away(cause))) => Err(cause.to_string()),
             Ok(located) => Ok(located?),
             Err(_) => Err("the journal is slow".to_owned()),
         };
-        let Asked { selectors, rights, .. } = asked.clone();
-        let source = Source::Updates { selectors, rights, options };
-        let (due, asked, cursor) = match located {
-            Ok(Located { due, bytes: notices, cursor }) => {
+        let (start, cursor) = match located {
+            Ok(Located { place, bytes: notices, cursor }) => {
                 bytes.extend(notices);
-                (due, None, Some(cursor))
+                (Start::Located(place), Some(cursor))
             }
             // The stream begins all the same, and is told where it continues once that is known.
             Err(reason) => {
                 tracing::debug!(reason, "a stream waits for the journal");
-                (Due::UNPLACED, Some(Box::new(asked)), None)
+                (Start::Unlocated(Box::new(request)), None)
             }
         };
-        let opening = NewStream { source, due, asked, bytes, permit, grants: None };
+        let opening = NewStream { source, start, bytes, permit, grants: None };
         Ok(Some(PreparedStream { opening, cursor }))
     }
 
@@ -103,14 +103,7 @@ impl Hub {
     pub(crate) fn open_clock(&self) -> Option<NewStream> {
         let permit = self.permit()?;
         let bytes = self.opening_chunk();
-        Some(NewStream {
-            source: Source::Clock,
-            due: Due::NOTHING,
-            asked: None,
-            bytes,
-            permit,
-            grants: None,
-        })
+        Some(NewStream { source: Source::Clock, start: Start::Live, bytes, permit, grants: None })
     }
 
     fn permit(&self) -> Option<StreamPermit> {

@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 
 use tidings_core::journal::Batch;
 use tidings_core::stream::feed::{FeedKey, SubscriberKey};
-use tidings_core::stream::replay::{Behind, Due, Received, Rest, Step};
+use tidings_core::stream::replay::{Behind, Received, Rest, Step};
+use tidings_core::stream::start::StartPlace;
 use tidings_core::stream::window::{Half, JournalPlace, Offset, Span, WindowPieces};
 use tidings_core::stream::wire;
 
@@ -51,7 +52,7 @@ impl<S: Socket> Shard<S> {
                     WriteResult::Part => return Step::Full,
                     WriteResult::Broken => return Step::Gone,
                 },
-                Rest::Unplaced => return Step::Locate,
+                Rest::Unlocated(request) => return Step::Locate(request),
                 Rest::Journal => return self.missing(key),
                 Rest::NotRouted => return Step::Route,
                 Rest::Trimmed => return Step::Lost,
@@ -60,12 +61,12 @@ impl<S: Socket> Shard<S> {
     }
 
     /// Sets where a subscriber begins, for [`Step::Locate`], and what it is told first.
-    pub(super) fn place(&mut self, key: SubscriberKey, due: Due, bytes: Vec<u8>) {
-        let is_foreign = self.is_foreign(&due);
+    pub(super) fn begin(&mut self, key: SubscriberKey, place: StartPlace, bytes: Vec<u8>) {
+        let is_foreign = self.is_foreign(&place);
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
-        subscriber.told = due.after;
         let Some(behind) = subscriber.behind.as_deref_mut() else { return };
-        behind.begin(due, bytes);
+        behind.begin(place, bytes);
+        subscriber.told = behind.place().through;
         if is_foreign {
             behind.lose();
         }
@@ -97,7 +98,7 @@ impl<S: Socket> Shard<S> {
             Received::All => self.write_batch(key, feed, place, batch),
             Received::First(record) => {
                 let through = record.position;
-                let first = Batch { records: vec![record], through, ..Batch::default() };
+                let first = Batch::new(vec![record], through);
                 self.write_batch(key, feed, place, &first)
             }
             Received::AfterGap => match self.write_own(key) {

@@ -129,7 +129,7 @@ impl ShardThread {
             self.remove(key, EndReason::Patterns);
         }
         for key in fell_behind {
-            self.start_replay(key, Step::Full, None);
+            self.start_replay(key, Step::Full);
         }
         for key in broken {
             self.remove(key, EndReason::Broken);

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidings_core::journal::{Follower, Journal};
 use tidings_core::stream::feed::{Source, SubscriberKey};
-use tidings_core::stream::replay::Due;
-use tidings_core::stream::resume::Asked;
+use tidings_core::stream::start::Start;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::lane::body::{BodySocket, StreamBody, hand_over};
@@ -25,9 +24,7 @@ use crate::presence::Presence;
 #[derive(Debug)]
 pub(crate) struct NewStream {
     pub(crate) source: Source,
-    pub(crate) due: Due,
-    /// The request, if the journal was unreachable and could not say what is due.
-    pub(crate) asked: Option<Box<Asked>>,
+    pub(crate) start: Start,
     /// The first bytes of the stream.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: StreamPermit,

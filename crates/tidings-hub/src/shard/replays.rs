@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use tidings_core::journal::{Batch, Nodes, ReadError};
 use tidings_core::stream::feed::SubscriberKey;
 use tidings_core::stream::replay::{DueUpdates, Missing, Step};
-use tidings_core::stream::resume::{Asked, Located};
+use tidings_core::stream::resume::Located;
+use tidings_core::stream::start::StartRequest;
 use tokio::task::{spawn_local, yield_now};
 
 use super::Shard;
@@ -19,13 +20,8 @@ use crate::metrics::{EndReason, Metrics};
 
 impl ShardThread {
     /// Starts a task that brings a subscriber back from behind, and ends with it.
-    pub(super) fn start_replay(
-        self: &Rc<Self>,
-        key: SubscriberKey,
-        step: Step,
-        asked: Option<Box<Asked>>,
-    ) {
-        let replay = spawn_local(Rc::clone(self).replay(key, step, asked)).abort_handle();
+    pub(super) fn start_replay(self: &Rc<Self>, key: SubscriberKey, step: Step) {
+        let replay = spawn_local(Rc::clone(self).replay(key, step)).abort_handle();
         match self.shard.borrow_mut().subscribers.get_mut(key) {
             Some(subscriber) => subscriber.socket.replay = Some(replay),
             None => replay.abort(),
@@ -33,7 +29,7 @@ impl ShardThread {
     }
 
     /// Brings a subscriber back from behind, for as long as that takes.
-    async fn replay(self: Rc<Self>, key: SubscriberKey, mut step: Step, asked: Option<Box<Asked>>) {
+    async fn replay(self: Rc<Self>, key: SubscriberKey, mut step: Step) {
         let _counted = Replaying::new(&self.shared.metrics);
         let ended = loop {
             step = match step {
@@ -74,7 +70,7 @@ impl ShardThread {
                     }
                     self.catch_up(key)
                 }
-                Step::Locate => match self.locate(key, asked.as_deref()).await {
+                Step::Locate(request) => match self.locate(key, *request).await {
                     Ok(step) => step,
                     Err(ReadError::Away(_)) => {
                         self.wait_for_journal(key).await;
@@ -128,17 +124,16 @@ impl ShardThread {
     async fn locate(
         self: &Rc<Self>,
         key: SubscriberKey,
-        asked: Option<&Asked>,
+        request: StartRequest,
     ) -> Result<Step, ReadError> {
-        let Some(asked) = asked else { return Ok(Step::Lost) };
         let journal = self.shared.journal.as_ref();
-        let Located { due, bytes, .. } = asked.clone().locate(journal).await?;
+        let Located { place, bytes, .. } = request.locate(journal).await?;
         // What the socket has not taken of a heartbeat is written first.
         let step = self.catch_up(key);
-        if step != Step::Locate {
+        if !matches!(step, Step::Locate(_)) {
             return Ok(step);
         }
-        self.shard.borrow_mut().place(key, due, bytes);
+        self.shard.borrow_mut().begin(key, place, bytes);
         Ok(self.catch_up(key))
     }
 

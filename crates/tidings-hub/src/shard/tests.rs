@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use tidings_core::journal::{Batch, Follower, History, Log, Missed, Pending, Retention, Room};
-use tidings_core::model::{Position, Rights, Selector, Selectors, StreamOptions, Update};
+use tidings_core::model::{
+    Cursor, HubId, Position, Rights, Selector, Selectors, StreamOptions, Update,
+};
 use tidings_core::stream::feed::{Source, SubscriberKey};
 use tidings_core::stream::framing::{Unframer, chunk};
 use tidings_core::stream::notice::Notice;
-use tidings_core::stream::replay::{Due, Step};
+use tidings_core::stream::replay::Step;
+use tidings_core::stream::start::{Start, StartFrom, StartPlace, StartRequest};
 use tidings_core::stream::wire;
 use tidings_sse::{Decoder, Event, Item, Limits};
 
@@ -130,7 +133,7 @@ struct World {
     published: Vec<Published>,
     readers: Vec<Reader>,
     /// Some subscribe while the journal is unreachable.
-    unplaced: bool,
+    unlocated: bool,
 }
 
 const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
@@ -149,6 +152,11 @@ fn now<T>(mut pending: Pending<'_, T>) -> T {
     }
 }
 
+/// The place of a stream that begins after this position of a journal that ends here.
+fn place(after: Position, end: HubId) -> StartPlace {
+    StartPlace { from: StartFrom::After(after), told: Position::START, end, generation: 0 }
+}
+
 impl World {
     fn new(shards: usize, count: u64) -> Self {
         let retention = Retention { count, bytes: u64::MAX, age: Duration::MAX };
@@ -159,7 +167,7 @@ impl World {
                 (Shard::new(follower.begin(), 15_000, None), follower)
             })
             .collect();
-        Self { journal, shards, published: Vec::new(), readers: Vec::new(), unplaced: false }
+        Self { journal, shards, published: Vec::new(), readers: Vec::new(), unlocated: false }
     }
 
     fn publish(&mut self, topics: &[usize], bytes: usize, private: bool) {
@@ -221,29 +229,33 @@ impl World {
         wire.0.borrow_mut().unframer = (self.readers.len() % 2 == 1).then_some(Unframer::START);
         let source =
             Source::Updates { selectors: selectors.clone(), rights: Rights::Public, options };
-        let is_placed = !self.unplaced || self.readers.len() % 3 != 2;
-        let due = if is_placed { self.due(start) } else { Due::UNPLACED };
+        let is_located = !self.unlocated || self.readers.len() % 3 != 2;
+        let place = if is_located {
+            Start::Located(self.place(start))
+        } else {
+            Start::Unlocated(Box::new(StartRequest {
+                cursor: Cursor::Now,
+                selectors: selectors.clone(),
+                rights: Rights::Public,
+                notices: options.notices,
+                tell_place: None,
+            }))
+        };
         let core = &mut self.shards[shard].0;
-        let key = core.join(wire.clone(), source, due, opening());
+        let key = core.join(wire.clone(), source, place, opening());
         let step = core.catch_up(key);
         let batch = None;
         self.readers.push(Reader { shard, key, wire, selectors, start, step, batch, left: false });
         self.settle(shard);
     }
 
-    fn due(&self, start: u64) -> Due {
-        let last = self.journal.edges().last;
-        Due {
-            after: Position::new(start),
-            until: last.position,
-            epoch: Some(last.epoch),
-            ..Due::NOTHING
-        }
+    fn place(&self, start: u64) -> StartPlace {
+        place(Position::new(start), self.journal.edges().last)
     }
 
     /// Does what a replay's task does, once.
     fn advance(&mut self, index: usize) {
-        let due = self.due(self.readers[index].start);
+        let place = self.place(self.readers[index].start);
         let reader = &mut self.readers[index];
         if reader.left {
             return;
@@ -259,14 +271,14 @@ impl World {
             }
             Step::Full if reader.wire.0.borrow().room == 0 => return,
             Step::Full | Step::Again | Step::Route | Step::Unconfirmed => core.catch_up(key),
-            Step::Locate => {
+            Step::Locate(_) => {
                 core.set_waiting(key, true);
                 core.send_own(key, wire::HEARTBEAT);
                 core.set_waiting(key, false);
                 // The part of that which the socket has not taken is sent first.
                 match core.catch_up(key) {
-                    Step::Locate => {
-                        core.place(key, due, Vec::new());
+                    Step::Locate(_) => {
+                        core.begin(key, place, Vec::new());
                         core.catch_up(key)
                     }
                     step => step,
@@ -410,7 +422,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 fn simulate(shards: usize, kept: u64, acts: &[Act]) {
     let mut world = World::new(shards, kept);
-    world.unplaced = true;
+    world.unlocated = true;
     let sets = selector_sets();
     for act in acts {
         let count = world.readers.len().max(1);
@@ -622,7 +634,7 @@ fn the_clock_reaches_its_own_subscribers_and_no_selector() {
     let wire = Wire::default();
     wire.0.borrow_mut().room = 1000;
     let core = &mut world.shards[0].0;
-    let key = core.join(wire.clone(), Source::Clock, Due::NOTHING, opening());
+    let key = core.join(wire.clone(), Source::Clock, Start::Live, opening());
     assert_eq!(core.catch_up(key), Step::Live);
     core.tick_clock(Instant::now(), |out| {
         chunk(out, |out| out.extend_from_slice(b"data: tick\n\n"));
@@ -663,14 +675,9 @@ fn a_position_of_an_old_journal_is_not_used_in_a_new_one() {
         rights: Rights::Public,
         options: StreamOptions::default(),
     };
-    let due = Due {
-        after: elsewhere.position,
-        until: elsewhere.position,
-        epoch: Some(elsewhere.epoch),
-        ..Due::NOTHING
-    };
+    let start = Start::Located(place(elsewhere.position, elsewhere));
     let core = &mut world.shards[0].0;
-    let key = core.join(wire.clone(), source, due, opening());
+    let key = core.join(wire.clone(), source, start, opening());
     assert_eq!(core.catch_up(key), Step::Lost);
     // It is told when to reconnect, and nothing else.
     assert_eq!(wire.0.borrow().written, opening());
@@ -686,7 +693,7 @@ fn a_position_found_before_the_journal_began_anew_is_not_used_after_it() {
     core.begin_anew(core.routed, 1);
     world.join(0, Selectors::topic("a"), StreamOptions::default(), 1);
     assert_eq!(world.readers[0].step, Step::Lost);
-    let due = Due { generation: 1, ..world.due(1) };
+    let start = Start::Located(StartPlace { generation: 1, ..world.place(1) });
     let source = Source::Updates {
         selectors: Selectors::topic("a"),
         rights: Rights::Public,
@@ -695,7 +702,7 @@ fn a_position_found_before_the_journal_began_anew_is_not_used_after_it() {
     let wire = Wire::default();
     wire.0.borrow_mut().room = 1000;
     let core = &mut world.shards[0].0;
-    let key = core.join(wire, source, due, opening());
+    let key = core.join(wire, source, start, opening());
     assert_eq!(core.catch_up(key), Step::Live);
 }
 
@@ -729,9 +736,9 @@ fn a_reader_at_the_windows_end_is_told_what_was_trimmed_even_if_its_socket_was_f
         rights: Rights::Public,
         options: StreamOptions::default(),
     };
-    let due = world.due(0);
+    let start = Start::Located(world.place(0));
     let core = &mut world.shards[0].0;
-    let key = core.join(late.clone(), source, due, opening());
+    let key = core.join(late.clone(), source, start, opening());
     let step = core.catch_up(key);
     assert_eq!(step, Step::Full);
     world.readers.push(Reader {
@@ -774,7 +781,7 @@ fn a_half_written_event_is_finished_before_the_gap_after_it() {
     let first = batch.records[0].hub_id();
     batch.records.extend(read(2, 3).records);
     batch.through = Position::new(3);
-    batch.missed = Some(Missed { oldest: first, resume: first, newest: Position::new(2) });
+    batch.missed = Some(Missed::new(first, first, Position::new(2)));
     let wire = world.readers[one].wire.clone();
     wire.0.borrow_mut().room = usize::MAX / 2;
     let key = world.readers[one].key;
@@ -848,7 +855,7 @@ fn neither_encodings_nor_checks_of_rights_grow_with_the_subscribers() {
         let shard = &mut world.shards[0].0;
         for wire in &wires {
             wire.0.borrow_mut().room = usize::MAX;
-            let key = shard.join(wire.clone(), source.clone(), Due::NOTHING, Vec::new());
+            let key = shard.join(wire.clone(), source.clone(), Start::Live, Vec::new());
             assert_eq!(shard.catch_up(key), Step::Live);
         }
         let checks = tidings_core::model::CHECKS.get();

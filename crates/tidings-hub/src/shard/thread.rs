@@ -246,7 +246,7 @@ impl ShardThread {
         let lane = connection.lane();
         self.shared.metrics.stream_opened(lane);
         tracing::debug!(stream = opening.permit.number(), ?lane, "stream opened");
-        let NewStream { source, due, asked, bytes, permit, grants } = opening;
+        let NewStream { source, start, bytes, permit, grants } = opening;
         let selectors = match &source {
             Source::Updates { selectors, .. } => Some(selectors.clone()),
             Source::Clock => None,
@@ -265,7 +265,7 @@ impl ShardThread {
         let (key, new_feeds) = {
             let mut shard = self.shard.borrow_mut();
             let feeds = shard.feeds.len();
-            let key = shard.join(slot, source, due, bytes);
+            let key = shard.join(slot, source, start, bytes);
             let new_feeds = shard.feeds.len() - feeds;
             self.shared.metrics.feeds.inc_by(new_feeds as i64);
             self.shared.feeds.fetch_add(new_feeds, Ordering::Relaxed);
@@ -288,7 +288,7 @@ impl ShardThread {
         }
         match step {
             Step::Live => self.end_if_draining(key),
-            step => self.start_replay(key, step, asked),
+            step => self.start_replay(key, step),
         }
         let watcher = spawn_local(watch(Rc::clone(self), key)).abort_handle();
         if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {

@@ -223,7 +223,7 @@ impl Sending<'_> {
                             return Err(AppendError::KeyReused);
                         };
                         match self.ids(first, decoded.nonce, publish.count).await {
-                            Ok(ids) => return Ok(Appended { ids, repeated: true }),
+                            Ok(ids) => return Ok(Appended::repeated(ids)),
                             Err(failure) => failure,
                         }
                     }

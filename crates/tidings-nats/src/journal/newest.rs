@@ -236,7 +236,7 @@ impl Shared {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Result<Batch, ReadError> {
-        let mut batch = Batch { through: until, ..Batch::default() };
+        let mut batch = Batch::new(Vec::new(), until);
         let mut bytes = 0;
         for place in places.iter().filter(|place| **place > after && **place <= until) {
             if bytes >= BATCH_BYTES {

@@ -519,7 +519,7 @@ fn decode(payload: &[u8]) -> Option<RevokedToken> {
         Some(seconds) => Some(SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?),
         None => None,
     };
-    Some(RevokedToken { name, until })
+    Some(RevokedToken::new(name, until))
 }
 
 /// Whether the revocation that is there bars the token for as long as it has to be barred.
@@ -624,7 +624,7 @@ mod tests {
     fn a_revocation_reads_back_as_itself() {
         let until = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
         for until in [None, Some(until)] {
-            let token = RevokedToken { name: "jti:a".to_owned(), until };
+            let token = RevokedToken::new("jti:a".to_owned(), until);
             assert_eq!(decode(&encode(&token)), Some(token));
         }
     }
@@ -652,10 +652,8 @@ mod tests {
     #[test]
     fn only_a_revocation_of_the_same_token_that_lasts_as_long_stands_for_it() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let token = |name: &str, until: Option<u64>| RevokedToken {
-            name: name.to_owned(),
-            until: until.map(at),
-        };
+        let token =
+            |name: &str, until: Option<u64>| RevokedToken::new(name.to_owned(), until.map(at));
         let stands = |there, wanted| lasts_as_long(&token("jti:a", there), &token("jti:a", wanted));
         assert!(stands(None, None) && stands(None, Some(5)) && stands(Some(5), Some(5)));
         assert!(stands(Some(6), Some(5)) && !stands(Some(4), Some(5)) && !stands(Some(5), None));

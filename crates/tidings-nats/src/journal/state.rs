@@ -339,13 +339,11 @@ impl State {
     }
 
     pub(super) fn edges(&self) -> Edges {
-        Edges {
-            first: self.first,
-            last: self.last(),
-            gone: self.first.previous().max(self.lost),
-            half: self.half(),
-            bytes: self.bytes,
-        }
+        let mut edges = Edges::new(self.first, self.last());
+        edges.gone = self.first.previous().max(self.lost);
+        edges.half = self.half();
+        edges.bytes = self.bytes;
+        edges
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use tidings_sse::Event;
 
 use super::*;
-use crate::model::{StreamOptions, Update};
+use crate::model::{Cursor, Epoch, StreamOptions, Update};
 use crate::stream::window::Half;
 
 const EPOCH: Epoch = Epoch::new(7);
@@ -37,12 +37,31 @@ fn routed_to_seven(source: Source) -> (Window, Feed) {
     (window, feed)
 }
 
-fn due(after: u64, until: u64) -> Due {
-    Due { after: at(after), until: at(until), ..Due::NOTHING }
+/// A stream that begins like this, in a journal that ended there.
+fn start(from: StartFrom, end: u64) -> StartPlace {
+    StartPlace { from, told: Position::START, end: id(end), generation: 0 }
 }
 
-fn opening(due: Due) -> Behind {
-    Behind::opening(Vec::new(), due, None, false)
+fn after(position: u64, end: u64) -> StartPlace {
+    start(StartFrom::After(at(position)), end)
+}
+
+fn opening(place: StartPlace) -> Behind {
+    Behind::opening(Vec::new(), Start::Located(place), 0, false)
+}
+
+fn request() -> Box<StartRequest> {
+    Box::new(StartRequest {
+        cursor: Cursor::Now,
+        selectors: Selectors::all(),
+        rights: Rights::Public,
+        notices: false,
+        tell_place: None,
+    })
+}
+
+fn unlocated() -> Behind {
+    Behind::opening(Vec::new(), Start::Unlocated(request()), 0, false)
 }
 
 /// A reader whose socket took 3 bytes of the update 6.
@@ -58,11 +77,29 @@ fn check_rest(behind: &Behind, expected: &Rest) {
 
 #[test]
 fn the_window_serves_what_it_has_and_the_journal_what_is_older() {
-    check_rest(&opening(due(7, 7)), &Rest::Nothing);
-    check_rest(&opening(due(6, 7)), &Rest::Window(20));
-    check_rest(&opening(due(4, 7)), &Rest::Window(0));
-    check_rest(&opening(due(3, 7)), &Rest::Journal);
+    check_rest(&opening(after(7, 7)), &Rest::Nothing);
+    check_rest(&opening(after(6, 7)), &Rest::Window(20));
+    check_rest(&opening(after(4, 7)), &Rest::Window(0));
+    check_rest(&opening(after(3, 7)), &Rest::Journal);
     check_rest(&half_of_six(), &Rest::Window(13));
+}
+
+#[test]
+fn a_stream_without_anything_from_the_journal_begins_where_the_window_ended() {
+    let live = |window_end| Behind::opening(Vec::new(), Start::Live, window_end, false);
+    check_rest(&live(30), &Rest::Nothing);
+    check_rest(&live(20), &Rest::Window(20));
+}
+
+#[test]
+fn a_loss_that_the_opening_tells_counts_once_it_is_written() {
+    let place = start(StartFrom::AfterGap(at(6), GapCause::Resume), 7);
+    let mut behind = Behind::opening(b"gap".to_vec(), Start::Located(place), 0, false);
+    check_rest(&behind, &Rest::Window(20));
+    assert_eq!(behind.take_told_gap(), None);
+    assert!(behind.wrote_own(3));
+    assert_eq!(behind.take_told_gap(), Some(GapCause::Resume));
+    assert_eq!(behind.take_told_gap(), None);
 }
 
 #[test]
@@ -80,33 +117,33 @@ fn the_journal_finishes_what_the_window_no_longer_has() {
 
 #[test]
 fn nobody_is_live_before_the_shard_has_routed_what_was_there_when_it_came() {
-    check_rest(&opening(due(7, 8)), &Rest::NotRouted);
-    check_rest(&opening(due(8, 8)), &Rest::NotRouted);
+    check_rest(&opening(after(7, 8)), &Rest::NotRouted);
+    check_rest(&opening(after(8, 8)), &Rest::NotRouted);
 }
 
 #[test]
 fn the_newest_update_about_each_topic_comes_from_the_journal() {
-    let last = opening(Due { which: DueUpdates::Last, ..due(5, 7) });
+    let last = opening(start(StartFrom::Last { tell_place: None }, 7));
     check_rest(&last, &Rest::Journal);
     let read = |after, until, which| {
         let (selectors, rights) = (Selectors::all(), Rights::Public);
         Step::Read(Missing { after: at(after), until: at(until), selectors, rights, which })
     };
-    assert_eq!(last.missing(at(9), &updates()), read(5, 7, DueUpdates::Last));
-    assert_eq!(opening(due(5, 7)).missing(at(9), &updates()), read(5, 9, DueUpdates::All));
+    assert_eq!(last.missing(at(9), &updates()), read(0, 7, DueUpdates::Last));
+    assert_eq!(opening(after(5, 7)).missing(at(9), &updates()), read(5, 9, DueUpdates::All));
     assert_eq!(last.missing(at(9), &Source::Clock), Step::Lost);
 }
 
 #[test]
 fn a_place_that_is_unknown_or_lost_comes_before_all_else() {
-    check_rest(&opening(Due::UNPLACED), &Rest::Unplaced);
-    let mut lost = opening(Due::UNPLACED);
+    check_rest(&unlocated(), &Rest::Unlocated(request()));
+    let mut lost = unlocated();
     lost.lose();
     check_rest(&lost, &Rest::Trimmed);
-    let mut placed = opening(Due::UNPLACED);
-    placed.begin(due(6, 7), b"opening".to_vec());
-    check_rest(&placed, &Rest::Window(20));
-    assert_eq!(placed.own(), b"opening");
+    let mut located = unlocated();
+    located.begin(after(6, 7), b"opening".to_vec());
+    check_rest(&located, &Rest::Window(20));
+    assert_eq!(located.own(), b"opening");
 }
 
 /// What a batch with these records is to a subscriber, and up to where it is read.
@@ -127,7 +164,7 @@ fn missed(resume: u64, newest: u64) -> Missed {
 
 #[test]
 fn a_batch_without_progress_is_unusable() {
-    let mut behind = opening(due(5, 7));
+    let mut behind = opening(after(5, 7));
     assert!(matches!(receive(&mut behind, &[], 5, None, false), Received::Unusable));
     assert!(matches!(receive(&mut behind, &[], 6, None, false), Received::All));
     assert!(matches!(receive(&mut behind, &[6], 6, None, false), Received::All));
@@ -148,7 +185,7 @@ fn an_event_that_was_begun_is_finished_or_the_stream_is_lost() {
 
 #[test]
 fn a_gap_is_told_once_and_the_place_moves_past_it() {
-    let mut behind = opening(Due { told: at(2), ..due(1, 9) });
+    let mut behind = opening(StartPlace { told: at(2), ..after(1, 9) });
     // It knew of this one.
     assert!(matches!(receive(&mut behind, &[3], 3, Some(missed(2, 2)), false), Received::All));
     assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 5)), false), Received::AfterGap));
@@ -196,7 +233,8 @@ fn a_stream_is_told_that_it_is_slow_and_that_it_is_live_again_each_once() {
 
 #[test]
 fn a_stream_that_asked_for_it_is_told_its_place_once_it_is_live() {
-    let mut behind = opening(Due { tell_place: Some(PlaceForm::Event), ..due(7, 7) });
+    let from = StartFrom::Earliest { after: at(7), tell_place: Some(PlaceForm::Event) };
+    let mut behind = opening(start(from, 7));
     check_notices(
         &mut behind,
         &[
@@ -209,7 +247,7 @@ fn a_stream_that_asked_for_it_is_told_its_place_once_it_is_live() {
 
 #[test]
 fn bytes_of_its_own_are_written_from_where_the_socket_stopped() {
-    let mut behind = Behind::opening(b"abc".to_vec(), due(7, 7), None, false);
+    let mut behind = Behind::opening(b"abc".to_vec(), Start::Located(after(7, 7)), 0, false);
     assert!(!behind.wrote_own(2));
     behind.add_own(b"de");
     assert_eq!(behind.own(), b"cde");

@@ -28,7 +28,7 @@ fn filled() -> TempDir {
     append(&journal, vec![update("a", &"large ".repeat(3000)), update("b", "the last")]);
     let key = IdempotencyKey::new("k", b"").unwrap();
     block(journal.append(vec![update("c", "once")], Some(key), Room::uncounted())).unwrap();
-    block(journal.revoke(RevokedToken { name: "jti:x".to_owned(), until: None })).unwrap();
+    block(journal.revoke(RevokedToken::new("jti:x".to_owned(), None))).unwrap();
     folder
 }
 

@@ -1,9 +1,10 @@
 use tidings_core::journal::{Journal, Log, Retention, Room};
-use tidings_core::model::{Cursor, Rights, Selector, Selectors, StreamOptions, TokenId, Update};
+use tidings_core::model::{
+    Cursor, Position, Rights, Selector, Selectors, StreamOptions, TokenId, Update,
+};
 use tidings_core::stream::feed::Source;
 use tidings_core::stream::notice::GapCause;
-use tidings_core::stream::replay::Due;
-use tidings_core::stream::resume::Asked;
+use tidings_core::stream::start::{Start, StartFrom, StartPlace, StartRequest};
 use tidings_core::stream::wire;
 use tidings_sse::Event;
 use tokio::io::AsyncReadExt as _;
@@ -44,29 +45,39 @@ fn local_with(journal: &Arc<MemoryJournal>, presence: Option<Arc<Presence>>) -> 
     }))
 }
 
-/// Adds a subscriber of these topics.
-fn subscribe(thread: &Rc<ShardThread>, topics: [&str; 2]) -> StreamBody {
-    subscribe_as(thread, topics, Due::NOTHING)
+/// The start of a stream that waits for the journal.
+fn unlocated(cursor: Cursor) -> Start {
+    Start::Unlocated(Box::new(StartRequest {
+        cursor,
+        selectors: Selectors::all(),
+        rights: Rights::Public,
+        notices: false,
+        tell_place: None,
+    }))
 }
 
-/// Adds a subscriber of these topics to whom this is due.
-fn subscribe_as(thread: &Rc<ShardThread>, topics: [&str; 2], due: Due) -> StreamBody {
+/// Adds a subscriber of these topics.
+fn subscribe(thread: &Rc<ShardThread>, topics: [&str; 2]) -> StreamBody {
+    subscribe_as(thread, topics, Start::Live)
+}
+
+/// Adds a subscriber of these topics, whose stream begins here.
+fn subscribe_as(thread: &Rc<ShardThread>, topics: [&str; 2], start: Start) -> StreamBody {
     let selectors = topics.map(|topic| Selector::Exact(topic.into()));
-    subscribe_with(thread, Selectors::new(selectors).unwrap(), due, None)
+    subscribe_with(thread, Selectors::new(selectors).unwrap(), start, None)
 }
 
 fn subscribe_with(
     thread: &Rc<ShardThread>,
     selectors: Selectors,
-    due: Due,
+    start: Start,
     grants: Option<Arc<Grants>>,
 ) -> StreamBody {
     let rights = grants.as_ref().map_or(Rights::Public, |grants| grants.subscribe.clone());
     let source = Source::Updates { selectors, rights, options: StreamOptions::default() };
     let (socket, body) = hand_over(None);
     let permit = thread.shared.admission.stream().unwrap();
-    let opening =
-        NewStream { source, due, asked: None, bytes: wire::HEARTBEAT.to_vec(), permit, grants };
+    let opening = NewStream { source, start, bytes: wire::HEARTBEAT.to_vec(), permit, grants };
     thread.attach(LaneSocket::Body(socket), opening);
     body
 }
@@ -106,7 +117,7 @@ async fn a_notice_to_a_reader_that_is_behind_has_no_id() {
     let telling = async {
         let thread = thread(&journal);
         let live = subscribe(&thread, ["a", "b"]);
-        let waiting = subscribe_as(&thread, ["a", "b"], Due::UNPLACED);
+        let waiting = subscribe_as(&thread, ["a", "b"], unlocated(Cursor::Now));
         let shard = thread.shard.borrow();
         let told: Vec<_> = shard
             .subscribers
@@ -123,9 +134,9 @@ async fn a_notice_to_a_reader_that_is_behind_has_no_id() {
     LocalSet::new().run_until(telling).await;
 }
 
-/// All that a subscriber over TCP, to whom this is due, receives until `what` arrives or the stream
-/// is cut.
-async fn read(thread: &Rc<ShardThread>, due: Due, token: &str, what: &str) -> String {
+/// All that a subscriber over TCP, whose stream begins here, receives until `what` arrives or the
+/// stream is cut.
+async fn read(thread: &Rc<ShardThread>, start: Start, token: &str, what: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
@@ -141,8 +152,7 @@ async fn read(thread: &Rc<ShardThread>, due: Due, token: &str, what: &str) -> St
     };
     let opening = NewStream {
         source,
-        due,
-        asked: None,
+        start,
         bytes: wire::HEARTBEAT.to_vec(),
         permit: thread.shared.admission.stream().unwrap(),
         grants: Some(Arc::new(grants)),
@@ -168,19 +178,22 @@ async fn a_token_that_was_revoked_while_its_stream_opened_reads_nothing() {
         let selectors = Selectors::all();
         let rights = Rights::Granted(Selectors::all());
         let grants = Arc::new(Grants { subscribe: rights, ..Grants::default() });
-        let follower = subscribe_with(&thread, selectors, Due::NOTHING, Some(grants));
+        let follower = subscribe_with(&thread, selectors, Start::Live, Some(grants));
         let updates = (0..10).map(|_| Update::new("a", Event::new("secret")).private()).collect();
         journal.append(updates, None, Room::uncounted()).await.unwrap();
         let mut records = Vec::new();
         while thread.flush_slice(&mut records) {}
 
         let end = journal.edges().last;
-        let all = Due { until: end.position, epoch: Some(end.epoch), ..Due::NOTHING };
-        let nothing = Due { after: end.position, ..all };
-        assert!(read(&thread, all, "good", "secret").await.contains("secret"));
+        let after = |position| {
+            let from = StartFrom::After(position);
+            Start::Located(StartPlace { from, told: Position::START, end, generation: 0 })
+        };
+        assert!(read(&thread, after(Position::START), "good", "secret").await.contains("secret"));
         revoked.add(TokenId::named("bad"), None);
-        for due in [all, nothing, Due::UNPLACED] {
-            let text = read(&thread, due, "bad", "secret").await;
+        let unlocated = unlocated(Cursor::Earliest);
+        for start in [after(Position::START), after(end.position), unlocated] {
+            let text = read(&thread, start, "bad", "secret").await;
             assert!(text.starts_with("2\r\n:\n\r\n"), "{text}");
             assert!(text.contains("\"kind\":\"revoked\""), "{text}");
             assert!(!text.contains("secret"), "{text}");
@@ -196,13 +209,6 @@ async fn a_loss_counts_once_and_not_before_it_is_told() {
     let running = async {
         let thread = thread(&journal);
         let rights = Rights::Public;
-        let asked = Asked {
-            cursor: Cursor::After("unknown".to_owned()),
-            selectors: Selectors::all(),
-            rights: rights.clone(),
-            notices: false,
-            place: None,
-        };
         let (socket, mut body) = hand_over(None);
         let opening = NewStream {
             source: Source::Updates {
@@ -210,8 +216,7 @@ async fn a_loss_counts_once_and_not_before_it_is_told() {
                 rights,
                 options: StreamOptions::default(),
             },
-            due: Due::UNPLACED,
-            asked: Some(Box::new(asked)),
+            start: unlocated(Cursor::After("unknown".to_owned())),
             bytes: wire::HEARTBEAT.to_vec(),
             permit: thread.shared.admission.stream().unwrap(),
             grants: None,

@@ -568,11 +568,9 @@ impl History for DiskJournal {
         rights: &Rights,
     ) -> Option<Batch> {
         let state = self.shared.state.lock();
-        // An update that was deleted on disk is told as missed, even if memory still has it.
-        let all_there = state.dropped.missed(after, selectors, rights).is_none();
-        (all_there && after.next() >= state.recent.first()).then(|| {
-            Batch::for_subscriber(state.recent.after(after), until, BATCH_MAX, selectors, rights)
-        })
+        let missed = state.dropped.missed(after, selectors, rights);
+        let is_complete = after.next() >= state.recent.first();
+        state.recent.read((after, until), BATCH_MAX, selectors, rights, is_complete, missed)
     }
 
     fn read<'a>(
@@ -582,9 +580,6 @@ impl History for DiskJournal {
         selectors: &'a Selectors,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Batch, ReadError>> {
-        if let Some(batch) = self.read_at_hand(after, until, selectors, rights) {
-            return Box::pin(std::future::ready(Ok(batch)));
-        }
         let (selectors, rights) = (selectors.clone(), rights.clone());
         Box::pin(self.read_disk((after, until), selectors, rights, Which::All))
     }

@@ -354,11 +354,9 @@ impl Shared {
         rights: &Rights,
     ) -> Option<Batch> {
         let state = self.state.lock();
-        // An update that left the stream is told as missed, even if memory still has it.
-        let all_there = state.missed(after, selectors, rights).is_none();
-        (all_there && state.has_all_after(after)).then(|| {
-            Batch::for_subscriber(state.recent.after(after), until, BATCH_MAX, selectors, rights)
-        })
+        let missed = state.missed(after, selectors, rights);
+        let is_complete = state.has_all_after(after);
+        state.recent.read((after, until), BATCH_MAX, selectors, rights, is_complete, missed)
     }
 
     async fn read(
@@ -367,9 +365,6 @@ impl Shared {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Result<Batch, ReadError> {
-        if let Some(batch) = self.read_at_hand((after, until), selectors, rights) {
-            return Ok(batch);
-        }
         let generation = self.state.lock().generation();
         self.check_there()?;
         let from = after.max(self.state.lock().first.previous());

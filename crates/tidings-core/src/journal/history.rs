@@ -47,7 +47,8 @@ pub trait History: fmt::Debug + Send + Sync {
     }
 
     /// Reads what such a subscriber gets of the updates after `after` and up to `until`, as
-    /// much as fits a batch. The callers ask [`History::read_at_hand`] first.
+    /// much as fits a batch. The callers have asked
+    /// [`History::read_at_hand`] first, so it need not look into memory again.
     fn read<'a>(
         &'a self,
         after: Position,

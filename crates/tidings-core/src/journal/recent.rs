@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::batch::{Batch, BatchMax};
 use super::follower::Follower;
 use super::followers::Followers;
 use crate::limits::RECENT_BYTES;
-use crate::model::{HubId, Position, Record};
+use crate::model::{HubId, Position, Record, Rights, Selectors};
 
 /// The newest updates of a journal.
 #[derive(Debug)]
@@ -111,6 +112,22 @@ impl Recent {
     pub fn after(&self, after: Position) -> impl Iterator<Item = &Arc<Record>> {
         let skipped = self.records.partition_point(|record| record.position <= after);
         self.records.range(skipped..)
+    }
+
+    /// What a subscriber gets of the updates after `after`, if memory has all of it: the updates are
+    /// all here (`is_complete`), and of those that are gone it `missed` none. An update that the
+    /// storage has deleted is told as missed, even if it is still here.
+    pub fn read(
+        &self,
+        (after, until): (Position, Position),
+        max: BatchMax,
+        selectors: &Selectors,
+        rights: &Rights,
+        is_complete: bool,
+        missed: Option<Position>,
+    ) -> Option<Batch> {
+        let all_there = is_complete && missed.is_none();
+        all_there.then(|| Batch::for_subscriber(self.after(after), until, max, selectors, rights))
     }
 
     /// The update at this position, if it is here.

@@ -105,7 +105,10 @@ fn read_all(
         let batch = if last {
             block(journal.read_last(at, until, selectors, rights))
         } else {
-            block(journal.read(at, until, selectors, rights))
+            match journal.read_at_hand(at, until, selectors, rights) {
+                Some(batch) => Ok(batch),
+                None => block(journal.read(at, until, selectors, rights)),
+            }
         };
         let batch = batch.expect("it is read");
         lost |= batch.missed.is_some();

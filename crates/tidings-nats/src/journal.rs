@@ -229,7 +229,7 @@ async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
 }
 
 fn away(failure: Failure) -> ReadError {
-    ReadError::Away(Box::new(failure))
+    ReadError::Unreachable(Box::new(failure))
 }
 
 /// What was read first is of another journal than what was read last.

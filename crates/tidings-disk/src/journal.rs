@@ -49,7 +49,7 @@ use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{RevokedToken, Rights, Selectors, Update};
 use tidings_core::setters;
 
-use self::clock::Clock;
+use self::clock::JournalClock;
 use self::damage::Damage;
 use self::file::Folder;
 use self::group::At;
@@ -57,12 +57,12 @@ use self::index::Index;
 use self::layout::{Identity, put, take};
 use self::lock::Mark;
 use self::query::{Reading, Which};
-use self::queue::{Request, Revoking, Shared};
+use self::queue::{DiskShared, Request, Revoking};
 use self::readers::Readers;
 use self::rebuild::Rebuild;
 use self::retain::Classes;
-use self::state::State;
-use self::sum::{Part, is_damage};
+use self::state::DiskState;
+use self::sum::{FilePart, is_damage};
 use self::writer::Writer;
 use crate::limits::{BATCH_MAX, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
 
@@ -115,7 +115,7 @@ pub enum Promise {
 #[derive(Debug)]
 pub struct DiskJournal {
     identity: Identity,
-    shared: Arc<Shared>,
+    shared: Arc<DiskShared>,
     readers: Readers,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// What an earlier process has kept.
@@ -162,8 +162,8 @@ impl DiskJournal {
             };
             let part = sum::damaged_part(&error).filter(|part| !made_anew.contains(part));
             match part {
-                Some(Part::Ids) => ids::build(&mut connection, &identity).map_err(failed)?,
-                Some(Part::Updates) => {
+                Some(FilePart::Ids) => ids::build(&mut connection, &identity).map_err(failed)?,
+                Some(FilePart::Updates) => {
                     let anew = rebuild::run(&connection, &identity, &damage).map_err(failed)?;
                     rebuild = Some(anew);
                 }
@@ -177,7 +177,7 @@ impl DiskJournal {
             damage.of_keys();
         }
         let readers = Readers::start(&folder)?;
-        let shared = Arc::new(Shared::new(state, damage));
+        let shared = Arc::new(DiskShared::new(state, damage));
         let in_place = folder.in_place();
         let writer = Writer {
             connection,
@@ -240,7 +240,7 @@ impl DiskJournal {
     ) -> Result<Batch, ReadError> {
         let (shared, identity) = (Arc::clone(&self.shared), self.identity);
         let read = move |connection: &Connection| {
-            let known = |state: &State| {
+            let known = |state: &DiskState| {
                 let missed = match which {
                     Which::All => state.missed(after, &selectors, &rights),
                     Which::Last => None,
@@ -276,8 +276,8 @@ struct Loaded {
     last: HubId,
     index: Index,
     classes: Classes,
-    state: State,
-    clock: Clock,
+    state: DiskState,
+    clock: JournalClock,
     /// How many keys are remembered, if they can be read.
     keys: Option<usize>,
 }
@@ -314,8 +314,8 @@ impl Loaded {
 /// Runs `read` on what is on disk at one moment, with what is `known` of it in memory.
 fn at_one_moment<K, T>(
     connection: &Connection,
-    shared: &Shared,
-    known: impl FnOnce(&State) -> K,
+    shared: &DiskShared,
+    known: impl FnOnce(&DiskState) -> K,
     read: impl FnOnce(K) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let transaction = connection.unchecked_transaction()?;
@@ -376,7 +376,7 @@ fn find_end(
     let rows = group::newest_row(connection, identity)?;
     if rows.is_any && rows.newest.is_none() {
         // Older rows may be sound, and the end of what was acknowledged is not known.
-        return Err(sum::unreadable(Part::Updates));
+        return Err(sum::unreadable(FilePart::Updates));
     }
     let (_, covered) = group::covered(connection, identity)?;
     let newest = group::newest(connection, identity)?.map(|(record, _)| record.hub_id());
@@ -420,7 +420,7 @@ fn find_end(
         index::renew(&transaction)?;
     }
     damage.of_acknowledged(covered, end);
-    let mut newest = dropped::Newest::of(&dropped::restore(&transaction, identity)?);
+    let mut newest = dropped::NewestDropped::of(&dropped::restore(&transaction, identity)?);
     newest.lose_all(end);
     newest.save(&transaction)?;
     let last = if end > last.position { HubId::of_gone(identity.epoch, end) } else { last };
@@ -437,7 +437,7 @@ fn restore(
     last: HubId,
     classes: &Classes,
     now: SystemTime,
-) -> rusqlite::Result<(State, Clock)> {
+) -> rusqlite::Result<(DiskState, JournalClock)> {
     let dropped = dropped::restore(connection, identity)?;
     let mut time = record::time(take(connection, "trimmed_time")?.unwrap_or(0));
     let mut age = take::<i64>(connection, "trimmed_age")?.unwrap_or(0);
@@ -449,11 +449,11 @@ fn restore(
         time = now;
     }
     let age = Duration::from_millis(age.max(0).cast_unsigned());
-    let mut state = State::new(last, dropped);
+    let mut state = DiskState::new(last, dropped);
     (state.first, state.oldest) = state::oldest(connection, identity, last)?;
     state.dropped_time = record::time(take(connection, "dropped_time")?.unwrap_or(0));
     state.bytes = classes.bytes();
-    Ok((state, Clock::after(time, age, now)))
+    Ok((state, JournalClock::after(time, age, now)))
 }
 
 impl Log for DiskJournal {
@@ -494,7 +494,8 @@ impl History for DiskJournal {
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
         let (shared, identity) = (Arc::clone(&self.shared), self.identity);
         Box::pin(self.readers.run(move |connection| {
-            let known = |state: &State| (state.first, state.last().position, state.dropped_time);
+            let known =
+                |state: &DiskState| (state.first, state.last().position, state.dropped_time);
             at_one_moment(connection, &shared, known, |(first, last, dropped_time)| {
                 let since = query::since(connection, &identity, time, (first, last))?;
                 let place = since.map_or(last, Position::previous);

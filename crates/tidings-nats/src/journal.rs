@@ -42,17 +42,17 @@ use tidings_core::model::{RevokedToken, Rights, Selectors, Update};
 
 use self::condition::Condition;
 use self::connection::Failure;
-use self::newest::Newest;
+use self::newest::NewestByTopic;
 use self::read::Reader;
 use self::revocations::Revocations;
-use self::state::{Generation, State};
+use self::state::{Generation, NatsState};
 use self::stream::Unfit;
 use crate::limits::{BATCH_MAX, NATS_ATOMIC};
 
 /// The journal on NATS JetStream.
 #[derive(Debug)]
 pub struct NatsJournal {
-    shared: Arc<Shared>,
+    shared: Arc<NatsShared>,
     /// Dropped to end the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -60,16 +60,16 @@ pub struct NatsJournal {
 
 /// What following, appending and reading share.
 #[derive(Debug)]
-struct Shared {
+struct NatsShared {
     client: Client,
     options: NatsOptions,
     condition: Arc<Condition>,
     reader: Reader,
-    state: Mutex<State>,
+    state: Mutex<NatsState>,
     atomic: Semaphore,
     meeting: nodes::Meeting,
     revocations: Revocations,
-    newest: Mutex<Newest>,
+    newest: Mutex<NewestByTopic>,
     newest_wanted: Notify,
     is_running: std::sync::atomic::AtomicBool,
 }
@@ -147,7 +147,7 @@ fn check(options: &NatsOptions) -> Result<(), NatsError> {
 
 async fn run(
     options: NatsOptions,
-    opened: oneshot::Sender<Result<Arc<Shared>, NatsError>>,
+    opened: oneshot::Sender<Result<Arc<NatsShared>, NatsError>>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let open = tokio::select! {
@@ -175,7 +175,7 @@ async fn run(
 }
 
 /// However the thread ends, nobody takes it for running.
-struct Running(Arc<Shared>);
+struct Running(Arc<NatsShared>);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -183,7 +183,7 @@ impl Drop for Running {
     }
 }
 
-async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
+async fn open(options: NatsOptions) -> Result<NatsShared, NatsError> {
     let condition = Arc::new(Condition::new());
     let client = connection::connect(&options, &condition).await?;
     let what = "messages of the stream that are not valid updates";
@@ -191,9 +191,9 @@ async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
     let mut pause = connection::Pause::default();
     let until = tokio::time::Instant::now() + options.start_wait;
     let (state, revocations) = loop {
-        let told = stream::prepare(&client, &options).await?;
+        let report = stream::prepare(&client, &options).await?;
         let prepared = async {
-            let state = tail::load(&reader, &told).await?;
+            let state = tail::load(&reader, &report).await?;
             Ok((state, revocations::prepare(&client, &condition, &options).await?))
         };
         match prepared.await {
@@ -203,17 +203,17 @@ async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
             }
             Err(Unfit::Failed(failure)) if failure.is_final() => {
                 let (name, reason) = (revocations::name(&options), failure.to_string());
-                return Err(NatsError::Unmade { name, reason });
+                return Err(NatsError::NotCreated { name, reason });
             }
             Err(unfit) if tokio::time::Instant::now() >= until => {
                 let reason = unfit.to_string();
-                return Err(NatsError::Away { waited: options.start_wait, reason });
+                return Err(NatsError::Unreachable { waited: options.start_wait, reason });
             }
             Err(_) => pause.wait().await,
         }
     };
     let generation = state.generation();
-    Ok(Shared {
+    Ok(NatsShared {
         client,
         options,
         condition,
@@ -222,14 +222,14 @@ async fn open(options: NatsOptions) -> Result<Shared, NatsError> {
         atomic: Semaphore::new(NATS_ATOMIC),
         meeting: nodes::Meeting::new(),
         revocations,
-        newest: Mutex::new(Newest::new(generation)),
+        newest: Mutex::new(NewestByTopic::new(generation)),
         newest_wanted: Notify::new(),
         is_running: true.into(),
     })
 }
 
 fn away(failure: Failure) -> ReadError {
-    ReadError::Away(Box::new(failure))
+    ReadError::Unreachable(Box::new(failure))
 }
 
 /// What was read first is of another journal than what was read last.
@@ -237,7 +237,7 @@ fn began_anew() -> ReadError {
     away(Failure::Away("the journal was reset".to_owned()))
 }
 
-impl Shared {
+impl NatsShared {
     /// What a subscriber that missed something up to `newest` is told.
     async fn missed(&self, after: Position, newest: Position) -> Result<Missed, ReadError> {
         let (generation, first, last) = {
@@ -341,9 +341,9 @@ impl Shared {
             return Ok((record.hub_id() == hub_id).then_some(found));
         }
         // Either it is gone since, or the stream does not reach so far.
-        let told = stream::look(&self.client, &self.options).await.map_err(away)?;
+        let report = stream::look(&self.client, &self.options).await.map_err(away)?;
         self.check_still(generation)?;
-        Ok((told.epoch == epoch && at <= told.last).then_some(found))
+        Ok((report.epoch == epoch && at <= report.last).then_some(found))
     }
 
     /// What memory has, if that is all.
@@ -398,10 +398,10 @@ impl Shared {
 
     /// A server has nothing of what is wanted: either that is gone, or the server lags behind.
     async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
-        let told = stream::look(&self.client, &self.options).await.map_err(away)?;
+        let report = stream::look(&self.client, &self.options).await.map_err(away)?;
         {
             let mut state = self.state.lock();
-            state.note(&told);
+            state.note(&report);
             if state.first > until {
                 return Ok(());
             }
@@ -423,9 +423,9 @@ impl Shared {
         if hole < self.state.lock().first {
             return Ok(());
         }
-        let told = stream::look(&self.client, &self.options).await.map_err(away)?;
+        let report = stream::look(&self.client, &self.options).await.map_err(away)?;
         let mut state = self.state.lock();
-        state.note(&told);
+        state.note(&report);
         if hole >= state.first {
             state.lose(hole);
         }
@@ -565,7 +565,7 @@ impl Health for NatsJournal {
     }
 
     fn trouble(&self) -> Option<String> {
-        let Shared { condition, meeting, revocations, .. } = self.shared.as_ref();
+        let NatsShared { condition, meeting, revocations, .. } = self.shared.as_ref();
         if let Some((since, reason)) = condition.trouble() {
             return Some(format!("NATS has been unreachable for {} s: {reason}", since.as_secs()));
         }
@@ -581,7 +581,7 @@ impl Health for NatsJournal {
     }
 
     fn strangers(&self) -> u64 {
-        let Shared { reader, meeting, revocations, .. } = self.shared.as_ref();
+        let NatsShared { reader, meeting, revocations, .. } = self.shared.as_ref();
         reader.strangers().count() + meeting.strangers() + revocations.strangers()
     }
 }

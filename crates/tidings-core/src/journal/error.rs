@@ -53,14 +53,14 @@ pub enum ReadError {
     /// The storage fails; trying again later may help.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
     /// The storage is out of reach for the time being: readers wait for it.
-    Away(Box<dyn std::error::Error + Send + Sync>),
+    Unreachable(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(_) => f.write_str("the journal cannot be read now"),
-            Self::Away(_) => f.write_str("the journal is unreachable"),
+            Self::Unreachable(_) => f.write_str("the journal is unreachable"),
         }
     }
 }
@@ -68,7 +68,7 @@ impl fmt::Display for ReadError {
 impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unavailable(cause) | Self::Away(cause) => Some(cause.as_ref()),
+            Self::Unavailable(cause) | Self::Unreachable(cause) => Some(cause.as_ref()),
         }
     }
 }

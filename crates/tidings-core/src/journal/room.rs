@@ -54,6 +54,6 @@ impl AnswerRoom {
     /// # Errors
     /// If there is not enough, with the limit as the cause. Then there is no answer.
     pub fn grow(&mut self, bytes: usize) -> Result<(), ReadError> {
-        self.0.grow(bytes).map_err(ReadError::Away)
+        self.0.grow(bytes).map_err(ReadError::Unreachable)
     }
 }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant, SystemTime};
 /// While the process runs, ages follow a clock that nobody sets; over a stop they follow the
 /// system's, and no further back than it was.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct JournalClock {
     time: SystemTime,
     base: Duration,
     started: Instant,
 }
 
-impl Clock {
+impl JournalClock {
     /// Goes on from the newest update's time and age.
     pub(super) fn after(time: SystemTime, age: Duration, now: SystemTime) -> Self {
         let stopped = now.duration_since(time).unwrap_or_default();
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_or_forward_ages_nothing() {
         let start = SystemTime::UNIX_EPOCH + 10 * HOUR;
-        let mut clock = Clock::after(start, HOUR, start);
+        let mut clock = JournalClock::after(start, HOUR, start);
         assert_eq!(clock.time(start + HOUR), start + HOUR);
         assert_eq!(clock.time(start - HOUR), start + HOUR);
         assert!(clock.age() < HOUR + HOUR / 2);
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn over_a_stop_the_system_s_clock_counts_but_never_backwards() {
         let start = SystemTime::UNIX_EPOCH + 10 * HOUR;
-        let aged = |now| Clock::after(start, HOUR, now).age();
+        let aged = |now| JournalClock::after(start, HOUR, now).age();
         assert!(aged(start + HOUR) >= 2 * HOUR);
         assert!(aged(start - HOUR) >= HOUR && aged(start - HOUR) < 2 * HOUR);
     }

@@ -135,19 +135,19 @@ pub(super) fn renew(connection: &Connection, dropped: &Dropped) -> rusqlite::Res
     for (topics, at) in dropped.known_private() {
         note_private(connection, &record::text(topics), at)?;
     }
-    Newest::of(dropped).save(connection)
+    NewestDropped::of(dropped).save(connection)
 }
 
 /// The names in `meta` of what is known of all that was trimmed or lost.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Newest {
+pub(super) struct NewestDropped {
     /// Of public and of private updates.
     pub(super) kinds: [Position; 2],
     pub(super) forgotten: [Position; 2],
     pub(super) presence: Position,
 }
 
-impl Newest {
+impl NewestDropped {
     pub(super) fn of(dropped: &Dropped) -> Self {
         Self {
             kinds: dropped.newest_of_kinds(),

@@ -12,9 +12,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use tidings_core::model::{Position, Record};
 
 use super::layout::{Identity, number, position, put, take};
-use super::record::{self, Stored, put_number, take_bytes, take_number};
+use super::record::{self, StoredUpdate, put_number, take_bytes, take_number};
 use super::rows;
-use super::sum::{Part, is_damage, within};
+use super::sum::{FilePart, is_damage, within};
 
 /// Bytes that a group of several updates takes at most: with what SQLite adds, a page of 4,096.
 /// A replay of one topic reads few pages for each of its updates then.
@@ -172,7 +172,7 @@ fn take_sum(rest: &mut &[u8]) -> Option<u32> {
 pub(super) struct Piece<'a> {
     bytes: &'a [u8],
     /// The update. `None` if it cannot be read.
-    pub(super) stored: Option<Stored<'a>>,
+    pub(super) stored: Option<StoredUpdate<'a>>,
 }
 
 /// The parts of a row, in the order of their positions.
@@ -206,7 +206,7 @@ impl<'a> Iterator for Pieces<'a> {
         self.rest = rest;
         let position = Position::new(self.key.number().wrapping_sub(before));
         let is_sound = stored == sum(self.identity, position, bytes);
-        let stored = is_sound.then(|| Stored::read(position, bytes)).flatten();
+        let stored = is_sound.then(|| StoredUpdate::read(position, bytes)).flatten();
         Some(Piece { bytes: &whole[..whole.len() - rest.len()], stored })
     }
 }
@@ -214,7 +214,7 @@ impl<'a> Iterator for Pieces<'a> {
 /// What a walk along the rows meets.
 #[derive(Debug)]
 pub(super) enum Met<'a> {
-    Update(Stored<'a>),
+    Update(StoredUpdate<'a>),
     /// At some of the positions after the first and up to the second there was an update, and it
     /// cannot be read.
     Damage(Position, Position),
@@ -348,7 +348,7 @@ pub(super) fn newest_row(
     connection: &Connection,
     identity: &Identity,
 ) -> rusqlite::Result<NewestRow> {
-    within(Part::Updates, look_for_newest_row(connection, identity))
+    within(FilePart::Updates, look_for_newest_row(connection, identity))
 }
 
 fn look_for_newest_row(
@@ -375,7 +375,7 @@ pub(super) fn newest(
     connection: &Connection,
     identity: &Identity,
 ) -> rusqlite::Result<Option<(Record, i64)>> {
-    within(Part::Updates, look_for_newest(connection, identity))
+    within(FilePart::Updates, look_for_newest(connection, identity))
 }
 
 fn look_for_newest(
@@ -412,11 +412,11 @@ pub(super) fn at<T>(
     connection: &Connection,
     identity: &Identity,
     wanted: Position,
-    read: impl FnOnce(Stored<'_>) -> Option<T>,
+    read: impl FnOnce(StoredUpdate<'_>) -> Option<T>,
 ) -> rusqlite::Result<At<T>> {
     match look_at(connection, identity, wanted, read) {
         Err(error) if is_damage(&error) && !rows::is_writing(connection)? => Ok(At::Damage),
-        looked => within(Part::Updates, looked),
+        looked => within(FilePart::Updates, looked),
     }
 }
 
@@ -424,7 +424,7 @@ fn look_at<T>(
     connection: &Connection,
     identity: &Identity,
     wanted: Position,
-    read: impl FnOnce(Stored<'_>) -> Option<T>,
+    read: impl FnOnce(StoredUpdate<'_>) -> Option<T>,
 ) -> rusqlite::Result<At<T>> {
     let mut statement = connection.prepare_cached(
         "SELECT position, body FROM groups WHERE position >= ?1 ORDER BY position LIMIT 1",
@@ -544,9 +544,9 @@ pub(super) fn remove_after(
         [number(newest), far],
         |row| row.get::<_, Option<i64>>(0),
     );
-    let near = within(Part::Updates, near)?;
+    let near = within(FilePart::Updates, near)?;
     let removed = connection.execute("DELETE FROM groups WHERE position > ?1", [number(newest)]);
-    let removed = within(Part::Updates, removed)?;
+    let removed = within(FilePart::Updates, removed)?;
     Ok((removed > 0).then(|| near.map_or(newest.next(), position)))
 }
 
@@ -624,7 +624,7 @@ fn row_from(
         )?
         .query_row([number(from)], |row| Ok((position(row.get(0)?), row.get(1)?)))
         .optional();
-    within(Part::Updates, row)
+    within(FilePart::Updates, row)
 }
 
 fn insert_row(connection: &Connection, key: Position, body: &[u8]) -> rusqlite::Result<()> {
@@ -647,5 +647,5 @@ fn change_row(
     values: impl rusqlite::Params,
 ) -> rusqlite::Result<()> {
     let changed = connection.prepare_cached(sql)?.execute(values);
-    within(Part::Updates, changed).map(drop)
+    within(FilePart::Updates, changed).map(drop)
 }

@@ -9,7 +9,7 @@ use tidings_core::model::{Position, Record};
 
 use super::group::{self, Met};
 use super::layout::{self, Identity, number, position, put, take};
-use super::sum::{Part, within};
+use super::sum::{FilePart, within};
 use crate::limits::INDEX_ENTRIES;
 
 /// The index's table.
@@ -115,7 +115,7 @@ fn insert_entry(connection: &Connection, key: u64, at: Position) -> rusqlite::Re
     let inserted = connection
         .prepare_cached("INSERT OR IGNORE INTO ids (id, position) VALUES (?1, ?2)")?
         .execute([key.cast_signed(), number(at)]);
-    within(Part::Ids, inserted).map(drop)
+    within(FilePart::Ids, inserted).map(drop)
 }
 
 /// Deletes the entries of a record, as part of the transaction that runs.
@@ -128,14 +128,14 @@ pub(super) fn remove(
         connection.prepare_cached("DELETE FROM ids WHERE id = ?1 AND position = ?2")?;
     identity.keys.ids(&record.update).try_for_each(|key| {
         let removed = delete.execute([key.cast_signed(), number(record.position)]);
-        within(Part::Ids, removed).map(drop)
+        within(FilePart::Ids, removed).map(drop)
     })
 }
 
 /// Deletes the entries of positions after `newest`.
 pub(super) fn remove_after(connection: &Connection, newest: Position) -> rusqlite::Result<()> {
     let removed = connection.execute("DELETE FROM ids WHERE position > ?1", [number(newest)]);
-    within(Part::Ids, removed).map(drop)
+    within(FilePart::Ids, removed).map(drop)
 }
 
 /// The first position under `key` after `after`.

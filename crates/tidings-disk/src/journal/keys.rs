@@ -6,7 +6,7 @@ use tidings_sse::EventId;
 
 use super::group::{self, At};
 use super::layout::{self, Identity, number, position, put, take};
-use super::sum::{Part, Sum, compare, unreadable};
+use super::sum::{FilePart, Sum, compare, unreadable};
 use crate::limits::{KEYS_MAX, TRIM_UPDATES};
 
 /// The table of keys.
@@ -126,7 +126,7 @@ pub(super) fn ids(
 /// Also if SQLite cannot read all pages of the table: a key in one of them would count as new.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<usize> {
     if !layout::is_whole(connection, "keys")? {
-        return Err(unreadable(Part::Keys));
+        return Err(unreadable(FilePart::Keys));
     }
     let count =
         connection.query_row("SELECT count(*) FROM keys", [], |row| row.get::<_, i64>(0))?;

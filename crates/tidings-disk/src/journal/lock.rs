@@ -27,7 +27,7 @@ pub(super) struct Lock {
     /// The folder itself is locked too: the lock's file may be removed, and made by another hub.
     _folder: Option<File>,
     /// And the path, for the case that the folder is removed and made by another hub.
-    path: path::Held,
+    path: path::HeldNames,
 }
 
 /// Why a path could not be held.
@@ -307,9 +307,9 @@ mod path {
     use super::NotHeld;
 
     #[derive(Debug)]
-    pub(super) struct Held;
+    pub(super) struct HeldNames;
 
-    impl Held {
+    impl HeldNames {
         pub(super) fn is_certain(&self) -> bool {
             false
         }
@@ -317,9 +317,9 @@ mod path {
         pub(super) fn answer(&self) {}
     }
 
-    pub(super) fn hold(folder: &Path) -> Result<Held, NotHeld> {
+    pub(super) fn hold(folder: &Path) -> Result<HeldNames, NotHeld> {
         make_private(folder)?;
-        Ok(Held)
+        Ok(HeldNames)
     }
 }
 

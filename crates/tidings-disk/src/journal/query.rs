@@ -15,7 +15,7 @@ use super::group::{self, At, Met};
 use super::ids;
 use super::index::{self, Lacking};
 use super::layout::{Identity, number, position};
-use super::record::{self, Stored};
+use super::record::{self, StoredUpdate};
 use super::sum::is_damage;
 use crate::limits::{BATCH_BYTES, SAME_ID_MAX, SCAN_UPDATES};
 
@@ -31,7 +31,7 @@ pub(super) struct Reading<'a> {
 
 /// Updates, and how far the look at the file went.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(super) struct ReadPart {
     pub(super) records: Vec<Arc<Record>>,
     pub(super) through: Position,
     /// An update before the first of the records and up to here cannot be read.
@@ -39,7 +39,7 @@ pub(super) struct Part {
     bytes: usize,
 }
 
-impl Part {
+impl ReadPart {
     /// Takes a record, and says whether there is room for another.
     fn take(&mut self, record: Record) -> bool {
         self.bytes += record.memory_bytes() as usize;
@@ -73,12 +73,12 @@ pub(super) fn part(
     (after, until): (Position, Position),
     (selectors, rights): (&Selectors, &Rights),
     which: Which,
-) -> rusqlite::Result<Part> {
+) -> rusqlite::Result<ReadPart> {
     let Reading { connection, identity, damage, .. } = reading;
     // What was trimmed or lost is told elsewhere.
     let after = after.max(reading.first.previous());
     if after >= until {
-        return Ok(Part { through: until, ..Part::default() });
+        return Ok(ReadPart { through: until, ..ReadPart::default() });
     }
     let lacking = match which {
         Which::All => None,
@@ -133,9 +133,9 @@ fn scanned(
     reading: Reading<'_>,
     (after, until): (Position, Position),
     is_wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<Part> {
+) -> rusqlite::Result<ReadPart> {
     let Reading { connection, identity, damage, .. } = reading;
-    let mut part = Part { through: until, ..Part::default() };
+    let mut part = ReadPart { through: until, ..ReadPart::default() };
     let mut scanned = 0;
     group::walk(connection, identity, (after, until), |met| {
         let stored = match met {
@@ -216,9 +216,9 @@ fn at_positions(
     reading: Reading<'_>,
     Positions { places, through }: Positions,
     is_wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<Part> {
+) -> rusqlite::Result<ReadPart> {
     let Reading { connection, identity, damage, .. } = reading;
-    let mut part = Part { through, ..Part::default() };
+    let mut part = ReadPart { through, ..ReadPart::default() };
     for (index, at) in places.iter().enumerate() {
         let room = match group::record_at(connection, identity, *at)? {
             At::Update(record) => !is_wanted(&record)? || part.take(record),
@@ -338,7 +338,7 @@ pub(super) fn next<T>(
     connection: &Connection,
     identity: &Identity,
     (first, last): (Position, Position),
-    take: impl Fn(&Stored<'_>) -> T,
+    take: impl Fn(&StoredUpdate<'_>) -> T,
 ) -> rusqlite::Result<Option<T>> {
     let mut found = None;
     group::walk(connection, identity, (first.previous(), last), |met| {
@@ -355,7 +355,7 @@ pub(super) fn first_from(
     connection: &Connection,
     identity: &Identity,
     (first, last): (Position, Position),
-    has: impl Fn(&Stored<'_>) -> bool,
+    has: impl Fn(&StoredUpdate<'_>) -> bool,
 ) -> rusqlite::Result<Position> {
     let (mut low, mut high) = (number(first), number(last) + 1);
     while low < high {

@@ -13,13 +13,13 @@ use tidings_core::model::{RevokedToken, Update};
 use tokio::sync::oneshot;
 
 use super::damage::Damage;
-use super::state::State;
+use super::state::DiskState;
 use crate::limits::{APPENDS_WAITING, GROUP_UPDATES};
 
 /// What the writer shares with publishers and readers.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) state: Mutex<State>,
+pub(super) struct DiskShared {
+    pub(super) state: Mutex<DiskState>,
     /// Held while a deletion is committed and noted, and by a reader while it begins: so what
     /// a reader does not find is known to be gone.
     pub(super) gate: RwLock<()>,
@@ -55,8 +55,8 @@ pub(super) struct Request {
     pub(super) done: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
-impl Shared {
-    pub(super) fn new(state: State, damage: Damage) -> Self {
+impl DiskShared {
+    pub(super) fn new(state: DiskState, damage: Damage) -> Self {
         Self {
             state: Mutex::new(state),
             gate: RwLock::new(()),
@@ -82,7 +82,7 @@ impl Shared {
         Ok(())
     }
 
-    /// As [`Shared::push`].
+    /// As [`DiskShared::push`].
     pub(super) fn revoke(&self, revoking: Revoking) -> Result<(), AppendError> {
         let mut queue = self.queue.lock();
         if queue.closed {
@@ -154,7 +154,7 @@ impl Shared {
 }
 
 /// Whatever ends the writer, nobody waits for it in vain.
-pub(super) struct CloseOnDrop(pub(super) Arc<Shared>);
+pub(super) struct CloseOnDrop(pub(super) Arc<DiskShared>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {

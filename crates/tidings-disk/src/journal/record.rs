@@ -60,7 +60,7 @@ pub(super) fn encode(record: &Record, age: Duration, class: usize, out: &mut Vec
 
 /// An update's bytes, of which so much was read as the rules of retention need.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stored<'a> {
+pub(super) struct StoredUpdate<'a> {
     pub(super) position: Position,
     /// Nanoseconds since 1970.
     pub(super) nanoseconds: i64,
@@ -71,7 +71,7 @@ pub(super) struct Stored<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Stored<'a> {
+impl<'a> StoredUpdate<'a> {
     /// Reads bytes that match their checksum. `None` if they are of a kind that is unknown here.
     pub(super) fn read(position: Position, bytes: &'a [u8]) -> Option<Self> {
         let (&flags, mut rest) = bytes.split_first()?;

@@ -14,7 +14,7 @@ use tidings_core::model::{Position, Record};
 use super::group::{self, At, Met};
 use super::index::{self, Index};
 use super::layout::{self, Identity, number, position, put, take};
-use super::sum::{Part, Sum, compare, is_damage, within};
+use super::sum::{FilePart, Sum, compare, is_damage, within};
 use super::{ids, query, record};
 use crate::limits::{SCAN_UPDATES, TRIM_UPDATES};
 
@@ -476,7 +476,7 @@ impl Classes {
             for topic in newer.update.topics() {
                 let key = trimming.identity.keys.topic(topic.as_str(), newer.update.is_private());
                 let before = index::newest_up_to(trimming.connection, key, at.previous());
-                let Some(before) = within(Part::Topics, before)? else { continue };
+                let Some(before) = within(FilePart::Topics, before)? else { continue };
                 if let Some(old) = replaced(trimming, before, index)? {
                     delete_entries(trimming, &old)?;
                     class.remove(&old);
@@ -580,7 +580,7 @@ fn delete(trimming: Trimming<'_>, gone: &[Gone]) -> rusqlite::Result<()> {
 /// Deletes the entries of an update in the indexes.
 fn delete_entries(trimming: Trimming<'_>, record: &Record) -> rusqlite::Result<()> {
     let Trimming { connection, identity, index, has_ids, .. } = trimming;
-    within(Part::Topics, index.remove(connection, identity, record))?;
+    within(FilePart::Topics, index.remove(connection, identity, record))?;
     if has_ids { ids::remove(connection, identity, record) } else { Ok(()) }
 }
 
@@ -603,7 +603,7 @@ fn replaced(
     let At::Update(Some(record)) = found else { return Ok(None) };
     for topic in record.update.topics() {
         let key = identity.keys.topic(topic.as_str(), record.update.is_private());
-        if !within(Part::Topics, index::has_newer(connection, key, at))? {
+        if !within(FilePart::Topics, index::has_newer(connection, key, at))? {
             return Ok(None);
         }
     }

@@ -7,7 +7,7 @@ use tidings_core::model::Position;
 
 use super::group::Group;
 use super::layout::{Identity, number, position};
-use super::sum::{Part, is_damage, within};
+use super::sum::{FilePart, is_damage, within};
 
 /// Where [`each`] has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn each(
                 let Some(next) = readable_from(from, until, can_read)? else { return Ok(end) };
                 from = next;
             }
-            Err(error) => return within(Part::Updates, Err(error)),
+            Err(error) => return within(FilePart::Updates, Err(error)),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::group::{self, Met};
 use super::layout::Identity;
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct DiskState {
     pub(super) recent: Recent,
     /// The oldest update on disk; the place after the newest, if there is none.
     pub(super) first: Position,
@@ -31,7 +31,7 @@ pub(super) struct State {
     pub(super) looks: u64,
 }
 
-impl State {
+impl DiskState {
     pub(super) fn new(last: HubId, dropped: Dropped) -> Self {
         Self {
             recent: Recent::new(last),

@@ -55,7 +55,7 @@ impl Sum {
 
 /// What can be damaged while the rest of the file is sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum FilePart {
     /// The table of updates.
     Updates,
     /// The index of topics.
@@ -68,7 +68,7 @@ pub(super) enum Part {
     Dropped,
 }
 
-impl Part {
+impl FilePart {
     fn name(self) -> &'static str {
         match self {
             Self::Updates => "the table of updates",
@@ -83,7 +83,7 @@ impl Part {
 /// A part of the file that is not what was written.
 #[derive(Debug)]
 struct Damaged {
-    part: Option<Part>,
+    part: Option<FilePart>,
     text: String,
 }
 
@@ -95,7 +95,7 @@ impl fmt::Display for Damaged {
 
 impl std::error::Error for Damaged {}
 
-fn error(part: Option<Part>, text: String) -> rusqlite::Error {
+fn error(part: Option<FilePart>, text: String) -> rusqlite::Error {
     // Without a column of a result: it is of a whole row, or of a page.
     rusqlite::Error::FromSqlConversionFailure(
         usize::MAX,
@@ -110,12 +110,12 @@ pub(super) fn damaged(what: impl fmt::Display) -> rusqlite::Error {
 }
 
 /// The error of a part in which nothing was found that can be read.
-pub(super) fn unreadable(part: Part) -> rusqlite::Error {
+pub(super) fn unreadable(part: FilePart) -> rusqlite::Error {
     error(Some(part), format!("{} cannot be read", part.name()))
 }
 
 /// Says of an error on the content of the file which part it was met in.
-pub(super) fn within<T>(part: Part, result: rusqlite::Result<T>) -> rusqlite::Result<T> {
+pub(super) fn within<T>(part: FilePart, result: rusqlite::Result<T>) -> rusqlite::Result<T> {
     result.map_err(|found| match found {
         found if !is_damage(&found) || damaged_part(&found).is_some() => found,
         found => error(Some(part), format!("{} is damaged: {found}", part.name())),
@@ -123,7 +123,7 @@ pub(super) fn within<T>(part: Part, result: rusqlite::Result<T>) -> rusqlite::Re
 }
 
 /// The part that such an error was met in, where that is known.
-pub(super) fn damaged_part(error: &rusqlite::Error) -> Option<Part> {
+pub(super) fn damaged_part(error: &rusqlite::Error) -> Option<FilePart> {
     let rusqlite::Error::FromSqlConversionFailure(.., cause) = error else { return None };
     cause.downcast_ref::<Damaged>()?.part
 }

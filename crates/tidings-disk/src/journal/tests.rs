@@ -16,7 +16,7 @@ use tidings_core::model::Selector;
 use tidings_sse::Event;
 
 use super::group::Met;
-use super::record::Stored;
+use super::record::StoredUpdate;
 use super::*;
 use crate::limits::{BATCH_MAX, DROPPED_TOPICS, PRESENCE_COUNT, REVOKED_MAX, SAME_ID_MAX};
 
@@ -136,7 +136,7 @@ fn topics(names: &[&str]) -> Selectors {
 /// What of each update stands in the file.
 fn on_file<T: Send + 'static>(
     journal: &DiskJournal,
-    take: impl Fn(&Stored<'_>, &Identity) -> T + Send + 'static,
+    take: impl Fn(&StoredUpdate<'_>, &Identity) -> T + Send + 'static,
 ) -> Vec<T> {
     let identity = journal.identity;
     let read = journal.readers.run(move |connection| {

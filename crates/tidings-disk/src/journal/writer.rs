@@ -17,17 +17,17 @@ use tidings_core::model::{HubId, Position, Record};
 use tidings_sse::EventId;
 
 use self::outage::reason;
-use super::clock::Clock;
+use super::clock::JournalClock;
 use super::file::Folder;
 use super::group::Draft;
 use super::index::Index;
 use super::keys::{self, Kept};
 use super::layout::Identity;
 use super::lock::{InPlace, Mark};
-use super::queue::{CloseOnDrop, Request, Shared, unavailable};
+use super::queue::{CloseOnDrop, DiskShared, Request, unavailable};
 use super::rebuild::Rebuild;
 use super::retain::Classes;
-use super::sum::{Part, is_damage, within};
+use super::sum::{FilePart, is_damage, within};
 use super::{Promise, ids, record, revoked};
 use crate::limits::{TRIM_INTERVAL, TRIM_UPDATES};
 
@@ -37,10 +37,10 @@ const SAVE_UPDATES: u64 = 10_000;
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) identity: Identity,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<DiskShared>,
     pub(super) classes: Classes,
     pub(super) index: Index,
-    pub(super) clock: Clock,
+    pub(super) clock: JournalClock,
     pub(super) promise: Promise,
     pub(super) last: HubId,
     pub(super) now: fn() -> SystemTime,
@@ -84,7 +84,7 @@ enum Earlier {
 }
 
 /// A group that was written and is not committed yet.
-struct Group {
+struct PendingGroup {
     records: Vec<Arc<Record>>,
     answers: Vec<Result<Appended, AppendError>>,
 }
@@ -168,7 +168,7 @@ impl Writer {
             self.write(requests)
         };
         match written {
-            Ok(Group { records, answers }) => {
+            Ok(PendingGroup { records, answers }) => {
                 if !is_due {
                     self.note_unsynced();
                 }
@@ -308,8 +308,8 @@ impl Writer {
     fn write(
         &mut self,
         requests: Vec<(Vec<Update>, Option<IdempotencyKey>)>,
-    ) -> rusqlite::Result<Group> {
-        let mut group = Group { records: Vec::new(), answers: Vec::new() };
+    ) -> rusqlite::Result<PendingGroup> {
+        let mut group = PendingGroup { records: Vec::new(), answers: Vec::new() };
         let mut earlier = Vec::with_capacity(requests.len());
         for (_, key) in &requests {
             earlier.push(key.as_ref().map_or(Ok(Earlier::Nothing), |key| self.earlier(key))?);
@@ -364,7 +364,7 @@ impl Writer {
                     first,
                     count: ids.len() as u64,
                 };
-                within(Part::Keys, keys::insert(&self.connection, key.as_str(), &kept))?;
+                within(FilePart::Keys, keys::insert(&self.connection, key.as_str(), &kept))?;
                 published.insert(key.as_str().to_owned(), (key.fingerprint(), ids.clone()));
                 self.keys += 1;
             }

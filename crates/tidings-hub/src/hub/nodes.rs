@@ -398,7 +398,7 @@ fn read_answer<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Unreached>
 
 fn unread(reason: &str) -> Unreached {
     let cause = format!("cannot read another hub's answer: {reason}");
-    Unreached::Read(ReadError::Away(cause.into()))
+    Unreached::Read(ReadError::Unreachable(cause.into()))
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {

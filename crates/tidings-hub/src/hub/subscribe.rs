@@ -80,7 +80,7 @@ impl Hub {
         let mut bytes = self.opening_chunk();
         let locating = request.clone().locate(self.journal());
         let located = match within(LOCATE_TIME, locating).await {
-            Ok(Err(ReadError::Away(cause))) => Err(cause.to_string()),
+            Ok(Err(ReadError::Unreachable(cause))) => Err(cause.to_string()),
             Ok(located) => Ok(located?),
             Err(_) => Err("the journal is slow".to_owned()),
         };

@@ -72,7 +72,7 @@ impl ShardThread {
                 }
                 Step::Locate(request) => match self.locate(key, *request).await {
                     Ok(step) => step,
-                    Err(ReadError::Away(_)) => {
+                    Err(ReadError::Unreachable(_)) => {
                         self.wait_for_journal(key).await;
                         self.catch_up(key)
                     }
@@ -80,7 +80,7 @@ impl ShardThread {
                 },
                 Step::Read(missing) => match self.read(key, &missing).await {
                     Ok(step) => step,
-                    Err(ReadError::Away(_)) => {
+                    Err(ReadError::Unreachable(_)) => {
                         self.wait_for_journal(key).await;
                         self.catch_up(key)
                     }

@@ -451,7 +451,7 @@ fn a_stream_that_is_not_as_it_has_to_be_is_refused_with_what_differs() {
         }
         let three = options(&nats).stream("THREE".to_owned()).replicas(Some(3));
         let error = NatsJournal::open(three).await.unwrap_err();
-        assert!(matches!(error, NatsError::Unmade { .. }), "{error}");
+        assert!(matches!(error, NatsError::NotCreated { .. }), "{error}");
         let bad = options(&nats).stream("a.b".to_owned());
         assert!(matches!(NatsJournal::open(bad).await.unwrap_err(), NatsError::Setting { .. }));
     });
@@ -472,7 +472,7 @@ fn a_server_that_is_not_there_is_waited_for() {
         nats.kill(0);
         let short = options(&nats).start_wait(Duration::from_millis(300));
         let error = NatsJournal::open(short).await.unwrap_err();
-        assert!(matches!(error, NatsError::Away { .. }), "{error}");
+        assert!(matches!(error, NatsError::Unreachable { .. }), "{error}");
         let opened = tokio::spawn(NatsJournal::open(options(&nats)));
         nats.start(0);
         opened.await.unwrap().unwrap();

@@ -78,7 +78,7 @@ fn without_the_right_to_look_at_revocations_the_start_says_so() {
         let options = options(&nats).servers(vec![url]).start_wait(start_wait);
         let error = NatsJournal::open(options).await.expect_err("it cannot be read");
         let words = error.to_string();
-        assert!(matches!(error, NatsError::Unmade { .. }), "{words}");
+        assert!(matches!(error, NatsError::NotCreated { .. }), "{words}");
         assert!(words.to_lowercase().contains("permissions violation"), "{words}");
         assert!(words.contains(denied), "{words}");
     });

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use super::connection::{Failure, Pause, ask_allowed, read};
 use super::message::{self, Decoded, Nonce, Publish};
-use super::read::Stored;
-use super::{Shared, stream};
+use super::read::StreamMessage;
+use super::{NatsShared, stream};
 use crate::limits::{KEYS_TIME, NATS_BATCH_BYTES, NATS_REQUEST_TIME};
 
 /// JetStream's word that something else stands where nothing was expected.
@@ -44,7 +44,7 @@ struct Ack {
 
 /// Appends updates, under a key if there is one.
 pub(super) async fn append(
-    shared: &Shared,
+    shared: &NatsShared,
     updates: Vec<Update>,
     key: Option<IdempotencyKey>,
     room: Room,
@@ -64,7 +64,7 @@ pub(super) async fn append(
         if bytes > max {
             return Err(AppendError::TooLarge { index, bytes, max });
         }
-        payloads.push(Held::bytes(payload, &room));
+        payloads.push(QueuedMessage::bytes(payload, &room));
     }
     shared.check_fit()?;
     let sending = Sending { shared, updates, payloads, nonce, until };
@@ -81,7 +81,7 @@ pub(super) async fn append(
     Ok(appended)
 }
 
-impl Shared {
+impl NatsShared {
     /// Bytes of one message, with its headers, as servers and stream allow it now.
     pub(super) fn message_bytes_max(&self) -> usize {
         self.client.max_payload().min(self.state.lock().message_bytes_max)
@@ -98,18 +98,18 @@ impl Shared {
 
 /// A message with its share of the bytes that may wait: the client's queue has a copy until it is
 /// written, also where the publisher has hung up.
-struct Held {
+struct QueuedMessage {
     payload: Bytes,
     _room: Arc<Room>,
 }
 
-impl Held {
+impl QueuedMessage {
     fn bytes(payload: Bytes, room: &Arc<Room>) -> Bytes {
         Bytes::from_owner(Self { payload, _room: Arc::clone(room) })
     }
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for QueuedMessage {
     fn as_ref(&self) -> &[u8] {
         &self.payload
     }
@@ -126,7 +126,7 @@ fn name_of(key: &IdempotencyKey) -> String {
 }
 
 struct Sending<'a> {
-    shared: &'a Shared,
+    shared: &'a NatsShared,
     updates: Vec<Update>,
     payloads: Vec<Bytes>,
     nonce: Nonce,
@@ -329,7 +329,7 @@ impl Sending<'_> {
     }
 
     async fn ask(&self, subject: &str, request: Request) -> Result<Message, Failure> {
-        let Shared { client, condition, .. } = self.shared;
+        let NatsShared { client, condition, .. } = self.shared;
         ask_allowed(client, condition, subject, request, self.attempt_time()).await
     }
 
@@ -386,14 +386,17 @@ impl Sending<'_> {
     }
 
     /// What stands under a name, and the update that it is, if it is one.
-    async fn occupant(&self, subject: &str) -> Result<Option<(Stored, Option<Decoded>)>, Failure> {
+    async fn occupant(
+        &self,
+        subject: &str,
+    ) -> Result<Option<(StreamMessage, Option<Decoded>)>, Failure> {
         let Some(there) = self.shared.reader.last_of(subject).await? else { return Ok(None) };
         let decoded = there.decode(self.shared.state.lock().epoch);
         Ok(Some((there, decoded)))
     }
 
     /// How old a message is by the clock of the stream, which no step of ours moves.
-    fn age_of(&self, there: &Stored) -> Duration {
+    fn age_of(&self, there: &StreamMessage) -> Duration {
         let now = self.shared.state.lock().now();
         now.and_then(|now| now.duration_since(there.time()).ok()).unwrap_or_default()
     }
@@ -480,8 +483,8 @@ impl Sending<'_> {
     }
 
     async fn is_the_stream_of(&self, epoch: Epoch) -> Result<(), Failure> {
-        let told = stream::look(&self.shared.client, &self.shared.options).await?;
-        if told.epoch == epoch {
+        let report = stream::look(&self.shared.client, &self.shared.options).await?;
+        if report.epoch == epoch {
             return Ok(());
         }
         Err(Failure::Away("the stream was recreated".to_owned()))

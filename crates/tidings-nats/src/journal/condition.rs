@@ -16,7 +16,7 @@ pub(super) struct Condition {
     trouble: Mutex<Option<Trouble>>,
     interruptions: Mutex<u64>,
     /// NATS is there, and takes no updates.
-    refusal: Mutex<Option<Refusal>>,
+    refusal: Mutex<Option<LastRefusal>>,
     /// The stream's settings break what the hub promises.
     unfit: Mutex<Option<String>>,
     /// The newest error that the server has reported, and how many there were.
@@ -24,7 +24,7 @@ pub(super) struct Condition {
 }
 
 #[derive(Debug)]
-struct Refusal {
+struct LastRefusal {
     at: Instant,
     reason: String,
 }
@@ -73,7 +73,7 @@ impl Condition {
         if refusal.as_ref().is_none_or(|known| known.reason != reason) {
             tracing::error!(reason, "NATS refuses updates");
         }
-        *refusal = Some(Refusal { at: Instant::now(), reason: reason.to_owned() });
+        *refusal = Some(LastRefusal { at: Instant::now(), reason: reason.to_owned() });
     }
 
     /// An update was taken.

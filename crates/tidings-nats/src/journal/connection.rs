@@ -51,7 +51,7 @@ pub(super) async fn connect(
                 return Err(NatsError::Refused { reason });
             }
             _ if Instant::now() >= until => {
-                return Err(NatsError::Away { waited: options.start_wait, reason });
+                return Err(NatsError::Unreachable { waited: options.start_wait, reason });
             }
             _ => {
                 tracing::info!(servers = options.shown(), reason, "waiting for NATS");
@@ -234,12 +234,12 @@ impl std::error::Error for Failure {}
 
 /// JetStream's word that something is wrong.
 #[derive(Debug, Deserialize)]
-struct Refusal {
-    error: Option<RefusalError>,
+struct ErrorAnswer {
+    error: Option<JetStreamError>,
 }
 
 #[derive(Debug, Deserialize)]
-struct RefusalError {
+struct JetStreamError {
     err_code: Option<u64>,
     #[serde(default)]
     description: String,
@@ -298,8 +298,8 @@ pub(super) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure>
     let unreadable = |error: serde_json::Error| {
         Failure::Away(format!("cannot read JetStream's answer: {error}"))
     };
-    let refusal: Refusal = serde_json::from_slice(&message.payload).map_err(unreadable)?;
-    if let Some(error) = refusal.error {
+    let answer: ErrorAnswer = serde_json::from_slice(&message.payload).map_err(unreadable)?;
+    if let Some(error) = answer.error {
         let code = ErrorCode(error.err_code.unwrap_or(error.code));
         let reason = error.description;
         // It has no leader now, or is starting, or has too many requests for the moment (10167).

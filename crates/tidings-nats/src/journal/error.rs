@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Why a journal on NATS JetStream cannot be had. Trying again helps only against
-/// [`NatsError::Away`].
+/// [`NatsError::Unreachable`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NatsError {
@@ -14,7 +14,7 @@ pub enum NatsError {
         reason: String,
     },
     /// No server could be reached, or none that leads the stream.
-    Away {
+    Unreachable {
         /// For how long that was tried.
         waited: Duration,
         /// What happened the last time.
@@ -38,7 +38,7 @@ pub enum NatsError {
         differences: Vec<String>,
     },
     /// The server does not make the stream.
-    Unmade {
+    NotCreated {
         /// Its name.
         name: String,
         /// The server's words.
@@ -58,7 +58,7 @@ impl fmt::Display for NatsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setting { reason } => f.write_str(reason),
-            Self::Away { waited, reason } => {
+            Self::Unreachable { waited, reason } => {
                 write!(f, "NATS did not answer within {} s: {reason}", waited.as_secs())
             }
             Self::Refused { reason } => write!(f, "NATS rejected this login: {reason}"),
@@ -71,7 +71,7 @@ impl fmt::Display for NatsError {
             Self::Stream { name, differences } => {
                 write!(f, "the stream {name:?} has unsuitable settings: {}", differences.join("; "))
             }
-            Self::Unmade { name, reason } => {
+            Self::NotCreated { name, reason } => {
                 write!(f, "NATS refused to create the stream {name:?}: {reason}")
             }
             Self::System { .. } => f.write_str("cannot start the journal's thread"),

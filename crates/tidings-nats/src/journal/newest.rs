@@ -11,12 +11,12 @@ use tidings_core::model::{Position, Record};
 use tidings_core::model::{Rights, Selector, Selectors};
 
 use super::connection::{Failure, Pause};
-use super::state::{Generation, State};
-use super::{Shared, away};
+use super::state::{Generation, NatsState};
+use super::{NatsShared, away};
 use crate::limits::{BATCH_BYTES, BATCH_MAX, NATS_NEWEST_STEP, NATS_TOPICS};
 
 #[derive(Debug)]
-pub(super) struct Newest {
+pub(super) struct NewestByTopic {
     keys: Keys,
     generation: Generation,
     /// Everything up to here is known.
@@ -27,7 +27,7 @@ pub(super) struct Newest {
     forgotten: Position,
 }
 
-impl Newest {
+impl NewestByTopic {
     pub(super) fn new(generation: Generation) -> Self {
         Self {
             keys: Keys::random(),
@@ -39,7 +39,7 @@ impl Newest {
     }
 
     /// Begins anew where the journal did. Says how far the stream reaches.
-    fn renew(&mut self, state: &State) -> Position {
+    fn renew(&mut self, state: &NatsState) -> Position {
         if self.generation != state.generation() {
             *self = Self::new(state.generation());
         }
@@ -99,7 +99,7 @@ impl Newest {
 
 /// Follows the newest updates once a stream asked for them, for as long as this is polled. It reads
 /// what memory does not have, however long that takes: no lock and no reader waits for it.
-pub(super) async fn run(shared: &Arc<Shared>) {
+pub(super) async fn run(shared: &Arc<NatsShared>) {
     loop {
         shared.newest_wanted.notified().await;
         let mut pause = Pause::default();
@@ -125,7 +125,7 @@ enum Learned {
     Some,
 }
 
-impl Shared {
+impl NatsShared {
     pub(super) async fn read_last(
         &self,
         (after, until): (Position, Position),
@@ -163,7 +163,7 @@ impl Shared {
     }
 
     /// Learns what is new, as far as memory has it. Says whether that is all.
-    fn bring_up(&self, newest: &mut Newest) -> bool {
+    fn bring_up(&self, newest: &mut NewestByTopic) -> bool {
         let state = self.state.lock();
         let last = newest.renew(&state);
         if newest.through >= last {

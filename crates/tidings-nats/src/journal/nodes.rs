@@ -21,7 +21,7 @@ use super::message::Nonce;
 use super::options::NatsOptions;
 use super::revocations::{self, Place};
 use super::strangers::Strangers;
-use super::{Shared, away};
+use super::{NatsShared, away};
 use crate::limits::{NATS_ANSWER_BYTES, NATS_ANSWER_TIME, NATS_NODES, NATS_SILENT_TIME};
 
 /// How often a hub greets the others.
@@ -82,7 +82,7 @@ fn subject(options: &NatsOptions, name: &str) -> String {
 }
 
 /// Meets the other hubs, for as long as this is polled.
-pub(super) async fn run(shared: &Arc<Shared>) {
+pub(super) async fn run(shared: &Arc<NatsShared>) {
     let mut joined = shared.meeting.node.subscribe();
     let Ok(node) = joined.wait_for(Option::is_some).await.map(|node| node.clone()) else { return };
     let Some(Joined(node)) = node else { return };
@@ -98,7 +98,7 @@ pub(super) async fn run(shared: &Arc<Shared>) {
 }
 
 async fn meet(
-    shared: &Arc<Shared>,
+    shared: &Arc<NatsShared>,
     node: &Arc<dyn Node>,
 ) -> Result<std::convert::Infallible, Failure> {
     let subscribe = |name: &str| queued(shared.client.subscribe(subject(&shared.options, name)));
@@ -119,7 +119,7 @@ fn ended() -> Failure {
     Failure::Away("a subscription has ended".to_owned())
 }
 
-async fn greet(shared: &Shared) -> Failure {
+async fn greet(shared: &NatsShared) -> Failure {
     let mut next = tokio::time::interval(GREETING_INTERVAL);
     next.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -134,7 +134,7 @@ async fn greet(shared: &Shared) -> Failure {
     }
 }
 
-async fn hear(shared: &Shared, mut greetings: Subscriber) -> Failure {
+async fn hear(shared: &NatsShared, mut greetings: Subscriber) -> Failure {
     while let Some(greeting) = greetings.next().await {
         shared.meeting.hear(&greeting);
     }
@@ -142,7 +142,7 @@ async fn hear(shared: &Shared, mut greetings: Subscriber) -> Failure {
 }
 
 async fn answer_all(
-    shared: &Arc<Shared>,
+    shared: &Arc<NatsShared>,
     node: &Arc<dyn Node>,
     mut questions: Subscriber,
 ) -> Failure {
@@ -155,7 +155,7 @@ async fn answer_all(
 }
 
 /// Tells the others that this hub ends.
-pub(super) async fn leave(shared: &Shared) {
+pub(super) async fn leave(shared: &NatsShared) {
     if !shared.meeting.has_node() {
         return;
     }
@@ -274,7 +274,7 @@ fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
 
 /// Answers another hub, beside all else.
 fn answer(
-    shared: &Arc<Shared>,
+    shared: &Arc<NatsShared>,
     node: &Arc<dyn Node>,
     answering: &Arc<Semaphore>,
     question: Message,
@@ -333,7 +333,7 @@ impl Parts {
     }
 }
 
-impl Nodes for Shared {
+impl Nodes for NatsShared {
     fn join(&self, node: Arc<dyn Node>) {
         self.meeting.node.send_replace(Some(Joined(node)));
     }
@@ -355,7 +355,7 @@ impl Nodes for Shared {
     }
 }
 
-impl Shared {
+impl NatsShared {
     /// Tells the others that this hub is there, how far it has read the revocations, and this.
     async fn greet(&self, more: &[(&'static str, &'static str)]) -> Result<(), Failure> {
         let mut headers = self.meeting.headers();

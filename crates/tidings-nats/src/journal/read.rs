@@ -66,13 +66,13 @@ struct Blocks {
 
 /// A message as the stream holds it.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StreamMessage {
     pub(super) position: Position,
     time: SystemTime,
     payload: Bytes,
 }
 
-impl Stored {
+impl StreamMessage {
     /// The update; `None` if it is none.
     pub(super) fn decode(&self, epoch: Epoch) -> Option<Decoded> {
         message::decode(epoch, self.position, self.time, &self.payload)
@@ -194,7 +194,7 @@ impl Reader {
         after: Position,
         count: usize,
         bytes: usize,
-    ) -> Result<(Vec<Stored>, bool), Failure> {
+    ) -> Result<(Vec<StreamMessage>, bool), Failure> {
         let count = count.min(SCAN_UPDATES.max(64));
         let asked = json!({
             "seq": after.next().number(), "next_by_subj": ">", "batch": count, "max_bytes": bytes,
@@ -203,14 +203,18 @@ impl Reader {
     }
 
     /// The first message of `time` or later.
-    pub(super) async fn since(&self, time: SystemTime) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn since(&self, time: SystemTime) -> Result<Option<StreamMessage>, Failure> {
         let time = DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Nanos, true);
         let asked = json!({ "start_time": time, "next_by_subj": ">", "batch": 1 });
         Ok(self.many(asked, 1).await?.0.into_iter().next())
     }
 
     /// Asks for messages, `count` at most.
-    async fn many(&self, asked: Value, count: usize) -> Result<(Vec<Stored>, bool), Failure> {
+    async fn many(
+        &self,
+        asked: Value,
+        count: usize,
+    ) -> Result<(Vec<StreamMessage>, bool), Failure> {
         let inbox = self.client.new_inbox();
         let mut answers = queued(self.client.subscribe(inbox.clone())).await?;
         let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
@@ -249,16 +253,16 @@ impl Reader {
     }
 
     /// The message at a position. A server that lags behind does not count.
-    pub(super) async fn at(&self, position: Position) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn at(&self, position: Position) -> Result<Option<StreamMessage>, Failure> {
         self.one(json!({ "seq": position.number() })).await
     }
 
     /// The newest message of a subject.
-    pub(super) async fn last_of(&self, subject: &str) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn last_of(&self, subject: &str) -> Result<Option<StreamMessage>, Failure> {
         self.one(json!({ "last_by_subj": subject })).await
     }
 
-    async fn one(&self, asked: Value) -> Result<Option<Stored>, Failure> {
+    async fn one(&self, asked: Value) -> Result<Option<StreamMessage>, Failure> {
         let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
         let request = Request::new().payload(asked.to_string().into());
         let message = ask(&self.client, subject, request, NATS_REQUEST_TIME).await?;
@@ -275,16 +279,22 @@ impl Reader {
     }
 
     /// The newest message of a subject, as the stream's leader has it.
-    pub(super) async fn last_of_leader(&self, subject: &str) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn last_of_leader(
+        &self,
+        subject: &str,
+    ) -> Result<Option<StreamMessage>, Failure> {
         self.one_of_leader(json!({ "last_by_subj": subject })).await
     }
 
     /// The first message after `after`, as the stream's leader has it.
-    pub(super) async fn next_of_leader(&self, after: Position) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn next_of_leader(
+        &self,
+        after: Position,
+    ) -> Result<Option<StreamMessage>, Failure> {
         self.one_of_leader(json!({ "seq": after.next().number(), "next_by_subj": ">" })).await
     }
 
-    async fn one_of_leader(&self, asked: Value) -> Result<Option<Stored>, Failure> {
+    async fn one_of_leader(&self, asked: Value) -> Result<Option<StreamMessage>, Failure> {
         let call = format!("STREAM.MSG.GET.{}", self.stream);
         match api::<Got>(&self.client, &call, &asked).await {
             Ok(Got { message }) => {
@@ -294,7 +304,7 @@ impl Reader {
                 let payload = BASE64_STANDARD.decode(&message.data).map_err(|e| damaged(&e))?;
                 let time = DateTime::parse_from_rfc3339(&message.time).map_err(|e| damaged(&e))?;
                 let position = Position::new(message.seq);
-                Ok(Some(Stored { position, time: time.into(), payload: payload.into() }))
+                Ok(Some(StreamMessage { position, time: time.into(), payload: payload.into() }))
             }
             // No message found.
             Err(Failure::Refused { code, .. }) if code.0 == 10037 => Ok(None),
@@ -320,12 +330,12 @@ fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     message.headers.as_ref()?.get_last(name).map(|value| value.as_str())
 }
 
-fn stored_of(message: &Message) -> Result<Stored, Failure> {
+fn stored_of(message: &Message) -> Result<StreamMessage, Failure> {
     let position = header(message, "Nats-Sequence").and_then(|text| text.parse().ok());
     let time = header(message, "Nats-Time-Stamp");
     let time = time.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
     match (position, time) {
-        (Some(position), Some(time)) => Ok(Stored {
+        (Some(position), Some(time)) => Ok(StreamMessage {
             position: Position::new(position),
             time: time.into(),
             payload: message.payload.clone(),

@@ -16,7 +16,7 @@ use tidings_core::model::RevokedToken;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Shared;
+use super::NatsShared;
 use super::connection::Failure;
 use super::revocations::{made, newest};
 
@@ -119,7 +119,7 @@ impl Losses {
 }
 
 /// Writes what the stream has lost into it again, for as long as this is polled.
-pub(super) async fn restore_lost(shared: &Shared, node: &Arc<dyn Node>) -> Infallible {
+pub(super) async fn restore_lost(shared: &NatsShared, node: &Arc<dyn Node>) -> Infallible {
     let losses = shared.revocations.losses();
     let mut told: Option<Instant> = None;
     loop {
@@ -143,7 +143,7 @@ pub(super) async fn restore_lost(shared: &Shared, node: &Arc<dyn Node>) -> Infal
 }
 
 /// Looks up each revocation that this hub knows, and writes those that are missing.
-async fn restore(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Failure> {
+async fn restore(shared: &NatsShared, node: &Arc<dyn Node>) -> Result<(), Failure> {
     let mut tokens = node.barred();
     retain_lasting(&mut tokens);
     let barred = tokens.len();

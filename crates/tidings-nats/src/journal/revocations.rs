@@ -25,7 +25,7 @@ use tidings_core::model::{RevokedToken, TokenId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Shared;
+use super::NatsShared;
 use super::condition::Condition;
 use super::connection::{Failure, Pause, api_allowed, ask_allowed, read};
 use super::options::{NatsOptions, NatsStorage};
@@ -425,7 +425,11 @@ async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure
 }
 
 /// Hands on what is new in the stream and restores what it has lost, for as long as this is polled.
-pub(super) async fn follow(shared: &Shared, node: &Arc<dyn Node>, messages: Subscriber) -> Failure {
+pub(super) async fn follow(
+    shared: &NatsShared,
+    node: &Arc<dyn Node>,
+    messages: Subscriber,
+) -> Failure {
     tokio::select! {
         failure = read_on(shared, node, messages) => failure,
         // Apart from the reading: revocations must not become unknown while many are looked up.
@@ -433,7 +437,7 @@ pub(super) async fn follow(shared: &Shared, node: &Arc<dyn Node>, messages: Subs
     }
 }
 
-async fn read_on(shared: &Shared, node: &Arc<dyn Node>, mut messages: Subscriber) -> Failure {
+async fn read_on(shared: &NatsShared, node: &Arc<dyn Node>, mut messages: Subscriber) -> Failure {
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -458,8 +462,8 @@ async fn read_on(shared: &Shared, node: &Arc<dyn Node>, mut messages: Subscriber
     }
 }
 
-async fn hand_on(shared: &Shared, node: &Arc<dyn Node>) -> Result<(), Unfit> {
-    let Shared { client, condition, options, revocations, .. } = shared;
+async fn hand_on(shared: &NatsShared, node: &Arc<dyn Node>) -> Result<(), Unfit> {
+    let NatsShared { client, condition, options, revocations, .. } = shared;
     let as_of = Moment::now();
     let info = ensure(client, condition, options).await?;
     let before = revocations.place();
@@ -532,7 +536,7 @@ fn lasts_as_long(there: &RevokedToken, token: &RevokedToken) -> bool {
     there.name == token.name && is_long_enough
 }
 
-impl Shared {
+impl NatsShared {
     /// Has every hub know that a token is revoked, also one that comes later. Ends when each of
     /// them bars it, or is known to let in nobody by token.
     pub(super) async fn revoke(&self, token: RevokedToken) -> Result<(), AppendError> {

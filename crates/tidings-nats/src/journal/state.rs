@@ -30,7 +30,7 @@ pub(super) struct Generation {
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct NatsState {
     pub(super) epoch: Epoch,
     generation: u64,
     pub(super) recent: Recent,
@@ -97,7 +97,7 @@ struct NewestIds {
 
 /// The stream, as one of its servers has told it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told {
+pub(super) struct StreamReport {
     pub(super) epoch: Epoch,
     pub(super) first: Position,
     pub(super) last: Position,
@@ -108,9 +108,9 @@ pub(super) struct Told {
     pub(super) retention: Retention,
 }
 
-impl State {
+impl NatsState {
     /// The state of a stream of which nothing is known before what is shown next, after `before`.
-    pub(super) fn new(told: &Told, before: HubId) -> Self {
+    pub(super) fn new(report: &StreamReport, before: HubId) -> Self {
         let keys = Keys::random();
         let mut seen = Dropped::new(keys);
         let unknown = before.position;
@@ -120,18 +120,18 @@ impl State {
             unknown,
         );
         Self {
-            epoch: told.epoch,
+            epoch: report.epoch,
             generation: 0,
             recent: Recent::new(before),
             holes: VecDeque::new(),
-            first: told.first,
+            first: report.first,
             seen,
             lost: Position::START,
             ids: NewestIds::default(),
             keys,
-            retention: told.retention,
-            bytes: told.bytes,
-            message_bytes_max: told.message_bytes_max,
+            retention: report.retention,
+            bytes: report.bytes,
+            message_bytes_max: report.message_bytes_max,
             moments: VecDeque::new(),
             clock: None,
             waiting: BTreeMap::new(),
@@ -240,16 +240,16 @@ impl State {
     }
 
     /// Takes note of what the stream says of itself.
-    pub(super) fn note(&mut self, told: &Told) {
-        self.first = told.first.max(self.first);
-        self.bytes = told.bytes;
-        self.message_bytes_max = told.message_bytes_max;
-        self.retention = told.retention;
+    pub(super) fn note(&mut self, report: &StreamReport) {
+        self.first = report.first.max(self.first);
+        self.bytes = report.bytes;
+        self.message_bytes_max = report.message_bytes_max;
+        self.retention = report.retention;
         let now = Instant::now();
         let step = self.retention.age / MOMENTS;
         let is_due = |(at, _): &(Instant, Position)| now - *at >= step;
         if self.moments.back().is_none_or(is_due) {
-            self.moments.push_back((now, told.last));
+            self.moments.push_back((now, report.last));
         }
         let half = self.retention.age / 2;
         while self.moments.get(1).is_some_and(|(at, _)| now - *at > half) {
@@ -360,7 +360,7 @@ impl NewestIds {
     }
 }
 
-impl Told {
+impl StreamReport {
     /// From where on the newest updates are about as many as memory is to have.
     pub(super) fn recent_after(&self, bytes: u64, count_max: u64) -> Position {
         let each = (self.bytes / self.messages.max(1)).max(1);
@@ -390,8 +390,8 @@ mod tests {
     use super::*;
     use crate::limits::SAME_ID_MAX;
 
-    fn told(epoch: Epoch, first: u64, last: u64) -> Told {
-        Told {
+    fn report(epoch: Epoch, first: u64, last: u64) -> StreamReport {
+        StreamReport {
             epoch,
             first: Position::new(first),
             last: Position::new(last),
@@ -410,13 +410,14 @@ mod tests {
 
     /// A hub that came when the stream had the updates 11 to 20 about `a`, and loaded the newest
     /// five.
-    fn state(epoch: Epoch) -> State {
-        let mut state = State::new(&told(epoch, 11, 20), HubId::of_gone(epoch, Position::new(15)));
+    fn state(epoch: Epoch) -> NatsState {
+        let mut state =
+            NatsState::new(&report(epoch, 11, 20), HubId::of_gone(epoch, Position::new(15)));
         state.show((16..=20).map(|position| record(epoch, position, "a")).collect());
         state
     }
 
-    fn tail(state: &State, after: HubId) -> (Tail, Vec<u64>) {
+    fn tail(state: &NatsState, after: HubId) -> (Tail, Vec<u64>) {
         let mut records = Vec::new();
         let tail = state.tail(after, 100, &mut records);
         (tail, records.iter().map(|record| record.position.number()).collect())
@@ -479,7 +480,8 @@ mod tests {
         let follower = old.follow();
         let end = old.last();
         // The stream lost 19 and 20, and got others there.
-        let mut new = State::new(&told(epoch, 11, 22), HubId::of_gone(epoch, Position::new(15)));
+        let mut new =
+            NatsState::new(&report(epoch, 11, 22), HubId::of_gone(epoch, Position::new(15)));
         new.show((16..=22).map(|position| record(epoch, position, "a")).collect());
         old.begin_anew(new);
         assert!(follower.has_news());
@@ -494,7 +496,7 @@ mod tests {
         let epoch = Epoch::random();
         let mut state = state(epoch);
         state.show(vec![record(epoch, 21, "b"), record(epoch, 22, "a")]);
-        state.note(&told(epoch, 22, 22));
+        state.note(&report(epoch, 22, 22));
         let missed = |after, topic: &str| {
             state.missed(Position::new(after), &Selectors::topic(topic), &Rights::Public)
         };

@@ -15,11 +15,11 @@ const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Strangers {
     what: &'static str,
     count: AtomicU64,
-    told: Mutex<Option<Told>>,
+    last_report: Mutex<Option<LastReport>>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct LastReport {
     at: Instant,
     count: u64,
 }
@@ -27,18 +27,18 @@ struct Told {
 impl Strangers {
     /// None yet of what the log calls so, as "messages that are no updates".
     pub(super) fn of(what: &'static str) -> Self {
-        Self { what, count: AtomicU64::new(0), told: Mutex::default() }
+        Self { what, count: AtomicU64::new(0), last_report: Mutex::default() }
     }
 
     /// Counts the message that is known as `which`: its place, or a word.
     pub(super) fn note(&self, which: impl Display) {
         let count = 1 + self.count.fetch_add(1, Ordering::Relaxed);
-        let mut told = self.told.lock();
-        if told.as_ref().is_some_and(|told| told.at.elapsed() < TOLD_INTERVAL) {
+        let mut last = self.last_report.lock();
+        if last.as_ref().is_some_and(|last| last.at.elapsed() < TOLD_INTERVAL) {
             return;
         }
-        let more = count - told.as_ref().map_or(0, |told| told.count);
-        *told = Some(Told { at: Instant::now(), count });
+        let more = count - last.as_ref().map_or(0, |last| last.count);
+        *last = Some(LastReport { at: Instant::now(), count });
         tracing::warn!(newest = %which, count = more, "ignored {}", self.what);
     }
 

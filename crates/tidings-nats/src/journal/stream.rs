@@ -15,7 +15,7 @@ use tidings_core::model::{Epoch, Position};
 use super::connection::{Failure, Pause, api};
 use super::error::NatsError;
 use super::options::{NatsOptions, NatsStorage};
-use super::state::{Told, age, bound};
+use super::state::{StreamReport, age, bound};
 use super::tail::CONSUMER_TIME;
 use crate::limits::NATS_MESSAGE_BYTES_MIN;
 
@@ -28,17 +28,17 @@ const STORED_BYTES: u64 = 256;
 const AGE_MIN: Duration = Duration::from_secs(1);
 
 /// The stream's state, as its leader has it.
-pub(super) async fn look(client: &Client, options: &NatsOptions) -> Result<Told, Failure> {
+pub(super) async fn look(client: &Client, options: &NatsOptions) -> Result<StreamReport, Failure> {
     let info: Info = api(client, &format!("STREAM.INFO.{}", options.stream), &Value::Null).await?;
-    Ok(told(&info))
+    Ok(report(&info))
 }
 
-fn told(info: &Info) -> Told {
+fn report(info: &Info) -> StreamReport {
     let state = &info.state;
     let config = &info.config;
     // The moment of its making is the stream's identity: all servers have it to the nanosecond.
     let made = info.created.timestamp_nanos_opt().unwrap_or_default();
-    Told {
+    StreamReport {
         epoch: Epoch::new(crc32fast::hash(&made.to_le_bytes())),
         first: Position::new(state.first_sequence.max(1)),
         last: Position::new(state.last_sequence),
@@ -67,12 +67,15 @@ pub(super) fn unfit_options(options: &NatsOptions) -> Vec<String> {
 }
 
 /// Makes the stream where it is missing, and says how it is. Waits for a leader.
-pub(super) async fn prepare(client: &Client, options: &NatsOptions) -> Result<Told, NatsError> {
+pub(super) async fn prepare(
+    client: &Client,
+    options: &NatsOptions,
+) -> Result<StreamReport, NatsError> {
     let until = tokio::time::Instant::now() + options.start_wait;
     let mut pause = Pause::default();
     loop {
         let failure = match ensure(client, options).await {
-            Ok(told) => return Ok(told),
+            Ok(report) => return Ok(report),
             Err(Unfit::Failed(failure)) => failure,
             Err(Unfit::Differs { name, differences }) => {
                 return Err(NatsError::Stream { name, differences });
@@ -81,11 +84,11 @@ pub(super) async fn prepare(client: &Client, options: &NatsOptions) -> Result<To
         match failure {
             failure if failure.is_final() => {
                 let reason = failure.to_string();
-                return Err(NatsError::Unmade { name: options.stream.clone(), reason });
+                return Err(NatsError::NotCreated { name: options.stream.clone(), reason });
             }
             failure if tokio::time::Instant::now() >= until => {
                 let reason = failure.to_string();
-                return Err(NatsError::Away { waited: options.start_wait, reason });
+                return Err(NatsError::Unreachable { waited: options.start_wait, reason });
             }
             failure => {
                 let reason = failure.to_string();
@@ -121,7 +124,7 @@ impl std::fmt::Display for Unfit {
 }
 
 /// The stream, made if it is missing, and checked.
-pub(super) async fn ensure(client: &Client, options: &NatsOptions) -> Result<Told, Unfit> {
+pub(super) async fn ensure(client: &Client, options: &NatsOptions) -> Result<StreamReport, Unfit> {
     let call = format!("STREAM.INFO.{}", options.stream);
     let info = match api::<Info>(client, &call, &Value::Null).await {
         Err(Failure::Refused { code: ErrorCode::STREAM_NOT_FOUND, .. }) => {
@@ -130,15 +133,18 @@ pub(super) async fn ensure(client: &Client, options: &NatsOptions) -> Result<Tol
         info => info?,
     };
     fits(differences(&info.config, options), &info, options)?;
-    Ok(told(&info))
+    Ok(report(&info))
 }
 
 /// As [`look`], and checks that the stream still has the settings without which the hub cannot
 /// keep what it promises. Others, as how much is kept, may be changed while hubs run.
-pub(super) async fn look_closely(client: &Client, options: &NatsOptions) -> Result<Told, Unfit> {
+pub(super) async fn look_closely(
+    client: &Client,
+    options: &NatsOptions,
+) -> Result<StreamReport, Unfit> {
     let info: Info = api(client, &format!("STREAM.INFO.{}", options.stream), &Value::Null).await?;
     fits(breaches_of_updates(&info.config, options), &info, options)?;
-    Ok(told(&info))
+    Ok(report(&info))
 }
 
 fn fits(mut differences: Vec<String>, info: &Info, options: &NatsOptions) -> Result<(), Unfit> {

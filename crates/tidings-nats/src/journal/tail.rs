@@ -11,9 +11,9 @@ use tidings_core::model::{HubId, Position, Record};
 
 use super::connection::{Failure, Pause, check_version, queued, words};
 use super::read::Reader;
-use super::state::{State, Told};
+use super::state::{NatsState, StreamReport};
 use super::stream::{self, Unfit};
-use super::{Shared, message};
+use super::{NatsShared, message};
 use crate::limits::{
     NATS_BATCH, NATS_BATCH_BYTES, NATS_HEARTBEAT, NATS_REQUEST_TIME, NATS_STATE_INTERVAL,
     NATS_WAITING_BYTES, RECENT_BYTES,
@@ -47,7 +47,7 @@ impl From<Failure> for Interrupted {
 }
 
 /// Follows the stream for as long as this is polled.
-pub(super) async fn run(shared: &Arc<Shared>) {
+pub(super) async fn run(shared: &Arc<NatsShared>) {
     let mut pause = Pause::default();
     loop {
         match follow(shared, &mut pause).await {
@@ -63,19 +63,19 @@ pub(super) async fn run(shared: &Arc<Shared>) {
 }
 
 /// Loads the newest updates of a stream.
-pub(super) async fn load(reader: &Reader, told: &Told) -> Result<State, Failure> {
-    let mut after = told.recent_after(RECENT_BYTES, LOADED_MAX);
+pub(super) async fn load(reader: &Reader, report: &StreamReport) -> Result<NatsState, Failure> {
+    let mut after = report.recent_after(RECENT_BYTES, LOADED_MAX);
     let before = match after {
-        Position::START => HubId::start(told.epoch),
-        after => HubId::of_gone(told.epoch, after),
+        Position::START => HubId::start(report.epoch),
+        after => HubId::of_gone(report.epoch, after),
     };
-    let mut state = State::new(told, before);
-    while after < told.last {
+    let mut state = NatsState::new(report, before);
+    while after < report.last {
         let (stored, _) = reader.range(after, NATS_BATCH, NATS_BATCH_BYTES).await?;
         let came = stored.into_iter().map(|one| {
-            let decoded = one.decode(told.epoch);
+            let decoded = one.decode(report.epoch);
             if decoded.is_none() {
-                reader.note_stranger(told.epoch.number().into(), one.position);
+                reader.note_stranger(report.epoch.number().into(), one.position);
             }
             Came { position: one.position, record: decoded.map(|decoded| decoded.record) }
         });
@@ -83,10 +83,10 @@ pub(super) async fn load(reader: &Reader, told: &Told) -> Result<State, Failure>
         if state.last().position == after {
             // All is gone, or this server has not got it yet.
             match reader.next_of_leader(after).await? {
-                Some(next) if next.position <= told.last => {
+                Some(next) if next.position <= report.last => {
                     return Err(Failure::Away("a server lags behind".to_owned()));
                 }
-                _ => state.skip(told.last),
+                _ => state.skip(report.last),
             }
         }
         after = state.last().position;
@@ -95,10 +95,10 @@ pub(super) async fn load(reader: &Reader, told: &Told) -> Result<State, Failure>
 }
 
 /// Takes the stream as it is now: what was known of it is void.
-async fn begin_anew(shared: &Shared, reason: &str) -> Result<(), Interrupted> {
-    let told = ensure(shared).await?;
+async fn begin_anew(shared: &NatsShared, reason: &str) -> Result<(), Interrupted> {
+    let report = ensure(shared).await?;
     shared.reader.forget();
-    let state = load(&shared.reader, &told).await?;
+    let state = load(&shared.reader, &report).await?;
     tracing::warn!(
         stream = shared.options.stream,
         reason,
@@ -108,22 +108,25 @@ async fn begin_anew(shared: &Shared, reason: &str) -> Result<(), Interrupted> {
     Ok(())
 }
 
-async fn ensure(shared: &Shared) -> Result<Told, Interrupted> {
+async fn ensure(shared: &NatsShared) -> Result<StreamReport, Interrupted> {
     note_fit(shared, stream::ensure(&shared.client, &shared.options).await)
         .map_err(|unfit| Interrupted::Away(unfit.to_string()))
 }
 
 /// Notes whether the stream has the settings that it has to have.
-fn note_fit(shared: &Shared, told: Result<Told, Unfit>) -> Result<Told, Unfit> {
-    match &told {
+fn note_fit(
+    shared: &NatsShared,
+    report: Result<StreamReport, Unfit>,
+) -> Result<StreamReport, Unfit> {
+    match &report {
         Ok(_) => shared.condition.set_unfit(None),
         Err(unfit @ Unfit::Differs { .. }) => shared.condition.set_unfit(Some(unfit.to_string())),
         Err(Unfit::Failed(_)) => {}
     }
-    told
+    report
 }
 
-async fn follow(shared: &Arc<Shared>, pause: &mut Pause) -> Interrupted {
+async fn follow(shared: &Arc<NatsShared>, pause: &mut Pause) -> Interrupted {
     match try_follow(shared, pause).await {
         Err(interrupted) => interrupted,
         Ok(never) => match never {},
@@ -131,7 +134,7 @@ async fn follow(shared: &Arc<Shared>, pause: &mut Pause) -> Interrupted {
 }
 
 async fn try_follow(
-    shared: &Arc<Shared>,
+    shared: &Arc<NatsShared>,
     pause: &mut Pause,
 ) -> Result<std::convert::Infallible, Interrupted> {
     if let Err(error) = check_version(&shared.client) {
@@ -139,18 +142,18 @@ async fn try_follow(
     }
     // Streams with a token wait for private updates until that is done.
     shared.revocations.read_now();
-    let told = ensure(shared).await?;
+    let report = ensure(shared).await?;
     let (epoch, last) = {
         let state = shared.state.lock();
         (state.epoch, state.last())
     };
-    if told.epoch != epoch {
+    if report.epoch != epoch {
         return Err(Interrupted::Anew("the stream was recreated"));
     }
-    if told.last < last.position {
+    if report.last < last.position {
         confirm_loss(shared, last).await?;
     }
-    shared.state.lock().note(&told);
+    shared.state.lock().note(&report);
     let anchor = shared.state.lock().anchor();
     let from = anchor.map_or(last.position.next(), |anchor| anchor.position);
     let consumer = consumer(shared, from).await?;
@@ -181,7 +184,7 @@ async fn try_follow(
 
 /// Looks whether the newest updates are really gone: a server that is just starting, or was
 /// just made leader, may not have them yet.
-async fn confirm_loss(shared: &Shared, last: HubId) -> Result<(), Interrupted> {
+async fn confirm_loss(shared: &NatsShared, last: HubId) -> Result<(), Interrupted> {
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(200)).await;
         if stream::look(&shared.client, &shared.options).await?.last >= last.position {
@@ -191,7 +194,7 @@ async fn confirm_loss(shared: &Shared, last: HubId) -> Result<(), Interrupted> {
     Err(Interrupted::Anew("the stream lost its newest updates"))
 }
 
-async fn consumer(shared: &Shared, from: Position) -> Result<PullConsumer, Interrupted> {
+async fn consumer(shared: &NatsShared, from: Position) -> Result<PullConsumer, Interrupted> {
     let config = pull::Config {
         // From the newest that is known, which says whether this is still the same stream.
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.number().max(1) },
@@ -209,7 +212,7 @@ async fn consumer(shared: &Shared, from: Position) -> Result<PullConsumer, Inter
 }
 
 /// Asks the stream for its state from time to time.
-async fn watch(shared: &Shared) -> Result<std::convert::Infallible, Interrupted> {
+async fn watch(shared: &NatsShared) -> Result<std::convert::Infallible, Interrupted> {
     let mut failed = 0;
     loop {
         tokio::time::sleep(NATS_STATE_INTERVAL).await;
@@ -217,15 +220,15 @@ async fn watch(shared: &Shared) -> Result<std::convert::Infallible, Interrupted>
             let state = shared.state.lock();
             (state.epoch, state.last())
         };
-        let told = stream::look_closely(&shared.client, &shared.options).await;
-        match note_fit(shared, told) {
-            Ok(told) if told.epoch != epoch => {
+        let report = stream::look_closely(&shared.client, &shared.options).await;
+        match note_fit(shared, report) {
+            Ok(report) if report.epoch != epoch => {
                 return Err(Interrupted::Anew("the stream was recreated"));
             }
-            Ok(told) if told.last < last.position => confirm_loss(shared, last).await?,
-            Ok(told) => {
+            Ok(report) if report.last < last.position => confirm_loss(shared, last).await?,
+            Ok(report) => {
                 failed = 0;
-                shared.state.lock().note(&told);
+                shared.state.lock().note(&report);
             }
             // A leader may be chosen meanwhile, which does not concern followers.
             Err(Unfit::Failed(_)) if failed < 2 => failed += 1,
@@ -237,7 +240,7 @@ async fn watch(shared: &Shared) -> Result<std::convert::Infallible, Interrupted>
 /// What the consumer brings.
 struct Pulled<'a> {
     messages: pull::Stream,
-    shared: &'a Shared,
+    shared: &'a NatsShared,
     /// Messages that came from this consumer.
     consumed: u64,
     /// The first of them, if it is still to be shown.
@@ -340,7 +343,7 @@ impl Pulled<'_> {
 }
 
 /// Shows what came, with what is missing in between.
-fn show(state: &mut State, came: Vec<Came>) {
+fn show(state: &mut NatsState, came: Vec<Came>) {
     let mut newest = state.last().position;
     let mut records = Vec::with_capacity(came.len());
     for Came { position, record } in came {

@@ -34,7 +34,7 @@ const BACKLOG: i32 = 128;
 /// The names that could be had, for as long as this lives. Without any, the locks of the files
 /// stand alone.
 #[derive(Debug, Default)]
-pub(super) struct Held(Vec<Socket>);
+pub(super) struct HeldNames(Vec<Socket>);
 
 /// Why a name could not be bound.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl fmt::Display for Taken {
     }
 }
 
-impl Held {
+impl HeldNames {
     /// Whether a hub that has the path would have been noticed.
     pub(super) fn is_certain(&self) -> bool {
         !self.0.is_empty()
@@ -104,9 +104,9 @@ impl Held {
 
 /// Holds the names of `folder`, and makes it where it is missing. Where another hub has a name,
 /// nothing is made: that hub's folder may have been moved, and be moved back.
-pub(super) fn hold(folder: &Path) -> Result<Held, NotHeld> {
+pub(super) fn hold(folder: &Path) -> Result<HeldNames, NotHeld> {
     let path = resolve(folder)?;
-    let mut held = Held::default();
+    let mut held = HeldNames::default();
     let mount = root_of_mount(&path);
     if let Some(mount) = mount {
         held.take(&path, mount)?;
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn a_hub_that_was_asked_often_still_answers() {
         let name = name("often");
-        let held = Held(vec![hold_name(&name, &[own_user()]).unwrap()]);
+        let held = HeldNames(vec![hold_name(&name, &[own_user()]).unwrap()]);
         let ask = || hold_name(&name, &[own_user()]);
         let answered =
             (0..10 * BACKLOG).take_while(|_| matches!(ask(), Err(Taken::ByHub(_)))).count();

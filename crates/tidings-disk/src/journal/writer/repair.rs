@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::layout::put;
 use super::super::rebuild::{self, Copied, Progress, Rebuild};
-use super::super::sum::{Part, damaged_part, is_damage};
+use super::super::sum::{FilePart, damaged_part, is_damage};
 use super::super::{dropped, ids, keys, record};
 use super::Writer;
 use crate::limits::{REBUILD_BYTES, REBUILD_RETRY};
@@ -31,21 +31,21 @@ impl Writer {
     fn avoid(&mut self, error: &rusqlite::Error) -> bool {
         let damage = &self.shared.damage;
         match damaged_part(error) {
-            Some(Part::Updates) => self.begin_rebuild(),
-            Some(Part::Topics) if self.index.is_sound() => {
+            Some(FilePart::Updates) => self.begin_rebuild(),
+            Some(FilePart::Topics) if self.index.is_sound() => {
                 damage.of_index();
                 self.index.stop();
                 true
             }
-            Some(Part::Ids) if !damage.has_ids() => {
+            Some(FilePart::Ids) if !damage.has_ids() => {
                 damage.of_ids();
                 true
             }
-            Some(Part::Keys) if !damage.has_keys() => {
+            Some(FilePart::Keys) if !damage.has_keys() => {
                 damage.of_keys();
                 true
             }
-            Some(Part::Dropped) => self.renew_dropped(),
+            Some(FilePart::Dropped) => self.renew_dropped(),
             _ => false,
         }
     }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use tidings_core::model::Position;
 
-use super::super::dropped::Newest;
+use super::super::dropped::NewestDropped;
 use super::super::layout::put;
 use super::super::retain::{Classes, Gone, Trimming};
 use super::super::state::oldest;
-use super::super::sum::{Part, within};
+use super::super::sum::{FilePart, within};
 use super::super::{group, keys, record};
 use super::Writer;
 use crate::limits::{KEYS_MAX, KEYS_TIME};
@@ -67,7 +67,7 @@ impl Writer {
             }
             return Ok(());
         }
-        within(Part::Keys, self.forget_old_keys(since))
+        within(FilePart::Keys, self.forget_old_keys(since))
     }
 
     fn forget_old_keys(&mut self, since: i64) -> rusqlite::Result<()> {
@@ -175,13 +175,13 @@ impl Writer {
     fn note(&self, gone: &[Gone], unreadable: Option<Position>) -> rusqlite::Result<()> {
         let (mut newest, mut time) = {
             let state = self.shared.state.lock();
-            (Newest::of(&state.dropped), state.dropped_time)
+            (NewestDropped::of(&state.dropped), state.dropped_time)
         };
-        within(Part::Dropped, newest.lose(&self.connection, &self.identity, gone))?;
+        within(FilePart::Dropped, newest.lose(&self.connection, &self.identity, gone))?;
         if let Some(through) = unreadable {
             newest.lose_all(through);
         }
-        within(Part::Dropped, newest.save(&self.connection))?;
+        within(FilePart::Dropped, newest.save(&self.connection))?;
         for Gone { record, .. } in gone.iter().filter(|one| one.is_loss) {
             time = record.time.max(time);
         }

@@ -15,7 +15,7 @@ pub(super) async fn open(options: NatsOptions) -> anyhow::Result<NatsJournal> {
     };
     opened.map_err(|error| {
         let hint = match &error {
-            NatsError::Away { .. } => {
+            NatsError::Unreachable { .. } => {
                 format!(
                     "check that NATS runs at {servers} with JetStream enabled, or wait longer with \
                      --nats-start-wait"
@@ -31,7 +31,7 @@ pub(super) async fn open(options: NatsOptions) -> anyhow::Result<NatsJournal> {
                 "change these settings with `nats stream edit {name}`, or let the hub create \
                  another stream with --nats-stream"
             ),
-            NatsError::Unmade { .. } => {
+            NatsError::NotCreated { .. } => {
                 "check that the cluster has as many servers as --nats-replicas, and free storage"
                     .to_owned()
             }

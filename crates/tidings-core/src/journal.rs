@@ -1,8 +1,8 @@
-//! Order and memory: the record of all updates, in the one order in which everybody gets them.
+//! The journal: the ordered store of all updates.
 //!
-//! The journal alone gives out positions. Its *tail* is what the shards follow; it shows an
-//! update only when that update is as safe as its publisher was promised, so nobody ever
-//! receives what a crash could still take back.
+//! It alone assigns positions. Shards follow its *tail*, which shows an update only once it is as
+//! safe as its publisher was promised. So no subscriber receives an update that a crash could still
+//! remove.
 //!
 //! # Writing another journal
 //!

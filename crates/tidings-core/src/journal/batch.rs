@@ -118,7 +118,7 @@ impl Missed {
         Self { oldest, resume, newest }
     }
 
-    /// Both.
+    /// Combines two losses.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let is_further = other.resume.position > self.resume.position;

@@ -1,5 +1,4 @@
-//! What the journal no longer has, remembered just well enough to tell a subscriber
-//! that it missed something.
+//! Records of deleted updates: they tell whether a subscriber missed any.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,21 +9,22 @@ use crate::model::{
     Location, PRESENCE_PATH, Position, Rights, Selector, Selectors, Topic, Update, matching_steps,
 };
 
-/// For each topic the newest public update about it that was dropped.
+/// For each topic, the newest public update about it that was dropped.
 ///
-/// It answers exactly for the topics it knows, by a hash of their names, which may be long. It
-/// knows at most [`DROPPED_TOPICS`]; of the others it knows one position that none of them is
-/// newer than. So a silent topic among very many, or one whose hash is that of another, may be
-/// told of a gap that did not concern it, but a real gap is never missed.
+/// Topics are recorded by a hash of their names, which may be long, and the answer is exact for
+/// each topic that is recorded: at most [`DROPPED_TOPICS`]. For all others there is one position,
+/// and none of their dropped updates is newer. So a subscriber to a topic that is not recorded, or
+/// whose hash is that of another topic, may get a gap that did not concern it. A real gap is
+/// never missed.
 ///
-/// Private updates stand apart, with their topics, since who would have got one hangs on all
-/// of them: nobody is told of a private update that was not granted. Of more than
-/// [`DROPPED_PRIVATE`] different sets of topics, or [`DROPPED_PRIVATE_BYTES`], those whose last
-/// update is oldest are forgotten; then whoever has any grant may be told of a gap that did not
-/// concern it. The same holds where it would take more than [`DROPPED_STEPS`] to find out.
+/// Private updates are recorded by their set of topics, because a subscriber may read one if any
+/// topic is granted. So a private update that was not granted to a subscriber gives it no gap.
+/// Beyond [`DROPPED_PRIVATE`] different sets, or [`DROPPED_PRIVATE_BYTES`], the sets whose last
+/// update is oldest are removed. Past these limits, or where the answer would take more than
+/// [`DROPPED_STEPS`], any subscriber with grants may get a gap that did not concern it.
 ///
-/// Of updates that tell who subscribes only the newest is known: each is about a topic that was
-/// never seen before, so that many of them would push all others out.
+/// Of presence updates only the newest is recorded. Each is about a topic that was never seen
+/// before, so many of them would displace all others.
 #[derive(Debug)]
 pub struct Dropped {
     keys: Keys,

@@ -84,7 +84,7 @@ impl Follower {
     pub fn pass(&self, position: Position) {
         let shown_bytes = self.shown_bytes.load(Ordering::Acquire);
         self.taken.store(position.number(), Ordering::Release);
-        // Who has come to the end waits for nothing: what was shown and is gone neither.
+        // At the end of the tail nothing waits, not even deleted records.
         if !self.is_behind() {
             self.taken_bytes.store(shown_bytes, Ordering::Release);
         }
@@ -124,8 +124,8 @@ impl Follower {
 pub enum Tail {
     /// The records are all that there is up to here.
     Through(Position),
-    /// What came after the asked position is gone up to this one, before it was followed. Who
-    /// wanted some of it is told so by a read.
+    /// The updates up to here were deleted before the shard read them. Subscribers that selected
+    /// some learn it from a read.
     Gone(HubId),
     /// No update for any subscriber lies between the asked position and this one.
     Nothing(HubId),

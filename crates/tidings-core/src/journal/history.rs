@@ -9,8 +9,8 @@ use super::found::{Before, Found};
 use super::log::Pending;
 use crate::model::{Position, Rights, Selectors};
 
-/// What returning subscribers ask for: where an id or a time is, what they missed, and the updates
-/// after a position.
+/// The reads that serve returning subscribers: where an id or a time is, which updates they missed,
+/// and the updates after a position.
 pub trait History: fmt::Debug + Send + Sync {
     /// The place after which the updates of `time` and later stand, as far as they are there.
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>>;

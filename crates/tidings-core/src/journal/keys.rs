@@ -36,7 +36,7 @@ impl Keys {
     }
 
     /// The number of a topic. Private updates about it have another one than public ones, so
-    /// that who may not read them need not step over them.
+    /// that a subscriber without grants skips them.
     #[inline]
     pub fn topic(&self, topic: &str, private: bool) -> u64 {
         self.hash(if private { 1 } else { 0 }, topic)

@@ -1,5 +1,5 @@
-//! The journal in memory: a bounded ring, and one beside it for updates that tell who
-//! subscribes. It begins anew with every start of the hub.
+//! The journal in memory: one bounded ring for updates, one for presence updates. A restart empties
+//! it.
 
 mod ring;
 
@@ -79,7 +79,7 @@ pub struct MemoryJournal<C> {
 struct MemoryState {
     /// What publishers sent.
     updates: Ring,
-    /// What the hub tells of who subscribes: apart, so that comings and goings push nothing out.
+    /// Presence updates, in their own ring so that they displace no others.
     presence: Ring,
     last: HubId,
     /// When it came.

@@ -15,8 +15,8 @@ pub trait Nodes: fmt::Debug + Send + Sync {
     /// Has `node` answer the others from now on, and know which tokens they revoke.
     fn join(&self, node: Arc<dyn Node>);
 
-    /// Whether `node` has been told of every token that any hub revoked, but for a moment ago.
-    /// A hub that is cut off from the others has not, and accepts no tokens.
+    /// Whether this hub has received every revocation, except those of the last moment.
+    /// A hub that is disconnected from the others has not, and accepts no tokens.
     fn know_revocations(&self) -> bool {
         true
     }

@@ -1,5 +1,4 @@
-//! The newest updates, in memory, where the rest of a journal is slower to reach; and who
-//! follows them.
+//! The newest updates in memory, and the followers of the tail.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

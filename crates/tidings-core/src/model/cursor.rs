@@ -1,4 +1,4 @@
-//! Where a stream is to begin, as its subscriber says it.
+//! Where a stream begins, as its subscriber requests it.
 
 use std::fmt;
 use std::time::SystemTime;

@@ -3,7 +3,7 @@
 use super::selector::{Account, InvalidSelectors, Selectors};
 use super::update::{Topic, Update};
 
-/// What a subscriber may read beside what everybody may.
+/// The private updates that a subscriber may read, in addition to all public ones.
 ///
 /// Rights are part of what makes a feed: subscribers share one only if they may read the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ pub enum Rights {
 }
 
 impl Rights {
-    /// Whether this subscriber may read `update`, whatever it has asked for.
+    /// Whether this subscriber may read `update`, whatever it selected.
     #[inline]
     pub fn may_read(&self, update: &Update) -> bool {
         if !update.is_private() {

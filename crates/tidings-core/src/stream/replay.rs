@@ -24,7 +24,7 @@ pub enum DueUpdates {
     Last,
 }
 
-/// Where a subscriber stands that is not live.
+/// The state of a subscriber that is not live.
 #[derive(Debug)]
 pub struct Behind {
     /// Bytes that are its alone and go first: the stream's opening, or a notice.

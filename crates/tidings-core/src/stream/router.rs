@@ -1,4 +1,4 @@
-//! Which feeds want an update.
+//! The feeds that select an update.
 
 mod meter;
 mod patterns;
@@ -61,12 +61,12 @@ impl Router {
         }
     }
 
-    /// The feeds that want an update about `topics`. One that wants it for several reasons is
+    /// The feeds that select an update about `topics`. A feed with several selectors that match is
     /// named several times.
     ///
     /// # Errors
-    /// If it takes more than `steps` to find those of patterns: then [`Router::excess`] has to go
-    /// first.
+    /// If it takes more than `steps` to find the feeds of patterns. The caller then removes those
+    /// of [`Router::excess`] first.
     #[inline]
     pub fn route(
         &mut self,

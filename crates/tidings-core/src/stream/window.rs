@@ -22,7 +22,7 @@ pub struct Span {
     pub end: Offset,
 }
 
-/// Where a subscriber stands, in words that outlive the window.
+/// A subscriber's position in the journal, which stays valid when the window is trimmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalPlace {
     /// It has received everything up to here.

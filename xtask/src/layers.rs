@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
-use syn::{Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, Meta, UseTree, Visibility};
+use syn::{Attribute, ExprMethodCall, ImplItem, Item, ItemMod, ItemUse, Macro, Meta, UseTree, Visibility};
 
 use crate::outcome::Outcome;
 
@@ -31,7 +31,7 @@ struct Layers {
 
 /// A name of another crate, and the modules that may use it.
 struct Boundary {
-    /// The path, or its last names: `rusqlite`, or `Instant::now`.
+    /// The path, or its last names: `rusqlite`, or `Instant::now`. A method of any type is `.elapsed`.
     name: &'static str,
     modules: &'static [&'static str],
     /// A name below it that all modules may use.
@@ -61,10 +61,16 @@ const HUB_BOUNDARIES: &[Boundary] = &[
     only("tower_service", &["http"]),
     // Sockets and TLS. Issuers' key sets are fetched from addresses that are looked up first.
     only("tokio::net", &["access", "http", "shard", "transport"]),
+    only("std::net::TcpListener", &["http"]),
+    only("std::net::TcpStream", &["http", "transport"]),
+    only("std::os::unix::net", &["http", "transport"]),
     only("socket2", &["http", "transport"]),
     only("rustls", &["http"]),
     only("tokio_rustls", &["http"]),
+    only("webpki", &["http"]),
     // Tokens.
+    only("aws_lc_rs", &["access"]),
+    only("base64", &["access"]),
     only("jsonwebtoken", &["access"]),
     only("reqwest", &["access"]),
     // Metrics.
@@ -72,6 +78,7 @@ const HUB_BOUNDARIES: &[Boundary] = &[
     // Clocks: what decides from plain values is in tidings-core.
     only("Instant::now", CLOCKS),
     only("SystemTime::now", CLOCKS),
+    only(".elapsed", CLOCKS),
 ];
 
 const CLOCKS: &[&str] = &["access", "admission", "budget", "http", "hub", "journal", "shard"];
@@ -84,6 +91,7 @@ const NO_SYSTEM: &[Boundary] = &[
     only("std::thread", &[]),
     only("Instant::now", &[]),
     only("SystemTime::now", &[]),
+    only(".elapsed", &[]),
     only("tokio", &[]),
 ];
 
@@ -93,10 +101,13 @@ const CORE_BOUNDARIES: &[Boundary] = &[
     only("std::fs", &[]),
     none_but("std::io", "std::io::IoSlice"),
     only("std::net", &[]),
+    only("std::os", &[]),
+    only("std::env", &[]),
     only("std::thread", &[]),
     only("std::process", &[]),
     only("Instant::now", &[]),
     only("SystemTime::now", &[]),
+    only(".elapsed", &[]),
     none_but("tokio", "tokio::sync"),
 ];
 
@@ -448,8 +459,19 @@ impl File {
         let mut path: Option<(Vec<String>, Span)> = None;
         // The number of colons since the last name.
         let mut colons = 0;
+        // The number of dots just before this token: one before a method, two in a range.
+        let mut dots = 0;
         for token in tokens {
+            let is_method = std::mem::take(&mut dots) == 1;
             match token {
+                TokenTree::Ident(ident) if is_method => {
+                    self.note_path(path.take());
+                    self.note_method(&ident.to_string(), ident.span());
+                }
+                TokenTree::Punct(punct) if punct.as_char() == '.' => {
+                    self.note_path(path.take());
+                    dots = if is_method { 2 } else { 1 };
+                }
                 TokenTree::Ident(ident) => match &mut path {
                     Some((names, _)) if colons == 2 => names.push(ident.to_string()),
                     _ => {
@@ -475,6 +497,10 @@ impl File {
             colons = 0;
         }
         self.note_path(path);
+    }
+
+    fn note_method(&mut self, name: &str, span: Span) {
+        self.foreign.push(Foreign { line: span.start().line, names: vec![format!(".{name}")] });
     }
 
     fn note_path(&mut self, path: Option<(Vec<String>, Span)>) {
@@ -526,6 +552,11 @@ impl<'ast> Visit<'ast> for File {
             self.note(&names, first.ident.span());
         }
         visit::visit_path(self, path);
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
+        self.note_method(&call.method.to_string(), call.method.span());
+        visit::visit_expr_method_call(self, call);
     }
 
     fn visit_macro(&mut self, one: &'ast Macro) {
@@ -591,6 +622,7 @@ mod tests {
         const BOUNDARIES: &[Boundary] = &[
             only("db", &["a"]),
             only("Instant::now", &["a"]),
+            only(".elapsed", &["a"]),
             none_but("runtime", "runtime::sync"),
         ];
         let layers = Layers {
@@ -689,6 +721,15 @@ mod tests {
             ]),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn a_method_stays_within_its_boundary() {
+        check("fn f() { begun.elapsed(); }", &["src/b.rs:1 b -> .elapsed"]);
+        check("fn f() { assert!(begun.elapsed() < g); }", &["src/b.rs:1 b -> .elapsed"]);
+        check("fn f() { m!(0..elapsed()); a.elapsed; elapsed() }\nfn elapsed() {}", &[]);
+        check("fn f() { m!(0..crate::c::C); }", UP);
+        check("fn f() { m!(0..=crate::c::C); }", UP);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The steps of `cargo xtask test`, in their order: quick steps are first.
 
+use std::env;
 use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, command, output, run, run_counted};
 use crate::embedded;
@@ -128,14 +131,7 @@ pub(crate) const ALL: &[Step] = &[
         group: "lint",
         what: "each library crate could be published: it packages, and builds from its package",
         needs: &[],
-        run: |workspace, _| {
-            passed(run(cargo()
-                .args(["publish", "--dry-run", "--locked", "--allow-dirty", "--quiet"])
-                .args(LIBRARIES.iter().flat_map(|name| ["--package", name]))
-                // Otherwise each package is built in a separate target folder. The tests need most
-                // of the same crates.
-                .env("CARGO_TARGET_DIR", &workspace.target)))
-        },
+        run: publish,
     },
     Step {
         name: "semver",
@@ -244,6 +240,49 @@ fn semver(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
     passed(run(command(tool)
         .args(["semver-checks", "check-release", "--baseline-rev", tag])
         .args(LIBRARIES.iter().flat_map(|name| ["--package", name]))))
+}
+
+fn publish(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
+    let packages = || LIBRARIES.iter().flat_map(|name| ["--package", name]);
+    // Cargo takes what an earlier dry run has unpacked and built from packages with the same version
+    // for the same code.
+    for unpacked in unpacked_packages()? {
+        fs::remove_dir_all(&unpacked)
+            .with_context(|| format!("cannot remove {}", unpacked.display()))?;
+    }
+    run(cargo().args(["clean", "--quiet", "--locked"]).args(packages()))?;
+    passed(run(cargo()
+        .args(["publish", "--dry-run", "--locked", "--allow-dirty", "--quiet"])
+        .args(packages())
+        // Otherwise each package is built in a separate target folder. The tests need most of the
+        // same crates.
+        .env("CARGO_TARGET_DIR", &workspace.target)))
+}
+
+/// Sources of the libraries that cargo has unpacked from local registries, whose folders have names
+/// that begin with `-`.
+fn unpacked_packages() -> Result<Vec<PathBuf>> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let registries = home.context("there is no home directory")?.join("registry/src");
+    let mut found = Vec::new();
+    // Without the folder nothing was unpacked.
+    for registry in fs::read_dir(&registries).into_iter().flatten() {
+        let registry = registry?;
+        if !registry.file_name().to_string_lossy().starts_with('-') {
+            continue;
+        }
+        for package in fs::read_dir(registry.path())? {
+            let package = package?;
+            let name = package.file_name();
+            let name = name.to_string_lossy();
+            let is_of = |library: &&str| name.starts_with(&format!("{library}-"));
+            if LIBRARIES.iter().any(is_of) {
+                found.push(package.path());
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn benches(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {

@@ -1,34 +1,44 @@
-//! Order and memory: the record of all updates, in the one order in which everybody gets them.
+//! The journal: the ordered store of all updates.
 //!
-//! The journal alone gives out positions. Its *tail* is what the shards follow; it shows an
-//! update only when that update is as safe as its publisher was promised, so nobody ever
-//! receives what a crash could still take back.
+//! It alone assigns positions. Shards follow its *tail*, which shows an update only once it is as
+//! safe as its publisher was promised. So no subscriber receives an update that a crash could still
+//! remove.
 //!
 //! # Writing another journal
 //!
-//! A hub takes any [`Journal`], which is the sum of four small traits. [`Log`] and [`History`] have to
-//! be written. [`RevokedTokens`] and [`Health`] have defaults: those of a journal that does not
-//! outlive the process and cannot fail. A journal that several hubs share also has [`Nodes`].
+//! A hub takes any [`Journal`], which is the sum of four small traits. You implement [`Log`] and
+//! [`History`]. [`RevokedTokens`] and [`Health`] have defaults, for a journal that ends with the
+//! process and cannot fail. A journal that several hubs share also has [`Nodes`].
 //!
 //! What each method must promise:
 //!
 //! | method | promise |
 //! |---|---|
-//! | [`Log::append`] | takes all updates or none; the future ends when they are safe; nothing under a key that is remembered |
-//! | [`Log::tail`] | never waits; shows no update earlier than `append` promised; says [`Tail::Anew`] to an id of another epoch |
-//! | [`Log::follow`] | what a follower has not taken is not dropped |
-//! | [`Log::edges`] | never waits; `first` and `last` are what a read can give now |
-//! | [`History::find`] | the hub's own id only with the right check; a publisher's id only of an update that the rights let read |
-//! | [`History::before`] | every update of that time or later that is there stands after the place |
-//! | [`History::missed`] | never `None` where an update that such a subscriber would have got is gone |
-//! | [`History::read`] | all such updates up to `through`, in order, and what is missed before them; makes progress each time |
-//! | [`History::read_last`] | of them the newest about each topic |
+//! | [`Log::append`] | appends all updates or none; the future ends when they are safe; appends nothing under a key that is remembered |
+//! | [`Log::update_bytes_max`] | an update with so many bytes can be stored; by default there is no such bound |
+//! | [`Log::tail`] | never waits; shows no update earlier than `append` promised; returns [`Tail::Anew`] for an id of another epoch |
+//! | [`Log::follow`] | updates that a follower has not taken are not dropped |
+//! | [`Log::edges`] | never waits; `first` and `last` are what a read can return now |
+//! | [`Log::generation`] | grows when positions that were shown may name other updates, though the epoch is the same; by default it never grows |
+//! | [`History::find`] | finds a hub's id only if its check is right, and a publisher's id only of an update that the rights let read |
+//! | [`History::before`] | every kept update of that time or later is after the place |
+//! | [`History::missed`] | never `None` if an update that such a subscriber would have received was dropped |
+//! | [`History::read_at_hand`] | never waits; returns what `read` would return, or `None`, which is the default |
+//! | [`History::read`] | returns all such updates up to `through`, in order, and the losses before them; makes progress each time |
+//! | [`History::read_last`] | of these updates, the newest about each topic |
+//! | [`RevokedTokens::revoke`] | the future ends when the revocation is as safe as an update; by default at once |
+//! | [`RevokedTokens::revoked`] | returns these revocations after a restart, in their order; by default none |
+//! | [`Nodes::join`] | from now on `node` answers the other hubs, and receives the tokens that they revoke |
+//! | [`Nodes::know_revocations`] | `false` if a revocation of another hub may be missing, except those of the last moment |
+//! | [`Nodes::until_known`] | the future ends when `know_revocations` is true |
+//! | [`Nodes::ask`] | returns the answers of all hubs that are connected, in memory that `room` accounts for |
 //!
-//! The parts that all journals share are here too: [`Batch::for_subscriber`] picks what a subscriber
-//! gets, [`followers`] tells who follows, [`dropped`] knows what is gone, [`once`] remembers
-//! idempotency keys, and [`recent`] keeps the newest updates of a slower storage in memory.
+//! The parts that all journals share are here too. [`Batch::for_subscriber`] selects the updates of a
+//! subscriber, [`followers`] notifies the followers of the tail, [`dropped`] records deleted updates,
+//! [`once`] remembers idempotency keys, and [`recent`] keeps the newest updates of a slower storage in
+//! memory.
 //!
-//! This journal keeps every update in a vector, for ever:
+//! This journal keeps every update in a vector, permanently:
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
@@ -67,12 +77,12 @@
 //!     }
 //! }
 //!
-//! /// An answer that is there already.
+//! /// An answer without waiting.
 //! fn ready<'a, T: Send + 'a>(answer: T) -> Pending<'a, T> {
 //!     Box::pin(std::future::ready(answer))
 //! }
 //!
-//! fn after(state: &State, after: Position) -> std::slice::Iter<'_, Arc<Record>> {
+//! fn records_after(state: &State, after: Position) -> std::slice::Iter<'_, Arc<Record>> {
 //!     let skipped = (after.number() as usize).min(state.records.len());
 //!     state.records[skipped..].iter()
 //! }
@@ -99,7 +109,7 @@
 //!         let mut bytes = 0;
 //!         for update in updates {
 //!             let position = self.last(&state).position.next();
-//!             // A time never goes back, so that it can be searched.
+//!             // Times never decrease, so that they can be searched.
 //!             let newest = state.records.last().map_or(SystemTime::UNIX_EPOCH, |last| last.time);
 //!             let record = Record::new(self.epoch, position, (self.now)().max(newest), update);
 //!             ids.push(record.id().clone());
@@ -125,7 +135,7 @@
 //!             return Tail::Anew(self.last(&state));
 //!         }
 //!         let before = records.len();
-//!         records.extend(after(&state, id.position).take(count).cloned());
+//!         records.extend(records_after(&state, id.position).take(count).cloned());
 //!         Tail::Through(records[before..].last().map_or(id.position, |record| record.position))
 //!     }
 //!
@@ -157,7 +167,9 @@
 //!         let state = self.state.lock().unwrap();
 //!         if let Ok(id) = id.parse::<HubId>() {
 //!             let is_here = id == HubId::start(self.epoch)
-//!                 || after(&state, id.position.previous()).next().is_some_and(|at| at.hub_id() == id);
+//!                 || records_after(&state, id.position.previous())
+//!                     .next()
+//!                     .is_some_and(|record| record.hub_id() == id);
 //!             return ready(Ok(is_here.then_some(Found::certain(id))));
 //!         }
 //!         let readable = |record: &&Arc<Record>| {
@@ -179,26 +191,26 @@
 //!         _selectors: &'a Selectors,
 //!         _rights: &'a Rights,
 //!     ) -> Pending<'a, Result<Option<Missed>, ReadError>> {
-//!         // Nothing is ever dropped here. Other journals ask `dropped::Dropped`.
+//!         // This journal drops nothing. Other journals ask `dropped::Dropped`.
 //!         ready(Ok(None))
 //!     }
 //!
 //!     fn read<'a>(
 //!         &'a self,
-//!         position: Position,
+//!         after: Position,
 //!         until: Position,
 //!         selectors: &'a Selectors,
 //!         rights: &'a Rights,
 //!     ) -> Pending<'a, Result<Batch, ReadError>> {
 //!         let state = self.state.lock().unwrap();
-//!         let records = after(&state, position);
+//!         let records = records_after(&state, after);
 //!         let max = BatchMax::default();
 //!         ready(Ok(Batch::for_subscriber(records, until, max, selectors, rights)))
 //!     }
 //!
 //!     fn read_last<'a>(
 //!         &'a self,
-//!         position: Position,
+//!         after: Position,
 //!         until: Position,
 //!         selectors: &'a Selectors,
 //!         rights: &'a Rights,
@@ -209,15 +221,15 @@
 //!                 newer.update.is_private() == record.update.is_private()
 //!                     && newer.update.topics().contains(topic)
 //!             };
-//!             after(&state, record.position).any(is_newer)
+//!             records_after(&state, record.position).any(is_newer)
 //!         };
 //!         let is_last = |record: &Record| {
 //!             let topics = record.update.topics();
 //!             rights.may_read(&record.update)
 //!                 && topics.iter().any(|one| selectors.matches(one) && !is_replaced(record, one))
 //!         };
-//!         let batch = Batch::of(after(&state, position), until, BatchMax::default(), is_last);
-//!         ready(Ok(batch))
+//!         let records = records_after(&state, after);
+//!         ready(Ok(Batch::of(records, until, BatchMax::default(), is_last)))
 //!     }
 //! }
 //!

@@ -1,10 +1,10 @@
-//! Log lines that peers cause: so many a second, and how many more there would have been.
+//! Limits the rate of log lines that peers cause, and counts the suppressed ones.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How often one kind of line is logged.
+/// The limit on the rate of one kind of log line.
 #[derive(Debug)]
 pub struct LogRate {
     per_second: u32,
@@ -18,10 +18,10 @@ struct LogSecond {
     suppressed: u64,
 }
 
-/// What becomes of a line.
+/// Whether a line is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LogDecision {
-    /// It is logged, after so many that were not.
+    /// It is logged, after `suppressed` lines that were not.
     Logged {
         suppressed: u64,
     },
@@ -29,13 +29,13 @@ enum LogDecision {
 }
 
 impl LogRate {
-    /// So many lines a second.
+    /// At most `per_second` lines a second.
     pub const fn new(per_second: u32) -> Self {
         let second = LogSecond { begun: None, logged: 0, suppressed: 0 };
         Self { per_second, second: Mutex::new(second) }
     }
 
-    /// Logs a line at this moment, unless there were too many within the second.
+    /// Logs a line at this moment, unless there were too many within this second.
     pub fn log(&self, now: Instant, line: impl FnOnce()) {
         let decided = self.second.lock().decide(self.per_second, now);
         if let LogDecision::Logged { suppressed } = decided {
@@ -44,7 +44,7 @@ impl LogRate {
         }
     }
 
-    /// Says how many lines were left out, once their second is over.
+    /// Logs how many lines were suppressed, once their second is over.
     pub fn settle(&self, now: Instant) {
         let suppressed = self.second.lock().settle(now);
         tell(suppressed);
@@ -71,7 +71,7 @@ impl LogSecond {
         LogDecision::Suppressed
     }
 
-    /// Ends a second that is over, and gives how many lines it left out.
+    /// Ends a second that is over, and returns how many lines it suppressed.
     fn settle(&mut self, now: Instant) -> u64 {
         let is_over = |begun: Instant| now.duration_since(begun) >= Duration::from_secs(1);
         if !self.begun.is_some_and(is_over) {

@@ -1,4 +1,4 @@
-//! What the hub works with: updates and their topics, selectors and rights, positions and ids.
+//! The values of the hub: updates and their topics, selectors and rights, positions and ids.
 
 mod cursor;
 mod id;

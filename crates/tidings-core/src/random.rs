@@ -1,19 +1,20 @@
-//! Random numbers that must not be guessed. They come from the system's generator: that of a thread is
-//! seeded by time, and its numbers can be computed from a few that were seen.
+//! Random numbers that must not be guessable. They come from the system's generator, because that
+//! of a thread is seeded by time, and a client could compute its numbers from a few that it has
+//! seen.
 
 /// A secret of 64 bits.
 pub fn secret() -> u64 {
     u64::from_ne_bytes(bytes())
 }
 
-/// A secret of 128 bits, which is also unlike any other one.
+/// A secret of 128 bits, which is also unique.
 pub fn unique() -> u128 {
     u128::from_ne_bytes(bytes())
 }
 
 fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    // Without it no secret could be made, and a guessable one would not be noticed.
+    // There is no fallback: a secret that can be guessed would not be noticed.
     getrandom::fill(&mut bytes).expect("the system has a generator of random numbers");
     bytes
 }

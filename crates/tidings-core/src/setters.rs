@@ -1,4 +1,4 @@
-//! Methods that set the fields of public options, so that options are made in one expression although
+//! Methods that set the fields of public options. So options are built in one expression, although
 //! they may get more fields.
 
 /// Gives a struct a method of the same name for each of these fields.

@@ -1,7 +1,20 @@
 //! The journal of the Tidings event hub on disk, in SQLite.
 //!
-//! Start with `tidings-hub`, whose feature `disk` re-exports this crate's types. Its
+//! Start with `tidings-hub`, whose feature `disk` re-exports this crate's types. The repository's
 //! `docs/journal.md` describes the file. The traits are those of [`tidings_core::journal`].
+//!
+//! ```no_run
+//! use tidings_core::journal::Log as _;
+//! use tidings_disk::{DiskJournal, DiskOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let journal = DiskJournal::open("data", DiskOptions::default())?;
+//! println!("the newest update has the id {}", journal.edges().last);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A hub takes the journal when it is built: `Hub::builder().journal(journal)`.
 
 mod limits;
 

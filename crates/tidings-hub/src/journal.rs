@@ -4,8 +4,8 @@ use std::time::{Instant, SystemTime};
 
 use tidings_core::journal::Clock;
 
-/// The journal in memory: a bounded ring, and one beside it for updates that tell who subscribes.
-/// It begins anew with every start of the hub.
+/// The journal in memory: one bounded ring for updates, one for presence updates. A restart empties
+/// it.
 pub type MemoryJournal = tidings_core::journal::MemoryJournal<SystemClock>;
 
 /// The system's clocks.

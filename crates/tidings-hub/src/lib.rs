@@ -75,23 +75,25 @@
 //! Without `tokens` the hub refuses every token with 401, unless a callback of yours decides. Without
 //! `metrics` the hub has no route `/metrics`: that path is free for the metrics of your service.
 
+mod transport;
+
 mod limits;
 
-mod access;
 mod admission;
 mod budget;
-mod compile;
 
+mod access;
 mod journal;
 
+mod compile;
+mod metrics;
 mod presence;
 mod shard;
+mod subscription;
+
+mod hub;
 
 mod http;
-mod hub;
-mod metrics;
-mod subscription;
-mod transport;
 
 pub use access::{
     Access, Authorize, Authorizing, CorsOrigins, Dialect, Dialects, InvalidOrigin, Origin,

@@ -251,9 +251,9 @@ pub(crate) const BATCH_MAX: tidings_core::journal::BatchMax = tidings_core::jour
 pub(crate) const PAIRS_MAX: usize = 4096;
 /// How long before its token expires a subscriber is told so.
 pub(crate) const EXPIRING_NOTICE: Duration = Duration::from_secs(30);
-/// Comings and goings that wait to be told before newcomers have to wait.
+/// Presence announcements that may wait before new subscribers wait.
 pub(crate) const PRESENCE_PENDING: usize = bound(16_384, 8);
-/// Bytes that they may keep before new subscribers have to wait. Subscribers that end cannot wait:
+/// Bytes of these announcements before new subscribers wait. Subscribers that end cannot wait:
 /// beyond twice as many bytes they end unannounced.
 pub(crate) const PRESENCE_PENDING_BYTES: usize = bound(8 << 20, 20_000);
 /// How many of them are told at once.

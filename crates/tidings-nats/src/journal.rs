@@ -1,9 +1,9 @@
 //! The journal on NATS JetStream, for hubs on several machines: one stream, whose sequence is
 //! the position, and which all of them follow.
 //!
-//! A thread of its own has the connection and follows the stream. The newest updates are in
-//! memory too, so that most who come back are served without the servers. Where NATS is away,
-//! readers and publishers wait, and all goes on by itself when it is back.
+//! A separate thread owns the connection and follows the stream. The newest updates are also in
+//! memory, so that most returning subscribers need no server. While NATS is unreachable, readers
+//! and publishers wait and resume by themselves.
 
 mod append;
 mod condition;
@@ -79,8 +79,8 @@ impl NatsJournal {
     /// for servers that do not answer yet, as long as the options say.
     ///
     /// # Errors
-    /// If no server answers in time, if it is too old, lets nobody in with this login, or has
-    /// a stream of that name with unsuitable settings.
+    /// If no server answers in time, if the server is too old, rejects this login, or has a stream
+    /// of that name with unsuitable settings.
     ///
     /// # Cancel safety
     /// If the future is dropped, the connection is given up.

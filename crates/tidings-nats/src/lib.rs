@@ -2,6 +2,21 @@
 //!
 //! Start with `tidings-hub`, whose feature `nats` re-exports this crate's types. The traits are those
 //! of [`tidings_core::journal`].
+//!
+//! ```no_run
+//! use tidings_core::journal::Log as _;
+//! use tidings_nats::{NatsJournal, NatsOptions};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = NatsOptions::of_servers(["nats://localhost:4222"]);
+//! let journal = NatsJournal::open(options).await?;
+//! println!("the newest update has the id {}", journal.edges().last);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A hub takes the journal when it is built: `Hub::builder().journal(journal)`.
 
 mod limits;
 

@@ -1,4 +1,4 @@
-//! What one read of a journal gives a subscriber, within bounds.
+//! The result of one read of a journal for a subscriber, within bounds.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::model::{HubId, Position, Record, Rights, Selectors, matching_steps};
 /// How much one read of the journal takes at most, before others get their turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchMax {
-    /// Bytes of the records that it gives, the last of which may go beyond.
+    /// Bytes of the records that it returns. The last record may exceed this.
     pub bytes: usize,
-    /// Updates that it looks at.
+    /// Updates that it examines.
     pub updates: usize,
-    /// Steps in which it holds topics against patterns. One update more may be looked at.
+    /// Steps in which it compares topics with patterns. One update more may be examined.
     pub steps: usize,
 }
 
@@ -27,26 +27,27 @@ impl Default for BatchMax {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Batch {
-    /// All that the subscriber gets of the updates up to `through`, in order, and none that
-    /// came before [`Missed::resume`].
+    /// All updates up to `through` that the subscriber gets, in order, and none from before
+    /// [`Missed::resume`].
     pub records: Vec<Arc<Record>>,
-    /// How far the batch reaches: further than what was asked for begins.
+    /// The end of the batch: later than the position after which it was requested.
     pub through: Position,
-    /// What the subscriber would have got before the first record, but is gone.
+    /// Updates before the first record that the subscriber would have received, but that were
+    /// trimmed or lost.
     pub missed: Option<Missed>,
-    /// What is missed could not be read: it is told also to a subscriber that was told of newer
-    /// updates that are gone.
+    /// The missed updates could not be read. The subscriber gets a gap for them even if it already
+    /// got one for newer updates.
     pub is_damaged: bool,
 }
 
 impl Batch {
-    /// These records, which are all that the subscriber gets up to `through`, without a loss.
+    /// A batch of these records: all that the subscriber gets up to `through`, without a loss.
     pub fn new(records: Vec<Arc<Record>>, through: Position) -> Self {
         Self { records, through, missed: None, is_damaged: false }
     }
 
-    /// Those of `records`, which are all that come next, that are `wanted`: up to `until`, and
-    /// as many as fit.
+    /// The records up to `until` that are `wanted`, as many as fit. `records` are all that come
+    /// next.
     pub fn of<'a>(
         records: impl Iterator<Item = &'a Arc<Record>>,
         until: Position,
@@ -56,7 +57,7 @@ impl Batch {
         Self::tested(records, until, max, 1, wanted)
     }
 
-    /// The same of those that such a subscriber is to get.
+    /// The same for the records that a subscriber with these selectors and rights gets.
     pub fn for_subscriber<'a>(
         records: impl Iterator<Item = &'a Arc<Record>>,
         until: Position,
@@ -68,8 +69,8 @@ impl Batch {
         Self::tested(records, until, max, tests, |record| record.is_for(selectors, rights))
     }
 
-    /// The same where `wanted` makes so many tests for each topic of a record. Their number is
-    /// bounded too: a subscriber chooses its patterns, and a publisher its topics.
+    /// The same as [`Batch::of`], if `wanted` makes so many tests for each topic of a record. The
+    /// tests are bounded too: a subscriber chooses its patterns, and a publisher its topics.
     pub fn tested<'a>(
         records: impl Iterator<Item = &'a Arc<Record>>,
         until: Position,
@@ -98,17 +99,17 @@ impl Batch {
     }
 }
 
-/// Updates that a subscriber would have got are gone.
+/// Updates that a subscriber would have received were trimmed or lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Missed {
-    /// The oldest update that is still there; the newest that is gone, if there is none.
+    /// The oldest update that is still kept; if there is none, the newest dropped one.
     pub oldest: HubId,
-    /// The place after which a stream goes on: nothing between it and the batch's first record
-    /// is left, and nothing before it has still to be read.
+    /// The place after which the stream continues. No update between it and the batch's first
+    /// record is kept, and no update before it remains to be read.
     pub resume: HubId,
-    /// The newest of what is gone. Where topics are kept differently, that may be newer than
-    /// much that is still there.
+    /// The newest dropped update. If topics have different retention, it may be newer than many
+    /// updates that are still kept.
     pub newest: Position,
 }
 
@@ -118,7 +119,7 @@ impl Missed {
         Self { oldest, resume, newest }
     }
 
-    /// Both.
+    /// Combines two losses.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let is_further = other.resume.position > self.resume.position;

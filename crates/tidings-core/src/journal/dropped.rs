@@ -1,5 +1,4 @@
-//! What the journal no longer has, remembered just well enough to tell a subscriber
-//! that it missed something.
+//! Records of deleted updates: they tell whether a subscriber missed any.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,21 +9,22 @@ use crate::model::{
     Location, PRESENCE_PATH, Position, Rights, Selector, Selectors, Topic, Update, matching_steps,
 };
 
-/// For each topic the newest public update about it that was dropped.
+/// For each topic, the newest public update about it that was dropped.
 ///
-/// It answers exactly for the topics it knows, by a hash of their names, which may be long. It
-/// knows at most [`DROPPED_TOPICS`]; of the others it knows one position that none of them is
-/// newer than. So a silent topic among very many, or one whose hash is that of another, may be
-/// told of a gap that did not concern it, but a real gap is never missed.
+/// Topics are recorded by a hash of their names, which may be long, and the answer is exact for
+/// each topic that is recorded: at most [`DROPPED_TOPICS`]. For all others there is one position,
+/// and none of their dropped updates is newer. So a subscriber to a topic that is not recorded, or
+/// whose hash is that of another topic, may get a gap that did not concern it. A real gap is
+/// never missed.
 ///
-/// Private updates stand apart, with their topics, since who would have got one hangs on all
-/// of them: nobody is told of a private update that was not granted. Of more than
-/// [`DROPPED_PRIVATE`] different sets of topics, or [`DROPPED_PRIVATE_BYTES`], those whose last
-/// update is oldest are forgotten; then whoever has any grant may be told of a gap that did not
-/// concern it. The same holds where it would take more than [`DROPPED_STEPS`] to find out.
+/// Private updates are recorded by their set of topics, because a subscriber may read one if any
+/// topic is granted. So a private update that was not granted to a subscriber gives it no gap.
+/// Beyond [`DROPPED_PRIVATE`] different sets, or [`DROPPED_PRIVATE_BYTES`], the sets whose last
+/// update is oldest are removed. Past these limits, or where the answer would take more than
+/// [`DROPPED_STEPS`], any subscriber with grants may get a gap that did not concern it.
 ///
-/// Of updates that tell who subscribes only the newest is known: each is about a topic that was
-/// never seen before, so that many of them would push all others out.
+/// Of presence updates only the newest is recorded. Each is about a topic that was never seen
+/// before, so many of them would displace all others.
 #[derive(Debug)]
 pub struct Dropped {
     keys: Keys,
@@ -39,16 +39,16 @@ pub struct Dropped {
 pub struct Lost<K> {
     /// The newest of all.
     newest: Position,
-    /// Of those that are not known, none is newer than this.
+    /// None of the dropped updates that are not recorded is newer than this.
     forgotten: Position,
     known: HashMap<K, Position>,
-    /// What their names take beside the map.
+    /// Bytes of the names, besides the map.
     bytes: usize,
 }
 
-/// What an update is known by once it was trimmed or lost.
+/// The name under which a trimmed or lost update is recorded.
 pub trait Name: std::hash::Hash + Eq {
-    /// What it takes beside itself.
+    /// Bytes that it uses besides its own size.
     fn bytes(&self) -> usize;
 }
 
@@ -70,7 +70,7 @@ impl<K: Name> Lost<K> {
         Self::restored(Position::START, Position::START, [])
     }
 
-    /// What an earlier process has noted.
+    /// The records of an earlier process.
     pub fn restored(
         newest: Position,
         forgotten: Position,
@@ -95,8 +95,8 @@ impl<K: Name> Lost<K> {
         }
     }
 
-    /// Forgets the older half where there are more than `max`, or they take more than so many
-    /// bytes: half at a time, so that the work per update stays the same on average.
+    /// Removes the older half if there are more than `max`, or they use more than `bytes_max`. It
+    /// removes half at a time, so that the work per update stays the same on average.
     fn bound(&mut self, max: usize, bytes_max: usize) {
         while self.known.len() > max || self.bytes > bytes_max {
             let mut positions: Vec<Position> = self.known.values().copied().collect();
@@ -110,18 +110,18 @@ impl<K: Name> Lost<K> {
 }
 
 impl Dropped {
-    /// Nothing was dropped yet.
+    /// No records: nothing was dropped yet.
     pub fn new(keys: Keys) -> Self {
         Self::knowing(keys, DROPPED_TOPICS)
     }
 
-    /// The same, of which at most so many topics are known.
+    /// The same, which records at most so many topics.
     pub fn knowing(keys: Keys, topics_max: usize) -> Self {
         let presence = Position::START;
         Self { keys, topics_max, public: Lost::nothing(), private: Lost::nothing(), presence }
     }
 
-    /// Notes that the update at `position` was trimmed or lost.
+    /// Records that the update at `position` was trimmed or lost.
     pub fn note(&mut self, position: Position, update: &Update) {
         if update.is_presence() {
             self.presence = position.max(self.presence);
@@ -140,8 +140,8 @@ impl Dropped {
         self.private.bound(DROPPED_PRIVATE, DROPPED_PRIVATE_BYTES);
     }
 
-    /// The newest update that is gone and that a subscriber who has had everything up to
-    /// `after` would have got.
+    /// The newest dropped update that a subscriber would have received, if it has everything up to
+    /// `after`.
     pub fn missed(
         &self,
         after: Position,
@@ -166,7 +166,7 @@ impl Dropped {
     fn newest_public(&self, selector: &Selector) -> Position {
         let Lost { newest, forgotten, known, .. } = &self.public;
         match selector {
-            // Which of the topics that are known by their hashes match cannot be told.
+            // Topics are recorded by their hashes only, so none can be compared with a pattern.
             Selector::All | Selector::Template(_) | Selector::Pattern(_) => *newest,
             Selector::Exact(topic) => {
                 let known = known.get(&self.keys.topic(topic.as_str(), false));
@@ -201,24 +201,24 @@ impl Dropped {
         Some(missed)
     }
 
-    /// The topics' hashes that it knows, each with the newest public update that was dropped.
+    /// The hashes of the recorded topics, each with the newest public update that was dropped.
     pub fn known_public(&self) -> impl Iterator<Item = (u64, Position)> {
         self.public.known.iter().map(|(topic, at)| (*topic, *at))
     }
 
-    /// The sets of topics that it knows, each with the newest private update that was dropped.
+    /// The recorded sets of topics, each with the newest private update that was dropped.
     pub fn known_private(&self) -> impl Iterator<Item = (&[Topic], Position)> {
         self.private.known.iter().map(|(topics, at)| (&**topics, *at))
     }
 
-    /// The newest update of all that is gone.
+    /// The newest of all dropped updates.
     pub fn newest(&self) -> Position {
         self.public.newest.max(self.private.newest).max(self.presence)
     }
 }
 
 impl Dropped {
-    /// Goes on with what an earlier process has noted.
+    /// Continues with the records of an earlier process.
     pub fn restore(&mut self, public: Lost<u64>, private: Lost<Box<[Topic]>>, presence: Position) {
         self.public = public;
         self.private = private;
@@ -227,34 +227,34 @@ impl Dropped {
     }
 }
 
-/// What the journal on disk writes down, and reads from a damaged file.
+/// For the journal on disk, which stores the records, and may find its file damaged.
 impl Dropped {
-    /// Notes that any update up to `position` may be lost.
+    /// Records that any update up to `position` may be lost.
     pub fn note_unknown(&mut self, position: Position) {
         self.public.forget(position);
         self.private.forget(position);
         self.presence = position.max(self.presence);
     }
 
-    /// The newest update that is gone of those that tell who subscribes.
+    /// The newest dropped presence update.
     pub fn newest_of_presence(&self) -> Position {
         self.presence
     }
 
-    /// The newest update that is gone, of public and of private ones.
+    /// The newest dropped update: public, private.
     pub fn newest_of_kinds(&self) -> [Position; 2] {
         [self.public.newest, self.private.newest]
     }
 
-    /// Of topics, and of sets of topics, that are not known, none was dropped that is newer
-    /// than this.
+    /// For topics, and for sets of topics, that are not recorded: no dropped update is newer than
+    /// this.
     pub fn forgotten_of_kinds(&self) -> [Position; 2] {
         [self.public.forgotten, self.private.forgotten]
     }
 }
 
 impl<K: Name> Lost<K> {
-    /// Knows no more than that none is newer than `position` of those that are as old.
+    /// Removes the names up to `position`. Their dropped updates are then not newer than it.
     fn forget(&mut self, position: Position) {
         self.newest = position.max(self.newest);
         self.forgotten = position.max(self.forgotten);
@@ -263,7 +263,7 @@ impl<K: Name> Lost<K> {
     }
 }
 
-/// Whether some topic of a subscription may be among these.
+/// Whether the selectors may select the topic of a presence update.
 fn may_see_presence(selectors: &Selectors) -> bool {
     let meet = |one: &str, other: &str| one.starts_with(other) || other.starts_with(one);
     selectors.iter().any(|selector| match selector {

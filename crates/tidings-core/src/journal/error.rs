@@ -1,4 +1,4 @@
-//! Why a journal does not append or cannot be read.
+//! Why an append or a read of a journal failed.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use std::fmt;
 pub enum AppendError {
     /// The storage fails; trying again later may help.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
-    /// The key stands for something else that was published.
+    /// The key was already used for another publish.
     KeyReused,
-    /// An update is larger than the storage takes.
+    /// An update is larger than the storage accepts.
     TooLarge {
-        /// Which of them, counted from 0.
+        /// The index of the update in the batch, from 0.
         index: usize,
-        /// What it has, with what surrounds it.
+        /// The update's size as it is stored.
         bytes: usize,
-        /// What it may have.
+        /// The limit.
         max: usize,
     },
 }
@@ -52,7 +52,7 @@ impl std::error::Error for AppendError {
 pub enum ReadError {
     /// The storage fails; trying again later may help.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
-    /// The storage is out of reach for the time being: readers wait for it.
+    /// The storage is temporarily unreachable: readers wait for it.
     Unreachable(Box<dyn std::error::Error + Send + Sync>),
 }
 

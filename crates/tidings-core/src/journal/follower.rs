@@ -1,4 +1,4 @@
-//! A reader of the tail, and what the tail has for it.
+//! A follower of the tail, and the tail's answers to it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use crate::model::{HubId, Position, Record};
 
-/// A reader of the tail, and how far it has come.
+/// A follower of the tail, and its progress.
 #[derive(Debug)]
 pub struct Follower {
     begin: HubId,
@@ -20,7 +20,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A follower that begins at `end`, the newest that the tail shows.
+    /// A follower that begins at `end`, the newest update that the tail shows.
     pub fn at(end: HubId) -> Self {
         Self {
             begin: end,
@@ -34,7 +34,7 @@ impl Follower {
         }
     }
 
-    /// Where it began to follow.
+    /// The id after which it follows.
     #[inline]
     pub fn begin(&self) -> HubId {
         self.begin
@@ -52,47 +52,47 @@ impl Follower {
         self.shown.load(Ordering::Acquire) > self.taken.load(Ordering::Acquire)
     }
 
-    /// Whether the tail is to be asked: it shows more than was taken, or the journal has said
-    /// something since the last [`Follower::hear`], as that it began anew.
+    /// Whether the follower should read the tail: it shows more than was taken, or the journal has
+    /// reported something since the last [`Follower::hear`], for example a reset.
     #[inline]
     pub fn has_news(&self) -> bool {
         self.news.load(Ordering::Acquire) || self.is_behind()
     }
 
-    /// Says that the tail is about to be asked.
+    /// Notes that the follower is about to read the tail.
     #[inline]
     pub fn hear(&self) {
         self.news.store(false, Ordering::Release);
     }
 
-    /// What the tail shows and was not taken, as records take memory.
+    /// Bytes of memory of the records that the tail shows and that were not taken.
     #[inline]
     pub fn waiting_bytes(&self) -> u64 {
         let taken = self.taken_bytes.load(Ordering::Acquire);
         self.shown_bytes.load(Ordering::Acquire).saturating_sub(taken)
     }
 
-    /// Says that this record was taken, and all before it.
+    /// Notes that this record and all before it were taken.
     #[inline]
     pub fn take(&self, record: &Record) {
         self.taken_bytes.fetch_add(record.memory_bytes(), Ordering::AcqRel);
         self.pass(record.position);
     }
 
-    /// Says that there is nothing to be taken up to `position`: a hole, or what is gone.
+    /// Notes that nothing remains to be taken up to `position`: a hole, or deleted updates.
     #[inline]
     pub fn pass(&self, position: Position) {
         let shown_bytes = self.shown_bytes.load(Ordering::Acquire);
         self.taken.store(position.number(), Ordering::Release);
-        // Who has come to the end waits for nothing: what was shown and is gone neither.
+        // At the end of the tail nothing waits, not even deleted records.
         if !self.is_behind() {
             self.taken_bytes.store(shown_bytes, Ordering::Release);
         }
         self.progress.notify_one();
     }
 
-    /// The journal's word that the tail now ends at `position`, `bytes` more than before. A
-    /// journal that begins anew shows its new end, which may lie before what was taken.
+    /// Called by the journal: the tail now ends at `position`, with `bytes` more than before. A
+    /// journal that is reset shows its new end, which may be before the records that were taken.
     #[inline]
     pub fn show(&self, position: Position, bytes: u64) {
         self.shown_bytes.fetch_add(bytes, Ordering::AcqRel);
@@ -101,7 +101,7 @@ impl Follower {
         self.changed.notify_one();
     }
 
-    /// Waits until more was taken: a journal that has more to show than is taken may wait.
+    /// Waits until more was taken. A journal can so wait for a slow follower.
     ///
     /// # Cancel safety
     /// Progress is kept until a task waits for it.
@@ -118,18 +118,18 @@ impl Follower {
     }
 }
 
-/// What the tail has for a follower. A new answer is a change for every follower, so the enum is
+/// The tail's answer to a follower. A new answer is a change for every follower, so the enum is
 /// exhaustive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
-    /// The records are all that there is up to here.
+    /// The records are all updates up to here.
     Through(Position),
-    /// What came after the asked position is gone up to this one, before it was followed. Who
-    /// wanted some of it is told so by a read.
+    /// The updates up to here were deleted before the shard read them. Subscribers that selected
+    /// some learn it from a read.
     Gone(HubId),
-    /// No update for any subscriber lies between the asked position and this one.
+    /// No update for any subscriber is between the requested position and this one.
     Nothing(HubId),
-    /// The journal began anew: it does not know the asked id, and now ends here. All that was
-    /// known of it is void.
+    /// The journal was reset: it does not know the requested id, and now ends here. Everything that
+    /// the follower knows of it is invalid.
     Anew(HubId),
 }

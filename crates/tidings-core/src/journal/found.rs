@@ -1,4 +1,4 @@
-//! What a journal says of places: where an id or a time is, and where the journal begins and ends.
+//! Places in a journal: where an id or a time is, and where the journal begins and ends.
 
 use crate::model::{HubId, Position};
 
@@ -25,14 +25,14 @@ impl Found {
     }
 }
 
-/// Where the updates since a time stand.
+/// Where the updates since a time begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Before {
-    /// They stand after this.
+    /// They are after this place.
     pub place: HubId,
-    /// Some that are gone may have been of that time or later: whether a subscriber missed any
-    /// is known by what is gone after this.
+    /// Dropped updates after this position may have been of that time or later, so they decide
+    /// whether a subscriber missed any.
     pub gone_after: Position,
 }
 
@@ -47,22 +47,22 @@ impl Before {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Edges {
-    /// The oldest update that is there; the next one, if there is none.
+    /// The oldest update that is kept; the next one, if there is none.
     pub first: Position,
     /// The newest update.
     pub last: HubId,
-    /// The newest update that is gone.
+    /// The newest update that was trimmed or lost.
     pub gone: Position,
-    /// A client whose last id is older than this should be told a newer one: half of the time,
-    /// the bytes or the updates that the journal keeps have come since.
+    /// A client whose last id is older than this should receive a newer one: since then half of the
+    /// time, bytes or updates that the journal keeps have passed.
     pub half: Position,
-    /// What all records are counted as.
+    /// Bytes of all records, as they are counted.
     pub bytes: u64,
 }
 
 impl Edges {
-    /// A journal with the updates from `first` to `last`, which has lost none and needs to tell
-    /// no client a newer id.
+    /// A journal with the updates from `first` to `last`, which has lost none and sends no client
+    /// a newer id.
     pub fn new(first: Position, last: HubId) -> Self {
         Self { first, last, gone: Position::START, half: Position::START, bytes: 0 }
     }

@@ -1,31 +1,31 @@
-//! How a journal's storage is.
+//! The condition of a journal's storage.
 
 use std::fmt;
 
 /// What the hub reports of a journal: in its health check and its metrics. The defaults are those of a
 /// journal that cannot fail.
 pub trait Health: fmt::Debug + Send + Sync {
-    /// Whether it still does what it is there for, or has failed for good.
+    /// Whether the journal works, or has failed permanently.
     fn is_running(&self) -> bool {
         true
     }
 
-    /// What keeps it from doing its work for the time being.
+    /// The current problem, if there is one.
     fn trouble(&self) -> Option<String> {
         None
     }
 
-    /// How often something has done so.
+    /// How many interruptions there were.
     fn interruptions(&self) -> u64 {
         0
     }
 
-    /// How many messages were found in it that are no updates: where others can write into it too.
+    /// How many messages in it are not updates, if other programs can write to it too.
     fn strangers(&self) -> u64 {
         0
     }
 
-    /// How many places of it were found damaged.
+    /// How many damaged places were found in it.
     fn damaged(&self) -> u64 {
         0
     }

@@ -9,16 +9,16 @@ use super::found::{Before, Found};
 use super::log::Pending;
 use crate::model::{Position, Rights, Selectors};
 
-/// What returning subscribers ask for: where an id or a time is, what they missed, and the updates
-/// after a position.
+/// The reads that serve returning subscribers: where an id or a time is, which updates they missed,
+/// and the updates after a position.
 pub trait History: fmt::Debug + Send + Sync {
-    /// The place after which the updates of `time` and later stand, as far as they are there.
+    /// The place after which the kept updates of `time` and later are.
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>>;
 
-    /// The update with this id. Of several with a publisher's id it is the earliest that
-    /// `selectors` select, or else, uncertain, the earliest. A publisher's id of an update that
-    /// `rights` do not let read counts as unknown; the hub's own ids are places, and known
-    /// whatever stands there.
+    /// The update with this id. If several have the same publisher's id, it is the earliest that
+    /// `selectors` select, or else, uncertain, the earliest. A publisher's id counts as unknown if
+    /// `rights` do not allow to read its update. The hub's own ids are places, and are known
+    /// whatever is there.
     fn find<'a>(
         &'a self,
         id: &'a str,
@@ -26,7 +26,8 @@ pub trait History: fmt::Debug + Send + Sync {
         rights: &'a Rights,
     ) -> Pending<'a, Result<Option<Found>, ReadError>>;
 
-    /// Whether an update after `after` that such a subscriber would have got is gone.
+    /// Whether an update after `after` that such a subscriber would have received was trimmed or
+    /// lost.
     fn missed<'a>(
         &'a self,
         after: Position,
@@ -34,8 +35,8 @@ pub trait History: fmt::Debug + Send + Sync {
         rights: &'a Rights,
     ) -> Pending<'a, Result<Option<Missed>, ReadError>>;
 
-    /// What [`History::read`] gives, where memory has it all. Never waits. `None` where it has to be
-    /// fetched, or may have to be.
+    /// The result of [`History::read`] if all of it is in memory. Never waits. `None` if some of it
+    /// is, or may be, only in the storage.
     fn read_at_hand(
         &self,
         _after: Position,
@@ -46,9 +47,9 @@ pub trait History: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Reads what such a subscriber gets of the updates after `after` and up to `until`, as
-    /// much as fits a batch. The callers have asked
-    /// [`History::read_at_hand`] first, so it need not look into memory again.
+    /// Reads the updates after `after` and up to `until` that such a subscriber gets, as many as
+    /// fit into a batch. Callers try [`History::read_at_hand`] first, so this need not look in
+    /// memory again.
     fn read<'a>(
         &'a self,
         after: Position,
@@ -58,8 +59,8 @@ pub trait History: fmt::Debug + Send + Sync {
     ) -> Pending<'a, Result<Batch, ReadError>>;
 
     /// As [`History::read`], but only updates that are the newest about one of the topics that
-    /// the subscriber selected, public and private ones apart. What a newer update replaces
-    /// meanwhile is passed over, also where that one is newer than `until`. Tells no losses.
+    /// the subscriber selected, public and private ones apart. An update that a newer one replaces
+    /// meanwhile is skipped, even if the newer one is after `until`. Reports no losses.
     fn read_last<'a>(
         &'a self,
         after: Position,

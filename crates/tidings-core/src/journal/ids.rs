@@ -1,4 +1,4 @@
-//! Where the updates with publishers' own ids are, in memory.
+//! The positions of updates with publishers' own ids, in memory.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +9,17 @@ use crate::model::Position;
 pub struct Ids(BTreeSet<(u64, Position)>);
 
 impl Ids {
-    /// Says whether it is new.
+    /// Adds a position, and returns whether it is new.
     pub fn insert(&mut self, key: u64, at: Position) -> bool {
         self.0.insert((key, at))
     }
 
-    /// Removes a place under `key`.
+    /// Removes a position under `key`.
     pub fn remove(&mut self, key: u64, at: Position) {
         self.0.remove(&(key, at));
     }
 
-    /// The first place under `key` after `after`.
+    /// The first position under `key` after `after`.
     pub fn next(&self, key: u64, after: Position) -> Option<Position> {
         let last = Position::new(u64::MAX);
         self.0.range((key, after.next())..=(key, last)).next().map(|(_, at)| *at)

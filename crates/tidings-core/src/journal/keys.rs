@@ -1,4 +1,4 @@
-//! Names as numbers: topics and publishers' ids, where an index or a map would have to hold
+//! Names as numbers: topics and publishers' ids, for indexes and maps that would otherwise contain
 //! long texts.
 
 use std::hash::Hasher as _;
@@ -9,11 +9,11 @@ use tidings_sse::EventId;
 use crate::model::{Topic, Update};
 use crate::random;
 
-/// Stands for any topic. No update has it.
+/// Represents any topic. No update has it.
 pub const ANY_TOPIC: &str = "";
 
-/// Hashes with a secret of the journal's own, so that nobody can choose names that collide.
-/// A caller that finds something by such a number still has to compare the name.
+/// Hashes with a secret of the journal, so that no client can choose names that collide.
+/// A caller that finds an entry by such a number must still compare the name.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
     secret: [u64; 2],
@@ -25,7 +25,7 @@ impl Keys {
         Self::new([random::secret(), random::secret()])
     }
 
-    /// Keys with the secret that a journal has kept.
+    /// Keys with the secret that a journal has stored.
     pub fn new(secret: [u64; 2]) -> Self {
         Self { secret }
     }
@@ -36,7 +36,7 @@ impl Keys {
     }
 
     /// The number of a topic. Private updates about it have another one than public ones, so
-    /// that who may not read them need not step over them.
+    /// that a subscriber without grants skips them.
     #[inline]
     pub fn topic(&self, topic: &str, private: bool) -> u64 {
         self.hash(if private { 1 } else { 0 }, topic)

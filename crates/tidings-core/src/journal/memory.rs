@@ -1,5 +1,5 @@
-//! The journal in memory: a bounded ring, and one beside it for updates that tell who
-//! subscribes. It begins anew with every start of the hub.
+//! The journal in memory: one bounded ring for updates, one for presence updates. A restart empties
+//! it.
 
 mod ring;
 
@@ -34,23 +34,23 @@ use crate::model::{Epoch, HubId, Position, Record, Rights, Selectors, Update};
 
 /// The clocks of a journal in memory.
 pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
-    /// The time that records get, and that subscribers may ask for.
+    /// The time that records get, and that cursors refer to.
     fn time(&self) -> SystemTime;
 
-    /// The moment by which ages are measured: on a clock that nobody sets.
+    /// The moment by which ages are measured, on a monotonic clock.
     fn moment(&self) -> Instant;
 }
 
 /// Bounds of a journal in memory that retention does not set.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryBounds {
-    /// Updates that tell who subscribes.
+    /// Presence updates.
     pub presence_count: u64,
-    /// Topics of which it is known which update about them was dropped last.
+    /// Topics for which the newest dropped update is recorded.
     pub dropped_topics: usize,
-    /// Updates with one publisher's id that are looked at.
+    /// Updates with the same publisher's id that are examined.
     pub same_id: usize,
-    /// What one read takes.
+    /// The size of one read.
     pub batch: BatchMax,
 }
 
@@ -79,27 +79,27 @@ pub struct MemoryJournal<C> {
 struct MemoryState {
     /// What publishers sent.
     updates: Ring,
-    /// What the hub tells of who subscribes: apart, so that comings and goings push nothing out.
+    /// Presence updates, in their own ring so that they displace no others.
     presence: Ring,
     last: HubId,
-    /// When it came.
+    /// The time of the newest record.
     time: SystemTime,
     dropped: Dropped,
-    /// No update that is gone came later than this.
+    /// No dropped update is of a later time.
     dropped_time: SystemTime,
     keys: Keys,
     /// For each topic the newest record that is kept, public and private ones apart.
     newest: HashMap<u64, Position>,
     remembered: Remembered,
     ids: Ids,
-    /// Bytes of all records that there ever were.
+    /// Bytes of all records since the start.
     bytes_ever: u64,
     followers: Followers,
 }
 
 impl<C: Clock> MemoryJournal<C> {
-    /// An empty journal of a new epoch. Updates that tell who subscribes are kept beside all
-    /// others: 10,000 of them, for five minutes, and 16 MiB of them, or `retention.bytes` if less.
+    /// An empty journal of a new epoch. Presence updates are kept separately: up to 10,000 of them,
+    /// for five minutes, and 16 MiB, or `retention.bytes` if less.
     pub fn new(retention: Retention) -> Self
     where
         C: Default,
@@ -107,7 +107,7 @@ impl<C: Clock> MemoryJournal<C> {
         Self::bounded(retention, MemoryBounds::default(), C::default())
     }
 
-    /// The same with other bounds, as tests need them that compare journals.
+    /// The same with other bounds, for tests that compare journals.
     pub fn bounded(retention: Retention, bounds: MemoryBounds, clock: C) -> Self {
         let presence = Retention {
             count: bounds.presence_count,
@@ -149,7 +149,7 @@ impl MemoryState {
         oldest.min_by_key(|record| record.position)
     }
 
-    /// Its place; the next one, if there is none.
+    /// The place of the oldest record; the next one, if there is none.
     fn first(&self) -> Position {
         self.oldest().map_or(self.last.position.next(), |record| record.position)
     }
@@ -182,7 +182,7 @@ impl MemoryState {
 
     fn push(&mut self, epoch: Epoch, update: Update, clock: &impl Clock) -> EventId {
         let position = self.last.position.next();
-        // Never earlier than the record before, so that a time is found without looking at all.
+        // Times never decrease, so that a time is found by binary search.
         self.time = clock.time().max(self.time);
         let record = Arc::new(Record::new(epoch, position, self.time, update));
         for key in self.keys.ids(&record.update) {
@@ -201,8 +201,8 @@ impl MemoryState {
         id
     }
 
-    /// The ids of updates that were published together. Of one that is gone the hub's own id
-    /// remains, which is its place.
+    /// The ids of updates that were published together. A dropped update has only the hub's own id,
+    /// which is its place.
     fn ids_from(&self, first: Position, count: usize) -> Vec<EventId> {
         let positions = (first.number()..).map(Position::new).take(count);
         let id = |position| match self.at(position) {
@@ -216,7 +216,7 @@ impl MemoryState {
         self.rings().into_iter().map(Ring::bytes).sum()
     }
 
-    /// Drops what is not to be kept, but nothing that a follower has still to take.
+    /// Drops the records past the bounds, except those that a follower has not taken.
     fn trim(&mut self, now: Instant) {
         if self.rings().into_iter().all(|ring| ring.is_within(now)) {
             return;
@@ -256,7 +256,7 @@ impl MemoryState {
             if id.epoch != epoch || id.position > self.last.position {
                 return None;
             }
-            // Where the record is gone there is nothing to hold the check against.
+            // The check of a dropped record cannot be verified.
             let known = match self.at(id.position) {
                 Some(record) => record.hub_id() == id,
                 None if id.position == Position::START => id == HubId::start(epoch),
@@ -286,13 +286,13 @@ impl MemoryState {
         })
     }
 
-    /// The place of the updates since `time`, and the last one that is known to stand before.
+    /// The place of the updates since `time`, and the last one that is known to be before it.
     fn before(&self, time: SystemTime) -> Before {
         let since = self.rings().into_iter().filter_map(|ring| ring.since(time)).min();
         let place = since.map_or(self.last.position, Position::previous);
         let earlier = self.rings().into_iter().filter_map(|ring| ring.newest_until(place)).max();
         let gone_after = match earlier {
-            // Nothing before this that is gone came later.
+            // No dropped update before this is of a later time.
             Some(earlier) => earlier,
             None if self.dropped_time < time => place,
             None => Position::START,
@@ -309,8 +309,8 @@ impl MemoryState {
     }
 }
 
-/// Gives back what a table does not need any more: it keeps the room of the most entries that it
-/// ever had. Half of what is left is for those that come, so that the work per entry stays small.
+/// Frees memory of a table, which otherwise keeps room for the most entries that it ever had. Half
+/// of the remaining room is for new entries, so that the work per entry stays small.
 fn give_back<K: Eq + std::hash::Hash, V>(table: &mut HashMap<K, V>) {
     if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
         table.shrink_to(table.capacity() / 4);
@@ -363,7 +363,7 @@ impl<C: Clock> Log for MemoryJournal<C> {
         }
         let before = records.len();
         records.extend(state.after(after.position).take(count).cloned());
-        // What a follower has not taken is not dropped, so nothing is ever gone here.
+        // Records that a follower has not taken are not dropped, so none is missing here.
         Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
     }
 

@@ -12,22 +12,22 @@ use crate::model::RevokedToken;
 
 /// The other hubs that share a journal.
 pub trait Nodes: fmt::Debug + Send + Sync {
-    /// Has `node` answer the others from now on, and know which tokens they revoke.
+    /// From now on `node` answers the other hubs, and receives the tokens that they revoke.
     fn join(&self, node: Arc<dyn Node>);
 
-    /// Whether `node` has been told of every token that any hub revoked, but for a moment ago.
-    /// A hub that is cut off from the others has not, and accepts no tokens.
+    /// Whether this hub has received every revocation, except those of the last moment.
+    /// A hub that is disconnected from the others has not, and accepts no tokens.
     fn know_revocations(&self) -> bool {
         true
     }
 
-    /// Waits until it has.
+    /// Waits until [`Nodes::know_revocations`] is true.
     fn until_known(&self) -> Pending<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 
-    /// Asks the others. The answers are those of all that are there, and `room` has to grow with
-    /// them.
+    /// Sends a question to the other hubs, and returns the answers of all that are connected.
+    /// `room` must grow with the answers.
     fn ask<'a>(
         &'a self,
         question: Vec<u8>,
@@ -37,17 +37,18 @@ pub trait Nodes: fmt::Debug + Send + Sync {
 
 /// One hub of several, as the others see it.
 pub trait Node: Send + Sync {
-    /// Answers a question of another hub. The answer may hold room in a budget until it is sent.
+    /// Answers a question of another hub. The answer may occupy room in a budget until it is sent.
     fn answer(&self, question: Vec<u8>) -> Pending<'static, Bytes>;
 
-    /// Whether the answer to a question is short. Such questions are answered beside any number of
-    /// others.
+    /// Whether the answer to a question is short. Such questions are answered while any number of
+    /// others are in progress.
     fn has_short_answer(&self, question: &[u8]) -> bool;
 
-    /// Another hub has revoked a token, or this one. It is barred at once; the future ends its
-    /// streams.
+    /// This hub or another one has revoked a token. The token is rejected at once; the future ends
+    /// its streams.
     fn revoked(&self, token: RevokedToken) -> Pending<'static, ()>;
 
-    /// The tokens that it bars and that have not expired, for a journal that has lost them.
+    /// The tokens that it rejects as revoked and that have not expired, for a journal that lost
+    /// them.
     fn barred(&self) -> Vec<RevokedToken>;
 }

@@ -1,5 +1,5 @@
-//! Publishing that can be retried: what a publisher sent under a key is taken once, however
-//! often it comes (draft-ietf-httpapi-idempotency-key-header).
+//! Idempotent publishing: a publish under a key is accepted once, however often it is sent
+//! (draft-ietf-httpapi-idempotency-key-header).
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -13,7 +13,7 @@ use tidings_sse::EventId;
 use crate::limits::{KEY_BYTES_MAX, KEYS_BYTES, KEYS_MAX, KEYS_TIME};
 use crate::model::Position;
 
-/// What a publisher calls one of its publishes, and a fingerprint of what that was.
+/// A publisher's key for one publish, and a fingerprint of its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
     key: String,
@@ -24,7 +24,8 @@ impl IdempotencyKey {
     /// The key `key` for a publish that was sent as `content`.
     ///
     /// # Errors
-    /// If the key is empty, is longer than 255 bytes or has anything but printable ASCII.
+    /// If the key is empty, is longer than 255 bytes, or contains other characters than printable
+    /// ASCII.
     pub fn new(key: &str, content: &[u8]) -> Result<Self, InvalidIdempotencyKey> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(InvalidIdempotencyKey::Length { bytes: key.len() });
@@ -37,7 +38,7 @@ impl IdempotencyKey {
         Ok(Self { key: key.to_owned(), fingerprint: hasher.finish() })
     }
 
-    /// A key that nothing else was published under.
+    /// A key under which nothing else was published.
     pub fn random() -> Self {
         Self { key: format!("hub {:032x}", crate::random::unique()), fingerprint: 0 }
     }
@@ -47,13 +48,13 @@ impl IdempotencyKey {
         &self.key
     }
 
-    /// A fingerprint of what was sent under the key.
+    /// A fingerprint of the content that was sent under the key.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 }
 
-/// Why a text is no key.
+/// Why a text is not a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidIdempotencyKey {
@@ -62,7 +63,7 @@ pub enum InvalidIdempotencyKey {
         /// How long it is.
         bytes: usize,
     },
-    /// It has something else than printable ASCII.
+    /// It contains other characters than printable ASCII.
     Character,
 }
 
@@ -80,7 +81,7 @@ impl fmt::Display for InvalidIdempotencyKey {
 
 impl std::error::Error for InvalidIdempotencyKey {}
 
-/// What became of an append.
+/// The result of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {
@@ -102,7 +103,7 @@ impl Appended {
     }
 }
 
-/// The keys of a journal that does not outlive the process.
+/// The keys of a journal that ends with the process.
 #[derive(Debug, Default)]
 pub struct Remembered {
     keys: HashMap<Arc<str>, KeyedPublish>,
@@ -110,8 +111,8 @@ pub struct Remembered {
     bytes: usize,
 }
 
-/// What was published under a key. Its ids are those of the records: a publish of many updates
-/// takes no more memory here than one of a single update.
+/// The publish under a key. Its ids are those of the records, so a publish of many updates uses no
+/// more memory here than one of a single update.
 #[derive(Clone, Copy, Debug)]
 struct KeyedPublish {
     fingerprint: u64,
@@ -119,22 +120,22 @@ struct KeyedPublish {
     count: usize,
 }
 
-/// What a key of [`Remembered`] is known to stand for.
+/// What was published under a key, as [`Remembered`] knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
     /// Nothing yet.
     New,
-    /// The same publish: so many updates, of which this is the first.
+    /// The same publish: the position of its first update, and the number of updates.
     Same(Position, usize),
-    /// Another one.
+    /// Another publish.
     Other,
 }
 
-/// What a key takes beside its text.
+/// Bytes that a key uses besides its text.
 const AROUND_KEY: usize = 160;
 
 impl Remembered {
-    /// What is known of `key`.
+    /// What was published under `key`.
     pub fn look_up(&self, key: &IdempotencyKey) -> KeyState {
         match self.keys.get(key.as_str()) {
             None => KeyState::New,
@@ -145,7 +146,7 @@ impl Remembered {
         }
     }
 
-    /// Remembers that `count` updates, of which `first` is the first, were published under `key`.
+    /// Remembers that `count` updates from `first` on were published under `key`.
     pub fn insert(&mut self, key: &IdempotencyKey, first: Position, count: usize, now: Instant) {
         let text: Arc<str> = key.as_str().into();
         self.bytes += text.len() + AROUND_KEY;
@@ -153,13 +154,13 @@ impl Remembered {
         self.keys.insert(text, KeyedPublish { fingerprint: key.fingerprint, first, count });
     }
 
-    /// What the keys take.
+    /// Bytes that the keys use.
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Forgets what is older than the window, or too many.
+    /// Removes keys that are too old, or beyond the limits.
     pub fn expire(&mut self, now: Instant) {
         while let Some((since, _)) = self.order.front() {
             let is_full = self.order.len() > KEYS_MAX || self.bytes > KEYS_BYTES;

@@ -1,5 +1,4 @@
-//! The newest updates, in memory, where the rest of a journal is slower to reach; and who
-//! follows them.
+//! The newest updates in memory, and the followers of the tail.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,17 +12,17 @@ use crate::model::{HubId, Position, Record, Rights, Selectors};
 /// The newest updates of a journal.
 #[derive(Debug)]
 pub struct Recent {
-    /// In order. Some may be gone from the storage already.
+    /// In order. The storage may have deleted some already.
     records: VecDeque<Arc<Record>>,
     bytes: u64,
     followers: Followers,
-    /// The place after which they begin.
+    /// The place after which the records begin.
     before: HubId,
     last: HubId,
 }
 
 impl Recent {
-    /// None yet: what comes stands after `last`.
+    /// No records yet: the next one comes after `last`.
     pub fn new(last: HubId) -> Self {
         Self {
             records: VecDeque::new(),
@@ -39,12 +38,12 @@ impl Recent {
         self.last
     }
 
-    /// The oldest update that is here; the next one, if there is none.
+    /// The oldest update in memory; the next one, if there is none.
     pub fn first(&self) -> Position {
         self.records.front().map_or(self.last.position.next(), |record| record.position)
     }
 
-    /// Shows these to the followers, and lets go of the oldest. Says what they are counted as.
+    /// Shows these records to the followers, and removes the oldest from memory if needed.
     pub fn show(&mut self, records: Vec<Arc<Record>>) {
         let Some(newest) = records.last() else { return };
         self.last = newest.hub_id();
@@ -55,17 +54,17 @@ impl Recent {
         self.followers.tell(self.last.position, bytes);
     }
 
-    /// The newest record that is here. The newest place may be one without.
+    /// The newest record in memory. The newest place may have no record.
     pub fn newest(&self) -> Option<&Arc<Record>> {
         self.records.back()
     }
 
-    /// The place after which they begin.
+    /// The place after which the records begin.
     pub fn before(&self) -> HubId {
         self.before
     }
 
-    /// Goes on after `through`: what came before it and is not here is gone.
+    /// Continues after `through`: no earlier update that is not in memory exists any more.
     pub fn pass(&mut self, through: HubId) {
         self.last = through;
         self.followers.tell(self.last.position, 0);
@@ -82,7 +81,7 @@ impl Recent {
         self.followers.tell(self.last.position, 0);
     }
 
-    /// Lets go of what the storage has anyway, but of nothing that a follower has still to take.
+    /// Removes the oldest records, which the storage has too, unless a follower has not taken them.
     fn trim(&mut self) {
         if self.bytes <= RECENT_BYTES {
             return;
@@ -108,15 +107,15 @@ impl Recent {
         self.followers.begin(self.last)
     }
 
-    /// The updates after `after` that are here.
+    /// The updates after `after` that are in memory.
     pub fn after(&self, after: Position) -> impl Iterator<Item = &Arc<Record>> {
         let skipped = self.records.partition_point(|record| record.position <= after);
         self.records.range(skipped..)
     }
 
-    /// What a subscriber gets of the updates after `after`, if memory has all of it: the updates are
-    /// all here (`is_complete`), and of those that are gone it `missed` none. An update that the
-    /// storage has deleted is told as missed, even if it is still here.
+    /// The updates after `after` that a subscriber gets, if memory has all of them (`is_complete`),
+    /// and it `missed` no dropped one. An update that the storage has deleted is reported as
+    /// missed, even if it is still in memory.
     pub fn read(
         &self,
         (after, until): (Position, Position),
@@ -130,7 +129,7 @@ impl Recent {
         all_there.then(|| Batch::for_subscriber(self.after(after), until, max, selectors, rights))
     }
 
-    /// The update at this position, if it is here.
+    /// The update at this position, if it is in memory.
     pub fn at(&self, position: Position) -> Option<&Arc<Record>> {
         self.after(position.previous()).next().filter(|record| record.position == position)
     }

@@ -9,8 +9,8 @@ use crate::model::Selectors;
 pub struct Retention {
     /// Updates at most.
     pub count: u64,
-    /// Bytes at most, each update counted with what surrounds its texts: in memory what that takes,
-    /// with the journal's indexes, and elsewhere an allowance.
+    /// Bytes at most. Each update is counted with its overhead: in memory the actual one, with the
+    /// journal's indexes, elsewhere an estimate.
     pub bytes: u64,
     /// Time at most.
     pub age: Duration,
@@ -29,18 +29,17 @@ pub enum Keep {
     /// All.
     #[default]
     All,
-    /// For each topic the newest, public and private ones apart. What a newer one replaces is
-    /// no loss.
+    /// For each topic the newest, public and private ones apart. An update that a newer one
+    /// replaces does not count as missed.
     Last,
-    /// None: they are delivered live, and nobody is told when some were missed.
+    /// None: they are delivered live, and subscribers get no gap for missed ones.
     None,
 }
 
 /// How the updates about some topics are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionRule {
-    /// It holds for updates about any topic that these select, and that no earlier rule holds
-    /// for.
+    /// It applies to updates about any topic that these select, unless an earlier rule applies.
     pub topics: Selectors,
     /// Which of them are kept.
     pub keep: Keep,

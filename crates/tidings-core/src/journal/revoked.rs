@@ -1,4 +1,4 @@
-//! Tokens that were revoked, beside the updates.
+//! Revoked tokens, which a journal stores beside the updates.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use super::error::AppendError;
 use super::log::Pending;
 use crate::model::RevokedToken;
 
-/// The tokens that were revoked, as far as they have to outlive the process. The defaults are those of
-/// a journal that does not.
+/// Stores revoked tokens, so that they stay revoked after a restart. The defaults are for a journal
+/// that ends with the process.
 pub trait RevokedTokens: fmt::Debug + Send + Sync {
-    /// Keeps beside the updates that a token was revoked. The future ends when that is as safe
-    /// as an update. A journal that does not outlive the process has nothing to do.
+    /// Stores that a token was revoked. The future ends when that is as safe as an update. A
+    /// journal that ends with the process has nothing to do.
     fn revoke(&self, _token: RevokedToken) -> Pending<'_, Result<(), AppendError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// The tokens of which that was kept, in the order in which they were revoked. At most
-    /// 100,000 have to be kept, and those no longer that have ended since.
+    /// The stored tokens, in the order in which they were revoked. A journal need not keep more
+    /// than 100,000, nor those that have expired since.
     fn revoked(&self) -> Vec<RevokedToken> {
         Vec::new()
     }

@@ -1,4 +1,4 @@
-//! Room in the hub's budgets that a journal holds: for appends that wait, and for answers.
+//! Room in the hub's budgets that a journal occupies: for appends that wait, and for answers.
 
 use std::error::Error;
 use std::fmt;
@@ -10,8 +10,8 @@ use super::error::ReadError;
 /// The right to keep updates in memory until they are appended.
 ///
 /// A journal drops it together with the last copy of the updates: when they are written, or given
-/// up. A publisher that hangs up leaves its updates in the journal's queue, so a permit that ended
-/// with the request would let an unbounded number of bytes wait for a stalled disk.
+/// up. If a publisher disconnects, its updates remain in the journal's queue. So a permit that
+/// ended with the request would let an unbounded number of bytes wait for a stalled disk.
 #[derive(Debug, Default)]
 pub struct Room(
     #[expect(dead_code, reason = "it is held for its drop")] Option<OwnedSemaphorePermit>,
@@ -30,7 +30,7 @@ impl From<OwnedSemaphorePermit> for Room {
     }
 }
 
-/// Room in a budget that grows, and is given back when it is dropped.
+/// Room in a budget, which can grow and is returned when it is dropped.
 pub trait Grow: fmt::Debug + Send + Sync {
     /// Takes room for so many bytes more.
     ///

@@ -1,9 +1,9 @@
 //! Which of several updates with the same publisher's id a subscriber means.
 //!
-//! Publishers choose their ids, and one may take those that another one uses. So the update that
-//! the subscriber selects is meant; only if there is none, another one that it may read. Each
-//! update is indexed under its id with each of its topics, so how many others have the id costs a
-//! subscriber of exact topics nothing.
+//! Publishers choose their ids, and two may use the same one. So the subscriber means the update
+//! that it selects; only if there is none, another one that it may read. Each update is indexed
+//! under its id with each of its topics, so a subscriber of exact topics does not search through
+//! other updates with the id.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -27,7 +27,7 @@ impl<'a> SameId<'a> {
         Self { id, selectors, rights, elsewhere: None }
     }
 
-    /// The numbers to look under: each list only if nothing under the one before is meant.
+    /// The numbers to look up: each list only if the list before has no update that is meant.
     pub fn rounds(&self, keys: &Keys) -> Vec<Vec<u64>> {
         let kinds: &[bool] = match self.rights {
             Rights::Public => &[false],
@@ -45,7 +45,7 @@ impl<'a> SameId<'a> {
         selected.into_iter().chain([under(ANY_TOPIC)]).collect()
     }
 
-    /// Whether this is the update that is meant. The earliest is to be asked for first.
+    /// Whether this is the update that is meant. Test the earliest first.
     pub fn is(&mut self, record: &Record) -> bool {
         let is_readable = record.update.event().id().is_some_and(|id| id.as_str() == self.id)
             && self.rights.may_read(&record.update);
@@ -55,18 +55,18 @@ impl<'a> SameId<'a> {
         is_readable && self.selectors.match_any(record.update.topics())
     }
 
-    /// What is left if nothing that is selected was found: the earliest that may be read. The one
-    /// that is meant is gone, or comes later, where more have the id than are looked at.
+    /// The result if no selected update was found: the earliest that the subscriber may read. The
+    /// update that is meant was dropped, or is later than the updates that were examined.
     pub fn elsewhere(self) -> Option<Found> {
         self.elsewhere.map(Found::uncertain)
     }
 }
 
-/// The places under all of `keys`, the earliest first. How many there are a publisher chooses, and
-/// each is read: so the first `max` are all that is looked at. `next` gives a number's next place.
+/// The places under all of `keys`, the earliest first. Publishers choose how many there are, and
+/// each is read, so only the first `max` are examined. `next` returns a number's next place.
 ///
 /// # Errors
-/// The first of `next`.
+/// The first error of `next`.
 pub fn places<E>(
     keys: &[u64],
     max: usize,
@@ -79,7 +79,7 @@ pub fn places<E>(
     let mut places = Vec::new();
     for _ in 0..max {
         let Some(Reverse((at, key))) = ahead.pop() else { break };
-        // An update about several of the topics is met once for each.
+        // An update about several of the topics occurs once for each.
         if places.last() != Some(&at) {
             places.push(at);
         }

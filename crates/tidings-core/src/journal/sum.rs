@@ -1,4 +1,4 @@
-//! All that a hub asks of its journal.
+//! The sum of the traits that a hub needs of its journal.
 
 use super::health::Health;
 use super::history::History;
@@ -6,10 +6,10 @@ use super::log::Log;
 use super::nodes::Nodes;
 use super::revoked::RevokedTokens;
 
-/// The ordered record of updates: the sum of a few small traits. The module describes how to write
+/// The ordered store of updates: the sum of a few small traits. The module describes how to write
 /// one.
 pub trait Journal: Log + History + RevokedTokens + Health {
-    /// The other hubs on the same journal, where it may have several.
+    /// The other hubs on the same journal, if it can have several.
     fn nodes(&self) -> Option<&dyn Nodes> {
         None
     }

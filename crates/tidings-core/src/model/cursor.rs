@@ -1,26 +1,26 @@
-//! Where a stream is to begin, as its subscriber says it.
+//! Where a stream begins, as its subscriber requests it.
 
 use std::fmt;
 use std::time::SystemTime;
 
-/// What a subscriber has already, in its own words.
+/// The updates that a subscriber already has, as its request says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cursor {
-    /// Nothing was said: only what comes from now on.
+    /// There is no cursor: only updates from now on.
     Now,
-    /// All that the journal has.
+    /// None: the stream begins with the earliest update of the journal.
     Earliest,
     /// Everything up to the update with this id.
     After(String),
-    /// Everything before a time, which was written like this.
+    /// Everything before a time, with its text in the request.
     Since(SystemTime, String),
     /// All but the newest update about each topic.
     Last,
 }
 
-/// The id that stands for the place before everything that the journal has.
+/// The id that means the place before the earliest update of the journal.
 pub const EARLIEST: &str = "earliest";
-/// The id of which a stream begins with the newest update about each topic.
+/// The id with which a stream begins with the newest update about each topic.
 pub const LAST: &str = "tidings:last";
 
 impl fmt::Display for Cursor {

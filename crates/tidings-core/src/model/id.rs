@@ -1,8 +1,8 @@
 //! The ids that the hub gives to updates: `tidings:<epoch>.<position>.<check>`.
 //!
-//! The epoch names the journal, so that an id of an earlier one is known to be foreign. The
-//! check is taken from the record, so that a position used a second time, after a journal
-//! lost its newest updates, does not pass for the first use.
+//! The epoch names the journal, so that an id of an earlier journal is recognised. The check is
+//! computed from the record, so that a position that is used again, after a journal lost its newest
+//! updates, is not mistaken for the first use.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const EPOCH_CHARACTERS: u32 = 6;
 const CHECK_CHARACTERS: u32 = 4;
 
-/// Which journal an id comes from: 30 bits, drawn when the journal is made.
+/// The journal of an id: 30 random bits, drawn when the journal is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(u32);
 
@@ -30,8 +30,7 @@ impl Epoch {
         Self::new(random::secret() as u32)
     }
 
-    /// The epoch with this number, as a journal that outlives the process has kept it. Only
-    /// the lower 30 bits count.
+    /// The epoch with this number, as a journal has stored it. Only the lower 30 bits count.
     pub const fn new(number: u32) -> Self {
         Self(number & ((1 << (5 * EPOCH_CHARACTERS)) - 1))
     }
@@ -59,19 +58,18 @@ impl HubId {
         Self { epoch, position: Position::START, check: 0 }
     }
 
-    /// The id of a place whose update is gone: there is nothing that its check would be held
-    /// against.
+    /// The id of a place whose update was dropped. Its check cannot be verified.
     pub fn of_gone(epoch: Epoch, position: Position) -> Self {
         Self { epoch, position, check: 0 }
     }
 
-    /// The id of a record, told from others at the same position by its time.
+    /// The id of a record. Its time distinguishes it from others at the same position.
     pub fn of_record(epoch: Epoch, position: Position, time: SystemTime, update: &Update) -> Self {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self::stamped(epoch, position, since.as_nanos(), update)
     }
 
-    /// The id of a record that something else than its time tells from others.
+    /// The id of a record that `stamp` distinguishes from others at the same position.
     pub fn stamped(epoch: Epoch, position: Position, stamp: u128, update: &Update) -> Self {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&stamp.to_le_bytes());
@@ -80,7 +78,7 @@ impl HubId {
         Self { epoch, position, check: hasher.finalize() >> (32 - 5 * CHECK_CHARACTERS) }
     }
 
-    /// The id as events carry it.
+    /// The id as it is in events.
     pub fn to_event_id(self) -> EventId {
         EventId::new(&self.to_string()).expect("letters, digits, colons and dots")
     }

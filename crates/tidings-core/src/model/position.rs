@@ -1,4 +1,4 @@
-//! Where an update stands in the journal.
+//! An update's place in the journal.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ impl Position {
     /// The place before the first update.
     pub const START: Self = Self(0);
 
-    /// The last one that an id has room for: below 2^53, so that it survives in JSON and
-    /// JavaScript.
+    /// The last position that fits into an id: below 2^53, so that JSON and JavaScript represent it
+    /// exactly.
     pub const MAX: Self = Self((1 << 53) - 1);
 
     /// The position with this number.
@@ -33,7 +33,7 @@ impl Position {
         Self(self.0.saturating_add(1))
     }
 
-    /// The place before this one; the start has none before it.
+    /// The place before this one; for the start, the start itself.
     #[must_use]
     #[inline]
     pub const fn previous(self) -> Self {

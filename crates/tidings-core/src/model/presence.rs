@@ -1,5 +1,4 @@
-//! What an update is about that tells of a subscription: the subscription's path, which names its
-//! subscriber.
+//! The topics of presence updates: the path of a subscription, which names its subscriber.
 
 use std::fmt;
 use std::str::FromStr;

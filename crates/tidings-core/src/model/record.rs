@@ -13,12 +13,12 @@ use super::update::Update;
 /// An update with its place in the journal.
 #[derive(Debug)]
 pub struct Record {
-    /// Where it stands.
+    /// Its place in the journal.
     pub position: Position,
-    /// When the journal took it. The id's check is taken from it, so a journal that outlives
-    /// the process has to keep it to the nanosecond.
+    /// When the journal accepted it. The id's check is computed from it, so a journal that outlives
+    /// the process must store it to the nanosecond.
     pub time: SystemTime,
-    /// What was published.
+    /// The update that was published.
     pub update: Update,
     id: EventId,
     hub_id: HubId,
@@ -31,7 +31,7 @@ impl Record {
         Self::with(hub_id, time, update)
     }
 
-    /// The record of an update that `stamp` tells from any other at the same position.
+    /// The record of an update, which `stamp` distinguishes from any other at the same position.
     pub fn stamped(
         epoch: Epoch,
         position: Position,
@@ -60,19 +60,19 @@ impl Record {
         self.hub_id
     }
 
-    /// Whether a subscriber with these selectors and rights is to get it.
+    /// Whether a subscriber with these selectors and rights gets it.
     #[inline]
     pub fn is_for(&self, selectors: &Selectors, rights: &Rights) -> bool {
         rights.may_read(&self.update) && selectors.match_any(self.update.topics())
     }
 
-    /// What the record is counted as where a journal's storage is bounded by bytes: its texts, and
-    /// an allowance for what surrounds them.
+    /// The record's size in bytes for the bounds of a journal's storage: its texts, and an estimate
+    /// of the overhead.
     pub fn weight(&self) -> u64 {
         self.update.weight()
     }
 
-    /// What the record takes in memory.
+    /// The record's size in memory, in bytes.
     #[inline]
     pub fn memory_bytes(&self) -> u64 {
         self.update.memory_bytes()

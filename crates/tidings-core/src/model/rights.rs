@@ -1,11 +1,12 @@
-//! What a subscriber may read.
+//! The updates that a subscriber may read.
 
 use super::selector::{Account, InvalidSelectors, Selectors};
 use super::update::{Topic, Update};
 
-/// What a subscriber may read beside what everybody may.
+/// The private updates that a subscriber may read, in addition to all public ones.
 ///
-/// Rights are part of what makes a feed: subscribers share one only if they may read the same.
+/// Rights are part of a feed's source: subscribers share a feed only if they may read the same
+/// updates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rights {
@@ -17,7 +18,7 @@ pub enum Rights {
 }
 
 impl Rights {
-    /// Whether this subscriber may read `update`, whatever it has asked for.
+    /// Whether this subscriber may read `update`, whatever it selected.
     #[inline]
     pub fn may_read(&self, update: &Update) -> bool {
         if !update.is_private() {
@@ -40,7 +41,7 @@ impl Rights {
         }
     }
 
-    /// Takes what they need from the budget, as [`Selectors::charge_to`].
+    /// Charges the granted selectors to the budget, as [`Selectors::charge_to`].
     pub fn charge_to(&mut self, account: &dyn Account) -> Result<(), InvalidSelectors> {
         match self {
             Self::Public => Ok(()),
@@ -48,7 +49,7 @@ impl Rights {
         }
     }
 
-    /// How many tests it takes to hold a topic against them.
+    /// The number of tests to compare a topic with them.
     #[inline]
     pub fn tests(&self) -> usize {
         match self {
@@ -69,7 +70,7 @@ impl Rights {
 
 #[cfg(debug_assertions)]
 thread_local! {
-    /// How often grants were held against a private update on this thread, for tests.
+    /// How often grants were compared with a private update on this thread, for tests.
     #[doc(hidden)]
     pub static CHECKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

@@ -1,4 +1,4 @@
-//! What a subscriber asks for, and what a token grants: sets of selectors.
+//! Sets of selectors: which updates a subscriber selects, and which a token grants.
 
 mod allowance;
 mod automaton;
@@ -27,7 +27,7 @@ use crate::limits::{
 };
 use crate::model::update::{InvalidUpdate, Topic, check_characters};
 
-/// What a subscriber asks for, or a token grants: one topic, those of a pattern, or all.
+/// Selects topics, for a subscriber or in a grant: one topic, those of a pattern, or all.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Selector {
@@ -45,7 +45,7 @@ impl Selector {
     /// A topic byte for byte, or `*` for all: the type `exact` of Mercure 1.0.
     ///
     /// # Errors
-    /// If it is empty, is longer than 4096 bytes or has a control or format character.
+    /// If it is empty, is longer than 4096 bytes or contains a control or format character.
     pub fn new(text: &str) -> Result<Self, InvalidSelectors> {
         if text == "*" {
             return Ok(Self::All);
@@ -57,7 +57,7 @@ impl Selector {
     /// A selector of Mercure 0.x: `*`, a URI template, or else a topic.
     ///
     /// # Errors
-    /// As of [`Selector::new`]; and if it is a template with more than 32 variables, or one
+    /// As for [`Selector::new`]; and if it is a template with more than 32 variables, or one
     /// that compiles to more than 256 KiB.
     pub fn template(text: &str) -> Result<Self, InvalidSelectors> {
         Self::template_within(text, &mut Allowance::unlimited())
@@ -79,7 +79,7 @@ impl Selector {
     /// all topics here too.
     ///
     /// # Errors
-    /// As of [`Selector::new`]; and if it is no URL pattern, or compiles to more than 256 KiB.
+    /// As for [`Selector::new`]; and if it is not a URL pattern, or compiles to more than 256 KiB.
     pub fn pattern(text: &str, base: &Base) -> Result<Self, InvalidSelectors> {
         Self::pattern_within(text, base, &mut Allowance::unlimited())
     }
@@ -107,7 +107,7 @@ impl Selector {
         }
     }
 
-    /// Whether an update about `topic` is asked for.
+    /// Whether it selects an update about `topic`.
     #[inline]
     pub fn matches(&self, topic: &Topic) -> bool {
         self.matches_candidate(&Candidate::new(topic))
@@ -124,7 +124,7 @@ impl Selector {
         }
     }
 
-    /// Whether it has to be tried, rather than looked up.
+    /// Whether it must be tried for each topic, rather than looked up.
     #[inline]
     pub fn is_pattern(&self) -> bool {
         matches!(self, Self::Template(_) | Self::Pattern(_))
@@ -177,7 +177,7 @@ fn check(text: &str) -> Result<(), InvalidSelectors> {
     check_characters("a selector", text).map_err(InvalidSelectors::Character)
 }
 
-/// A topic that is held against selectors. It is read as a URL at most once.
+/// A topic that is compared with selectors. It is parsed as a URL at most once.
 #[derive(Debug)]
 struct Candidate<'a> {
     topic: &'a Topic,
@@ -189,8 +189,8 @@ impl<'a> Candidate<'a> {
         Self { topic, location: std::cell::OnceCell::new() }
     }
 
-    /// The topic as a URL. All of a hub's patterns have the same base, but for those of
-    /// subscribers to a hub that does not know its own URL.
+    /// The topic as a URL. All patterns of a hub have the same base, except those of subscribers to
+    /// a hub that does not know its own URL.
     fn location(&self, base: &Base) -> Option<&Location> {
         let read = || (base.clone(), Location::of(self.topic.as_str(), base));
         let (known, location) = self.location.get_or_init(read);
@@ -198,12 +198,12 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// All that one subscriber asks for, or is granted: at least one selector, each once, in a fixed
-/// order, so that those who ask for the same are seen to do so.
+/// All selectors of a subscriber, or of a grant: at least one, each once, in a fixed order, so that
+/// sets with the same selectors are equal.
 #[derive(Clone, Debug)]
 pub struct Selectors {
     all: Arc<[Selector]>,
-    /// What a long list takes of the hub's budget, until the last copy goes.
+    /// The charge for a long list to the hub's budget, until the last copy is dropped.
     charge: Option<Arc<Charge>>,
 }
 
@@ -232,7 +232,7 @@ impl Selectors {
         }
     }
 
-    /// What a token grants, which may be more than one stream can ask for.
+    /// The selectors of a grant, which may be more than one stream can have.
     pub fn granted(
         selectors: impl IntoIterator<Item = Selector>,
     ) -> Result<Self, InvalidSelectors> {
@@ -250,7 +250,7 @@ impl Selectors {
         }
     }
 
-    /// One topic and no other.
+    /// Only one topic.
     pub fn topic(topic: impl Into<Topic>) -> Self {
         Self { all: [Selector::Exact(topic.into())].into(), charge: None }
     }
@@ -260,9 +260,8 @@ impl Selectors {
         Self { all: [Selector::All].into(), charge: None }
     }
 
-    /// Takes what a long list needs from the budget, for as long as the list is kept. What every
-    /// stream has room for costs nothing, nor does what patterns compile to: that is charged with
-    /// each of them.
+    /// Charges a long list to the budget, for as long as the list is kept. A short list, for which
+    /// every stream has room, costs nothing. Compiled patterns are charged separately.
     ///
     /// # Errors
     /// If the budget has no room for it now.
@@ -274,12 +273,12 @@ impl Selectors {
         Ok(())
     }
 
-    /// What the list takes, without what its patterns compile to.
+    /// The list's size in bytes, without its compiled patterns.
     pub fn list_bytes(&self) -> usize {
         self.iter().map(|one| one.text().len() + SELECTOR_BYTES_AROUND).sum()
     }
 
-    /// What is kept in memory for them, with what their patterns compile to.
+    /// The size in memory in bytes, with the compiled patterns.
     pub fn memory_bytes(&self) -> usize {
         let compiled = self.patterns().iter().map(|one| match one {
             Selector::Template(template) => template.bytes(),
@@ -299,23 +298,23 @@ impl Selectors {
         &self.all[self.all.partition_point(|selector| !selector.is_pattern())..]
     }
 
-    /// How many tests it takes to hold a topic against all of them: one for all exact ones, and
-    /// one for each pattern.
+    /// The number of tests to compare a topic with all of them: one for all exact ones, and one for
+    /// each pattern.
     #[inline]
     pub fn tests(&self) -> usize {
         1 + self.patterns().len()
     }
 
-    /// Whether an update about `topics` is asked for.
+    /// Whether they select an update about `topics`.
     #[inline]
     pub fn match_any(&self, topics: &[Topic]) -> bool {
         topics.iter().any(|topic| self.matches(topic))
     }
 
-    /// Whether `topic` is asked for.
+    /// Whether they select `topic`.
     #[inline]
     pub fn matches(&self, topic: &Topic) -> bool {
-        // `All` sorts first, then the exact topics in their order, then what has to be tried.
+        // `All` sorts first, then the exact topics in their order, then the patterns.
         let found = self.all.binary_search_by(|selector| match selector {
             Selector::All => Ordering::Less,
             Selector::Exact(exact) => exact.cmp(topic),
@@ -329,7 +328,7 @@ impl Selectors {
     }
 }
 
-/// Why something is no set of selectors.
+/// Why selectors are not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidSelectors {
@@ -352,25 +351,25 @@ pub enum InvalidSelectors {
         /// How long.
         bytes: usize,
     },
-    /// One has a character that no topic can have.
+    /// One contains a character that no topic can contain.
     Character(InvalidUpdate),
     /// A URI template with more variables than allowed.
     TooManyVariables,
-    /// A URI template that would take too much memory.
+    /// A URI template that would use too much memory.
     TooComplex {
-        /// What it may take.
+        /// The limit in bytes.
         bytes_max: usize,
     },
-    /// Templates and patterns that together would take too much memory to compile.
+    /// Templates and patterns that together would use too much memory to compile.
     TooComplexTogether {
-        /// What they may take.
+        /// The limit in bytes.
         bytes_max: usize,
     },
     /// The hub's memory for templates and patterns is used up for now.
     NoRoom,
-    /// A text that is no URL pattern, or one that would take too much memory.
+    /// A text that is not a URL pattern, or one that would use too much memory.
     NoPattern {
-        /// What it may take.
+        /// The limit in bytes.
         bytes_max: usize,
     },
 }

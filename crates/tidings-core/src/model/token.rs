@@ -1,4 +1,4 @@
-//! What a token is known by once it is revoked.
+//! The names of revoked tokens.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::limits::{TOKEN_BYTES_MAX, TOKEN_ID_BYTES};
 
-/// What a token is revoked by: its own id (`jti`), or its hash where it has none.
+/// The name by which a token is revoked: its own id (`jti`), or its hash if it has none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenId(Arc<str>);
 
@@ -20,8 +20,8 @@ impl TokenId {
         }
     }
 
-    /// The token with this `jti`. A long one is known by its hash: a hundred thousand of them are
-    /// kept.
+    /// The token with this `jti`. A long id is replaced by its hash, because a hundred thousand of
+    /// them are kept.
     pub fn named(id: &str) -> Self {
         if id.len() <= TOKEN_ID_BYTES {
             Self(format!("jti:{id}").into())
@@ -30,7 +30,7 @@ impl TokenId {
         }
     }
 
-    /// The token that a journal has kept under this name. `None` if no hub gives such a name.
+    /// The token that a journal has stored under this name. `None` if no hub uses such a name.
     pub fn kept(name: &str) -> Option<Self> {
         if let Some(id) = name.strip_prefix("jti:") {
             return (id.len() <= TOKEN_BYTES_MAX).then(|| Self::named(id));
@@ -40,24 +40,24 @@ impl TokenId {
         is_hash.then(|| Self(name.into()))
     }
 
-    /// The name under which a journal keeps it.
+    /// The name under which a journal stores it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A token that was revoked before its end.
+/// A token that was revoked before it expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RevokedToken {
-    /// What it is known by: `jti:` and its own id, or `sha256:` and its hash.
+    /// Its name: `jti:` and its own id, or `sha256:` and its hash.
     pub name: String,
-    /// When it ends by itself, to the second, where that is known.
+    /// When it expires, to the second, if that is known.
     pub until: Option<SystemTime>,
 }
 
 impl RevokedToken {
-    /// The token that is known by `name`, which ends by itself at `until`.
+    /// The token with this name, which expires at `until`.
     pub fn new(name: String, until: Option<SystemTime>) -> Self {
         Self { name, until }
     }

@@ -59,12 +59,12 @@ pub struct Update {
 }
 
 impl Update {
-    /// A public update about `topic`. Whether the hub takes it is decided when it is published.
+    /// A public update about `topic`. The hub checks it when it is published.
     pub fn new(topic: impl Into<Topic>, event: Event) -> Self {
         Self { topics: vec![topic.into()], event, private: false, presence: false }
     }
 
-    /// An update as a journal has kept it. The topics are at least one, each once.
+    /// An update as a journal has stored it. There is at least one topic, and each occurs once.
     pub fn of_parts(topics: Vec<Topic>, event: Event, private: bool) -> Self {
         debug_assert!(!topics.is_empty());
         Self { topics, event, private, presence: false }
@@ -94,22 +94,22 @@ impl Update {
         self
     }
 
-    /// The same update, for subscribers only that have been granted one of its topics.
+    /// The same update, only for subscribers with a grant for one of its topics.
     #[must_use]
     pub fn private(mut self) -> Self {
         self.private = true;
         self
     }
 
-    /// The same update, marked as an announcement of a subscription. Journals keep announcements
-    /// apart, so that they push nothing out.
+    /// The same update, marked as a presence update. Journals keep presence updates separately, so
+    /// that they displace no others.
     #[must_use]
     pub fn of_presence(mut self) -> Self {
         self.presence = true;
         self
     }
 
-    /// The same update, whose event carries this reconnection time.
+    /// The same update, whose event has this reconnection time.
     #[must_use]
     pub fn with_retry(mut self, retry: Duration) -> Self {
         self.event = self.event.with_retry(retry);
@@ -134,14 +134,14 @@ impl Update {
         self.private
     }
 
-    /// Whether it announces a subscription.
+    /// Whether it is a presence update.
     #[inline]
     pub fn is_presence(&self) -> bool {
         self.presence
     }
 
-    /// What the update is counted as where a journal's storage is bounded by bytes: its texts, and
-    /// an allowance for what surrounds them. Files keep sums of it.
+    /// The update's size in bytes for the bounds of a journal's storage: its texts, and an estimate
+    /// of the overhead. Files contain sums of it.
     pub fn weight(&self) -> u64 {
         const AROUND: usize = 288;
         let event = &self.event;
@@ -150,12 +150,12 @@ impl Update {
         (AROUND + event.data().len() + event.event_type().len() + id + topics) as u64
     }
 
-    /// What the update takes in memory, with its record. A topic may have one byte, and an update
-    /// a thousand topics, so each counts with what surrounds its text.
+    /// The update's size in memory in bytes, with its record. A topic may have one byte, and an
+    /// update a thousand topics, so the overhead of each topic counts.
     #[inline]
     pub fn memory_bytes(&self) -> u64 {
         const AROUND: usize = 264;
-        // A place in the list, the counts of those who share the text, and what allocators add.
+        // An entry of the list, the reference counts of the text, and the overhead of allocators.
         const AROUND_TOPIC: usize = 40;
         let event = &self.event;
         // The record has a copy.
@@ -165,7 +165,7 @@ impl Update {
         (AROUND + event.data().len() + event.event_type().len() + id + topics) as u64
     }
 
-    /// Checks what every update must satisfy, however it was published.
+    /// Checks the rules for every update, however it was published.
     ///
     /// # Errors
     /// The first rule that the update breaks.
@@ -188,8 +188,7 @@ impl Update {
         check_type(self.event.event_type())
     }
 
-    /// Whether the update keeps to the limits that a hub has of its own: so many topics, and so many
-    /// bytes of each.
+    /// Checks the limits of a hub: the number of topics, and the bytes of each.
     ///
     /// # Errors
     /// The first limit that the update breaks.
@@ -206,7 +205,7 @@ impl Update {
     }
 }
 
-/// Steps that it takes to hold these topics against one pattern: one for each byte, and some around.
+/// Steps to compare these topics with one pattern: one for each byte, and some for each topic.
 #[inline]
 pub fn matching_steps(topics: &[Topic]) -> usize {
     topics.iter().map(|topic| topic.as_str().len() + 32).sum()

@@ -1,5 +1,5 @@
-//! What subscribers with the same selectors, rights and options receive: a list of spans of
-//! the window, and no bytes of its own.
+//! The updates that subscribers with the same selectors, rights and options receive: a list of
+//! spans of the window, and no bytes of its own.
 
 use std::time::Instant;
 
@@ -15,32 +15,32 @@ slotmap::new_key_type! {
     pub struct SubscriberKey;
 }
 
-/// What makes a feed: streams with equal sources share one.
+/// The source of a feed: streams with equal sources share one feed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// Updates from the journal.
     Updates {
-        /// What its subscribers asked for.
+        /// The selectors of its subscribers.
         selectors: Selectors,
-        /// What they may read.
+        /// The updates that they may read.
         rights: Rights,
-        /// How they want it.
+        /// The options of their streams.
         options: StreamOptions,
     },
-    /// The demo clock, which stands in no journal.
+    /// The demo clock, whose events are in no journal.
     Clock,
 }
 
-/// Subscribers with equal sources, and what they receive.
+/// Subscribers with equal sources, and the events that they receive.
 #[derive(Debug)]
 pub struct Feed {
-    /// What makes the feed.
+    /// The source of the feed.
     pub source: Source,
     /// Its subscribers, in no order.
     pub subscribers: Vec<SubscriberKey>,
     /// How many of them are not live.
     pub behind: usize,
-    /// What was routed up to here is not in the feed: it did not exist then.
+    /// Updates that were routed up to here are not in the feed, which did not exist then.
     pub begun: Position,
     /// The newest update of the feed.
     pub newest: Position,
@@ -50,18 +50,18 @@ pub struct Feed {
     complete_from: Offset,
     /// Set while the feed waits for the flusher to walk its subscribers.
     pub queued: Option<Queued>,
-    /// How far the walk that is under way has come.
+    /// The progress of the current walk.
     pub walked: Option<usize>,
 }
 
-/// A feed that has something to be offered to its subscribers.
+/// New events of a feed, which the flusher must offer to its subscribers.
 #[derive(Clone, Copy, Debug)]
 pub struct Queued {
-    /// From here on.
+    /// The offset of the first of them.
     pub since: Offset,
-    /// Spans that were added since, which take memory until they are offered.
+    /// Spans that were added since then, which use memory until they are offered.
     pub spans: usize,
-    /// Since this moment.
+    /// When the first of them was added.
     pub at: Instant,
 }
 
@@ -81,19 +81,19 @@ impl Feed {
         }
     }
 
-    /// Whether what comes has a place in the journal.
+    /// Whether its events have a place in the journal.
     #[inline]
     pub fn follows_journal(&self) -> bool {
         matches!(self.source, Source::Updates { .. })
     }
 
-    /// Where the newest event ends; nothing lies behind it.
+    /// The end of the newest event of the feed.
     #[inline]
     pub fn end(&self) -> Offset {
         self.spans.last().map_or(self.complete_from, |span| span.end)
     }
 
-    /// Adds an event. Says whether it took a span of its own.
+    /// Adds an event, and returns whether it needed a new span.
     #[inline]
     pub fn push(&mut self, span: Span) -> bool {
         match self.spans.last_mut() {
@@ -119,17 +119,17 @@ impl Feed {
         Some(self.spans[first..].iter().map(clip))
     }
 
-    /// Leaves out an update: the feed no longer has what was routed up to `position`, and continues
-    /// at the window's end.
+    /// Skips an update: the feed no longer has the updates that were routed up to `position`, and
+    /// continues at the window's end.
     pub fn skip(&mut self, position: Position, window_end: Offset) {
         self.spans.clear();
         self.complete_from = window_end;
         self.begun = position;
     }
 
-    /// Forgets spans that are no longer needed: those before `window_start`, and of those before
-    /// `offered`, which every live subscriber has received, all but the few newest that serve
-    /// subscribers that are behind: `ranges` spans.
+    /// Removes spans that are no longer needed: those before `window_start`, and those before
+    /// `offered`, which every live subscriber has received. The newest `ranges` of these remain,
+    /// for subscribers that are behind.
     #[inline]
     pub fn settle(&mut self, window_start: Offset, offered: Offset, ranges: usize) {
         let keep = if self.behind == 0 { 0 } else { ranges };

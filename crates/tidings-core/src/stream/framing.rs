@@ -1,28 +1,28 @@
-//! Streams in chunks (RFC 9112 7.1), which tell an end from a cut.
+//! Streams in chunks (RFC 9112 7.1), which distinguish an end from a cut.
 //!
-//! The window, replays and all that the hub itself says to a subscriber hold each event in a
-//! chunk of its own: size, CRLF, event, CRLF. So the direct lane writes the window's bytes as they
-//! are, and a partly written chunk is a part of one event. Lanes that frame bytes in another way
-//! (HTTP/2, hyper), or not at all (HTTP/1.0), step over the frames while they copy.
+//! In the window, in replays and in notices, each event is one chunk: size, CRLF, event, CRLF. So
+//! the direct lane writes the window's bytes unchanged, and a partly written chunk is a part of one
+//! event. Lanes that frame bytes in another way (HTTP/2, hyper), or not at all (HTTP/1.0), skip the
+//! frames while they copy.
 
 use std::io::IoSlice;
 
-/// How the end of a body is told (RFC 9112 6.3).
+/// How the end of a body is marked (RFC 9112 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// Each piece says its length, and the last one has none.
+    /// Each piece begins with its length, and the last one is empty.
     Chunked,
-    /// The connection's end is the body's.
+    /// The body ends with the connection.
     Close,
 }
 
-/// What ends each chunk.
+/// The end of each chunk.
 const BREAK: &[u8] = b"\r\n";
-/// Room for the size of most events; what needs more or less moves its event.
+/// Digits for the size of most events. An event with another number of digits is moved.
 const SIZE_DIGITS: usize = 3;
 
-/// Appends one chunk with what `write` appends, which must not be empty: a chunk without
-/// bytes is a body's end.
+/// Appends one chunk, whose content `write` appends. It must not be empty: a chunk without bytes
+/// ends the body.
 #[inline]
 pub fn chunk(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
@@ -56,7 +56,7 @@ fn hexadecimal(number: usize, room: &mut [u8; 2 * size_of::<usize>()]) -> &[u8] 
     }
 }
 
-/// Where in its chunks a reader stands that wants what is in them.
+/// Reads the content of chunks: the state within the current chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unframer {
     /// Within the size: the part read so far.
@@ -71,10 +71,10 @@ impl Unframer {
     /// Before the first chunk.
     pub const START: Self = Self::Size(0);
 
-    /// Goes on through `pieces`, which are chunks as [`chunk`] makes them, cut anywhere. Gives
-    /// their contents to `each`, `most` bytes at most, and returns how many bytes of `pieces`
-    /// were consumed. A chunk's end is consumed with its last byte, the next chunk's size is not:
-    /// so no reader is inside a chunk of which it received nothing.
+    /// Continues through `pieces`, which are chunks as [`chunk`] writes them, cut anywhere. Passes
+    /// their contents to `each`, at most `most` bytes, and returns how many bytes of `pieces`
+    /// were consumed. A chunk's end is consumed with its last byte, but not the next chunk's size.
+    /// So no reader is inside a chunk of which it received nothing.
     #[inline]
     pub fn advance(
         &mut self,
@@ -119,7 +119,7 @@ impl Unframer {
         taken
     }
 
-    /// Reads on in a size and the line break that ends it. Says how many bytes that took.
+    /// Continues to read a size and its line break. Returns how many bytes it consumed.
     fn read_size(&mut self, mut size: usize, bytes: &[u8]) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
             match byte {

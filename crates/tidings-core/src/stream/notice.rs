@@ -1,4 +1,4 @@
-//! What the hub itself tells a subscriber: an event of type `tidings` with JSON data.
+//! The hub's own messages to a subscriber: events of type `tidings` with JSON data.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use tidings_sse::{Event, EventId, encode};
 
 use crate::stream::framing::chunk;
 
-/// A word of the hub to one subscriber. Its fields are those that clients read.
+/// A message of the hub to one subscriber. Its fields are those that clients read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Notice {
-    /// Events after the asked cursor are lost or trimmed, and this subscriber would have received
-    /// them. `asked` is `None` on an open stream: the subscriber fell behind this far, or its shard
-    /// did.
+    /// Events after the requested cursor are lost or trimmed, and this subscriber would have
+    /// received them. `asked` is `None` on an open stream: the subscriber fell behind this far, or
+    /// its shard did.
     Gap {
         #[serde(skip_serializing_if = "Option::is_none")]
-        /// The cursor that was asked for.
+        /// The cursor that was requested.
         asked: Option<String>,
-        /// The id of the oldest update that is left.
+        /// The id of the oldest update that is still kept.
         oldest: String,
     },
-    /// The journal began anew, lost its tail, or doesn't know the id.
+    /// The journal was reset, lost its newest updates, or does not know the id.
     Reset {
-        /// The cursor that was asked for.
+        /// The cursor that was requested.
         asked: String,
     },
     /// The token ends in so many milliseconds, and the stream with it.
@@ -40,16 +40,16 @@ pub enum Notice {
         /// The time until the client should reconnect, in milliseconds.
         retry_ms: u64,
     },
-    /// What follows is live.
+    /// The events that follow are live.
     Live {
         /// The longest silence of the stream, in milliseconds.
         heartbeat_ms: u64,
     },
     /// A newer id for a stream that was quiet for long.
     Cursor,
-    /// The cursor was found; what was missed follows.
+    /// The cursor was found; the events after it follow.
     Resumed {
-        /// The cursor that was asked for.
+        /// The cursor that was requested.
         asked: String,
     },
     /// This reader fell behind and is catching up; so many updates have come since.
@@ -59,14 +59,14 @@ pub enum Notice {
     },
 }
 
-/// Why a subscriber is told that it missed updates.
+/// Why a subscriber gets a notice that it missed updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapCause {
     /// It resumed from a cursor after which updates are no longer kept.
     Resume,
     /// It read too slowly on an open stream.
     Slow,
-    /// The journal began anew, or does not know the id.
+    /// The journal was reset, or does not know the id.
     Reset,
 }
 
@@ -76,9 +76,9 @@ impl GapCause {
 }
 
 impl Notice {
-    /// Whether subscribers get it that did not ask for notices: those that lose something, or are
-    /// about to lose the stream, must know. Other notices are only sent on request: a program that
-    /// takes each event for one of its own would stumble over them.
+    /// Whether subscribers get it even if they did not request notices: a subscriber must know that
+    /// it missed updates, or that its stream is about to end. Other notices are only sent on
+    /// request, because a program may process each event as one of its own.
     pub fn is_for_all(&self) -> bool {
         match self {
             Self::Gap { .. }

@@ -1,4 +1,4 @@
-//! What a subscriber that is behind needs next, decided from plain values: no gap, no repeat.
+//! Decides from plain values what a subscriber that is behind needs next: no gap, no repeat.
 //!
 //! A returning subscriber, a first connection with a cursor, and a subscriber whose socket was full
 //! are one case: it is *behind* its feed. It has a position in the journal, takes from the window
@@ -15,54 +15,54 @@ use crate::stream::start::{Start, StartFrom, StartPlace, StartRequest};
 use crate::stream::window::{JournalPlace, Offset, Window};
 use crate::stream::wire::{self, PlaceForm};
 
-/// Which updates of a part of the journal are due.
+/// Which updates of a part of the journal a subscriber gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DueUpdates {
-    /// Every one.
+    /// All updates.
     All,
     /// The newest about each topic.
     Last,
 }
 
-/// Where a subscriber stands that is not live.
+/// The state of a subscriber that is not live.
 #[derive(Debug)]
 pub struct Behind {
-    /// Bytes that are its alone and go first: the stream's opening, or a notice.
+    /// Bytes for this subscriber only, which are written first: the stream's opening, or a notice.
     own: Vec<u8>,
     own_written: usize,
-    /// They tell it of a loss, which counts when all of them are written.
+    /// These bytes contain the notice of a loss, which is counted when all of them are written.
     gap: Option<GapCause>,
     place: JournalPlace,
-    /// It is not live before the shard has routed this.
+    /// The subscriber is not live before the shard has routed this.
     until: Position,
     /// Up to here it gets only the newest update about each topic.
     last_until: Position,
-    /// Losses up to here were told.
+    /// The subscriber knows of losses up to here.
     told: Position,
     /// The same place in the window, as long as the window has it.
     offset: Option<Offset>,
-    /// Its socket is full, and was told so.
+    /// Its socket is full, and has been notified of that.
     full: bool,
     /// A `live` notice is due when it has caught up.
     announce: bool,
-    /// Its place is due when it has caught up.
+    /// The place that it gets when it has caught up.
     tell_place: Option<PlaceForm>,
     /// A `slow` notice is due when it has to read the journal.
     tell_slow: bool,
-    /// Whether its place is one in the journal.
+    /// Whether its place in the journal is known.
     status: PlaceStatus,
-    /// It waits for the journal, and is sent heartbeats meanwhile.
+    /// It waits for the journal, and gets heartbeats meanwhile.
     waiting: bool,
 }
 
-/// What is known of a subscriber's place.
+/// Whether a subscriber's place in the journal is known.
 #[derive(Debug)]
 enum PlaceStatus {
-    /// It is one in the journal, or in the window.
+    /// The place is in the journal, or in the window.
     Located,
-    /// The journal has still to be asked.
+    /// The journal has not located it yet.
     Unlocated(Box<StartRequest>),
-    /// The journal that it was in is no more.
+    /// The journal of the place no longer exists.
     Lost,
 }
 
@@ -77,7 +77,7 @@ impl Behind {
         }
     }
 
-    /// The same subscriber, which begins at this place.
+    /// The same subscriber, at this place.
     fn located(mut self, start: StartPlace) -> Self {
         let StartPlace { from, told, end, generation: _ } = start;
         self.told = told;
@@ -101,7 +101,7 @@ impl Behind {
         self
     }
 
-    /// A subscriber whose socket took no more than this.
+    /// A subscriber whose socket accepted only the bytes up to this place.
     pub fn full(own: Vec<u8>, place: JournalPlace, offset: Offset, notices: bool) -> Self {
         Self {
             place,
@@ -132,25 +132,25 @@ impl Behind {
         }
     }
 
-    /// It waits for the journal, and stands between two events.
+    /// Whether it waits for the journal, between two events.
     #[inline]
     pub fn waits(&self) -> bool {
         self.waiting && self.place.half.is_none() && self.own().is_empty()
     }
 
-    /// The window does not have all that comes next: it has to be read. That is not because
-    /// this reader was slow.
+    /// The window lacks some of the next updates, which must be read from the journal. This is not
+    /// because the reader was slow.
     pub fn leave_window(&mut self) {
         self.forget_offset();
         self.was_not_slow();
     }
 
-    /// The subscriber is behind for another reason than that it was slow.
+    /// The subscriber is behind for another reason than being slow.
     pub fn was_not_slow(&mut self) {
         self.tell_slow = false;
     }
 
-    /// The offset no longer says what the subscriber has received.
+    /// The offset is no longer valid for what the subscriber has received.
     pub fn forget_offset(&mut self) {
         self.offset = None;
     }
@@ -161,30 +161,30 @@ impl Behind {
         self.status = PlaceStatus::Lost;
     }
 
-    /// Where it stands in the journal.
+    /// Its place in the journal.
     #[inline]
     pub fn place(&self) -> JournalPlace {
         self.place
     }
 
-    /// Begins where the journal says, with `own`.
+    /// Begins at the located place, with the bytes `own`.
     pub fn begin(&mut self, place: StartPlace, own: Vec<u8>) {
         let (full, announce) = (self.full, self.announce);
         *self = Self { full, announce, ..Self::new(own) }.located(place);
     }
 
-    /// It waits for the journal, or does no longer.
+    /// Sets whether it waits for the journal.
     pub fn set_waiting(&mut self, waiting: bool) {
         self.waiting = waiting;
     }
 
-    /// Whether its socket was told that it is full.
+    /// Whether its socket is full, and has been notified of that.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.full
     }
 
-    /// Its socket is told that it is full.
+    /// Notes that its socket is full, and is notified of that.
     pub fn set_full(&mut self) {
         self.full = true;
     }
@@ -197,7 +197,7 @@ impl Behind {
         self.offset = offset;
     }
 
-    /// What is left for it, when this much was routed.
+    /// The rest for this subscriber, if the shard has routed up to `routed`.
     #[inline]
     pub fn rest(&self, routed: Position, window: &Window, feed: &Feed) -> Rest {
         match &self.status {
@@ -227,8 +227,8 @@ impl Behind {
         }
     }
 
-    /// Has it write the notices that are due before this rest. Says whether `routed` is the newest
-    /// id that it is told by them.
+    /// Adds the notices that must come before this rest. Returns whether they contain the id of
+    /// `routed`.
     pub fn add_notices(&mut self, rest: &Rest, routed: HubId, heartbeat_ms: u64) -> bool {
         let is_live = matches!(rest, Rest::Nothing);
         let is_slow = matches!(rest, Rest::Journal) && self.place.half.is_none();
@@ -245,14 +245,13 @@ impl Behind {
             self.tell_slow = false;
             self.announce = true;
             let count = routed.position.number() - self.place.through.number();
-            // The stream continues from the last event that was received, so there is no other id
-            // to tell.
+            // The stream continues from the last event that was received, so the notice has no id.
             Notice::Slow { behind: count }.encode(None, None, &mut self.own);
         }
         false
     }
 
-    /// What of the journal it needs, when this much was routed.
+    /// The part of the journal that it needs, if the shard has routed up to `routed`.
     pub fn missing(&self, routed: Position, source: &Source) -> Step {
         let Source::Updates { selectors, rights, .. } = source else { return Step::Lost };
         let after = self.place.through;
@@ -265,19 +264,19 @@ impl Behind {
         Step::Read(Missing { after, until, selectors, rights, which })
     }
 
-    /// What a batch that was read for it is worth to it now. The window may have moved on, but the
-    /// journal's word on this part stays true.
+    /// How a batch that was read for it can be used now. The window may have advanced meanwhile,
+    /// but the batch is still what the journal has there.
     pub fn receive(&mut self, batch: &Batch) -> Received {
         if batch.through <= self.place.through && batch.records.is_empty() {
-            // A journal that makes no progress would keep us here for ever.
+            // With a journal that makes no progress this would never end.
             return Received::Unusable;
         }
         let is_told = |missed: &Missed| missed.newest <= self.told;
         if let Some(half) = self.place.half {
             return match batch.records.first() {
                 Some(record) if record.position == half.position => {
-                    // A gap cannot be told in the middle of an event. So this one is finished
-                    // alone, and what follows is read again, with the loss.
+                    // The notice of a gap cannot be within an event. So only this event is
+                    // finished, and the updates after it are read again, with the loss.
                     match batch.missed.filter(|missed| !is_told(missed)) {
                         Some(_) => Received::First(Arc::clone(record)),
                         None => Received::All,
@@ -290,7 +289,7 @@ impl Behind {
         let missed = batch.missed.filter(|missed| !is_told(missed) || batch.is_damaged);
         let Some(missed) = missed else { return Received::All };
         let mut own = Vec::new();
-        // No cursor was asked for here: the subscriber fell behind this far, or its shard did.
+        // There is no requested cursor: the subscriber, or its shard, fell behind this far.
         Notice::Gap { asked: None, oldest: missed.oldest.to_string() }.encode(
             Some(&missed.resume.to_event_id()),
             None,
@@ -303,24 +302,25 @@ impl Behind {
         Received::AfterGap
     }
 
-    /// What is left of its own bytes.
+    /// The rest of its own bytes.
     #[inline]
     pub fn own(&self) -> &[u8] {
         &self.own[self.own_written..]
     }
 
-    /// Has it write `own` before all else.
+    /// Sets the bytes that are written first.
     pub fn set_own(&mut self, own: Vec<u8>) {
         self.own = own;
         self.own_written = 0;
     }
 
-    /// Has it write `more` after its own bytes.
+    /// Adds `more` to its own bytes.
     pub fn add_own(&mut self, more: &[u8]) {
         self.own.extend_from_slice(more);
     }
 
-    /// So many more of its own bytes were written. Says whether that is all of them.
+    /// Notes that `written` more of its own bytes were written. Returns whether that is all of
+    /// them.
     #[inline]
     pub fn wrote_own(&mut self, written: usize) -> bool {
         self.own_written += written;
@@ -331,22 +331,22 @@ impl Behind {
         is_all
     }
 
-    /// The loss that it was told of since this was last asked.
+    /// The cause of a gap whose notice was written since the last call.
     pub fn take_told_gap(&mut self) -> Option<GapCause> {
         self.gap.take_if(|_| self.own.is_empty())
     }
 }
 
-/// What a batch of the journal means to a subscriber that is behind.
+/// How a batch of the journal can be used for a subscriber that is behind.
 #[derive(Debug)]
 pub enum Received {
-    /// All of it is to be written.
+    /// Write all of it.
     All,
-    /// All of it is to be written, after the notice of a gap, which is among its own bytes.
+    /// Write all of it, after the notice of a gap, which is in its own bytes.
     AfterGap,
-    /// Only the rest of this record, of which it had the beginning.
+    /// Write only the rest of this record, whose beginning the subscriber has.
     First(Arc<Record>),
-    /// It does not go on where the subscriber stands.
+    /// The batch does not continue from the subscriber's place.
     Unusable,
 }
 
@@ -357,20 +357,20 @@ pub enum Step {
     Live,
     /// Room in its socket.
     Full,
-    /// Another turn, after others had theirs.
+    /// Another turn, after the other subscribers.
     Again,
-    /// The place where it begins: the answer to its request.
+    /// To know its place in the journal.
     Locate(Box<StartRequest>),
     /// A batch of the journal.
     Read(Missing),
-    /// That the shard routes what this subscriber has already received.
+    /// That the shard routes the updates that this subscriber has already received.
     Route,
-    /// To know that its token was not revoked: its thread asks before each step.
+    /// To know that its token was not revoked: its thread checks that before each step.
     Unconfirmed,
     /// Nothing: the subscriber was removed, or its peer is disconnected.
     Gone,
-    /// To be closed: an event was half written and the rest of it is no longer there, or the
-    /// whole journal is no more.
+    /// To be closed: an event was partly written and the rest of it is no longer available, or the
+    /// journal no longer exists.
     Lost,
 }
 
@@ -381,28 +381,28 @@ pub struct Missing {
     pub after: Position,
     /// No update after this is read.
     pub until: Position,
-    /// What the subscriber asked for.
+    /// The selectors of the subscriber.
     pub selectors: Selectors,
-    /// What it may read.
+    /// Its rights.
     pub rights: Rights,
     /// Which of the updates it gets.
     pub which: DueUpdates,
 }
 
-/// What is left for a subscriber that is behind.
+/// The rest for a subscriber that is behind.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Rest {
-    /// Nothing: it may go live.
+    /// Nothing: it becomes live.
     Nothing,
-    /// Its place has to be located first.
+    /// Its place must be located first.
     Unlocated(Box<StartRequest>),
-    /// What the window has from here on.
+    /// In the window, from here on.
     Window(Offset),
-    /// What only the journal has.
+    /// Only in the journal.
     Journal,
-    /// What the shard has not routed yet.
+    /// Not routed by the shard yet.
     NotRouted,
-    /// Something that is no longer there.
+    /// No longer available.
     Trimmed,
 }
 

@@ -1,5 +1,5 @@
 //! Where a stream begins in the journal: the place of the cursor that its subscriber requests, and
-//! the notices about what it missed.
+//! the notices about missed updates.
 
 use tidings_sse::EventId;
 
@@ -9,14 +9,14 @@ use crate::stream::notice::{GapCause, Notice};
 use crate::stream::start::{StartFrom, StartPlace, StartRequest};
 use crate::stream::wire;
 
-/// The place that was located.
+/// A place that was located.
 #[derive(Debug)]
 pub struct Located {
     /// Where the stream begins.
     pub place: StartPlace,
     /// Notices that come first.
     pub bytes: Vec<u8>,
-    /// What the cursor headers say: the id after which the stream continues, or `earliest`.
+    /// The value of the cursor headers: the id after which the stream continues, or `earliest`.
     pub cursor: String,
 }
 
@@ -117,7 +117,7 @@ impl StartRequest {
     }
 }
 
-/// What such a subscriber missed, or may have missed, after the update that was found.
+/// The updates that such a subscriber missed, or may have missed, after the one that was found.
 async fn lost(
     found: Found,
     journal: &dyn Journal,
@@ -126,7 +126,7 @@ async fn lost(
 ) -> Result<Option<Missed>, ReadError> {
     let Found { place, is_certain } = found;
     let missed = journal.missed(place.position, selectors, rights).await?;
-    // If another update was meant, which is gone, some between it and this one are lost.
+    // If another update was meant, which was dropped, some between it and this one are missed.
     let doubt = Missed { oldest: place, resume: place, newest: place.position };
     Ok(missed.or((!is_certain).then_some(doubt)))
 }

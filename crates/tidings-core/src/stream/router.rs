@@ -1,4 +1,4 @@
-//! Which feeds want an update.
+//! The feeds that select an update.
 
 mod meter;
 mod patterns;
@@ -13,15 +13,15 @@ use meter::Meter;
 pub use meter::OutOfSteps;
 use patterns::Patterns;
 
-/// The feeds of one shard by what they select. Joining and leaving cost in proportion to a
-/// feed's own selectors, and routing in proportion to the feeds that are found and to the
-/// patterns whose literal beginning the topics share.
+/// The feeds of one shard by their selectors. The cost of adding and removing a feed is
+/// proportional to its selectors. The cost of routing is proportional to the feeds that are found,
+/// and to the patterns whose literal beginning the topics have.
 #[derive(Debug, Default)]
 pub struct Router {
     exact: HashMap<Topic, IndexSet<FeedKey>>,
     all: IndexSet<FeedKey>,
     patterns: Patterns,
-    /// Steps that were taken since [`Router::take_steps`].
+    /// Steps since the last [`Router::take_steps`].
     steps: usize,
 }
 
@@ -61,12 +61,12 @@ impl Router {
         }
     }
 
-    /// The feeds that want an update about `topics`. One that wants it for several reasons is
+    /// The feeds that select an update about `topics`. A feed with several selectors that match is
     /// named several times.
     ///
     /// # Errors
-    /// If it takes more than `steps` to find those of patterns: then [`Router::excess`] has to go
-    /// first.
+    /// If it takes more than `steps` to find the feeds of patterns. The caller then removes those
+    /// of [`Router::excess`] first.
     #[inline]
     pub fn route(
         &mut self,
@@ -82,13 +82,13 @@ impl Router {
         Ok(self.all.iter().chain(exact).copied().chain(matched))
     }
 
-    /// The feeds without which no more than `keep` steps are spent on trying patterns for these
-    /// topics: those of the patterns that came last. Takes at most `max` steps to find out.
+    /// The feeds of the newest patterns, without which it takes at most `keep` steps to try the
+    /// patterns for these topics. Takes at most `max` steps to find them.
     pub fn excess(&self, topics: &[Topic], keep: usize, max: usize) -> Vec<FeedKey> {
         self.patterns.excess(topics, keep, max)
     }
 
-    /// The steps that were taken since this was last asked.
+    /// The steps since the last call.
     #[inline]
     pub fn take_steps(&mut self) -> usize {
         std::mem::take(&mut self.steps)

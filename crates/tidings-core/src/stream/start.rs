@@ -1,4 +1,4 @@
-//! Where a stream begins, and what it is told there.
+//! Where a stream begins, and the notices that it gets there.
 
 use crate::model::{Cursor, HubId, Position, Rights, Selectors};
 use crate::stream::notice::GapCause;
@@ -17,27 +17,27 @@ pub enum Start {
     Unlocated(Box<StartRequest>),
 }
 
-/// What a subscriber requests: the journal is asked where its stream begins.
+/// The request of a subscriber, from which the journal finds where its stream begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartRequest {
-    /// What the subscriber has already.
+    /// The updates that the subscriber already has.
     pub cursor: Cursor,
-    /// What it selects.
+    /// Its selectors.
     pub selectors: Selectors,
-    /// What it may read.
+    /// Its rights.
     pub rights: Rights,
     /// It requests all notices, not only those of losses and ends.
     pub notices: bool,
-    /// The form in which it is told its place, if it requests that.
+    /// The form in which it receives its place, if it requests that.
     pub tell_place: Option<PlaceForm>,
 }
 
 /// A place in the journal where a stream begins.
 #[derive(Clone, Copy, Debug)]
 pub struct StartPlace {
-    /// What the stream begins with.
+    /// The updates with which the stream begins.
     pub from: StartFrom,
-    /// Losses up to here are known to the subscriber, or it did not request what was lost.
+    /// The subscriber knows of losses up to here, or did not select the lost updates.
     pub told: Position,
     /// The journal's newest update when the place was located. The shard may not have routed it
     /// yet; the stream is not live before that. The place is valid in the journal of this epoch.
@@ -47,7 +47,7 @@ pub struct StartPlace {
     pub generation: u64,
 }
 
-/// What a stream that begins in the journal gets first.
+/// The first updates of a stream that begins in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartFrom {
     /// The updates after this position.
@@ -59,7 +59,7 @@ pub enum StartFrom {
     Earliest {
         /// The position before the oldest update.
         after: Position,
-        /// The form in which the stream is told its place once it is live. It may not have
+        /// The form in which the stream receives its place once it is live. It may not have
         /// received an event, and so no id, before that.
         tell_place: Option<PlaceForm>,
     },

@@ -1,7 +1,7 @@
-//! A shard's recent updates, each one's bytes once.
+//! A shard's recent updates, each stored once.
 //!
-//! The window is one growing byte string, addressed by [`Offset`]s that never come again, and
-//! held in segments so that the old end can be freed. An event lies in one segment, whole.
+//! The window is one growing byte string, addressed by [`Offset`]s that are never used twice. It is
+//! stored in segments so that the old end can be freed. An event is in one segment.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -13,21 +13,21 @@ use crate::model::Position;
 /// A place between two bytes of the window.
 pub type Offset = u64;
 
-/// Some bytes of the window, whole events.
+/// A part of the window: complete events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Where they begin.
+    /// Where it begins.
     pub start: Offset,
-    /// Where they end.
+    /// Where it ends.
     pub end: Offset,
 }
 
-/// Where a subscriber stands, in words that outlive the window.
+/// A subscriber's position in the journal, which stays valid when the window is trimmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalPlace {
-    /// It has received everything up to here.
+    /// The subscriber has received everything up to here.
     pub through: Position,
-    /// And a part of this event, if any.
+    /// The event of which it has received a part, if any.
     pub half: Option<Half>,
 }
 
@@ -40,20 +40,20 @@ pub struct Half {
     pub written: usize,
 }
 
-/// The pieces of the window that one write takes. Few are the rule.
+/// The pieces of the window for one write. Usually there are few.
 pub type WindowPieces<'a> = SmallVec<[IoSlice<'a>; 4]>;
 
 /// A shard's recent updates as bytes.
 #[derive(Debug)]
 pub struct Window {
-    /// A segment that has so many bytes gets no further event.
+    /// A segment of this size gets no more events.
     segment_bytes: usize,
-    /// Without holes; the last one is being filled.
+    /// Without holes. Events are appended to the last one.
     segments: VecDeque<Segment>,
     /// One per encoded event, in order.
     entries: VecDeque<WindowEntry>,
     end: Offset,
-    /// Nothing of a later position was trimmed.
+    /// The newest position that was trimmed.
     trimmed: Position,
 }
 
@@ -70,7 +70,7 @@ struct WindowEntry {
 }
 
 impl Window {
-    /// An empty window, whose old end is freed in pieces of about so many bytes.
+    /// An empty window, whose old end is freed in pieces of about `segment_bytes`.
     pub fn new(segment_bytes: usize) -> Self {
         Self {
             segment_bytes,
@@ -81,13 +81,13 @@ impl Window {
         }
     }
 
-    /// The oldest byte that is there.
+    /// The offset of the oldest byte.
     #[inline]
     pub fn start(&self) -> Offset {
         self.segments.front().map_or(self.end, |segment| segment.start)
     }
 
-    /// Where the next event will stand.
+    /// The offset of the next event.
     #[inline]
     pub fn end(&self) -> Offset {
         self.end
@@ -131,14 +131,14 @@ impl Window {
         before(span.end) - before(span.start)
     }
 
-    /// What `offset` is, in words that outlive the window: the first byte that a subscriber
-    /// has still to get, or the window's end. `routed` is the newest position that was routed,
-    /// which may lie after the newest event that stands here.
+    /// The place in the journal of `offset`, which is the first byte that a subscriber has not
+    /// received, or the window's end. `routed` is the newest position that was routed, which may be
+    /// after the newest event in the window.
     #[inline]
     pub fn place(&self, offset: Offset, routed: Position) -> JournalPlace {
         let index = self.entries.partition_point(|entry| entry.start <= offset);
         let Some(entry) = index.checked_sub(1).and_then(|index| self.entries.get(index)) else {
-            // Nothing here is so old: the next event that stands here, if any, is the next one.
+            // No entry is so old: the first event in the window, if any, is the next one.
             let through = self.entries.front().map_or(routed, |next| next.position.previous());
             return JournalPlace { through, half: None };
         };
@@ -154,8 +154,8 @@ impl Window {
         JournalPlace { through: entry.position.previous(), half: Some(half) }
     }
 
-    /// Where the first event after `position` stands or will stand; `None` if it may have
-    /// been trimmed.
+    /// The offset of the first event after `position`, which may not exist yet; `None` if it may
+    /// have been trimmed.
     #[inline]
     pub fn offset_after(&self, position: Position) -> Option<Offset> {
         if position < self.trimmed {
@@ -165,7 +165,7 @@ impl Window {
         Some(self.entries.get(index).map_or(self.end, |entry| entry.start))
     }
 
-    /// Frees what lies before `offset`, by whole segments.
+    /// Frees whole segments before `offset`.
     pub fn trim(&mut self, offset: Offset) {
         loop {
             let is_last = self.segments.len() == 1;
@@ -175,7 +175,7 @@ impl Window {
                 break;
             }
             if is_last {
-                // The last one is filled again, at the next offset.
+                // The last segment is used again, from the next offset on.
                 if end == self.end && oldest.start < end {
                     oldest.start = end;
                     oldest.bytes.clear();
@@ -188,7 +188,7 @@ impl Window {
         }
     }
 
-    /// Forgets all that stands here: the journal began anew, and its positions with it.
+    /// Removes all events: the journal was reset, so their positions are invalid.
     pub fn begin_anew(&mut self) {
         *self = Self { end: self.end, ..Self::new(self.segment_bytes) };
     }

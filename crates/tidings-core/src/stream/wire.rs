@@ -1,5 +1,5 @@
-//! Records as bytes, in chunks. A record looks the same whether it comes from the window or
-//! from the journal, which is what lets a half-written event be finished from either.
+//! Records as bytes, in chunks. A record has the same bytes whether it comes from the window or
+//! from the journal, so a partly written event can be finished from either.
 
 use tidings_sse::{EventId, encode};
 
@@ -8,9 +8,9 @@ use crate::stream::feed::Source;
 use crate::stream::framing::chunk;
 use crate::stream::notice::Notice;
 
-/// A comment, which no client dispatches: what every stream begins with.
+/// The beginning of every stream: a comment, which no client dispatches.
 pub const COMMENT: &[u8] = b":\n";
-/// What an idle stream gets: a comment, in its chunk.
+/// The heartbeat of an idle stream: a comment, in a chunk.
 pub const HEARTBEAT: &[u8] = b"2\r\n:\n\r\n";
 
 /// The form in which a subscriber receives an id before its first event.
@@ -31,8 +31,8 @@ pub fn place(form: PlaceForm, id: &EventId, out: &mut Vec<u8>) {
 }
 
 /// The topics of a record that a stream from `source` shows. Topics that the subscriber did not
-/// select, or that its grants do not cover for a private update, stay hidden: they could betray who
-/// else receives the update.
+/// select, or that its grants do not cover for a private update, stay hidden: they could reveal the
+/// other subscribers of the update.
 #[inline]
 pub fn shown<'a>(source: &Source, record: &'a Record) -> Vec<&'a Topic> {
     match source {

@@ -39,7 +39,7 @@ pub fn is_ipv6_only(listener: &StdListener) -> io::Result<bool> {
 fn bind(address: SocketAddr, ipv6_only: bool) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // What the system has by default is the administrator's business, and differs.
+        // The system's default differs between machines.
         match socket.set_only_v6(ipv6_only) {
             // A system without sockets for both.
             Err(_) if !ipv6_only => {}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -79,7 +79,7 @@ impl Tls {
         key: impl Into<PathBuf>,
     ) -> Result<Self, TlsError> {
         let (certificate, key) = (certificate.into(), key.into());
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let loaded = LoadedCertificate::read(&certificate, &key, &provider)?;
         let shown = Arc::new(Shown(RwLock::new(loaded)));
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -90,7 +90,7 @@ impl Tls {
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         // Clients that reconnect, as all do after a restart of a proxy, need no signature then;
         // what they bring with them is not held here.
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Refused)?;
+        config.ticketer = crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Refused)?;
         config.send_tls13_tickets = 1;
         Ok(Self(Arc::new(TlsInner { certificate, key, shown, config: Arc::new(config) })))
     }

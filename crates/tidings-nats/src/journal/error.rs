@@ -1,9 +1,9 @@
-//! Why a journal on JetStream cannot be had.
+//! Why a journal on JetStream could not be opened.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Why a journal on NATS JetStream cannot be had. Trying again helps only against
+/// Why a journal on NATS JetStream could not be opened. Trying again helps only against
 /// [`NatsError::Unreachable`].
 #[derive(Debug)]
 #[non_exhaustive]
@@ -20,7 +20,7 @@ pub enum NatsError {
         /// What happened the last time.
         reason: String,
     },
-    /// The server lets nobody in with this login.
+    /// The server rejects this login.
     Refused {
         /// The server's words.
         reason: String,

@@ -1,4 +1,4 @@
-//! Records in their order, the newest of them, within bounds.
+//! The newest records in their order, within bounds.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub(super) struct Ring {
     bounds: Retention,
     /// The newest last. Where there are two rings, each has holes where the other has records.
     kept: VecDeque<KeptRecord>,
-    /// The newest that is gone.
+    /// The newest dropped record.
     dropped: Option<HubId>,
     bytes_ever: u64,
 }
@@ -20,13 +20,13 @@ pub(super) struct Ring {
 #[derive(Debug)]
 struct KeptRecord {
     record: Arc<Record>,
-    /// Ages are measured on this clock, which no administrator sets.
+    /// Ages are measured on this clock, which is monotonic.
     taken: Instant,
     /// Bytes of this record and of all before it.
     bytes_through: u64,
 }
 
-/// What a record takes here, with what the journal knows its topics and its publisher's id by.
+/// Memory of a record, with its entries in the journal's tables of topics and of publishers' ids.
 fn bytes(record: &Record) -> u64 {
     /// Of the hash table of each topic's newest record. A table has up to 16/7 as many places as
     /// entries, of 17 bytes each.
@@ -48,7 +48,7 @@ impl Ring {
         self.kept.front().map(|kept| &kept.record)
     }
 
-    /// The id of the newest that is gone.
+    /// The id of the newest dropped record.
     pub(super) fn dropped(&self) -> Option<HubId> {
         self.dropped
     }
@@ -60,7 +60,7 @@ impl Ring {
         else {
             return 0;
         };
-        // Without a hole, which is the rule, nothing has to be searched.
+        // Usually there is no hole, and no search is needed.
         if last - first + 1 == self.kept.len() as u64 {
             let skipped = (after.number() + 1).saturating_sub(first);
             return usize::try_from(skipped).unwrap_or(usize::MAX).min(self.kept.len());
@@ -68,7 +68,7 @@ impl Ring {
         self.kept.partition_point(|kept| kept.record.position <= after)
     }
 
-    /// The record at `position`, if it is here.
+    /// The record at `position`, if it is kept.
     pub(super) fn at(&self, position: Position) -> Option<&Arc<Record>> {
         let index = self.index_after(position).checked_sub(1)?;
         let record = &self.kept.get(index)?.record;
@@ -82,7 +82,7 @@ impl Ring {
 
     /// The place of the first record that came at `time` or later.
     pub(super) fn since(&self, time: SystemTime) -> Option<Position> {
-        // Times never go back here.
+        // Times never decrease here.
         let index = self.kept.partition_point(|kept| kept.record.time < time);
         self.kept.get(index).map(|kept| kept.record.position)
     }
@@ -104,7 +104,7 @@ impl Ring {
             .map_or(0, |oldest| self.bytes_ever - oldest.bytes_through + bytes(&oldest.record))
     }
 
-    /// Whether it keeps to its bounds.
+    /// Whether all bounds are met.
     pub(super) fn is_within(&self, now: Instant) -> bool {
         self.kept.front().is_none_or(|oldest| {
             self.kept.len() as u64 <= self.bounds.count
@@ -123,7 +123,7 @@ impl Ring {
         Some(record)
     }
 
-    /// The newest position of which as much has come since as half of what is kept here.
+    /// The newest position after which half of the count, bytes or time that is kept has passed.
     pub(super) fn half(&self, now: Instant) -> Position {
         let Retention { count, bytes, age } = self.bounds;
         let by_count = self.kept.len().saturating_sub((count / 2) as usize);

@@ -1,7 +1,7 @@
-//! What one request or token may spend on compiling its templates and URL patterns.
+//! Limits the work and memory of compiling the templates and URL patterns of a request or token.
 //!
-//! The time it takes to compile a pattern grows with the memory that is needed meanwhile, so both
-//! are bounded by the same number of bytes, which is the same on every machine.
+//! The time to compile a pattern grows with the memory that it needs meanwhile. So one number of
+//! bytes, which is the same on every machine, limits both.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::InvalidSelectors;
 use crate::limits::PATTERN_BYTES;
 
-/// Bytes that may still be taken while patterns are compiled, and the account that what they
-/// compile to is charged to.
+/// The remaining bytes for compiling patterns, and the account to which the compiled patterns are
+/// charged.
 #[derive(Debug)]
 pub struct Allowance {
     total: usize,
@@ -31,13 +31,13 @@ pub trait Account: fmt::Debug + Send + Sync {
     fn take(&self, bytes: usize) -> Result<Charge, InvalidSelectors>;
 }
 
-/// Bytes of an [`Account`], given back when dropped.
+/// Bytes of an [`Account`], which are returned when it is dropped.
 pub struct Charge(
     #[expect(dead_code, reason = "it is held for its drop")] Box<dyn Any + Send + Sync>,
 );
 
 impl Charge {
-    /// Gives back what `permit` gives back when it is dropped.
+    /// A charge that drops `permit` when it is dropped.
     pub fn new(permit: impl Send + Sync + 'static) -> Self {
         Self(Box::new(permit))
     }
@@ -61,37 +61,37 @@ impl Allowance {
         }
     }
 
-    /// So many bytes for patterns that are charged to `account`, if there is one.
+    /// `bytes` for compiling patterns, which are charged to `account`, if there is one.
     pub fn charged(bytes: usize, account: Option<Arc<dyn Account>>) -> Self {
         Self { total: bytes, left: bytes, is_spent: false, is_refused: false, account }
     }
 
-    /// Whether a pattern was refused because others took so much.
+    /// Whether a pattern was refused because the ones before it used too much.
     pub fn is_spent(&self) -> bool {
         self.is_spent
     }
 
-    /// Whose patterns they are.
+    /// The account of the client.
     pub fn account(&self) -> Option<&dyn Account> {
         self.account.as_deref()
     }
 
-    /// Whether the account had no room for what a pattern compiles to.
+    /// Whether the account had no room for a compiled pattern.
     pub fn is_refused(&self) -> bool {
         self.is_refused
     }
 
-    /// What the next pattern may take while it is compiled.
+    /// The bytes that the next pattern may use while it is compiled.
     pub(super) fn next_max(&self) -> usize {
         self.left.min(PATTERN_BYTES)
     }
 
-    /// Spends what compiling a pattern took.
+    /// Spends the bytes that compiling a pattern used.
     pub(super) fn spend(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(bytes);
     }
 
-    /// Why a pattern is refused that needs more than [`Allowance::next_max`].
+    /// The error for a pattern that needs more than [`Allowance::next_max`].
     pub(super) fn too_complex(&mut self) -> InvalidSelectors {
         if self.left < PATTERN_BYTES {
             self.is_spent = true;
@@ -114,12 +114,12 @@ impl Allowance {
 }
 
 thread_local! {
-    /// What the URL pattern that this thread compiles may still take, and has taken. The library
-    /// gives an expression nothing but its text.
+    /// The bytes that the URL pattern that this thread compiles may still use, and has used. The
+    /// library passes only its text to an expression.
     static COMPILING: Cell<(usize, usize)> = const { Cell::new((PATTERN_BYTES, 0)) };
 }
 
-/// Runs `compile`, whose expressions may take so many bytes together, and says how many they took.
+/// Runs `compile`, whose expressions may use `max` bytes together. Returns how many they used.
 pub(super) fn bounded<T>(max: usize, compile: impl FnOnce() -> T) -> (T, usize) {
     COMPILING.set((max, 0));
     let compiled = compile();
@@ -127,12 +127,12 @@ pub(super) fn bounded<T>(max: usize, compile: impl FnOnce() -> T) -> (T, usize) 
     (compiled, taken)
 }
 
-/// What the next expression within [`bounded`] may take.
+/// The bytes that the next expression within [`bounded`] may use.
 pub(super) fn left() -> usize {
     COMPILING.get().0
 }
 
-/// Notes within [`bounded`] what an expression took.
+/// Counts the bytes that an expression within [`bounded`] used.
 pub(super) fn take(bytes: usize) {
     let (left, taken) = COMPILING.get();
     COMPILING.set((left.saturating_sub(bytes), taken.saturating_add(bytes)));

@@ -1,4 +1,4 @@
-//! Equal patterns are compiled once, for as long as anybody uses them.
+//! Shares compiled patterns: equal patterns are compiled once, as long as they are in use.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-/// What is known by its text, and kept by who uses it. A value says when it goes
-/// ([`Interner::forget`]).
+/// Shared values by their text, each kept by its users. A value that is dropped calls
+/// [`Interner::forget`].
 #[derive(Debug)]
 pub(super) struct Interner<K, V>(Mutex<InternedValues<K, V>>);
 
@@ -27,7 +27,7 @@ impl<K: Eq + Hash, V> Interner<K, V> {
         self.0.lock().values.get(key)?.upgrade()
     }
 
-    /// Adds `value`, unless somebody else was faster.
+    /// Adds `value`, unless another thread has added one meanwhile.
     pub(super) fn add(&self, key: K, value: V) -> Arc<V> {
         let mut known = self.0.lock();
         if let Some(there) = known.values.get(&key).and_then(Weak::upgrade) {
@@ -38,8 +38,7 @@ impl<K: Eq + Hash, V> Interner<K, V> {
         value
     }
 
-    /// Forgets a value that is being dropped: what nobody uses any more is not to take memory
-    /// until as many others have come.
+    /// Removes a value that is being dropped, so that unused values use no memory.
     pub(super) fn forget(&self, key: &K) {
         let mut known = self.0.lock();
         if known.values.get(key).is_some_and(|value| value.strong_count() == 0) {

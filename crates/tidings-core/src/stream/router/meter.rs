@@ -1,15 +1,15 @@
-//! What finding the patterns of an update costs, in steps.
+//! The cost, in steps, of finding the patterns of an update.
 //!
-//! A step is about what an automaton takes for one byte of a topic. The number does not depend on
-//! the machine, and is the most that a test can take: most end at their first bytes.
+//! A step is about the work of an automaton for one byte of a topic. The number does not depend on
+//! the machine, and is the maximum for a test: most tests end at their first bytes.
 
-/// Steps that may still be taken.
+/// The remaining steps.
 #[derive(Debug)]
 pub(super) struct Meter {
     left: usize,
 }
 
-/// They are used up.
+/// All steps are used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfSteps;
 
@@ -27,15 +27,16 @@ impl Meter {
         Ok(())
     }
 
-    /// Takes one look for what `text` begins with, among many: some comparisons of texts.
+    /// Counts one search, among many entries, for the beginning of `text`: some comparisons of
+    /// texts.
     pub(super) fn take_look(&mut self, text: &str) -> Result<(), OutOfSteps> {
         self.take(LOOK_STEPS + text.len())
     }
 }
 
-/// A look for the beginnings of a text, beside the text itself.
+/// A search for the beginnings of a text, besides the length of the text.
 const LOOK_STEPS: usize = 64;
 /// Reading a topic as a URL, for each of its bytes.
 pub(super) const LOCATION_STEPS: usize = 16;
-/// A pattern that is noted and not tried.
+/// Noting a pattern without trying it.
 pub(super) const NOTE_STEPS: usize = 16;

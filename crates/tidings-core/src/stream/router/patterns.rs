@@ -1,11 +1,11 @@
-//! Templates and URL patterns by what the topics that match them begin with.
+//! Templates and URL patterns, indexed by the prefix of the topics that match them.
 //!
-//! Each distinct pattern is held once, however many feeds select it, and is only tried for
-//! topics that begin as it does and have its longest literal in what follows. What matched a
-//! topic is remembered until a pattern comes or goes.
+//! Each distinct pattern is stored once, however many feeds select it. It is only tried for topics
+//! that begin with its prefix and contain its longest literal after that. The patterns that matched
+//! a topic are remembered until a pattern is added or removed.
 //!
-//! A subscriber chooses its patterns and a publisher its topics, so all of this is counted, and
-//! where it takes too many steps the patterns that came last have to go.
+//! A subscriber chooses its patterns and a publisher its topics, so this work is counted in steps.
+//! If there are too many, the newest patterns are removed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -25,13 +25,13 @@ pub(super) struct Patterns {
     by_base: BTreeMap<Base, Prefixes<Pattern>>,
     /// The feeds of the patterns that match a topic, as they were when it was last routed.
     remembered: HashMap<Topic, Arc<[FeedKey]>>,
-    /// How many feeds are remembered, each time that one is.
+    /// The sum of the lengths of the remembered lists.
     remembered_feeds: usize,
-    /// The number of the next pattern that comes.
+    /// The number of the next pattern that is added.
     next: u64,
 }
 
-/// So many feeds may be named twice.
+/// Up to so many feeds, duplicates are not removed.
 const DISTINCT_MIN: usize = 1 << 16;
 
 impl Patterns {
@@ -68,7 +68,7 @@ impl Patterns {
         self.forget();
     }
 
-    /// Appends to `feeds` those of all patterns that match one of `topics`.
+    /// Appends to `feeds` the feeds of all patterns that match one of `topics`.
     ///
     /// # Errors
     /// If it takes more steps than `meter` has.
@@ -137,13 +137,13 @@ impl Patterns {
         Ok(())
     }
 
-    /// The feeds that are too many where these topics are found among patterns: of the patterns
-    /// that would be tried, those that have been selected longest stay, as many as take no more
-    /// than `keep` steps. The feeds of all others are given.
+    /// The feeds to remove, so that trying the patterns for these topics takes at most `keep`
+    /// steps. The patterns that have been selected longest remain. The feeds of all others that
+    /// would be tried are returned.
     pub(super) fn excess(&self, topics: &[Topic], keep: usize, max: usize) -> Vec<FeedKey> {
         let mut tried = Vec::new();
         if self.note_tried(topics, &mut Meter::of(max), &mut tried).is_err() {
-            // Looking for them is too much work already, so every pattern counts.
+            // Finding them is already too much work, so every pattern counts.
             tried.clear();
             self.templates.note_all(topics.iter().map(Topic::as_str), &mut tried);
             for prefixes in self.by_base.values() {
@@ -162,7 +162,7 @@ impl Patterns {
         feeds
     }
 
-    /// Notes what [`Patterns::find`] would try.
+    /// Collects the patterns that [`Patterns::find`] would try.
     fn note_tried<'a>(
         &'a self,
         topics: &[Topic],
@@ -193,14 +193,14 @@ impl Patterns {
     }
 }
 
-/// What patterns are told apart by, and found by.
+/// The texts by which patterns are distinguished and found.
 trait Written: Clone {
     fn text(&self) -> &Topic;
-    /// What every text that matches begins with.
+    /// The beginning of every text that matches.
     fn prefix(&self) -> &str;
-    /// What every text that matches has after that.
+    /// A literal that every text that matches contains after the prefix.
     fn literal(&self) -> &str;
-    /// The most steps that it takes to try it for this topic.
+    /// The maximum number of steps to try it for this topic.
     fn steps(&self, topic: &str) -> usize;
 }
 
@@ -240,7 +240,7 @@ impl Written for Pattern {
     }
 }
 
-/// Patterns in the order of what they begin with.
+/// Patterns in the order of their prefixes.
 #[derive(Debug)]
 struct Prefixes<P>(BTreeMap<Box<str>, Alike<P>>);
 
@@ -267,7 +267,7 @@ impl<P: Written> Prefixes<P> {
         }
     }
 
-    /// Visits the patterns that are to be tried for `text`.
+    /// Visits the patterns that must be tried for `text`.
     fn visit<'a>(
         &'a self,
         text: &str,
@@ -281,7 +281,7 @@ impl<P: Written> Prefixes<P> {
         Ok(())
     }
 
-    /// Notes all patterns, each as if it were tried for all of `topics`.
+    /// Collects all patterns, each as if it were tried for all of `topics`.
     fn note_all<'a, 't>(
         &'a self,
         topics: impl Iterator<Item = &'t str> + Clone,
@@ -301,7 +301,7 @@ impl<P: Written> Prefixes<P> {
 #[derive(Debug)]
 struct Member<P> {
     pattern: P,
-    /// Which of all patterns came before it.
+    /// Its number: patterns that were added earlier have smaller ones.
     since: u64,
     feeds: IndexSet<FeedKey>,
 }
@@ -322,11 +322,11 @@ impl<P: Written> Member<P> {
 /// Each distinct pattern by its text.
 type Members<P> = HashMap<Topic, Member<P>>;
 
-/// Patterns that begin alike, by a literal that every text that matches has in its rest.
+/// Patterns with the same prefix, by a literal that every text that matches contains after it.
 #[derive(Debug)]
 struct Alike<P> {
     by_literal: BTreeMap<Box<str>, Members<P>>,
-    /// Those without such a literal.
+    /// Patterns without such a literal.
     others: Members<P>,
 }
 
@@ -369,7 +369,7 @@ impl<P: Written> Alike<P> {
         }
     }
 
-    /// Visits the patterns whose literal `rest` has.
+    /// Visits the patterns whose literal `rest` contains.
     fn visit<'a>(
         &'a self,
         rest: &str,
@@ -386,8 +386,8 @@ impl<P: Written> Alike<P> {
         }
     }
 
-    /// The patterns of each literal that `rest` has, each once. `None` where looking for them
-    /// is more work than to try all.
+    /// The patterns of each literal that `rest` contains, each once. `None` if finding them is more
+    /// work than trying all patterns.
     fn found(
         &self,
         rest: &str,
@@ -408,8 +408,8 @@ impl<P: Written> Alike<P> {
     }
 }
 
-/// The entries of a map that a text begins with: the longest first, from one to the next
-/// shorter without looking at those in between.
+/// The entries of a map with which a text begins, the longest first. Each search goes to the next
+/// shorter one, without visiting the entries in between.
 struct Beginnings<'a, 't, V> {
     map: &'a BTreeMap<Box<str>, V>,
     text: &'t str,

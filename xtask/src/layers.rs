@@ -14,7 +14,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
-use syn::{Attribute, ExprMethodCall, ImplItem, Item, ItemMod, ItemUse, Macro, Meta, UseTree, Visibility};
+use syn::{
+    Attribute, ExprMethodCall, ImplItem, Item, ItemMod, ItemUse, Macro, Meta, UseTree, Visibility,
+};
 
 use crate::outcome::Outcome;
 

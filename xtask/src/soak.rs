@@ -40,7 +40,7 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
     ];
     for (package, target, tests) in all {
         run(cargo()
-            .args(["test", "--release", "--package", package])
+            .args(["test", "--release", "--all-features", "--package", package])
             .args(target)
             .arg(tests)
             .args(["--", "--nocapture"])

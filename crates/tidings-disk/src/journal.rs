@@ -1,8 +1,8 @@
-//! The journal on disk: SQLite, with the newest updates also in memory.
+//! The journal on disk: an SQLite file, with the newest updates also in memory.
 //!
-//! One thread writes. It commits all that waits as one group, and only when that is as safe as
-//! was promised it shows it to the shards and acknowledges it. A few threads read, and only
-//! what memory does not have.
+//! One thread writes. It commits all waiting requests as one group. It shows the group to the
+//! shards and acknowledges it only once the group is as safe as promised. A few threads read the
+//! updates that memory does not hold.
 
 mod clock;
 mod damage;
@@ -66,19 +66,19 @@ use self::sum::{FilePart, is_damage};
 use self::writer::Writer;
 use crate::limits::{BATCH_MAX, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
 
-/// How a journal on disk is kept.
+/// Settings of a journal on disk.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DiskOptions {
-    /// What an acknowledgement promises.
+    /// The guarantee that an acknowledgement gives.
     pub promise: Promise,
-    /// What is kept. Of several rules that hold for an update the first counts; what none
-    /// holds for is kept for 24 hours, up to 1 GiB and 1 million updates.
+    /// The rules of retention. The first rule that matches an update applies. An update that no
+    /// rule matches is kept for 24 hours, up to 1 GiB and 1 million updates.
     pub retention: Vec<RetentionRule>,
-    /// The name of the file system that SQLite is to use, in tests.
+    /// The name of the file system layer that SQLite uses. Set in tests only.
     #[doc(hidden)]
     pub vfs: Option<String>,
-    /// The system's clock, in tests another one.
+    /// The system's clock. Tests pass another one.
     #[doc(hidden)]
     pub now: fn() -> SystemTime,
 }
@@ -100,14 +100,14 @@ impl Default for DiskOptions {
     }
 }
 
-/// What an acknowledgement promises.
+/// The guarantee that an acknowledgement gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Promise {
-    /// The update outlives the end of the process and a power cut.
+    /// The update survives the end of the process and a power cut.
     #[default]
     Always,
-    /// It outlives the end of the process; a power cut may take what was acknowledged within
-    /// about this time before it.
+    /// The update survives the end of the process. A power cut may lose updates that were
+    /// acknowledged within about this time before it.
     Interval(Duration),
 }
 
@@ -118,16 +118,16 @@ pub struct DiskJournal {
     shared: Arc<DiskShared>,
     readers: Readers,
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// What an earlier process has kept.
+    /// The revocations that an earlier process stored.
     revoked: Vec<RevokedToken>,
 }
 
 impl DiskJournal {
-    /// Opens the journal in `folder`, which is made if it is missing. It blocks on the disk.
+    /// Opens the journal in `folder`, and creates the folder if it is missing. Blocks on the disk.
     ///
     /// # Errors
-    /// If another process has it, if it cannot be read and written, or if what is there is no
-    /// journal that this version knows. Nothing is changed then.
+    /// If another process holds the folder, if its files cannot be read and written, or if they are
+    /// not a journal that this version knows. Nothing is changed then.
     pub fn open(folder: impl AsRef<Path>, options: DiskOptions) -> Result<Self, OpenError> {
         let folder = Folder::hold(folder.as_ref(), options.vfs.clone())?;
         let path = folder.database();
@@ -150,7 +150,7 @@ impl DiskJournal {
             bytes: PRESENCE_BYTES,
             age: PRESENCE_AGE,
         }));
-        // Where a start fails on damage, what is damaged is made anew, each part once.
+        // Where a start fails on damage, the damaged part is rebuilt, each part once.
         let mut made_anew = Vec::new();
         let loaded = loop {
             let mark = folder.mark;
@@ -210,7 +210,7 @@ impl DiskJournal {
         Ok(Self { identity, shared, readers, writer: Mutex::new(Some(writer)), revoked })
     }
 
-    /// Waits until all that has to go by the rules of retention has gone, and tells from time
+    /// Waits until every update that the rules of retention exclude is trimmed. Reports from time
     /// to time how many updates are left at most.
     ///
     /// # Errors
@@ -218,7 +218,7 @@ impl DiskJournal {
     pub async fn trimmed(&self, mut progress: impl FnMut(u64)) -> Result<(), AppendError> {
         let looks = || self.shared.state.lock().looks;
         let begun = looks();
-        // The look that is under way may have begun before.
+        // The look under way may have begun before this call.
         while looks() < begun + 2 {
             if self.shared.is_closed() {
                 return Err(AppendError::Unavailable("its writer has stopped".into()));
@@ -258,7 +258,7 @@ impl DiskJournal {
                     let damaged = Missed::new(oldest, resume, through);
                     missed = Some(missed.map_or(damaged, |missed| missed.and(damaged)));
                 }
-                // What is gone may reach further than what was asked for.
+                // The gap may reach further than the requested span.
                 let through =
                     missed.map_or(part.through, |missed| part.through.max(missed.resume.position));
                 let is_damaged = part.damaged.is_some();
@@ -271,19 +271,19 @@ impl DiskJournal {
     }
 }
 
-/// What a start has in memory of the file.
+/// The journal's state in memory, as a start reads it from the file.
 struct Loaded {
     last: HubId,
     index: Index,
     classes: Classes,
     state: DiskState,
     clock: JournalClock,
-    /// How many keys are remembered, if they can be read.
+    /// The number of remembered keys, if they can be read.
     keys: Option<usize>,
 }
 
 impl Loaded {
-    /// What fails on damage can be done again when the damaged part was made anew.
+    /// A load that fails on damage can be repeated once the damaged part is rebuilt.
     fn load(
         connection: &mut Connection,
         identity: &Identity,
@@ -311,7 +311,7 @@ impl Loaded {
     }
 }
 
-/// Runs `read` on what is on disk at one moment, with what is `known` of it in memory.
+/// Runs `read` on one state of the file, with the state in memory (`known`) that belongs to it.
 fn at_one_moment<K, T>(
     connection: &Connection,
     shared: &DiskShared,
@@ -321,17 +321,17 @@ fn at_one_moment<K, T>(
     let transaction = connection.unchecked_transaction()?;
     let known = {
         let _gate = shared.gate.read();
-        // SQLite looks at the file with the first read of a transaction.
+        // SQLite opens its view of the file with the first read of a transaction.
         connection.prepare_cached("SELECT 1 FROM meta")?.exists([])?;
         known(&shared.state.lock())
     };
     let read = read(known);
-    // SQLite refuses to commit what has met a damaged page.
+    // SQLite refuses to commit a transaction that met a damaged page.
     transaction.rollback()?;
     read
 }
 
-/// Gives the place after which a stream goes on its id, where that is `after` itself.
+/// Sets the id from which a stream continues, where its position is `after` itself.
 fn with_id(
     connection: &Connection,
     identity: &Identity,
@@ -347,7 +347,7 @@ fn with_id(
     }
 }
 
-/// The hub's id of a place.
+/// The hub's id of a position.
 fn id_at(connection: &Connection, identity: &Identity, at: Position) -> rusqlite::Result<HubId> {
     if at == Position::START {
         return Ok(HubId::start(identity.epoch));
@@ -358,14 +358,14 @@ fn id_at(connection: &Connection, identity: &Identity, at: Position) -> rusqlite
     })
 }
 
-/// The newest place when it was noted last.
+/// The newest position, as it was recorded last.
 fn noted_last(connection: &Connection) -> rusqlite::Result<HubId> {
     let noted: String = take(connection, "last")?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     noted.parse().map_err(|_| sum::damaged("the newest position"))
 }
 
-/// The newest place that there ever was. Where the file has lost what was acknowledged, its
-/// positions are not given to other updates, and all that had not seen them are told of a gap.
+/// The newest position that was ever assigned. Where the file lost acknowledged updates, their
+/// positions are not assigned again, and every subscriber that had not seen them is told of a gap.
 fn find_end(
     connection: &mut Connection,
     identity: &Identity,
@@ -375,7 +375,7 @@ fn find_end(
     let noted = noted_last(connection)?;
     let rows = group::newest_row(connection, identity)?;
     if rows.is_any && rows.newest.is_none() {
-        // Older rows may be sound, and the end of what was acknowledged is not known.
+        // Older rows may be sound, and the end of the acknowledged updates is unknown.
         return Err(sum::unreadable(FilePart::Updates));
     }
     let (_, covered) = group::covered(connection, identity)?;
@@ -387,7 +387,7 @@ fn find_end(
         .unwrap_or(noted);
     let acknowledged = match mark {
         Some(mark) if mark.epoch == identity.epoch => mark.position,
-        // It has never had anything: the file that had is not there.
+        // This file never held an update: the file that did is missing.
         Some(mark) if last.position == Position::START && mark.position > Position::START => {
             damage.of_file(mark.position);
             Position::START
@@ -404,7 +404,7 @@ fn find_end(
     let transaction = connection.transaction()?;
     let indexed = index::through(&transaction)?;
     let mut end = acknowledged.max(last.position).max(indexed);
-    // Where such a row came from, it is missing. Without a mark it may be the newest one.
+    // The row that had this position is missing. Without a mark it may be the newest row.
     if let Some(removed) = group::remove_after(&transaction, covered)?
         && acknowledged < covered
     {
@@ -414,7 +414,7 @@ fn find_end(
         transaction.commit()?;
         return Ok(last);
     }
-    // No other update may be found under the ids and the topics of what is lost.
+    // No later update may be found under the ids and topics of a lost one.
     ids::remove_after(&transaction, covered)?;
     if indexed > covered {
         index::renew(&transaction)?;
@@ -430,7 +430,7 @@ fn find_end(
     Ok(last)
 }
 
-/// What an earlier process has left.
+/// Restores the state that an earlier process left.
 fn restore(
     connection: &Connection,
     identity: &Identity,
@@ -464,7 +464,8 @@ impl Log for DiskJournal {
         room: Room,
     ) -> Pending<'_, Result<Appended, AppendError>> {
         let (done, answer) = oneshot::channel();
-        // Handed over here and now: a caller that drops the future has published all the same.
+        // The request is queued before the future is polled: a caller that drops the future has
+        // published all the same.
         let pushed = self.shared.push(Request { updates, key, room, done });
         Box::pin(async move {
             pushed?;
@@ -481,7 +482,7 @@ impl Log for DiskJournal {
         let state = self.shared.state.lock();
         let before = records.len();
         records.extend(state.recent.after(after.position).take(count).cloned());
-        // What a follower has not taken stays in memory, so nothing is ever gone here.
+        // Updates that a follower has not taken stay in memory, so none is ever trimmed here.
         Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
     }
 
@@ -499,7 +500,7 @@ impl History for DiskJournal {
             at_one_moment(connection, &shared, known, |(first, last, dropped_time)| {
                 let since = query::since(connection, &identity, time, (first, last))?;
                 let place = since.map_or(last, Position::previous);
-                // Updates that are gone stand before it only where they are known to be older.
+                // Trimmed updates precede this position only where they are known to be older.
                 let gone_after = if dropped_time < time { place } else { Position::START };
                 Ok(Before::new(id_at(connection, &identity, place)?, gone_after))
             })
@@ -538,7 +539,7 @@ impl History for DiskJournal {
             }
         }
         Box::pin(self.readers.run(move |connection| {
-            // Where the record is gone there is nothing to hold the check against.
+            // Where the record is trimmed or lost, the id's check value cannot be compared.
             let is_it = match group::record_at(connection, &identity, at)? {
                 At::Update(record) => record.hub_id() == hub_id,
                 At::Nothing | At::Damage => true,
@@ -635,7 +636,7 @@ impl Journal for DiskJournal {}
 
 impl Drop for DiskJournal {
     fn drop(&mut self) {
-        // The last connection that closes tidies up, and only one that writes can.
+        // The last connection to close tidies up, and it has to be one that can write.
         self.readers.end();
         self.shared.close();
         if let Some(writer) = self.writer.lock().take()

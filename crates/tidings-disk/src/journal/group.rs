@@ -1,9 +1,8 @@
 //! Rows of updates: a row holds a group of them, each with a checksum of its own.
 //!
-//! The rows tile the positions. A row stands under the position of its last update and says after
-//! which position it begins, so a row that is missing is noticed: the next one begins too late.
-//! Retention leaves no holes between rows either. Where a row becomes empty, the next one begins
-//! earlier instead.
+//! The rows tile the positions. A row is stored under the position of its last update and says
+//! after which position it begins. So a missing row is noticed: the next row begins too late.
+//! Retention leaves no holes between rows: where a row becomes empty, the next row begins earlier.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -16,16 +15,16 @@ use super::record::{self, StoredUpdate, put_number, take_bytes, take_number};
 use super::rows;
 use super::sum::{FilePart, is_damage, within};
 
-/// Bytes that a group of several updates takes at most: with what SQLite adds, a page of 4,096.
-/// A replay of one topic reads few pages for each of its updates then.
+/// The maximum size of a group of several updates: with SQLite's overhead it fits a page of 4,096
+/// bytes. A replay of one topic then reads few pages for each of its updates.
 const BODY_BYTES: usize = 3_900;
 /// Bytes that surround an update in its group, at most.
 const AROUND: usize = 24;
 
-/// Rows that are tried where the newest ones are empty or damaged.
+/// Rows to try where the newest ones are empty or damaged.
 const NEWEST_ROWS: i64 = 100;
 
-/// Updates that are becoming a group.
+/// A group in the making.
 #[derive(Debug)]
 pub(super) struct Draft {
     after: Position,
@@ -34,12 +33,12 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// A group that begins after `after`, the newest position that there is.
+    /// A group that begins after `after`, the newest position.
     pub(super) fn after(after: Position) -> Self {
         Self { after, updates: Vec::new(), bytes: Vec::new() }
     }
 
-    /// Adds an update, and writes a row where there is no room for it any more.
+    /// Adds an update. Writes a row first if the update does not fit into it.
     pub(super) fn add(
         &mut self,
         connection: &Connection,
@@ -62,7 +61,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Writes what was added and not written yet.
+    /// Writes the updates that were added and not written yet.
     pub(super) fn write(
         &mut self,
         connection: &Connection,
@@ -81,7 +80,7 @@ impl Draft {
     }
 }
 
-/// Covers positions that no update has, up to `key`.
+/// Covers positions up to `key` that have no update.
 pub(super) fn insert_empty(
     connection: &Connection,
     identity: &Identity,
@@ -91,8 +90,8 @@ pub(super) fn insert_empty(
     insert_row(connection, key, &body(identity, key, after, &[]))
 }
 
-/// A row's bytes. Its head says how many positions it covers, and how many bytes follow: of a row
-/// that was cut short no update may be missed.
+/// A row's bytes. Its head says how many positions the row covers and how many bytes follow, so no
+/// update of a truncated row can be missed unnoticed.
 fn body(identity: &Identity, key: Position, after: Position, updates: &[u8]) -> Vec<u8> {
     let covered = key.number() - after.number();
     let mut body = Vec::with_capacity(updates.len() + AROUND);
@@ -110,7 +109,7 @@ fn put_update(key: Position, position: Position, sum: u32, bytes: &[u8], body: &
     body.extend_from_slice(bytes);
 }
 
-/// The checksum of an update: neither another position nor another journal has the same.
+/// The checksum of an update. It covers the position and the journal's epoch too.
 fn sum(identity: &Identity, position: Position, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&identity.epoch.number().to_le_bytes());
@@ -129,7 +128,7 @@ pub(super) struct Group<'a> {
     identity: &'a Identity,
     /// The position of its last update.
     pub(super) key: Position,
-    /// It holds the updates after this position.
+    /// The row holds the updates after this position.
     pub(super) after: Position,
     updates: &'a [u8],
 }
@@ -151,7 +150,7 @@ impl<'a> Group<'a> {
         Pieces { identity: self.identity, key: self.key, rest: self.updates }
     }
 
-    /// The bytes of the pieces that `keeps` says.
+    /// The bytes of the pieces that `keeps` accepts.
     fn kept(&self, mut keeps: impl FnMut(&Piece<'a>) -> bool) -> Vec<u8> {
         let mut kept = Vec::new();
         for piece in self.pieces().filter(|piece| keeps(piece)) {
@@ -199,7 +198,7 @@ impl<'a> Iterator for Pieces<'a> {
             Some((before, stored, take_bytes(&mut rest, length)?))
         };
         let Some((before, stored, bytes)) = frame() else {
-            // Where the next update begins is not known.
+            // The start of the next update is unknown.
             self.rest = &[];
             return Some(Piece { bytes: whole, stored: None });
         };
@@ -211,20 +210,20 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-/// What a walk along the rows meets.
+/// An item on a walk along the rows.
 #[derive(Debug)]
 pub(super) enum Met<'a> {
     Update(StoredUpdate<'a>),
-    /// At some of the positions after the first and up to the second there was an update, and it
-    /// cannot be read.
+    /// At least one position after the first and up to the second had an update that cannot be
+    /// read.
     Damage(Position, Position),
 }
 
-/// Walks along the updates after `after` and up to `until`, which has to be no newer than the
-/// newest position. All positions after `after` have to be covered by rows.
+/// Walks along the updates after `after` and up to `until`, which must be no newer than the newest
+/// position. Rows must cover all positions after `after`.
 ///
 /// # Errors
-/// As of [`rows::each`].
+/// The same as [`rows::each`].
 pub(super) fn walk(
     connection: &Connection,
     identity: &Identity,
@@ -285,7 +284,7 @@ fn meet_group(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Tells that what was reached goes on after damage up to `through`, where that is further.
+/// Reports damage after `reached` and up to `through`, if `through` is further.
 fn tell_damage(
     reached: &mut Position,
     through: Position,
@@ -297,11 +296,11 @@ fn tell_damage(
     meet(Met::Damage(std::mem::replace(reached, through), through))
 }
 
-/// The name in `meta` of the position after which rows cover all positions. What stood up to there
-/// is gone. It does not follow from the first row: that one may be missing.
+/// The name in `meta` of the position after which rows cover all positions. Updates up to it are
+/// trimmed or lost. The first row cannot tell this position, since it may be missing itself.
 const BEGIN: &str = "begin";
 
-/// Says where rows begin, as part of the transaction that runs.
+/// Sets the position after which rows begin, as part of the running transaction.
 pub(super) fn put_begin(connection: &Connection, begin: Position) -> rusqlite::Result<()> {
     put(connection, BEGIN, number(begin))
 }
@@ -312,8 +311,7 @@ pub(super) fn begin(connection: &Connection) -> rusqlite::Result<Position> {
     Ok(position(begin))
 }
 
-/// The first position that rows cover is the next one after the first of these; the newest is the
-/// second.
+/// The position after which rows begin, and the newest position that they cover.
 pub(super) fn covered(
     connection: &Connection,
     identity: &Identity,
@@ -321,7 +319,7 @@ pub(super) fn covered(
     let begin = begin(connection)?;
     let newest = match newest_row(connection, identity) {
         Err(error) if is_damage(&error) && !rows::is_writing(connection)? => {
-            // The end of the table cannot be read: it is found by going along all rows.
+            // The end of the table cannot be read. A walk along all rows finds it.
             let mut newest = None;
             rows::each(connection, identity, (begin.next(), Position::MAX), |group, _| {
                 newest = Some(group.key);
@@ -339,7 +337,7 @@ pub(super) fn covered(
 pub(super) struct NewestRow {
     /// The newest row that can be read.
     pub(super) newest: Option<Position>,
-    /// There are rows.
+    /// Whether the table has any rows.
     pub(super) is_any: bool,
 }
 
@@ -362,7 +360,7 @@ fn look_for_newest_row(
     while let Some(row) = rows.next()? {
         is_any = true;
         let at = position(row.get(0)?);
-        // The position of a row that cannot be read may be any.
+        // An unreadable row may belong to any position.
         if Group::read(identity, at, row.get_ref(1)?.as_blob().unwrap_or_default()).is_some() {
             return Ok(NewestRow { newest: Some(at), is_any });
         }
@@ -397,13 +395,13 @@ fn look_for_newest(
     Ok(None)
 }
 
-/// What stands at a position.
+/// The state of a position.
 #[derive(Debug)]
 pub(super) enum At<T> {
     Update(T),
-    /// No update, or no longer.
+    /// No update, or a deleted one.
     Nothing,
-    /// Something that cannot be read, perhaps.
+    /// Perhaps an update, but it cannot be read.
     Damage,
 }
 
@@ -442,7 +440,7 @@ fn look_at<T>(
             Some(stored) if stored.position == wanted => {
                 return Ok(read(stored).map_or(At::Damage, At::Update));
             }
-            // An unreadable one before this stands before it too.
+            // An unreadable piece before this one is older than the wanted update too.
             Some(stored) if stored.position < wanted => is_doubtful = false,
             Some(_) => break,
         }
@@ -459,7 +457,7 @@ pub(super) fn record_at(
     at(connection, identity, wanted, |stored| stored.record(identity))
 }
 
-/// Deletes the updates at these positions, which are in order. Where they are the oldest, rows
+/// Deletes the updates at these positions, which are in order. If they are the oldest, the rows
 /// begin later.
 pub(super) fn remove(
     connection: &Connection,
@@ -467,14 +465,14 @@ pub(super) fn remove(
     begin: &Cell<Position>,
     mut gone: &[Position],
 ) -> rusqlite::Result<()> {
-    // The rows that were deleted last, one after the other: they began after the first, and the
-    // newest stood under the second.
+    // The adjacent rows that were deleted last: their span begins after the first position, and the
+    // newest row had the second.
     let mut deleted: Option<(Position, Position)> = None;
     while let Some(first) = gone.first() {
         let Some((key, row)) = row_from(connection, *first)? else { break };
         let (these, rest) = gone.split_at(gone.partition_point(|one| *one <= key));
         gone = rest;
-        // A row that cannot be read stays, until all that is as old is gone.
+        // An unreadable row stays until all updates of its age are deleted.
         let Some(group) = Group::read(identity, key, &row) else { continue };
         let after = match deleted {
             Some((after, through)) if through == group.after => {
@@ -501,7 +499,7 @@ pub(super) fn remove(
     deleted.map_or(Ok(()), |deleted| cover(connection, identity, begin, deleted))
 }
 
-/// Has the row after deleted ones cover their positions.
+/// Makes the row after deleted rows cover their positions.
 fn cover(
     connection: &Connection,
     identity: &Identity,
@@ -513,7 +511,7 @@ fn cover(
         begin.set(through);
     }
     match row_from(connection, through.next())? {
-        // The newest position has to be covered.
+        // A row has to cover the newest position.
         None => insert_empty(connection, identity, after, through),
         Some(_) if is_oldest => Ok(()),
         Some((key, row)) => {
@@ -521,19 +519,18 @@ fn cover(
                 Some(group) => {
                     update_row(connection, key, &body(identity, key, after, group.updates))
                 }
-                // Something is missing there already, and that has to stay visible.
+                // A row is already missing here, and this must stay visible.
                 None => insert_empty(connection, identity, after, through),
             }
         }
     }
 }
 
-/// Positions that a row is taken to cover at most, where it cannot be read.
+/// The number of positions that an unreadable row is assumed to cover at most.
 const UNREADABLE_POSITIONS: i64 = 4096;
 
-/// Deletes rows after the newest one that can be read. Gives the newest position that they may
-/// have had, if there were any: their own positions may be damaged too, and are not relied on
-/// where they lie far away.
+/// Deletes rows after the newest readable one. Returns the newest position that they may have had,
+/// if there were any. Their own positions may be damaged too, so positions far off are ignored.
 pub(super) fn remove_after(
     connection: &Connection,
     newest: Position,
@@ -550,8 +547,8 @@ pub(super) fn remove_after(
     Ok((removed > 0).then(|| near.map_or(newest.next(), position)))
 }
 
-/// Deletes the oldest rows of which nothing can be read, up to `through`. Gives the newest
-/// position that may have had an update in them, or in a row before them that is missing.
+/// Deletes the oldest rows that hold nothing readable, up to `through`. Returns the newest position
+/// that may have had an update in them, or in a missing row before them.
 pub(super) fn remove_unreadable(
     connection: &Connection,
     identity: &Identity,
@@ -582,7 +579,8 @@ pub(super) fn remove_unreadable(
     Ok(removed)
 }
 
-/// Gives each update of the row that it is in another class. Says whether there are any.
+/// Moves each update of the row to the class that now applies. Returns the row's position and the
+/// number of moved updates, or `None` after the last row.
 pub(super) fn sort(
     connection: &Connection,
     identity: &Identity,

@@ -1,9 +1,9 @@
-//! The index of topics. It is written behind the updates, many entries at once: they lie all
-//! over the file, and one at a time would each cost a page of SQLite's log. What it lacks is
-//! read from the updates themselves, and written at the latest by the next start.
+//! The index of topics. It is written later than the updates, many entries at once: the entries lie
+//! all over the file, and single ones would each cost a page of SQLite's log. Missing entries are
+//! read from the updates themselves, and the next start writes them at the latest.
 //!
-//! Each entry's checksum covers the entry before it too. So an entry that is missing is noticed
-//! by each look at its neighbours, and that a topic has no entry is known for sure.
+//! Each entry's checksum covers the entry before it too. So every lookup notices a missing
+//! neighbour, and it is certain when a topic has no entry.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -17,21 +17,22 @@ use super::layout::{self, Identity, number, position, put, take};
 use super::sum::{Sum, damaged, is_damage};
 use crate::limits::INDEX_ENTRIES;
 
-/// The name in `meta` of the place up to which the index is whole.
+/// The name in `meta` of the position up to which the index is complete.
 const INDEXED: &str = "indexed";
-/// The name in `meta` of whether the index has to be built anew.
+/// The name in `meta` of whether the index must be rebuilt.
 const DAMAGED: &str = "index_damaged";
 
 /// A topic's key, and the position of an update about it.
 pub(super) type Entry = (i64, i64);
 
-/// What stands before the first entry.
+/// The bound before the first entry.
 const BEGIN: Entry = (i64::MIN, i64::MIN);
-/// The last entry, which is no topic's: so the last one of a topic has one after it.
+/// The bound after the last entry. It belongs to no topic, so the last entry of each topic has one
+/// after it.
 const END: Entry = (i64::MAX, i64::MAX);
 
-/// What stands for the topics of updates that could not be read when the index was written: who
-/// reads by topics has to come to them too.
+/// The key for updates whose topics could not be read when the index was written. A read by topics
+/// has to look at them too.
 pub(super) const UNREADABLE: u64 = i64::MAX.cast_unsigned();
 
 fn sum(before: Entry, entry: Entry) -> i64 {
@@ -48,7 +49,7 @@ pub(super) const TABLE: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Puts into a new index what an empty one has.
+/// Inserts the entry of an empty index.
 pub(super) fn begin(connection: &Connection) -> rusqlite::Result<()> {
     insert(connection, BEGIN, END)
 }
@@ -67,13 +68,13 @@ fn follow(connection: &Connection, before: Entry, entry: Entry) -> rusqlite::Res
         .map(drop)
 }
 
-/// The entry at `at` or the newest before it, and the next one after `at`.
+/// The entry at `at` or the newest before it, and the entry after `at`.
 fn around(connection: &Connection, at: Entry) -> rusqlite::Result<(Entry, Entry)> {
     let before = before(connection, at)?;
     Ok((before, next(connection, at, before)?))
 }
 
-/// The next entry after `at`, of which is known that it comes after `before`.
+/// The entry after `at`. The caller knows that it follows `before`.
 fn next(connection: &Connection, at: Entry, before: Entry) -> rusqlite::Result<Entry> {
     let found = connection
         .prepare_cached(
@@ -82,7 +83,7 @@ fn next(connection: &Connection, at: Entry, before: Entry) -> rusqlite::Result<E
         )?
         .query_row([at.0, at.1], |row| Ok(((row.get(0)?, row.get(1)?), row.get::<_, i64>(2)?)))
         .optional()?;
-    // Where a page inside of the tree is damaged, SQLite may look in a wrong place.
+    // With a damaged page inside the tree, SQLite may search in the wrong page.
     match found {
         Some((next, found)) if before <= at && at < next && found == sum(before, next) => Ok(next),
         _ => Err(damaged("the index of topics")),
@@ -149,21 +150,21 @@ pub(super) fn newest_up_to(
     Ok((before.0 == key.cast_signed()).then(|| position(before.1)))
 }
 
-/// Whether the index, as far as it is whole, has an entry for `key` after `at`.
+/// Whether the index, as far as it is complete, has an entry for `key` after `at`.
 pub(super) fn has_newer(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<bool> {
     let (_, after) = around(connection, (key.cast_signed(), number(at)))?;
     Ok(after.0 == key.cast_signed())
 }
 
-/// Whether there is this entry.
+/// Whether the index has this entry.
 pub(super) fn has(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM topics WHERE topic = ?1 AND position = ?2")?
         .exists([key.cast_signed(), number(at)])
 }
 
-/// Reads some entries after `after`, each compared with the one before it. Entries between two
-/// reads may have been deleted meanwhile.
+/// Reads some entries after `after` and checks each against the one before it. Entries may be
+/// deleted between two reads.
 pub(super) fn page(
     connection: &Connection,
     after: Entry,
@@ -190,26 +191,26 @@ pub(super) fn page(
     Ok(page)
 }
 
-/// What [`page`] begins with.
+/// The entry from which the first [`page`] reads.
 pub(super) const FIRST_PAGE: Entry = BEGIN;
 
-/// Whether it is an entry of a topic, and neither the end nor of what cannot be read.
+/// Whether the entry belongs to a topic, not to unreadable updates.
 pub(super) fn is_of_topic(entry: Entry) -> bool {
     entry.0 != UNREADABLE.cast_signed()
 }
 
-/// The entries that are still to be written.
+/// The entries not yet written.
 #[derive(Debug)]
 pub(super) struct Index {
     pending: Vec<Entry>,
-    /// It was found damaged. Nothing is written to it any more, and nothing read from it.
+    /// The index was found damaged, and is neither written nor read any more.
     is_stopped: bool,
-    /// The next start knows.
+    /// The file says so for the next start.
     is_noted: bool,
 }
 
 impl Index {
-    /// Writes what an earlier process has not come to. A damaged index is built anew.
+    /// Writes the entries that an earlier process did not write. Rebuilds a damaged index.
     pub(super) fn load(connection: &mut Connection, identity: &Identity) -> rusqlite::Result<Self> {
         let mut index = Self { pending: Vec::new(), is_stopped: false, is_noted: false };
         let mut is_damaged = take::<bool>(connection, DAMAGED)? == Some(true);
@@ -236,7 +237,7 @@ impl Index {
         connection: &mut Connection,
         identity: &Identity,
     ) -> rusqlite::Result<()> {
-        // In a transaction that has met a damaged page, SQLite writes nothing more.
+        // In a transaction that met a damaged page, SQLite writes nothing more.
         let mut last = through(connection)?;
         each_after(connection, identity, last, |at, keys| {
             last = at;
@@ -260,7 +261,7 @@ impl Index {
         }
     }
 
-    /// Whether so many entries wait that they are worth writing.
+    /// Whether enough entries wait to be worth a write.
     pub(super) fn is_due(&self) -> bool {
         self.pending.len() >= INDEX_ENTRIES
     }
@@ -270,18 +271,18 @@ impl Index {
         !self.is_stopped
     }
 
-    /// How many wait, for [`Index::undo`].
+    /// The number of waiting entries, for [`Index::undo`].
     pub(super) fn len(&self) -> usize {
         self.pending.len()
     }
 
-    /// Takes back what was added since so many waited.
+    /// Removes the entries added since this many waited.
     pub(super) fn undo(&mut self, len: usize) {
         self.pending.truncate(len);
     }
 
-    /// Writes all entries, as part of the transaction that runs. They are those of all updates
-    /// up to `last`, and wait until [`Index::written`] says that the transaction was committed.
+    /// Writes all entries, as part of the running transaction. They belong to all updates up to
+    /// `last`, and stay pending until [`Index::written`] reports the commit.
     pub(super) fn write(&self, connection: &Connection, last: Position) -> rusqlite::Result<()> {
         if self.pending.is_empty() || self.is_stopped {
             return Ok(());
@@ -311,7 +312,7 @@ impl Index {
         self.pending.clear();
     }
 
-    /// Deletes the entries of a record, as part of the transaction that runs.
+    /// Deletes a record's entries, as part of the running transaction.
     pub(super) fn remove(
         &self,
         connection: &Connection,
@@ -338,7 +339,7 @@ impl Index {
         Ok(())
     }
 
-    /// Writes and reads it no more, since it was found damaged.
+    /// Stops reading and writing the index, since it was found damaged.
     pub(super) fn stop(&mut self) {
         self.is_stopped = true;
         self.pending.clear();
@@ -349,7 +350,7 @@ impl Index {
         self.is_stopped && !self.is_noted
     }
 
-    /// Has the next start build it anew, as part of the transaction that runs.
+    /// Makes the next start rebuild the index, as part of the running transaction.
     pub(super) fn note_damage(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         renew(connection)?;
         self.is_noted = true;
@@ -357,7 +358,7 @@ impl Index {
     }
 }
 
-/// Has the next [`Index::load`] build the index anew.
+/// Makes the next [`Index::load`] rebuild the index.
 pub(super) fn renew(connection: &Connection) -> rusqlite::Result<()> {
     put(connection, DAMAGED, true)?;
     put(connection, INDEXED, 0)
@@ -375,7 +376,7 @@ fn clear(connection: &Connection, is_whole: bool) -> rusqlite::Result<()> {
     put(connection, INDEXED, 0)
 }
 
-/// The place up to which the index is whole.
+/// The position up to which the index is complete.
 pub(super) fn through(connection: &Connection) -> rusqlite::Result<Position> {
     Ok(position(take(connection, INDEXED)?.unwrap_or(0)))
 }
@@ -384,7 +385,7 @@ fn keys(identity: &Identity, topics: &[Topic], private: bool) -> impl Iterator<I
     topics.iter().map(move |topic| identity.keys.topic(topic.as_str(), private))
 }
 
-/// Gives `take` the place and the keys of each update after `after`.
+/// Passes `take` the position and the keys of each update after `after`.
 fn each_after(
     connection: &Connection,
     identity: &Identity,
@@ -407,7 +408,7 @@ fn each_after(
     })
 }
 
-/// What the index lacks: of each topic's key the newest place.
+/// The newest position of each topic's key that the index does not have yet.
 #[derive(Debug)]
 pub(super) struct Lacking(HashMap<u64, Position>);
 
@@ -420,7 +421,7 @@ impl Lacking {
         Ok(Self(newest))
     }
 
-    /// The newest place about a topic, of those that the index lacks.
+    /// The newest position of a topic among those that the index does not have yet.
     pub(super) fn newest(&self, key: u64) -> Option<Position> {
         self.0.get(&key).copied()
     }

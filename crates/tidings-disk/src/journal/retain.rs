@@ -1,4 +1,4 @@
-//! What is kept, and what is to go: updates sorted into classes, one per rule of retention.
+//! Retention: updates sorted into classes, one for each rule, and trimmed by the class's bounds.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use super::sum::{FilePart, Sum, compare, is_damage, within};
 use super::{ids, query, record};
 use crate::limits::{SCAN_UPDATES, TRIM_UPDATES};
 
-/// The table of what each class has.
+/// The table of each class's counts.
 pub(super) const TABLE: &str = "
     CREATE TABLE classes (
         class INTEGER PRIMARY KEY,
@@ -31,19 +31,19 @@ pub(super) const TABLE: &str = "
     ) STRICT;
 ";
 
-/// The updates that one rule holds for.
+/// The updates that one rule applies to.
 #[derive(Clone, Debug)]
 struct Class {
     rule: Arc<RetentionRule>,
     count: u64,
     bytes: u64,
-    /// None of its updates is older than this place.
+    /// No update of this class is older than this position.
     oldest: Position,
-    /// Up to here it was seen what newer updates have replaced, for [`Keep::Last`].
+    /// For [`Keep::Last`]: updates up to here were checked for older ones that they replace.
     replaced: Position,
-    /// Its updates of which that was not seen yet, but for those in (`listed`, `unlisted`].
+    /// The class's updates that were not checked yet, except those in (`listed`, `unlisted`].
     newer: VecDeque<Position>,
-    /// What an earlier process has not come to is listed by reading, up to `unlisted`.
+    /// Updates up to `unlisted` that an earlier process did not check. They are listed by reading.
     listed: Position,
     unlisted: Position,
 }
@@ -66,7 +66,7 @@ impl Class {
         }
     }
 
-    /// Whether its oldest update, of this age, has to go.
+    /// Whether the class's oldest update, of this age, is to be trimmed.
     fn is_over(&self, age: Duration) -> bool {
         let bounds = &self.rule.bounds;
         self.rule.keep == Keep::None
@@ -75,7 +75,7 @@ impl Class {
             || age > bounds.age
     }
 
-    /// Whether so much has to go that it is worth a transaction of its own.
+    /// Whether the excess is large enough for a transaction of its own.
     fn is_far_over(&self) -> bool {
         const MANY: u64 = TRIM_UPDATES as u64;
         let bounds = &self.rule.bounds;
@@ -87,7 +87,7 @@ impl Class {
             || self.newer.len() >= TRIM_UPDATES
     }
 
-    /// Whether there are updates that may have replaced others.
+    /// Whether some updates may have replaced others.
     fn has_newer(&self) -> bool {
         self.rule.keep == Keep::Last && (!self.newer.is_empty() || self.listed < self.unlisted)
     }
@@ -102,7 +102,7 @@ impl Class {
         sum(index as i64, &name(&self.rule), numbers).end()
     }
 
-    /// It has no update up to `last`.
+    /// Notes that the class has no update up to `last`.
     fn empty(&mut self, last: Position) {
         (self.count, self.bytes, self.oldest) = (0, 0, last.next());
     }
@@ -113,12 +113,11 @@ impl Class {
     }
 }
 
-/// All classes. What a rolled-back transaction changed here is undone by its owner, with a
-/// clone from before.
+/// All classes. The owner undoes changes of a rolled-back transaction with an earlier clone.
 #[derive(Clone, Debug)]
 pub(super) struct Classes {
     classes: Vec<Class>,
-    /// The classes on disk count the updates up to here.
+    /// The classes on disk count the updates up to this position.
     saved: Position,
 }
 
@@ -126,35 +125,34 @@ pub(super) struct Classes {
 #[derive(Debug)]
 pub(super) struct Gone {
     pub(super) record: Record,
-    /// Subscribers that wanted it have missed it. What a newer update has replaced, or what was
-    /// never to be kept, is no loss.
+    /// Whether subscribers may have missed it. An update that a newer one replaced, or that a rule
+    /// never keeps, is no loss.
     pub(super) is_loss: bool,
 }
 
-/// What [`Classes::trim`] has done.
+/// The result of [`Classes::trim`].
 #[derive(Debug, Default)]
 pub(super) struct Trimmed {
     pub(super) gone: Vec<Gone>,
-    /// There is more to do.
+    /// More updates are to be trimmed.
     pub(super) is_any_left: bool,
 }
 
-/// The file, as the writer trims it.
+/// The file, as trimming uses it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trimming<'a> {
     pub(super) connection: &'a Connection,
     pub(super) identity: &'a Identity,
     pub(super) index: &'a Index,
-    /// Publishers' own ids are found by their index, which is written.
+    /// Whether the index of publishers' own ids is sound and written.
     pub(super) has_ids: bool,
-    /// The first position that rows cover comes after this.
+    /// Rows cover the positions after this one.
     pub(super) begin: &'a Cell<Position>,
     pub(super) last: Position,
 }
 
 impl Classes {
-    /// Goes on with what is on disk. Where the rules have others than before, every update is
-    /// sorted anew.
+    /// Loads the classes' counts from the file. If the rules changed, sorts every update again.
     pub(super) fn load(
         connection: &mut Connection,
         identity: &Identity,
@@ -176,7 +174,7 @@ impl Classes {
             read => read?,
         };
         if is_known {
-            // In a transaction that has met a damaged page, SQLite writes nothing more.
+            // In a transaction that met a damaged page, SQLite writes nothing more.
             classes.count_since_saved(connection, identity)?;
         }
         let transaction = connection.transaction()?;
@@ -192,12 +190,12 @@ impl Classes {
         Ok(classes)
     }
 
-    /// None: what stands in their place while they are worked with.
+    /// No classes: a placeholder while the real ones are in use.
     pub(super) fn none() -> Self {
         Self { classes: Vec::new(), saved: Position::START }
     }
 
-    /// Reads the counts, if they are of the same rules.
+    /// Reads the counts, if they belong to the same rules.
     fn read(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         let mut statement = connection.prepare(
             "SELECT rule, count, bytes, oldest, replaced, sum FROM classes ORDER BY class",
@@ -259,7 +257,7 @@ impl Classes {
         })
     }
 
-    /// Keeps the counts, so that the next start has to count only what came since.
+    /// Saves the counts, so that the next start counts only later updates.
     pub(super) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(
             "INSERT OR REPLACE INTO classes (class, rule, count, bytes, oldest, replaced, sum)
@@ -279,8 +277,8 @@ impl Classes {
         put(connection, "classes_through", number(self.saved))
     }
 
-    /// The class of an update: the first whose rule holds for it. The last is that of updates
-    /// that tell who subscribes, whatever the rules; the one before holds for all others.
+    /// The class of an update: the first whose rule matches. Presence updates always belong to the
+    /// last class. Updates that no rule matches belong to the class before it.
     pub(super) fn of(&self, update: &Update) -> usize {
         let presence = self.classes.len() - 1;
         if update.is_presence() {
@@ -304,25 +302,25 @@ impl Classes {
         self.saved = record.position;
     }
 
-    /// Takes over what was counted along all updates.
+    /// Replaces the counts with those of a walk along all updates.
     pub(super) fn recount(&mut self, counts: &[(u64, u64)]) {
         for (index, class) in self.classes.iter_mut().enumerate() {
             (class.count, class.bytes) = counts.get(index).copied().unwrap_or_default();
         }
     }
 
-    /// All updates' bytes.
+    /// The bytes of all updates.
     pub(super) fn bytes(&self) -> u64 {
         self.classes.iter().map(|class| class.bytes).sum()
     }
 
-    /// Whether so much has to go that it is worth a transaction between two groups. It does not
-    /// ask the file.
+    /// Whether the excess is large enough for a transaction between two groups. Does not read the
+    /// file.
     pub(super) fn is_any_far_over(&self) -> bool {
         self.classes.iter().any(|class| class.count > 0 && class.is_far_over())
     }
 
-    /// Whether anything has to go, now that the journal is so old.
+    /// Whether any update is to be trimmed at this age of the journal.
     pub(super) fn is_any_over(
         &mut self,
         trimming: Trimming<'_>,
@@ -355,14 +353,14 @@ impl Classes {
             })?;
             let Some((oldest, age)) = oldest else {
                 match rest {
-                    // The next look goes on from there.
+                    // The next look continues from here.
                     Some(rest) => class.oldest = rest,
-                    // What was counted cannot be read any more.
+                    // The counted updates cannot be read any more.
                     None => class.empty(trimming.last),
                 }
                 continue;
             };
-            // Not to be looked for again past all that other classes have.
+            // The next look need not pass the updates of other classes again.
             class.oldest = oldest;
             if class.is_over(now.saturating_sub(of_milliseconds(age))) {
                 return Ok(true);
@@ -371,7 +369,7 @@ impl Classes {
         Ok(false)
     }
 
-    /// Deletes at most `count` updates that have to go.
+    /// Deletes at most `count` updates that are to be trimmed.
     pub(super) fn trim(
         &mut self,
         trimming: Trimming<'_>,
@@ -414,7 +412,7 @@ impl Classes {
             }
             seen += 1;
             if seen > SCAN_UPDATES {
-                // The next turn goes on from here.
+                // The next turn continues from here.
                 (is_any_left, is_empty) = (true, false);
                 class.oldest = stored.position;
                 return Ok(ControlFlow::Break(()));
@@ -447,7 +445,7 @@ impl Classes {
         delete(trimming, &trimmed.gone[first..])
     }
 
-    /// Deletes what newer updates have replaced about all of its topics.
+    /// Deletes updates that newer ones replaced for all of their topics.
     fn trim_replaced(
         &mut self,
         trimming: Trimming<'_>,
@@ -456,7 +454,8 @@ impl Classes {
         trimmed: &mut Trimmed,
     ) -> rusqlite::Result<()> {
         if !trimming.index.is_sound() {
-            // What is replaced is not known then. The next start looks again.
+            // Without the index it is unknown which updates are replaced. The next start looks
+            // again.
             let class = &mut self.classes[index];
             class.newer.clear();
             class.listed = class.unlisted;
@@ -488,7 +487,7 @@ impl Classes {
         delete_rows(trimming, &trimmed.gone[first..])
     }
 
-    /// Lists some of the updates of a class that an earlier process has not looked at.
+    /// Lists some updates of a class that an earlier process did not check.
     fn list_newer(&mut self, trimming: Trimming<'_>, index: usize) -> rusqlite::Result<()> {
         let class = &mut self.classes[index];
         let is_done = class.newer.front().is_none_or(|next| *next > class.listed);
@@ -521,7 +520,7 @@ impl Classes {
         Ok(())
     }
 
-    /// About half of what is kept has come since this place.
+    /// The position after which about half of the kept updates were published.
     pub(super) fn half(&self, trimming: Trimming<'_>, now: Duration) -> rusqlite::Result<Position> {
         let last = trimming.last;
         let mut half = Position::START;
@@ -559,7 +558,7 @@ pub(super) fn check(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A rule's name on disk: what of it decides which updates are its own.
+/// A rule's name on disk: the parts of the rule that decide which updates it matches.
 fn name(rule: &RetentionRule) -> String {
     let topics: Vec<_> = rule.topics.iter().collect();
     format!("{:?} {topics:?}", rule.keep)
@@ -569,7 +568,7 @@ fn of_milliseconds(milliseconds: i64) -> Duration {
     Duration::from_millis(milliseconds.max(0).cast_unsigned())
 }
 
-/// Deletes updates with all that belongs to them.
+/// Deletes updates together with their index entries.
 fn delete(trimming: Trimming<'_>, gone: &[Gone]) -> rusqlite::Result<()> {
     for one in gone {
         delete_entries(trimming, &one.record)?;
@@ -577,7 +576,7 @@ fn delete(trimming: Trimming<'_>, gone: &[Gone]) -> rusqlite::Result<()> {
     delete_rows(trimming, gone)
 }
 
-/// Deletes the entries of an update in the indexes.
+/// Deletes an update's entries in the indexes.
 fn delete_entries(trimming: Trimming<'_>, record: &Record) -> rusqlite::Result<()> {
     let Trimming { connection, identity, index, has_ids, .. } = trimming;
     within(FilePart::Topics, index.remove(connection, identity, record))?;
@@ -590,7 +589,7 @@ fn delete_rows(trimming: Trimming<'_>, gone: &[Gone]) -> rusqlite::Result<()> {
     group::remove(trimming.connection, trimming.identity, trimming.begin, &positions)
 }
 
-/// The update at `at`, if it is of this class and others are newer about all of its topics.
+/// The update at `at`, if it is of this class and each of its topics has a newer one.
 fn replaced(
     trimming: Trimming<'_>,
     at: Position,
@@ -610,8 +609,8 @@ fn replaced(
     Ok(Some(record))
 }
 
-/// The newest update that the journal took before it was so old. Ages never fall along the
-/// positions.
+/// The newest update that was appended before the journal reached this age. Ages never fall along
+/// the positions.
 fn older_than(
     trimming: Trimming<'_>,
     first: Position,

@@ -1,5 +1,5 @@
-//! The one thread that writes: it takes all that waits, commits it as one group, and only then
-//! shows and acknowledges it. Between groups it trims.
+//! The one thread that writes: it takes all waiting requests and commits them as one group. It
+//! shows and acknowledges the group only after that. Between groups it trims.
 
 mod outage;
 mod repair;
@@ -31,7 +31,7 @@ use super::sum::{FilePart, is_damage, within};
 use super::{Promise, ids, record, revoked};
 use crate::limits::{TRIM_INTERVAL, TRIM_UPDATES};
 
-/// Updates after which the classes' counts are saved, so that a start has to count no more.
+/// Updates after which the classes' counts are saved, so that a start counts no more than these.
 const SAVE_UPDATES: u64 = 10_000;
 
 pub(super) struct Writer {
@@ -44,46 +44,46 @@ pub(super) struct Writer {
     pub(super) promise: Promise,
     pub(super) last: HubId,
     pub(super) now: fn() -> SystemTime,
-    /// Keys that are remembered.
+    /// The number of remembered keys.
     pub(super) keys: usize,
-    /// The last thing that was tried failed.
+    /// The last write failed.
     pub(super) is_failing: bool,
-    /// When it is tried again without a publish.
+    /// When writing is tried again without a publish.
     pub(super) next_probe: Instant,
     /// The first commit that was not synced, under [`Promise::Interval`].
     pub(super) unsynced: Option<Instant>,
     /// The journal's files, where they can be looked at.
     pub(super) in_place: Option<InPlace>,
-    /// They are elsewhere, or damaged: what is written is lost.
+    /// The files were moved or damaged: anything written to them is lost.
     pub(super) is_displaced: bool,
-    /// The newest position is noted beside them.
+    /// The newest position is recorded beside them.
     pub(super) is_noted: bool,
-    /// The table of updates is made anew, or the old one is emptied.
+    /// The table of updates is being rebuilt, or the old table is being emptied.
     pub(super) rebuild: Option<Rebuild>,
-    /// When it may be tried again after it has failed.
+    /// When a failed rebuild may be tried again.
     pub(super) next_rebuild: Instant,
-    /// Bytes that were appended since its last step.
+    /// Bytes appended since the rebuild's last step.
     pub(super) appended: u64,
-    /// The next start knows that the index of ids is damaged.
+    /// The file says for the next start that the index of ids is damaged.
     pub(super) is_ids_noted: bool,
-    /// The journal's age when the keys were found damaged, as it was noted.
+    /// The journal's age when the keys were found damaged, as recorded in the file.
     pub(super) keys_damaged_at: Option<i64>,
-    /// Held against other processes for as long as this lives.
+    /// Holds the folder against other processes for the writer's lifetime.
     pub(super) folder: Folder,
 }
 
-/// What was published under a key before.
+/// An earlier publish under the same key.
 enum Earlier {
     Nothing,
-    /// The same, which got these ids.
+    /// The same updates, which got these ids.
     Same(Vec<EventId>),
-    /// Something else.
+    /// Other updates.
     Other,
-    /// It cannot be read.
+    /// The earlier publish cannot be read.
     Unknown,
 }
 
-/// A group that was written and is not committed yet.
+/// A group that is written and not yet committed.
 struct PendingGroup {
     records: Vec<Arc<Record>>,
     answers: Vec<Result<Appended, AppendError>>,
@@ -118,7 +118,7 @@ impl Writer {
                     self.shared.state.lock().looks += 1;
                 }
             }
-            // Of what is only a little too much, the next look is early enough.
+            // A small excess can wait for the next look.
             is_any_left = (is_time || is_any_left || self.classes.is_any_far_over())
                 && !self.is_displaced
                 && self.tidy((2 * updates).max(TRIM_UPDATES));
@@ -198,7 +198,7 @@ impl Writer {
         }
     }
 
-    /// Writes beside the file what it has to have at the next start.
+    /// Records beside the file the newest position that the file must hold at the next start.
     fn note_acknowledged(&mut self) {
         let mark = Mark { epoch: self.identity.epoch, position: self.last.position };
         let noted = self.folder.note(mark);
@@ -245,7 +245,7 @@ impl Writer {
         }
     }
 
-    /// When the log has to be synced.
+    /// When the log must be synced.
     fn next_sync(&self) -> Option<Instant> {
         match self.promise {
             _ if self.is_file_spared() => None,
@@ -254,19 +254,19 @@ impl Writer {
         }
     }
 
-    /// Syncs the log by itself. A checkpoint would do so too, but not while any process reads an
+    /// Syncs the log alone. A checkpoint would sync it too, but not while another process reads an
     /// older state of the file.
     fn sync(&mut self) {
         let synced = self.write_synced(|writer| writer.write_anything());
         if let Err(error) = synced {
             self.give_up(&error);
-            // It is tried again, as everything that fails, but not at once.
+            // The sync is tried again like every failed write, but not at once.
             self.unsynced = Some(Instant::now());
         }
         self.checkpoint();
     }
 
-    /// Writes a transaction whose commit syncs it, and all that was committed before.
+    /// Writes a transaction whose commit syncs itself and all earlier commits.
     fn write_synced<T>(
         &mut self,
         write: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
@@ -274,7 +274,7 @@ impl Writer {
         self.connection.execute_batch("PRAGMA synchronous = FULL")?;
         let written = write(self);
         if !self.connection.is_autocommit() {
-            // The caller ends what has failed; the pragma has no effect within it.
+            // The caller handles the failure. Inside a transaction the pragma has no effect.
             self.connection.execute_batch("ROLLBACK")?;
         }
         self.connection.execute_batch("PRAGMA synchronous = NORMAL")?;
@@ -284,8 +284,8 @@ impl Writer {
         written
     }
 
-    /// What was published earlier under a key. It is looked for before the transaction, which is to
-    /// meet no damage.
+    /// Looks up an earlier publish under this key. This runs before the transaction, which must not
+    /// meet damage.
     fn earlier(&self, key: &IdempotencyKey) -> rusqlite::Result<Earlier> {
         if self.shared.damage.has_keys() {
             return Ok(Earlier::Unknown);
@@ -314,7 +314,7 @@ impl Writer {
         for (_, key) in &requests {
             earlier.push(key.as_ref().map_or(Ok(Earlier::Nothing), |key| self.earlier(key))?);
         }
-        // What is published in this very group.
+        // Keys that this group publishes.
         let mut published: HashMap<String, (u64, Vec<EventId>)> = HashMap::new();
         self.begin()?;
         let age = self.clock.age();
@@ -375,10 +375,11 @@ impl Writer {
         Ok(group)
     }
 
-    /// Writes the index's entries. A damaged index is left as it is until the next start.
+    /// Writes the index's entries. A damaged index stays as it is until the next start.
     ///
-    /// It takes a transaction of its own: in one that has met a damaged page, SQLite writes nothing
-    /// more. A power cut may take it back, since a start writes what the index lacks.
+    /// The entries have a transaction of their own, since SQLite writes nothing more in one that
+    /// met a damaged page. A power cut may undo it: a start writes the entries that the index
+    /// lacks.
     fn write_index(&mut self) -> rusqlite::Result<()> {
         if self.index.len() == 0 {
             return Ok(());
@@ -411,7 +412,7 @@ impl Writer {
         self.connection.prepare_cached("COMMIT")?.execute([]).map(drop)
     }
 
-    /// Says that something was committed that only the next sync makes safe.
+    /// Notes a commit that only the next sync makes safe.
     fn note_unsynced(&mut self) {
         if self.promise != Promise::Always {
             self.unsynced.get_or_insert_with(Instant::now);
@@ -435,7 +436,7 @@ impl Writer {
         }
     }
 
-    /// Moves what was committed from SQLite's log into the file proper, synced.
+    /// Moves committed pages from SQLite's log into the database file, and syncs it.
     fn checkpoint(&self) {
         if self.is_file_spared() {
             return;

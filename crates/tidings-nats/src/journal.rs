@@ -1,5 +1,5 @@
-//! The journal on NATS JetStream, for hubs on several machines: one stream, whose sequence is
-//! the position, and which all of them follow.
+//! The journal on NATS JetStream, for hubs on several machines. All hubs follow one stream, and its
+//! sequence numbers are the positions.
 //!
 //! A separate thread owns the connection and follows the stream. The newest updates are also in
 //! memory, so that most returning subscribers need no server. While NATS is unreachable, readers
@@ -58,7 +58,7 @@ pub struct NatsJournal {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// What following, appending and reading share.
+/// State shared by following, appending and reading.
 #[derive(Debug)]
 struct NatsShared {
     client: Client,
@@ -75,15 +75,15 @@ struct NatsShared {
 }
 
 impl NatsJournal {
-    /// Connects to NATS, makes the stream if it is missing, and loads the newest updates. Waits
-    /// for servers that do not answer yet, as long as the options say.
+    /// Connects to NATS, creates the stream if it is missing, and loads the newest updates. Waits
+    /// for unreachable servers up to the options' `start_wait`.
     ///
     /// # Errors
     /// If no server answers in time, if the server is too old, rejects this login, or has a stream
     /// of that name with unsuitable settings.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the connection is given up.
+    /// If the future is dropped, the connection is closed.
     pub async fn open(options: NatsOptions) -> Result<Self, NatsError> {
         check(&options)?;
         let system = |source| NatsError::System { source };
@@ -95,7 +95,7 @@ impl NatsJournal {
             .name("journal-nats".to_owned())
             .spawn(move || {
                 runtime.block_on(run(options, opened, stopped));
-                // Whatever of the client still waits has nobody to wait for.
+                // The client's remaining tasks are aborted: no caller waits for them.
                 runtime.shutdown_background();
             })
             .map_err(system)?;
@@ -104,13 +104,13 @@ impl NatsJournal {
         Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Bytes that an update may have beside what surrounds it, as the servers allow it now.
+    /// The maximum size of an update, without the message around it, as the servers allow it now.
     fn bytes_max(&self) -> usize {
         self.shared.message_bytes_max().saturating_sub(message::OVERHEAD_BYTES)
     }
 }
 
-/// The longest time that the options may have anything wait.
+/// The longest wait that the options may set.
 const WAIT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 fn check(options: &NatsOptions) -> Result<(), NatsError> {
@@ -125,7 +125,7 @@ fn check(options: &NatsOptions) -> Result<(), NatsError> {
             "the stream name {name:?} is invalid; it must be 1 to 64 letters, digits, \"-\" and \"_\""
         ));
     }
-    // Longer waits are no waits, and sums of them would not fit the clock.
+    // A longer wait is as good as none, and sums of such waits would not fit the clock.
     for (name, time) in [("publishes", options.publish_wait), ("the start", options.start_wait)] {
         if time > WAIT_MAX {
             let (is, max) = (time.as_secs(), WAIT_MAX.as_secs());
@@ -174,7 +174,7 @@ async fn run(
     }
 }
 
-/// However the thread ends, nobody takes it for running.
+/// Marks the journal as not running, however the thread ends.
 struct Running(Arc<NatsShared>);
 
 impl Drop for Running {
@@ -232,13 +232,13 @@ fn away(failure: Failure) -> ReadError {
     ReadError::Unreachable(Box::new(failure))
 }
 
-/// What was read first is of another journal than what was read last.
+/// The journal was reset between the first and the last read, so the two do not belong together.
 fn began_anew() -> ReadError {
     away(Failure::Away("the journal was reset".to_owned()))
 }
 
 impl NatsShared {
-    /// What a subscriber that missed something up to `newest` is told.
+    /// The notice for a subscriber that missed updates up to `newest`.
     async fn missed(&self, after: Position, newest: Position) -> Result<Missed, ReadError> {
         let (generation, first, last) = {
             let state = self.state.lock();
@@ -253,7 +253,7 @@ impl NatsShared {
         Ok(Missed::new(oldest, resume, newest))
     }
 
-    /// The hub's id of a place.
+    /// The hub's id of a position.
     async fn id_at(&self, at: Position) -> Result<HubId, ReadError> {
         let (epoch, first) = {
             let state = self.state.lock();
@@ -269,13 +269,13 @@ impl NatsShared {
         Ok(record.map_or(HubId::of_gone(epoch, at), |record| record.hub_id()))
     }
 
-    /// Fails where the journal began anew since: what was read first is of another than what was
-    /// read last.
+    /// Fails if the journal was reset meanwhile: then the first and the last read belong to
+    /// different journals.
     fn check_still(&self, generation: Generation) -> Result<(), ReadError> {
         if self.state.lock().generation() == generation { Ok(()) } else { Err(began_anew()) }
     }
 
-    /// The update at a place, from memory or from the stream.
+    /// The update at a position, from memory or from the stream.
     async fn record(&self, at: Position) -> Result<Option<Arc<Record>>, ReadError> {
         let epoch = {
             let state = self.state.lock();
@@ -290,8 +290,8 @@ impl NatsShared {
         Ok(decoded.map(|decoded| Arc::new(decoded.record)))
     }
 
-    /// Fails at once where the servers are known to be away: nobody is to wait in vain for each
-    /// request.
+    /// Fails at once while the servers are known to be unreachable, so that no request waits in
+    /// vain.
     fn check_there(&self) -> Result<(), ReadError> {
         match self.condition.trouble() {
             Some((_, reason)) => Err(away(Failure::Away(reason))),
@@ -333,20 +333,20 @@ impl NatsShared {
         if at == Position::START {
             return Ok((hub_id == HubId::start(epoch)).then_some(found));
         }
-        // Where the record is gone there is nothing to hold the check against.
+        // Where the record is trimmed, the id's check value cannot be compared.
         if at < first {
             return Ok(Some(found));
         }
         if let Some(record) = self.record(at).await? {
             return Ok((record.hub_id() == hub_id).then_some(found));
         }
-        // Either it is gone since, or the stream does not reach so far.
+        // Either the update was deleted, or the stream ends before this position.
         let report = stream::look(&self.client, &self.options).await.map_err(away)?;
         self.check_still(generation)?;
         Ok((report.epoch == epoch && at <= report.last).then_some(found))
     }
 
-    /// What memory has, if that is all.
+    /// The updates in memory, if none are missing there.
     fn read_at_hand(
         &self,
         (after, until): (Position, Position),
@@ -396,7 +396,8 @@ impl NatsShared {
         Ok(batch)
     }
 
-    /// A server has nothing of what is wanted: either that is gone, or the server lags behind.
+    /// The server has none of the wanted updates: either they were deleted, or the server lags
+    /// behind.
     async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
         let report = stream::look(&self.client, &self.options).await.map_err(away)?;
         {
@@ -417,8 +418,8 @@ impl NatsShared {
         }
     }
 
-    /// Something between two updates is gone. If it was not the stream's beginning, nobody
-    /// knows what it was.
+    /// Updates are missing between two others. Unless retention trimmed them, their topics are
+    /// unknown.
     async fn note_hole(&self, hole: Position) -> Result<(), ReadError> {
         if hole < self.state.lock().first {
             return Ok(());
@@ -452,7 +453,7 @@ impl NatsShared {
             }
         };
         let place = since.previous();
-        // Updates that are gone stand before it only where they are known to be older.
+        // Trimmed updates precede this position only where they are known to be older.
         let gone_after = if place >= first { place } else { Position::START };
         Ok(Before::new(self.id_at(place).await?, gone_after))
     }

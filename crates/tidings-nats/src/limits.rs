@@ -9,7 +9,7 @@ pub(crate) use tidings_core::limits::{
     BATCH_UPDATES_MAX, KEYS_TIME, PUBLISH_WAIT, RECENT_BYTES, RETRY_MAX, RETRY_MIN,
 };
 
-/// In unit tests some bounds are small, so that what happens at them happens often there.
+/// In unit tests some bounds are small, so that tests reach them often.
 const fn bound(real: usize, in_tests: usize) -> usize {
     if cfg!(test) { in_tests } else { real }
 }
@@ -22,54 +22,56 @@ pub(crate) const REVOKED_MAX: usize = bound(tidings_core::limits::REVOKED_MAX, 8
 pub(crate) const SAME_ID_MAX: usize = bound(tidings_core::limits::SAME_ID_MAX, 3);
 /// See [`tidings_core::limits::SCAN_UPDATES`].
 pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
-/// What one read of the journal takes.
+/// The number of updates that one read of the journal takes.
 pub(crate) const BATCH_MAX: BatchMax =
     BatchMax { bytes: BATCH_BYTES, updates: SCAN_UPDATES, steps: 1024 * SCAN_UPDATES };
 /// How long a start waits for the servers of a journal on NATS.
 pub(crate) const NATS_START_TIME: Duration = Duration::from_secs(30);
-/// Time for one request to NATS. Where it is not answered, it is sent again.
+/// The time for one request to NATS. An unanswered request is sent again.
 pub(crate) const NATS_REQUEST_TIME: Duration = Duration::from_secs(2);
-/// How often the stream is asked for its state.
+/// How often the hub asks for the stream's state.
 pub(crate) const NATS_STATE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often its consumer has to be heard of: without that, it is made anew.
+/// How often the server must send a sign of life for the consumer. Without one, the consumer is
+/// recreated.
 pub(crate) const NATS_HEARTBEAT: Duration = Duration::from_millis(500);
-/// The longest pause between two attempts to go on where NATS was away.
+/// The longest pause between two attempts to continue after NATS was unreachable.
 pub(crate) const NATS_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// Bytes that shards may have still to take before no more is pulled from the stream.
+/// Bytes that shards have still to take, above which no more messages are pulled from the stream.
 pub(crate) const NATS_WAITING_BYTES: u64 = 4 << 20;
-/// So long after an update was refused for good, as by a full stream, the hub is not ready.
+/// How long a hub is not ready after an update was refused for good, for example by a full stream.
 pub(crate) const NATS_REFUSED_TIME: Duration = Duration::from_secs(10);
-/// A hub that could not read the revocations of other hubs for so long accepts no tokens, and
-/// delivers no private updates. Mostly longer than NATS takes to choose a leader.
+/// A hub that could not read the other hubs' revocations for this long accepts no tokens and
+/// delivers no private updates. It is mostly longer than NATS takes to choose a leader.
 pub(crate) const NATS_REVOKED_TIME: Duration = Duration::from_secs(5);
-/// So long after another hub was last heard of it has noticed that it is cut off: within 20 s
-/// servers that lost the majority stop to answer it, and [`NATS_REVOKED_TIME`] later it takes no
-/// tokens. Until then a revocation that it has not confirmed is refused with 503.
+/// The silence after which another hub knows that it is cut off. Servers that lost the majority
+/// stop answering it within 20 s, and [`NATS_REVOKED_TIME`] later it accepts no tokens. Until then
+/// a revocation that it has not confirmed is refused with 503.
 pub(crate) const NATS_SILENT_TIME: Duration = Duration::from_secs(30);
-/// How long the other hubs' answers and confirmations are waited for.
+/// How long a hub waits for the others' answers and confirmations.
 pub(crate) const NATS_ANSWER_TIME: Duration = Duration::from_secs(3);
-/// Bytes of all hubs' answers to one question.
+/// The maximum size of all hubs' answers to one question.
 pub(crate) const NATS_ANSWER_BYTES: usize = 64 << 20;
-/// Other hubs that are told apart. The greetings of more are ignored, and counted.
+/// The number of other hubs that a hub distinguishes. Greetings of further hubs are ignored and
+/// counted.
 pub(crate) const NATS_NODES: usize = bound(1024, 16);
-/// Bytes that a stream has to allow in a message, for the hub's own updates and small ones of
-/// others.
+/// The message size that a stream must allow, for the hub's own updates and small ones of
+/// publishers.
 pub(crate) const NATS_MESSAGE_BYTES_MIN: usize = 8 << 10;
-/// Messages that are asked for at once.
+/// The number of messages in one request.
 pub(crate) const NATS_BATCH: usize = 1024;
-/// Bytes of them, for the tail; as many again may be under way.
+/// The bytes of one request of the tail. As many again may be under way.
 pub(crate) const NATS_BATCH_BYTES: usize = 4 << 20;
-/// Bytes of parts of the stream that were read lately, for other readers of the same.
+/// The bytes of recently read parts of the stream, kept for other readers.
 pub(crate) const NATS_BLOCKS_BYTES: u64 = 8 << 20;
-/// Parts of the stream that are read at the same time.
+/// The number of parts of the stream that are read at the same time.
 pub(crate) const NATS_READING: usize = 8;
-/// Topics whose newest update is remembered, once a stream began with those.
+/// The number of topics whose newest update is remembered, once a stream began with those.
 pub(crate) const NATS_TOPICS: usize = bound(262_144, 16);
-/// Updates that are added to those under one lock.
+/// The number of updates added to them under one lock.
 pub(crate) const NATS_NEWEST_STEP: usize = 4096;
-/// Entries for publishers' own ids: of each update one, and one for each of its topics. An id whose
-/// entries were forgotten is unknown.
+/// The number of entries for publishers' own ids. Each update has one, and one more for each of its
+/// topics. An id whose entries were forgotten is unknown.
 pub(crate) const NATS_IDS: usize = bound(200_000, 16);
-/// Several updates that are published all or none, at the same time. A server takes 50 for
-/// each stream, from all hubs together.
+/// The number of concurrent atomic publishes of several updates. A server takes 50 for each stream,
+/// from all hubs together.
 pub(crate) const NATS_ATOMIC: usize = 8;

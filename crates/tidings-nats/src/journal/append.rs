@@ -1,5 +1,5 @@
-//! Publishing to the stream: sent again under the same name until it is acknowledged or the
-//! publisher's time is up, and taken once.
+//! Publishing to the stream. A publish is repeated under the same name until it is acknowledged or
+//! its time is up, and the stream stores it once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,19 +23,19 @@ use super::read::StreamMessage;
 use super::{NatsShared, stream};
 use crate::limits::{KEYS_TIME, NATS_BATCH_BYTES, NATS_REQUEST_TIME};
 
-/// JetStream's word that something else stands where nothing was expected.
+/// JetStream's codes for a subject whose newest message is not the expected one.
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
-/// There are too many batches under way, or this one took too long.
+/// Too many batches are under way, or this one took too long.
 const BATCH_TRY_AGAIN: [u64; 4] = [10176, 10177, 10210, 10211];
-/// A message is larger than the stream or the server takes.
+/// The message is larger than the stream or the server allows.
 const TOO_LARGE: u64 = 10054;
 
-/// How often a publish that was acknowledged looks whether the stream keeps what it took.
+/// How often an acknowledged publish checks whether the stream keeps its messages.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// How often a publish looks whether the connection is there again.
+/// How often a publish checks whether the connection is back.
 const CONNECTION_PAUSE: Duration = Duration::from_millis(25);
 
-/// What JetStream says of what it took.
+/// JetStream's acknowledgement.
 #[derive(Debug, Deserialize)]
 struct Ack {
     #[serde(rename = "seq")]
@@ -82,12 +82,12 @@ pub(super) async fn append(
 }
 
 impl NatsShared {
-    /// Bytes of one message, with its headers, as servers and stream allow it now.
+    /// The maximum size of one message with its headers, as servers and stream allow it now.
     pub(super) fn message_bytes_max(&self) -> usize {
         self.client.max_payload().min(self.state.lock().message_bytes_max)
     }
 
-    /// Fails at once where the stream's settings break what an acknowledgement promises.
+    /// Fails at once if the stream's settings break the guarantee of an acknowledgement.
     fn check_fit(&self) -> Result<(), AppendError> {
         match self.condition.unfit() {
             Some(reason) => Err(AppendError::Unavailable(reason.into())),
@@ -96,8 +96,8 @@ impl NatsShared {
     }
 }
 
-/// A message with its share of the bytes that may wait: the client's queue has a copy until it is
-/// written, also where the publisher has hung up.
+/// A message with its share of the bytes that may wait. The client's queue holds a copy until the
+/// message is written, even after the publisher disconnects.
 struct QueuedMessage {
     payload: Bytes,
     _room: Arc<Room>,
@@ -115,10 +115,10 @@ impl AsRef<[u8]> for QueuedMessage {
     }
 }
 
-/// Bytes that the headers of a message take, with some to spare.
+/// Bytes of a message's headers, with some to spare.
 const HEADER_BYTES: usize = 512;
 
-/// A key's place among the subjects: it may have any characters.
+/// The last token of a key's subject: a hash, since a key may have any characters.
 fn name_of(key: &IdempotencyKey) -> String {
     let mut hasher = SipHasher24::new();
     std::hash::Hasher::write(&mut hasher, key.as_str().as_bytes());
@@ -133,17 +133,17 @@ struct Sending<'a> {
     until: Instant,
 }
 
-/// How one attempt went.
+/// The outcome of one attempt.
 enum Attempt {
-    /// The last of the updates stands here.
+    /// The last update has this position.
     Taken(Position),
-    /// Something else stands under the name.
+    /// Another message has the name.
     Occupied,
     Failed(Failure),
 }
 
 impl Sending<'_> {
-    /// One update, whose message's id is its own.
+    /// One update. The message's id makes it unique.
     async fn one(&self) -> Result<Appended, AppendError> {
         let headers = || {
             let mut headers = self.headers();
@@ -164,16 +164,17 @@ impl Sending<'_> {
         }
     }
 
-    /// One or several under a name that is used once.
+    /// One or several updates under a name that is used once.
     async fn once(&self, subject: &str, fingerprint: u64) -> Result<Appended, AppendError> {
         let mut pause = Pause::default();
-        // What stands there and counts no more.
+        // The sequence of a message under this name that no longer counts, or 0.
         let mut expected = 0;
         loop {
             let attempt = match self.payloads.len() {
                 1 => self.try_one(subject, expected).await,
                 _ => {
-                    // It waits for its turn, and for room in the connection for each update.
+                    // The batch waits for its turn, and for room in the connection's queue for each
+                    // update.
                     let attempt = self.try_batch(subject, expected);
                     tokio::time::timeout_at(self.until, attempt).await.unwrap_or_else(|_| {
                         let reason = "there were too many updates for the time".to_owned();
@@ -189,12 +190,12 @@ impl Sending<'_> {
                 Attempt::Failed(failure) => failure,
                 Attempt::Occupied => match self.occupant(subject).await {
                     Err(failure) => failure,
-                    // It went meanwhile.
+                    // The message was deleted meanwhile.
                     Ok(None) => {
                         expected = 0;
                         Failure::Away("the stream changes".to_owned())
                     }
-                    // No hub has written it, so it stands for no publish.
+                    // No hub wrote it, so it belongs to no publish.
                     Ok(Some((there, None))) => {
                         expected = there.position.number();
                         Failure::Away("another client has written at that subject".to_owned())
@@ -203,7 +204,7 @@ impl Sending<'_> {
                         let publish = decoded.publish;
                         let first = there.position;
                         if decoded.nonce == self.nonce {
-                            // It is this one: only its acknowledgement was lost.
+                            // It is this publish: only its acknowledgement was lost.
                             let last =
                                 first.number().saturating_add(self.payloads.len() as u64 - 1);
                             match self.appended(Position::new(last)).await {
@@ -245,7 +246,7 @@ impl Sending<'_> {
     /// Several updates, all or none (JetStream's atomic publish, ADR-50).
     async fn try_batch(&self, subject: &str, expected: u64) -> Attempt {
         let _turn = self.shared.atomic.acquire().await.expect("it is never closed");
-        // Each attempt is a batch of its own: of an earlier one nothing may be left over.
+        // Each attempt is a batch of its own, so nothing is left over from an earlier one.
         let batch = Nonce::random().to_string();
         let client = &self.shared.client;
         let last = self.payloads.len() - 1;
@@ -264,7 +265,7 @@ impl Sending<'_> {
                 };
             }
             if index == 0 {
-                // Its answer is empty where the batch has begun.
+                // The answer is empty if the batch has begun.
                 if let Err(failure) = self.wait_for_connection().await {
                     return Attempt::Failed(failure);
                 }
@@ -311,7 +312,7 @@ impl Sending<'_> {
 
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        // Whatever else may listen on the subject, nothing but this stream counts.
+        // Only this stream may take the message, whatever else listens on the subject.
         headers
             .insert(async_nats::header::NATS_EXPECTED_STREAM, self.shared.options.stream.as_str());
         headers
@@ -333,7 +334,7 @@ impl Sending<'_> {
         ask_allowed(client, condition, subject, request, self.attempt_time()).await
     }
 
-    /// Waits for the connection, if it is lost: what is sent meanwhile would only pile up.
+    /// Waits for a lost connection, since requests would only pile up meanwhile.
     async fn wait_for_connection(&self) -> Result<(), Failure> {
         while self.shared.client.connection_state() != State::Connected {
             if Instant::now() >= self.until {
@@ -349,7 +350,7 @@ impl Sending<'_> {
         left.clamp(Duration::from_millis(100), NATS_REQUEST_TIME)
     }
 
-    /// Waits until it is to be tried again, if it is.
+    /// Pauses before a retry, or fails if the publish is not to be tried again.
     async fn again(&self, failure: Failure, pause: &mut Pause) -> Result<(), AppendError> {
         match failure {
             Failure::Refused { code: ErrorCode(TOO_LARGE), .. } => {
@@ -377,15 +378,16 @@ impl Sending<'_> {
         }
     }
 
-    /// Whether the stream, as it is known now, keeps what it takes: its settings may have changed
-    /// since the publish began, and JetStream acknowledges also what it drops at once.
+    /// Whether the stream's settings, as known now, keep these messages. The settings may have
+    /// changed since the publish began, and JetStream acknowledges even messages that it drops at
+    /// once.
     fn is_kept(&self) -> bool {
         let max = self.shared.message_bytes_max();
         let fits = |payload: &Bytes| payload.len() + HEADER_BYTES <= max;
         self.shared.condition.unfit().is_none() && self.payloads.iter().all(fits)
     }
 
-    /// What stands under a name, and the update that it is, if it is one.
+    /// The message under a name, and its update if it is one.
     async fn occupant(
         &self,
         subject: &str,
@@ -395,14 +397,14 @@ impl Sending<'_> {
         Ok(Some((there, decoded)))
     }
 
-    /// How old a message is by the clock of the stream, which no step of ours moves.
+    /// A message's age by the stream's clock, which is independent of this machine's.
     fn age_of(&self, there: &StreamMessage) -> Duration {
         let now = self.shared.state.lock().now();
         now.and_then(|now| now.duration_since(there.time()).ok()).unwrap_or_default()
     }
 
-    /// The ids of updates that were published together, the first of them at `first`. One that is
-    /// gone since has the hub's id of its place.
+    /// The ids of updates that were published together, beginning at `first`. An update that was
+    /// deleted meanwhile has the hub's id of its position.
     async fn ids(
         &self,
         first: Position,
@@ -428,7 +430,7 @@ impl Sending<'_> {
                 },
             }
             for one in &stored {
-                // What stands between them is of others.
+                // Messages between them belong to other publishes.
                 let of_these = one.decode(epoch).filter(|decoded| decoded.nonce == nonce);
                 let index = one.position.number().checked_sub(first.number());
                 let index = index.and_then(|index| usize::try_from(index).ok());
@@ -443,9 +445,9 @@ impl Sending<'_> {
         Ok(ids)
     }
 
-    /// What the publisher is told of updates the last of which stands at `last`, as soon as that
-    /// one was shown here. Before, it is not certain of which stream this is the place: it may have
-    /// been made anew a moment ago. And a hub that is behind slows its publishers.
+    /// The publisher's answer for updates that end at `last`, once this hub has shown that one.
+    /// Before that the position may belong to another stream, which was recreated a moment ago. The
+    /// wait also slows the publishers of a hub that lags behind.
     async fn appended(&self, last: Position) -> Result<Appended, Failure> {
         if last.number() < self.payloads.len() as u64 {
             return Err(Failure::Away(format!(
@@ -459,7 +461,7 @@ impl Sending<'_> {
                 Err(known) => known,
                 Ok(shown) => {
                     let next = self.until.min(Instant::now() + LOOK_INTERVAL);
-                    // If it was not shown, and the journal does not begin anew.
+                    // The update was not shown, and the journal was not reset.
                     if tokio::time::timeout_at(next, shown).await.is_err()
                         && (Instant::now() >= self.until || !self.is_kept())
                     {
@@ -475,7 +477,7 @@ impl Sending<'_> {
                     return Err(Failure::Away("the stream was recreated".to_owned()));
                 }
                 Some(_) => {}
-                // Memory has let go of it.
+                // Memory no longer holds the update.
                 None => self.is_the_stream_of(epoch).await?,
             }
             return Ok(self.appended_in(epoch, last));

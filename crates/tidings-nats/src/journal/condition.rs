@@ -1,4 +1,4 @@
-//! Whether NATS does what the journal needs it for, and if not, why.
+//! Whether NATS serves the journal, and if not, why.
 
 use std::time::{Duration, Instant};
 
@@ -7,19 +7,19 @@ use tokio::sync::watch;
 
 use crate::limits::NATS_REFUSED_TIME;
 
-/// How often the log says that NATS is still unreachable.
+/// How often the log repeats that NATS is unreachable.
 const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What is known of it. The task that notes a change logs it too, once for each change.
+/// What is known of NATS. The task that notes a change also logs it, once per change.
 #[derive(Debug)]
 pub(super) struct Condition {
     trouble: Mutex<Option<Trouble>>,
     interruptions: Mutex<u64>,
-    /// NATS is there, and takes no updates.
+    /// NATS is reachable, but refuses updates.
     refusal: Mutex<Option<LastRefusal>>,
     /// The stream's settings break what the hub promises.
     unfit: Mutex<Option<String>>,
-    /// The newest error that the server has reported, and how many there were.
+    /// The newest error that the server reported, and the number of errors.
     reported: watch::Sender<(u64, String)>,
 }
 
@@ -47,7 +47,7 @@ impl Condition {
         }
     }
 
-    /// NATS does not do what is needed.
+    /// NATS does not serve the journal.
     pub(super) fn away(&self, reason: &str) {
         let mut trouble = self.trouble.lock();
         match &mut *trouble {
@@ -67,7 +67,7 @@ impl Condition {
         }
     }
 
-    /// An update was refused, and would be if it were sent again.
+    /// An update was refused, and a retry would be refused too.
     pub(super) fn refused(&self, reason: &str) {
         let mut refusal = self.refusal.lock();
         if refusal.as_ref().is_none_or(|known| known.reason != reason) {
@@ -83,8 +83,8 @@ impl Condition {
         }
     }
 
-    /// Why updates are refused, if one was lately. Nobody sends updates to a hub that is not ready,
-    /// so that it is forgotten after a while without.
+    /// The reason for a recent refusal of updates. It expires after a while, since a hub that is
+    /// not ready receives no updates whose success would clear it.
     pub(super) fn refusal(&self) -> Option<String> {
         let refusal = self.refusal.lock();
         let recent = refusal.as_ref().filter(|one| one.at.elapsed() < NATS_REFUSED_TIME);
@@ -96,12 +96,12 @@ impl Condition {
         *self.unfit.lock() = reason;
     }
 
-    /// What of the stream's settings breaks what the hub promises.
+    /// The stream's settings that break the hub's promises.
     pub(super) fn unfit(&self) -> Option<String> {
         self.unfit.lock().clone()
     }
 
-    /// The server has reported an error, which names no request.
+    /// The server reported an error that names no request.
     pub(super) fn reported(&self, error: &str) {
         self.reported.send_modify(|(count, last)| {
             *count += 1;
@@ -127,7 +127,7 @@ impl Condition {
         }
     }
 
-    /// It does again.
+    /// NATS serves the journal again.
     pub(super) fn back(&self) {
         if let Some(trouble) = self.trouble.lock().take() {
             let seconds = trouble.since.elapsed().as_secs_f64();
@@ -135,7 +135,7 @@ impl Condition {
         }
     }
 
-    /// Since when, and why.
+    /// Since when NATS does not serve the journal, and why.
     pub(super) fn trouble(&self) -> Option<(Duration, String)> {
         let trouble = self.trouble.lock();
         trouble.as_ref().map(|trouble| (trouble.since.elapsed(), trouble.reason.clone()))

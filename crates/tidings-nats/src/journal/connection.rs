@@ -1,4 +1,4 @@
-//! The connection to NATS, and requests that are asked of its servers.
+//! The connection to NATS, and requests to its servers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use super::error::{NatsError, VERSION};
 use super::options::{NatsLogin, NatsOptions};
 use crate::limits::{NATS_PAUSE_MAX, NATS_REQUEST_TIME};
 
-/// How often a connection is asked whether it still lives. Two answers may be missing.
+/// How often the connection is checked with a ping. Two answers may be missing.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// Time for connecting to one server.
+/// The maximum time for connecting to one server.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 
-/// Connects, and waits for a server as long as the options say.
+/// Connects, and waits for a server up to the options' `start_wait`.
 pub(super) async fn connect(
     options: &NatsOptions,
     condition: &Arc<Condition>,
@@ -61,7 +61,7 @@ pub(super) async fn connect(
     }
 }
 
-/// The servers' URLs, and the login that stands in them.
+/// The servers' URLs, and the login in them.
 struct Urls {
     servers: Vec<Url>,
     login: Option<(String, Option<String>)>,
@@ -70,7 +70,7 @@ struct Urls {
 impl Urls {
     fn read(options: &NatsOptions) -> Result<Self, NatsError> {
         let wrong = |text: &str, why: &str| NatsError::Setting {
-            // What may be a secret is not said back.
+            // The error omits the text before `@`, which may hold a secret.
             reason: format!("the server {:?} {why}", text.rsplit('@').next().unwrap_or_default()),
         };
         let mut urls = Self { servers: Vec::new(), login: None };
@@ -139,7 +139,7 @@ async fn settings(
         NatsLogin::None => match urls.login.clone() {
             None => settings,
             Some((user, Some(password))) => settings.user_and_password(user, password),
-            // One word alone is a token, as other clients have it.
+            // A single word is a token, as in other NATS clients.
             Some((token, None)) => settings.token(token),
         },
         NatsLogin::Token(token) => settings.token(token.clone()),
@@ -164,12 +164,12 @@ async fn settings(
     Ok(settings)
 }
 
-/// The client would name no file.
+/// The client's own error would not name the file.
 fn check_file(path: &std::path::Path) -> Result<(), String> {
     std::fs::read(path).map(drop).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Whether the server that is connected has what the journal needs.
+/// Whether the connected server supports the features that the journal needs.
 pub(super) fn check_version(client: &Client) -> Result<(), NatsError> {
     let (major, minor, patch) = VERSION;
     if client.is_server_compatible(major, minor, patch) {
@@ -192,25 +192,25 @@ pub(super) fn words(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Why a request was not answered as it was wanted.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// Nobody has answered: it may help to ask again.
+    /// No server answered: a retry may help.
     Away(String),
-    /// JetStream says no.
+    /// JetStream refused the request.
     Refused { code: ErrorCode, reason: String },
-    /// The login may not send this.
+    /// The login may not publish to this subject.
     Denied(String),
 }
 
-/// JetStream has no room for more, or the disk has none. It says so as if that passed by itself.
+/// The stream or its disk is full. JetStream reports this as if it were temporary.
 const FULL: [u64; 4] = [10023, 10028, 10047, 10077];
-/// Refusals that pass by themselves, though they don't look so: a message with this id is being
-/// stored, and a server that is not yet, or no longer, what it has to be.
+/// Temporary refusals that look permanent: a message with this id is being stored, or a server is
+/// not ready for its role yet, or lost it.
 const PASSING: [u64; 6] = [10007, 10009, 10040, 10041, 10044, 10158];
 
 impl Failure {
-    /// Whether a retry is useless until an operator has changed something.
+    /// Whether retries are useless until an operator changes something.
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Away(_) => false,
@@ -232,7 +232,7 @@ impl std::fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// JetStream's word that something is wrong.
+/// An error of JetStream.
 #[derive(Debug, Deserialize)]
 struct ErrorAnswer {
     error: Option<JetStreamError>,
@@ -246,7 +246,7 @@ struct JetStreamError {
     code: u64,
 }
 
-/// Sends a request, and waits for its answer.
+/// Sends a request and waits for its answer.
 pub(super) async fn ask(
     client: &Client,
     subject: String,
@@ -254,7 +254,7 @@ pub(super) async fn ask(
     time: Duration,
 ) -> Result<Message, Failure> {
     let asked = client.send_request(subject, request.timeout(Some(time)));
-    // The client waits without a bound for room in the queue of its connection.
+    // The client's own wait for room in its connection's queue has no bound.
     let asked = tokio::time::timeout(time, asked).await;
     let slow = || Failure::Away(format!("no answer within {} ms", time.as_millis()));
     asked.map_err(|_| slow())?.map_err(|error| match error.kind() {
@@ -266,8 +266,8 @@ pub(super) async fn ask(
     })
 }
 
-/// Hands something to the connection. Where that is lost its queue fills, and the client waits
-/// without a bound for room in it.
+/// Queues a message for the connection. While the connection is lost its queue fills, and the
+/// client's own wait for room has no bound.
 pub(super) async fn queued<T, E: std::error::Error>(
     handed: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Failure> {
@@ -277,8 +277,8 @@ pub(super) async fn queued<T, E: std::error::Error>(
     }
 }
 
-/// As [`ask`], but ends at once where the server says that this login may not publish there: to
-/// such a request it gives no answer.
+/// Like [`ask`], but ends at once if the server reports that this login may not publish there. The
+/// server does not answer such a request.
 pub(super) async fn ask_allowed(
     client: &Client,
     condition: &Condition,
@@ -302,7 +302,7 @@ pub(super) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure>
     if let Some(error) = answer.error {
         let code = ErrorCode(error.err_code.unwrap_or(error.code));
         let reason = error.description;
-        // It has no leader now, or is starting, or has too many requests for the moment (10167).
+        // The stream has no leader now, is starting, or has too many requests (10167).
         let passes = matches!(error.code, 429 | 503) && !FULL.contains(&code.0);
         return Err(match passes {
             true => Failure::Away(reason),
@@ -312,7 +312,7 @@ pub(super) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure>
     serde_json::from_slice(&message.payload).map_err(unreadable)
 }
 
-/// Asks JetStream's API.
+/// Sends a request to JetStream's API.
 pub(super) async fn api<T: DeserializeOwned>(
     client: &Client,
     call: &str,
@@ -322,7 +322,7 @@ pub(super) async fn api<T: DeserializeOwned>(
     read(&ask(client, subject, request(body), NATS_REQUEST_TIME).await?)
 }
 
-/// As [`api`], but says so at once where this login may not ask that.
+/// Like [`api`], but reports at once if this login may not send the request.
 pub(super) async fn api_allowed<T: DeserializeOwned>(
     client: &Client,
     condition: &Condition,

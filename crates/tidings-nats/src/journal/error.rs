@@ -3,26 +3,26 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Why a journal on NATS JetStream could not be opened. Trying again helps only against
-/// [`NatsError::Unreachable`].
+/// Why a journal on NATS JetStream could not be opened. Only [`NatsError::Unreachable`] is worth a
+/// retry.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NatsError {
-    /// A setting makes no sense.
+    /// A setting is invalid.
     Setting {
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// No server could be reached, or none that leads the stream.
+    /// No server was reachable, or none that leads the stream.
     Unreachable {
-        /// For how long that was tried.
+        /// How long the journal tried.
         waited: Duration,
-        /// What happened the last time.
+        /// The last failure.
         reason: String,
     },
-    /// The server rejects this login.
+    /// The server rejected this login.
     Refused {
-        /// The server's words.
+        /// The server's error text.
         reason: String,
     },
     /// The server is too old.
@@ -34,24 +34,24 @@ pub enum NatsError {
     Stream {
         /// Its name.
         name: String,
-        /// What is different, each as "what it is; what it has to be".
+        /// The unsuitable settings, each with its value and the required one.
         differences: Vec<String>,
     },
-    /// The server does not make the stream.
+    /// The server refused to create the stream.
     NotCreated {
         /// Its name.
         name: String,
-        /// The server's words.
+        /// The server's error text.
         reason: String,
     },
-    /// The system gives no thread or event queue.
+    /// The system refused to create a thread or an event queue.
     System {
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// The oldest version of the server that has atomic publishing.
+/// The oldest version of the server that supports atomic publishing.
 pub(super) const VERSION: (i64, i64, i64) = (2, 12, 0);
 
 impl fmt::Display for NatsError {

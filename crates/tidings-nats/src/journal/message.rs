@@ -1,7 +1,7 @@
-//! Updates as messages, and messages as updates.
+//! Encodes updates as messages and decodes them.
 //!
-//! A message's first line is JSON: topics, and whatever else the publisher said but the data.
-//! The data follows as it is, so that a message is hardly longer than what was published.
+//! A message's first line is JSON: the topics and all other fields except the data. The data
+//! follows unchanged, so a message is hardly longer than the published update.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,8 +13,8 @@ use tidings_sse::{Event, EventId, EventType};
 
 use crate::limits::{BATCH_UPDATES_MAX, RETRY_MAX, RETRY_MIN};
 
-/// Bytes of a message beside the publisher's own, at most: headers, and the words of the first
-/// line. A body limit has to leave room for them.
+/// The maximum size of a message besides the publisher's own bytes: the headers, and the field
+/// names of the first line. A body limit must leave room for them.
 pub(super) const OVERHEAD_BYTES: usize = 1024;
 
 /// The first line.
@@ -35,17 +35,17 @@ struct Head<'a> {
     private: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     presence: bool,
-    /// What it was published with, in the first of several.
+    /// The publish that it belongs to, in the first of several updates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     publish: Option<Publish>,
 }
 
-/// What is known of the publish that an update was the first of.
+/// The publish that an update is the first of.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) struct Publish {
-    /// What the key's publisher sent.
+    /// The fingerprint of the publisher's request.
     pub(super) fingerprint: u64,
-    /// How many updates: as many as a hub takes at once.
+    /// The number of updates, at most as many as one publish may have.
     pub(super) count: usize,
 }
 
@@ -60,7 +60,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// What tells one publish from another.
+/// The random number that identifies a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Nonce(u128);
 
@@ -106,7 +106,7 @@ pub(super) fn encode(update: &Update, nonce: Nonce, publish: Option<Publish>) ->
     out.freeze()
 }
 
-/// A message, read.
+/// A decoded message.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) record: Record,
@@ -114,8 +114,8 @@ pub(super) struct Decoded {
     pub(super) publish: Option<Publish>,
 }
 
-/// Reads a message. `None` for what is no update, or one that no publisher may publish: others
-/// than hubs can write into the stream.
+/// Decodes a message. `None` if it is no update, or one that no publisher may publish: clients
+/// other than hubs can write into the stream.
 pub(super) fn decode(
     epoch: Epoch,
     position: Position,
@@ -145,7 +145,7 @@ pub(super) fn decode(
     }
     let update = Update::of_parts(topics, event, head.private);
     let update = if head.presence {
-        // The hub's own, with topics that are the hub's.
+        // The hub's own presence update, with the topics of one.
         presence::is_told(&update).then(|| update.of_presence())?
     } else {
         update.check().ok()?;
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::limits::TOPIC_BYTES_MAX;
 
-    /// As presence topics end.
+    /// The suffix of presence topics.
     const SUBSCRIBER: &str = "urn%3Auuid%3A5e3d4c2b-1a09-4f8e-9d7c-6b5a49382716";
 
     #[test]

@@ -1,6 +1,6 @@
-//! The newest update about each topic, for streams that begin with those. The stream has one
-//! subject, so a task reads it once as a whole when that is first asked for, and readers wait
-//! until it has. From then on it follows the tail.
+//! The newest update of each topic, for streams that begin with it. The NATS stream has one
+//! subject, so a task reads all of it once, on the first request, while readers wait. From then on
+//! it follows the tail.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::limits::{BATCH_BYTES, BATCH_MAX, NATS_NEWEST_STEP, NATS_TOPICS};
 pub(super) struct NewestByTopic {
     keys: Keys,
     generation: Generation,
-    /// Everything up to here is known.
+    /// All updates up to this position are known.
     through: Position,
-    /// Public and private ones apart.
+    /// Public and private updates have separate keys.
     places: HashMap<u64, Position>,
-    /// Of topics that are not known, none has an update that is newer than this.
+    /// A topic that is not in the map has no update newer than this.
     forgotten: Position,
 }
 
@@ -38,12 +38,12 @@ impl NewestByTopic {
         }
     }
 
-    /// Begins anew where the journal did. Says how far the stream reaches.
+    /// Starts over if the journal was reset. Returns the stream's last position.
     fn renew(&mut self, state: &NatsState) -> Position {
         if self.generation != state.generation() {
             *self = Self::new(state.generation());
         }
-        // A removed update is the newest of no topic.
+        // Trimmed updates are not the newest of a topic.
         self.through = self.through.max(state.first.previous());
         state.last().position
     }
@@ -55,7 +55,7 @@ impl NewestByTopic {
             let key = self.keys.topic(topic.as_str(), record.update.is_private());
             self.places.insert(key, record.position);
         }
-        // Half at a time, so that the work per update stays the same on average.
+        // Removes half at a time, so the average work per update stays the same.
         if self.places.len() > NATS_TOPICS {
             let mut places: Vec<Position> = self.places.values().copied().collect();
             let middle = places.len() / 2;
@@ -65,8 +65,8 @@ impl NewestByTopic {
         }
     }
 
-    /// Whether an update is the newest about one of its topics that `selectors` select. Of a
-    /// topic among too many to remember, older ones may pass too, which the newest follows.
+    /// Whether an update is the newest of one of its topics that `selectors` select. For topics
+    /// that were forgotten, older updates may pass too; the newest follows them.
     fn is_last(&self, record: &Record, selectors: &Selectors) -> bool {
         record.update.topics().iter().filter(|topic| selectors.matches(topic)).any(|topic| {
             let key = self.keys.topic(topic.as_str(), record.update.is_private());
@@ -77,8 +77,8 @@ impl NewestByTopic {
         })
     }
 
-    /// Where the newest updates about exactly these topics are, in order. `None` if only a look
-    /// at all of them can tell.
+    /// The positions of the newest updates of exactly these topics, in order. `None` if that takes
+    /// a look at the newest updates of all topics.
     fn places(&self, selectors: &Selectors) -> Option<Vec<Position>> {
         let mut places = Vec::new();
         for selector in selectors.iter() {
@@ -98,7 +98,7 @@ impl NewestByTopic {
 }
 
 /// Follows the newest updates once a stream asked for them, for as long as this is polled. It reads
-/// what memory does not have, however long that takes: no lock and no reader waits for it.
+/// the updates that memory does not have without holding a lock, so no reader waits for it.
 pub(super) async fn run(shared: &Arc<NatsShared>) {
     loop {
         shared.newest_wanted.notified().await;
@@ -119,7 +119,7 @@ pub(super) async fn run(shared: &Arc<NatsShared>) {
     }
 }
 
-/// How far a step has come.
+/// The progress of a step.
 enum Learned {
     All,
     Some,
@@ -154,7 +154,7 @@ impl NatsShared {
         Ok(Batch::of(records.iter(), through.min(until), BATCH_MAX, wanted))
     }
 
-    /// Follows what the tail has just shown, if a stream ever asked for the newest updates.
+    /// Follows the updates that the tail just showed, if a stream ever asked for the newest ones.
     pub(super) fn follow_newest(&self) {
         let mut newest = self.newest.lock();
         if newest.through > Position::START {
@@ -162,7 +162,7 @@ impl NatsShared {
         }
     }
 
-    /// Learns what is new, as far as memory has it. Says whether that is all.
+    /// Learns new updates from memory, as far as it has them. Returns whether all are known.
     fn bring_up(&self, newest: &mut NewestByTopic) -> bool {
         let state = self.state.lock();
         let last = newest.renew(&state);
@@ -179,7 +179,7 @@ impl NatsShared {
         newest.through >= last
     }
 
-    /// Learns the next part of what is new, from the stream where memory does not have it.
+    /// Learns the next new updates, from the stream where memory does not have them.
     async fn learn(&self) -> Result<Learned, ReadError> {
         let (generation, after, last) = {
             let mut newest = self.newest.lock();
@@ -191,7 +191,7 @@ impl NatsShared {
         }
         let (records, through) = self.next_records(generation, after, last).await?;
         let mut newest = self.newest.lock();
-        // Others may have brought it further meanwhile, or have begun anew.
+        // Other tasks may have brought it further meanwhile, or reset it.
         if newest.generation == generation {
             for record in &records {
                 if record.position > newest.through {
@@ -203,7 +203,8 @@ impl NatsShared {
         Ok(Learned::Some)
     }
 
-    /// The next updates after `after`, and how far they reach: to `until` where there are none.
+    /// The next updates after `after`, and the position up to which they are complete: `until` if
+    /// there are none.
     async fn next_records(
         &self,
         generation: Generation,
@@ -243,7 +244,7 @@ impl NatsShared {
                 batch.through = place.previous();
                 break;
             }
-            // A place is known by a number of its topic, which another topic may have too.
+            // The map's keys are hashes, so another topic may have the same.
             if let Some(record) = self.record(*place).await?
                 && record.is_for(selectors, rights)
             {

@@ -1,8 +1,8 @@
-//! The other hubs on the same stream: which there are, and questions that all of them answer.
+//! The other hubs on the same stream, and questions that all of them answer.
 //!
-//! Hubs greet each other on a subject of NATS itself; what they are asked goes the same way. Each
-//! greeting says how far its hub has read the revocations. Each of these runs by itself: a request
-//! to JetStream that takes long holds up no greeting.
+//! Hubs exchange greetings, questions and answers on NATS subjects outside the stream. Each
+//! greeting says how far its hub has read the revocations. The tasks run independently, so a slow
+//! request to JetStream delays no greeting.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,38 +24,38 @@ use super::strangers::Strangers;
 use super::{NatsShared, away};
 use crate::limits::{NATS_ANSWER_BYTES, NATS_ANSWER_TIME, NATS_NODES, NATS_SILENT_TIME};
 
-/// How often a hub greets the others.
+/// How often a hub sends a greeting.
 const GREETING_INTERVAL: Duration = Duration::from_millis(500);
-/// The shortest time between two greetings, however many hubs come.
+/// The shortest time between two greetings, however many hubs join.
 const GREETING_PAUSE: Duration = Duration::from_millis(20);
-/// A hub that was not heard of for so long counts as ended.
+/// A hub counts as ended after this time without a greeting.
 const GONE_TIME: Duration = Duration::from_secs(2);
-/// How often it is looked meanwhile whether one of them is gone.
+/// How often a waiting task checks whether another hub has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a hub that ends tries to say so.
+/// How long an ending hub tries to send its farewell.
 const FAREWELL_TIME: Duration = Duration::from_millis(500);
-/// Questions with short answers, and as many others, that are answered at the same time; those that
-/// are more get no answer.
+/// The number of questions with short answers that are answered at the same time, and the same
+/// number of others. Further questions get no answer.
 const ANSWERING: usize = 16;
-/// Bytes of a question: more than the longest path takes in JSON.
+/// The maximum size of a question: more than the longest path takes in JSON.
 const QUESTION_BYTES: usize = 256 << 10;
-/// Which hub a message is from, by the name that it has drawn.
+/// The random name of the hub that sent the message.
 const NODE: &str = "Tidings-Node";
-/// How far it has read the revocations.
+/// How far the hub has read the revocations.
 const REVOKED: &str = "Tidings-Revoked";
-/// It ends, and lets in nobody any more.
+/// The hub is ending, and no longer accepts tokens.
 const LEFT: &str = "Tidings-Left";
-/// Which part of its answer, and of how many.
+/// The index of a part of an answer, and the number of parts.
 const PART: &str = "Tidings-Part";
 
-/// What a hub has for the others.
+/// This hub's state among the others.
 #[derive(Debug)]
 pub(super) struct Meeting {
     id: String,
     others: Mutex<HashMap<String, Other>>,
-    /// Told of each greeting.
+    /// Notified of each greeting.
     heard: Notify,
-    /// Has this hub greet at once.
+    /// Makes this hub greet at once.
     greet: Notify,
     node: watch::Sender<Option<Joined>>,
     strangers: Strangers,
@@ -81,7 +81,7 @@ fn subject(options: &NatsOptions, name: &str) -> String {
     format!("tidings.{}.{name}", options.stream)
 }
 
-/// Meets the other hubs, for as long as this is polled.
+/// Communicates with the other hubs, for as long as this is polled.
 pub(super) async fn run(shared: &Arc<NatsShared>) {
     let mut joined = shared.meeting.node.subscribe();
     let Ok(node) = joined.wait_for(Option::is_some).await.map(|node| node.clone()) else { return };
@@ -105,7 +105,8 @@ async fn meet(
     let greetings = subscribe("nodes.hello").await?;
     let questions = subscribe("nodes.ask").await?;
     let revoked = subscribe("revoked.*").await?;
-    // The others know this hub before it has read what they revoked until then.
+    // The greeting comes first: the other hubs know this one before it reads their earlier
+    // revocations.
     shared.greet(&[]).await?;
     Err(tokio::select! {
         failure = greet(shared) => failure,
@@ -154,7 +155,7 @@ async fn answer_all(
     ended()
 }
 
-/// Tells the others that this hub ends.
+/// Tells the others that this hub is ending.
 pub(super) async fn leave(shared: &NatsShared) {
     if !shared.meeting.has_node() {
         return;
@@ -163,7 +164,7 @@ pub(super) async fn leave(shared: &NatsShared) {
         shared.greet(&[(LEFT, "1")]).await?;
         shared.client.flush().await.map_err(|error| Failure::Away(words(&error)))
     };
-    // A hub that does not receive it waits until this hub has been silent.
+    // A hub that misses the farewell waits until this hub has been silent long enough.
     let _ = tokio::time::timeout(FAREWELL_TIME, farewell).await;
 }
 
@@ -188,7 +189,7 @@ impl Meeting {
         self.strangers.count()
     }
 
-    /// Has this hub greet the others without waiting for the next time.
+    /// Makes this hub greet the others now instead of at the next interval.
     pub(super) fn greet_now(&self) {
         self.greet.notify_one();
     }
@@ -199,7 +200,7 @@ impl Meeting {
         headers
     }
 
-    /// Notes that a hub was heard of.
+    /// Notes another hub's greeting.
     fn hear(&self, greeting: &Message) {
         let Some(id) = header(greeting, NODE).filter(|id| Nonce::is_one(id)) else {
             return self.strangers.note("a greeting");
@@ -225,15 +226,15 @@ impl Meeting {
         self.heard.notify_waiters();
     }
 
-    /// The other hubs that are there.
+    /// The other hubs that are running.
     fn others(&self) -> Vec<String> {
         let others = self.others.lock();
         let there = others.iter().filter(|(_, other)| other.heard.elapsed() < GONE_TIME);
         there.map(|(id, _)| id.clone()).collect()
     }
 
-    /// A hub that may still accept tokens that were revoked at this place: it has not read so far,
-    /// and is not known to have been cut off for long enough.
+    /// A hub that may still accept tokens that were revoked at this position: it has not read up to
+    /// there, and has not been silent for long enough to know that it is cut off.
     fn behind(&self, place: Place) -> Option<String> {
         let others = self.others.lock();
         let is_behind = |other: &Other| {
@@ -243,19 +244,19 @@ impl Meeting {
         others.iter().find(|(_, other)| is_behind(other)).map(|(id, _)| id.clone())
     }
 
-    /// Waits until no other hub accepts tokens that were revoked at this place.
+    /// Waits until no other hub accepts tokens that were revoked at this position.
     pub(super) async fn until_revoked(&self, place: Place) {
         loop {
             let heard = self.heard.notified();
             if self.behind(place).is_none() {
                 return;
             }
-            // One that is silent for long enough is not heard.
+            // The end of a hub's silent time sends no notification.
             let _ = tokio::time::timeout(LOOK_INTERVAL, heard).await;
         }
     }
 
-    /// Why it took too long.
+    /// Why a hub has not confirmed in time.
     pub(super) fn not_revoked(&self, place: Place) -> Failure {
         let silent = NATS_SILENT_TIME.as_secs();
         Failure::Away(match self.behind(place) {
@@ -272,7 +273,7 @@ fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     message.headers.as_ref()?.get(name).map(|value| value.as_str())
 }
 
-/// Answers another hub, beside all else.
+/// Answers another hub in a task of its own.
 fn answer(
     shared: &Arc<NatsShared>,
     node: &Arc<dyn Node>,
@@ -287,8 +288,8 @@ fn answer(
     let Ok(turn) = Arc::clone(answering).try_acquire_owned() else { return };
     let (shared, node) = (Arc::clone(shared), Arc::clone(node));
     tokio::spawn(async move {
-        // A list is made on a thread that goes on when nobody waits any longer. Until it has ended
-        // this one keeps its turn: there are no more such threads than turns.
+        // A thread makes the list, and continues even if no task waits for it. The turn is held
+        // until then, so there are no more such threads than turns.
         let _turn = turn;
         let until = Instant::now() + 2 * NATS_ANSWER_TIME;
         let answer = node.answer(question.payload.to_vec()).await;
@@ -305,12 +306,12 @@ fn answer(
                 }
             }
         };
-        // Nobody waits for it any longer.
+        // After that time the asking hub no longer waits.
         let _ = tokio::time::timeout_at(until, sending).await;
     });
 }
 
-/// An answer whose parts come one after the other.
+/// An answer that arrives in parts, in order.
 #[derive(Debug, Default)]
 struct Parts {
     bytes: Vec<u8>,
@@ -319,7 +320,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Adds the part that is named so, as `0/2`. `None` if it is not the next one.
+    /// Adds a part by its name, such as `0/2`. `None` if it is not the next one.
     fn add(&mut self, name: &str, part: &[u8]) -> Option<()> {
         let (index, count) = name.split_once('/')?;
         let (index, count): (usize, usize) = (index.parse().ok()?, count.parse().ok()?);
@@ -356,7 +357,7 @@ impl Nodes for NatsShared {
 }
 
 impl NatsShared {
-    /// Tells the others that this hub is there, how far it has read the revocations, and this.
+    /// Sends a greeting: this hub runs, has read the revocations so far, and the headers in `more`.
     async fn greet(&self, more: &[(&'static str, &'static str)]) -> Result<(), Failure> {
         let mut headers = self.meeting.headers();
         headers.insert(REVOKED, self.revocations.place().to_text());

@@ -1,4 +1,4 @@
-//! How the journal on JetStream is reached, and how its stream is to be.
+//! Options of the journal on JetStream: the servers, the login and the stream's settings.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,28 +9,28 @@ use tidings_core::setters;
 
 use crate::limits::{NATS_START_TIME, PUBLISH_WAIT};
 
-/// How a journal on NATS JetStream is reached and kept.
+/// Options of a journal on NATS JetStream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NatsOptions {
-    /// Servers of the cluster, as `nats://host:4222` or `tls://host:4222`; one is enough, the
-    /// others are learned from it. A URL may carry a user and a password.
+    /// Servers of the cluster, as `nats://host:4222` or `tls://host:4222`. One is enough: the
+    /// client learns the others from it. A URL may have a user and a password.
     pub servers: Vec<String>,
-    /// The login at the servers, beside what their URLs say.
+    /// The login at the servers, if their URLs have none.
     pub login: NatsLogin,
-    /// Certificates of the authorities that the servers' are held against (PEM). By default
-    /// the system's.
+    /// Certificates of the authorities that verify the servers' certificates (PEM). By default the
+    /// system's.
     pub ca: Option<PathBuf>,
     /// The client's certificate with its chain, and its key (PEM).
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// The stream that holds the updates: letters, digits, `-` and `_`. By default `TIDINGS`.
     pub stream: String,
-    /// How many servers hold each update, 1 to 5. By default 3 where three or more servers are
-    /// named, else 1. If it is said, an existing stream has to have it.
+    /// The number of servers that hold each update, 1 to 5. By default 3 if three or more servers
+    /// are named, else 1. If it is set, an existing stream must have the same number.
     pub replicas: Option<usize>,
     /// Where the servers keep the updates. By default in files.
     pub storage: Option<NatsStorage>,
-    /// What the stream keeps: each bound that is said an existing stream has to have.
+    /// The stream's bounds. An existing stream must have each bound that is set.
     pub retention: NatsRetention,
     /// How long a publish waits for the stream's acknowledgement before it is refused. By
     /// default 10 s.
@@ -73,15 +73,15 @@ impl Default for NatsOptions {
 }
 
 impl NatsOptions {
-    /// The journal on these servers, and all else by default.
+    /// The journal on these servers, with default options otherwise.
     pub fn of_servers(servers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { servers: servers.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
-    /// The servers, without what is secret of their URLs.
+    /// The servers, without the secrets in their URLs.
     pub fn shown(&self) -> String {
         let shown = |url: &String| {
-            // Also where there is no scheme, or too many signs for a parser.
+            // This also covers text without a scheme, and text that a parser would reject.
             let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
             let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
             format!("{scheme}://{host}")
@@ -103,12 +103,12 @@ impl NatsOptions {
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NatsLogin {
-    /// Nothing.
+    /// No login.
     #[default]
     None,
     /// A token.
     Token(String),
-    /// A credentials file, as `nsc` makes them: a JWT and a seed.
+    /// A credentials file, as `nsc` writes it: a JWT and a seed.
     Credentials(PathBuf),
     /// The seed of an NKey.
     Nkey(String),
@@ -131,20 +131,20 @@ impl fmt::Debug for NatsLogin {
 pub enum NatsStorage {
     /// In files.
     File,
-    /// In memory: gone with the last server that held it.
+    /// In memory: lost with the last server that held it.
     Memory,
 }
 
-/// What a stream keeps. What is not said is as it is, or 1 million updates, 1 GiB and 24 hours
-/// where the stream is made.
+/// A stream's bounds. A bound that is not set stays as it is in an existing stream. A new stream
+/// then gets 1 million updates, 1 GiB and 24 hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NatsRetention {
-    /// Updates at most.
+    /// The maximum number of updates.
     pub count: Option<u64>,
-    /// Bytes at most, as the servers count them.
+    /// The maximum number of bytes, as the servers count them.
     pub bytes: Option<u64>,
-    /// Time at most.
+    /// The maximum age.
     pub age: Option<Duration>,
 }
 
@@ -157,7 +157,7 @@ setters! {
 }
 
 impl NatsRetention {
-    /// The bounds of a stream that is made.
+    /// The bounds of a new stream.
     pub(super) fn or_default(self) -> Retention {
         let default = Retention { bytes: 1 << 30, ..Retention::default() };
         Retention {

@@ -1,5 +1,5 @@
-//! Parts of the stream that memory does not have: fetched many messages at a time, from any of
-//! the servers that hold it, and kept a little while for others that want the same.
+//! Reads parts of the stream that memory does not have. A read fetches many messages from any
+//! server that holds the stream, and keeps them a while for other readers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use crate::limits::{
     BATCH_BYTES, NATS_BATCH, NATS_BLOCKS_BYTES, NATS_READING, NATS_REQUEST_TIME, SCAN_UPDATES,
 };
 
-/// How long messages that were asked for together may come, one by one. What has come by then is
-/// taken, and the rest is asked for again.
+/// The maximum time for one read whose messages arrive one by one. After it, the read returns the
+/// messages that arrived, and the next read asks for the rest.
 const READ_TIME: Duration = Duration::from_secs(10);
 
 /// Reads a stream.
@@ -38,20 +38,20 @@ pub(super) struct Reader {
     blocks: Mutex<Blocks>,
     reading: Semaphore,
     strangers: Strangers,
-    /// The newest message that counts among those, with what says which stream it is of.
+    /// The newest counted message that no hub wrote, with the number that identifies its stream.
     counted: Mutex<Option<(i64, Position)>>,
 }
 
-/// What the stream has next.
+/// The next part of the stream.
 #[derive(Debug)]
 pub(super) struct Block {
     after: Position,
-    /// It reaches up to here.
+    /// The block covers positions up to this one.
     pub(super) through: Position,
     pub(super) records: Vec<Arc<Record>>,
-    /// The newest place in it where there was nothing, before the newest record.
+    /// The newest position before the newest record that has no message.
     pub(super) hole: Option<Position>,
-    /// The server had no more.
+    /// The server had no more messages.
     pub(super) is_end: bool,
     generation: Generation,
     bytes: u64,
@@ -59,7 +59,7 @@ pub(super) struct Block {
 
 #[derive(Debug, Default)]
 struct Blocks {
-    /// Those that were used last come last.
+    /// The most recently used block is last.
     kept: VecDeque<Arc<Block>>,
     bytes: u64,
 }
@@ -73,7 +73,7 @@ pub(super) struct StreamMessage {
 }
 
 impl StreamMessage {
-    /// The update; `None` if it is none.
+    /// The update, or `None` if the message is no valid update.
     pub(super) fn decode(&self, epoch: Epoch) -> Option<Decoded> {
         message::decode(epoch, self.position, self.time, &self.payload)
     }
@@ -88,13 +88,13 @@ impl StreamMessage {
 }
 
 impl Reader {
-    /// The messages that no hub has written, of those that were followed.
+    /// Messages in the followed streams that no hub wrote.
     pub(super) fn strangers(&self) -> &Strangers {
         &self.strangers
     }
 
-    /// Counts a message that no hub has written, of the stream that is known as `made`. One that is
-    /// read again counts once.
+    /// Counts a message that no hub wrote, once per position and stream; `made` identifies the
+    /// stream.
     pub(super) fn note_stranger(&self, made: i64, position: Position) {
         let mut counted = self.counted.lock();
         let is_new = |(of, newest): (i64, Position)| of != made || newest < position;
@@ -105,7 +105,7 @@ impl Reader {
         }
     }
 
-    /// Reads a stream of what the log calls so, as "updates".
+    /// Reads a stream. The log uses `what` for its messages that no hub wrote.
     pub(super) fn new(client: Client, stream: String, what: &'static str) -> Self {
         Self {
             client,
@@ -117,8 +117,8 @@ impl Reader {
         }
     }
 
-    /// What comes after `after`, as much as one part holds. What was trimmed from the stream since
-    /// may still be in it.
+    /// The messages after `after`, as many as one block holds. The block may still have messages
+    /// that were trimmed since.
     pub(super) async fn block(
         &self,
         generation: Generation,
@@ -128,7 +128,7 @@ impl Reader {
             return Ok(block);
         }
         let _turn = self.reading.acquire().await.expect("it is never closed");
-        // Another task may have read it while this one waited for its turn.
+        // Another task may have read the block while this one waited for its turn.
         if let Some(block) = self.kept(generation, after) {
             return Ok(block);
         }
@@ -140,7 +140,7 @@ impl Reader {
             hole: None,
             is_end,
             generation,
-            // A block without an update takes memory too.
+            // A block without updates takes memory too.
             bytes: 256,
         };
         for one in &stored {
@@ -162,7 +162,7 @@ impl Reader {
 
     fn kept(&self, generation: Generation, after: Position) -> Option<Arc<Block>> {
         let mut blocks = self.blocks.lock();
-        // A read that began before the stream began anew may come here after `forget`.
+        // A read that began before a reset may finish after `forget`.
         let has_it = |one: &Arc<Block>| {
             one.generation == generation && one.after <= after && after < one.through
         };
@@ -183,12 +183,12 @@ impl Reader {
         }
     }
 
-    /// Forgets what was read.
+    /// Drops all kept blocks.
     pub(super) fn forget(&self) {
         *self.blocks.lock() = Blocks::default();
     }
 
-    /// Messages after `after`, and whether the server that was asked has no more.
+    /// Messages after `after`, and whether the asked server has no more.
     pub(super) async fn range(
         &self,
         after: Position,
@@ -209,7 +209,7 @@ impl Reader {
         Ok(self.many(asked, 1).await?.0.into_iter().next())
     }
 
-    /// Asks for messages, `count` at most.
+    /// Requests at most `count` messages.
     async fn many(
         &self,
         asked: Value,
@@ -224,7 +224,7 @@ impl Reader {
         loop {
             let next = until.min(Instant::now() + NATS_REQUEST_TIME);
             let next = tokio::time::timeout_at(next, answers.next()).await;
-            // They come in order: what has come is what there is up to there.
+            // Messages arrive in order, so none is missing among those that arrived.
             if next.is_err() && !stored.is_empty() && Instant::now() >= until {
                 return Ok((stored, false));
             }
@@ -235,7 +235,7 @@ impl Reader {
                     return Err(Failure::Away("received more messages than requested".to_owned()));
                 }
                 None => stored.push(stored_of(&message)?),
-                // The end of what was asked for: of the batch, or of the stream.
+                // The end of the batch or of the stream.
                 Some(status) if status.as_u16() == 204 => {
                     let pending = header(&message, "Nats-Num-Pending");
                     return Ok((stored, pending.is_none_or(|pending| pending == "0")));
@@ -252,7 +252,7 @@ impl Reader {
         }
     }
 
-    /// The message at a position. A server that lags behind does not count.
+    /// The message at a position. If a server does not have it, the leader is asked.
     pub(super) async fn at(&self, position: Position) -> Result<Option<StreamMessage>, Failure> {
         self.one(json!({ "seq": position.number() })).await
     }
@@ -274,7 +274,7 @@ impl Reader {
                 return Err(Failure::Away(format!("cannot read the stream: {status} {words}")));
             }
         }
-        // Its leader knows for certain.
+        // Only the leader is certain to be up to date.
         self.one_of_leader(asked).await
     }
 

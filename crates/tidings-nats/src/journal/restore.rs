@@ -1,8 +1,8 @@
-//! Restores revocations that the stream has lost: a hub that starts later reads them there.
+//! Restores revocations that their stream lost, so that a hub that starts later can read them.
 //!
-//! Counts say only that messages are missing: their tokens have expired or were revoked again, or
-//! the messages were deleted or replaced. Other messages may have come meanwhile, so counts never
-//! say that no revocation is missing. After each loss, every one that this hub knows is looked up.
+//! Counts show only that messages are missing: tokens expired or were revoked again, or messages
+//! were deleted or replaced. New messages may have hidden a loss, so counts never prove that no
+//! revocation is missing. After each loss, the hub looks up every revocation that it knows.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,27 +20,28 @@ use super::NatsShared;
 use super::connection::Failure;
 use super::revocations::{made, newest};
 
-/// A token that expires so soon needs no message: clocks differ, and its message may have expired.
+/// A token that expires within this time needs no message: clocks differ, and its message may have
+/// expired already.
 const EXPIRY_SLACK: Duration = Duration::from_secs(5);
-/// Revocations that are looked up at the same time.
+/// The number of revocations looked up at the same time.
 const LOOKED_UP_TOGETHER: usize = 64;
-/// The pause after a restore is so many times as long as the restore: each token that expires is a
-/// loss too.
+/// The pause after a restore, as a multiple of its duration. Each expired token counts as a loss
+/// too.
 const PAUSE_FACTOR: u32 = 20;
-/// The pause is no longer than this.
+/// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How often the log says that revocations cannot be restored.
 const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What the stream has, as one look at it says.
+/// The content of the stream, as one report shows it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamContent {
-    /// When the stream was made, by which another one of that name is known.
+    /// When the stream was created. This identifies the stream among others of its name.
     made: i64,
     messages: u64,
-    /// Messages that it ever took.
+    /// The number of messages that the stream ever received.
     taken: u64,
-    /// When it took the newest of them.
+    /// When the stream received the newest message.
     newest: i64,
 }
 
@@ -55,10 +56,10 @@ impl StreamContent {
         }
     }
 
-    /// Whether `later` lacks any that the stream had, or has taken since.
+    /// Whether `later` lacks messages that the stream had or received meanwhile.
     fn has_lost_any(self, later: Self) -> bool {
         let taken = later.taken.saturating_sub(self.taken);
-        // Others may have come since at the positions of the newest ones.
+        // The stream may have reused the positions of its newest messages.
         let is_rolled_back =
             later.taken < self.taken || (later.taken == self.taken && later.newest != self.newest);
         self.made != later.made
@@ -76,19 +77,19 @@ pub(super) struct Losses {
 
 #[derive(Debug)]
 struct LossState {
-    /// What the stream had when no revocation was missing from it.
+    /// The content when no revocation was missing.
     whole: StreamContent,
-    /// What it had after it lost some of that.
+    /// The content after a loss that is not restored yet.
     lacking: Option<StreamContent>,
 }
 
 impl Losses {
-    /// None, while the stream has all of this.
+    /// Starts without a loss, with a stream that has all of this content.
     pub(super) fn since(whole: StreamContent) -> Self {
         Self { state: Mutex::new(LossState { whole, lacking: None }), found: Notify::new() }
     }
 
-    /// Notes what the stream has now.
+    /// Notes the stream's present content.
     pub(super) fn look(&self, held: StreamContent) {
         let mut state = self.state.lock();
         if state.whole.has_lost_any(held) {
@@ -100,7 +101,7 @@ impl Losses {
         }
     }
 
-    /// Waits for a loss, and says what the stream had after it.
+    /// Waits for a loss, and returns the content after it.
     async fn next(&self) -> StreamContent {
         loop {
             if let Some(held) = self.state.lock().lacking.take() {
@@ -110,7 +111,7 @@ impl Losses {
         }
     }
 
-    /// Of what the stream lacked when it had `held`, no revocation is missing any more.
+    /// Notes that the loss after which the stream had `held` is restored.
     fn restored(&self, held: StreamContent) {
         let mut state = self.state.lock();
         state.whole = held;
@@ -118,7 +119,7 @@ impl Losses {
     }
 }
 
-/// Writes what the stream has lost into it again, for as long as this is polled.
+/// Writes lost revocations into the stream again, for as long as this is polled.
 pub(super) async fn restore_lost(shared: &NatsShared, node: &Arc<dyn Node>) -> Infallible {
     let losses = shared.revocations.losses();
     let mut told: Option<Instant> = None;
@@ -127,7 +128,7 @@ pub(super) async fn restore_lost(shared: &NatsShared, node: &Arc<dyn Node>) -> I
         let begun = Instant::now();
         match restore(shared, node).await {
             Ok(()) => losses.restored(held),
-            // The next look at the stream finds the loss again.
+            // The next report of the stream shows the loss again.
             Err(failure) => {
                 if told.is_none_or(|told| told.elapsed() >= TOLD_INTERVAL) {
                     told = Some(Instant::now());
@@ -142,7 +143,7 @@ pub(super) async fn restore_lost(shared: &NatsShared, node: &Arc<dyn Node>) -> I
     }
 }
 
-/// Looks up each revocation that this hub knows, and writes those that are missing.
+/// Looks up each revocation that this hub knows, and writes the missing ones.
 async fn restore(shared: &NatsShared, node: &Arc<dyn Node>) -> Result<(), Failure> {
     let mut tokens = node.barred();
     retain_lasting(&mut tokens);
@@ -153,7 +154,7 @@ async fn restore(shared: &NatsShared, node: &Arc<dyn Node>) -> Result<(), Failur
         .try_filter_map(|missing| std::future::ready(Ok::<_, Failure>(missing)))
         .try_collect()
         .await?;
-    // While the others were looked up, some have expired, and their messages with them.
+    // Some tokens and their messages expired during the lookups.
     retain_lasting(&mut missing);
     if missing.is_empty() {
         return Ok(());
@@ -188,7 +189,7 @@ mod tests {
         assert!(held(3, 5).has_lost_any(held(2, 5)) && held(3, 5).has_lost_any(held(3, 6)));
         assert!(held(3, 5).has_lost_any(held(1, 900)));
         assert!(held(3, 5).has_lost_any(StreamContent { made: 2, ..held(3, 5) }));
-        // The newest were lost, and others came.
+        // The newest messages were lost, and others received.
         assert!(held(3, 5).has_lost_any(held(3, 4)));
         assert!(held(3, 5).has_lost_any(StreamContent { newest: 1, ..held(3, 5) }));
     }
@@ -201,16 +202,16 @@ mod tests {
         assert_eq!(next(), None);
         losses.look(held(3, 4));
         assert_eq!(next(), Some(4));
-        // Looked at while it is restored: it is the same loss.
+        // A report during the restore shows the same loss.
         losses.look(held(4, 5));
         losses.restored(held(3, 4));
         assert_eq!(next(), None);
-        // This one is not restored, and so it is found again.
+        // This loss is not restored, so it is found again.
         losses.look(held(3, 5));
         assert_eq!(next(), Some(5));
         losses.look(held(4, 6));
         assert_eq!(next(), Some(6));
-        // Another one came while it was restored.
+        // Another loss occurred during the restore.
         losses.look(held(3, 7));
         losses.restored(held(4, 6));
         assert_eq!(next(), Some(7));

@@ -1,9 +1,10 @@
-//! The tokens that any hub of the journal has revoked: a small stream beside that of the updates,
-//! and how new what this hub knows of it is.
+//! Revoked tokens of all hubs on the journal: a small stream beside the stream of updates, and how
+//! recently this hub has read it.
 //!
-//! A hub that is cut off cannot know what was revoked meanwhile. So it says when it last read the
-//! stream to its end, and counts as not knowing after `NATS_REVOKED_TIME`. A revocation is carried
-//! out where every other hub has read it, or was silent for so long that it counts so.
+//! A hub that is cut off does not learn of new revocations. So each hub reports when it last read
+//! the stream to its end, and counts as uninformed after `NATS_REVOKED_TIME`. A revocation is
+//! complete once every other hub has read it, or has been silent for long enough to count as
+//! uninformed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,42 +38,42 @@ use crate::limits::{
     REVOKED_MAX,
 };
 
-/// How often the stream is looked at, should its messages not have come.
+/// How often the stream is read if no message announces a revocation.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the log says that revocations are still unknown.
+/// How often the log repeats that revocations are unknown.
 const TOLD_INTERVAL: Duration = Duration::from_secs(30);
-/// Revocations that are written again at the same time.
+/// The number of revocations rewritten at the same time.
 const WRITTEN_TOGETHER: usize = 64;
-/// Messages that may ask for one look together.
+/// The number of messages that one read of the stream may answer.
 const ASKING_TOGETHER: usize = 1024;
-/// A token that ends later is kept without an end: Go's clock, by which NATS counts, ends after
-/// 292 years.
+/// Tokens that expire later are stored without an expiry. NATS counts by Go's clock, whose range
+/// ends after 292 years.
 const END_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// The revocations that were read.
+/// The revocations read from the stream.
 #[derive(Debug)]
 pub(super) struct Revocations {
     reader: Reader,
     known: Mutex<Known>,
     losses: Losses,
-    /// Told each time that the stream was read to its end.
+    /// Notified each time the stream was read to its end.
     renewed: Notify,
-    /// Has the stream read at once.
+    /// Makes this hub read the stream at once.
     wanted: Notify,
-    /// How often they were unknown for too long.
+    /// How often the revocations were unknown for too long.
     lapses: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Known {
     place: Place,
-    /// What was there at the start.
+    /// The revocations that the stream had at the start.
     loaded: Vec<RevokedToken>,
-    /// Everything that was revoked until then was handed on.
+    /// All revocations up to this moment were passed on.
     as_of: Option<Moment>,
-    /// Why the stream could not be read since.
+    /// Why the last read failed.
     failure: Option<String>,
-    /// Set while the log says that they are unknown.
+    /// Set while the log reports the revocations as unknown.
     lapse: Option<Lapse>,
 }
 
@@ -92,21 +93,21 @@ impl Known {
 /// How far a stream was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// When the stream was made, by which another one of that name is known.
+    /// When the stream was created. This identifies the stream among others of its name.
     made: i64,
     through: Position,
-    /// When the stream took the newest message that it then had. After the stream has lost its
-    /// newest messages, their positions are used again, but not their times.
+    /// When the stream received its newest message at that time. A stream that lost its newest
+    /// messages reuses their positions, but not their times.
     newest: i64,
 }
 
 impl Place {
-    /// Before the first message of a stream.
+    /// The position before the first message of a stream.
     fn start_of(info: &Info) -> Self {
         Self { made: made(info), through: Position::START, newest: 0 }
     }
 
-    /// As hubs tell each other.
+    /// The form that hubs send to each other.
     pub(super) fn to_text(self) -> String {
         format!("{}.{}.{}", self.made, self.through, self.newest)
     }
@@ -118,19 +119,19 @@ impl Place {
         Some(Self { made: made.parse().ok()?, through, newest: newest.parse().ok()? })
     }
 
-    /// Whether a hub that has read so far has read what stands at `other`.
+    /// Whether a hub that has read up to here has read the message at `other`.
     pub(super) fn reaches(self, other: Self) -> bool {
         self.made == other.made && self.through >= other.through && self.newest >= other.newest
     }
 
-    /// Whether the stream has lost messages that were read, from the newest one back.
+    /// Whether the stream lost the newest of the messages that were read.
     fn is_rolled_back(self, info: &Info) -> bool {
         let last = Position::new(info.state.last_sequence);
         self.through > last || (self.through == last && self.newest != newest(info))
     }
 }
 
-/// A moment by both clocks: one stands still while the machine sleeps, the other one may be set.
+/// A moment by two clocks: one stops while the machine sleeps, and the other one may be set.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     at: Instant,
@@ -148,32 +149,32 @@ impl Moment {
 }
 
 impl Revocations {
-    /// The losses of the stream that are still to be restored.
+    /// The stream's losses that are not restored yet.
     pub(super) fn losses(&self) -> &Losses {
         &self.losses
     }
 
-    /// How far this hub has read and handed on.
+    /// How far this hub has read the stream and passed its revocations on.
     pub(super) fn place(&self) -> Place {
         self.known.lock().place
     }
 
-    /// The tokens that were revoked before this hub came.
+    /// The tokens that were revoked before this hub started.
     pub(super) fn loaded(&self) -> Vec<RevokedToken> {
         self.known.lock().loaded.clone()
     }
 
-    /// Messages that are no revocations.
+    /// The number of messages that are no revocations.
     pub(super) fn strangers(&self) -> u64 {
         self.reader.strangers().count()
     }
 
-    /// Whether this hub knows what was revoked, as of `NATS_REVOKED_TIME` ago at most.
+    /// Whether this hub knows all revocations that are older than `NATS_REVOKED_TIME`.
     pub(super) fn are_known(&self) -> bool {
         self.known.lock().is_current()
     }
 
-    /// Why it does not, if so.
+    /// Why the revocations are unknown, if they are.
     pub(super) fn trouble(&self) -> Option<String> {
         let known = self.known.lock();
         let reason = || match &known.failure {
@@ -183,17 +184,17 @@ impl Revocations {
         (!known.is_current()).then(reason)
     }
 
-    /// How often it did not.
+    /// How often the revocations were unknown.
     pub(super) fn lapses(&self) -> u64 {
         self.lapses.load(Ordering::Relaxed)
     }
 
-    /// Has the stream read without waiting for the next time.
+    /// Makes this hub read the stream now instead of at the next interval.
     pub(super) fn read_now(&self) {
         self.wanted.notify_one();
     }
 
-    /// The stream was read up to `place`, as it was at this moment, and handed on.
+    /// Notes that the stream was read up to `place`, as it was at this moment, and passed on.
     fn renew(&self, place: Place, as_of: Moment) {
         let lapse = {
             let mut known = self.known.lock();
@@ -209,7 +210,7 @@ impl Revocations {
         self.renewed.notify_waiters();
     }
 
-    /// The stream could not be read.
+    /// Notes a failed read of the stream.
     fn fail(&self, reason: &str) {
         let mut known = self.known.lock();
         known.failure = Some(reason.to_owned());
@@ -235,7 +236,7 @@ impl Revocations {
         }
     }
 
-    /// Waits until they are known.
+    /// Waits until the revocations are known.
     pub(super) async fn until_known(&self) {
         loop {
             let renewed = self.renewed.notified();
@@ -257,7 +258,7 @@ fn subject(options: &NatsOptions, token: &str) -> String {
     format!("tidings.{}.revoked.{token}", options.stream)
 }
 
-/// Makes the stream of revocations if it is missing, and reads what it has.
+/// Creates the stream of revocations if it is missing, and reads it.
 pub(super) async fn prepare(
     client: &Client,
     condition: &Condition,
@@ -281,17 +282,17 @@ pub(super) async fn prepare(
     })
 }
 
-/// When a stream was made.
+/// When a stream was created.
 pub(super) fn made(info: &Info) -> i64 {
     info.created.timestamp_nanos_opt().unwrap_or_default()
 }
 
-/// When a stream took its newest message.
+/// When a stream received its newest message.
 pub(super) fn newest(info: &Info) -> i64 {
     info.state.last_timestamp.timestamp_nanos_opt().unwrap_or_default()
 }
 
-/// The stream, made if it is missing, and checked.
+/// The stream's state. Creates the stream if it is missing, and checks its settings.
 async fn ensure(
     client: &Client,
     condition: &Condition,
@@ -304,7 +305,7 @@ async fn ensure(
             let body = serde_json::to_value(wanted(options)).expect("a configuration becomes JSON");
             let make = format!("STREAM.CREATE.{name}");
             match api_allowed(client, condition, &make, &body).await {
-                // Another hub has made it meanwhile, another way.
+                // Another hub has created it meanwhile with other settings.
                 Err(Failure::Refused { code: ErrorCode::STREAM_NAME_EXIST, .. }) => {
                     api_allowed(client, condition, &look, &Value::Null).await?
                 }
@@ -331,16 +332,16 @@ fn wanted(options: &NatsOptions) -> Config {
         },
         num_replicas: options.replicas_wanted(),
         allow_direct: true,
-        // It is good for nothing once the token that it bars has expired.
+        // A revocation is useless once its token has expired.
         allow_message_ttl: true,
         ..Config::default()
     }
 }
 
-/// Bytes of one revocation in the stream, at most.
+/// The maximum size of one revocation in the stream.
 const REVOKED_BYTES: i32 = 2048;
 
-/// What of an existing stream would let a revoked token count again.
+/// The settings of an existing stream that would make a revoked token valid again.
 fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
     let mut differences = breaches(config, &[subject(options, "*")]);
     differences.extend(storage_differs(config, options));
@@ -381,16 +382,16 @@ fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
     differences
 }
 
-/// What was read.
+/// The result of a read.
 struct News {
     place: Place,
     tokens: Vec<RevokedToken>,
 }
 
-/// The revocations after `from`, up to the end of the stream as `info` has it.
+/// The revocations after `from`, up to the end of the stream that `info` reports.
 ///
 /// # Errors
-/// If they cannot be read to that end.
+/// If the stream cannot be read to that end.
 async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure> {
     let last = Position::new(info.state.last_sequence);
     let mut through = from.through;
@@ -398,14 +399,14 @@ async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure
     while through < last {
         let (stored, _) = reader.range(through, NATS_BATCH, NATS_BATCH_BYTES).await?;
         match stored.last() {
-            // Messages that are newer than `info` are read once more with the next one.
+            // Messages newer than `info` are read again with the next report.
             Some(newest) if newest.position > through => through = newest.position.min(last),
             _ => match reader.next_of_leader(through).await? {
-                // A server without it is behind, and a revocation must not be passed over.
+                // A server without this message lags behind, and no revocation may be skipped.
                 Some(next) if next.position <= last => {
                     return Err(Failure::Away("a server lags behind".to_owned()));
                 }
-                // What is missing at the end was removed.
+                // The missing messages at the end were removed.
                 _ => through = last,
             },
         }
@@ -416,7 +417,7 @@ async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure
                 None => reader.note_stranger(from.made, position),
             }
         }
-        // No hub remembers more.
+        // No hub remembers more revocations.
         if tokens.len() > 2 * REVOKED_MAX {
             tokens.drain(..tokens.len() - REVOKED_MAX);
         }
@@ -424,7 +425,7 @@ async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure
     Ok(News { place: Place { through, newest: newest(info), ..from }, tokens })
 }
 
-/// Hands on what is new in the stream and restores what it has lost, for as long as this is polled.
+/// Passes on new revocations and restores lost ones, for as long as this is polled.
 pub(super) async fn follow(
     shared: &NatsShared,
     node: &Arc<dyn Node>,
@@ -432,7 +433,7 @@ pub(super) async fn follow(
 ) -> Failure {
     tokio::select! {
         failure = read_on(shared, node, messages) => failure,
-        // Apart from the reading: revocations must not become unknown while many are looked up.
+        // A task apart from the reads: revocations must stay known while many are looked up.
         never = restore_lost(shared, node) => match never {},
     }
 }
@@ -469,7 +470,7 @@ async fn hand_on(shared: &NatsShared, node: &Arc<dyn Node>) -> Result<(), Unfit>
     let before = revocations.place();
     let mut from = before;
     if from.made != made(&info) {
-        // Beside this, where it does not keep the revocations from being known.
+        // The restore runs beside this, where it cannot delay the read.
         tracing::warn!(
             count = node.barred().len(),
             "the stream of revocations was made anew: this hub writes into it what it bars"
@@ -485,7 +486,7 @@ async fn hand_on(shared: &NatsShared, node: &Arc<dyn Node>) -> Result<(), Unfit>
     }
     revocations.losses.look(StreamContent::of(&info));
     let News { place, tokens } = news(&revocations.reader, from, &info).await?;
-    // All are barred here and now; then their streams end.
+    // All tokens are barred before the first stream ends.
     let ending: Vec<_> = tokens.into_iter().map(|token| node.revoked(token)).collect();
     for ended in ending {
         ended.await;
@@ -506,7 +507,7 @@ struct Revocation {
 }
 
 fn encode(token: &RevokedToken) -> Bytes {
-    // Rounded up, so that nothing ends early.
+    // Rounded up, so that no revocation ends early.
     let seconds = |time: SystemTime| {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         since.as_secs() + u64::from(since.subsec_nanos() > 0)
@@ -515,7 +516,7 @@ fn encode(token: &RevokedToken) -> Bytes {
     serde_json::to_vec(&revocation).expect("texts and numbers become JSON").into()
 }
 
-/// Reads a message. `None` for what no hub has written: others can write into the stream too.
+/// Decodes a message. `None` if no hub wrote it: other clients can write into the stream too.
 fn decode(payload: &[u8]) -> Option<RevokedToken> {
     let Revocation { token, expires } = serde_json::from_slice(payload).ok()?;
     let name = TokenId::kept(&token)?.as_str().to_owned();
@@ -526,7 +527,7 @@ fn decode(payload: &[u8]) -> Option<RevokedToken> {
     Some(RevokedToken::new(name, until))
 }
 
-/// Whether the revocation that is there bars the token for as long as it has to be barred.
+/// Whether the stored revocation bars the token for as long as necessary.
 fn lasts_as_long(there: &RevokedToken, token: &RevokedToken) -> bool {
     let is_long_enough = match (there.until, token.until) {
         (None, _) => true,
@@ -537,8 +538,8 @@ fn lasts_as_long(there: &RevokedToken, token: &RevokedToken) -> bool {
 }
 
 impl NatsShared {
-    /// Has every hub know that a token is revoked, also one that comes later. Ends when each of
-    /// them bars it, or is known to let in nobody by token.
+    /// Revokes a token at every hub, including later ones. Ends when each hub bars the token, or is
+    /// known to accept no tokens.
     pub(super) async fn revoke(&self, token: RevokedToken) -> Result<(), AppendError> {
         let until = Instant::now() + self.options.publish_wait;
         let mut pause = Pause::default();
@@ -563,13 +564,12 @@ impl NatsShared {
         }
     }
 
-    /// Writes one revocation, and makes sure that the stream has it and keeps it. Says where it
-    /// stands.
+    /// Writes one revocation, and confirms that the stream stored it. Returns its position.
     async fn store(&self, token: &RevokedToken) -> Result<Place, Unfit> {
         self.write(token).await?;
         let info = ensure(&self.client, &self.condition, &self.options).await?;
         let subject = self.subject_of(token);
-        // Another hub may have revoked the same token meanwhile.
+        // Another hub may have replaced it with a revocation of the same token.
         let stored = self.revocations.reader.last_of_leader(&subject).await?;
         let stored = stored.map(|stored| (stored.position, decode(&stored.into_payload())));
         match stored {
@@ -580,8 +580,8 @@ impl NatsShared {
         }
     }
 
-    /// Whether the stream bars a token for as long as it has to be barred. The leader answers:
-    /// another server may still have a message that was deleted.
+    /// Whether the stream bars a token for as long as necessary. The leader answers, since another
+    /// server may still have a deleted message.
     pub(super) async fn stores(&self, token: &RevokedToken) -> Result<bool, Failure> {
         let stored = self.revocations.reader.last_of_leader(&self.subject_of(token)).await?;
         let there = stored.and_then(|stored| decode(&stored.into_payload()));
@@ -601,7 +601,7 @@ impl NatsShared {
         if let Some(expires) = token.until {
             let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
             if left < END_MAX {
-                // A little more: whole seconds are counted, and clocks differ.
+                // Two seconds more: NATS counts whole seconds, and clocks differ.
                 headers.insert("Nats-TTL", format!("{}s", left.as_secs() + 2));
             }
         }
@@ -612,8 +612,8 @@ impl NatsShared {
         Ok(())
     }
 
-    /// Writes revocations into a stream that has lost them: a hub that starts later is to know them.
-    /// Several hubs may do so at once, since a token has one message at most.
+    /// Rewrites revocations that the stream lost, for hubs that start later. Several hubs may do so
+    /// at once, since a token has one message at most.
     pub(super) async fn write_again(&self, tokens: Vec<RevokedToken>) -> Result<(), Failure> {
         let written = futures_util::stream::iter(&tokens).map(|token| self.write(token));
         written.buffer_unordered(WRITTEN_TOGETHER).try_for_each(|_| async { Ok(()) }).await
@@ -670,7 +670,7 @@ mod tests {
         let place = |made, through| at(made, through, 0);
         assert!(place(1, 5).reaches(place(1, 5)) && place(1, 6).reaches(place(1, 5)));
         assert!(!place(1, 4).reaches(place(1, 5)) && !place(2, 9).reaches(place(1, 5)));
-        // Those of the stream's messages that this one has read were lost since.
+        // The stream has lost messages that this hub read.
         assert!(!at(1, 9, 20).reaches(at(1, 5, 30)) && at(1, 5, 30).reaches(at(1, 5, 30)));
         assert_eq!(Place::of_text(&at(-7, 5, -1).to_text()), Some(at(-7, 5, -1)));
         for text in ["", "1", "1.2", "1.2.", ".1.1", "1.-1.1", "1.99999999999999999999.1", "a.b.c"]

@@ -1,5 +1,5 @@
-//! What the journal on JetStream has in memory: the newest updates, where the stream begins
-//! and ends, and which topics there was anything about.
+//! The JetStream journal's state in memory: the newest updates, the ends of the stream, and the
+//! topics that had updates.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -17,15 +17,16 @@ use tokio::sync::oneshot;
 
 use crate::limits::{NATS_IDS, SAME_ID_MAX};
 
-/// Moments that are remembered, to tell which updates are half as old as any is kept.
+/// The number of remembered moments. They tell which updates are half as old as the oldest that is
+/// kept.
 const MOMENTS: u32 = 512;
 
-/// Which stream, as it was followed without a break: one that loses its newest updates and takes
-/// others in their place is the same stream of JetStream's, with the same epoch.
+/// A stream as it was followed without a break. A stream that loses its newest updates and receives
+/// others in their place stays the same stream for JetStream, with the same epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Generation {
     pub(super) epoch: Epoch,
-    /// How often it began anew here.
+    /// How often the journal was reset in this process.
     pub(super) number: u64,
 }
 
@@ -34,29 +35,29 @@ pub(super) struct NatsState {
     pub(super) epoch: Epoch,
     generation: u64,
     pub(super) recent: Recent,
-    /// Places among the newest updates after which some were gone before they came here.
+    /// Gaps among the newest updates: lost updates, and messages that are no valid updates.
     holes: VecDeque<Hole>,
-    /// The oldest update of the stream; the place after the newest, if there is none.
+    /// The oldest position of the stream, or the one after the newest if the stream is empty.
     pub(super) first: Position,
-    /// The newest update about each topic, of all that came here. What is gone of the stream
-    /// is told by it: that is the older part of what it knows.
+    /// The newest update of each topic, of all updates that this hub read. It tells which
+    /// subscribers missed trimmed updates, since those are the older part of what was noted.
     seen: Dropped,
-    /// The newest place of which it is not known what stood there.
+    /// The newest position whose update this hub never read.
     lost: Position,
     ids: NewestIds,
     keys: Keys,
-    /// What the stream keeps.
+    /// The stream's bounds.
     pub(super) retention: Retention,
     pub(super) bytes: u64,
     pub(super) message_bytes_max: usize,
     moments: VecDeque<(Instant, Position)>,
-    /// When the newest update was made, by the stream's clock, and when it came here.
+    /// The time of the newest update by the stream's clock, and when this hub received it.
     clock: Option<(SystemTime, Instant)>,
-    /// Publishers that wait until their newest update was shown, by its place and stamp.
+    /// Publishers that wait for their newest update to be shown, by its position and stamp.
     waiting: BTreeMap<(Position, u128), oneshot::Sender<()>>,
 }
 
-/// Something is lost that this hub has not seen.
+/// A gap among the positions of the newest updates.
 #[derive(Clone, Copy, Debug)]
 struct Hole {
     after: HubId,
@@ -64,7 +65,7 @@ struct Hole {
     what: Void,
 }
 
-/// Why there is no update at a place.
+/// Why a position has no update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Void {
     /// The message was deleted.
@@ -74,8 +75,8 @@ enum Void {
 }
 
 impl Hole {
-    /// Whether there is no update after this place, up to the hole's end. One that has grown since
-    /// goes on after the place that was its end.
+    /// Whether no update follows this position up to the hole's end. In a hole that grew meanwhile,
+    /// an earlier end of the hole counts too.
     fn goes_on_after(&self, id: HubId) -> bool {
         let is_within = || {
             let (from, to) = (self.after.position, self.through.position);
@@ -87,15 +88,15 @@ impl Hole {
     }
 }
 
-/// Where the newest updates with publishers' own ids are.
+/// The positions of the newest updates with publishers' own ids.
 #[derive(Debug, Default)]
 struct NewestIds {
     ids: Ids,
-    /// What was added first comes first.
+    /// The oldest entry comes first.
     order: VecDeque<(u64, Position)>,
 }
 
-/// The stream, as one of its servers has told it.
+/// The stream's state, as one of its servers reports it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamReport {
     pub(super) epoch: Epoch,
@@ -103,13 +104,13 @@ pub(super) struct StreamReport {
     pub(super) last: Position,
     pub(super) messages: u64,
     pub(super) bytes: u64,
-    /// Bytes that one message may have, as the stream allows it.
+    /// The maximum size of one message, as the stream allows it.
     pub(super) message_bytes_max: usize,
     pub(super) retention: Retention,
 }
 
 impl NatsState {
-    /// The state of a stream of which nothing is known before what is shown next, after `before`.
+    /// The state of a stream whose updates up to `before` are unknown.
     pub(super) fn new(report: &StreamReport, before: HubId) -> Self {
         let keys = Keys::random();
         let mut seen = Dropped::new(keys);
@@ -138,7 +139,8 @@ impl NatsState {
         }
     }
 
-    /// Begins anew, with the same followers: they are told so when they ask for more.
+    /// Replaces the state after a reset and keeps the followers. They learn of the reset with their
+    /// next request.
     pub(super) fn begin_anew(&mut self, mut state: Self) {
         state.recent.take_followers(&mut self.recent);
         state.generation = self.generation + 1;
@@ -153,13 +155,13 @@ impl NatsState {
         self.recent.last()
     }
 
-    /// The newest place of which it is known what stands there, for the stream to be held
-    /// against. A place without an update says nothing of the stream.
+    /// The newest position with a known update, to compare with the stream. A position without an
+    /// update identifies no stream.
     pub(super) fn anchor(&self) -> Option<HubId> {
         self.recent.newest().map(|record| record.hub_id())
     }
 
-    /// Shows what came, in order.
+    /// Shows new updates, in order.
     pub(super) fn show(&mut self, records: Vec<Arc<Record>>) {
         for record in &records {
             self.seen.note(record.position, &record.update);
@@ -178,13 +180,13 @@ impl NatsState {
         }
     }
 
-    /// Notes that what came next is lost, up to `through`: this hub has not seen it.
+    /// Skips lost updates up to `through`, which this hub did not read.
     pub(super) fn skip(&mut self, through: Position) {
         self.lose(through);
         self.leave_out(through, Void::Gone);
     }
 
-    /// Goes on after `position`, where nothing stands that anybody would get.
+    /// Skips `position`, which holds no valid update.
     pub(super) fn pass(&mut self, position: Position) {
         self.leave_out(position, Void::Stranger);
     }
@@ -192,7 +194,7 @@ impl NatsState {
     fn leave_out(&mut self, position: Position, what: Void) {
         let after = self.last();
         let through = HubId::of_gone(self.epoch, position);
-        // A writer that sends only invalid messages must not fill memory.
+        // A client that sends only invalid messages must not fill memory.
         match self.holes.back_mut() {
             Some(last)
                 if last.through == after
@@ -206,8 +208,8 @@ impl NatsState {
         self.tell_publishers();
     }
 
-    /// Waits until the update with this stamp, at `position`, was shown or passed over. If it was,
-    /// says which stream this is, and what stands there, if memory has it.
+    /// Waits until the update with this stamp, at `position`, is shown or skipped. If it already
+    /// was, returns the stream's epoch and the update's id, if memory has it.
     pub(super) fn wait_for(
         &mut self,
         position: Position,
@@ -224,22 +226,22 @@ impl NatsState {
     fn tell_publishers(&mut self) {
         let last = self.last().position;
         while let Some(entry) = self.waiting.first_entry().filter(|one| one.key().0 <= last) {
-            // A publisher that waited too long has given up.
+            // A publisher whose time is up no longer waits.
             let _ = entry.remove().send(());
         }
     }
 
-    /// The time by the stream's clock, if it has told any.
+    /// The time by the stream's clock, if it is known.
     pub(super) fn now(&self) -> Option<SystemTime> {
         self.clock.and_then(|(time, came)| time.checked_add(came.elapsed()))
     }
 
-    /// Notes that something up to `through` is gone, and nobody knows what it was.
+    /// Notes that unknown updates up to `through` are lost.
     pub(super) fn lose(&mut self, through: Position) {
         self.lost = self.lost.max(through);
     }
 
-    /// Takes note of what the stream says of itself.
+    /// Takes over the stream's report.
     pub(super) fn note(&mut self, report: &StreamReport) {
         self.first = report.first.max(self.first);
         self.bytes = report.bytes;
@@ -257,7 +259,7 @@ impl NatsState {
         }
     }
 
-    /// Whether this is a place in the stream as it was followed here.
+    /// Whether this position belongs to the stream as this hub followed it.
     fn knows(&self, id: HubId) -> bool {
         id == self.recent.before()
             || self.holes.iter().any(|hole| hole.through == id || hole.goes_on_after(id))
@@ -291,8 +293,8 @@ impl NatsState {
         }
     }
 
-    /// The newest update that is gone and that such a subscriber would have got, who has had
-    /// everything up to `after`. Of what was gone before it came here, all would have got it.
+    /// The newest trimmed or lost update that such a subscriber would have got, if it had
+    /// everything up to `after`. Unknown updates count as selected.
     pub(super) fn missed(
         &self,
         after: Position,
@@ -302,11 +304,11 @@ impl NatsState {
         let lost = Some(self.lost).filter(|lost| *lost > after);
         let gone = self.first.previous();
         let seen = (gone > after).then(|| self.seen.missed(after, selectors, rights)).flatten();
-        // Which of its topic's updates are gone is not known, but that there was a newer one.
+        // It is unknown which of a topic's updates were trimmed, but a newer one existed.
         lost.max(seen.map(|newest| newest.min(gone)))
     }
 
-    /// Whether all that comes after `after` is in memory.
+    /// Whether memory has all updates after `after`.
     pub(super) fn has_all_after(&self, after: Position) -> bool {
         after >= self.recent.before().position
             && self.holes.iter().all(|hole| hole.through.position <= after)
@@ -316,7 +318,7 @@ impl NatsState {
         &self.keys
     }
 
-    /// The places of updates with a publisher's id under these numbers, in order.
+    /// The positions of updates with a publisher's id under these keys, in order.
     pub(super) fn places(&self, keys: &[u64]) -> Vec<Position> {
         let gone = self.first.previous();
         let next = |key, after: Position| Ok(self.ids.ids.next(key, after.max(gone)));
@@ -361,7 +363,7 @@ impl NewestIds {
 }
 
 impl StreamReport {
-    /// From where on the newest updates are about as many as memory is to have.
+    /// The position after which there are about as many updates as memory is to hold.
     pub(super) fn recent_after(&self, bytes: u64, count_max: u64) -> Position {
         let each = (self.bytes / self.messages.max(1)).max(1);
         let count = (bytes / each).clamp(1, count_max);
@@ -369,12 +371,12 @@ impl StreamReport {
     }
 }
 
-/// A bound of a stream, where none is said as -1 or 0.
+/// A bound of a stream; -1 and 0 mean no bound.
 pub(super) fn bound(value: i64) -> u64 {
     u64::try_from(value).ok().filter(|value| *value > 0).unwrap_or(u64::MAX)
 }
 
-/// An age of a stream, where none is said as 0.
+/// An age of a stream; 0 means no bound.
 pub(super) fn age(value: Duration) -> Duration {
     if value.is_zero() { Duration::MAX } else { value }
 }
@@ -408,7 +410,7 @@ mod tests {
         Arc::new(Record::stamped(epoch, Position::new(position), time, stamp, update))
     }
 
-    /// A hub that came when the stream had the updates 11 to 20 about `a`, and loaded the newest
+    /// A hub that started when the stream had the updates 11 to 20 about `a`, and loaded the newest
     /// five.
     fn state(epoch: Epoch) -> NatsState {
         let mut state =
@@ -479,7 +481,7 @@ mod tests {
         let mut old = state(epoch);
         let follower = old.follow();
         let end = old.last();
-        // The stream lost 19 and 20, and got others there.
+        // The stream lost 19 and 20, and received others there.
         let mut new =
             NatsState::new(&report(epoch, 11, 22), HubId::of_gone(epoch, Position::new(15)));
         new.show((16..=22).map(|position| record(epoch, position, "a")).collect());
@@ -511,7 +513,7 @@ mod tests {
     fn ids_of_publishers_are_remembered_up_to_a_bound() {
         let epoch = Epoch::random();
         let mut state = state(epoch);
-        // Each takes two places: one for its id alone, and one for it with the topic.
+        // Each id takes two entries: one alone, and one with the topic.
         for position in 21..=21 + NATS_IDS as u64 / 2 {
             let id = if position < 23 { "first" } else { "other" };
             let update = Update::new("a", Event::new("x").with_id(id).unwrap());

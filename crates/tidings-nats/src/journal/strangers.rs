@@ -1,4 +1,4 @@
-//! Counts and logs messages that no hub has written: others can write to the same subjects.
+//! Counts and logs messages that no hub wrote: other clients can write to the same subjects.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How often the log tells of them.
+/// How often the log reports them.
 const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The messages of one kind that a hub ignored. Noting one also logs it, at most once per
@@ -25,12 +25,13 @@ struct LastReport {
 }
 
 impl Strangers {
-    /// None yet of what the log calls so, as "messages that are no updates".
+    /// A counter at zero. The log uses `what` for these messages, such as "messages that are no
+    /// updates".
     pub(super) fn of(what: &'static str) -> Self {
         Self { what, count: AtomicU64::new(0), last_report: Mutex::default() }
     }
 
-    /// Counts the message that is known as `which`: its place, or a word.
+    /// Counts a message. The log identifies it by `which`: its position, or a word.
     pub(super) fn note(&self, which: impl Display) {
         let count = 1 + self.count.fetch_add(1, Ordering::Relaxed);
         let mut last = self.last_report.lock();

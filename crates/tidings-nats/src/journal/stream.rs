@@ -1,5 +1,4 @@
-//! The stream that holds the updates: made where it is missing, held against what it has to
-//! be where it is there.
+//! The stream of updates: creates it if it is missing, and checks the settings of an existing one.
 
 use std::time::Duration;
 
@@ -19,15 +18,15 @@ use super::state::{StreamReport, age, bound};
 use super::tail::CONSUMER_TIME;
 use crate::limits::NATS_MESSAGE_BYTES_MIN;
 
-/// How long the servers remember ids of messages, so that what is sent again is taken once.
+/// How long the servers remember message ids, so that a repeated message is stored once.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
-/// Bytes that servers count for a message beside its headers and its payload, at most: its
-/// subject, and what surrounds it.
+/// The maximum number of bytes that servers count for a message besides its headers and payload:
+/// its subject and framing.
 const STORED_BYTES: u64 = 256;
-/// A stream has to keep updates at least for so long: hubs have to read them.
+/// The minimum age at which a stream may trim updates: hubs need time to read them.
 const AGE_MIN: Duration = Duration::from_secs(1);
 
-/// The stream's state, as its leader has it.
+/// The stream's state, as its leader reports it.
 pub(super) async fn look(client: &Client, options: &NatsOptions) -> Result<StreamReport, Failure> {
     let info: Info = api(client, &format!("STREAM.INFO.{}", options.stream), &Value::Null).await?;
     Ok(report(&info))
@@ -36,7 +35,7 @@ pub(super) async fn look(client: &Client, options: &NatsOptions) -> Result<Strea
 fn report(info: &Info) -> StreamReport {
     let state = &info.state;
     let config = &info.config;
-    // The moment of its making is the stream's identity: all servers have it to the nanosecond.
+    // The creation time identifies the stream: all servers report it to the nanosecond.
     let made = info.created.timestamp_nanos_opt().unwrap_or_default();
     StreamReport {
         epoch: Epoch::new(crc32fast::hash(&made.to_le_bytes())),
@@ -53,20 +52,20 @@ fn report(info: &Info) -> StreamReport {
     }
 }
 
-/// Bytes of one message, with its headers. JetStream acknowledges one that is larger than the
-/// whole stream, and drops it at once.
+/// The maximum size of one message with its headers. JetStream acknowledges a message that is
+/// larger than the whole stream, and drops it at once.
 fn message_bytes_max(config: &Config) -> usize {
     let of_one = bound(config.max_message_size.into());
     let of_all = bound(config.max_bytes).saturating_sub(STORED_BYTES);
     usize::try_from(of_one.min(of_all)).unwrap_or(usize::MAX)
 }
 
-/// What of these options makes a stream that breaks what the hub promises.
+/// The settings in these options that would break the hub's promises.
 pub(super) fn unfit_options(options: &NatsOptions) -> Vec<String> {
     breaches_of_updates(&wanted(options), options)
 }
 
-/// Makes the stream where it is missing, and says how it is. Waits for a leader.
+/// Creates the stream if it is missing, and returns its state. Waits for a leader.
 pub(super) async fn prepare(
     client: &Client,
     options: &NatsOptions,
@@ -99,7 +98,7 @@ pub(super) async fn prepare(
     }
 }
 
-/// Why there is no stream that can be used.
+/// Why no usable stream exists.
 #[derive(Debug)]
 pub(super) enum Unfit {
     Failed(Failure),
@@ -123,7 +122,7 @@ impl std::fmt::Display for Unfit {
     }
 }
 
-/// The stream, made if it is missing, and checked.
+/// The stream's state. Creates the stream if it is missing, and checks its settings.
 pub(super) async fn ensure(client: &Client, options: &NatsOptions) -> Result<StreamReport, Unfit> {
     let call = format!("STREAM.INFO.{}", options.stream);
     let info = match api::<Info>(client, &call, &Value::Null).await {
@@ -136,8 +135,8 @@ pub(super) async fn ensure(client: &Client, options: &NatsOptions) -> Result<Str
     Ok(report(&info))
 }
 
-/// As [`look`], and checks that the stream still has the settings without which the hub cannot
-/// keep what it promises. Others, as how much is kept, may be changed while hubs run.
+/// Like [`look`], and checks the settings that the hub's promises depend on. Others, such as the
+/// stream's bounds, may change while hubs run.
 pub(super) async fn look_closely(
     client: &Client,
     options: &NatsOptions,
@@ -165,7 +164,7 @@ async fn make(client: &Client, options: &NatsOptions) -> Result<Info, Failure> {
     let config = serde_json::to_value(wanted(options)).expect("a configuration becomes JSON");
     let made = api::<Info>(client, &format!("STREAM.CREATE.{}", options.stream), &config).await;
     match made {
-        // Another hub has made it meanwhile, another way.
+        // Another hub has created it meanwhile with other settings.
         Err(Failure::Refused { code: ErrorCode::STREAM_NAME_EXIST, .. }) => {
             api(client, &format!("STREAM.INFO.{}", options.stream), &Value::Null).await
         }
@@ -207,22 +206,22 @@ fn subjects(options: &NatsOptions) -> Vec<String> {
     vec![subject.clone(), format!("{subject}.*")]
 }
 
-/// A bound as NATS has it: one that it cannot count to is none.
+/// A bound for NATS. A bound beyond its range means none.
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(-1)
 }
 
-/// The same of a time, which NATS counts in nanoseconds, up to 292 years.
+/// An age for NATS, which counts in nanoseconds, up to 292 years.
 fn time(value: Duration) -> Duration {
     if i64::try_from(value.as_nanos()).is_ok() { value } else { Duration::ZERO }
 }
 
-/// How long ids of messages have to be remembered.
+/// How long the servers must remember message ids.
 fn window(options: &NatsOptions) -> Duration {
     options.publish_wait.saturating_mul(3)
 }
 
-/// The settings of an existing stream that do not fit.
+/// The unsuitable settings of an existing stream.
 fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
     let mut differences = breaches_of_updates(config, options);
     differences.extend(storage_differs(config, options));
@@ -256,7 +255,7 @@ fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
     differences
 }
 
-/// What of a stream of updates breaks what the hub promises.
+/// The settings of a stream of updates that break the hub's promises.
 fn breaches_of_updates(config: &Config, options: &NatsOptions) -> Vec<String> {
     let mut breaches = breaches(config, &subjects(options));
     let mut check = |name: &str, is: Value, is_good: bool, wanted: &str| {
@@ -304,8 +303,8 @@ fn breaches_of_updates(config: &Config, options: &NatsOptions) -> Vec<String> {
     breaches
 }
 
-/// What of any stream of a hub's breaks what it promises: messages have to come in only as hubs
-/// write them, stay as they are until they are old, and go nowhere else.
+/// The settings of any stream of a hub that break its promises. Messages may come only from where
+/// hubs write them, must stay unchanged until they are trimmed, and must not be copied elsewhere.
 pub(super) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut check = |name: &str, is: Value, wanted: Value| {
@@ -331,7 +330,7 @@ pub(super) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
         json!(false),
     );
     check("subject_transform", json!(config.subject_transform.is_some()), json!(false));
-    // What is acknowledged would not even have been handed to the system.
+    // JetStream would acknowledge messages before they are handed to the system.
     if config.persist_mode == Some(PersistenceMode::Async) {
         check("persist_mode", json!("async"), json!("default"));
     }
@@ -344,7 +343,7 @@ pub(super) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
     breaches
 }
 
-/// Where the messages are kept, if not as it was said: in files, unless it was.
+/// Describes a storage other than the wanted one. By default that is files.
 pub(super) fn storage_differs(config: &Config, options: &NatsOptions) -> Option<String> {
     let wanted = match options.storage.unwrap_or(NatsStorage::File) {
         NatsStorage::File => StorageType::File,

@@ -1,5 +1,5 @@
-//! Follows the stream: one consumer, made anew after any interruption from the newest update
-//! that was seen, which is held against the one that the stream has there.
+//! Follows the stream with one consumer. After an interruption a new consumer begins at the newest
+//! update that was read, and compares it with the update that the stream has there.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,21 +19,21 @@ use crate::limits::{
     NATS_WAITING_BYTES, RECENT_BYTES,
 };
 
-/// How long a request for messages stands.
+/// How long a pull request waits for messages.
 const PULL_TIME: Duration = Duration::from_secs(5);
-/// How long the server keeps a consumer that nobody asks for messages.
+/// How long the server keeps a consumer without requests.
 pub(super) const CONSUMER_TIME: Duration = Duration::from_secs(30);
-/// Updates that are loaded at a start, at most.
+/// The maximum number of updates that a start loads.
 const LOADED_MAX: u64 = 65_536;
-/// Updates that are shown at once.
+/// The maximum number of updates shown at once.
 const SHOWN_MAX: usize = 256;
 
 /// Why following ended.
 #[derive(Debug)]
 enum Interrupted {
-    /// It goes on as soon as NATS does.
+    /// Following continues once NATS is reachable.
     Away(String),
-    /// The stream is another one, or has lost its newest updates.
+    /// The stream was recreated, or lost its newest updates.
     Anew(&'static str),
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn load(reader: &Reader, report: &StreamReport) -> Result<NatsS
         });
         show(&mut state, came.collect());
         if state.last().position == after {
-            // All is gone, or this server has not got it yet.
+            // The rest was deleted, or this server does not have it yet.
             match reader.next_of_leader(after).await? {
                 Some(next) if next.position <= report.last => {
                     return Err(Failure::Away("a server lags behind".to_owned()));
@@ -94,7 +94,7 @@ pub(super) async fn load(reader: &Reader, report: &StreamReport) -> Result<NatsS
     Ok(state)
 }
 
-/// Takes the stream as it is now: what was known of it is void.
+/// Loads the stream again and drops everything known of it before.
 async fn begin_anew(shared: &NatsShared, reason: &str) -> Result<(), Interrupted> {
     let report = ensure(shared).await?;
     shared.reader.forget();
@@ -113,7 +113,7 @@ async fn ensure(shared: &NatsShared) -> Result<StreamReport, Interrupted> {
         .map_err(|unfit| Interrupted::Away(unfit.to_string()))
 }
 
-/// Notes whether the stream has the settings that it has to have.
+/// Notes whether the stream has the required settings.
 fn note_fit(
     shared: &NatsShared,
     report: Result<StreamReport, Unfit>,
@@ -140,7 +140,7 @@ async fn try_follow(
     if let Err(error) = check_version(&shared.client) {
         return Err(Interrupted::Away(error.to_string()));
     }
-    // Streams with a token wait for private updates until that is done.
+    // Until then, streams with a token hold back private updates.
     shared.revocations.read_now();
     let report = ensure(shared).await?;
     let (epoch, last) = {
@@ -168,7 +168,7 @@ async fn try_follow(
     let mut pulled = Pulled { messages, shared, consumed: 0, first: None };
     match tokio::time::timeout(NATS_REQUEST_TIME, pulled.verify(anchor)).await {
         Ok(verified) => verified?,
-        // Where nothing stands from there on, nothing comes.
+        // No message follows from there on, so none arrives.
         Err(_) if shared.reader.next_of_leader(from.previous()).await?.is_none() => {}
         Err(_) => {
             return Err(Interrupted::Away("the stream's consumer delivers nothing".to_owned()));
@@ -182,8 +182,8 @@ async fn try_follow(
     }
 }
 
-/// Looks whether the newest updates are really gone: a server that is just starting, or was
-/// just made leader, may not have them yet.
+/// Checks whether the newest updates are really lost: a server that just started, or just became
+/// leader, may not have them yet.
 async fn confirm_loss(shared: &NatsShared, last: HubId) -> Result<(), Interrupted> {
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -196,7 +196,7 @@ async fn confirm_loss(shared: &NatsShared, last: HubId) -> Result<(), Interrupte
 
 async fn consumer(shared: &NatsShared, from: Position) -> Result<PullConsumer, Interrupted> {
     let config = pull::Config {
-        // From the newest that is known, which says whether this is still the same stream.
+        // From the newest known update, which shows whether this is still the same stream.
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.number().max(1) },
         ack_policy: AckPolicy::None,
         memory_storage: true,
@@ -230,40 +230,40 @@ async fn watch(shared: &NatsShared) -> Result<std::convert::Infallible, Interrup
                 failed = 0;
                 shared.state.lock().note(&report);
             }
-            // A leader may be chosen meanwhile, which does not concern followers.
+            // Followers do not notice a leader election, so a few failures are tolerated.
             Err(Unfit::Failed(_)) if failed < 2 => failed += 1,
             Err(unfit) => return Err(Interrupted::Away(unfit.to_string())),
         }
     }
 }
 
-/// What the consumer brings.
+/// The messages that the consumer delivers.
 struct Pulled<'a> {
     messages: pull::Stream,
     shared: &'a NatsShared,
-    /// Messages that came from this consumer.
+    /// Messages delivered by this consumer.
     consumed: u64,
-    /// The first of them, if it is still to be shown.
+    /// The first message, if it is not shown yet.
     first: Option<Came>,
 }
 
-/// A message, and its place.
+/// A message and its position.
 struct Came {
     position: Position,
     record: Option<Record>,
 }
 
 impl Pulled<'_> {
-    /// Holds the newest update that was seen against what the stream has there.
+    /// Compares the newest known update with the message that the stream has there.
     async fn verify(&mut self, anchor: Option<HubId>) -> Result<(), Interrupted> {
         let first = self.shared.state.lock().first;
-        // What is gone from the stream, or was never seen, is nothing to hold on to.
+        // An update that was trimmed or never read cannot be compared.
         let Some(known) = anchor.filter(|anchor| anchor.position >= first) else { return Ok(()) };
         let message = self.next().await?;
         let came = self.read(&message)?;
         match &came.record {
             Some(record) if record.hub_id() == known => Ok(()),
-            // It was deleted.
+            // The update was deleted.
             _ if came.position > known.position => {
                 self.first = Some(came);
                 Ok(())
@@ -319,7 +319,7 @@ impl Pulled<'_> {
     fn show(&mut self, came: Vec<Came>) -> Result<(), Interrupted> {
         {
             let mut state = self.shared.state.lock();
-            // Behind the anchor there were only places without an update.
+            // After the anchor there were only positions without an update.
             let last = state.last().position;
             if came.iter().any(|one| one.position <= last && one.record.is_some()) {
                 return Err(OTHERS);
@@ -330,19 +330,19 @@ impl Pulled<'_> {
         Ok(())
     }
 
-    /// Waits while shards have too much that they have still to take.
+    /// Waits while a shard has too many bytes still to take.
     async fn wait_for_followers(&self) {
         loop {
             let followers = self.shared.state.lock().recent.followers();
             let slow = followers.iter().find(|one| one.waiting_bytes() > NATS_WAITING_BYTES);
             let Some(slow) = slow else { break };
-            // A shard that has ended takes nothing any more.
+            // A shard that ended takes nothing more, so the wait is bounded.
             let _ = tokio::time::timeout(NATS_STATE_INTERVAL, slow.progress()).await;
         }
     }
 }
 
-/// Shows what came, with what is missing in between.
+/// Shows new messages, and the gaps between them.
 fn show(state: &mut NatsState, came: Vec<Came>) {
     let mut newest = state.last().position;
     let mut records = Vec::with_capacity(came.len());
@@ -359,7 +359,7 @@ fn show(state: &mut NatsState, came: Vec<Came>) {
         newest = position;
         match record {
             Some(record) => records.push(Arc::new(record)),
-            // Nothing that anybody would get.
+            // Not an update: no subscriber would get it.
             None => {
                 state.show(std::mem::take(&mut records));
                 state.pass(position);

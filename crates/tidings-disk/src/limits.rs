@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidings_core::journal::BatchMax;
 pub(crate) use tidings_core::limits::{KEYS_TIME, PRESENCE_AGE, PRESENCE_BYTES};
 
-/// In unit tests some bounds are small, so that what happens at them happens often there.
+/// In unit tests some bounds are small, so that tests reach them often.
 const fn bound(real: usize, in_tests: usize) -> usize {
     if cfg!(test) { in_tests } else { real }
 }
@@ -18,7 +18,7 @@ pub(crate) const REVOKED_MAX: usize = bound(tidings_core::limits::REVOKED_MAX, 8
 pub(crate) const SAME_ID_MAX: usize = bound(tidings_core::limits::SAME_ID_MAX, 3);
 /// See [`tidings_core::limits::SCAN_UPDATES`].
 pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
-/// What one read of the journal takes.
+/// The number of updates that one read of the journal takes.
 pub(crate) const BATCH_MAX: BatchMax =
     BatchMax { bytes: BATCH_BYTES, updates: SCAN_UPDATES, steps: 1024 * SCAN_UPDATES };
 /// See [`tidings_core::limits::PRESENCE_COUNT`].
@@ -29,26 +29,29 @@ pub(crate) const DROPPED_TOPICS: usize = bound(tidings_core::limits::DROPPED_TOP
 /// See [`tidings_core::limits::KEYS_MAX`].
 pub(crate) const KEYS_MAX: usize = bound(tidings_core::limits::KEYS_MAX, 16);
 
-/// Requests that wait for the journal's writer. The hub bounds their bytes before that.
+/// The number of requests that may wait for the journal's writer. The hub bounds their bytes before
+/// that.
 pub(crate) const APPENDS_WAITING: usize = 32_768;
-/// Updates of one group that the journal syncs at once.
+/// The number of updates in one group that the journal syncs at once.
 pub(crate) const GROUP_UPDATES: usize = bound(4096, 8);
-/// Entries of the journal's index of topics that are written at once.
+/// The number of entries of the journal's index of topics that are written at once.
 pub(crate) const INDEX_ENTRIES: usize = bound(512, 7);
-/// Threads that read the journal on disk.
+/// The number of threads that read the journal on disk.
 pub(crate) const JOURNAL_READERS: usize = 4;
-/// Reads that wait for one of them; further ones wait for room.
+/// The number of reads that may wait for one of these threads. Further reads wait for room in this
+/// queue.
 pub(crate) const READS_WAITING: usize = 64;
-/// Updates that are trimmed at once, between two groups: about a millisecond's work.
+/// The number of updates trimmed at once, between two groups: about a millisecond's work.
 pub(crate) const TRIM_UPDATES: usize = bound(256, 4);
-/// Bytes that are copied at once, between two groups, where the journal's table of updates is made
-/// anew: some ten milliseconds' work.
+/// Bytes copied at once, between two groups, while the journal's table of updates is rebuilt: some
+/// ten milliseconds' work.
 pub(crate) const REBUILD_BYTES: usize = bound(8 << 20, 2000);
-/// How long the journal waits after that has failed.
+/// How long the journal waits after a failed rebuild.
 pub(crate) const REBUILD_RETRY: Duration = Duration::from_secs(bound(60, 1) as u64);
-/// Damaged places of the journal's file that are told apart: of more than that no other is counted.
+/// The number of damaged positions of the journal's file that are counted apart. Further ones are
+/// not counted.
 pub(crate) const DAMAGE_MAX: usize = 10_000;
-/// How long the journal waits until it tries whether a disk that failed can be written again.
+/// How long the journal waits between two attempts to write to a disk that failed.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the journal looks for updates that are too old.
 pub(crate) const TRIM_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,11 +1,11 @@
-//! Two clocks that no step of the system's clock disturbs.
+//! Two clocks that are independent of changes to the system's clock.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Times of updates, which never fall, and the journal's own clock, by which they age.
+/// The times of updates, which never fall, and the journal's own clock, which measures their age.
 ///
-/// While the process runs, ages follow a clock that nobody sets; over a stop they follow the
-/// system's, and no further back than it was.
+/// While the process runs, ages follow a clock that cannot be set. While the hub is stopped, they
+/// follow the system's clock, but never backwards.
 #[derive(Debug)]
 pub(super) struct JournalClock {
     time: SystemTime,
@@ -14,19 +14,19 @@ pub(super) struct JournalClock {
 }
 
 impl JournalClock {
-    /// Goes on from the newest update's time and age.
+    /// Continues from the newest update's time and age.
     pub(super) fn after(time: SystemTime, age: Duration, now: SystemTime) -> Self {
         let stopped = now.duration_since(time).unwrap_or_default();
         Self { time, base: age + stopped, started: Instant::now() }
     }
 
-    /// The time of an update that comes now.
+    /// The time for an update that is appended now.
     pub(super) fn time(&mut self, now: SystemTime) -> SystemTime {
         self.time = self.time.max(now);
         self.time
     }
 
-    /// How old the journal is.
+    /// The journal's age.
     pub(super) fn age(&self) -> Duration {
         self.base + self.started.elapsed()
     }

@@ -1,4 +1,4 @@
-//! Damage that reads have met: counted, and written to the log once for each place.
+//! Damage that reads met: counted, and logged once for each position.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tidings_core::model::Position;
 
 use crate::limits::DAMAGE_MAX;
 
-/// Lines a second about idempotency keys that cannot be read: each publish under one causes a line.
+/// Log lines per second about unreadable idempotency keys: each publish under one causes a line.
 const KEY_LINES: u32 = 1;
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Default for Damage {
 }
 
 impl Damage {
-    /// Some update after `after` and up to `through` cannot be read.
+    /// At least one update after `after` and up to `through` cannot be read.
     pub(super) fn of_updates(&self, after: Position, through: Position) {
         let mut places = self.places.lock();
         if places.len() >= DAMAGE_MAX || !places.insert(through) {
@@ -53,7 +53,7 @@ impl Damage {
         );
     }
 
-    /// What was acknowledged after `after` and up to `through` is not in the file any more.
+    /// Acknowledged updates after `after` and up to `through` are missing from the file.
     pub(super) fn of_acknowledged(&self, after: Position, through: Position) {
         self.count.fetch_add(1, Ordering::Relaxed);
         tracing::error!(
@@ -65,7 +65,8 @@ impl Damage {
         );
     }
 
-    /// The file with what was acknowledged up to `through` is not there, and a new one is.
+    /// The file with the acknowledged updates up to `through` is missing, and a new file was
+    /// created.
     pub(super) fn of_file(&self, through: Position) {
         self.count.fetch_add(1, Ordering::Relaxed);
         tracing::error!(
@@ -77,7 +78,7 @@ impl Damage {
         );
     }
 
-    /// The index of topics is not what was written.
+    /// The index of topics is damaged.
     pub(super) fn of_index(&self) {
         if !self.index.swap(true, Ordering::Relaxed) {
             self.count.fetch_add(1, Ordering::Relaxed);
@@ -132,12 +133,12 @@ impl Damage {
         });
     }
 
-    /// Logs how many lines were left out. To be called now and then.
+    /// Logs how many lines were suppressed. The writer calls this regularly.
     pub(super) fn settle(&self) {
         self.key_lines.settle(Instant::now());
     }
 
-    /// The damaged keys would all have been forgotten by now.
+    /// The damaged keys would all have expired by now.
     pub(super) fn forget_keys(&self) {
         self.keys.store(false, Ordering::Relaxed);
     }
@@ -159,7 +160,7 @@ impl Damage {
         );
     }
 
-    /// Places that were found damaged since the start.
+    /// The number of damaged positions found since the start.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
@@ -209,7 +210,7 @@ mod tests {
                 damage.of_key(&damaged("an idempotency key"));
             }
         });
-        // A second may have begun meanwhile, which logs how many lines the last one left out.
+        // A new second may have begun, which logs how many lines the last one suppressed.
         let logged = lines.0.load(Ordering::Relaxed);
         assert!((1..100).contains(&logged), "{logged} lines");
     }

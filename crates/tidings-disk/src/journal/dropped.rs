@@ -1,4 +1,4 @@
-//! The updates that retention removed or the journal lost, as the next start has to know them.
+//! Records of updates that retention trimmed or the journal lost, for the next start.
 
 use rusqlite::{Connection, params};
 use tidings_core::journal::dropped::{Dropped, Lost};
@@ -26,7 +26,7 @@ pub(super) const TABLES: &str = "
     CREATE INDEX dropped_private_position ON dropped_private (position);
 ";
 
-/// Notes the newest removed public update of a topic.
+/// Notes the newest trimmed or lost public update of a topic.
 pub(super) fn note_public(
     connection: &Connection,
     topic: i64,
@@ -43,7 +43,7 @@ pub(super) fn note_public(
         .map(drop)
 }
 
-/// Notes the newest removed private update of these topics.
+/// Notes the newest trimmed or lost private update of these topics.
 pub(super) fn note_private(
     connection: &Connection,
     topics: &str,
@@ -68,8 +68,8 @@ fn private_sum(topics: &str, at: Position) -> Sum {
     Sum::of("dropped_private").text(topics).number(number(at))
 }
 
-/// What an earlier process has noted. A damaged row is an error: its subscribers would miss
-/// something and not be told.
+/// Restores the records of an earlier process. A damaged row is an error: subscribers would miss
+/// updates without a notice.
 pub(super) fn restore(connection: &Connection, identity: &Identity) -> rusqlite::Result<Dropped> {
     let place =
         |name| -> rusqlite::Result<Position> { Ok(position(take(connection, name)?.unwrap_or(0))) };
@@ -98,7 +98,7 @@ pub(super) fn restore(connection: &Connection, identity: &Identity) -> rusqlite:
     Ok(dropped)
 }
 
-/// Whether all of what an earlier process has noted can be read.
+/// Whether all records of an earlier process can be read.
 pub(super) fn is_sound(connection: &Connection, identity: &Identity) -> rusqlite::Result<bool> {
     for table in ["dropped", "dropped_private"] {
         if !layout::is_whole(connection, table)? {
@@ -111,7 +111,7 @@ pub(super) fn is_sound(connection: &Connection, identity: &Identity) -> rusqlite
     }
 }
 
-/// Makes the tables anew, and has anything up to `through` count as lost.
+/// Recreates the tables, and counts any update up to `through` as lost.
 pub(super) fn lose_all(
     connection: &mut Connection,
     identity: &Identity,
@@ -124,7 +124,7 @@ pub(super) fn lose_all(
     transaction.commit()
 }
 
-/// Makes the tables anew from what is known in memory, as part of the transaction that runs.
+/// Recreates the tables from the state in memory, as part of the running transaction.
 pub(super) fn renew(connection: &Connection, dropped: &Dropped) -> rusqlite::Result<()> {
     layout::abandon(connection, "dropped")?;
     layout::abandon(connection, "dropped_private")?;
@@ -138,7 +138,7 @@ pub(super) fn renew(connection: &Connection, dropped: &Dropped) -> rusqlite::Res
     NewestDropped::of(dropped).save(connection)
 }
 
-/// The names in `meta` of what is known of all that was trimmed or lost.
+/// The values in `meta` about all trimmed or lost updates.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NewestDropped {
     /// Of public and of private updates.
@@ -156,14 +156,14 @@ impl NewestDropped {
         }
     }
 
-    /// Anything may be lost up to here.
+    /// Any update up to here may be lost.
     pub(super) fn lose_all(&mut self, through: Position) {
         for at in self.kinds.iter_mut().chain(&mut self.forgotten).chain([&mut self.presence]) {
             *at = through.max(*at);
         }
     }
 
-    /// Notes updates that were trimmed or lost in the tables too.
+    /// Notes trimmed or lost updates, in the tables too.
     pub(super) fn lose(
         &mut self,
         connection: &Connection,

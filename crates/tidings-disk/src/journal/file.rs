@@ -1,4 +1,4 @@
-//! The journal's file: how it is laid out, and what keeps it from being opened.
+//! The journal's file: its layout, and the reasons for which it cannot be opened.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -17,50 +17,50 @@ use super::upgrade;
 
 pub(super) const DATABASE: &str = "journal.db";
 pub(super) const LOG: &str = "journal.db-wal";
-/// The log of a database that is missing, kept for the case that it is found.
+/// The log of a missing database, kept in case the database is found.
 const LOG_LEFT: &str = "journal.db-wal.left";
 /// SQLite's index of its log.
 pub(super) const LOG_INDEX: &str = "journal.db-shm";
-/// 1,000 frames of a page of 4,096 bytes and a head each, after which SQLite by default copies
-/// them to the database.
+/// 1,000 frames, each a page of 4,096 bytes and a head. At this size SQLite copies them to the
+/// database by default.
 const LOG_BYTES: u64 = 1000 * (4096 + 24) + 32;
-/// The file that says whether there is room again.
+/// The file whose creation shows whether the disk has room again.
 const PROBE: &str = "journal.probe";
 const PROBE_BYTES: usize = 1 << 20;
 
-/// A folder with a journal in it, held against every other process that would write to it.
+/// A folder with a journal, held against every other process that would write to it.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
     vfs: Option<String>,
     lock: Lock,
-    /// What was acknowledged last before this process.
+    /// The newest acknowledged position of the process before this one.
     pub(super) mark: Option<Mark>,
 }
 
 impl Folder {
-    /// Takes hold of the folder, and makes it where it is missing.
+    /// Holds the folder, and creates it if it is missing.
     pub(super) fn hold(path: &Path, vfs: Option<String>) -> Result<Self, OpenError> {
         let (lock, mark) = Lock::take(path)?;
         Ok(Self { path: path.to_owned(), vfs, lock, mark })
     }
 
-    /// Notes what is acknowledged next.
+    /// Records the newest acknowledged position.
     pub(super) fn note(&self, mark: Mark) -> io::Result<()> {
         self.lock.note(mark)
     }
 
-    /// Answers processes that ask whether a hub holds the folder. To be called now and then.
+    /// Answers processes that ask whether a hub holds the folder. The writer calls this regularly.
     pub(super) fn answer(&self) {
         self.lock.answer();
     }
 
-    /// The files as they are now. A storage of the caller's own has none.
+    /// The files as they are now. With the caller's own storage there are none.
     pub(super) fn in_place(&self) -> Option<InPlace> {
         self.vfs.is_none().then(|| InPlace::of(&self.path, &[DATABASE, LOG, LOG_INDEX]))
     }
 
-    /// Writes a file as large as what a publish may need, and removes it.
+    /// Writes a file as large as a publish may need, and removes it.
     pub(super) fn probe(&self) -> io::Result<()> {
         let path = self.path.join(PROBE);
         let mut file = File::create(&path)?;
@@ -74,7 +74,7 @@ impl Folder {
         self.path.join(DATABASE)
     }
 
-    /// The one connection that writes. Makes the file where it is missing.
+    /// The only connection that writes. Creates the file if it is missing.
     pub(super) fn writer(&self, damage: &Damage) -> Result<Connection, OpenError> {
         let path = self.database();
         let failed = |error| OpenError::of(&path, error);
@@ -102,7 +102,7 @@ impl Folder {
         if let Some(detail) = problems.into_iter().next() {
             return Err(OpenError::Corrupt { path, detail });
         }
-        // A storage of the caller's own has its log elsewhere.
+        // The caller's own storage keeps its log elsewhere.
         if self.vfs.is_none()
             && let Err(error) = self.lengthen_log()
         {
@@ -112,8 +112,8 @@ impl Folder {
         Ok(connection)
     }
 
-    /// Puts aside a log whose database is missing, or empty, as none with a log ever is: SQLite
-    /// would delete it, and with it what was not copied to the database yet.
+    /// Renames a log whose database is missing or empty, since a database with a log is never
+    /// empty. SQLite would delete the log, with updates that are not in the database yet.
     fn keep_log_left(&self) -> io::Result<()> {
         let bytes = |path: &Path| match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -130,9 +130,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Lengthens SQLite's write-ahead log with zeros, which it takes for no frames, to about what
-    /// it grows to before it begins anew. A sync then has no new length to write: it takes half
-    /// the time. Where there is not that much room, none is taken.
+    /// Extends SQLite's write-ahead log with zeros, which it does not take for frames, to about its
+    /// size before it starts over. A sync then need not write a new length and takes half the time.
+    /// If the disk lacks the room, the log keeps its length.
     fn lengthen_log(&self) -> io::Result<()> {
         let mut log = File::options().write(true).open(self.path.join(LOG))?;
         let length = log.seek(SeekFrom::End(0))?;
@@ -161,13 +161,13 @@ impl Folder {
         };
         connection.busy_timeout(Duration::from_secs(10))?;
         connection.set_prepared_statement_cache_capacity(64);
-        // Otherwise a statement may be planned anew for each value that is bound to it.
+        // Without this, SQLite may plan a statement again for each bound value.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     }
 }
 
-/// What the journal remembers may be private: only its own user reads it.
+/// The journal's content may be private, so only its own user may read the folder.
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -176,7 +176,7 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Makes the tables, all or none of them, in a file that is new or of an older format.
+/// Creates the tables in a new file or one of an older format: all of them or none.
 fn lay_out(connection: &mut Connection, path: &Path, damage: &Damage) -> rusqlite::Result<()> {
     let found = layout::format(connection)?;
     if found == FORMAT {
@@ -191,8 +191,8 @@ fn lay_out(connection: &mut Connection, path: &Path, damage: &Damage) -> rusqlit
         _ => upgrade::convert(&transaction, path, damage)?,
     }
     transaction.commit()?;
-    // A new file is a journal also without its log. Of a conversion the whole file went through the
-    // log, which would stay as long as it is.
+    // This makes a new file a journal even without its log. A conversion wrote the whole file
+    // through the log, which would keep that size.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     if found != 0 {
         tracing::info!("the journal's file has format {FORMAT} now");
@@ -200,7 +200,7 @@ fn lay_out(connection: &mut Connection, path: &Path, damage: &Damage) -> rusqlit
     Ok(())
 }
 
-/// Refuses a file that is not ours, or that this version cannot read.
+/// Refuses a file of another program, and one that this version cannot read.
 pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<i32, OpenError> {
     let failed = |error| OpenError::of(path, error);
     let pragma = |name: &str| connection.query_row(name, [], |row| row.get::<_, i32>(0));
@@ -223,23 +223,23 @@ pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<i32, 
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process holds the folder.
     InUse {
         /// The folder.
         path: PathBuf,
-        /// The process, where that is known.
+        /// The process, if it is known.
         process: Option<u32>,
     },
     /// The folder or the file cannot be used.
     Unusable {
-        /// Which.
+        /// The folder or the file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// There is no journal.
+    /// The folder has no journal.
     Missing {
-        /// Where its file would be.
+        /// The path at which the file was expected.
         path: PathBuf,
     },
     /// The file is not a Tidings journal.
@@ -254,25 +254,25 @@ pub enum OpenError {
         /// The number of its format.
         found: i32,
     },
-    /// The file has what a newer version of Tidings added to this format.
+    /// The file uses an addition of a newer version of Tidings to this format.
     Needs {
         /// The file.
         path: PathBuf,
-        /// What its readers have to know.
+        /// The addition that readers must know.
         needs: String,
     },
     /// The file is damaged.
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What is wrong, in SQLite's words.
+        /// The damage, in SQLite's words.
         detail: String,
     },
-    /// SQLite cannot read or write it.
+    /// SQLite cannot read or write the file.
     Failed {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
 }

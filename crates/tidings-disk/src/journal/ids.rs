@@ -23,13 +23,13 @@ pub(super) const TABLE: &str = "
 
 /// The name in `meta` of whether the index must be rebuilt.
 const DAMAGED: &str = "ids_damaged";
-/// The name in `meta` of whether the entries name topics: an earlier version wrote others.
+/// The name in `meta` of whether the entries name topics. Entries of an earlier version do not.
 const BY_TOPIC: &str = "ids_by_topic";
 
-/// Entries that a rebuild reads before it writes them.
+/// The number of entries that a rebuild reads before it writes them.
 const BUILT_AT_ONCE: usize = 16 * INDEX_ENTRIES;
 
-/// Puts into a new index what an empty one has.
+/// Marks a new index as one whose entries name topics.
 pub(super) fn begin(connection: &Connection) -> rusqlite::Result<()> {
     put(connection, BY_TOPIC, true)
 }
@@ -39,7 +39,7 @@ pub(super) fn is_whole(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(take(connection, BY_TOPIC)? == Some(true) && take(connection, DAMAGED)? != Some(true))
 }
 
-/// Has the next start rebuild the index, as part of the transaction that runs.
+/// Makes the next start rebuild the index, as part of the running transaction.
 pub(super) fn renew(connection: &Connection) -> rusqlite::Result<()> {
     put(connection, DAMAGED, true)
 }
@@ -64,7 +64,7 @@ pub(super) fn build(connection: &mut Connection, identity: &Identity) -> rusqlit
     transaction.commit()?;
     let (mut reached, last) = group::covered(connection, identity)?;
     while reached < last {
-        // In a transaction that has met a damaged page, SQLite writes nothing more.
+        // In a transaction that met a damaged page, SQLite writes nothing more.
         let mut entries = Vec::new();
         let begun = reached;
         group::walk(connection, identity, (begun, last), |met| {
@@ -98,7 +98,7 @@ pub(super) fn build(connection: &mut Connection, identity: &Identity) -> rusqlit
     transaction.commit()
 }
 
-/// Adds the entries of a record, as part of the transaction that runs.
+/// Adds the entries of a record, as part of the running transaction.
 pub(super) fn insert(
     connection: &Connection,
     identity: &Identity,
@@ -118,7 +118,7 @@ fn insert_entry(connection: &Connection, key: u64, at: Position) -> rusqlite::Re
     within(FilePart::Ids, inserted).map(drop)
 }
 
-/// Deletes the entries of a record, as part of the transaction that runs.
+/// Deletes the entries of a record, as part of the running transaction.
 pub(super) fn remove(
     connection: &Connection,
     identity: &Identity,
@@ -153,7 +153,7 @@ pub(super) fn next(
         .map(|found| found.map(position))
 }
 
-/// Whether there is this entry.
+/// Whether the index has this entry.
 pub(super) fn has(connection: &Connection, key: u64, at: Position) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM ids WHERE id = ?1 AND position = ?2")?

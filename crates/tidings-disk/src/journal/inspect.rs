@@ -1,4 +1,4 @@
-//! A look at the journal's file from outside, also while a hub writes to it.
+//! Inspection of the journal's file from outside, even while a hub writes to it.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -16,12 +16,12 @@ use super::sum::{damaged, is_damage};
 use super::{dropped, ids, index, keys, lock, query, rebuild, retain, revoked};
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
 
-/// Entries of an index that are looked at in one transaction.
+/// The number of index entries that are checked in one transaction.
 const PAGE: usize = 4096;
-/// Problems that are listed.
+/// The maximum number of listed problems.
 const PROBLEMS_MAX: usize = 100;
 
-/// A journal's file, opened to be read only. A hub may use it meanwhile.
+/// A journal's file, opened for reading only. A hub may use it at the same time.
 #[derive(Debug)]
 pub struct JournalFile {
     path: PathBuf,
@@ -29,37 +29,37 @@ pub struct JournalFile {
     identity: Identity,
 }
 
-/// What a journal holds.
+/// A summary of a journal.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Summary {
     /// The file.
     pub path: PathBuf,
-    /// Its size and that of SQLite's log beside it.
+    /// The size of the file and of SQLite's log beside it.
     pub file_bytes: u64,
-    /// Updates that are there.
+    /// The number of updates in the file.
     pub count: u64,
-    /// The newest update that there ever was; the place before the first, if there was none.
+    /// The newest update that was ever published, or the start position if there was none.
     pub last: HubId,
-    /// The oldest that is there and when it came, and the same of the newest.
+    /// The oldest update in the file and its time, and the same of the newest.
     pub span: Option<[(HubId, SystemTime); 2]>,
 }
 
-/// What an export gave.
+/// The result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exported {
-    /// Updates that were given.
+    /// The number of exported updates.
     pub updates: u64,
-    /// Places that are damaged: updates there are missing from what was given.
+    /// The number of damaged positions, whose updates are missing from the export.
     pub damaged: u64,
 }
 
-/// What a check has found.
+/// The result of a check.
 struct Problems(Vec<String>);
 
-/// Whether SQLite says no more than that pages are not used: an index that was built anew leaves
-/// such pages, and they do no harm.
+/// Whether SQLite reports nothing but unused pages. A rebuilt index leaves such pages behind, and
+/// they do no harm.
 fn is_of_unused_pages(text: &str) -> bool {
     let is_of_one = |line: &str| line.starts_with("*** in ") || line.ends_with("never used");
     text.lines().all(is_of_one)
@@ -83,7 +83,7 @@ impl JournalFile {
     /// Opens the journal in `folder`.
     ///
     /// # Errors
-    /// If there is none that this version knows, or it cannot be read.
+    /// If the folder has no journal that this version knows, or the journal cannot be read.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = folder.as_ref().join(DATABASE);
         if !path.exists() {
@@ -100,10 +100,10 @@ impl JournalFile {
         Ok(Self { path, connection, identity })
     }
 
-    /// What the journal holds.
+    /// Summarizes the journal.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the journal cannot be read.
     pub fn summary(&self) -> Result<Summary, OpenError> {
         let failed = |error| OpenError::of(&self.path, error);
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
@@ -122,7 +122,7 @@ impl JournalFile {
             Ok(ControlFlow::Continue(()))
         })
         .map_err(failed)?;
-        // Only the ids of those at the ends have to be made.
+        // Only the ids of the oldest and the newest update are needed.
         for (id, _) in ends.iter_mut().flatten() {
             if let At::Update(record) =
                 group::record_at(&self.connection, &self.identity, id.position).map_err(failed)?
@@ -143,8 +143,8 @@ impl JournalFile {
         })
     }
 
-    /// Goes along all updates after `after`, in many short transactions: one that is held keeps a
-    /// hub from shortening its log. What a hub deletes meanwhile is passed over.
+    /// Walks along all updates after `after`, in many short transactions, since an open one keeps a
+    /// hub from shortening its log. Updates that a hub deletes meanwhile are skipped.
     fn each(
         &self,
         after: Position,
@@ -172,7 +172,7 @@ impl JournalFile {
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
-            // SQLite refuses to commit what has met a damaged page.
+            // SQLite refuses to commit a transaction that met a damaged page.
             transaction.rollback()?;
             if is_over {
                 break;
@@ -181,12 +181,12 @@ impl JournalFile {
         Ok(())
     }
 
-    /// Looks at everything, and says what is wrong: what SQLite finds, what does not match its
-    /// checksum, and entries of the indexes that are missing or too many. `progress` is told how
-    /// many updates were looked at.
+    /// Checks everything and returns the problems: SQLite's own findings, checksums that do not
+    /// match, and missing or surplus index entries. Reports the number of checked updates to
+    /// `progress`.
     ///
     /// # Errors
-    /// If it cannot be read at all.
+    /// If the journal cannot be read at all.
     pub fn check(&self, mut progress: impl FnMut(u64)) -> Result<Vec<String>, OpenError> {
         let failed = |error| OpenError::of(&self.path, error);
         let mark = self.path.parent().and_then(lock::mark_in);
@@ -196,7 +196,7 @@ impl JournalFile {
             match text {
                 Ok(text) if text == "ok" || is_of_unused_pages(&text) => {}
                 Ok(text) => problems.add(text),
-                // SQLite ends there. What it has not come to is looked at below.
+                // SQLite's check ends here. The checks below cover the rest.
                 Err(error) if is_damage(&error) => problems.add(error.to_string()),
                 Err(error) => return Err(failed(error)),
             }
@@ -241,7 +241,7 @@ impl JournalFile {
         Ok(problems.0)
     }
 
-    /// Looks at the tables beside the updates and their indexes.
+    /// Checks the tables other than the updates and their indexes.
     fn check_tables(&self, problems: &mut Problems) {
         let connection = &self.connection;
         let checks = [
@@ -290,7 +290,7 @@ impl JournalFile {
                 problems.add(format!("the update at {at} is of an unknown kind"));
                 return Ok(problems.go_on());
             };
-            // The newest may still lack their entries.
+            // The newest updates may not have entries yet.
             if at <= index::through(connection)? {
                 let private = record.update.is_private();
                 for topic in record.update.topics() {
@@ -317,13 +317,13 @@ impl JournalFile {
         Ok(())
     }
 
-    /// Whether each entry of the index of topics is of an update about that topic.
+    /// Whether each entry of the index of topics belongs to an update about that topic.
     fn check_topics(&self, problems: &mut Problems) -> rusqlite::Result<()> {
         let mut after = index::FIRST_PAGE;
         while problems.go_on().is_continue() {
             let transaction = self.connection.unchecked_transaction()?;
             if index::through(&transaction)? == Position::START {
-                // It is built anew by the next start.
+                // The next start rebuilds it.
                 break;
             }
             let page = index::page(&transaction, after, PAGE)?;
@@ -344,7 +344,7 @@ impl JournalFile {
         Ok(())
     }
 
-    /// The same of publishers' ids.
+    /// The same check for the index of publishers' ids.
     fn check_ids(&self, problems: &mut Problems) -> rusqlite::Result<()> {
         let mut after = (i64::MIN, i64::MIN);
         while problems.go_on().is_continue() {
@@ -386,7 +386,7 @@ impl JournalFile {
     ) -> rusqlite::Result<()> {
         match group::record_at(connection, &self.identity, at)? {
             At::Update(record) if is_right(&record) => {}
-            // It was told with the updates.
+            // The check of the updates reported this already.
             At::Damage => {}
             At::Update(_) | At::Nothing => {
                 problems.add(format!("the index {table} has an entry at {at} without an update"))
@@ -395,9 +395,8 @@ impl JournalFile {
         Ok(())
     }
 
-    /// Gives each update after `after` to `take`, in their order: those that are there when it
-    /// comes to them, up to the newest that is there now. It holds nothing of the file while
-    /// `take` runs.
+    /// Passes each update after `after` to `take`, in order: those that exist when it reaches them,
+    /// up to the newest one now. It holds no transaction while `take` runs.
     ///
     /// # Errors
     /// If the journal cannot be read, or `take` fails.
@@ -433,7 +432,7 @@ impl JournalFile {
                     }
                 }
                 if bytes < BATCH_BYTES {
-                    // Where nothing follows, all was read.
+                    // If no update follows, all were read.
                     through = until.max(through);
                     return Ok(ControlFlow::Continue(()));
                 }
@@ -449,7 +448,7 @@ impl JournalFile {
         Ok(exported)
     }
 
-    /// The place of the newest update that there ever was before `time`.
+    /// The position of the newest update that was published before `time`.
     ///
     /// # Errors
     /// If the journal cannot be read.
@@ -463,16 +462,16 @@ impl JournalFile {
         Ok(since.map_or(last, Position::previous))
     }
 
-    /// Writes a copy of the journal as it is at one moment into `folder`, which a hub can use
-    /// as its own.
+    /// Writes a copy of the journal's present state into `folder`. A hub can use the copy as its
+    /// journal.
     ///
     /// # Errors
-    /// If there is a journal already, or a log of one, if a hub uses the folder, or if the copy
-    /// cannot be written.
+    /// If the folder already has a journal or a log of one, if a hub uses the folder, or if the
+    /// copy cannot be written.
     pub fn back_up(&self, folder: impl AsRef<Path>) -> Result<PathBuf, OpenError> {
         let path = folder.as_ref().join(DATABASE);
         let _held = Folder::hold(folder.as_ref(), None)?;
-        // SQLite would read the log of another file as one of the copy.
+        // SQLite would read another file's log as the log of the copy.
         for left in [DATABASE, LOG, LOG_INDEX].map(|name| folder.as_ref().join(name)) {
             if left.exists() {
                 let source = io::Error::from(io::ErrorKind::AlreadyExists);
@@ -488,11 +487,11 @@ impl JournalFile {
         Ok(path)
     }
 
-    /// Makes the file of the journal in `folder` as small as what is in it. It needs as much
-    /// room again while it works, and no hub may use the journal meanwhile.
+    /// Shrinks the file of the journal in `folder` to its content. While it works it needs as much
+    /// room again, and no hub may use the journal.
     ///
     /// # Errors
-    /// If another process has it, or it cannot be written.
+    /// If another process holds the folder, or the file cannot be written.
     pub fn shrink(folder: impl AsRef<Path>) -> Result<(), OpenError> {
         let folder = Folder::hold(folder.as_ref(), None)?;
         let path = folder.database();

@@ -1,4 +1,4 @@
-//! Idempotency keys in the file: for each one the positions of what was published under it.
+//! Idempotency keys in the file: for each one the positions of the updates published under it.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tidings_core::model::{HubId, Position};
@@ -25,15 +25,15 @@ pub(super) const TABLE: &str = "
 /// The name in `meta` of the age at which the table was found damaged.
 const DAMAGED: &str = "keys_damaged";
 
-/// What is kept of a key.
+/// The stored values of a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
     pub(super) fingerprint: i64,
     /// Milliseconds of the journal's own clock.
     pub(super) age: i64,
-    /// The position of the first update. The start, if it is not known any more.
+    /// The position of the first update, or the start if it is unknown.
     pub(super) first: Position,
-    /// How many updates there were, one after the other.
+    /// The number of updates, which have consecutive positions.
     pub(super) count: u64,
 }
 
@@ -63,8 +63,8 @@ pub(super) fn insert(connection: &Connection, key: &str, kept: &Kept) -> rusqlit
         .map(drop)
 }
 
-/// What is kept of a key. A damaged row is an error: whether the publish was taken is not known
-/// then.
+/// Reads the stored values of a key. A damaged row is an error: it is then unknown whether the
+/// publish was accepted.
 pub(super) fn look_up(connection: &Connection, key: &str) -> rusqlite::Result<Option<Kept>> {
     connection
         .prepare_cached("SELECT fingerprint, age, position, count, sum FROM keys WHERE key = ?1")?
@@ -108,7 +108,7 @@ pub(super) fn ids(
     (0..kept.count)
         .map(|index| {
             if kept.first == Position::START {
-                // Where they stand is not known: other updates have the first positions.
+                // Their positions are unknown, and other updates have the first positions.
                 return Ok(HubId::start(identity.epoch).to_event_id());
             }
             let at = Position::new(kept.first.number() + index);
@@ -120,7 +120,7 @@ pub(super) fn ids(
         .collect()
 }
 
-/// How many there are.
+/// The number of keys.
 ///
 /// # Errors
 /// Also if SQLite cannot read all pages of the table: a key in one of them would count as new.
@@ -138,24 +138,24 @@ pub(super) fn damaged_at(connection: &Connection) -> rusqlite::Result<Option<i64
     take(connection, DAMAGED)
 }
 
-/// Notes for the next start that the table is damaged, as part of the transaction that runs.
+/// Notes for the next start that the table is damaged, as part of the running transaction.
 pub(super) fn note_damage(connection: &Connection, age: i64) -> rusqlite::Result<()> {
     put(connection, DAMAGED, age)
 }
 
-/// Makes the table anew, as part of the transaction that runs.
+/// Recreates the table, as part of the running transaction.
 pub(super) fn renew(connection: &Connection) -> rusqlite::Result<()> {
     layout::abandon(connection, "keys")?;
     connection.execute_batch(TABLE)?;
     layout::remove(connection, DAMAGED)
 }
 
-/// Whether one is older than `since`.
+/// Whether a key is older than `since`.
 pub(super) fn is_any_older(connection: &Connection, since: i64) -> rusqlite::Result<bool> {
     connection.prepare_cached("SELECT 1 FROM keys WHERE age < ?1 LIMIT 1")?.exists([since])
 }
 
-/// Forgets some that are older than `since`, and the oldest where there are too many. Gives how
+/// Forgets some keys that are older than `since`, and the oldest if there are too many. Returns how
 /// many of `count` are left.
 pub(super) fn forget(
     connection: &Connection,

@@ -1,4 +1,4 @@
-//! The tables of the journal's file, and the values that hold for the whole journal.
+//! The tables of the journal's file, and the values of the whole journal.
 
 use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _};
@@ -8,16 +8,16 @@ use tidings_core::model::{Epoch, HubId, Position};
 use super::sum::{Sum, compare, is_damage};
 use super::{dropped, group, ids, index, keys, retain};
 
-/// Says in the file's head that it is one of ours: "Tdgs".
+/// Marks the file as a Tidings journal in its head: "Tdgs".
 pub(super) const APPLICATION: i32 = 0x5464_6773;
 /// The layout that this version reads and writes.
 pub(super) const FORMAT: i32 = 2;
 /// The older layouts that a start converts.
 pub(super) const CONVERTED: std::ops::RangeInclusive<i32> = 1..=1;
-/// The name in `meta` of what a reader has to know beside this format.
+/// The name in `meta` of additions to this format that a reader must know.
 const NEEDS: &str = "needs";
 
-/// The tables that have no module of their own. `docs/journal.md` says what each column means.
+/// The tables that have no module of their own. `docs/journal.md` explains each column.
 const LAYOUT: &str = "
     CREATE TABLE meta (
         name TEXT PRIMARY KEY,
@@ -28,11 +28,11 @@ const LAYOUT: &str = "
     CREATE TABLE revoked (token TEXT NOT NULL UNIQUE, until INTEGER, sum INTEGER NOT NULL) STRICT;
 ";
 
-/// The tables without which no hub starts. A row that is missing from them shows in no checksum, so
-/// SQLite is asked whether their pages are complete.
+/// The tables that every start needs. No checksum shows that a row is missing from them, so SQLite
+/// checks whether their pages are complete.
 const SMALL: [&str; 2] = ["meta", "revoked"];
 
-/// Makes the tables in a file that is new, as part of the transaction that runs.
+/// Creates the tables in a new file, as part of the running transaction.
 pub(super) fn lay_out(connection: &Connection) -> rusqlite::Result<()> {
     for tables in [LAYOUT, index::TABLE, ids::TABLE, retain::TABLE, dropped::TABLES, keys::TABLE] {
         connection.execute_batch(tables)?;
@@ -43,7 +43,7 @@ pub(super) fn lay_out(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", FORMAT)
 }
 
-/// Gives a new journal its name and its secrets.
+/// Gives a new journal its epoch and its secrets.
 pub(super) fn found(connection: &Connection) -> rusqlite::Result<()> {
     let [first, second] = Keys::random().secret();
     let epoch = Epoch::random();
@@ -54,9 +54,9 @@ pub(super) fn found(connection: &Connection) -> rusqlite::Result<()> {
     group::put_begin(connection, Position::START)
 }
 
-/// Takes a table and its indexes out of the file without looking at their pages, as part of the
-/// transaction that runs: SQLite can neither empty nor drop a table with a page that it finds
-/// damaged. The pages stay in the file, unused, until it is made smaller.
+/// Removes a table and its indexes from the file without reading their pages, as part of the
+/// running transaction. SQLite can neither empty nor drop a table with a damaged page. The pages
+/// stay in the file, unused, until it is shrunk.
 pub(super) fn abandon(connection: &Connection, table: &str) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA writable_schema = ON")?;
     let abandoned = connection.execute("DELETE FROM sqlite_schema WHERE tbl_name = ?1", [table]);
@@ -64,7 +64,7 @@ pub(super) fn abandon(connection: &Connection, table: &str) -> rusqlite::Result<
     abandoned.map(drop)
 }
 
-/// Whether there is this table.
+/// Whether the file has this table.
 pub(super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     connection
         .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")?
@@ -76,12 +76,12 @@ pub(super) fn format(connection: &Connection) -> rusqlite::Result<i32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// What a newer version of the same format needs its readers to know: nothing so far.
+/// Additions of a newer version to this format that readers must know. So far there are none.
 pub(super) fn needs(connection: &Connection) -> rusqlite::Result<Option<String>> {
     take(connection, NEEDS)
 }
 
-/// What SQLite finds wrong with the tables that a start relies on.
+/// Problems that SQLite finds in the tables that a start needs.
 pub(super) fn problems(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut problems = Vec::new();
     for table in SMALL {
@@ -109,7 +109,7 @@ pub(super) fn is_whole(connection: &Connection, table: &str) -> rusqlite::Result
     }
 }
 
-/// Notes a value that holds for the whole journal.
+/// Stores a value of the whole journal.
 pub(super) fn put(
     connection: &Connection,
     name: &str,
@@ -157,7 +157,7 @@ pub(super) fn check_meta(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What makes this journal's ids and indexes its own.
+/// The values that make this journal's ids and indexes unique.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity {
     pub(super) epoch: Epoch,
@@ -175,7 +175,7 @@ impl Identity {
     }
 }
 
-/// A position as SQLite has it. Positions are below 2^53.
+/// A position as SQLite stores it. Positions are below 2^53.
 pub(super) fn number(position: Position) -> i64 {
     position.number().cast_signed()
 }

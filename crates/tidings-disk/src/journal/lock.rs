@@ -1,7 +1,7 @@
-//! The hold on a journal's folder, and the newest position that was acknowledged.
+//! The lock of a journal's folder, and the newest acknowledged position.
 //!
-//! That position is written beside the journal's file, so a start notices when the file has lost
-//! it: SQLite's log ends silently where it is damaged, and a copy can be older than it looks.
+//! The position is stored beside the journal's file, so a start notices updates that the file has
+//! lost. SQLite's log ends silently at damage, and a copy of the file may be older than it looks.
 
 #[cfg(target_os = "linux")]
 mod path;
@@ -17,26 +17,26 @@ use super::layout::number;
 use super::sum::Sum;
 
 const LOCK: &str = "journal.lock";
-/// Bytes of the first line, which has the number of the process.
+/// The size of the first line, which has the process id.
 const PROCESS_BYTES: usize = 11;
 
-/// Held for as long as this lives.
+/// The lock, held for this value's lifetime.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
-    /// The folder itself is locked too: the lock's file may be removed, and made by another hub.
+    /// The folder itself is locked too, since another hub may remove and recreate the lock's file.
     _folder: Option<File>,
-    /// And the path, for the case that the folder is removed and made by another hub.
+    /// The path is held too, in case the folder is removed and another hub recreates it.
     path: path::HeldNames,
 }
 
 /// Why a path could not be held.
 #[derive(Debug)]
 enum NotHeld {
-    /// A hub has it.
+    /// A hub holds the path.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no names are held there"))]
     ByHub { process: Option<u32> },
-    /// The system does not let this process make or see the folder.
+    /// The system does not let this process create or see the folder.
     Failed(io::Error),
 }
 
@@ -46,7 +46,7 @@ impl From<io::Error> for NotHeld {
     }
 }
 
-/// What was acknowledged last, as a process before this one has noted it.
+/// The newest acknowledged position, as an earlier process recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) epoch: Epoch,
@@ -54,8 +54,8 @@ pub(super) struct Mark {
 }
 
 impl Lock {
-    /// Takes hold of a folder, and makes it where it is missing and no other hub has its path.
-    /// Gives what was acknowledged last.
+    /// Locks a folder. Creates it if it is missing and no other hub holds its path. Returns the
+    /// newest acknowledged position.
     pub(super) fn take(folder: &Path) -> Result<(Self, Option<Mark>), OpenError> {
         let unusable = |source| OpenError::Unusable { path: folder.to_owned(), source };
         let path = folder.join(LOCK);
@@ -71,12 +71,13 @@ impl Lock {
             }
             Err(NotHeld::Failed(error)) => return Err(unusable(error)),
         };
-        // Not every system opens or locks a folder.
+        // Not every system can open or lock a folder.
         let directory = File::open(folder).ok();
         if let Some(directory) = &directory
             && let Err(TryLockError::WouldBlock) = directory.try_lock()
         {
-            // Any user with read access can lock the folder. Where the path is held, no hub does.
+            // Any user with read access can lock the folder. If the path is held, the other program
+            // is no hub.
             if !held.is_certain() || !others_may_read(directory) {
                 return Err(in_use());
             }
@@ -88,7 +89,7 @@ impl Lock {
         }
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
-        // Any user with read access could lock it.
+        // Any user with read access could lock the file.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&path).map_err(unusable)?;
@@ -98,20 +99,20 @@ impl Lock {
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         let mark = read_mark(&path);
-        // The process that comes second names the first one. Only the lock decides.
+        // A second process reads this to name the first one. Only the lock decides.
         write_at(&file, process().as_bytes()).map_err(unusable)?;
         Ok((Self { file, _folder: directory, path: held }, mark))
     }
 
-    /// Answers processes that ask whether a hub holds the path. To be called now and then.
+    /// Answers processes that ask whether a hub holds the path. The writer calls this regularly.
     pub(super) fn answer(&self) {
         self.path.answer();
     }
 
-    /// Notes what is acknowledged next. It outlives the process, and perhaps no power cut: what
-    /// it says is true, and may be too little.
+    /// Records the newest acknowledged position. The record survives the process, but not always a
+    /// power cut: it may be too old, and is never too new.
     pub(super) fn note(&self, mark: Mark) -> io::Result<()> {
-        // All of it: the file may have been shortened or overwritten.
+        // Both lines, since the file may have been truncated or overwritten.
         write_at(&self.file, (process() + &mark.line()).as_bytes())
     }
 }
@@ -121,7 +122,7 @@ fn process() -> String {
     format!("{:>1$}\n", std::process::id(), PROCESS_BYTES - 1)
 }
 
-/// Whether users can open the folder that it does not belong to.
+/// Whether users other than its owner can open the folder.
 #[cfg(unix)]
 fn others_may_read(folder: &File) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -151,13 +152,13 @@ impl Mark {
     }
 }
 
-/// What was acknowledged last, as the folder's lock has it.
+/// The newest acknowledged position in the folder's lock.
 pub(super) fn mark_in(folder: &Path) -> Option<Mark> {
     read_mark(&folder.join(LOCK))
 }
 
 fn read_mark(path: &Path) -> Option<Mark> {
-    // What follows the two lines does not matter.
+    // Any text after the two lines is ignored.
     let text = fs::read(path).ok()?;
     String::from_utf8_lossy(&text).lines().nth(1).and_then(Mark::parse)
 }
@@ -174,19 +175,19 @@ fn write_at(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 
-/// Looks in a row that say nothing, after which a file counts as gone.
+/// The number of consecutive looks without an answer after which a file counts as missing.
 const UNKNOWN_MAX: u32 = 3;
 
 /// The journal's files as they were opened.
 #[derive(Debug)]
 pub(super) struct InPlace {
     files: Vec<Watched>,
-    /// SQLite's log. It is not the database, whose locks SQLite would lose with any descriptor
-    /// that is closed.
+    /// SQLite's log. The database is not kept open here, since closing any of its descriptors would
+    /// drop SQLite's locks.
     log: Option<File>,
-    /// The first file that was found shortened. Its content is gone, whatever becomes of it.
+    /// The first file that was found truncated. Its content is lost, even if it grows again.
     shortened: Option<PathBuf>,
-    /// The looks in a row that said nothing.
+    /// The number of consecutive looks without an answer.
     unknown: u32,
 }
 
@@ -194,25 +195,25 @@ pub(super) struct InPlace {
 struct Watched {
     path: PathBuf,
     id: FileId,
-    /// The most that it has had. SQLite shortens none of them while a hub has them open.
+    /// The largest size seen. SQLite truncates none of the files while a hub has them open.
     bytes: u64,
 }
 
-/// What a look at the journal's files has found.
+/// The result of a look at the journal's files.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// All are where they were opened.
+    /// All files are where they were opened.
     InPlace,
-    /// The first that is no longer there.
+    /// The first file that was removed or replaced.
     Gone(PathBuf),
-    /// The first that has become shorter. It stays so.
+    /// The first file that was truncated. This state is permanent.
     Shortened(PathBuf),
-    /// The system did not say, and may with the next look.
+    /// The system gave no answer. The next look may get one.
     Unknown,
 }
 
 impl InPlace {
-    /// The files with these names, those that are there.
+    /// The existing files among these names.
     pub(super) fn of(folder: &Path, names: &[&str]) -> Self {
         let paths = names.iter().copied().chain([LOCK]).map(|name| folder.join(name));
         let there = paths.filter_map(|path| {
@@ -223,19 +224,19 @@ impl InPlace {
         Self { files: there.collect(), log, shortened: None, unknown: 0 }
     }
 
-    /// Whether SQLite's log has become shorter. That takes no more than a call to the system, and
-    /// is known before anything is added to the log, which would make it longer again.
+    /// Whether SQLite's log was truncated. This takes one system call, and must come before an
+    /// append makes the log longer again.
     pub(super) fn is_log_shorter(&self) -> bool {
         let Some(log) = self.log.as_ref().and_then(|log| log.metadata().ok()) else { return false };
         self.files.iter().any(|file| file.path.ends_with(LOG) && log.len() < file.bytes)
     }
 
-    /// Whether a file was found shortened.
+    /// Whether a file was found truncated.
     pub(super) fn is_shortened(&self) -> bool {
         self.shortened.is_some()
     }
 
-    /// Looks whether all are where they were opened, and as long as they were.
+    /// Checks whether all files are where they were opened, and at least as long as before.
     pub(super) fn look(&mut self) -> Look {
         if let Some(path) = &self.shortened {
             return Look::Shortened(path.clone());
@@ -245,7 +246,7 @@ impl InPlace {
             match FileId::of(path) {
                 Ok(Some((found, _))) if found != *id => return Look::Gone(path.clone()),
                 Ok(None) => return Look::Gone(path.clone()),
-                // The lock's file is written anew with each position.
+                // The lock's file is rewritten with each position.
                 Ok(Some((_, found))) if found < *bytes && !path.ends_with(LOCK) => {
                     self.shortened = Some(path.clone());
                     return Look::Shortened(path.clone());
@@ -260,7 +261,7 @@ impl InPlace {
         };
         self.unknown += 1;
         if self.unknown >= UNKNOWN_MAX {
-            // One more makes no difference.
+            // Kept at the limit, so that the counter cannot overflow.
             self.unknown = UNKNOWN_MAX;
             return Look::Gone(path);
         }
@@ -270,12 +271,12 @@ impl InPlace {
     }
 }
 
-/// What tells a file from another one under the same name.
+/// Identifies a file among others of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId(u64, u64);
 
 impl FileId {
-    /// The file's length too. `None` if nothing has that name.
+    /// The file's id and length. `None` if no file has that name.
     fn of(path: &Path) -> io::Result<Option<(Self, u64)>> {
         match fs::metadata(path) {
             Ok(found) => Ok(Some((Self::found(&found), found.len()))),
@@ -292,7 +293,7 @@ impl FileId {
         Self(found.dev(), found.ino())
     }
 
-    /// Only that it is there.
+    /// Only the existence of the file is known.
     #[cfg(not(unix))]
     fn found(_: &fs::Metadata) -> Self {
         Self(0, 0)

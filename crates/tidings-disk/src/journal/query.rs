@@ -1,4 +1,4 @@
-//! What is read from the journal's file.
+//! Reads from the journal's file.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -19,35 +19,35 @@ use super::record::{self, StoredUpdate};
 use super::sum::is_damage;
 use crate::limits::{BATCH_BYTES, SAME_ID_MAX, SCAN_UPDATES};
 
-/// The file, as it is read at one moment.
+/// One state of the file, for a read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading<'a> {
     pub(super) connection: &'a Connection,
     pub(super) identity: &'a Identity,
-    /// The oldest update that is kept.
+    /// The oldest kept update.
     pub(super) first: Position,
     pub(super) damage: &'a Damage,
 }
 
-/// Updates, and how far the look at the file went.
+/// Updates, and the position up to which the file was searched.
 #[derive(Debug, Default)]
 pub(super) struct ReadPart {
     pub(super) records: Vec<Arc<Record>>,
     pub(super) through: Position,
-    /// An update before the first of the records and up to here cannot be read.
+    /// An update before the first record and up to here cannot be read.
     pub(super) damaged: Option<Position>,
     bytes: usize,
 }
 
 impl ReadPart {
-    /// Takes a record, and says whether there is room for another.
+    /// Adds a record. Returns whether another one fits.
     fn take(&mut self, record: Record) -> bool {
         self.bytes += record.memory_bytes() as usize;
         self.records.push(Arc::new(record));
         self.bytes < BATCH_BYTES
     }
 
-    /// Takes note of damage, or ends before it: a gap can be told only before all records.
+    /// Notes damage, or ends before it: a gap can be reported only before all records.
     fn damage(&mut self, after: Position, through: Position) -> ControlFlow<()> {
         if self.records.is_empty() {
             self.damaged = Some(through);
@@ -59,11 +59,11 @@ impl ReadPart {
     }
 }
 
-/// Which of the updates that a subscriber selects it gets.
+/// Which of the selected updates a subscriber gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     All,
-    /// Those that are the newest about a selected topic.
+    /// Only the newest one of each selected topic.
     Last,
 }
 
@@ -75,7 +75,7 @@ pub(super) fn part(
     which: Which,
 ) -> rusqlite::Result<ReadPart> {
     let Reading { connection, identity, damage, .. } = reading;
-    // What was trimmed or lost is told elsewhere.
+    // The caller reports trimmed and lost updates.
     let after = after.max(reading.first.previous());
     if after >= until {
         return Ok(ReadPart { through: until, ..ReadPart::default() });
@@ -101,7 +101,7 @@ pub(super) fn part(
         None => {
             let whole = index::through(connection)?;
             if after >= whole {
-                // A few updates, in a batch of their own.
+                // These few updates are a batch of their own.
                 return scanned(reading, span, is_wanted);
             }
             entries(connection, (after, until.min(whole)), &keys)
@@ -117,7 +117,7 @@ pub(super) fn part(
     }
 }
 
-/// The index's keys of all that is selected, if topics are all that is.
+/// The index's keys of all selected topics, if only exact topics are selected.
 fn exact_keys(identity: &Identity, selectors: &Selectors, rights: &Rights) -> Option<Vec<u64>> {
     let kinds: &[bool] = if rights.granted().is_some() { &[false, true] } else { &[false] };
     let mut keys = vec![index::UNREADABLE];
@@ -160,19 +160,19 @@ fn scanned(
     Ok(part)
 }
 
-/// Places where something is selected, in their order, and how far they go.
+/// Selected positions in order, and the position up to which they are complete.
 struct Positions {
     places: Vec<Position>,
     through: Position,
 }
 
-/// By the index of topics, so that what is not selected costs nothing.
+/// Reads the index of topics, so that updates that are not selected cost nothing.
 fn entries(
     connection: &Connection,
     (after, until): (Position, Position),
     keys: &[u64],
 ) -> rusqlite::Result<Positions> {
-    // Of very many topics each gives a few, of few topics each gives many.
+    // Many topics contribute a few positions each, and few topics contribute many.
     let each = (SCAN_UPDATES / keys.len()).max(4);
     let (mut places, mut through) = (Vec::new(), until);
     for key in keys {
@@ -181,7 +181,7 @@ fn entries(
         if places.len() - before == each
             && let Some(last) = places.last()
         {
-            // There may be more of this topic: the batch ends here.
+            // The topic may have more positions, so the batch ends here.
             through = *last;
         }
     }
@@ -191,7 +191,7 @@ fn entries(
     Ok(Positions { places, through })
 }
 
-/// The newest place of each topic, where that is in (`after`, `until`].
+/// The newest position of each topic, if it is in (`after`, `until`].
 fn newest(
     connection: &Connection,
     (after, until): (Position, Position),
@@ -211,7 +211,7 @@ fn newest(
     Ok(Positions { places, through: until })
 }
 
-/// The updates at these positions that are wanted, as many as fit a batch.
+/// The wanted updates at these positions, as many as fit a batch.
 fn at_positions(
     reading: Reading<'_>,
     Positions { places, through }: Positions,
@@ -230,7 +230,7 @@ fn at_positions(
                 true
             }
             At::Nothing => {
-                // An entry goes together with its update.
+                // An entry is deleted together with its update.
                 damage.of_index();
                 true
             }
@@ -261,8 +261,8 @@ fn is_last(
     Ok(false)
 }
 
-/// As [`index::has_newer`]. Of a damaged index nothing is known: an update too many is better
-/// than none.
+/// Like [`index::has_newer`]. With a damaged index the answer is no: an update too many is better
+/// than a missing one.
 fn has_newer(reading: Reading<'_>, key: u64, at: Position) -> rusqlite::Result<bool> {
     if reading.damage.has_index() {
         return Ok(false);
@@ -276,7 +276,7 @@ fn has_newer(reading: Reading<'_>, key: u64, at: Position) -> rusqlite::Result<b
     }
 }
 
-/// The update with a publisher's id that such a subscriber means.
+/// The update with a publisher's id that such a subscriber refers to.
 pub(super) fn find(
     connection: &Connection,
     identity: &Identity,
@@ -320,7 +320,7 @@ fn look_up(
     Ok(search.elsewhere())
 }
 
-/// The oldest update that came at `time` or later: times never fall along the positions.
+/// The oldest update at `time` or later. Times never fall along the positions.
 pub(super) fn since(
     connection: &Connection,
     identity: &Identity,

@@ -1,4 +1,4 @@
-//! The updates and revocations that wait for the writer, and the state that it shares with
+//! The updates and revocations that wait for the writer, and the state that the writer shares with
 //! publishers and readers.
 
 use std::collections::VecDeque;
@@ -16,15 +16,15 @@ use super::damage::Damage;
 use super::state::DiskState;
 use crate::limits::{APPENDS_WAITING, GROUP_UPDATES};
 
-/// What the writer shares with publishers and readers.
+/// State shared by the writer, publishers and readers.
 #[derive(Debug)]
 pub(super) struct DiskShared {
     pub(super) state: Mutex<DiskState>,
-    /// Held while a deletion is committed and noted, and by a reader while it begins: so what
-    /// a reader does not find is known to be gone.
+    /// Locked while a deletion is committed and noted, and while a reader begins. So an update that
+    /// a reader does not find is known to be deleted.
     pub(super) gate: RwLock<()>,
     pub(super) damage: Damage,
-    /// What keeps the writer from writing.
+    /// Why the writer cannot write.
     trouble: Mutex<Option<String>>,
     interruptions: AtomicU64,
     queue: Mutex<Queue>,
@@ -38,7 +38,7 @@ struct Queue {
     closed: bool,
 }
 
-/// A token of which it waits to be kept that it was revoked.
+/// A revocation that waits to be stored.
 #[derive(Debug)]
 pub(super) struct Revoking {
     pub(super) token: RevokedToken,
@@ -50,7 +50,7 @@ pub(super) struct Revoking {
 pub(super) struct Request {
     pub(super) updates: Vec<Update>,
     pub(super) key: Option<IdempotencyKey>,
-    /// Given back when the updates are written or given up.
+    /// Released when the updates are written or have failed.
     pub(super) room: Room,
     pub(super) done: oneshot::Sender<Result<Appended, AppendError>>,
 }
@@ -68,7 +68,7 @@ impl DiskShared {
         }
     }
 
-    /// Hands a request to the writer.
+    /// Queues a request for the writer.
     pub(super) fn push(&self, request: Request) -> Result<(), AppendError> {
         let mut queue = self.queue.lock();
         if queue.closed {
@@ -82,7 +82,7 @@ impl DiskShared {
         Ok(())
     }
 
-    /// As [`DiskShared::push`].
+    /// Like [`DiskShared::push`].
     pub(super) fn revoke(&self, revoking: Revoking) -> Result<(), AppendError> {
         let mut queue = self.queue.lock();
         if queue.closed {
@@ -96,22 +96,22 @@ impl DiskShared {
         Ok(())
     }
 
-    /// What keeps the writer from writing, for the time being or until the next start.
+    /// Why the writer cannot write, for now or until the next start.
     pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.lock().clone()
     }
 
-    /// Notes what keeps the writer from writing, or that nothing does.
+    /// Sets or clears the reason why the writer cannot write.
     pub(super) fn set_trouble(&self, trouble: Option<String>) {
         *self.trouble.lock() = trouble;
     }
 
-    /// Counts that the writer cannot write from now on.
+    /// Counts an interruption of the writer.
     pub(super) fn interrupt(&self) {
         self.interruptions.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often it was kept from writing.
+    /// The number of the writer's interruptions.
     pub(super) fn interruptions(&self) -> u64 {
         self.interruptions.load(Ordering::Relaxed)
     }
@@ -125,12 +125,12 @@ impl DiskShared {
         self.changed.notify_all();
     }
 
-    /// The revocations that wait.
+    /// Takes the waiting revocations.
     pub(super) fn take_revoking(&self) -> Vec<Revoking> {
         std::mem::take(&mut self.queue.lock().revoking)
     }
 
-    /// Everything that waits, up to a group. `None` when the journal is closed.
+    /// Takes the waiting requests, up to a group. `None` when the journal is closed.
     pub(super) fn next_group(&self, until: Instant) -> Option<Vec<Request>> {
         let mut queue = self.queue.lock();
         while queue.waiting.is_empty() && queue.revoking.is_empty() {
@@ -153,7 +153,7 @@ impl DiskShared {
     }
 }
 
-/// Whatever ends the writer, nobody waits for it in vain.
+/// Fails all waiting requests, however the writer ends.
 pub(super) struct CloseOnDrop(pub(super) Arc<DiskShared>);
 
 impl Drop for CloseOnDrop {
@@ -162,7 +162,7 @@ impl Drop for CloseOnDrop {
         queue.closed = true;
         let left = (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.revoking));
         drop(queue);
-        // Their drop wakes publishers, and so runs code of their executors.
+        // The drop wakes publishers, and so runs code of their executors.
         drop(left);
     }
 }

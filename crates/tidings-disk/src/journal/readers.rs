@@ -1,4 +1,4 @@
-//! A few threads that read, each on a connection of its own, so that no shard waits for a disk.
+//! A few reader threads, each with a connection of its own, so that no shard waits for a disk.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::limits::{JOURNAL_READERS, READS_WAITING};
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
-/// The threads, which end with this.
+/// The threads. They end when this is dropped.
 pub(super) struct Readers {
     jobs: Option<SyncSender<Job>>,
-    /// A permit for each place in the queue, which the read holds until a thread has taken it from
-    /// there. A caller that finds none waits, first come, first served.
+    /// One permit per place in the queue. A read holds its permit until a thread takes it from the
+    /// queue. A caller without a permit waits, first come, first served.
     room: Arc<Semaphore>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -58,7 +58,7 @@ impl Readers {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             drop(room);
-            // A caller that has stopped waiting costs no read.
+            // A read whose caller has stopped waiting is skipped.
             if !answer.is_closed() {
                 let _ = answer.send(read(connection));
             }
@@ -82,7 +82,7 @@ fn unavailable(reason: &str) -> ReadError {
 
 fn work(connection: &Connection, queue: &Mutex<Receiver<Job>>) {
     loop {
-        // Held only while waiting for the next job: the others wait for the lock instead.
+        // Locked only while waiting for the next job. The other threads wait for the lock instead.
         let job = queue.lock().recv();
         let Ok(job) = job else { break };
         job(connection);

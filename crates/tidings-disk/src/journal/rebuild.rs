@@ -1,12 +1,11 @@
-//! The table of updates, made anew where SQLite cannot read a page of it.
+//! Rebuilds the table of updates when SQLite cannot read one of its pages.
 //!
-//! SQLite deletes no row beside such a page, and writes nothing more in a transaction that has met
-//! it: the oldest updates could not be deleted any more, or no new ones be appended. So all rows
-//! that can be read are copied to a new table, some at a time. Meanwhile the old table is read and
-//! appended to as ever, and nothing is deleted from it. The new table takes its place together with
-//! the last rows, in one transaction. Then the rows of the old table are deleted, as far as SQLite
-//! can, so that its pages are used again. The rest of them stays in the file, unused, until that is
-//! made smaller.
+//! SQLite deletes no row beside such a page, and writes nothing more in a transaction that met it.
+//! So the oldest updates could not be deleted, or new ones not appended. All readable rows are
+//! therefore copied to a new table, some at a time. Meanwhile the old table is read and appended to
+//! as usual, and nothing is deleted from it. The new table replaces it together with the last rows,
+//! in one transaction. Then the rows of the old table are deleted as far as SQLite can, so that
+//! their pages are reused. The other pages stay in the file, unused, until it is shrunk.
 
 use std::ops::ControlFlow;
 
@@ -19,26 +18,26 @@ use super::layout::{self, Identity, number, position};
 use super::rows::{self, End};
 use super::sum::is_damage;
 
-/// The table that takes the place of `groups`.
+/// The table that replaces `groups`.
 const NEW: &str = "groups_new";
-/// `groups`, after another one has taken its place.
+/// The former `groups`, after its replacement.
 const OLD: &str = "groups_old";
-/// Rows of the old table that are deleted at once. Of those around a damaged page so many stay.
+/// Rows of the old table that are deleted at once. Around a damaged page as many remain.
 const FREED_ROWS: i64 = 256;
-/// Bytes that an update takes in its row, at least.
+/// The minimum size of an update in its row.
 const UPDATE_BYTES: u64 = 16;
 
 /// The position and the body of a row.
 type Row = (Position, Vec<u8>);
 
-/// What was copied.
+/// The progress of the copy.
 #[derive(Debug, Default)]
 pub(super) struct Copied {
-    /// Of each class the number of updates, and their bytes.
+    /// The number of updates and their bytes for each class.
     pub(super) counts: Vec<(u64, u64)>,
-    /// The newest position of a row.
+    /// The newest position of a copied row.
     pub(super) through: Position,
-    /// There were or may have been rows after that.
+    /// Rows after that position were lost, or may have been.
     pub(super) is_end_lost: bool,
 }
 
@@ -46,7 +45,8 @@ impl Copied {
     fn count(&mut self, identity: &Identity, group: &Group<'_>) {
         for stored in group.pieces().filter_map(|piece| piece.stored) {
             let Some(record) = stored.record(identity) else { continue };
-            // The classes of a process are few. Others would be of a file that another one wrote.
+            // A process has few classes. Higher numbers come from a file that another program
+            // wrote.
             if stored.class >= self.counts.len() && stored.class < usize::from(u16::MAX) {
                 self.counts.resize(stored.class + 1, (0, 0));
             }
@@ -58,12 +58,12 @@ impl Copied {
     }
 }
 
-/// How far it is.
+/// The state of a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Nothing may be deleted from the old table.
+    /// The copy is under way, and nothing may be deleted from the old table.
     Copying,
-    /// The new table has taken its place.
+    /// The new table has replaced the old one, whose rows are being deleted.
     Freeing,
     Done,
 }
@@ -76,11 +76,11 @@ pub(super) struct Rebuild {
 }
 
 impl Rebuild {
-    /// Makes the new table.
+    /// Creates the new table.
     pub(super) fn begin(connection: &Connection) -> rusqlite::Result<Self> {
         discard(connection)?;
         if layout::has_table(connection, OLD)? {
-            // There is a place for one, and few of its rows are left.
+            // Only one old table can exist, and few of its rows are left.
             in_transaction(connection, || layout::abandon(connection, OLD))?;
         }
         let copied = Copied { through: group::begin(connection)?, ..Copied::default() };
@@ -94,20 +94,20 @@ impl Rebuild {
         Ok(Self { copied: Some(copied), freed: Position::START })
     }
 
-    /// Goes on with what an earlier process has not come to the end of.
+    /// Continues a rebuild that an earlier process did not finish.
     pub(super) fn left(connection: &Connection) -> rusqlite::Result<Option<Self>> {
         discard(connection)?;
         let is_any = layout::has_table(connection, OLD)?;
         Ok(is_any.then_some(Self { copied: None, freed: Position::START }))
     }
 
-    /// Whether nothing may be deleted from the table of updates.
+    /// Whether deletions from the table of updates must wait.
     pub(super) fn is_copying(&self) -> bool {
         self.copied.is_some()
     }
 
-    /// Copies about so many bytes, or frees some rows, in a transaction of its own. Where the new
-    /// table takes the place of the old one, `exchanged` is part of that transaction.
+    /// Copies about this many bytes, or deletes some old rows, in a transaction of its own. If the
+    /// new table replaces the old one, `exchanged` is part of the transaction.
     ///
     /// # Errors
     /// If the file cannot be written. Nothing has changed then.
@@ -122,7 +122,7 @@ impl Rebuild {
         let Some(copied) = &mut self.copied else {
             return self.free(connection);
         };
-        // The rows are read before the transaction, which is to meet no damage.
+        // The rows are read before the transaction, which must not meet damage.
         let (part, end) = read(connection, identity, damage, copied, bytes)?;
         copied.is_end_lost = end == End::Unreadable;
         in_transaction(connection, || {
@@ -165,7 +165,7 @@ impl Rebuild {
                 .execute([number(self.freed.next()), number(through)])
         });
         match freed {
-            // What lies beside a damaged page stays.
+            // Rows beside a damaged page stay.
             Err(error) if is_damage(&error) => {}
             freed => drop(freed?),
         }
@@ -173,7 +173,7 @@ impl Rebuild {
         Ok(Progress::Freeing)
     }
 
-    /// The last of the next rows that are to be deleted.
+    /// The last of the next rows to delete.
     fn next_rows(&mut self, connection: &Connection) -> rusqlite::Result<Option<Position>> {
         let next = |from: Position| {
             let mut statement = connection.prepare_cached(
@@ -199,7 +199,7 @@ impl Rebuild {
     }
 }
 
-/// Copies all rows that can be read, while nothing else uses the file.
+/// Copies all readable rows in one go. Nothing else may use the file meanwhile.
 pub(super) fn run(
     connection: &Connection,
     identity: &Identity,
@@ -209,7 +209,7 @@ pub(super) fn run(
     let mut rebuild = Rebuild::begin(connection)?;
     loop {
         let exchanged = |copied: &Copied| {
-            // The updates are counted anew.
+            // The updates are counted again.
             connection.execute("DELETE FROM classes", [])?;
             if copied.is_end_lost { lose_end(connection, identity, copied.through) } else { Ok(()) }
         };
@@ -219,8 +219,8 @@ pub(super) fn run(
     }
 }
 
-/// Has no position given out again that an update after `through` may have had. What is deleted
-/// notes the newest position, so that of all that came after it something is in the file.
+/// Keeps positions from being assigned again that an update after `through` may have had. Each
+/// deletion records the newest position, so the file still has something of every later update.
 fn lose_end(
     connection: &Connection,
     identity: &Identity,
@@ -236,7 +236,7 @@ fn lose_end(
     layout::put(connection, "last", last.to_string())
 }
 
-/// Reads the next rows, and tells of those that are missing before them.
+/// Reads the next rows, and notes damage where rows are missing before them.
 fn read(
     connection: &Connection,
     identity: &Identity,
@@ -260,7 +260,7 @@ fn read(
     Ok((part, end))
 }
 
-/// Deletes what was copied to no end.
+/// Deletes an unfinished copy.
 pub(super) fn discard(connection: &Connection) -> rusqlite::Result<()> {
     if !layout::has_table(connection, NEW)? {
         return Ok(());
@@ -275,7 +275,7 @@ pub(super) fn discard(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Leaves the pages of an old table that were not freed yet, before the file is made smaller.
+/// Abandons the remaining pages of an old table before the file is shrunk.
 pub(super) fn leave_old(connection: &Connection) -> rusqlite::Result<()> {
     discard(connection)?;
     if layout::has_table(connection, OLD)? {

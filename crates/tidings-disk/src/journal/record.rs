@@ -1,8 +1,8 @@
-//! An update as bytes, and bytes as an update.
+//! Encodes updates as bytes and decodes them.
 //!
-//! `docs/journal.md` has the layout. The checksum stands outside of the bytes, in the group
-//! ([`super::group`]), and covers the journal's epoch and the position too: neither is stored
-//! here, so that a position can be given after the bytes were made.
+//! `docs/journal.md` has the layout. The checksum is not part of these bytes but of the group
+//! ([`super::group`]), and covers the journal's epoch and the position too. Neither is stored here,
+//! so the position may be assigned after the encoding.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,11 +12,11 @@ use tidings_sse::{Event, EventId, EventType};
 
 use super::layout::Identity;
 
-// The lower two bits say of which kind an update is; 3 is free for records that are no updates.
+// The lower two bits are the kind of the update; 3 is reserved for records that are no updates.
 const KIND: u8 = 0b11;
 const PUBLIC: u8 = 0;
 const PRIVATE: u8 = 1;
-/// Private too: the hub tells who subscribes.
+/// Presence updates are private too: they tell which clients subscribe.
 const PRESENCE: u8 = 2;
 const HAS_TYPE: u8 = 1 << 2;
 const HAS_ID: u8 = 1 << 3;
@@ -58,7 +58,7 @@ pub(super) fn encode(record: &Record, age: Duration, class: usize, out: &mut Vec
     out.extend_from_slice(event.data().as_bytes());
 }
 
-/// An update's bytes, of which so much was read as the rules of retention need.
+/// An update's bytes, decoded only as far as the rules of retention need.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoredUpdate<'a> {
     pub(super) position: Position,
@@ -72,7 +72,7 @@ pub(super) struct StoredUpdate<'a> {
 }
 
 impl<'a> StoredUpdate<'a> {
-    /// Reads bytes that match their checksum. `None` if they are of a kind that is unknown here.
+    /// Decodes bytes that match their checksum. `None` if this version does not know their kind.
     pub(super) fn read(position: Position, bytes: &'a [u8]) -> Option<Self> {
         let (&flags, mut rest) = bytes.split_first()?;
         if flags & !KNOWN != 0 || flags & KIND == KIND {
@@ -126,7 +126,7 @@ impl<'a> StoredUpdate<'a> {
 
 fn take_topics(rest: &mut &[u8]) -> Option<Vec<Topic>> {
     let count = usize::try_from(take_number(rest)?).ok()?;
-    // Each topic has a byte at least: a count beyond that reserves nothing.
+    // Each topic takes at least one byte, so a larger count reserves no memory.
     let mut topics = Vec::with_capacity(count.min(rest.len()));
     for _ in 0..count {
         topics.push(Topic::from(take_text(rest)?));
@@ -172,13 +172,13 @@ pub(super) fn take_number(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Topics as one text.
+/// Topics joined into one text.
 pub(super) fn text(topics: &[Topic]) -> String {
-    // No topic has a line break.
+    // A topic never contains a line break.
     topics.iter().map(Topic::as_str).collect::<Vec<_>>().join("\n")
 }
 
-/// The topics of such a text.
+/// The topics of a joined text.
 pub(super) fn topics(text: &str) -> Vec<Topic> {
     text.split('\n').map(Topic::from).collect()
 }

@@ -1,4 +1,4 @@
-//! The tokens that were revoked, for the next start.
+//! The revoked tokens, stored for the next start.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +8,8 @@ use tidings_core::model::RevokedToken;
 use super::sum::{Sum, compare};
 use crate::limits::REVOKED_MAX;
 
-/// All of them, in the order in which they were revoked. Where one of them is damaged, none is
-/// given: a token that was revoked must not count as good.
+/// All of them, in the order of their revocation. If one is damaged, this is an error: a revoked
+/// token must not become valid again.
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<RevokedToken>> {
     connection
         .prepare("SELECT token, until, sum FROM revoked ORDER BY rowid")?
@@ -25,8 +25,8 @@ fn sum(name: &str, until: Option<i64>) -> Sum {
     Sum::of("revoked").text(name).optional(until)
 }
 
-/// Writes a row, as part of the transaction that runs. Tokens may share an id: it is kept until the
-/// last of them ends.
+/// Writes a row, as part of the running transaction. Tokens may share an id, so the row lasts until
+/// the last of them expires.
 pub(super) fn insert(
     connection: &Connection,
     name: &str,
@@ -49,8 +49,7 @@ pub(super) fn insert(
         .map(drop)
 }
 
-/// Adds some, and lets go of those that have ended by themselves or are too many, as part of the
-/// transaction that runs.
+/// Adds revocations and deletes expired or surplus ones, as part of the running transaction.
 pub(super) fn keep(
     connection: &Connection,
     tokens: &[RevokedToken],
@@ -68,7 +67,7 @@ pub(super) fn keep(
     Ok(())
 }
 
-/// Rounded up, so that nothing ends early.
+/// Rounded up, so that no revocation ends early.
 fn seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs() + 1).unwrap_or(i64::MAX)

@@ -9,23 +9,23 @@ use super::group::Group;
 use super::layout::{Identity, number, position};
 use super::sum::{FilePart, is_damage, within};
 
-/// Where [`each`] has ended.
+/// Why [`each`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// It was ended by what takes the rows.
+    /// The caller's `take` ended it.
     Taken,
     /// After the newest row.
     Newest,
-    /// Rows come after the newest one that can be read, or may do so.
+    /// Rows follow the newest readable one, or may follow it.
     Unreadable,
 }
 
-/// Gives each row from `from` on that can be read to `take`, with its body, until that ends it.
-/// Behind a page that cannot be read it looks no further than `until`.
+/// Passes each readable row from `from` on to `take`, with its body, until `take` ends it. After an
+/// unreadable page it looks no further than `until`.
 ///
 /// # Errors
-/// In a transaction that writes, also where a page cannot be read: SQLite writes nothing more in
-/// it then.
+/// In a transaction that writes, also if a page cannot be read: SQLite then writes nothing more in
+/// it.
 pub(super) fn each(
     connection: &Connection,
     identity: &Identity,
@@ -47,8 +47,8 @@ pub(super) fn each(
     }
 }
 
-/// Reads rows up to a page that cannot be read. What `take` fails with is a result of its own:
-/// it may be damage too, of another table.
+/// Reads rows up to an unreadable page. An error of `take` is kept apart, since it may be damage of
+/// another table.
 fn scan(
     connection: &Connection,
     identity: &Identity,
@@ -63,7 +63,7 @@ fn scan(
     while let Some(row) = rows.next()? {
         let key = position(row.get(0)?);
         let body = row.get_ref(1)?.as_blob().unwrap_or_default();
-        // What the row held shows as missing when the next one begins.
+        // The gap before the next row shows that this one is missing.
         let Some(group) = Group::read(identity, key, body) else {
             *end = End::Unreadable;
             continue;
@@ -80,9 +80,8 @@ fn scan(
     Ok(Ok(ControlFlow::Continue(())))
 }
 
-/// The first position after `after`, and up to `until`, from which on a table can be read. Of
-/// several pages that cannot be read, one that lies between them may be passed over where it is
-/// much shorter than what lies before it.
+/// The first position after `after`, and up to `until`, from which a table can be read. If several
+/// pages are unreadable, a much shorter readable stretch between them may be skipped.
 pub(super) fn readable_from(
     after: Position,
     until: Position,
@@ -124,7 +123,7 @@ fn can_read(connection: &Connection, from: Position) -> rusqlite::Result<bool> {
     }
 }
 
-/// Whether what comes next may be part of a transaction that writes.
+/// Whether the next statement may be part of a writing transaction.
 pub(super) fn is_writing(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(!connection.is_autocommit() && !connection.is_readonly(MAIN_DB)?)
 }

@@ -1,5 +1,5 @@
-//! What the journal on disk has in memory: the newest updates, where it begins and ends, and
-//! what is gone.
+//! The disk journal's state in memory: the newest updates, both ends of the journal, and the
+//! records of trimmed and lost updates.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use super::layout::Identity;
 #[derive(Debug)]
 pub(super) struct DiskState {
     pub(super) recent: Recent,
-    /// The oldest update on disk; the place after the newest, if there is none.
+    /// The oldest position on disk, or the one after the newest if there is no update.
     pub(super) first: Position,
-    /// Its id; that of the newest that is gone, if there is none.
+    /// The id of the oldest update. Without updates, the id of the newest position.
     pub(super) oldest: HubId,
     pub(super) dropped: Dropped,
-    /// No update that is gone came later than this.
+    /// No trimmed or lost update was published later than this.
     pub(super) dropped_time: SystemTime,
     pub(super) half: Position,
     pub(super) bytes: u64,
-    /// How often the writer has seen that nothing has to go.
+    /// How often the writer found nothing left to trim.
     pub(super) looks: u64,
 }
 
@@ -50,7 +50,7 @@ impl DiskState {
         self.recent.last()
     }
 
-    /// Shows what is as safe as was promised.
+    /// Shows updates that are as safe as promised.
     pub(super) fn show(&mut self, records: Vec<Arc<Record>>) {
         let Some(oldest) = records.first() else { return };
         if self.first > self.last().position {
@@ -60,8 +60,8 @@ impl DiskState {
         self.recent.show(records);
     }
 
-    /// What is to be told to such a subscriber who has had everything up to `after`. Where it
-    /// goes on after that place, the id is still to be found.
+    /// The notice for a subscriber that had everything up to `after`. If it continues after `after`
+    /// itself, the caller has to look up the id.
     pub(super) fn missed(
         &self,
         after: Position,
@@ -82,8 +82,8 @@ impl DiskState {
     }
 }
 
-/// The place and the id of the oldest update; where there is none, the place after the newest
-/// and the newest's id.
+/// The position and id of the oldest update. Without updates, the position after the newest and the
+/// newest's id.
 pub(super) fn oldest(
     connection: &Connection,
     identity: &Identity,
@@ -97,7 +97,8 @@ pub(super) fn oldest(
                 let id = stored.record(identity).map(|record| record.hub_id());
                 (stored.position, id.unwrap_or(HubId::of_gone(identity.epoch, stored.position)))
             }
-            // It may be any of them, and is told as missing to a subscriber that comes to it.
+            // The damage may start at any position. A subscriber that reaches it is told of the
+            // gap.
             Met::Damage(after, _) => (after.next(), HubId::of_gone(identity.epoch, after.next())),
         });
         Ok(ControlFlow::Break(()))

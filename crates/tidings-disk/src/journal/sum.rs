@@ -1,4 +1,4 @@
-//! Checksums over what the file holds: a damaged row is noticed where it is read.
+//! Checksums for the file's rows: reading a damaged row notices the damage.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl Sum {
         self.bytes(text.as_bytes())
     }
 
-    /// The length goes first: a character that moves from one column to the next changes the sum.
+    /// The length comes first, so moving a character from one column to the next changes the sum.
     pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.update(&(bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
@@ -47,13 +47,13 @@ impl Sum {
         }
     }
 
-    /// As SQLite stores it in the fewest bytes.
+    /// The form that SQLite stores in the fewest bytes.
     pub(super) fn end(self) -> i64 {
         i64::from(self.0.finalize().cast_signed())
     }
 }
 
-/// What can be damaged while the rest of the file is sound.
+/// The parts of the file that can be damaged while the rest is sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FilePart {
     /// The table of updates.
@@ -64,7 +64,7 @@ pub(super) enum FilePart {
     Ids,
     /// The idempotency keys.
     Keys,
-    /// What is known to be trimmed or lost.
+    /// The records of trimmed and lost updates.
     Dropped,
 }
 
@@ -80,7 +80,7 @@ impl FilePart {
     }
 }
 
-/// A part of the file that is not what was written.
+/// A damaged part of the file.
 #[derive(Debug)]
 struct Damaged {
     part: Option<FilePart>,
@@ -96,7 +96,7 @@ impl fmt::Display for Damaged {
 impl std::error::Error for Damaged {}
 
 fn error(part: Option<FilePart>, text: String) -> rusqlite::Error {
-    // Without a column of a result: it is of a whole row, or of a page.
+    // Without a result column, since the error concerns a whole row or page.
     rusqlite::Error::FromSqlConversionFailure(
         usize::MAX,
         Type::Null,
@@ -109,12 +109,12 @@ pub(super) fn damaged(what: impl fmt::Display) -> rusqlite::Error {
     error(None, format!("{what} does not match its checksum"))
 }
 
-/// The error of a part in which nothing was found that can be read.
+/// The error of a part in which nothing readable was found.
 pub(super) fn unreadable(part: FilePart) -> rusqlite::Error {
     error(Some(part), format!("{} cannot be read", part.name()))
 }
 
-/// Says of an error on the content of the file which part it was met in.
+/// Adds the damaged part to an error about the file's content.
 pub(super) fn within<T>(part: FilePart, result: rusqlite::Result<T>) -> rusqlite::Result<T> {
     result.map_err(|found| match found {
         found if !is_damage(&found) || damaged_part(&found).is_some() => found,
@@ -122,18 +122,18 @@ pub(super) fn within<T>(part: FilePart, result: rusqlite::Result<T>) -> rusqlite
     })
 }
 
-/// The part that such an error was met in, where that is known.
+/// The damaged part in such an error, if it is known.
 pub(super) fn damaged_part(error: &rusqlite::Error) -> Option<FilePart> {
     let rusqlite::Error::FromSqlConversionFailure(.., cause) = error else { return None };
     cause.downcast_ref::<Damaged>()?.part
 }
 
-/// Compares a row's checksum with the one that was stored.
+/// Compares a row's checksum with the stored one.
 pub(super) fn compare(sum: Sum, stored: i64, what: &str) -> rusqlite::Result<()> {
     if sum.end() == stored { Ok(()) } else { Err(damaged(what)) }
 }
 
-/// Whether reading failed on the content of the file, and not on the system.
+/// Whether an error concerns the content of the file, not the system.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::{Error, ErrorCode};
     let is_content = matches!(

@@ -1,7 +1,8 @@
-//! From format 1 to the present one, at the first start of a version that has that.
+//! Converts a file from format 1 to the present one, at the first start of a newer version.
 //!
-//! Format 1 had a row and no checksum for each update. Files of it differ: the tables `revoked` and
-//! `dropped_private` and the values `dropped_presence` and `indexed` came one after the other.
+//! Format 1 had one row per update, without a checksum. Its files differ: the tables `revoked` and
+//! `dropped_private` and the values `dropped_presence` and `indexed` were added one after the
+//! other.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::layout::{self, Identity, position, put};
 use super::sum::{damaged, is_damage};
 use super::{dropped, ids, keys, record, revoked};
 
-/// The tables of format 1 with the names that they have while they are copied.
+/// The tables of format 1. They are renamed while they are copied.
 const TABLES: [&str; 9] = [
     "meta",
     "updates",
@@ -30,7 +31,7 @@ const TABLES: [&str; 9] = [
     "revoked",
 ];
 
-/// Converts the file, as part of the transaction that runs: all of it or nothing.
+/// Converts the file, as part of the running transaction: all of it or nothing.
 pub(super) fn convert(
     connection: &Connection,
     path: &Path,
@@ -61,7 +62,7 @@ pub(super) fn convert(
     Ok(())
 }
 
-/// The name of a table, if there is such a table.
+/// The name of a table, if the file has it.
 fn has<'a>(connection: &Connection, table: &'a str) -> rusqlite::Result<Option<&'a str>> {
     let is_there = connection
         .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")?
@@ -74,13 +75,14 @@ fn copy_meta(connection: &Connection) -> rusqlite::Result<()> {
     let mut rows = values.query([])?;
     while let Some(row) = rows.next()? {
         let name: String = row.get(0)?;
-        // The index and the counts are made anew.
+        // The index and the counts are rebuilt.
         if !matches!(name.as_str(), "indexed" | "classes_through") {
             put(connection, &name, row.get::<_, rusqlite::types::Value>(1)?)?;
         }
     }
     if has(connection, "old_dropped_private")?.is_none() {
-        // Which private updates are gone was not kept: anybody with a grant may have missed some.
+        // Format 1 did not record which private updates were trimmed: any subscriber with a grant
+        // may have missed some.
         let newest: Option<i64> = connection
             .query_row("SELECT value FROM old_meta WHERE name = 'dropped_private'", [], |row| {
                 row.get(0)
@@ -103,7 +105,7 @@ fn copy_updates(
     let mut rows = old.query([])?;
     let mut draft: Option<Draft> = None;
     let mut newest = Position::START;
-    // The newest one, whether it can be read or not.
+    // The newest position, even if its update cannot be read.
     let mut end = Position::START;
     while let Some(row) = rows.next()? {
         let at = position(row.get(0)?);
@@ -117,7 +119,7 @@ fn copy_updates(
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(error, position = at.number(), "skipping a damaged update");
                 damage.of_updates(at.previous(), at);
-                // The next row begins after it, so that it shows as missing.
+                // The next row begins after this position, so the update shows as missing.
                 draft.write(connection, identity)?;
                 *draft = Draft::after(at);
                 continue;
@@ -138,8 +140,8 @@ fn copy_updates(
         return group::put_begin(connection, last);
     }
     if last > newest {
-        // Where the newest updates are damaged, this row begins after them, even if it covers
-        // nothing more: they show as missing, and no other update gets their positions.
+        // If the newest updates are damaged, this row begins after them, even if it covers nothing
+        // more. They show as missing, and their positions are not assigned again.
         group::insert_empty(connection, identity, end, last)?;
     }
     Ok(())
@@ -196,8 +198,8 @@ fn copy_rest(connection: &Connection) -> rusqlite::Result<()> {
     copy_keys(connection)
 }
 
-/// Format 1 kept the ids of what was published under a key; where they are the hub's own, or
-/// those of updates that are there, the position is known.
+/// Format 1 stored the ids of the updates published under a key. The position is known if an id is
+/// the hub's own, or belongs to an update in the file.
 fn copy_keys(connection: &Connection) -> rusqlite::Result<()> {
     let mut old = connection.prepare("SELECT key, fingerprint, age, ids FROM old_keys")?;
     let mut by_id = connection.prepare("SELECT position FROM old_updates WHERE id = ?1")?;
@@ -218,7 +220,7 @@ fn copy_keys(connection: &Connection) -> rusqlite::Result<()> {
                 break;
             }
         }
-        // Of a publisher's own ids that are gone nothing is known but that they were taken.
+        // Of a publisher's own ids without an update, only the publish itself is known.
         let first = first.unwrap_or(Position::START);
         let count = ids.len() as u64;
         let kept = keys::Kept { fingerprint: row.get(1)?, age: row.get(2)?, first, count };

@@ -1,13 +1,13 @@
-//! Names that are held for a path, whatever stands there.
+//! Names that are held for a path, even if the path does not exist.
 //!
-//! They are abstract Unix sockets: these end with the process, and stand in no file system, so
-//! that nothing is left over. Any local user can bind such a name. So where it is taken, the kernel
-//! is asked who has it, and only a holder that could run a hub there counts.
+//! The names are abstract Unix sockets. These end with the process and are in no file system, so
+//! nothing is left over. Any local user can bind such a name, so the kernel is asked for the holder
+//! of a name that is in use. Only a holder that could run a hub there counts.
 //!
-//! One name is of the path below the folder that the journal's folder is in: it holds where that
-//! one is moved, or mounted elsewhere too. The other is of the path below the root of its mount: it
-//! holds where folders above are removed and made anew. Above that root processes with mounts of
-//! their own (containers, `PrivateTmp=`) may have another folder under the same path.
+//! One name stands for the path below the parent of the journal's folder. It also holds if that
+//! parent is moved, or mounted elsewhere. The other name stands for the path below the root of its
+//! mount. It also holds if folders above are removed and recreated. Above that root, processes with
+//! mounts of their own (containers, `PrivateTmp=`) may have another folder under the same path.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -26,26 +26,26 @@ use tokio::net::unix::UCred;
 use super::super::file::make_private;
 use super::NotHeld;
 
-/// Attempts to bind a name whose holder has ended each time that it was asked for.
+/// Attempts to bind a name whose holders end one after the other.
 const ATTEMPTS: usize = 3;
-/// Connections of others that may wait to be let go.
+/// The number of connections from other processes that may wait to be closed.
 const BACKLOG: i32 = 128;
 
-/// The names that could be had, for as long as this lives. Without any, the locks of the files
-/// stand alone.
+/// The bound names, held for this value's lifetime. If there are none, only the locks of the files
+/// protect the folder.
 #[derive(Debug, Default)]
 pub(super) struct HeldNames(Vec<Socket>);
 
 /// Why a name could not be bound.
 #[derive(Debug)]
 enum Taken {
-    /// A process of a user that could run a hub there has it.
+    /// A process whose user could run a hub there holds the name.
     ByHub(UCred),
-    /// A process of a user that could not has it.
+    /// A process whose user could not run a hub there holds the name.
     ByStranger(UCred),
-    /// A process has it that does not identify itself, as hubs do.
+    /// A process holds the name and does not identify itself, as hubs do.
     Silent(io::Error),
-    /// No process has it. A sandbox may forbid such sockets.
+    /// No process holds the name. A sandbox may forbid such sockets.
     Refused(io::Error),
 }
 
@@ -64,13 +64,13 @@ impl fmt::Display for Taken {
 }
 
 impl HeldNames {
-    /// Whether a hub that has the path would have been noticed.
+    /// Whether a hub that holds the path would have been noticed.
     pub(super) fn is_certain(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// Lets go of the connections by which others have asked who holds the names, so that there is
-    /// room for the next.
+    /// Closes the connections of processes that asked for the names' holder, so that the next ones
+    /// have room.
     pub(super) fn answer(&self) {
         for socket in &self.0 {
             for _ in 0..BACKLOG {
@@ -81,7 +81,7 @@ impl HeldNames {
         }
     }
 
-    /// Takes the name of `path` in `above`, a folder that it is in.
+    /// Binds the name of `path` in `above`, one of the folders above it.
     fn take(&mut self, path: &Path, above: &Path) -> Result<(), NotHeld> {
         let name = name_in(path, above)?;
         match hold_name(&name, &users_of_hubs(path)) {
@@ -102,8 +102,8 @@ impl HeldNames {
     }
 }
 
-/// Holds the names of `folder`, and makes it where it is missing. Where another hub has a name,
-/// nothing is made: that hub's folder may have been moved, and be moved back.
+/// Holds the names of `folder`, and creates the folder if it is missing. If another hub has a name,
+/// nothing is created: that hub's folder may have been moved, and may be moved back.
 pub(super) fn hold(folder: &Path) -> Result<HeldNames, NotHeld> {
     let path = resolve(folder)?;
     let mut held = HeldNames::default();
@@ -114,7 +114,7 @@ pub(super) fn hold(folder: &Path) -> Result<HeldNames, NotHeld> {
     if let Some(parent) = path.parent()
         && Some(parent) != mount
     {
-        // No process has a name in a new folder.
+        // No process can hold a name in a new folder.
         make_private(parent)?;
         held.take(&path, parent)?;
     }
@@ -122,7 +122,7 @@ pub(super) fn hold(folder: &Path) -> Result<HeldNames, NotHeld> {
     Ok(held)
 }
 
-/// The path without links, also where its end does not exist yet.
+/// The path without links, even if its last parts do not exist yet.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
     let path = std::path::absolute(path)?;
     let mut there = path.components();
@@ -145,7 +145,7 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
     Ok(resolved)
 }
 
-/// The innermost folder above `path` that a file system is mounted on, if the system says so.
+/// The innermost mount point above `path`, if the system reports it.
 fn root_of_mount(path: &Path) -> Option<&Path> {
     let mounts = fs::read("/proc/self/mountinfo").ok()?;
     let roots: Vec<_> = mounts
@@ -155,7 +155,7 @@ fn root_of_mount(path: &Path) -> Option<&Path> {
     path.ancestors().skip(1).find(|above| roots.contains(&escaped(above).as_slice()))
 }
 
-/// The path as the list of mounts has it.
+/// The path as the list of mounts writes it.
 fn escaped(path: &Path) -> Vec<u8> {
     let mut escaped = Vec::new();
     for byte in path.as_os_str().as_bytes() {
@@ -176,11 +176,11 @@ fn name_in(path: &Path, above: &Path) -> io::Result<String> {
     Ok(format!("\0tidings-journal-{:016x}", hasher.finish()))
 }
 
-/// This process's user, the superuser, and those to whom the path belongs: they could do the
-/// journal any harm.
+/// This process's user, the superuser, and the owners of the path: these could harm the journal
+/// anyway.
 fn users_of_hubs(path: &Path) -> Vec<u32> {
     let owner = |path: &Path| fs::metadata(path).ok().map(|found| found.uid());
-    // Where parents are missing, the owner of the folder that they will be made in.
+    // If parents are missing, the owner of the folder in which they will be created.
     let above = path.ancestors().skip(1).find_map(owner);
     let own = own().ok().map(|own| own.uid());
     [Some(0), own, owner(path), above].into_iter().flatten().collect()
@@ -201,7 +201,7 @@ fn hold_name(name: &str, hubs: &[u32]) -> Result<Socket, Taken> {
                 return Err(Taken::ByHub(holder));
             }
             Ok(holder) => return Err(Taken::ByStranger(holder)),
-            // It may have ended meanwhile.
+            // The holder may have ended meanwhile.
             Err(_) if attempts < ATTEMPTS => {}
             Err(error) => return Err(Taken::Silent(error)),
         }
@@ -217,7 +217,7 @@ fn bind(address: &SockAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The listener at `address`. Does not wait: a stranger might never accept the connection.
+/// The listener at `address`. Does not wait: another program might never accept the connection.
 fn holder(address: &SockAddr) -> io::Result<UCred> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -225,21 +225,21 @@ fn holder(address: &SockAddr) -> io::Result<UCred> {
     credentials(socket.into())
 }
 
-/// This process, as others see it.
+/// This process, as other processes see it.
 fn own() -> io::Result<UCred> {
     let (one, _other) = UnixStream::pair()?;
     one.set_nonblocking(true)?;
     credentials(one)
 }
 
-/// The process at the other end. Only tokio's sockets name it, and they need a runtime.
+/// The process at the other end. Only tokio's sockets report it, and they need a runtime.
 fn credentials(socket: UnixStream) -> io::Result<UCred> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let found = {
         let _entered = runtime.enter();
         tokio::net::UnixStream::from_std(socket).and_then(|socket| socket.peer_cred())
     };
-    // It has nothing to do, and is not to be waited for where this runs in another one.
+    // The runtime has no work left, and must not block a thread of another runtime.
     runtime.shutdown_background();
     found
 }

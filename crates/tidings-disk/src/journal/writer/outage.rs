@@ -1,5 +1,5 @@
-//! Writing that fails as a whole: the files are elsewhere, or the disk is full or broken. Publishes
-//! fail until a probe succeeds.
+//! Failures of all writing: the files were moved, or the disk is full or broken. Publishes fail
+//! until a probe succeeds.
 
 use std::time::Instant;
 
@@ -19,8 +19,8 @@ impl Writer {
         }
     }
 
-    /// Looks whether the files are where they were opened, and as long as they were. What is
-    /// written to a file that was removed or replaced is lost with the process.
+    /// Checks whether the files are where they were opened, and as long as before. Data written to
+    /// a removed or replaced file is lost with the process.
     pub(super) fn look_at_files(&mut self) {
         let found = match self.in_place.as_mut().map(InPlace::look) {
             None | Some(Look::InPlace) => None,
@@ -51,7 +51,7 @@ impl Writer {
                 let told = format!("the journal's files were {what}");
                 self.shared.set_trouble(Some(told));
                 self.shared.interrupt();
-                // Where only the log was removed, all that was acknowledged is still in it.
+                // If only the log was removed, the open log still has all acknowledged updates.
                 self.checkpoint();
             }
             None if self.is_displaced => {
@@ -63,8 +63,8 @@ impl Writer {
         }
     }
 
-    /// Has SQLite copy nothing more from its log to the file: of a log that was shortened it would
-    /// copy zeros over what is sound.
+    /// Keeps SQLite from copying its log to the file. From a truncated log it would copy zeros over
+    /// sound pages.
     fn spare_the_file(&self) {
         let spared = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
         if let Err(error) = self.connection.set_db_config(spared, true) {
@@ -77,7 +77,7 @@ impl Writer {
         self.in_place.as_ref().is_some_and(InPlace::is_shortened)
     }
 
-    /// Ends a transaction that failed, and makes what room there is for the next one.
+    /// Ends a failed transaction, and frees room for the next one.
     pub(super) fn give_up(&mut self, error: &rusqlite::Error) {
         self.next_probe = Instant::now() + PROBE_INTERVAL;
         self.shared.set_trouble(Some(reason(error)));
@@ -97,8 +97,8 @@ impl Writer {
         self.checkpoint();
     }
 
-    /// Tries whether writing works again. While it does not, nobody may publish: then no publish
-    /// would try it.
+    /// Tests whether writing works again. A hub that cannot write receives no publishes, so none of
+    /// them would test it.
     pub(super) fn probe(&mut self) {
         self.next_probe = Instant::now() + PROBE_INTERVAL;
         let is_room = self.in_place.is_none() || self.folder.probe().is_ok();
@@ -116,7 +116,7 @@ impl Writer {
     }
 }
 
-/// What a publisher is told: what helps it, and no path of ours.
+/// The reason that a publisher sees: it helps the publisher, and has no path of this machine.
 pub(super) fn reason(error: &rusqlite::Error) -> String {
     use rusqlite::ErrorCode;
     let is_unwritten = error
@@ -124,7 +124,7 @@ pub(super) fn reason(error: &rusqlite::Error) -> String {
         .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE);
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full".to_owned(),
-        // Also where the system lets the process write no larger file (`ulimit -f`).
+        // This also happens if the system limits the size of the process's files (`ulimit -f`).
         Some(ErrorCode::SystemIoFailure) if is_unwritten => {
             "the disk is full or reports an error, or the file size limit is reached".to_owned()
         }

@@ -1,4 +1,4 @@
-//! Damage that the writer meets: the damaged part is left alone or made anew, so that the next
+//! Damage that the writer meets: it avoids or rebuilds the damaged part, so that the next
 //! transaction does not fail on it.
 
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use super::Writer;
 use crate::limits::{REBUILD_BYTES, REBUILD_RETRY};
 
 impl Writer {
-    /// Ends a transaction that failed. What is damaged is left alone or made anew, so that the next
-    /// one does not fail on it. Where that cannot be, writing is given up for now.
+    /// Ends a failed transaction, and avoids or rebuilds the damaged part so that the next one does
+    /// not fail on it. If that is impossible, writing fails for now.
     pub(super) fn answer(&mut self, error: &rusqlite::Error) {
         if is_damage(error) {
             if !self.connection.is_autocommit()
@@ -27,7 +27,7 @@ impl Writer {
         self.give_up(error);
     }
 
-    /// Says whether something was done about damage.
+    /// Returns whether the damage was dealt with.
     fn avoid(&mut self, error: &rusqlite::Error) -> bool {
         let damage = &self.shared.damage;
         match damaged_part(error) {
@@ -88,7 +88,7 @@ impl Writer {
         }
     }
 
-    /// Has the next start know what is damaged.
+    /// Records for the next start which parts are damaged.
     pub(super) fn note_damage(&mut self, age: Duration) -> rusqlite::Result<()> {
         if self.index.has_news() {
             self.begin()?;
@@ -113,11 +113,11 @@ impl Writer {
 
     pub(super) fn rebuild_some(&mut self) -> bool {
         let Some(mut rebuild) = self.rebuild.take() else { return false };
-        // It has to be faster than the publishers.
+        // The copy must be faster than the publishers.
         let appended = usize::try_from(2 * std::mem::take(&mut self.appended));
         let bytes = appended.unwrap_or(usize::MAX).max(REBUILD_BYTES);
         let before = self.classes.clone();
-        // What a power cut takes back is copied again.
+        // A copy that a power cut undoes is repeated.
         let relaxed = self.set_synchronous(false);
         let Self { connection, identity, shared, classes, last, .. } = &mut *self;
         let exchanged = |copied: &Copied| {
@@ -143,7 +143,7 @@ impl Writer {
                 self.next_rebuild = Instant::now() + REBUILD_RETRY;
                 self.give_up(&error);
                 if rebuild.is_copying() {
-                    // Its room is given back for now.
+                    // The copy's room is freed for now.
                     if let Err(error) = rebuild::discard(&self.connection) {
                         let error = &error as &dyn std::error::Error;
                         tracing::debug!(error, "cannot remove the copy of the updates");

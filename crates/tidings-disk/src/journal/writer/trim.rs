@@ -1,4 +1,4 @@
-//! Work between two groups: keys are forgotten, and updates deleted that retention does not keep.
+//! Work between two groups: forgets old keys and trims updates.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::Writer;
 use crate::limits::{KEYS_MAX, KEYS_TIME};
 
 impl Writer {
-    /// Forgets keys, and moves the place of which clients with older ids are told.
+    /// Forgets old keys, and moves the position before which quiet clients are told a newer id.
     pub(super) fn look(&mut self) {
         self.shared.damage.settle();
         if self.is_displaced {
@@ -57,7 +57,7 @@ impl Writer {
     fn forget_keys(&mut self, age: Duration) -> rusqlite::Result<()> {
         let since = record::milliseconds(age.saturating_sub(KEYS_TIME));
         if self.shared.damage.has_keys() {
-            // By then none of them would be remembered.
+            // By then all of them would have expired.
             if self.keys_damaged_at.is_some_and(|at| at < since) {
                 self.begin()?;
                 keys::renew(&self.connection)?;
@@ -81,18 +81,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Does a little of what is to be done between two groups, and says whether there may be more.
+    /// Does a little of the work between two groups. Returns whether more may be left.
     pub(super) fn tidy(&mut self, count: usize) -> bool {
         if Instant::now() < self.next_rebuild {
             return false;
         }
         let is_rebuilding = self.rebuild_some();
-        // Nothing may be deleted from a table that is copied.
+        // Nothing may be deleted from a table that is being copied.
         if self.is_copying() { is_rebuilding } else { self.trim(count) || is_rebuilding }
     }
 
-    /// Deletes a little of what has to go, and says whether there may be more. A deletion that
-    /// a power cut takes back is done again, so nobody waits for its sync.
+    /// Trims a few updates, and returns whether more may be left. A deletion that a power cut
+    /// undoes is repeated, so nothing waits for its sync.
     fn trim(&mut self, count: usize) -> bool {
         let age = self.clock.age();
         let before = self.classes.clone();
@@ -101,7 +101,7 @@ impl Writer {
             Ok(true) => self.trim_some(age, count),
             Err(error) => Err(error),
         };
-        // What is acknowledged next has to be as safe as ever.
+        // The next acknowledgement must be as safe as always.
         let trimmed = match trimmed {
             Err(error) => {
                 self.classes = before;
@@ -124,9 +124,9 @@ impl Writer {
         any
     }
 
-    /// Says whether there is more.
+    /// Returns whether more is left.
     fn trim_some(&mut self, age: Duration, count: usize) -> rusqlite::Result<bool> {
-        // An entry of what is deleted must not be written afterwards.
+        // The index entry of a deleted update must not be written later.
         self.write_index()?;
         self.set_synchronous(false)?;
         self.begin()?;
@@ -136,7 +136,7 @@ impl Writer {
         self.classes = classes;
         let trimmed = trimmed?;
         let gone = &trimmed.gone;
-        // What cannot be read has no class. It goes when what is newer does.
+        // An unreadable update has no class. It is deleted when newer updates are.
         let newest = gone.iter().map(|one| one.record.position).max();
         let unreadable = match newest {
             None => None,
@@ -171,7 +171,7 @@ impl Writer {
         Ok(trimmed.is_any_left)
     }
 
-    /// Writes down what was trimmed or lost, for the next start.
+    /// Records trimmed and lost updates for the next start.
     fn note(&self, gone: &[Gone], unreadable: Option<Position>) -> rusqlite::Result<()> {
         let (mut newest, mut time) = {
             let state = self.shared.state.lock();

@@ -51,7 +51,7 @@ impl From<IpAddr> for Client {
 }
 
 impl Client {
-    /// Whether it belongs to one of these networks.
+    /// Whether the address belongs to one of these networks.
     pub(crate) fn is_one_of(self, networks: &[Network]) -> bool {
         networks.iter().any(|network| match self {
             Self::Ip(address) => network.contains(address),
@@ -91,7 +91,7 @@ impl From<Client> for Address {
     }
 }
 
-/// A rate: so many a second, and as many at once.
+/// A rate: this many a second, and this many at once.
 #[derive(Debug, Default)]
 struct Bucket {
     left: f64,
@@ -120,13 +120,13 @@ impl Bucket {
 /// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TurnedAway {
-    /// The hub has as many streams as it may.
+    /// The hub has its maximum number of streams.
     Streams,
-    /// The address has as many streams as it may.
+    /// The address has its maximum number of streams.
     Address,
-    /// Too many within a second.
+    /// Too many requests within a second.
     Rate,
-    /// There is no room for its selectors.
+    /// The budget has no room for its selectors.
     Selectors,
     /// Too many announcements of subscriptions wait to be published.
     Presence,
@@ -159,7 +159,7 @@ impl Admission {
         *self.limits.write() = Arc::new(limits);
     }
 
-    /// Streams that are open.
+    /// The number of open streams.
     pub(crate) fn streams(&self) -> usize {
         self.streams.load(Ordering::Acquire)
     }
@@ -185,7 +185,7 @@ impl Admission {
         Ok(())
     }
 
-    /// One of at most as many permits as there may be streams.
+    /// One of the permits, of which there are at most as many as allowed streams.
     pub(crate) fn stream(self: &Arc<Self>) -> Result<StreamPermit, TurnedAway> {
         let max = self.limits().streams;
         let more = |open: usize| (open < max).then_some(open + 1);
@@ -207,7 +207,7 @@ impl Admission {
 }
 
 impl Activities {
-    /// `None` if too many addresses are counted already: further ones are not counted.
+    /// `None` if too many addresses are counted already. Further ones are not counted.
     fn activity(&mut self, address: Address, now: Instant) -> Option<&mut Activity> {
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.by_address.retain(|_, one| one.streams > 0 || !one.publishing.is_full(now));
@@ -225,7 +225,7 @@ impl StreamPermit {
         self.number
     }
 
-    /// Counts the stream as one of this client, where there is a limit for it.
+    /// Counts the stream for this client, if there is a limit for it.
     ///
     /// # Errors
     /// If other streams of the client opened since the check.

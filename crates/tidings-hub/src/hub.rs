@@ -39,9 +39,9 @@ use crate::shard::{Load, ShardContext, ShardHandle};
 /// A hub: many publishers, many subscribers, and a journal that remembers. Cheap to clone;
 /// all clones are the same hub.
 ///
-/// End it with [`Hub::close`]. Without that its threads end with the last clone. The drop of that
-/// clone blocks, where the journal is on disk or on NATS, until the journal has written what it
-/// was given: do not let that happen on a thread that drives other tasks.
+/// End it with [`Hub::close`]. Otherwise its threads end with the last clone. With a journal on
+/// disk or on NATS, dropping that clone blocks until the journal has written its queue. Do not drop
+/// it on a thread that drives other tasks.
 #[derive(Clone, Debug)]
 pub struct Hub(Arc<HubInner>);
 
@@ -49,7 +49,7 @@ pub struct Hub(Arc<HubInner>);
 struct HubInner {
     shared: ShardContext,
     shards: Vec<ShardHandle>,
-    /// The hub is draining: until when streams end, each at its own moment.
+    /// Set while the hub drains: all streams end by this time, each at its own moment.
     drain_end: OnceLock<Instant>,
     /// The hub accepts no more updates.
     draining: AtomicBool,
@@ -66,8 +66,8 @@ struct HubInner {
     /// Held while another gate is built.
     reconfiguring: Mutex<()>,
     presence: Arc<Presence>,
-    /// Lists of subscriptions that hubs exchange: those that this one makes for others, and theirs
-    /// until a client has read them.
+    /// Budget for lists of subscriptions that hubs exchange: lists that this hub makes for others,
+    /// and received ones until a client has read them.
     lists: Arc<Budget>,
     authorizer: Authorizer,
     compiler: Compiler,
@@ -75,13 +75,14 @@ struct HubInner {
 }
 
 impl Hub {
-    /// The shard for the next connection: of those that run, the one with the fewest. The
-    /// connection counts from now on, so that a storm of them is not dealt to one shard.
+    /// The shard for the next connection: the running one with the fewest. The connection counts at
+    /// once, so that a burst of connections does not reach a single shard.
     pub(crate) fn deal(&self) -> (&ShardHandle, Load) {
         let shards = &self.0.shards;
         let running = shards.iter().filter(|shard| shard.is_running());
         let emptiest = running.min_by_key(|shard| shard.load());
-        // Where none runs, nothing is served any more, and the first one's inbox says so.
+        // If no shard runs, the hub serves nothing more, and the first shard's closed inbox shows
+        // it.
         let shard = emptiest.unwrap_or(&shards[0]);
         (shard, shard.count())
     }
@@ -90,7 +91,7 @@ impl Hub {
         &self.0.shards
     }
 
-    /// Streams that are open.
+    /// The number of open streams.
     pub fn subscribers(&self) -> usize {
         self.admission().streams()
     }
@@ -99,22 +100,22 @@ impl Hub {
         &self.0.shared.admission
     }
 
-    /// Heads and bodies of requests that are under way.
+    /// Heads and bodies of requests under way.
     pub(crate) fn request_budget(&self) -> &Arc<Budget> {
         &self.0.shared.requests
     }
 
-    /// What clients are allowed.
+    /// The limits for clients.
     pub fn limits(&self) -> Arc<Limits> {
         self.admission().limits()
     }
 
-    /// The hub, without keeping it.
+    /// A reference to the hub that does not keep it alive.
     fn downgrade(&self) -> Weak<HubInner> {
         Arc::downgrade(&self.0)
     }
 
-    /// The hub, if it is still there.
+    /// The hub, if it is still alive.
     fn upgrade(inner: &Weak<HubInner>) -> Option<Self> {
         inner.upgrade().map(Self)
     }

@@ -37,10 +37,10 @@ use crate::limits::{
 pub(crate) struct Presence {
     members: Mutex<ListedSubscribers>,
     dialects: RwLock<Dialects>,
-    /// Whether subscribers are listed: without tokens no request may ask for them.
+    /// Whether subscribers are listed. Without tokens no request may read the list.
     listing: AtomicBool,
     revoked: Arc<Revoked>,
-    /// Turns to make a piece of the list.
+    /// Turns for making a piece of the list.
     listing_turns: Arc<Semaphore>,
     /// Set if subscriptions are announced.
     events: Option<Announcements>,
@@ -63,7 +63,7 @@ struct ListedSubscriber {
 }
 
 impl ListedSubscriber {
-    /// The memory that its announcement keeps once its stream has ended.
+    /// The memory that its announcement keeps after the end of its stream.
     fn bytes(&self) -> usize {
         const AROUND: usize = 512;
         let selectors: usize = self.selectors.iter().map(|one| AROUND + one.text().len()).sum();
@@ -91,7 +91,7 @@ struct AnnouncementQueue {
     count: usize,
 }
 
-/// The beginning or end of a subscriber. Its updates are made when they are published: one for each
+/// The start or end of a subscriber. Its updates are made when they are published: one for each
 /// selector, perhaps with a long payload.
 #[derive(Debug)]
 struct Announcement {
@@ -99,7 +99,7 @@ struct Announcement {
     member: Arc<ListedSubscriber>,
     active: bool,
     bytes: usize,
-    /// How many of its selectors are done.
+    /// The number of its selectors that are done.
     done: usize,
 }
 
@@ -232,7 +232,7 @@ impl Presence {
         self.members.lock().version
     }
 
-    /// Turns to make a piece of the list.
+    /// Turns for making a piece of the list.
     pub(crate) fn listing_turns(&self) -> Arc<Semaphore> {
         Arc::clone(&self.listing_turns)
     }
@@ -280,7 +280,8 @@ impl Presence {
         None
     }
 
-    /// Whether subscriptions are announced. If so, the newest update says how new a list is.
+    /// Whether subscriptions are announced. If they are, the newest update tells how recent a list
+    /// is.
     pub(crate) fn has_events(&self) -> bool {
         self.events.is_some()
     }
@@ -338,7 +339,7 @@ impl Presence {
     }
 }
 
-/// Where a piece of the list starts: at a subscriber, after so many of its selectors.
+/// The start of a piece of the list: a subscriber, and the number of its selectors to skip.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ListStart(Option<SubscriberId>, usize);
 
@@ -396,8 +397,8 @@ impl Announcements {
         batch
     }
 
-    /// Appends a batch, however long it takes. Updates that the journal will never accept are left
-    /// out.
+    /// Appends a batch, however long it takes. Updates that the journal will never accept are
+    /// skipped.
     async fn append(&self, mut batch: Vec<Update>, journal: &dyn Journal) {
         // If the outcome of an attempt is unknown, the key prevents a duplicate.
         let key = || journal.nodes().map(|_| IdempotencyKey::random());
@@ -424,7 +425,7 @@ impl Announcements {
                     self.lose(1);
                     name = key();
                 }
-                // Trying again changes nothing.
+                // A retry changes nothing.
                 _ => {
                     self.lose(batch.len());
                     break;
@@ -450,7 +451,7 @@ impl ActiveSubscription {
         }
     }
 
-    /// Whether a selector exists in this dialect.
+    /// Whether this dialect has such a selector.
     pub(crate) fn has_form(selector: &Selector, form: Dialect) -> bool {
         match form {
             Dialect::Deployed => !matches!(selector, Selector::Pattern(_)),

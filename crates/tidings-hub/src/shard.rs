@@ -1,4 +1,4 @@
-//! One thread's share of the subscribers: which of them an update is for, and how far each has been
+//! One thread's share of the subscribers: which of them get an update, and how far each has been
 //! served.
 //!
 //! A shard is a plain value that is driven from outside; [`thread`] gives it a thread, a clock and
@@ -55,7 +55,7 @@ struct Shard<S> {
     subscribers: SlotMap<SubscriberKey, Subscriber<S>>,
     /// The newest update that was routed.
     routed: HubId,
-    /// In which of the journal's generations that is.
+    /// The journal's generation of that update.
     generation: u64,
     now: Tick,
     heartbeat_ms: u64,
@@ -66,22 +66,22 @@ struct Shard<S> {
     broken: Vec<SubscriberKey>,
     /// Subscribers whose patterns took too long to try: they are closed before the next update.
     unmatched: Vec<SubscriberKey>,
-    /// How many subscribers are behind.
+    /// The number of subscribers that are behind.
     behind: usize,
-    /// Kept for its memory only.
+    /// Reused for its memory only.
     scratch: Vec<u8>,
     by_source: HashMap<Source, FeedKey>,
     router: Router,
-    /// Feeds that have something new, the one that has waited longest first.
+    /// Feeds with new data, the longest waiting first.
     queue: VecDeque<FeedKey>,
     walk: Option<Walk>,
-    /// Spans of feeds in the queue that were not there before.
+    /// Spans of feeds that were added to the queue.
     queued_spans: usize,
-    /// The bytes that are kept for subscribers whose sockets are full.
+    /// The budget in bytes for subscribers whose sockets are full.
     window_bytes: u64,
 }
 
-/// The walk over the subscribers of one feed that is under way.
+/// The walk under way over the subscribers of one feed.
 #[derive(Debug)]
 struct Walk {
     feed: FeedKey,
@@ -93,7 +93,7 @@ struct Walk {
 struct Tally {
     deliveries: u64,
     bytes: u64,
-    /// Losses that subscribers were told of, by cause.
+    /// Losses reported to subscribers, by cause.
     gaps: [u64; GapCause::ALL.len()],
     /// When the oldest of the updates was published whose last delivery was just made.
     delivered_since: Option<Instant>,
@@ -107,7 +107,7 @@ struct Subscriber<S> {
     index: usize,
     /// A live subscriber has received all of its feed up to here.
     cursor: Offset,
-    /// When something was last sent.
+    /// The time of the last write.
     sent: Tick,
     /// The newest position that it was told outside of events.
     told: Position,
@@ -172,7 +172,7 @@ impl<S: Socket> Shard<S> {
         key
     }
 
-    /// Whether this place was found in another journal, or before the journal began anew.
+    /// Whether this position belongs to another journal, or to the time before a reset.
     fn is_foreign(&self, place: &StartPlace) -> bool {
         place.end.epoch != self.routed.epoch || place.generation != self.generation
     }
@@ -235,9 +235,9 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Notes an update in the feeds that want it, and says in how many. Its bytes are made
-    /// once, and once more for each set of topics that feeds show; where that would take too
-    /// much, a feed leaves the update out, and its subscribers read it from the journal.
+    /// Notes an update in the feeds that want it, and returns their number. Its bytes are made
+    /// once, and once more for each set of topics that feeds show. If that takes too much memory, a
+    /// feed leaves the update out, and its subscribers read it from the journal.
     fn route(&mut self, record: &Record, now: Instant) -> usize {
         let since = self.window.end();
         let mut encoded: HashMap<Vec<&Topic>, Span> = HashMap::new();
@@ -350,8 +350,8 @@ impl<S: Socket> Shard<S> {
         self.routed = end;
     }
 
-    /// Continues after `end` of a journal that began anew. Every subscriber is closed: it
-    /// reconnects with an id of the old journal, and gets the reset.
+    /// Continues after `end` of a journal that was reset. Every subscriber is closed: it reconnects
+    /// with an id of the old journal, and is told of the reset.
     fn begin_anew(&mut self, end: HubId, generation: u64) {
         self.window.begin_anew();
         self.routed = end;
@@ -359,10 +359,9 @@ impl<S: Socket> Shard<S> {
         self.broken = self.subscribers.keys().collect();
     }
 
-    /// Leaves an update out of a feed: each of its subscribers reads the journal from its own
-    /// position, also those that were behind already. The window's end, where one of them may
-    /// stand, becomes the feed's end. It would otherwise pass for an offset that has received
-    /// everything.
+    /// Leaves an update out of a feed. Each of its subscribers reads the journal from its own
+    /// position, even those that were already behind. The feed's end becomes the window's end, at
+    /// which a subscriber may be: that offset would otherwise count as having received everything.
     fn leave_out(&mut self, key: FeedKey, position: Position) {
         for subscriber in self.feeds[key].subscribers.clone() {
             let live = self.subscribers.get(subscriber).filter(|one| one.behind.is_none());
@@ -407,7 +406,7 @@ impl<S: Socket> Shard<S> {
         self.window.end()
     }
 
-    /// What waits to be offered, in bytes. Publishers are slowed down by it.
+    /// Bytes that are not offered yet. Publishers are slowed down by them.
     fn unoffered(&mut self) -> u64 {
         let waiting = self.window.end() - self.offered();
         waiting + (self.queued_spans * size_of::<Span>()) as u64
@@ -439,7 +438,7 @@ impl<S: Socket> Shard<S> {
         self.fell_behind.push(key);
     }
 
-    /// Where a live subscriber's next byte stands.
+    /// The offset of a live subscriber's next byte.
     fn next_offset(&self, subscriber: &Subscriber<S>) -> Offset {
         self.feeds[subscriber.feed]
             .since(subscriber.cursor)
@@ -447,7 +446,7 @@ impl<S: Socket> Shard<S> {
             .map_or(self.window.end(), |span| span.start)
     }
 
-    /// Where a live subscriber stands in the journal.
+    /// A live subscriber's position in the journal.
     fn place_of(&self, subscriber: &Subscriber<S>) -> JournalPlace {
         self.window.place(self.next_offset(subscriber), self.routed.position)
     }
@@ -484,7 +483,7 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Subscribers that got nothing for `ticks`, of those that are live or wait for the journal.
+    /// Subscribers that received nothing for `ticks` and are live or wait for the journal.
     fn silent_for(&self, ticks: Tick) -> Vec<SubscriberKey> {
         let is_idle = |one: &Subscriber<S>| one.behind.as_ref().is_none_or(|one| one.waits());
         self.subscribers
@@ -494,8 +493,8 @@ impl<S: Socket> Shard<S> {
             .collect()
     }
 
-    /// Whether a live subscriber wants notices and knows no id newer than `half`, and there is
-    /// one to tell.
+    /// Whether a live subscriber wants notices and knows no id newer than `half`, and a newer one
+    /// exists.
     fn needs_cursor(&self, key: SubscriberKey, half: Position) -> bool {
         if self.routed.position < half {
             return false;
@@ -513,8 +512,8 @@ impl<S: Socket> Shard<S> {
     }
 }
 
-/// Puts a feed to which something was added into the queue, unless it is there already.
-/// What is added later begins later, so that the queue's front has waited longest.
+/// Queues a feed that has new data, unless it is queued already. Later data begins later, so the
+/// queue's front has waited longest.
 fn enqueue(queue: &mut VecDeque<FeedKey>, key: FeedKey, feed: &mut Feed, added: Queued) {
     match &mut feed.queued {
         Some(queued) => queued.spans += added.spans,

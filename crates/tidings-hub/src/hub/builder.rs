@@ -1,4 +1,4 @@
-//! How a hub is described before it starts, and its start.
+//! The description of a hub before it starts, and the start.
 
 use std::io;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::shard::{Command, ShardContext, ShardHandle, ShardThread, clock};
 
-/// What the hub serves beside its protocol.
+/// The paths that the hub serves besides its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extras {
     pub(crate) page: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Extras {
     pub(crate) admin: bool,
 }
 
-/// How a hub is to be.
+/// The description of a hub.
 #[derive(Debug)]
 pub struct HubBuilder {
     journal: Option<Arc<dyn Journal>>,
@@ -71,16 +71,16 @@ impl HubBuilder {
         self
     }
 
-    /// How many streams may be open. By default the hub sets no limit. A client beyond the limit is
-    /// told when to try again.
+    /// The maximum number of open streams. By default the hub sets no limit. A further client is
+    /// told when to reconnect.
     #[must_use]
     pub fn streams_max(mut self, count: usize) -> Self {
         self.limits.streams = count;
         self
     }
 
-    /// What clients are allowed. Takes the place of what [`HubBuilder::streams_max`] and
-    /// [`HubBuilder::body_bytes_max`] said before.
+    /// The limits for clients. Replaces the values set by [`HubBuilder::streams_max`] and
+    /// [`HubBuilder::body_bytes_max`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -115,7 +115,7 @@ impl HubBuilder {
         self
     }
 
-    /// Whether the page for trying things out stands at `/`. By default it does not.
+    /// Whether the demo page is served at `/`. By default it is not.
     #[must_use]
     pub fn page(mut self, page: bool) -> Self {
         self.extras.page = page;
@@ -137,7 +137,7 @@ impl HubBuilder {
         self
     }
 
-    /// Where the process counts the lines of its log that it dropped, for the metric of them.
+    /// The process's counter of dropped log lines, for the metric.
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn log_lines_dropped(mut self, count: Arc<AtomicU64>) -> Self {
@@ -145,7 +145,7 @@ impl HubBuilder {
         self
     }
 
-    /// Bytes that the body of a publish may have. By default 1 MiB.
+    /// The maximum size of a publish's body. By default 1 MiB.
     #[must_use]
     pub fn body_bytes_max(mut self, bytes: usize) -> Self {
         self.limits.body_bytes = bytes;

@@ -17,7 +17,7 @@ pub(crate) struct Requests {
     changed: Notify,
 }
 
-/// A request that is under way, counted while this lives.
+/// A request under way, counted for this value's lifetime.
 #[derive(Debug)]
 pub(crate) struct RequestGuard(Arc<Requests>);
 
@@ -50,7 +50,7 @@ impl Hub {
         self.tell_shards(|done| Command::Drain { spread, done }).await;
     }
 
-    /// Gives each shard a command, and waits until all have done it.
+    /// Sends each shard a command, and waits until all have carried it out.
     async fn tell_shards(&self, command: impl Fn(oneshot::Sender<()>) -> Command) {
         let mut waiting = Vec::new();
         for shard in &self.0.shards {
@@ -60,7 +60,7 @@ impl Hub {
             }
         }
         for wait in waiting {
-            // An error says that the shard has ended, and its streams with it.
+            // An error means that the shard and its streams have ended.
             let _ = wait.await;
         }
     }
@@ -110,11 +110,11 @@ impl Hub {
         }
     }
 
-    /// Ends the hub as [`Hub::stop`] does. Where this is the last clone, waits also until the journal
-    /// has written what it was given and has ended, without blocking this thread.
+    /// Ends the hub like [`Hub::stop`]. If this is the last clone, also waits, without blocking
+    /// this thread, until the journal has written its queue and ended.
     ///
     /// # Cancel safety
-    /// The hub ends also if the future is dropped.
+    /// The hub also ends if the future is dropped.
     pub async fn close(self) {
         self.stop().await;
         let drop = tokio::task::spawn_blocking(move || drop(self));

@@ -15,12 +15,12 @@ pub enum PublishError {
     Invalid {
         /// The index of the update, from 0.
         index: usize,
-        /// What is wrong with it.
+        /// The reason.
         cause: InvalidUpdate,
     },
-    /// There are more updates than one request may have.
+    /// The request has more updates than allowed.
     TooMany {
-        /// How many there are.
+        /// The number of updates.
         count: usize,
     },
     /// The hub is overloaded, and had no room for the update in time.
@@ -59,7 +59,7 @@ impl std::error::Error for PublishError {
     }
 }
 
-/// A thread of the hub has ended by a fault of the hub.
+/// A thread of the hub ended because of a bug in the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubFailed {

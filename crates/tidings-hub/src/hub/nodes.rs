@@ -36,34 +36,34 @@ struct ListedSubscriptions<'a> {
     #[serde(borrow)]
     documents: Option<&'a RawValue>,
     version: Option<u64>,
-    /// What all its lists use, its limit in bytes. A hub that does not know this field cannot read
-    /// the answer: it must not take it for an empty list.
+    /// The bytes in use by all its lists, and its limit. A hub that does not know this field cannot
+    /// read the answer, so it cannot take it for an empty list.
     no_room: Option<usize>,
 }
 
-/// The subscriptions of the other hubs, and what changes with any of them or of this one.
+/// The subscriptions of the other hubs, and a number that changes with those of any hub.
 #[derive(Debug)]
 pub(crate) struct OtherSubscriptions {
     pub(crate) documents: Documents,
     pub(crate) version: String,
 }
 
-/// Documents of other hubs, with the room that they take until they are read or dropped.
+/// Documents of other hubs, with the room that they use until they are read or dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
-    /// Of each hub a list without its brackets, and how much of it has been read.
+    /// A list of each hub without its brackets, and how much of it has been read.
     lists: VecDeque<(Vec<u8>, Range<usize>)>,
     _room: Option<AnswerRoom>,
 }
 
 impl Documents {
-    /// Adds what another hub has answered, whose documents are this part of it.
+    /// Adds another hub's answer, whose documents are this part of it.
     fn add(&mut self, mut answer: Vec<u8>, documents: Range<usize>) {
         let inside = documents.start + 1..documents.end - 1;
         if answer[inside.clone()].iter().all(u8::is_ascii_whitespace) {
             return;
         }
-        // Its bracket becomes the comma between it and the list before it.
+        // The opening bracket becomes the comma after the list before it.
         answer[documents.start] = b',';
         let start = documents.start + usize::from(self.lists.is_empty());
         self.lists.push_back((answer, start..inside.end));
@@ -84,13 +84,13 @@ impl Documents {
         self.lists.is_empty()
     }
 
-    /// The first of them.
+    /// The first document.
     pub(crate) fn first(&self) -> Option<Value> {
         let (text, range) = self.lists.front()?;
         serde_json::Deserializer::from_slice(&text[range.clone()]).into_iter().next()?.ok()
     }
 
-    /// The next bytes of the documents with the commas between them, at most so many.
+    /// The next bytes of the documents, with commas between them, up to this many.
     pub(crate) fn next(&mut self, bytes_max: usize) -> Option<Bytes> {
         let (text, range) = self.lists.front_mut()?;
         let bytes = range.len().min(bytes_max);
@@ -109,9 +109,9 @@ impl Documents {
 pub(crate) enum Unreached {
     Read(ReadError),
     Append(AppendError),
-    /// The hub that has the subscription could not store its revocation, for this reason.
+    /// The hub with the subscription could not store its revocation, for this reason.
     Elsewhere(String),
-    /// There is no room for their answers.
+    /// The answers do not fit into the budget.
     NoRoom(Exhausted),
     /// A hub has no room for a list.
     NoRoomForLists(FullHub),
@@ -121,7 +121,7 @@ pub(crate) enum Unreached {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FullHub {
     This(Exhausted),
-    /// Its lists use so many bytes, its limit.
+    /// The bytes in use by its lists, and its limit.
     Another {
         total: usize,
     },
@@ -297,7 +297,7 @@ async fn ask(
     Ok((answers, room))
 }
 
-/// Where the documents of another hub stand in its answer, and the version of its list.
+/// The position of the documents in another hub's answer, and the version of its list.
 fn read_list(answer: &[u8]) -> Result<(Range<usize>, u64), Unreached> {
     let listed: ListedSubscriptions<'_> = read_answer(answer)?;
     if let Some(total) = listed.no_room {
@@ -347,7 +347,7 @@ fn listed(
     Ok(Bytes::from_owner(ListAnswer { text, _room: room }))
 }
 
-/// An answer for another hub, with its room, which it has until NATS has taken it.
+/// An answer for another hub. It keeps its room until NATS has taken the answer.
 struct ListAnswer {
     text: String,
     _room: Growing,

@@ -1,4 +1,4 @@
-//! Subscribing: a permit, the place where the stream begins, its first bytes, and its shard.
+//! Subscribing: the permit, the start of the stream, its first bytes, and its shard.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -22,11 +22,11 @@ use crate::limits::{LOCATE_TIME, RETRY, RETRY_JITTER};
 use crate::shard::{NewStream, StreamBody};
 use crate::subscription::{Since, SubscribeError, Subscription};
 
-/// Where a stream begins, and whether it says so.
+/// Where a stream begins, and whether the stream reports it.
 #[derive(Clone, Debug)]
 pub(crate) struct Begin {
     pub(crate) cursor: Cursor,
-    /// How it says, before its first event, where the stream is.
+    /// How the stream reports its position before its first event.
     pub(crate) tell_place: Option<Form>,
 }
 
@@ -34,8 +34,8 @@ pub(crate) struct Begin {
 #[derive(Debug)]
 pub(crate) struct PreparedStream {
     pub(crate) opening: NewStream,
-    /// What the cursor headers say: the id after which the stream continues, or `earliest`. `None`
-    /// if the journal has to be waited for.
+    /// The value of the cursor headers: the id after which the stream continues, or `earliest`.
+    /// `None` if the head does not wait for the journal.
     pub(crate) cursor: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Hub {
         Ok(Subscription::new(body))
     }
 
-    /// Prepares a stream of updates. `None` if no more streams can be had now.
+    /// Prepares a stream of updates. `None` if no further stream is possible now.
     ///
     /// # Errors
     /// If the journal cannot be read.
@@ -89,7 +89,7 @@ impl Hub {
                 bytes.extend(notices);
                 (Start::Located(place), Some(cursor))
             }
-            // The stream begins all the same, and is told where it continues once that is known.
+            // The stream begins anyway, and reports its position once it is known.
             Err(reason) => {
                 tracing::debug!(reason, "a stream waits for the journal");
                 (Start::Unlocated(Box::new(request)), None)
@@ -99,7 +99,7 @@ impl Hub {
         Ok(Some(PreparedStream { opening, cursor }))
     }
 
-    /// Prepares a stream of the demo clock. `None` if no more streams can be had now.
+    /// Prepares a stream of the demo clock. `None` if no further stream is possible now.
     pub(crate) fn open_clock(&self) -> Option<NewStream> {
         let permit = self.permit()?;
         let bytes = self.opening_chunk();
@@ -136,7 +136,7 @@ impl Hub {
         bytes
     }
 
-    /// A reconnection time of the hub's own: not before the end of a drain.
+    /// A reconnection time of the hub's own, not before the end of a drain.
     fn retry(&self) -> Duration {
         let until = |end: &Instant| end.saturating_duration_since(Instant::now());
         let left = self.0.drain_end.get().map_or(Duration::ZERO, until);
@@ -150,7 +150,7 @@ impl Hub {
     }
 }
 
-/// As [`tokio::time::timeout`], but without a timer for what is ready at once.
+/// Like [`tokio::time::timeout`], but without a timer if the result is ready at once.
 ///
 /// # Errors
 /// If it takes longer than `limit`.

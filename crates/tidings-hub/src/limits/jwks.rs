@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::bound;
 
-/// How long a fetched set of keys is taken for new.
+/// How long a fetched key set counts as fresh.
 pub(crate) const KEY_SET_AGE: Duration = Duration::from_secs(300);
-/// How long it is used while a newer one cannot be had.
+/// How long it is used if no newer one can be fetched.
 pub(crate) const KEY_SET_STALE: Duration = Duration::from_secs(3600);
-/// Longest time that fetching may take.
+/// The maximum time for a fetch.
 pub(crate) const KEY_SET_TIME: Duration = Duration::from_millis(bound(5000, 500) as u64);
-/// Bytes of a set of keys.
+/// The maximum size of a key set.
 pub(crate) const KEY_SET_BYTES: usize = 256 << 10;
-/// Keys of a set: each may have to be tried for a token without a key's name.
+/// The maximum number of keys in a set: each may have to be tried for a token without a key id.
 pub(crate) const KEY_SET_KEYS: usize = 32;

@@ -2,7 +2,7 @@
 
 use tidings_core::stream::feed::SubscriberKey;
 
-/// Where a subscriber's stream is.
+/// The location of a subscriber's stream.
 ///
 /// Each shard gives its subscribers keys of its own, so only shard and key together name a
 /// subscriber. A shard never gives a key twice: the address of a stream that has ended finds

@@ -3,7 +3,7 @@
 use super::{ListStart, Presence, SubscriptionPath};
 use crate::limits::LIST_BYTES;
 
-/// Documents with the commas before them, and where the next piece starts.
+/// Documents with the commas before them, and the start of the next piece.
 #[derive(Debug)]
 pub(crate) struct ListPiece {
     pub(crate) text: String,

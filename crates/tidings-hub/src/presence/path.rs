@@ -24,14 +24,14 @@ impl ActiveSubscription {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionPath {
     form: Dialect,
-    /// The selector's type (1.0) and text, in the ways in which the text can be read.
+    /// The selector's type (1.0) and text, for each way to read the text.
     selector: Option<(Option<&'static str>, Vec<String>)>,
     subscriber: Option<SubscriberId>,
 }
 
 impl SubscriptionPath {
-    /// Two segments are ambiguous: they are those of 1.0 where the first is a type of matcher.
-    /// `otherwise` is the dialect of a path that both have.
+    /// A path of two segments is ambiguous. It belongs to 1.0 if the first segment is a type of
+    /// matcher. `otherwise` is the dialect of a path that exists in both.
     pub(crate) fn read(path: &str, otherwise: Dialect) -> Option<Self> {
         let rest = path.strip_prefix(HUB_PATH)?.strip_prefix("/subscriptions")?;
         let segments: Vec<_> = match rest {
@@ -48,7 +48,7 @@ impl SubscriptionPath {
             Some(Self { form: Dialect::Coming, selector, subscriber })
         };
         let deployed = |selector: &str, subscriber| {
-            // Some write a space as "+" here.
+            // Some clients write a space as "+" here.
             let mut readings = vec![decoded(selector)?];
             readings.extend(
                 selector.contains('+').then(|| decoded(&selector.replace('+', "%20"))).flatten(),

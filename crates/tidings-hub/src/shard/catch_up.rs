@@ -1,4 +1,4 @@
-//! A shard's side of a replay: what is due to a subscriber that is behind is written to its socket.
+//! A shard's side of a replay: writes due bytes to the socket of a subscriber that is behind.
 
 use std::io::ErrorKind;
 
@@ -13,7 +13,7 @@ use super::{Outgoing, Shard, Socket, WrittenBytes};
 use crate::limits::{BATCH_BYTES, FEED_RANGES, SLICE_BYTES};
 
 impl<S: Socket> Shard<S> {
-    /// Brings a subscriber that is behind as far as possible without waiting.
+    /// Advances a subscriber that is behind as far as possible without waiting.
     pub(super) fn catch_up(&mut self, key: SubscriberKey) -> Step {
         let step = self.advance(key);
         self.note_full(key, &step);
@@ -60,7 +60,7 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Sets where a subscriber begins, for [`Step::Locate`], and what it is told first.
+    /// Sets where a subscriber begins, for [`Step::Locate`], and its first notice.
     pub(super) fn begin(&mut self, key: SubscriberKey, place: StartPlace, bytes: Vec<u8>) {
         let is_foreign = self.is_foreign(&place);
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
@@ -72,8 +72,8 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Whether bytes of its own, as the rest of a heartbeat, are still to be written to a subscriber
-    /// that is behind.
+    /// Whether a subscriber that is behind still waits for bytes of its own, such as the rest of a
+    /// heartbeat.
     pub(super) fn has_own_left(&self, key: SubscriberKey) -> bool {
         self.behind_of(key).is_some_and(|(_, behind)| !behind.own().is_empty())
     }
@@ -85,8 +85,8 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Writes a batch that was read for [`Step::Read`]. What the socket does not take is dropped,
-    /// and read again when there is room: a subscriber that stalls holds nothing.
+    /// Writes a batch that was read for [`Step::Read`]. Bytes that the socket does not take are
+    /// dropped, and read again when it has room: a subscriber that stalls holds no memory.
     pub(super) fn deliver(&mut self, key: SubscriberKey, batch: &Batch) -> Step {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return Step::Gone };
         let feed = subscriber.feed;
@@ -166,7 +166,7 @@ impl<S: Socket> Shard<S> {
         }
         self.scratch = out;
         if step == Step::Again {
-            // The loss may reach further than what was asked for.
+            // The loss may reach further than the requested span.
             place.through = place.through.max(batch.through);
         }
         if let Some(behind) = self.behind_mut(key) {
@@ -236,7 +236,8 @@ impl<S: Socket> Shard<S> {
         }
         let feed = &self.feeds[feed];
         let full = at < feed.end() && total < SLICE_BYTES;
-        // The next byte for this feed: at an event's end another feed's form of the same
+        // The offset of the next byte for this feed. At an event's end, another feed's form of the
+        // same update may follow, which would count as not yet received.
         // update may follow, which would count as not yet had.
         let next = feed.since(at).and_then(|mut spans| spans.next());
         let at = next.map_or(self.window.end(), |span| span.start);
@@ -266,8 +267,8 @@ impl<S: Socket> Shard<S> {
         behind.missing(self.routed.position, &self.feeds[feed].source)
     }
 
-    /// The one step by which a subscriber becomes live: everything that was routed is written, and
-    /// what is routed from now on stands behind its offset.
+    /// The only step by which a subscriber becomes live: everything routed so far is written, and
+    /// everything routed from now on is after its offset.
     fn go_live(&mut self, key: SubscriberKey) {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
         if subscriber.behind.take().is_some_and(|behind| behind.is_full()) {

@@ -1,4 +1,4 @@
-//! When streams have to end by themselves: their tokens expire. One timer for all of a shard's.
+//! Deadlines of streams whose tokens expire. One timer serves all streams of a shard.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use tokio::time::Instant;
 
 use crate::limits::EXPIRING_NOTICE;
 
-/// What is due to a subscriber.
+/// A step that is due to a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DeadlineKind {
-    /// The word that its stream is about to end.
+    /// The notice that its stream is about to end.
     Warning,
-    /// The end.
+    /// The end of its stream.
     End,
 }
 
-/// When something is due, and what.
+/// The time of a step, and the step.
 pub(super) type Deadline = (Instant, DeadlineKind);
 
-/// What is due to a shard's subscribers, the earliest first.
+/// Steps that are due to a shard's subscribers, the earliest first.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines(BTreeSet<(Instant, SubscriberKey, DeadlineKind)>);
 
 impl Deadlines {
-    /// The first thing that is due to a stream that ends at `end`.
+    /// The first step for a stream that ends at `end`.
     pub(super) fn first(now: Instant, end: Instant) -> Deadline {
         let warning = end.checked_sub(EXPIRING_NOTICE).unwrap_or(now);
         (warning.max(now), DeadlineKind::Warning)
@@ -43,7 +43,7 @@ impl Deadlines {
         self.0.first().map(|(at, ..)| *at)
     }
 
-    /// Takes at most `count` of what is due by `now`.
+    /// Takes at most `count` steps that are due by `now`.
     pub(super) fn take(
         &mut self,
         now: Instant,
@@ -61,7 +61,7 @@ impl Deadlines {
     }
 }
 
-/// A subscriber that is behind cannot be told in the middle of an event. It is tried again so soon.
+/// The pause before a retry, if a subscriber is behind and in the middle of an event.
 pub(super) const AGAIN: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

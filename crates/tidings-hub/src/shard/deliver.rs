@@ -1,4 +1,4 @@
-//! Delivery: what the journal's tail shows is routed, then written to the sockets.
+//! Delivery: routes the updates of the journal's tail, then writes them to the sockets.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::thread::ShardThread;
 use crate::limits::{ROUTE_FEEDS, ROUTE_STEPS, ROUTE_UPDATES, UNOFFERED_BYTES};
 use crate::metrics::EndReason;
 
-/// Follows the journal's tail and writes what it shows to the subscribers.
+/// Follows the journal's tail and writes its updates to the subscribers.
 pub(super) async fn deliver(thread: Rc<ShardThread>) {
     let mut records = Vec::new();
     loop {
@@ -35,10 +35,10 @@ pub(super) async fn deliver(thread: Rc<ShardThread>) {
 }
 
 impl ShardThread {
-    /// One slice of the fan-out. Says whether there is more to do.
+    /// Does one slice of the fan-out. Returns whether more is left.
     pub(super) fn flush_slice(self: &Rc<Self>, records: &mut Vec<Arc<Record>>) -> bool {
         let mut shard = self.shard.borrow_mut();
-        // What is not taken stays in the journal, and publishers wait for it.
+        // Updates that are not taken stay in the journal, and publishers wait for them.
         if self.follower.has_news() && shard.unoffered() < UNOFFERED_BYTES as u64 {
             self.follow_tail(&mut shard, records);
             self.routed.notify_waiters();
@@ -49,7 +49,7 @@ impl ShardThread {
         more
     }
 
-    /// Routes what the journal's tail shows, as much as one turn allows.
+    /// Routes updates of the journal's tail, as many as one turn allows.
     fn follow_tail(&self, shard: &mut Shard<ConnectionSlot>, records: &mut Vec<Arc<Record>>) {
         if shard.unoffered() == 0 {
             self.follower.hear();
@@ -62,7 +62,7 @@ impl ShardThread {
                 let is_unconfirmed = !self.knows_revocations();
                 let mut rest = records.drain(..);
                 for record in rest.by_ref() {
-                    // Only streams with a token wait for what other hubs have revoked.
+                    // Only streams with a token wait for other hubs' revocations.
                     if is_unconfirmed && record.update.is_private() {
                         shard.set_aside(&record, |slot| slot.by_token);
                     }
@@ -83,7 +83,7 @@ impl ShardThread {
                     self.follower.pass(through);
                 }
             }
-            // What was routed is offered first; then the tail is asked again.
+            // Routed updates are offered first; then the tail is asked again.
             Tail::Gone(_) | Tail::Anew(_) if shard.unoffered() > 0 => {}
             Tail::Nothing(end) => {
                 shard.pass_to(end);
@@ -103,8 +103,8 @@ impl ShardThread {
         }
     }
 
-    /// Finishes what the shard has only noted: starts replays, removes broken connections, adds up
-    /// the counts, and wakes waiting publishers.
+    /// Completes the steps that the shard has only noted: starts replays, removes broken
+    /// connections, adds up the counts, and wakes waiting publishers.
     pub(super) fn settle(self: &Rc<Self>, mut shard: std::cell::RefMut<'_, Shard<ConnectionSlot>>) {
         let tally = std::mem::take(&mut shard.tally);
         let metrics = &self.shared.metrics;

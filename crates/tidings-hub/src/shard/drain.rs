@@ -71,8 +71,8 @@ impl ShardThread {
         }
     }
 
-    /// If the hub is draining, tells it to a live subscriber, and ends its stream as soon as the
-    /// socket has taken all of that.
+    /// While the hub drains, tells a live subscriber, and ends its stream once the socket has taken
+    /// everything.
     pub(super) fn end_if_draining(self: &Rc<Self>, key: SubscriberKey) {
         let told = self.shard.borrow().subscribers.get(key).and_then(|one| one.socket.told_end);
         match (told, self.reconnect.get()) {
@@ -83,8 +83,8 @@ impl ShardThread {
         }
     }
 
-    /// Tells a live subscriber that its stream ends and when to reconnect. The stream ends as soon
-    /// as the socket has taken all of that.
+    /// Tells a live subscriber that its stream ends and when to reconnect. The stream ends once the
+    /// socket has taken everything.
     pub(super) fn end_stream(
         self: &Rc<Self>,
         key: SubscriberKey,

@@ -1,5 +1,5 @@
-//! The flusher's walk: each subscriber gets, in one write, all that lies between its cursor
-//! and its feed's end.
+//! The flusher's walk: each subscriber gets, in one write, all bytes between its cursor and its
+//! feed's end.
 
 use std::io::ErrorKind;
 
@@ -14,7 +14,7 @@ use crate::limits::{FEED_RANGES, SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE
 pub(super) enum Flushed {
     /// Every subscriber was offered everything.
     All,
-    /// There is more to do, after other tasks have run.
+    /// More is left to do, after other tasks have run.
     Slice,
 }
 
@@ -118,7 +118,7 @@ impl<S: Socket> Shard<S> {
     }
 }
 
-/// The work that a slice has done.
+/// The work of one slice.
 #[derive(Debug)]
 struct Slice {
     sockets_max: usize,

@@ -28,18 +28,19 @@ pub(crate) struct NewStream {
     /// The first bytes of the stream.
     pub(crate) bytes: Vec<u8>,
     pub(crate) permit: StreamPermit,
-    /// What the subscriber may do; `None` if it needs no authorization.
+    /// The subscriber's authorization, or `None` if it needs none.
     pub(crate) grants: Option<Arc<Grants>>,
 }
 
-/// Something to do on a shard's thread.
+/// A function to run on a shard's thread.
 pub(crate) type ShardTask = Box<dyn FnOnce(&Rc<ShardThread>) + Send>;
 
 /// A command for a shard's thread.
 pub(crate) enum Command {
     /// Run this on the shard's thread.
     Run(ShardTask),
-    /// Send a stream through a body, and answer when it has joined. Until then it counts as dealt.
+    /// Send a stream through a body, and answer when it has joined. Until then it counts as
+    /// assigned.
     Attach(NewStream, BodySocket, oneshot::Sender<()>, Load),
     /// End the streams of these subscribers, whose authorization is revoked, then answer.
     Revoke { keys: Vec<SubscriberKey>, done: oneshot::Sender<()> },
@@ -55,7 +56,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct ShardHandle {
     inbox: mpsc::Sender<Command>,
-    /// Streams and connections that it has.
+    /// The number of its streams and connections.
     load: Arc<AtomicUsize>,
     follower: Arc<Follower>,
     unoffered: Arc<AtomicU64>,
@@ -87,7 +88,7 @@ impl ShardHandle {
         Ok(Self { inbox, load, follower, unoffered, thread })
     }
 
-    /// Whether its thread still takes commands.
+    /// Whether its thread still accepts commands.
     pub(crate) fn is_running(&self) -> bool {
         !self.inbox.is_closed()
     }
@@ -96,12 +97,12 @@ impl ShardHandle {
         self.load.load(Ordering::Relaxed)
     }
 
-    /// Counts a connection that is dealt to it, until the guard is dropped.
+    /// Counts a connection that is assigned to it, until the guard is dropped.
     pub(crate) fn count(&self) -> Load {
         Load::new(&self.load)
     }
 
-    /// Waits until the thread takes no commands any more.
+    /// Waits until the thread accepts no more commands.
     pub(crate) async fn ended(&self) {
         self.inbox.closed().await;
     }
@@ -111,12 +112,12 @@ impl ShardHandle {
         self.follower.waiting_bytes() + self.unoffered.load(Ordering::Acquire)
     }
 
-    /// Sends a command, when there is room for it. False if the shard has ended.
+    /// Sends a command once there is room for it. False if the shard has ended.
     pub(crate) async fn send(&self, command: Command) -> bool {
         self.inbox.send(command).await.is_ok()
     }
 
-    /// Sends the first command, for which there is room.
+    /// Sends the first command, for which there is always room.
     pub(crate) fn send_first(&self, command: Command) {
         let sent = self.inbox.try_send(command);
         debug_assert!(sent.is_ok(), "the inbox was not empty");
@@ -144,7 +145,7 @@ impl ShardHandle {
     }
 }
 
-/// What all shards of a hub share.
+/// State shared by all shards of a hub.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardContext {
     pub(crate) journal: Arc<dyn Journal>,
@@ -155,11 +156,11 @@ pub(crate) struct ShardContext {
     /// The list of subscribers, if requests may read it.
     pub(crate) presence: Option<Arc<Presence>>,
     pub(crate) admission: Arc<Admission>,
-    /// Heads and bodies of requests that are under way.
+    /// Heads and bodies of requests under way.
     pub(crate) requests: Arc<Budget>,
     /// Different streams of all shards, which [`Limits::feeds`](crate::Limits::feeds) bounds.
     pub(crate) feeds: Arc<AtomicUsize>,
-    /// How many shards there are.
+    /// The number of shards.
     pub(crate) shards: usize,
 }
 

@@ -69,12 +69,12 @@ impl ShardThread {
         self.settle(shard);
     }
 
-    /// When a stream that begins now is to end.
+    /// The end of a stream that begins now.
     pub(super) fn ends(&self) -> Option<Tick> {
         let age = self.shared.admission.limits().stream_age?;
         let age = age.mul_f64(0.8 + 0.2 * fastrand::f64());
         let ticks = age.as_secs_f64() / (self.shared.heartbeat / TICKS).as_secs_f64();
-        // Within half of what the clock can count, so that what has passed can be told from it.
+        // Within half of the clock's range, so that past ends can be told from future ones.
         let ticks = (ticks as Tick).clamp(1, Tick::MAX / 2 - 1);
         Some(self.shard.borrow().now.wrapping_add(ticks))
     }

@@ -113,7 +113,7 @@ impl ShardThread {
         step
     }
 
-    /// Writes the first bytes of a stream, and nothing of the journal.
+    /// Writes the first bytes of a stream, and no updates.
     pub(super) fn open_only(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
         shard.open_only(key, &[]);
@@ -128,7 +128,7 @@ impl ShardThread {
     ) -> Result<Step, ReadError> {
         let journal = self.shared.journal.as_ref();
         let Located { place, bytes, .. } = request.locate(journal).await?;
-        // What the socket has not taken of a heartbeat is written first.
+        // The rest of a heartbeat that the socket has not taken is written first.
         let step = self.catch_up(key);
         if !matches!(step, Step::Locate(_)) {
             return Ok(step);
@@ -195,19 +195,19 @@ impl ShardThread {
                 fetched?
             }
         };
-        // What the socket has not taken of a heartbeat is written first.
+        // The rest of a heartbeat that the socket has not taken is written first.
         if self.shard.borrow().has_own_left(key) {
             return Ok(self.catch_up(key));
         }
-        // The batch may follow updates of another generation, which this shard has not routed yet:
-        // the subscriber reconnects, and is told.
+        // The batch may follow updates of another generation, which this shard has not routed yet.
+        // The subscriber then reconnects, and is told of the reset.
         if journal.generation() != self.shard.borrow().generation {
             return Ok(Step::Lost);
         }
         Ok(self.write(key, |shard| shard.deliver(key, &batch)))
     }
 
-    /// Reads what memory does not have. Few reads run at the same time.
+    /// Reads updates that memory does not have. Few reads run at the same time.
     async fn fetch(&self, missing: &Missing) -> Result<Batch, ReadError> {
         let Missing { after, until, selectors, rights, which } = missing;
         let _turn = self.reading.acquire().await.expect("it is never closed");
@@ -231,7 +231,7 @@ fn unreadable(error: &ReadError) -> EndReason {
     EndReason::Unreadable
 }
 
-/// A replay that is under way, counted while this lives.
+/// A replay under way, counted for this value's lifetime.
 struct Replaying(Arc<Metrics>);
 
 impl Replaying {

@@ -25,7 +25,7 @@ use crate::transport::Transport;
 /// After a piece of this size, more is probably ready.
 const FULL_PIECE_BYTES: usize = 16 << 10;
 
-/// The stream that a connection becomes.
+/// The stream that a connection carries from now on.
 #[derive(Debug)]
 pub(crate) struct ServiceStream {
     pub(crate) head: Vec<u8>,
@@ -33,8 +33,8 @@ pub(crate) struct ServiceStream {
     pub(crate) body: EventBody,
 }
 
-/// The stream ended before its body did: the peer disconnected, or took nothing for too long, or
-/// the body failed.
+/// The stream ended before its body did: the peer disconnected, read nothing for too long, or the
+/// body failed.
 struct StreamEndedEarly;
 
 impl ShardThread {
@@ -78,8 +78,8 @@ impl ServiceStreamWriter {
                 }
                 Framing::Close => self.write(&[&bytes]).await?,
             }
-            // Other tasks must run too, even if this source always has more and its peer takes it
-            // all.
+            // Other tasks must run too, even if this source always has more and its peer reads
+            // everything.
             if bytes.len() >= FULL_PIECE_BYTES {
                 yield_now().await;
             }
@@ -99,7 +99,7 @@ impl ServiceStreamWriter {
             }
             Pin::new(&mut *body).poll_frame(context).map(|frame| match frame {
                 None => Ok(None),
-                // The body has logged why.
+                // The body has logged the reason.
                 Some(Err(_)) => Err(StreamEndedEarly),
                 Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
             })
@@ -134,7 +134,7 @@ impl ServiceStreamWriter {
             }
             socket.poll_writable(context).map(Ok)
         });
-        // On the heap, since few streams are ever here and all would carry the timer's size.
+        // On the heap: streams rarely wait here, and all would carry the timer's size.
         let room = Box::pin(tokio::time::timeout(STALL_TIME, room)).await;
         self.socket.set_full(false);
         room.unwrap_or(Err(StreamEndedEarly))

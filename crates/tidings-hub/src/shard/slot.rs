@@ -1,5 +1,5 @@
-//! What a shard keeps for each subscriber: its connection, on either lane, and the guards that end
-//! with it.
+//! A shard's state for each subscriber: its connection, on either lane, and guards with the same
+//! lifetime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ pub(super) struct ConnectionSlot {
     pub(super) told_end: Option<EndReason>,
     /// Set if the authorization can end before the stream does.
     pub(super) authorization: Option<Box<Authorization>>,
-    /// It was authorized by a token, which another hub may revoke.
+    /// Set if a token authorized it, which another hub may revoke.
     pub(super) by_token: bool,
     /// When the stream reaches the maximum age of streams.
     pub(super) ends: Option<Tick>,
@@ -49,7 +49,7 @@ impl Socket for ConnectionSlot {
     }
 }
 
-/// A connection that a shard has, counted while this lives.
+/// A connection of a shard, counted for this value's lifetime.
 #[derive(Debug)]
 pub(crate) struct Load(Arc<AtomicUsize>);
 

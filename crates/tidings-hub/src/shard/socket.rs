@@ -30,21 +30,22 @@ pub(super) struct WrittenBytes {
     pub(super) sent: usize,
 }
 
-/// Bytes for a socket: chunks, in pieces that may be cut anywhere. Several subscribers may be
-/// given the same, one after another.
+/// Bytes for a socket: chunks, in pieces that may be cut anywhere. Several subscribers may get the
+/// same bytes, one after another.
 #[derive(Debug)]
 pub(super) struct Outgoing<'a> {
     pieces: WindowPieces<'a>,
     length: usize,
-    /// The same without frames, for sockets that remove them; made once, as most need all of it.
+    /// The same bytes without frames, for sockets that remove them. Made once, since most sockets
+    /// need all of it.
     unframed: OnceCell<Unframed>,
 }
 
-/// What is in chunks, copied.
+/// The contents of the chunks, copied.
 #[derive(Clone, Debug)]
 pub(super) struct Unframed {
     pub(super) content: Bytes,
-    /// How many bytes of the chunks it was made from.
+    /// The number of chunk bytes that it was made from.
     pub(super) taken: usize,
     /// The state of the reader after it.
     pub(super) then: Unframer,

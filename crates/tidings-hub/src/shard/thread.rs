@@ -67,7 +67,7 @@ pub(crate) struct ShardThread {
     pub(super) unoffered: Arc<AtomicU64>,
     /// Wakes the flusher for events that are not in the journal.
     pub(super) poke: Notify,
-    /// Wakes subscribers that wait for the shard to route what they have received.
+    /// Wakes subscribers that wait for the shard to route updates that they have received.
     pub(super) routed: Notify,
     pub(super) reading: Semaphore,
     /// Set while the hub drains: when subscribers should reconnect.
@@ -232,7 +232,7 @@ impl ShardThread {
         &self.shared.metrics
     }
 
-    /// What clients are allowed now.
+    /// The present limits for clients.
     pub(crate) fn limits(&self) -> Arc<Limits> {
         self.shared.admission.limits()
     }
@@ -283,7 +283,7 @@ impl ShardThread {
         }
         let feeds = self.shared.feeds.load(Ordering::Relaxed);
         if new_feeds > 0 && feeds > self.limits().feeds {
-            // The stream's first bytes, which say when to reconnect, were written before.
+            // The stream's first bytes, with the reconnection time, were written before.
             return self.remove(key, EndReason::Feeds);
         }
         match step {
@@ -360,7 +360,7 @@ pub(crate) struct Closing(watch::Receiver<bool>);
 impl Closing {
     /// Waits until the connection must end.
     pub(crate) async fn asked(&mut self) {
-        // An error says that the shard has ended already.
+        // An error means that the shard has already ended.
         let _ = self.0.wait_for(|closing| *closing).await;
     }
 }

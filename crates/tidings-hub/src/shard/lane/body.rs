@@ -22,7 +22,7 @@ struct HandOver {
     bytes: Option<Bytes>,
     /// The shard has dropped its side: after `bytes` the body ends.
     ended: bool,
-    /// The body was dropped: nothing more will be taken.
+    /// The body was dropped and takes nothing more.
     dropped: bool,
     body: Option<Waker>,
     writer: Option<Waker>,
@@ -202,8 +202,8 @@ impl Drop for StreamBody {
     }
 }
 
-/// Wakes it. A waker is an executor's own code: called or dropped under the lock, it could poll
-/// the other side at once, which takes the lock.
+/// Wakes a waker, outside the lock. A waker is an executor's own code: called or dropped under the
+/// lock, it could poll the other side at once, which takes the lock.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
@@ -218,8 +218,8 @@ mod tests {
 
     use super::*;
 
-    /// The waker of an executor that polls and drops inline: whatever is done to it looks at both
-    /// sides of the hand-over.
+    /// The waker of an executor that polls and drops inline: every use of it looks at both sides of
+    /// the hand-over.
     struct Inline(Arc<Mutex<HandOver>>);
 
     impl Inline {
@@ -247,7 +247,7 @@ mod tests {
         let waker = || Waker::from(Arc::new(Inline(Arc::clone(&shared))));
         let mut piece = Vec::new();
         chunk(&mut piece, |out| out.extend_from_slice(b":\n\n"));
-        // Each is registered twice, so that one takes the other's place.
+        // Each is registered twice, so that the second replaces the first.
         for _ in 0..2 {
             assert!(body.poll_bytes(&mut Context::from_waker(&waker())).is_pending());
             assert!(socket.poll_disconnected(&mut Context::from_waker(&waker())).is_pending());

@@ -59,7 +59,7 @@ impl TcpSocket {
     /// Takes as many of the bytes as it can, without waiting.
     ///
     /// # Errors
-    /// As [`Socket::write`].
+    /// See [`Socket::write`].
     pub(in crate::shard) fn write_pieces(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
         match pieces {
             [piece] => self.stream.try_write(piece),
@@ -67,7 +67,7 @@ impl TcpSocket {
         }
     }
 
-    /// Whether closing it resets the connection, upon which the peer gets an error and no end.
+    /// Whether closing it resets the connection: the peer then gets an error and no clean end.
     pub(in crate::shard) fn reset_on_close(&self, reset: bool) {
         self.stream.reset_on_close(reset);
     }
@@ -93,8 +93,8 @@ impl Socket for TcpSocket {
     }
 
     fn set_full(&mut self, full: bool) {
-        // The kernel's patience ends also for a peer that is there but reads nothing, which
-        // we allow for longer than we wait for a peer that does not answer.
+        // The kernel's timeout also ends a connection whose peer reads nothing. Such a peer has
+        // more time here than one that does not answer.
         let patience = if full { STALL_TIME } else { self.patience };
         self.stream.set_patience(patience);
     }

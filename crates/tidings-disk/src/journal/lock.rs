@@ -329,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_cannot_be_looked_at_is_gone_after_three_looks() {
+    fn a_file_that_cannot_be_examined_counts_as_missing_after_three_looks() {
         let root = tempfile::tempdir().unwrap();
         let (folder, aside) = (root.path().join("a"), root.path().join("b"));
         fs::create_dir(&folder).unwrap();

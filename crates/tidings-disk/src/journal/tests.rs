@@ -178,7 +178,7 @@ fn until_kept(journal: &DiskJournal, is_so: impl Fn(Vec<String>) -> bool) {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_after_a_restart_with_the_same_ids() {
+fn acknowledged_updates_keep_their_ids_across_a_restart() {
     let folder = folder();
     let journal = open(&folder, DiskOptions::default());
     let own = Event::new("own").with_id("urn:1").unwrap().with_type("x").unwrap();
@@ -336,7 +336,7 @@ fn both_journals_answer_alike() {
 }
 
 #[test]
-fn each_rule_keeps_its_own_and_a_gap_is_told_only_of_what_is_lost() {
+fn each_rule_keeps_its_own_updates_and_only_a_loss_is_reported_as_a_gap() {
     let folder = folder();
     let rules = vec![
         rule("few", Keep::All, 2),
@@ -365,7 +365,7 @@ fn each_rule_keeps_its_own_and_a_gap_is_told_only_of_what_is_lost() {
 }
 
 #[test]
-fn other_rules_sort_what_is_there_anew() {
+fn changed_rules_sort_the_kept_updates_again() {
     let folder = folder();
     let journal = open(&folder, DiskOptions::default());
     for n in 0..20 {
@@ -404,7 +404,7 @@ fn bytes_and_age_bound_it_too() {
 }
 
 #[test]
-fn what_is_sent_again_under_its_key_is_taken_once_also_after_a_restart() {
+fn a_publish_repeated_under_its_key_is_stored_once_even_after_a_restart() {
     let folder = folder();
     let key = |key: &str, content: &[u8]| Some(IdempotencyKey::new(key, content).unwrap());
     let updates = || vec![update("a", "1"), update("a", "2")];
@@ -500,7 +500,7 @@ fn tokens_that_were_revoked_stay_so_until_they_end() {
 }
 
 #[test]
-fn the_place_of_a_time_is_found() {
+fn the_position_of_a_time_is_found() {
     let memory = small_memory(Retention::default());
     let folder = folder();
     let disk = open(&folder, DiskOptions::default());
@@ -540,7 +540,7 @@ fn a_second_hub_on_the_same_data_is_refused_and_harms_nothing() {
 }
 
 #[test]
-fn a_file_that_is_no_journal_of_ours_is_refused_and_left_as_it_is() {
+fn a_file_of_another_program_is_refused_and_not_changed() {
     let refused = |prepare: &dyn Fn(&Path)| {
         let folder = folder();
         let path = folder.path().join("journal.db");
@@ -579,7 +579,7 @@ fn a_file_that_is_no_journal_of_ours_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_told_clearly() {
+fn a_read_only_folder_gets_a_clear_error() {
     let folder = folder();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
@@ -621,7 +621,7 @@ fn a_clock_that_is_set_by_an_hour_loses_nothing_and_keeps_the_order() {
 }
 
 #[test]
-fn losses_among_too_many_topics_are_told_after_a_restart_too() {
+fn losses_among_too_many_topics_are_reported_after_a_restart_too() {
     let folder = folder();
     let rules = || keeping(vec![rule("*", Keep::All, 1)]);
     let journal = open(&folder, rules());

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_of_a_connection_take_its_window_at_most_and_give_it_back_together() {
+    fn bodies_of_a_connection_take_at_most_its_window_and_return_it_together() {
         let budget = Budget::new(1 << 20);
         let window = BodyWindow::new(&budget, None);
         let small = window.add(ARRIVING_BYTES_FREE).unwrap();

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn documents_of_other_hubs_give_their_room_back_when_they_are_read() {
+    async fn documents_of_other_hubs_return_their_room_when_they_are_read() {
         let budget = Budget::new(4 << 20);
         let documents = documents(&budget).await;
         assert_eq!(documents.first(), Some(serde_json::json!({ "a": 1 })));

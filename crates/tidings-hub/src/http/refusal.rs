@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_refusal_quotes_is_not_logged() {
+    fn text_quoted_in_a_refusal_is_not_logged() {
         check("the body is too large", "the body is too large");
         check(r#"retry is "a secret"; it must be a number"#, "retry is …; it must be a number");
         check(

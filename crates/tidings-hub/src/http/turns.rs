@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_places_are_taken_an_address_with_its_share_loses_its_own_oldest() {
+    fn an_address_with_its_share_loses_its_own_oldest_when_all_places_are_taken() {
         let turns = Arc::default();
         let other = silent(&turns, 2);
         let own: Vec<_> = (0..7).map(|_| silent(&turns, 1)).collect();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_places_are_taken_the_oldest_silent_client_is_displaced() {
+    fn the_oldest_silent_client_is_displaced_when_all_places_are_taken() {
         let turns = Arc::default();
         let working = take(&turns, 1).unwrap();
         let others: Vec<_> = (2..9).map(|last| silent(&turns, last)).collect();

@@ -684,7 +684,7 @@ fn a_position_of_an_old_journal_is_not_used_in_a_new_one() {
 }
 
 #[test]
-fn a_position_found_before_the_journal_began_anew_is_not_used_after_it() {
+fn a_position_found_before_a_reset_is_not_used_after_it() {
     let mut world = World::new(1, u64::MAX);
     world.publish(&[0], 10, false);
     world.route(0, 1);

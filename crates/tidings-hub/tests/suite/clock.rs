@@ -22,7 +22,7 @@ fn is_a_time(data: &str) -> bool {
 }
 
 #[test]
-fn the_clock_tells_the_time_every_two_seconds_and_nobody_else_hears_it() {
+fn the_clock_ticks_every_two_seconds_for_its_own_subscribers_only() {
     on_both_lanes(open, async |server| {
         let mut all = server.subscribe("topic=*").await;
         let mut clock = server.open(Request::get("/sse?whatever=1")).await;

@@ -6,7 +6,7 @@ use crate::client::{Body, HUB, Request, Seen};
 use crate::server::{Lane, on_both_lanes, open};
 
 #[test]
-fn requests_before_a_stream_are_answered_first_also_when_all_come_in_one_write() {
+fn requests_before_a_stream_are_answered_first_even_if_all_arrive_in_one_write() {
     on_both_lanes(open, async |server| {
         let mut connection = server.connect().await;
         let mut bytes = Vec::new();
@@ -32,7 +32,7 @@ fn requests_before_a_stream_are_answered_first_also_when_all_come_in_one_write()
 }
 
 #[test]
-fn a_request_may_come_byte_by_byte() {
+fn a_request_may_arrive_byte_by_byte() {
     on_both_lanes(open, async |server| {
         let mut connection = server.connect().await;
         for byte in Request::get(&format!("{HUB}?topic=a")).bytes(server.address) {
@@ -45,7 +45,7 @@ fn a_request_may_come_byte_by_byte() {
 }
 
 #[test]
-fn what_a_client_says_on_its_stream_changes_nothing() {
+fn input_on_an_open_stream_changes_nothing() {
     on_both_lanes(open, async |server| {
         let mut connection = server.connect().await;
         let mut bytes = Request::get(&format!("{HUB}?topic=a")).bytes(server.address);
@@ -95,7 +95,7 @@ fn a_stopped_hub_ends_its_streams() {
 }
 
 #[test]
-fn a_publisher_that_waits_for_leave_to_send_its_body_gets_it() {
+fn a_publisher_that_expects_100_continue_gets_it() {
     on_both_lanes(open, async |server| {
         let mut connection = server.connect().await;
         let head = format!(
@@ -110,7 +110,7 @@ fn a_publisher_that_waits_for_leave_to_send_its_body_gets_it() {
 }
 
 #[test]
-fn a_publisher_that_waits_for_leave_is_told_at_once_that_its_body_is_too_large() {
+fn a_publisher_that_expects_100_continue_is_told_at_once_that_its_body_is_too_large() {
     on_both_lanes(open, async |server| {
         if !server.speaks_http_1() {
             // Leave is given on the way to the hub.

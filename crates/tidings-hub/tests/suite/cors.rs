@@ -91,7 +91,7 @@ fn an_unlisted_website_may_read_nothing() {
 }
 
 #[test]
-fn who_is_no_website_is_told_only_that_the_answer_depends_on_that() {
+fn a_request_without_an_origin_is_told_only_that_the_answer_depends_on_it() {
     let build = || readable_from(&["https://app.test"]);
     on_both_lanes(build, async |server| {
         let head = server.open(Request::get(&format!("{HUB}?topic=a"))).await.head;

@@ -137,7 +137,7 @@ fn an_empty_cursor_asks_for_nothing() {
 }
 
 #[test]
-fn earliest_asks_for_all_that_there_is() {
+fn earliest_requests_all_kept_updates() {
     on_both_lanes(short, async |server| {
         let mut empty = server.resume("topic=a", "earliest").await;
         assert_eq!(empty.cursor().as_deref(), Some("earliest"));
@@ -238,7 +238,7 @@ fn an_id_of_an_empty_hub_is_a_cursor_too() {
 }
 
 #[test]
-fn a_cursor_from_before_a_loss_gets_a_gap_and_what_is_left() {
+fn a_cursor_from_before_a_loss_gets_a_gap_and_the_kept_updates() {
     on_both_lanes(short, async |server| {
         let ids = publish(server, 5).await;
         server.journal_begins_at(3).await;
@@ -262,7 +262,7 @@ fn a_cursor_from_before_a_loss_gets_a_gap_and_what_is_left() {
 }
 
 #[test]
-fn a_topic_that_was_silent_has_no_gap_however_much_is_gone() {
+fn a_silent_topic_has_no_gap_however_much_was_trimmed() {
     on_both_lanes(short, async |server| {
         let quiet = server.tell("quiet", "1").await;
         let loud = server.tell("loud", "1").await;
@@ -285,7 +285,7 @@ fn a_topic_that_was_silent_has_no_gap_however_much_is_gone() {
 }
 
 #[test]
-fn private_updates_that_are_gone_are_no_gap() {
+fn trimmed_private_updates_are_no_gap() {
     on_both_lanes(short, async |server| {
         let id = server.tell("a", "1").await;
         for _ in 0..10 {
@@ -352,7 +352,7 @@ fn the_id_of_an_update_that_may_not_be_read_is_unknown() {
 }
 
 #[test]
-fn an_id_that_the_hub_gave_is_a_place_whatever_stands_there() {
+fn an_id_of_the_hub_is_a_position_even_without_an_update() {
     on_both_lanes(open, async |server| {
         // A quiet stream's notices have such ids, so they say nothing of what they name.
         let private = server.publish("topic=a&data=1&private=on").await;
@@ -364,7 +364,7 @@ fn an_id_that_the_hub_gave_is_a_place_whatever_stands_there() {
 }
 
 #[test]
-fn an_id_of_another_topic_is_a_place_for_this_one() {
+fn an_id_of_another_topic_is_a_position_for_this_one() {
     on_both_lanes(open, async |server| {
         server.tell("a", "1").await;
         let other = server.tell("b", "x").await;
@@ -374,7 +374,7 @@ fn an_id_of_another_topic_is_a_place_for_this_one() {
 }
 
 #[test]
-fn without_a_cursor_only_what_is_new_comes() {
+fn without_a_cursor_only_new_events_arrive() {
     on_both_lanes(open, async |server| {
         publish(server, 3).await;
         let mut stream = server.subscribe("topic=a").await;

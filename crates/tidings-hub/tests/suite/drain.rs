@@ -6,7 +6,7 @@ use crate::client::{Event, HUB, Request, Seen};
 use crate::server::{on_both_lanes, open};
 
 #[test]
-fn each_subscriber_is_told_when_to_come_back_and_its_stream_ends() {
+fn each_subscriber_is_told_when_to_reconnect_and_its_stream_ends() {
     on_both_lanes(open, async |server| {
         let last = server.tell("a", "1").await;
         let mut streams = Vec::new();
@@ -42,7 +42,7 @@ fn each_subscriber_is_told_when_to_come_back_and_its_stream_ends() {
 }
 
 #[test]
-fn what_was_acknowledged_comes_before_the_end() {
+fn acknowledged_updates_arrive_before_the_end() {
     on_both_lanes(open, async |server| {
         for _ in 0..20 {
             let (lane, hub) = (server.lane, open());
@@ -82,7 +82,7 @@ fn the_clock_ends_too_and_its_notice_has_no_id() {
 }
 
 #[test]
-fn whoever_comes_during_a_drain_is_told_when_to_come_back() {
+fn a_new_subscriber_during_a_drain_is_told_when_to_reconnect() {
     on_both_lanes(open, async |server| {
         let id = server.tell("a", "1").await;
         server.hub.drain(Duration::ZERO).await;
@@ -139,7 +139,7 @@ fn a_draining_notices_id_is_a_cursor() {
 }
 
 #[test]
-fn over_a_window_streams_end_one_after_the_other_and_updates_go_on() {
+fn during_a_window_streams_end_one_by_one_and_updates_continue() {
     on_both_lanes(open, async |server| {
         const WINDOW: Duration = Duration::from_millis(1500);
         let mut streams = Vec::new();

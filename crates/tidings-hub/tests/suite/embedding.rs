@@ -87,7 +87,7 @@ fn a_subscription_that_missed_something_is_told_so() {
 }
 
 #[test]
-fn a_hub_that_is_full_or_going_says_so_to_who_subscribes() {
+fn a_full_or_draining_hub_says_so_to_new_subscribers() {
     runtime().block_on(async {
         let hub = Hub::builder().shards(1).streams_max(1).build().await.unwrap();
         let mut first = hub.subscribe(Selectors::all(), Since::Now).await.unwrap();
@@ -114,7 +114,7 @@ fn by_header(request: &Parts) -> Permissions {
 }
 
 #[test]
-fn a_callback_says_who_may_publish_what_and_who_may_subscribe() {
+fn a_callback_decides_about_publishing_and_subscribing() {
     // What is open to everybody is not asked for where there is a callback.
     let build = || open().authorize(by_header);
     on_both_lanes(build, async |server| {
@@ -135,7 +135,7 @@ fn a_callback_says_who_may_publish_what_and_who_may_subscribe() {
 }
 
 #[test]
-fn a_callback_says_who_may_see_who_is_subscribed_and_end_it() {
+fn a_callback_decides_about_listing_and_ending_subscriptions() {
     const LIST: &str = "/.well-known/mercure/subscriptions";
     let paths = || Selectors::new([Selector::template(&format!("{LIST}{{/t,s}}")).expect("one")]);
     let by_name = move |request: &Parts| {
@@ -176,7 +176,7 @@ fn a_callback_says_who_may_see_who_is_subscribed_and_end_it() {
 }
 
 #[test]
-fn a_callback_that_panics_grants_nothing_and_harms_nobody_else() {
+fn a_callback_that_panics_grants_nothing_and_affects_no_other_request() {
     on_both_lanes(
         || open().authorize(by_header),
         async |server| {
@@ -200,7 +200,7 @@ impl Authorize for Undecided {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_not_decided_about_in_time_may_do_nothing_and_is_told_to_come_back() {
+async fn a_request_without_a_decision_in_time_is_refused_and_told_to_retry() {
     use tower::Service as _;
     let asked = Arc::new(AtomicUsize::new(0));
     let builder = Hub::builder().shards(1).authorize(Undecided(Arc::clone(&asked)));
@@ -302,7 +302,7 @@ fn a_services_own_stream_has_its_socket_to_itself_and_says_how_it_ended() {
 }
 
 #[test]
-fn a_services_own_stream_stops_its_work_when_the_client_goes_and_beats_meanwhile() {
+fn a_services_own_stream_sends_heartbeats_and_stops_when_its_client_disconnects() {
     runtime().block_on(async {
         let (server, mut streams) = service().await;
         let mut connection = server.connect().await;

@@ -31,7 +31,7 @@ fn ending_in(seconds: u64) -> String {
 }
 
 #[test]
-fn a_stream_ends_when_its_token_does_and_nothing_is_lost_to_who_comes_back() {
+fn a_stream_ends_with_its_token_and_a_client_that_reconnects_loses_nothing() {
     on_both_lanes(with_keys, async |server| {
         let begun = Instant::now();
         let mut stream_ = server.open(stream("topic=a").bearer(&ending_in(2))).await;
@@ -139,7 +139,7 @@ fn revoking_a_token_ends_all_its_streams_and_no_others() {
 }
 
 #[test]
-fn only_who_may_publish_there_may_revoke() {
+fn only_a_client_that_may_publish_there_may_revoke() {
     on_both_lanes(with_keys, async |server| {
         let mut open = server.open(stream("topic=a").bearer(&ending_in(3600))).await;
         let path = only_subscription(server).await;

@@ -64,7 +64,7 @@ fn an_answer_of_tokens_is_whole_after_a_reload() {
 }
 
 #[test]
-fn a_chat_shows_what_was_said_before_and_what_is_said_now() {
+fn a_chat_shows_earlier_and_new_messages() {
     runtime().block_on(async {
         let mut example = Example::start("chat");
         assert!(example.ask(Request::get("/")).await.text().contains("EventSource"));
@@ -85,7 +85,7 @@ fn a_chat_shows_what_was_said_before_and_what_is_said_now() {
 }
 
 #[test]
-fn a_login_decides_who_reads_and_who_writes() {
+fn a_login_decides_about_reading_and_writing() {
     runtime().block_on(async {
         let example = Example::start("login");
         let subscribe = Request::get(&format!("{HUB}?topic=urn:news"));

@@ -125,7 +125,7 @@ fn last(path: &str) -> String {
 }
 
 #[test]
-fn answers_without_a_body_are_a_services_own_and_keep_their_place() {
+fn answers_without_a_body_belong_to_the_service_and_keep_their_order() {
     on_own_lanes(open, async |server| {
         let own = [Of(400, ""), Of(414, ""), Of(431, ""), Of(204, ""), Of(200, "whole")];
         let paths = ["/400", "/414", "/431", "/204", "/whole"];
@@ -327,7 +327,7 @@ fn a_small_body_that_is_refused_leaves_the_connection_as_it_is() {
 }
 
 #[test]
-fn a_client_that_waits_for_leave_is_refused_without_it_and_may_send_its_body_or_not() {
+fn a_client_that_expects_100_continue_may_be_refused_without_it_and_send_its_body_or_not() {
     on_own_lanes(open, async |server| {
         for (line, fields, answer) in REFUSED {
             let head = format!(
@@ -419,7 +419,7 @@ fn a_request_that_can_be_read_in_two_ways_is_refused_and_ends_the_connection() {
 }
 
 #[test]
-fn what_ordinary_clients_send_is_not_ambiguous() {
+fn requests_of_ordinary_clients_are_not_ambiguous() {
     on_own_lanes(open, async |server| {
         for request in [
             "GET /whole HTTP/1.0\r\n\r\n",

@@ -121,7 +121,7 @@ fn a_stop_cuts_every_stream() {
 }
 
 #[test]
-fn an_answer_that_says_only_when_to_come_back_is_cut() {
+fn an_answer_that_only_says_when_to_reconnect_is_cut() {
     let full = || {
         let mut limits = Limits::default();
         limits.streams = 1;

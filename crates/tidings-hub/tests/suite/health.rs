@@ -16,7 +16,7 @@ fn a_running_hub_is_healthy_and_ready() {
 }
 
 #[test]
-fn the_operators_paths_are_there_only_where_they_are_wanted() {
+fn the_operators_paths_are_served_only_on_request() {
     let build = || open().admin(false);
     on_both_lanes(build, async |server| {
         for path in ["/healthz", "/readyz", "/metrics"] {

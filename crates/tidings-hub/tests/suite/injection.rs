@@ -196,7 +196,7 @@ async fn check(server: &Server, stream: &mut Stream, published: &Published) {
 }
 
 #[test]
-fn a_subscriber_decodes_exactly_what_was_published() {
+fn a_subscriber_decodes_exactly_the_published_event() {
     for lane in [Lane::Direct, Lane::Body] {
         let runtime = runtime();
         let (server, stream) = runtime.block_on(async {

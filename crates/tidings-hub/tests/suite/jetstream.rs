@@ -84,7 +84,7 @@ fn update(data: impl Into<String>) -> Update {
 }
 
 #[test]
-fn what_is_published_at_one_hub_is_delivered_by_all_and_any_of_them_resumes() {
+fn an_update_published_at_one_hub_is_delivered_by_all_and_any_of_them_resumes() {
     on(Nats::one(), async |nats| {
         let (one, two) = (hub(options(&nats)).await, hub(options(&nats)).await);
         let mut streams = [one.subscribe("topic=a").await, two.subscribe("topic=a").await];
@@ -110,7 +110,7 @@ fn what_is_published_at_one_hub_is_delivered_by_all_and_any_of_them_resumes() {
 }
 
 #[test]
-fn a_key_is_taken_once_by_all_hubs_and_batches_all_or_none() {
+fn a_key_counts_once_for_all_hubs_and_a_batch_is_stored_whole_or_not_at_all() {
     on(Nats::one(), async |nats| {
         let (one, two) = (hub(options(&nats)).await, hub(options(&nats)).await);
         let body = "{\"topics\":[\"a\"],\"data\":\"1\"}\n{\"topics\":[\"a\"],\"data\":\"2\",\"id\":\"own\"}\n";
@@ -142,7 +142,7 @@ fn a_key_is_taken_once_by_all_hubs_and_batches_all_or_none() {
 }
 
 #[test]
-fn a_repeated_batch_is_answered_with_its_own_ids_also_where_some_of_it_is_gone() {
+fn a_repeated_batch_is_answered_with_its_own_ids_even_if_some_updates_were_deleted() {
     on(Nats::one(), async |nats| {
         let (one, two) = (hub(options(&nats)).await, hub(options(&nats)).await);
         let body: String =
@@ -172,7 +172,7 @@ fn a_repeated_batch_is_answered_with_its_own_ids_also_where_some_of_it_is_gone()
 }
 
 #[test]
-fn while_nats_is_away_streams_wait_with_heartbeats_and_all_goes_on_afterwards() {
+fn while_nats_is_unreachable_streams_wait_with_heartbeats_and_continue_afterwards() {
     on(Nats::one(), async |mut nats| {
         let short = options(&nats).publish_wait(Duration::from_millis(600));
         let (patient, hasty) = (hub(options(&nats)).await, hub(short).await);
@@ -215,7 +215,7 @@ fn while_nats_is_away_streams_wait_with_heartbeats_and_all_goes_on_afterwards() 
 }
 
 #[test]
-fn what_the_stream_has_dropped_is_told_and_what_it_has_is_replayed() {
+fn updates_that_the_stream_trimmed_are_reported_and_kept_ones_replayed() {
     on(Nats::one(), async |nats| {
         let retention = NatsRetention::default().count(Some(10));
         let options = options(&nats).retention(retention);
@@ -250,7 +250,7 @@ fn however_many_others_have_an_id_a_subscriber_of_topics_finds_its_own() {
 }
 
 #[test]
-fn a_purged_stream_has_a_gap_and_a_deleted_one_is_made_anew() {
+fn a_purged_stream_has_a_gap_and_a_deleted_one_is_recreated() {
     on(Nats::one(), async |nats| {
         let one = hub(options(&nats)).await;
         let mut stream = one.subscribe("topic=a").await;
@@ -376,7 +376,7 @@ fn more_than_memory_has_is_read_from_the_stream() {
 }
 
 #[test]
-fn what_is_subscribed_and_revoked_at_one_hub_is_so_at_all() {
+fn subscriptions_and_revocations_at_one_hub_apply_at_all() {
     on(Nats::one(), async |nats| {
         let start = async || {
             let builder = builder(options(&nats), access()).await.presence_events(true);
@@ -429,7 +429,7 @@ fn what_is_subscribed_and_revoked_at_one_hub_is_so_at_all() {
 }
 
 #[test]
-fn a_stream_that_is_not_as_it_has_to_be_is_refused_with_what_differs() {
+fn a_stream_with_unsuitable_settings_is_refused_with_the_differences() {
     on(Nats::one(), async |nats| {
         let journal = NatsJournal::open(options(&nats)).await.unwrap();
         drop(journal);
@@ -467,7 +467,7 @@ fn an_old_server_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_waited_for() {
+fn the_start_waits_for_an_unreachable_server() {
     on(Nats::one(), async |mut nats| {
         nats.kill(0);
         let short = options(&nats).start_wait(Duration::from_millis(300));

@@ -62,7 +62,7 @@ pub(crate) async fn reads(server: &Server, token: &str) -> bool {
 }
 
 #[test]
-fn a_hub_that_is_cut_off_takes_no_tokens_and_gives_what_is_private_to_nobody_who_was_revoked() {
+fn a_hub_that_is_cut_off_accepts_no_tokens_and_sends_no_private_update_to_a_revoked_one() {
     on(Nats::one(), async |nats| {
         let relay = Relay::to(&nats).await;
         let near = guarded(options(&nats)).await;
@@ -106,7 +106,7 @@ fn a_hub_that_is_cut_off_takes_no_tokens_and_gives_what_is_private_to_nobody_who
 }
 
 #[test]
-fn a_revocation_that_is_answered_204_counts_at_every_hub_and_at_those_that_left_it_need_not() {
+fn a_revocation_answered_204_applies_at_every_hub_that_has_not_left() {
     on(Nats::one(), async |nats| {
         let (one, two) = (guarded(options(&nats)).await, guarded(options(&nats)).await);
         publish(&one, "topic=x&data=secret&private=on").await;
@@ -129,7 +129,7 @@ fn a_revocation_that_is_answered_204_counts_at_every_hub_and_at_those_that_left_
 }
 
 #[test]
-fn a_revocation_is_503_while_nats_is_away() {
+fn a_revocation_is_503_while_nats_is_unreachable() {
     on(Nats::one(), async |mut nats| {
         let options = options(&nats).publish_wait(Duration::from_millis(300));
         let one = guarded(options).await;
@@ -224,7 +224,7 @@ fn reads_that_nats_does_not_answer_hold_up_no_stream_that_memory_serves() {
 }
 
 #[test]
-fn what_no_hub_sends_ends_no_hub_and_is_counted() {
+fn messages_that_no_hub_sends_end_no_hub_and_are_counted() {
     on(Nats::one(), async |nats| {
         let one = guarded(options(&nats)).await;
         let client = async_nats::connect(nats.url()).await.unwrap();

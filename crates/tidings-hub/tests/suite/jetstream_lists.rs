@@ -103,7 +103,7 @@ async fn stalled(server: &Server) -> hyper::Response<hyper::body::Incoming> {
 }
 
 #[test]
-fn lists_that_clients_do_not_read_leave_no_room_for_more_of_them() {
+fn unread_lists_use_up_the_room_for_further_lists() {
     on(Nats::one(), async |nats| {
         let (one, two) = (hub_on(Lane::Http2, &nats, BYTES).await, hub(&nats, 64 * MIB).await);
         let mut streams = Vec::new();

@@ -122,7 +122,7 @@ async fn becomes_ready(server: &Server, is_ready: bool) -> String {
 }
 
 #[test]
-fn a_hub_that_cannot_read_revocations_delivers_what_is_public_and_nothing_private_by_token() {
+fn a_hub_that_cannot_read_revocations_delivers_public_updates_and_no_private_ones_by_token() {
     on(Nats::one(), async |nats| {
         let relay = Relay::to(&nats).await;
         let near = guarded(options(&nats)).await;
@@ -179,7 +179,7 @@ fn a_hub_that_cannot_read_revocations_delivers_what_is_public_and_nothing_privat
 }
 
 #[test]
-fn while_the_stream_of_revocations_is_gone_public_updates_go_on_and_private_ones_follow_later() {
+fn without_the_stream_of_revocations_public_updates_continue_and_private_ones_follow_later() {
     on(Nats::one(), async |nats| {
         let (one, two) = (guarded(options(&nats)).await, guarded(options(&nats)).await);
         assert_eq!(revoke(&one, "revoked").await.0, 204);
@@ -348,7 +348,7 @@ fn revocations_that_are_deleted_from_their_stream_are_written_again() {
 }
 
 #[test]
-fn revocations_are_written_again_though_as_many_other_messages_came() {
+fn revocations_are_rewritten_even_if_as_many_other_messages_arrived() {
     on(Nats::one(), async |nats| {
         let one = guarded(options(&nats)).await;
         let ids = ["first", "second", "third"];

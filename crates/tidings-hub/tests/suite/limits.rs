@@ -74,7 +74,7 @@ fn a_trusted_proxy_says_whose_streams_they_are() {
 }
 
 #[test]
-fn whoever_opens_one_stream_too_many_in_a_second_is_told_to_come_back_and_misses_nothing() {
+fn a_client_that_opens_too_many_streams_in_a_second_is_told_to_reconnect_and_misses_nothing() {
     on_both_lanes(
         || limited(|limits| limits.streams_per_second = 1),
         async |server| {
@@ -159,7 +159,7 @@ fn topics_are_counted_and_measured() {
 }
 
 #[test]
-fn one_feed_too_many_is_told_to_come_back_and_a_known_one_is_joined() {
+fn one_feed_too_many_is_told_to_reconnect_and_a_known_one_is_joined() {
     on_both_lanes(
         || limited(|limits| limits.feeds = 1).shards(1),
         async |server| {
@@ -194,7 +194,7 @@ fn a_stream_that_is_old_enough_ends_with_a_cursor_though_it_was_quiet() {
 }
 
 #[test]
-fn limits_and_access_change_while_streams_go_on() {
+fn limits_and_access_change_while_streams_stay_open() {
     on_both_lanes(open, async |server| {
         let mut stream = server.subscribe("topic=a").await;
         let mut limits = Limits::default();
@@ -350,7 +350,7 @@ fn a_reader_that_is_behind_is_served_from_the_window_as_far_as_that_reaches() {
 }
 
 #[test]
-fn a_body_is_not_read_of_a_stream_that_is_to_come_back() {
+fn a_body_is_not_read_if_its_stream_is_told_to_reconnect() {
     on_both_lanes(
         || limited(|limits| limits.streams_per_second = 0),
         async |server| {
@@ -408,7 +408,7 @@ fn streams_are_no_more_in_all_than_they_may_be() {
 }
 
 #[test]
-fn a_stream_for_whose_selectors_there_is_no_room_is_told_to_come_back_until_there_is() {
+fn a_stream_without_room_for_its_selectors_is_told_to_reconnect() {
     on_both_lanes(
         || limited(|limits| limits.selector_bytes = 64 << 10),
         async |server| {
@@ -444,7 +444,7 @@ fn a_stream_for_whose_selectors_there_is_no_room_is_told_to_come_back_until_ther
 }
 
 #[test]
-fn what_tokens_grant_counts_with_selectors_and_what_is_only_remembered_makes_room() {
+fn grants_count_with_selectors_and_remembered_ones_make_room() {
     let build = || {
         let mut limits = Limits::default();
         limits.selector_bytes = 64 << 10;

@@ -49,7 +49,7 @@ fn the_metrics_are_in_the_format_that_is_asked_for() {
 }
 
 #[test]
-fn every_metric_is_there_before_it_first_counts() {
+fn every_metric_exists_before_it_first_counts() {
     on_both_lanes(open, async |server| {
         let answer = server.get("/metrics").await;
         let text = answer.text();
@@ -98,7 +98,7 @@ fn every_metric_is_there_before_it_first_counts() {
 }
 
 #[test]
-fn streams_are_counted_as_they_come_and_go() {
+fn streams_are_counted_as_they_open_and_close() {
     on_both_lanes(open, async |server| {
         let mut streams = Vec::new();
         for _ in 0..7 {
@@ -181,7 +181,7 @@ fn deliveries_and_their_bytes_are_those_that_arrived() {
 }
 
 #[test]
-fn a_feed_is_shared_by_those_who_ask_for_the_same() {
+fn subscribers_with_the_same_selectors_share_a_feed() {
     let build = || open().shards(1);
     on_both_lanes(build, async |server| {
         let mut streams = Vec::new();
@@ -212,7 +212,7 @@ fn acknowledgements_are_timed() {
 }
 
 #[test]
-fn what_a_stream_begins_with_is_counted_when_it_is_written() {
+fn the_beginning_of_a_stream_is_counted_when_it_is_written() {
     let build = || open().shards(1).heartbeat(Duration::from_secs(3600));
     on_both_lanes(build, async |server| {
         server.tell("a", "x").await;

@@ -23,7 +23,7 @@ async fn no_notice_before(stream: &mut Stream, data: &str) {
 }
 
 #[test]
-fn whoever_did_not_ask_is_told_of_no_more_than_losses() {
+fn a_subscriber_without_notices_is_told_only_of_losses() {
     on_both_lanes(open, async |server| {
         let mut new = server.subscribe("topic=a").await;
         let id = server.tell("a", "1").await;
@@ -74,7 +74,7 @@ fn a_replay_is_announced_and_its_end_is_told() {
 }
 
 #[test]
-fn a_publishers_id_comes_back_in_what_is_told_of_it() {
+fn a_notice_repeats_a_publishers_own_id() {
     on_both_lanes(open, async |server| {
         let id = server.publish("topic=a&id=gr%C3%B6%C3%9Fe&data=1").await;
         let mut stream = server.resume("topic=a&tidings=notices", &id).await;
@@ -105,7 +105,7 @@ fn losses_come_before_everything_else() {
 }
 
 #[test]
-fn a_loss_is_told_once_by_whatever_id_the_client_comes_back_with() {
+fn a_loss_is_reported_once_whatever_id_the_client_resumes_from() {
     let build = || retaining(2);
     on_both_lanes(build, async |server| {
         let first = server.tell("a", "1").await;

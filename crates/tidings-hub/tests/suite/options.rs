@@ -37,7 +37,7 @@ fn options_are_a_comma_list_that_may_be_repeated() {
 }
 
 #[test]
-fn whoever_insists_on_a_token_is_refused_without_one() {
+fn a_client_that_insists_on_a_token_is_refused_without_one() {
     on_both_lanes(open, async |server| {
         let answer = server.get(&format!("{HUB}?topic=a&tidings=authorized")).await;
         assert_eq!(answer.status(), 401);

@@ -59,7 +59,7 @@ async fn all_parts(root: &str, get: impl AsyncFn(&str) -> Answer) -> Vec<String>
 }
 
 #[test]
-fn the_page_and_all_that_it_names_are_there_with_their_types() {
+fn the_page_and_all_its_resources_are_served_with_their_types() {
     on_both_lanes(open, async |server| {
         let parts = all_parts("/", async |path| server.get(path).await).await;
         assert!(parts.len() > 25, "{parts:?}");
@@ -126,7 +126,7 @@ fn a_browser_that_has_the_page_is_told_that_it_is_the_same() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found() {
+fn an_unknown_path_is_not_found() {
     on_both_lanes(open, async |server| {
         for path in [
             "/tidings/browser/",
@@ -142,7 +142,7 @@ fn what_is_not_there_is_not_found() {
 }
 
 #[test]
-fn the_browser_package_is_there_for_pages_of_any_origin_and_at_its_version_for_good() {
+fn the_browser_package_is_served_to_every_origin_and_at_its_version_for_good() {
     on_both_lanes(open, async |server| {
         let version = env!("CARGO_PKG_VERSION");
         for name in ["index.js", "worker.js", "wrapper.js"] {

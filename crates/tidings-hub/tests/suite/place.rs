@@ -63,7 +63,7 @@ async fn misses_nothing(server: &Server, request: impl Fn(&str) -> Request, quer
 }
 
 #[test]
-fn who_is_cut_before_the_first_event_misses_nothing_also_where_none_was_ever_published() {
+fn a_client_cut_before_the_first_event_misses_nothing_even_in_an_empty_journal() {
     on_both_journals(async |server| {
         for request in [browsers, browsers_over_http, asking] {
             misses_nothing(server, request, "topic=a").await;
@@ -78,7 +78,7 @@ fn who_is_cut_before_the_first_event_misses_nothing_also_where_none_was_ever_pub
 }
 
 #[test]
-fn the_place_comes_first_and_is_no_event() {
+fn the_position_is_sent_first_and_is_no_event() {
     on_both_journals(async |server| {
         let id = server.tell("b", "x").await;
         let mut stream = server.open(browsers("topic=a")).await;
@@ -94,7 +94,7 @@ fn the_place_comes_first_and_is_no_event() {
 }
 
 #[test]
-fn a_stream_that_begins_with_what_is_there_is_told_its_place_after_it() {
+fn a_stream_that_begins_with_kept_updates_gets_its_position_after_them() {
     on_both_journals(async |server| {
         for cursor in ["earliest", "tidings:last"] {
             let query = format!("topic=a&topic={cursor}&lastEventID={cursor}");
@@ -117,7 +117,7 @@ fn a_stream_that_begins_with_what_is_there_is_told_its_place_after_it() {
 }
 
 #[test]
-fn who_names_a_place_that_is_found_is_told_it_and_else_a_notice_has_it() {
+fn a_cursor_that_is_found_is_confirmed_and_otherwise_a_notice_has_the_position() {
     on_both_journals(async |server| {
         let first = server.tell("a", "1").await;
         let second = server.tell("a", "2").await;
@@ -132,7 +132,7 @@ fn who_names_a_place_that_is_found_is_told_it_and_else_a_notice_has_it() {
 }
 
 #[test]
-fn nobody_else_gets_a_block_without_data() {
+fn other_clients_get_no_block_without_data() {
     on_both_lanes(open, async |server| {
         server.tell("b", "x").await;
         let path = format!("{HUB}?topic=a");
@@ -170,7 +170,7 @@ fn nobody_else_gets_a_block_without_data() {
 }
 
 #[test]
-fn firefox_gets_its_place_as_a_notice() {
+fn firefox_gets_its_position_as_a_notice() {
     on_both_journals(async |server| {
         let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0";
         for query in ["topic=a&lastEventID=earliest", "topic=a"] {

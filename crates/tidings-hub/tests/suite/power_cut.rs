@@ -238,14 +238,14 @@ fn count() -> usize {
 }
 
 #[test]
-fn what_was_acknowledged_survives_every_power_cut() {
+fn acknowledged_updates_survive_every_power_cut() {
     let _alone = disk::alone();
     cuts(count() / 2, None, Promise::Always, Note::Removed);
     cuts(count() / 2, Some(7), Promise::Always, Note::Kept);
 }
 
 #[test]
-fn what_a_power_cut_takes_under_an_interval_is_told() {
+fn updates_lost_in_a_power_cut_under_an_interval_are_reported() {
     let _alone = disk::alone();
     cuts(count() / 5, None, Promise::Interval(Duration::from_secs(3600)), Note::Kept);
 }
@@ -316,7 +316,7 @@ fn a_disk_that_forgets_is_noticed() {
 }
 
 #[test]
-fn while_a_disk_hangs_nobody_sees_what_is_not_synced_and_streams_live_on() {
+fn while_a_disk_hangs_no_subscriber_sees_unsynced_updates_and_streams_stay_open() {
     let _alone = disk::alone();
     disk::register();
     disk::wipe();

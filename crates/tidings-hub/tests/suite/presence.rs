@@ -154,7 +154,7 @@ fn every_path_names_what_it_says() {
 }
 
 #[test]
-fn the_presence_of_others_is_told_to_those_only_who_were_granted_it() {
+fn the_presence_of_others_is_announced_only_to_subscribers_with_a_grant() {
     on_both_lanes(with_keys, async |server| {
         let _there = server.subscribe("topic=a").await;
         let path = format!("{HUB}/subscriptions");
@@ -186,7 +186,7 @@ fn the_presence_of_others_is_told_to_those_only_who_were_granted_it() {
 }
 
 #[test]
-fn comings_and_goings_are_told_in_both_shapes() {
+fn joins_and_leaves_are_announced_in_both_dialects() {
     on_both_lanes(told, async |server| {
         let mut old = open(
             server,
@@ -244,7 +244,7 @@ fn comings_and_goings_are_told_in_both_shapes() {
 }
 
 #[test]
-fn nobody_is_told_unless_it_is_asked_for() {
+fn subscriptions_are_announced_only_on_request() {
     on_both_lanes(with_keys, async |server| {
         drop(server.subscribe("topic=a").await);
         server.streams_become(0).await;
@@ -345,12 +345,12 @@ async fn check_churn(server: &Server, joins: usize) {
 }
 
 #[test]
-fn after_joins_and_leaves_the_list_is_right_and_each_was_told_once() {
+fn after_joins_and_leaves_the_list_is_right_and_each_was_announced_once() {
     on_both_lanes(told, async |server| check_churn(server, 100).await);
 }
 
 #[test]
-fn after_thousands_of_joins_and_leaves_the_list_is_right_and_each_was_told_once() {
+fn after_thousands_of_joins_and_leaves_the_list_is_right_and_each_was_announced_once() {
     // More than are kept of what is told: who watches keeps up.
     let joins = std::env::var("TIDINGS_JOINS");
     let joins = joins.map_or(2600, |count| count.parse().expect("a number"));

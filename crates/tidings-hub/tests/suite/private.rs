@@ -36,7 +36,7 @@ async fn until(stream: &mut Stream, end: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_private_update_reaches_those_who_select_it_and_were_granted_it() {
+fn a_private_update_reaches_subscribers_that_select_it_and_have_a_grant() {
     on_both_lanes(with_keys, async |server| {
         let new = |topics| coming(&claims("subscribe", topics), SUBSCRIBER_SECRET);
         let mut streams = vec![
@@ -88,7 +88,7 @@ fn each_replayed_update_is_authorised_again_with_the_token_of_now() {
 }
 
 #[test]
-fn an_id_of_a_private_update_tells_nothing_to_who_may_not_read_it() {
+fn an_id_of_a_private_update_reveals_nothing_without_a_grant() {
     on_both_lanes(with_keys, async |server| {
         publish(server, "topic=a&data=secret&private&id=secret-id").await;
         publish(server, "topic=a&data=1").await;
@@ -129,7 +129,7 @@ fn of_three() -> HubBuilder {
 }
 
 #[test]
-fn a_dropped_private_update_is_a_gap_to_those_only_who_were_granted_it() {
+fn a_trimmed_private_update_is_a_gap_only_for_subscribers_with_a_grant() {
     on_both_lanes(of_three, async |server| {
         let first = publish(server, "topic=x&data=0").await;
         publish(server, "topic=a&data=secret&private").await;
@@ -147,7 +147,7 @@ fn a_dropped_private_update_is_a_gap_to_those_only_who_were_granted_it() {
 }
 
 #[test]
-fn whoever_comes_back_without_a_token_is_told_that_private_events_stop_if_it_asks_for_notices() {
+fn a_client_that_reconnects_without_a_token_is_told_that_private_events_stop_if_it_wants_notices() {
     on_both_lanes(with_keys, async |server| {
         let id = publish(server, "topic=a&data=1").await;
         publish(server, "topic=a&data=2").await;
@@ -169,7 +169,7 @@ fn whoever_comes_back_without_a_token_is_told_that_private_events_stop_if_it_ask
 }
 
 #[test]
-fn many_who_share_their_rights_share_their_feed() {
+fn subscribers_with_the_same_rights_share_a_feed() {
     on_both_lanes(with_keys, async |server| {
         let mut streams = Vec::new();
         for _ in 0..20 {

@@ -59,7 +59,7 @@ fn each_line_of_ndjson_is_answered_with_a_line_in_the_same_order() {
 }
 
 #[test]
-fn what_was_published_arrives_with_all_its_fields() {
+fn a_published_update_arrives_with_all_its_fields() {
     on_both_lanes(open, async |server| {
         let mut stream = server.subscribe("topic=a").await;
         let form = server.publish("topic=a&data=x%0Ay&type=price&id=urn%3A7&retry=2500").await;
@@ -130,7 +130,7 @@ fn a_content_type_may_have_parameters_and_any_case() {
 }
 
 #[test]
-fn nobody_needs_to_listen() {
+fn a_publish_needs_no_subscriber() {
     on_both_lanes(open, async |server| {
         server.tell("https://a.test/nobody", "x").await;
         let mut stream = server.subscribe("topic=*&lastEventID=earliest").await;

@@ -88,7 +88,7 @@ fn the_cursor_is_the_headers_or_else_the_querys_or_else_the_bodys() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused() {
+fn an_invalid_query_is_refused() {
     let build = || open().body_bytes_max(10_000);
     on_both_lanes(build, async |server| {
         let untyped = Request::new("QUERY", HUB).body("match=a");

@@ -51,7 +51,7 @@ fn a_form_without_a_topic_is_refused() {
 }
 
 #[test]
-fn what_may_be_said_once_is_refused_twice() {
+fn a_field_that_may_occur_once_is_refused_twice() {
     on_both_lanes(open, async |server| {
         for name in ["data", "type", "id", "retry"] {
             let body = format!("topic=a&{name}=1&{name}=2");
@@ -62,7 +62,7 @@ fn what_may_be_said_once_is_refused_twice() {
 }
 
 #[test]
-fn what_is_too_long_is_refused_with_the_limit() {
+fn an_oversized_value_is_refused_with_the_limit() {
     on_both_lanes(open, async |server| {
         let long = |count| "x".repeat(count);
         for (name, max) in [("topic", 4096), ("id", 1024), ("type", 1024)] {
@@ -136,7 +136,7 @@ fn a_retry_that_is_no_number_is_refused() {
 }
 
 #[test]
-fn what_the_hub_keeps_for_itself_is_refused() {
+fn names_reserved_for_the_hub_are_refused() {
     on_both_lanes(open, async |server| {
         for id in ["tidings:abcdef.1.abcd", "tidings:", "#1", "#", "earliest"] {
             form(server, &format!("topic=a&id={}", encoded(id)), &["reserved"]).await;

@@ -87,7 +87,7 @@ async fn begin(server: &Server, method: &str, size: usize) -> (Connection, Vec<u
 }
 
 #[test]
-fn a_publish_waits_until_others_of_its_address_have_left_it_room() {
+fn a_publish_waits_until_other_requests_of_its_address_return_their_room() {
     let lanes = [HTTP_1, &[Lane::Body]].concat();
     on_lanes(&lanes, limited, async |server| {
         if server.lane == Lane::Body {
@@ -114,7 +114,7 @@ fn a_publish_waits_until_others_of_its_address_have_left_it_room() {
 }
 
 #[test]
-fn a_publish_and_a_query_that_find_no_room_are_told_when_to_come_back() {
+fn a_publish_and_a_query_without_room_are_told_when_to_retry() {
     on_lanes(HTTP_1, limited, async |server| {
         let (_first, _) = begin(server, "POST", SHARE).await;
         server.metric_becomes(BYTES, SHARE as f64).await;
@@ -446,7 +446,7 @@ mod http_2 {
     }
 
     #[test]
-    fn a_body_that_is_refused_gives_its_room_back_with_the_answer() {
+    fn a_refused_body_returns_its_room_with_the_answer() {
         let build = || limited().access(crate::token::access());
         on_lanes(&[Lane::Http2], build, async |server| {
             let connection = http_2(server).await;

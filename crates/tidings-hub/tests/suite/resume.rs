@@ -34,7 +34,7 @@ async fn follow(server: &Server, query: &str, expected: &[(String, String)]) {
 }
 
 #[test]
-fn clients_that_come_and_go_while_others_publish_get_each_event_once_and_in_order() {
+fn clients_that_reconnect_during_publishes_get_each_event_once_and_in_order() {
     const UPDATES: usize = 150;
     on_both_lanes(open, async |server| {
         let both: Vec<(String, String)> = (0..UPDATES)
@@ -82,7 +82,7 @@ fn a_join_between_two_publishes_misses_nothing() {
 }
 
 #[test]
-fn what_is_acknowledged_before_a_stream_is_asked_for_does_not_come_on_it() {
+fn updates_acknowledged_before_a_stream_is_requested_are_not_sent_on_it() {
     on_both_lanes(open, async |server| {
         let mut publisher = server.connect().await;
         for round in 0..100 {

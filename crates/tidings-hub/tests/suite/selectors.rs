@@ -90,7 +90,7 @@ fn words_of_both_dialects_may_stand_together() {
 }
 
 #[test]
-fn an_update_that_is_wanted_for_several_reasons_comes_once() {
+fn an_update_that_is_selected_several_times_arrives_once() {
     on_both_lanes(known, async |server| {
         let query =
             format!("topic=*&topic=t/1&topic={}&topic={}", encoded("t/{a}"), encoded("{+all}"));
@@ -120,7 +120,7 @@ fn a_pattern_is_replayed_as_it_is_live() {
 }
 
 #[test]
-fn what_cannot_be_asked_for_is_refused_in_words() {
+fn an_invalid_selection_is_refused_in_words() {
     on_both_lanes(known, async |server| {
         let hostile = encoded("https://a.test/((?:a{1000}){1000})");
         let patterns: String =

@@ -122,7 +122,7 @@ fn a_stream_begins_at_a_time() {
 }
 
 #[test]
-fn a_time_of_which_something_is_gone_is_told_as_a_gap() {
+fn a_time_with_trimmed_updates_gets_a_gap() {
     on_both_journals(3, async |server| {
         let before = now();
         for n in 1..=6 {
@@ -144,7 +144,7 @@ fn a_time_of_which_something_is_gone_is_told_as_a_gap() {
 }
 
 #[test]
-fn a_publish_that_is_sent_again_under_its_key_is_taken_once() {
+fn a_publish_repeated_under_its_key_is_stored_once() {
     on_both_journals(1000, async |server| {
         let form = |key: &str, data: &str| {
             Request::form(&format!("topic=a&data={data}")).header("idempotency-key", key)

@@ -244,7 +244,7 @@ fn a_large_event_arrives_whole() {
 }
 
 #[test]
-fn whoever_comes_when_the_hub_is_full_is_told_when_to_come_back() {
+fn a_client_beyond_the_limit_is_told_when_to_reconnect() {
     let build = || open().streams_max(2);
     on_both_lanes(build, async |server| {
         let first = server.subscribe("topic=a").await;

@@ -177,7 +177,7 @@ fn on_a_remote(count: u64, test: impl AsyncFn(&Server, &Remote)) {
 }
 
 #[test]
-fn what_is_gone_before_it_was_followed_is_told_to_whom_it_concerns() {
+fn updates_trimmed_before_they_were_followed_are_reported_to_the_subscribers_that_missed_them() {
     on_a_remote(3, async |server, journal| {
         let mut one = server.subscribe("topic=a&tidings=notices").await;
         let mut all = server.subscribe("topic=*").await;
@@ -217,7 +217,7 @@ fn what_is_gone_before_it_was_followed_is_told_to_whom_it_concerns() {
 }
 
 #[test]
-fn publishers_do_not_wait_for_what_is_gone() {
+fn publishers_do_not_wait_for_trimmed_updates() {
     on_a_remote(2, async |server, journal| {
         let mut stream = server.subscribe("topic=a").await;
         // Far more than may wait to be offered.
@@ -235,7 +235,7 @@ fn publishers_do_not_wait_for_what_is_gone() {
 }
 
 #[test]
-fn who_followed_a_journal_that_began_anew_comes_back_to_a_reset() {
+fn a_subscriber_of_a_journal_that_was_reset_reconnects_to_a_reset() {
     // The new one ends before the old one's end, at it and after it.
     for updates in [0, 3, 8] {
         on_a_remote(100, async |server, journal| {

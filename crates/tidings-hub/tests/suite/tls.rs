@@ -86,7 +86,7 @@ fn one_connection_carries_two_hundred_streams_and_answers_others_at_once() {
 }
 
 #[test]
-fn what_a_stream_has_to_say_together_comes_in_one_frame_and_no_frame_is_empty() {
+fn bytes_of_a_stream_that_belong_together_share_a_frame_and_no_frame_is_empty() {
     on_http_2(async |server| {
         let connection = Multiplexed::open(server).await;
         let mut stream = connection.ask("GET", &format!("{HUB}?topic=a"), "").await;
@@ -104,7 +104,7 @@ fn what_a_stream_has_to_say_together_comes_in_one_frame_and_no_frame_is_empty() 
 }
 
 #[test]
-fn a_stream_that_is_reset_is_forgotten_while_its_connection_goes_on() {
+fn a_reset_stream_is_forgotten_and_its_connection_stays_open() {
     on_http_2(async |server| {
         let connection = Multiplexed::open(server).await;
         for _ in 0..300 {
@@ -121,7 +121,7 @@ fn a_stream_that_is_reset_is_forgotten_while_its_connection_goes_on() {
 }
 
 #[test]
-fn a_new_certificate_is_shown_to_whoever_comes_next_and_streams_go_on() {
+fn a_new_certificate_is_shown_to_new_connections_and_streams_stay_open() {
     runtime().block_on(async {
         let mut server = Server::start(Lane::Tls, open()).await;
         let mut stream = server.subscribe("topic=a").await;
@@ -140,7 +140,7 @@ fn a_new_certificate_is_shown_to_whoever_comes_next_and_streams_go_on() {
 }
 
 #[test]
-fn a_connection_that_does_not_begin_tls_holds_up_nobody() {
+fn a_connection_that_does_not_begin_tls_delays_no_other() {
     runtime().block_on(async {
         let server = Server::start(Lane::Tls, open()).await;
         let mut half_open = Vec::new();
@@ -158,7 +158,7 @@ fn a_connection_that_does_not_begin_tls_holds_up_nobody() {
 }
 
 #[test]
-fn what_is_no_tls_is_closed_and_counted() {
+fn a_connection_without_tls_is_closed_and_counted() {
     runtime().block_on(async {
         let server = Server::start(Lane::Tls, open()).await;
         for noise in [&b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"[..], &[0; 2000], b"\x16\x03"] {
@@ -189,7 +189,7 @@ fn a_certificate_that_the_client_does_not_trust_is_its_own_affair() {
 }
 
 #[test]
-fn a_peer_that_resets_rapidly_loses_its_connection_and_nobody_else_does() {
+fn a_peer_that_resets_rapidly_loses_its_own_connection_only() {
     on_http_2(async |server| {
         let mut others = server.subscribe("topic=a").await;
         assert_eq!(others.next().await, Seen::Comment);
@@ -293,7 +293,7 @@ fn curl_reads_a_refusal_of_its_body_in_every_version_of_http() {
 }
 
 #[test]
-fn a_peer_that_never_opens_its_window_holds_up_nobody() {
+fn a_peer_that_never_opens_its_window_delays_no_other() {
     on_http_2(async |server| {
         let stream = server.secure.connect(server.address, "h2").await;
         let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -380,7 +380,7 @@ fn with_limits(change: impl FnOnce(&mut Limits)) -> HubBuilder {
 }
 
 #[test]
-fn a_connection_has_no_more_streams_than_it_may_and_who_wants_more_waits() {
+fn a_connection_has_at_most_its_limit_of_streams_and_further_ones_wait() {
     runtime().block_on(async {
         let builder = with_limits(|limits| limits.streams_per_connection = 3);
         let server = Server::start(Lane::Http2, builder).await;

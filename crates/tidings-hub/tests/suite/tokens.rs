@@ -39,7 +39,7 @@ async fn refused(server: &Server, request: Request, status: u16, error: Option<&
 }
 
 #[test]
-fn a_token_is_taken_from_every_place_where_it_may_stand() {
+fn a_token_is_accepted_in_every_place_where_it_is_allowed() {
     let build = || {
         let mut access = access();
         access.anonymous_subscribe = false;
@@ -233,7 +233,7 @@ fn over_plain_http_the_cookie_needs_no_prefix_and_over_https_it_does() {
 }
 
 #[test]
-fn what_is_no_presentation_of_a_token_is_refused() {
+fn an_invalid_presentation_of_a_token_is_refused() {
     on_both_lanes(with_keys, async |server| {
         let token = subscriber(&["a"]);
         for value in [
@@ -297,7 +297,7 @@ fn the_login_of_a_proxy_in_front_is_passed_over() {
 }
 
 #[test]
-fn whoever_has_no_token_is_asked_for_one_and_whoever_has_the_wrong_one_is_told_so() {
+fn a_client_without_a_token_is_asked_for_one_and_one_with_the_wrong_token_is_told_so() {
     on_both_lanes(with_keys, async |server| {
         refused(server, form(), 401, None).await;
         refused(server, stream("a&tidings=authorized"), 401, None).await;
@@ -538,7 +538,7 @@ fn a_bad_token_is_refused_also_where_none_is_needed() {
 }
 
 #[test]
-fn a_refusal_names_no_more_than_the_beginning_of_what_is_not_known() {
+fn a_refusal_quotes_only_the_beginning_of_an_unknown_name() {
     on_both_lanes(with_keys, async |server| {
         let long = "x".repeat(5000);
         let matcher = json!([{ "match": "a", "match_type": long }]);
@@ -558,7 +558,7 @@ fn a_refusal_names_no_more_than_the_beginning_of_what_is_not_known() {
 }
 
 #[test]
-fn a_token_of_a_megabyte_or_of_ten_thousand_grants_is_refused_and_harms_nobody_else() {
+fn a_token_of_a_megabyte_or_of_ten_thousand_grants_is_refused_and_affects_no_other_client() {
     on_both_lanes(with_keys, async |server| {
         let grants: Vec<_> = (0..10_000).map(|at| format!("https://a.test/{at}")).collect();
         let grants: Vec<_> = grants.iter().map(String::as_str).collect();
@@ -667,7 +667,7 @@ fn a_hub_without_an_audience_takes_tokens_of_0_x_only() {
 }
 
 #[test]
-fn each_issuer_has_its_own_keys_and_nobody_elses() {
+fn each_issuer_has_only_its_own_keys() {
     const OTHER: &str = "the secret of another issuer, as long";
     let build = || {
         let mut access = access();
@@ -698,7 +698,7 @@ fn each_issuer_has_its_own_keys_and_nobody_elses() {
 }
 
 #[test]
-fn a_hub_says_of_itself_whose_tokens_it_takes() {
+fn a_hub_describes_the_tokens_that_it_accepts() {
     on_both_lanes(with_keys, async |server| {
         let answer = server.get(METADATA_PATH).await;
         assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -713,7 +713,7 @@ fn a_hub_says_of_itself_whose_tokens_it_takes() {
 }
 
 #[test]
-fn a_hub_says_of_itself_what_is_so() {
+fn a_hub_describes_itself_truthfully() {
     let build = || {
         let mut access = access();
         access.tokens.audience = vec!["urn:hub".to_owned(), "https://other.test".to_owned()];
@@ -741,7 +741,7 @@ fn a_hub_says_of_itself_what_is_so() {
 }
 
 #[test]
-fn a_token_without_details_reads_what_is_public_and_grants_nothing() {
+fn a_token_without_details_reads_public_updates_and_grants_nothing() {
     on_both_lanes(
         || at("https"),
         async |server| {
@@ -818,7 +818,7 @@ fn the_hubs_own_pages_are_known_behind_a_proxy_that_names_it_otherwise() {
 }
 
 #[test]
-fn a_cookie_lets_nobody_publish_from_elsewhere() {
+fn a_cookie_permits_no_publish_from_another_website() {
     let build = || {
         let publish_origins = vec!["https://app.test".parse().expect("an origin")];
         open().access(access().publish_origins(publish_origins))
@@ -930,7 +930,7 @@ fn keys_change_while_the_hub_runs() {
 }
 
 #[test]
-fn a_hub_that_gets_its_first_keys_while_it_runs_takes_tokens_and_lists_who_comes() {
+fn a_running_hub_that_gets_its_first_keys_accepts_tokens_and_lists_new_subscribers() {
     on_both_lanes(open, async |server| {
         let token = subscriber(&["*"]);
         let answer = server.ask(stream("a").bearer(&token)).await;

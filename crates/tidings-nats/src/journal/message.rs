@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_hub_has_written_is_no_update() {
+    fn a_message_that_no_hub_wrote_is_no_update() {
         for payload in [
             &b""[..],
             b"hello",
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_it_tells_presence_is_checked_as_strictly() {
+    fn a_message_marked_as_presence_is_checked_as_strictly() {
         let decode = |topics: &[&str], more: &str| {
             let topics = serde_json::to_string(topics).unwrap();
             let head =

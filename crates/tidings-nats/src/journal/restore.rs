@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_messages_are_noticed_though_others_came() {
+    fn missing_messages_are_noticed_even_if_others_arrived() {
         assert!(!held(3, 5).has_lost_any(held(3, 5)) && !held(3, 5).has_lost_any(held(5, 7)));
         assert!(held(3, 5).has_lost_any(held(2, 5)) && held(3, 5).has_lost_any(held(3, 6)));
         assert!(held(3, 5).has_lost_any(held(1, 900)));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_looked_into_until_it_was_restored() {
+    fn a_loss_is_pursued_until_it_is_restored() {
         let losses = Losses::since(held(3, 3));
         let next = || losses.next().now_or_never().map(|held| held.taken);
         losses.look(held(4, 4));

@@ -634,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_hub_has_written_is_no_revocation() {
+    fn a_message_that_no_hub_wrote_is_no_revocation() {
         for payload in [
             "",
             "{}",
@@ -654,7 +654,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_revocation_of_the_same_token_that_lasts_as_long_stands_for_it() {
+    fn only_a_revocation_of_the_same_token_that_lasts_as_long_replaces_it() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let token =
             |name: &str, until: Option<u64>| RevokedToken::new(name.to_owned(), until.map(at));
@@ -665,7 +665,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_of_another_stream_reaches_nothing() {
+    fn a_position_of_another_stream_reaches_nothing() {
         let at = |made, through, newest| Place { made, through: Position::new(through), newest };
         let place = |made, through| at(made, through, 0);
         assert!(place(1, 5).reaches(place(1, 5)) && place(1, 6).reaches(place(1, 5)));

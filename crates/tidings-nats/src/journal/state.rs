@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_in_a_row_take_one_place_and_lose_nobody() {
+    fn consecutive_invalid_messages_take_one_hole_and_lose_no_update() {
         let epoch = Epoch::random();
         let mut state = state(epoch);
         let follower = state.follow();
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_is_told_between_what_is_before_and_behind_it() {
+    fn a_hole_is_reported_between_the_updates_around_it() {
         let epoch = Epoch::random();
         let mut state = state(epoch);
         let follower = state.follow();
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_none_of_this_stream_begins_anew() {
+    fn a_position_of_another_stream_gets_a_reset() {
         let epoch = Epoch::random();
         let mut old = state(epoch);
         let follower = old.follow();
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn who_selects_what_was_silent_since_has_missed_nothing() {
+    fn a_subscriber_of_a_silent_topic_has_missed_nothing() {
         let epoch = Epoch::random();
         let mut state = state(epoch);
         state.show(vec![record(epoch, 21, "b"), record(epoch, 22, "a")]);

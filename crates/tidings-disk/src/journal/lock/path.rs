@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_user_of_hubs_holds_is_taken_and_one_that_another_holds_is_not() {
+    fn a_name_counts_as_held_only_if_its_holder_could_run_a_hub() {
         let name = name("users");
         let held = hold_name(&name, &[own_user()]).unwrap();
         assert!(matches!(hold_name(&name, &[own_user()]), Err(Taken::ByHub(_))));

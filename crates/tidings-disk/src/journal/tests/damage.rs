@@ -76,7 +76,7 @@ fn selections() -> Vec<Selectors> {
 }
 
 #[test]
-fn a_flipped_bit_alters_nothing_and_what_is_missing_is_told() {
+fn a_flipped_bit_alters_no_update_and_every_loss_is_reported() {
     let seed = std::env::var("TIDINGS_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(fastrand::u64(..));
     fastrand::seed(seed);
@@ -189,7 +189,7 @@ fn rows_that_changed_places_or_are_missing_are_a_gap() {
 }
 
 #[test]
-fn an_index_that_lacks_an_entry_loses_no_update_and_is_built_anew() {
+fn an_index_that_lacks_an_entry_loses_no_update_and_is_rebuilt() {
     let changes = [
         "DELETE FROM topics WHERE position = 20",
         "UPDATE topics SET topic = topic + 1 WHERE position = 20",
@@ -222,7 +222,7 @@ fn an_index_that_lacks_an_entry_loses_no_update_and_is_built_anew() {
 }
 
 #[test]
-fn damage_is_let_go_with_what_is_as_old_and_stays_told() {
+fn damage_is_trimmed_with_updates_of_its_age_and_still_reported() {
     let folder = folder();
     let journal = open(&folder, keep_all());
     for n in 1..=40 {
@@ -293,7 +293,7 @@ fn tables_that_a_start_relies_on_are_refused_when_they_are_damaged() {
 }
 
 #[test]
-fn acknowledged_updates_that_the_log_has_lost_are_noticed_and_told() {
+fn acknowledged_updates_lost_from_the_log_are_noticed_and_reported() {
     let folder = folder();
     let journal = open(&folder, keep_all());
     let ids: Vec<_> = (0..30).map(|n| tell(&journal, "a", &n.to_string())).collect();
@@ -359,7 +359,7 @@ fn the_newest_updates_without_a_mark_are_not_forgotten() {
 }
 
 #[test]
-fn counts_of_what_cannot_be_read_are_given_up() {
+fn counts_of_unreadable_updates_are_dropped() {
     let folder = folder();
     let rules = || keeping(vec![rule("a", Keep::All, 2), rule("*", Keep::All, u64::MAX)]);
     let journal = open(&folder, rules());

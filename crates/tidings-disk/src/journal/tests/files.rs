@@ -15,7 +15,7 @@ fn in_use(path: &Path) -> bool {
 }
 
 #[test]
-fn a_folder_that_is_moved_away_stops_publishing_until_it_is_back() {
+fn a_moved_folder_stops_publishing_until_it_is_moved_back() {
     let outer = folder();
     let (path, elsewhere) = (outer.path().join("data"), outer.path().join("elsewhere"));
     let journal = DiskJournal::open(&path, DiskOptions::default()).unwrap();
@@ -53,7 +53,7 @@ fn a_folder_that_is_emptied_is_noticed_and_held_all_the_same() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_that_is_gone_with_its_parents_is_held_all_the_same() {
+fn a_folder_deleted_with_its_parents_is_still_held() {
     for is_moved in [true, false] {
         let outer = folder();
         let (first, elsewhere) = (outer.path().join("a"), outer.path().join("elsewhere"));
@@ -110,7 +110,7 @@ fn a_lock_of_another_program_counts_only_where_no_other_user_can_take_it() {
 }
 
 #[test]
-fn a_log_that_is_removed_stops_publishing_and_takes_nothing_with_it() {
+fn a_removed_log_stops_publishing_and_loses_no_update() {
     let folder = folder();
     let journal = open(&folder, DiskOptions::default());
     for n in 0..20 {
@@ -146,7 +146,7 @@ fn set_length(folder: &TempDir, name: &str, length: u64) {
 }
 
 #[test]
-fn a_log_that_is_shortened_stops_publishing_and_the_next_start_says_what_is_missing() {
+fn a_truncated_log_stops_publishing_and_the_next_start_reports_the_loss() {
     for length in [0, 4096, 50_000] {
         let folder = folder();
         let journal = open(&folder, DiskOptions::default());
@@ -192,7 +192,7 @@ fn a_file_that_is_shortened_stops_publishing() {
 }
 
 #[test]
-fn a_file_that_is_missing_at_the_start_is_said_to_be_until_something_is_published() {
+fn a_file_missing_at_the_start_is_reported_until_the_first_publish() {
     let folder = folder();
     let journal = open(&folder, DiskOptions::default());
     let ids: Vec<_> = (0..5).map(|n| tell(&journal, "a", &n.to_string())).collect();
@@ -257,7 +257,7 @@ fn the_newest_position_is_noted_again_where_its_file_was_shortened_or_overwritte
 }
 
 #[test]
-fn a_copy_is_made_only_where_no_hub_is_and_no_log_is_left() {
+fn a_copy_needs_a_folder_without_a_hub_or_a_leftover_log() {
     let (folder, outer) = (folder(), folder());
     let journal = open(&folder, DiskOptions::default());
     tell(&journal, "a", "1");
@@ -339,7 +339,7 @@ fn a_copy_made_while_publishing_is_a_journal_as_of_one_moment() {
 }
 
 #[test]
-fn reads_that_nobody_waits_for_hold_up_no_others() {
+fn abandoned_reads_do_not_delay_other_reads() {
     let folder = folder();
     let journal = open(&folder, DiskOptions::default());
     tell(&journal, "a", "1");

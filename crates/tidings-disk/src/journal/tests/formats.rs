@@ -59,7 +59,7 @@ fn check(name: &str, journal: &DiskJournal) {
 }
 
 #[test]
-fn a_file_of_every_format_goes_on_as_it_was() {
+fn a_file_of_every_format_keeps_its_content() {
     for (name, sql) in FORMATS {
         let folder = old(sql);
         // A look from outside converts nothing, and says what does.
@@ -174,7 +174,7 @@ fn on_file_count(journal: &DiskJournal) -> usize {
 }
 
 #[test]
-fn a_file_that_cannot_be_converted_is_left_as_it_was() {
+fn a_file_that_cannot_be_converted_is_not_changed() {
     let folder = old(FORMATS[3].1);
     let file = Connection::open(folder.path().join("journal.db")).unwrap();
     file.execute_batch("UPDATE meta SET value = 'x' WHERE name = 'epoch'").unwrap();

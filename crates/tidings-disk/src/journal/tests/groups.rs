@@ -74,7 +74,7 @@ fn an_idle_journal_writes_nothing_though_a_rule_keeps_the_last() {
 }
 
 #[test]
-fn what_replaces_is_found_at_the_cost_of_its_own_class() {
+fn replacing_updates_are_found_at_the_cost_of_their_own_class() {
     let folder = folder();
     let rules = || vec![rule("state", Keep::Last, u64::MAX), rule("*", Keep::All, u64::MAX)];
     let journal = open(&folder, keeping(rules()));

@@ -148,7 +148,7 @@ fn a_damaged_page_of_updates_stops_neither_publishing_nor_trimming() {
 }
 
 #[test]
-fn other_rules_beside_a_damaged_page_sort_what_can_be_read() {
+fn changed_rules_beside_a_damaged_page_sort_the_readable_updates() {
     for place in [0, 1, 150, 298, 299] {
         let folder = folder();
         publish(&open(&folder, keep(KEPT)), 1..=300);
@@ -234,7 +234,7 @@ fn a_copy_that_was_not_finished_is_made_again() {
 }
 
 #[test]
-fn a_damaged_page_of_the_index_is_left_behind() {
+fn a_damaged_page_of_the_index_is_abandoned() {
     let folder = folder();
     let journal = open(&folder, keep(u64::MAX));
     let many = |from: usize| (from..from + 900).map(|n| update(&format!("t{n}"), &n.to_string()));
@@ -261,7 +261,7 @@ fn a_damaged_page_of_the_index_is_left_behind() {
 }
 
 #[test]
-fn a_damaged_page_of_the_index_of_ids_stops_nothing_and_is_built_anew() {
+fn a_damaged_page_of_the_index_of_ids_stops_nothing_and_is_rebuilt() {
     let own = |n: u64| {
         let event = Event::new(text(n)).with_id(&format!("urn:{n}")).unwrap();
         Update::new("a", event)
@@ -341,7 +341,7 @@ fn publishes_under_keys_that_cannot_be_read_are_refused_until_they_would_be_forg
 }
 
 #[test]
-fn what_is_gone_is_written_anew_from_memory() {
+fn a_damaged_record_of_deleted_updates_is_rewritten_from_memory() {
     let folder = folder();
     let journal = open(&folder, keep(10));
     append(&journal, (0..900).map(|n| update(&format!("t{n}"), "")).collect());
@@ -375,7 +375,7 @@ fn what_is_gone_is_written_anew_from_memory() {
 }
 
 #[test]
-fn where_what_is_gone_cannot_be_read_all_are_told() {
+fn an_unreadable_record_of_deleted_updates_is_a_gap_for_all_subscribers() {
     let folder = folder();
     let journal = open(&folder, keep(10));
     append(&journal, (1..=900).map(|n| update(&format!("t{n}"), "")).collect());
@@ -398,7 +398,7 @@ fn where_what_is_gone_cannot_be_read_all_are_told() {
 }
 
 #[test]
-fn counts_on_a_page_that_cannot_be_read_are_counted_anew() {
+fn counts_on_an_unreadable_page_are_counted_again() {
     let folder = filled();
     damage_leaf(&folder, "classes", |pages| pages[0]);
     let journal = open(&folder, keep(100));
@@ -407,7 +407,7 @@ fn counts_on_a_page_that_cannot_be_read_are_counted_anew() {
 }
 
 #[test]
-fn what_can_be_read_beside_a_damaged_page_is_exported() {
+fn readable_updates_beside_a_damaged_page_are_exported() {
     for place in [0, 300, 599] {
         let folder = filled();
         damage_leaf(&folder, "groups", |pages| pages[place]);
@@ -434,7 +434,7 @@ fn what_can_be_read_beside_a_damaged_page_is_exported() {
 }
 
 #[test]
-fn unused_pages_that_cannot_be_read_are_left_when_the_file_is_made_smaller() {
+fn unreadable_unused_pages_are_dropped_when_the_file_is_shrunk() {
     let folder = filled();
     let journal = open(&folder, keep(100));
     until("it is trimmed", || journal.edges().first == Position::new(KEPT - 99));

@@ -60,7 +60,7 @@ fn however_many_others_have_an_id_a_subscriber_of_topics_finds_its_own() {
 }
 
 #[test]
-fn a_pattern_whose_update_is_not_among_the_first_with_an_id_goes_on_from_an_earlier_place() {
+fn a_pattern_whose_update_is_not_among_the_first_with_an_id_continues_from_an_earlier_position() {
     on_both(|journal| {
         append(journal, many("theirs", "x"));
         append(journal, vec![with_id(&["own/1"], "x")]);
@@ -75,7 +75,7 @@ fn a_pattern_whose_update_is_not_among_the_first_with_an_id_goes_on_from_an_earl
 }
 
 #[test]
-fn private_updates_with_an_id_lead_only_those_who_may_read_them() {
+fn private_updates_with_an_id_are_found_only_with_a_grant() {
     on_both(|journal| {
         let private = |topic| many(topic, "x").into_iter().map(Update::private).collect();
         append(journal, private("a"));
@@ -117,7 +117,7 @@ fn an_id_is_found_by_topic_until_its_update_is_dropped() {
 }
 
 #[test]
-fn a_file_whose_ids_were_indexed_without_topics_is_indexed_anew() {
+fn ids_that_were_indexed_without_topics_are_indexed_again() {
     let folder = folder();
     let journal = open(&folder, DiskOptions::default());
     append(&journal, many("theirs", "x"));

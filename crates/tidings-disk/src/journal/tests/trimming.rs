@@ -118,7 +118,7 @@ fn check(rule: &RetentionRule, deleted: usize, topics: impl Fn(usize) -> Vec<&'s
 }
 
 #[test]
-fn what_breaks_a_bound_is_deleted_at_a_cost_that_others_do_not_raise() {
+fn updates_over_a_bound_are_deleted_at_a_cost_that_others_do_not_raise() {
     let few = rule("few", Keep::All, 10);
     let before = |others| [vec!["few"; 60], vec!["busy"; others], vec!["few"; 10]].concat();
     check(&few, 60, before);
@@ -133,7 +133,7 @@ fn what_breaks_a_bound_is_deleted_at_a_cost_that_others_do_not_raise() {
 }
 
 #[test]
-fn what_newer_updates_replace_is_deleted_at_a_cost_that_others_do_not_raise() {
+fn replaced_updates_are_deleted_at_a_cost_that_others_do_not_raise() {
     let state = rule("state", Keep::Last, u64::MAX);
     let among = |others: usize| {
         let part = [vec!["state"], vec!["busy"; others / 50]].concat();
@@ -144,7 +144,7 @@ fn what_newer_updates_replace_is_deleted_at_a_cost_that_others_do_not_raise() {
 }
 
 #[test]
-fn the_middle_of_what_is_kept_is_found_by_halves() {
+fn the_middle_of_the_kept_updates_is_found_by_bisection() {
     let [few, many] = [FEW, MANY].map(|count| {
         let file = File::new(std::iter::repeat_n("busy", count), Vec::new());
         let File { connection, identity, index, classes, last, steps, .. } = &file;

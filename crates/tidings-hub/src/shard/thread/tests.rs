@@ -204,7 +204,7 @@ async fn a_token_that_was_revoked_while_its_stream_opened_reads_nothing() {
 }
 
 #[tokio::test]
-async fn a_loss_counts_once_and_not_before_it_is_told() {
+async fn a_loss_counts_once_and_not_before_it_is_reported() {
     let journal = Arc::new(small_memory(Retention::default()));
     let running = async {
         let thread = thread(&journal);

@@ -1,4 +1,4 @@
-//! Authorization: which requests may publish, and what subscribers may read.
+//! Authorization: which requests may publish, and which updates subscribers may read.
 //!
 //! The [`gate::Gate`] gives each request its [`Grants`]: those of its token, or those of anonymous
 //! clients. The [`Rights`] in them decide what a subscriber reads of the updates that it selects.
@@ -48,7 +48,7 @@ pub(crate) static REFUSED_GRANTS: LogRate = LogRate::new(20);
 /// The type of a detail that is Mercure's (1.0, RFC 9396).
 pub(crate) const DETAIL_TYPE: &str = "https://mercure.rocks/authorization-detail";
 
-/// What a request may do.
+/// The rights of a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grants {
     /// Topics that may be published to.
@@ -102,7 +102,7 @@ impl Grants {
     }
 }
 
-/// What a token is used for.
+/// The use of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     Publish,

@@ -1,4 +1,4 @@
-//! Budgets in bytes for work whose size a peer determines: in all, and for each address.
+//! Budgets in bytes for work whose size a peer determines: a total, and a share for each address.
 //!
 //! The work itself holds its [`Permit`], until it is done or dropped. A request that waits for
 //! the work does not: if its future is dropped, the work still takes the memory.
@@ -21,11 +21,11 @@ use crate::limits::{BUDGET_WAITING, GROWING_STEP_BYTES};
 #[derive(Debug)]
 pub(crate) struct Budget {
     total: usize,
-    /// What one address may have.
+    /// The share of one address.
     share: usize,
     all: Arc<Semaphore>,
-    /// What work may have that needs no authorization. The rest is kept for work that does, so
-    /// that anonymous clients cannot stop publishers.
+    /// The part for work without authorization. The rest is reserved for authorized work, so that
+    /// anonymous clients cannot stop publishers.
     open: Arc<Semaphore>,
     /// How much more work may wait, and how much of that may be work that needs no authorization.
     places: Arc<Semaphore>,
@@ -33,7 +33,7 @@ pub(crate) struct Budget {
     by_address: Mutex<HashMap<Address, Arc<Share>>>,
 }
 
-/// What one address has left.
+/// The rest of one address's share.
 #[derive(Debug)]
 struct Share {
     bytes: Arc<Semaphore>,
@@ -64,7 +64,7 @@ pub(crate) struct Growing {
     client: Option<Client>,
     standing: Standing,
     permits: Vec<Permit>,
-    /// What was taken and is not used yet.
+    /// Bytes that were taken and are not used yet.
     left: usize,
 }
 
@@ -85,9 +85,9 @@ pub(crate) enum Exhausted {
         /// The share, in bytes.
         share: usize,
     },
-    /// All addresses together have what there is.
+    /// All addresses together use the whole budget.
     All {
-        /// What there is, in bytes.
+        /// The budget in bytes.
         total: usize,
     },
 }
@@ -192,7 +192,8 @@ impl Budget {
     ) -> Result<Permit, Exhausted> {
         let refused = match self.try_take(client, standing, bytes) {
             Ok(permit) => return Ok(permit),
-            // One that waits holds what is there of its bytes, which another could use meanwhile.
+            // A waiting request holds the bytes that it already has, which another could use
+            // meanwhile.
             Err(refused) if patience.is_zero() => return Err(refused),
             Err(refused) => refused,
         };
@@ -230,7 +231,7 @@ impl Budget {
         }
     }
 
-    /// What work of so many bytes takes. Work that takes several permits takes no more in all.
+    /// The bytes taken by work of this size. Work with several permits takes no more in total.
     pub(crate) fn bounded(&self, bytes: usize) -> usize {
         bytes.min(self.share)
     }
@@ -275,8 +276,8 @@ impl Growing {
         Ok(Self { budget, client, standing, permits: vec![permit], left: first })
     }
 
-    /// Uses so many bytes, and takes more room only if it is there: of texts that each have a part
-    /// of what they need and wait for the rest, none could go on.
+    /// Uses this many bytes, and takes more room only if it is free. If texts that each hold a part
+    /// of their room waited for the rest, none could continue.
     ///
     /// # Errors
     /// If there is not enough room.
@@ -296,7 +297,7 @@ impl Drop for HeldShare {
     fn drop(&mut self) {
         self.held = None;
         let mut by_address = self.budget.by_address.lock();
-        // The map's own and this one: nothing else is made without the lock.
+        // The map's own and this one: others are made only under the lock.
         if Arc::strong_count(&self.share) == 2 {
             by_address.remove(&self.address);
         }
@@ -369,7 +370,7 @@ mod tests {
             },);
         check(&budget, 100, 1);
         drop(waiting);
-        // A future that is dropped while it waits gives its place and its bytes back.
+        // A future that is dropped while it waits returns its place and its bytes.
         let others: Vec<_> = (1..=4)
             .map(|n| budget.try_take(client(&format!("10.0.1.{n}")), Standing::Authorized, 100))
             .collect();

@@ -1,4 +1,4 @@
-//! Compiling what requests select: on threads beside the shards, within a budget.
+//! Compiles the selectors of requests: on threads beside the shards, within a budget.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::limits::{COMPILING_BYTES, PATTERN_BYTES, PATTERNS_BYTES, PATTERNS_MAX
 /// Compiles selectors, few requests at a time.
 #[derive(Debug)]
 pub(crate) struct Compiler {
-    /// What compiled patterns take, long lists of topics, and what tokens grant, for as long as they
-    /// are kept.
+    /// The room of compiled patterns, long lists of topics and tokens' grants, held for their
+    /// lifetime.
     kept: Arc<Budget>,
-    /// What is taken while patterns are compiled. It also keeps the turns of addresses fair.
+    /// The room used while patterns are compiled. It also keeps the turns of addresses fair.
     compiling: Arc<Budget>,
     /// Threads that compile: so few that the shards keep a core.
     turns: Arc<Semaphore>,
@@ -41,7 +41,7 @@ impl From<InvalidSelectors> for NotCompiled {
 }
 
 impl Compiler {
-    /// A compiler whose results may take so many bytes at a time.
+    /// A compiler whose results may use this many bytes at a time.
     pub(crate) fn new(bytes: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -51,7 +51,7 @@ impl Compiler {
         }
     }
 
-    /// Bytes of compiled patterns, of long lists of topics, and of what tokens grant.
+    /// The bytes of compiled patterns, long lists of topics, and tokens' grants.
     #[cfg(any(test, feature = "metrics"))]
     pub(crate) fn kept_bytes(&self) -> usize {
         self.kept.used()
@@ -214,7 +214,7 @@ mod tests {
         let refused = compiler.compile(templates("many", 101), None, Standing::Anyone).await;
         let expected = InvalidSelectors::TooManyPatterns { count: 101 };
         assert_eq!(refused.unwrap_err(), NotCompiled::Invalid(expected));
-        // One that is there already counts as well.
+        // An existing one counts as well.
         let there = Selector::template("many/0/{x}").unwrap();
         let refused = compiler.compile(templates("many", 101), None, Standing::Anyone).await;
         assert!(matches!(refused, Err(NotCompiled::Invalid(_))));

@@ -1,5 +1,5 @@
-//! What the hub counts. Nothing is labelled by topic, and nothing is counted per delivery: shards
-//! add up once per slice.
+//! The hub's counters. None is labelled by topic, and none counts per delivery: shards add up once
+//! per slice.
 //!
 //! Every build counts, because a few atomics cost nothing that can be measured. The feature
 //! `metrics` writes the counts as text for Prometheus. No decision reads them.

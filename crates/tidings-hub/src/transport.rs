@@ -1,5 +1,5 @@
-//! A connection to a peer: over TCP, or over a Unix socket. What only one of them, or only some
-//! systems, can do is here, so that nothing else has to know which it is.
+//! A connection to a peer, over TCP or a Unix socket. Functions that only one of them, or only some
+//! systems, support are here, so that other modules need not distinguish them.
 
 use std::io;
 use std::pin::Pin;
@@ -106,8 +106,8 @@ impl Detached {
     }
 }
 
-/// How long the kernel waits for a peer's acknowledgement before it gives up. Systems that can't
-/// be told so wait for as long as they like: minutes.
+/// How long the kernel waits for a peer's acknowledgement before it gives up. Systems without this
+/// setting wait for their own time: minutes.
 pub(crate) fn set_patience(socket: SockRef<'_>, patience: Duration) -> io::Result<()> {
     #[cfg(any(target_os = "android", target_os = "linux"))]
     return socket.set_tcp_user_timeout(Some(patience));

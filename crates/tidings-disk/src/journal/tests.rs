@@ -226,7 +226,7 @@ fn acknowledged_updates_keep_their_ids_across_a_restart() {
 
 const TOLD: &str = "/.well-known/mercure/subscriptions/{topic}/{subscriber}";
 
-/// An update that tells that somebody subscribes.
+/// A presence update.
 fn coming(subscriber: u8) -> Update {
     let topic = TOLD.replace("{topic}", "a").replace("{subscriber}", &subscriber.to_string());
     update(&topic, "came").private().of_presence()
@@ -249,10 +249,10 @@ fn comings_and_goings_push_nothing_out_and_are_bounded_themselves() {
         assert_eq!((seen.len() as u64, lost), (PRESENCE_COUNT, true));
         let (all, lost) = read_all(journal, 0, &Selectors::all(), &granted, false);
         assert_eq!((all.len() as u64, lost), (20 + PRESENCE_COUNT, true));
-        // To who may not read them nothing is missing either.
+        // Subscribers without a grant miss nothing either.
         let (sent, lost) = read(journal, 0, &Selectors::all());
         assert_eq!((sent.len(), lost), (20, false));
-        // The newest of them that is gone is the last that can be missed.
+        // The newest trimmed one is the last that a subscriber can miss.
         let gone = journal.edges().gone;
         let missed =
             |after| block(journal.missed(after, &Selectors::all(), &granted)).unwrap().is_some();
@@ -359,7 +359,7 @@ fn each_rule_keeps_its_own_updates_and_only_a_loss_is_reported_as_a_gap() {
     assert_eq!(read(&journal, 0, &topics(&["tick"])), (Vec::new(), false));
     let (all, lost) = read(&journal, 0, &topics(&["all"]));
     assert_eq!((all.len(), lost), (30, false));
-    // Whoever had the newest that is lost is not told of a gap.
+    // A subscriber that had the newest trimmed update is not told of a gap.
     assert!(!read(&journal, 4 * 27 + 1, &topics(&["few"])).1);
     assert!(read(&journal, 4 * 27, &topics(&["few"])).1);
 }

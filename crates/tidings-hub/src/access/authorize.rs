@@ -56,7 +56,7 @@ where
     }
 }
 
-/// What a request may do. By default nothing.
+/// The rights of a request. By default it has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
     publish: Option<Selectors>,

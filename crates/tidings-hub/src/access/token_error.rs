@@ -31,7 +31,7 @@ pub enum TokenError {
     Signature,
     /// There is no key for such tokens.
     NoKey {
-        /// What was to be done with it.
+        /// The intended action.
         role: &'static str,
     },
     /// The dialect is off.
@@ -78,7 +78,7 @@ pub enum TokenError {
     Revoked,
     /// The issuer's keys cannot be had now.
     KeysUnavailable,
-    /// The hub's memory for what tokens grant is used up for now.
+    /// The hub's memory for tokens' grants is used up for now.
     NoRoom,
     /// The hub is cut off from the others on its journal, and cannot know whether one of them has
     /// revoked it.

@@ -1,4 +1,4 @@
-//! What a client accepts (`Accept`, RFC 9110 12.5.1).
+//! The `Accept` header of a request (RFC 9110 12.5.1).
 
 use axum::http::{HeaderMap, header};
 

@@ -1,4 +1,4 @@
-//! What of its requests' bodies may arrive on an HTTP/2 connection before the hub reads them.
+//! The bodies that may arrive on an HTTP/2 connection before the hub reads them.
 //!
 //! A client sends as much as the windows allow, whether a body is read or not. While requests wait
 //! for their authorization, that takes memory already, so it is counted: once for each connection,
@@ -24,7 +24,7 @@ pub(super) struct BodyWindow {
 
 #[derive(Debug, Default)]
 struct UnreadBodies {
-    /// The lengths of the bodies, which together may be more than the window lets arrive.
+    /// The lengths of the bodies. Together they may exceed the window.
     bytes: usize,
     /// The room for them, which grows in few steps and is given back as a whole.
     permits: SmallVec<[Permit; 1]>,
@@ -56,7 +56,7 @@ impl BodyWindow {
     }
 }
 
-/// What bodies of so many bytes count as until they are read.
+/// The bytes that unread bodies of this total size count as.
 fn needed(bytes: usize) -> usize {
     match bytes {
         0..=ARRIVING_BYTES_FREE => 0,
@@ -102,7 +102,7 @@ impl Drop for Arriving {
     }
 }
 
-/// Gives back what is held for a request's body, which is about to be read.
+/// Returns the room of a request's body, which is about to be read.
 pub(super) fn give_back(extensions: &Extensions) {
     if let Some(ArrivingPart(part)) = extensions.get::<ArrivingPart>() {
         part.lock().take();

@@ -15,8 +15,8 @@ pub(super) struct Asset {
     pub(super) path: String,
     pub(super) text: Bytes,
     pub(super) fresh: Fresh,
-    /// What a page made of it may load, and from where (CSP). What is no part of a page is for
-    /// pages of any origin.
+    /// The Content-Security-Policy of a page made of this asset. An asset that is no part of a page
+    /// may be loaded by pages of any origin.
     pub(super) policy: Option<&'static str>,
 }
 

@@ -13,11 +13,11 @@ use super::exchange::Exchange;
 use crate::budget::Exhausted;
 use crate::limits::{HEAD_FIELDS, Limits, TARGET_BYTES};
 
-/// What hyper left behind.
+/// The state in which hyper ended the connection.
 pub(super) struct BadHead<'a> {
     pub(super) exchange: &'a Exchange,
     pub(super) error: &'a hyper::Error,
-    /// What hyper has not consumed: the head, unless it was the head's meaning that was wrong.
+    /// Input that hyper has not consumed: the head, unless only its meaning was wrong.
     pub(super) left: &'a [u8],
     pub(super) limits: &'a Limits,
 }
@@ -27,7 +27,7 @@ impl BadHead<'_> {
     pub(super) fn answer(&self) -> Option<Vec<u8>> {
         let said = match self.exchange.withheld() {
             Some(said) => said,
-            // hyper says nothing to a client that begins in HTTP/2.
+            // hyper sends no answer to a client that begins in HTTP/2.
             None if self.error.is_parse_version_h2() => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             None => return None,
         };
@@ -59,7 +59,7 @@ impl BadHead<'_> {
                      bytes, and the whole head {head_bytes}"
                 ),
             ),
-            // hyper says this of a Content-Length, too.
+            // hyper reports this for an invalid Content-Length, too.
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if !is_large => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!(
@@ -102,8 +102,8 @@ fn is_about_size(status: StatusCode) -> bool {
     matches!(status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG)
 }
 
-/// Whether the target alone is longer than a target or a head may be. What has come may end within it,
-/// or behind it: that depends on how much was read at once.
+/// Whether the target alone exceeds the limit of a target or a head. The received bytes may end
+/// within it or after it, depending on how much was read at once.
 fn is_target_long(head: &[u8], head_bytes: usize) -> bool {
     let is_word = |byte: &u8| !byte.is_ascii_whitespace();
     let Some(method) = head.iter().position(is_word) else { return false };
@@ -122,10 +122,10 @@ fn names_a_version(head: &[u8]) -> bool {
     matches!(version, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])
 }
 
-/// What follows the answer's head.
+/// The content after the answer's head.
 enum AnswerBody {
     Whole,
-    /// Nothing, but the head says how long it would be.
+    /// No content, but the head has its length.
     LengthAlone,
     /// Nothing: the request may have been HEAD.
     Nothing,

@@ -22,13 +22,13 @@ pub(super) struct ReceivedBody {
     client: Option<Client>,
     standing: Standing,
     permits: SmallVec<[Permit; 1]>,
-    /// What they are for.
+    /// The bytes that the permits stand for.
     taken: usize,
 }
 
 impl ReceivedBody {
-    /// Takes room for what the body was read into, which takes so many bytes. The hub's plan has as
-    /// much for it as for bodies; many short topics take much more than their text.
+    /// Takes room for the values parsed from the body, which use this many bytes. The hub's budget
+    /// has as much for them as for bodies; many short topics take much more memory than their text.
     ///
     /// # Errors
     /// If there is no room for it.
@@ -190,7 +190,7 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Unreceived> {
                 Err(_) => continue,
             },
             Err(error) => {
-                // The innermost cause says what it was.
+                // The innermost cause is the reason.
                 let mut cause: &dyn std::error::Error = &error;
                 while let Some(source) = cause.source() {
                     cause = source;

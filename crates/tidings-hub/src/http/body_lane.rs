@@ -208,8 +208,8 @@ fn note(ended: hyper::Result<()>) {
     }
 }
 
-/// What a request's head takes once it is decoded: 32 bytes for each field beside its texts, as
-/// in RFC 9113 6.5.2.
+/// The size of a decoded request's head: 32 bytes for each field besides its text, as in RFC 9113
+/// 6.5.2.
 fn head_bytes<B>(request: &Request<B>) -> usize {
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 32);
@@ -217,13 +217,13 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     fields.sum::<usize>() + target
 }
 
-/// What the requests of one connection share.
+/// State shared by the requests of one connection.
 struct Connection {
     thread: Rc<ShardThread>,
     peer: Option<Peer>,
     limits: Arc<Limits>,
     room: RequestRoom,
-    /// What of HTTP/2 bodies may arrive before they are read.
+    /// The bytes of HTTP/2 bodies that may arrive before they are read.
     window: Arc<BodyWindow>,
     router: Arc<Router>,
     /// The certificate: its names are names of the hub.
@@ -268,7 +268,7 @@ impl Connection {
         response.map(|body| LaneBody { content: LaneContent::Whole(body), _busy: busy })
     }
 
-    /// Answers a request. `task` is what writes the answer.
+    /// Answers a request. `task` writes the answer.
     async fn answer(
         self: Rc<Self>,
         mut request: Request<Body>,

@@ -35,8 +35,8 @@ const MODULES: [(&str, &str); 18] = modules![
     "wrapper.js",
 ];
 
-/// Each module at the path of whatever version this is, and at that of just this one. They name
-/// one another relatively, so either place has all of them.
+/// Each module has a path without a version and one with this version. Modules refer to one another
+/// by relative paths, so either folder has all of them.
 pub(super) fn routes() -> Router<App> {
     MODULES.into_iter().fold(Router::new(), |router, (name, text)| {
         let at = |path: String, fresh| Asset { path, text: text.into(), fresh, policy: None };

@@ -33,7 +33,7 @@ use crate::shard::service_stream::ServiceStream;
 use crate::shard::{Load, NewStream, ShardThread};
 use crate::transport::Transport;
 
-/// What a connection becomes.
+/// The stream that a connection carries from now on.
 enum StreamTakeover {
     Hub(NewStream, Framing),
     Service(ServiceStream),
@@ -126,7 +126,7 @@ async fn requests(
                     return Ok(response.map(|body| Answer::new(body, answering)));
                 }
             }
-            // Nothing is answered through hyper: what it sees of this request ends here.
+            // hyper answers nothing more: for hyper, this request never ends.
             pending::<Result<Response<Answer<Body>>, std::convert::Infallible>>().await
         })
     });
@@ -142,8 +142,8 @@ async fn requests(
     let mut is_displaced = false;
     let ended = poll_fn(|context| {
         let polled = Pin::new(&mut connection).poll(context);
-        // The answers to earlier requests of this connection must have left: taking it apart
-        // drops what is still buffered.
+        // The answers to earlier requests of this connection must be sent: taking it apart drops
+        // buffered bytes.
         if taken.borrow().is_some() && exchange.is_flushed() {
             return Poll::Ready(None);
         }
@@ -169,7 +169,7 @@ async fn requests(
     }
 }
 
-/// What is still to be written when hyper has ended a connection; `None` if the connection failed.
+/// Bytes still to be written when hyper has ended a connection. `None` if the connection failed.
 pub(super) fn last_words(
     exchange: &Exchange,
     ended: hyper::Result<()>,
@@ -191,8 +191,8 @@ pub(super) fn last_words(
     })
 }
 
-/// The last lines of a stream's head, and the empty one: what the connection is to be afterwards,
-/// and how its content is framed.
+/// The last lines of a stream's head, and the empty one: whether the connection stays open, and how
+/// its content is framed.
 const KEPT_ALIVE: &[u8] = b"connection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n";
 const CLOSED: &[u8] = b"connection: close\r\n\r\n";
 const CLOSED_IN_CHUNKS: &[u8] = b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -206,8 +206,8 @@ fn take(
     // Clients of HTTP/1.0 know no chunks (RFC 9112 6.1).
     let framing = if version == Version::HTTP_10 { Framing::Close } else { Framing::Chunked };
     if let Some(mut opening) = PendingStream::take(response) {
-        // Nothing else follows on this connection, whatever the header says; but event-stream
-        // servers have always sent it, and clients expect it.
+        // Nothing else follows on this connection, despite the header. But event-stream servers
+        // have always sent it, and clients expect it.
         let mut bytes = Vec::with_capacity(640);
         match framing {
             Framing::Chunked => append_head(response, KEPT_ALIVE, &mut bytes),
@@ -274,8 +274,8 @@ mod tests {
     use crate::shard::RequestRoom;
     use crate::{Access, Hub};
 
-    /// Sends `request`, then one byte every seven seconds if `trickle`, and checks after what
-    /// time the connection is over, and what the answer began with.
+    /// Sends `request`, then one byte every seven seconds if `trickle`. Checks when the connection
+    /// ends and how the answer begins.
     async fn check(request: &str, trickle: bool, time: Duration, answer: &str) {
         let builder = Hub::builder().shards(1).access(Access::development()).page(true);
         let hub = builder.build().await.unwrap();
@@ -309,7 +309,7 @@ mod tests {
         }
         assert_eq!(begun.elapsed().as_secs(), time.as_secs(), "{request:?}");
         let mut answered = Vec::new();
-        // What was not read on the other side makes it a reset, after the answer.
+        // Unread input on the other side makes it a reset, after the answer.
         let _ = client.read_to_end(&mut answered);
         let answered = String::from_utf8(answered).unwrap();
         assert!(answered.starts_with(answer), "{request:?}: {answered}");

@@ -1,5 +1,5 @@
-//! What a request says of its body: one media type, in UTF-8, as it is and not compressed. What
-//! says anything else is refused, and not read as if it had not.
+//! The content headers of a request: a single media type, UTF-8, and no compression. Anything else
+//! is refused, never read as if it were right.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -40,7 +40,7 @@ impl Charset {
 /// to be checked against the charset that is returned.
 ///
 /// # Errors
-/// With a 415 that names what is allowed.
+/// A 415 that names the allowed media type.
 pub(super) fn check_coding_and_charset(headers: &HeaderMap) -> Result<Charset, Refusal> {
     check_coding(headers)?;
     charset(headers)

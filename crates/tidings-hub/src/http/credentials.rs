@@ -42,7 +42,7 @@ pub(super) enum Carrier {
     Service,
 }
 
-/// What the sender of a request may do, and how its token was sent.
+/// The rights of a request's sender, and how its token was sent.
 pub(super) struct Requester {
     pub(super) grants: Arc<Grants>,
     pub(super) may_subscribe: bool,
@@ -102,7 +102,7 @@ impl<'a> RequestCredentials<'a> {
         }
     }
 
-    /// Asks the service that the hub lives in, in place of tokens.
+    /// Asks the service around the hub instead of verifying tokens.
     async fn by_service(&self) -> Result<Requester, Refusal> {
         let Some(permissions) = self.hub.authorizer().ask(self.parts).await else {
             let detail = "authorization took too long";
@@ -323,7 +323,7 @@ impl<'a> RequestCredentials<'a> {
         self.host().map(|_| self.base().url().origin().ascii_serialization())
     }
 
-    /// What relative URL patterns of a stream are resolved against.
+    /// The base of a stream's relative URL patterns.
     pub(super) fn base(&self) -> Base {
         let scheme = self.parts.extensions.get::<Scheme>().unwrap_or(&Scheme::HTTP);
         self.gate.base_for(scheme.as_str(), self.host())

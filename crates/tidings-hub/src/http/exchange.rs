@@ -1,9 +1,9 @@
-//! Which part of an exchange an HTTP/1 connection is in: whether a request is being answered, or
-//! a head is awaited. hyper does not say so, but it follows from the calls that hyper makes.
+//! The state of an HTTP/1 connection: a request is being answered, or a head is awaited. hyper does
+//! not report it, but its calls show it.
 //!
-//! It is needed because hyper answers a bad head by itself, with a bare status. What hyper writes
-//! while no request is being answered can only be that. It is withheld here, and [`bad_head`]
-//! answers in its place. Bytes of an answer are never looked at.
+//! The reason is that hyper answers a bad head itself, with a bare status. Any output of hyper
+//! while no request is being answered must be such an answer. It is withheld here, and [`bad_head`]
+//! answers instead. Bytes of an answer are never inspected.
 //!
 //! [`bad_head`]: super::bad_head
 
@@ -28,19 +28,19 @@ use crate::shard::RequestRoom;
 pub(super) struct Exchange {
     phase: Cell<Phase>,
     room: RequestRoom,
-    /// What the request's head takes, until the request has been answered.
+    /// The room of the request's head, held until the request has been answered.
     head: RefCell<HeadRoom>,
     waiting: Waiting,
     /// hyper's last write or flush was not held up by a full socket.
     flushed: Cell<bool>,
-    /// Bytes of the last read. What hyper still has of them when an answer is complete belongs to
-    /// the next head, and is no more than that.
+    /// The bytes of the last read. The part that hyper has not consumed when an answer is complete
+    /// belongs to the next head, and is no more than that.
     last_read: Cell<usize>,
     /// Requests that were read.
     requests: Cell<u64>,
     /// How the connection began.
     opening: Cell<Opening>,
-    /// The status of the answer that hyper made by itself.
+    /// The status of hyper's own answer.
     withheld: Cell<Option<StatusCode>>,
     /// The peer has ended its side.
     peer_ended: Cell<bool>,
@@ -103,7 +103,7 @@ impl Exchange {
         self.head.borrow().refused()
     }
 
-    /// Ready when another connection has taken the place of this one, which has no request.
+    /// Ready when another connection has displaced this one, which has no request.
     pub(super) fn poll_displaced(&self, context: &mut Context<'_>) -> Poll<()> {
         self.waiting.poll_displaced(context)
     }
@@ -136,7 +136,7 @@ impl Exchange {
         (self.requests.get() == 0).then(|| self.opening.get().bytes == Opening::HEAD)
     }
 
-    /// Takes what hyper writes if it is no answer to a request.
+    /// Withholds hyper's output if it is no answer to a request.
     fn withholds(&self, bytes: &[u8]) -> bool {
         if self.phase.get() != Phase::Head {
             return false;

@@ -31,7 +31,7 @@ pub(super) fn client(
     };
     let forwarded = || {
         let lines = headers.get_all(header::FORWARDED).iter().rev();
-        // A line that is not well-formed says nothing, and ends the walk.
+        // A malformed line tells nothing, and ends the walk.
         let nodes = lines.flat_map(|line| nodes(line.as_bytes()).unwrap_or_else(|| vec![None]));
         walk(peer, trusted, nodes)
     };
@@ -53,7 +53,7 @@ pub(super) fn client(
     }
 }
 
-/// Follows what the proxies say, the last one first. `None` is an entry without an address.
+/// Follows the proxies' entries, the last one first. `None` is an entry without an address.
 fn walk(peer: Client, trusted: &[Network], said: impl Iterator<Item = Option<IpAddr>>) -> Client {
     let mut client = peer;
     for address in said {
@@ -103,7 +103,7 @@ fn nodes(line: &[u8]) -> Option<Vec<Option<IpAddr>>> {
     Some(nodes)
 }
 
-/// What one element of `Forwarded` says about the origin of the request.
+/// The origin of the request in one element of `Forwarded`.
 #[derive(Default)]
 struct Element(Vec<Option<IpAddr>>);
 
@@ -121,8 +121,8 @@ impl Element {
     }
 }
 
-/// A value and what stands after it. Without quotation marks it may have the colons and brackets
-/// of an address, which a token does not, since some proxies write it so.
+/// A value and the text after it. Without quotation marks it may have the colons and brackets of an
+/// address, which a token may not have, since some proxies write it so.
 fn value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let Some(mut rest) = text.strip_prefix(b"\"") else {
         let is_end = |byte: &u8| matches!(byte, b',' | b';' | b' ' | b'\t');
@@ -323,7 +323,7 @@ mod tests {
             check(PROXY, &[&format!("203.0.113.9, {garbage}")], PROXY);
             check(PROXY, &[&format!("203.0.113.9,{garbage},10.0.0.1")], "10.0.0.1");
             check(PROXY, &["203.0.113.9", garbage], PROXY);
-            // What a client invents stands before what the proxy adds.
+            // Text that a client invents stands before the proxy's addition.
             check(PROXY, &[&format!("{garbage}, 192.0.2.7")], "192.0.2.7");
             check(PROXY, &[garbage, "192.0.2.7"], "192.0.2.7");
         }

@@ -44,7 +44,7 @@ impl Handshakes {
         Ok(Self { tls: tls.clone(), runtime: Some(runtime), turns: Arc::default(), hub, router })
     }
 
-    /// Begins a handshake. One too many takes the place of the oldest silent client's.
+    /// Begins a handshake. One too many displaces the oldest silent client's.
     pub(super) async fn begin(&self, stream: TcpStream, peer: Client) {
         let limits = self.hub.limits();
         // A proxy stands for many clients.
@@ -84,7 +84,7 @@ async fn shake(tls: Tls, stream: StdStream, turn: &HandshakeTurn, hub: &Hub, rou
     };
     let acceptor = TlsAcceptor::from(tls.config());
     turn.place().set_silent(true);
-    // Until then nothing is made for it.
+    // Until then it takes no memory.
     match timeout(FIRST_BYTE_TIME, stream.readable()).await {
         Ok(Ok(())) => turn.place().set_silent(false),
         // Any client can cause this, so it is not logged as a warning.

@@ -1,4 +1,4 @@
-//! What the head of a request takes of the hub's budget while it is read.
+//! The room in the hub's budget for a request's head while it is read.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use crate::budget::{Exhausted, Permit, Standing};
 use crate::limits::HEAD_BYTES_FREE;
 use crate::shard::RequestRoom;
 
-/// The bytes of a head, and what is held for them until this is dropped.
+/// The bytes of a head, and their room until this is dropped.
 #[derive(Debug, Default)]
 pub(super) struct HeadRoom {
     bytes: usize,
@@ -16,8 +16,8 @@ pub(super) struct HeadRoom {
 }
 
 impl HeadRoom {
-    /// Notes that more of it was read. What it takes beyond the connection's own bytes is taken
-    /// in steps that double, so that a large head has few permits.
+    /// Notes that more of the head was read. Bytes beyond the connection's own take room in steps
+    /// that double, so a large head has few permits.
     ///
     /// # Errors
     /// If there is no room for it.

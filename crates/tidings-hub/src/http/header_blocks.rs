@@ -15,7 +15,7 @@ use super::head_room::HeadRoom;
 use crate::budget::Exhausted;
 use crate::shard::RequestRoom;
 
-/// What a connection begins with (RFC 9113 3.4).
+/// The first bytes of a connection (RFC 9113 3.4).
 const PREFACE_BYTES: usize = 24;
 const FRAME_HEAD_BYTES: usize = 9;
 const HEADERS: u8 = 0x1;
@@ -36,7 +36,7 @@ enum BlockPosition {
     Payload { left: usize, of: PayloadOf },
 }
 
-/// What a frame's payload is part of.
+/// The block that a frame's payload belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PayloadOf {
     Block { ends: bool },

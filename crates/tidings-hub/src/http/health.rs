@@ -1,4 +1,4 @@
-//! What operators ask: health, readiness, and with the feature `metrics` the metrics.
+//! Endpoints for operators: health, readiness, and with the feature `metrics` the metrics.
 
 use axum::Router;
 use axum::extract::State;

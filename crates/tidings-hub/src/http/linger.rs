@@ -80,12 +80,13 @@ thread_local! {
 /// One of the places of this thread.
 struct LingerSlot {
     number: u64,
-    /// Ready when the place went to another connection.
+    /// Ready when another connection got the place.
     lost: oneshot::Receiver<()>,
 }
 
 impl LingerSlot {
-    /// Takes a place; where all are taken, that of the oldest, which has had the most time.
+    /// Takes a place. If all are taken, it displaces the oldest connection, which has had the most
+    /// time.
     fn take(most: usize) -> Self {
         let (sender, lost) = oneshot::channel();
         let number = NEXT.replace(NEXT.get() + 1);

@@ -90,7 +90,7 @@ impl From<std::os::unix::net::UnixListener> for Listener {
 }
 
 impl Listener {
-    /// Makes it ready to be accepted on by another thread. Other code may have made it.
+    /// Prepares a listener for another thread that accepts on it. Other code may have created it.
     pub(super) fn prepare(&self, heartbeat: Duration) -> io::Result<()> {
         match &self.0 {
             Kind::Tcp(listener) => {

@@ -1,5 +1,6 @@
-//! The list of subscriptions as a body: made piece by piece, beside the shards, and no faster than
-//! the client reads it. Those of other hubs are in memory until they are read, so they come first.
+//! The list of subscriptions as a body. It is made piece by piece, beside the shards, and no faster
+//! than the client reads it. Subscriptions of other hubs are in memory until they are read, so they
+//! are sent first.
 
 use std::io;
 use std::pin::Pin;
@@ -31,15 +32,15 @@ pub(super) struct Listing {
 enum Next {
     Begin(String),
     Others,
-    /// The subscriptions of this hub from a place on.
+    /// The subscriptions of this hub from a start on.
     Own(ListStart),
     Making(Making),
     End,
     Done,
 }
 
-/// The documents of other hubs, which are dropped when the client has had its time to read them. It
-/// may be that nobody polls the list until then.
+/// The documents of other hubs. They are dropped when the client's time to read them is over, even
+/// if no task polls the list until then.
 struct OfOthers {
     documents: Arc<Mutex<Option<Documents>>>,
     end: Option<AbortHandle>,

@@ -66,7 +66,7 @@ fn index(parts: &str) -> String {
     INDEX.replace("\"tidings/page/", &format!("\"{parts}"))
 }
 
-/// What a path ends with; nothing if that is a slash or a parameter.
+/// The last segment of a path, or nothing if that is empty or a parameter.
 fn last_segment(path: &str) -> Option<&str> {
     let segment = path.rsplit('/').next()?;
     (!segment.is_empty() && !segment.contains(['{', '"'])).then_some(segment)

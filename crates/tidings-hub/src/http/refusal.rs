@@ -6,7 +6,7 @@ use serde_json::json;
 
 use tidings_core::model::HUB_PATH;
 
-/// A refusal: its status, and what was wrong and what is allowed.
+/// A refusal: its status, the fault, and the allowed values.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -88,8 +88,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// What was wrong, for the log: without what it quotes of the request, which may be a topic, a
-/// payload or part of a token.
+/// The fault for the log, without quoted parts of the request: these may be a topic, a payload or
+/// part of a token.
 pub(super) fn unquoted(detail: &str) -> String {
     let is_quote = |c: char| matches!(c, '"' | '`');
     match (detail.find(is_quote), detail.rfind(is_quote)) {
@@ -100,8 +100,7 @@ pub(super) fn unquoted(detail: &str) -> String {
     }
 }
 
-/// What a request asked for, for the log: the rest of its path may be a topic or the id of a
-/// token.
+/// The requested action for the log: the rest of the path may be a topic or the id of a token.
 pub(super) fn route(path: &str) -> &'static str {
     match path.strip_prefix(HUB_PATH) {
         Some("") => "publish or subscribe",

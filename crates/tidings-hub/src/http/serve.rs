@@ -26,7 +26,7 @@ use tidings_core::log_rate::LogRate;
 /// Pause after the system had no descriptor, or no memory, for a connection. Waiting connections
 /// stay in the backlog.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// It is said once a second.
+/// The log repeats it at most once a second.
 static ACCEPTING: LogRate = LogRate::new(1);
 
 /// Serves the hub on a listener, of TCP or a Unix socket, with the direct lane: an event stream
@@ -102,7 +102,7 @@ impl ListenerProtocol {
             Self::Tls(handshakes) => {
                 match stream {
                     Transport::Tcp(stream) => handshakes.begin(stream, peer).await,
-                    // It was made from a listener of TCP.
+                    // It was created from a TCP listener.
                     #[cfg(unix)]
                     Transport::Unix(_) => {}
                 }

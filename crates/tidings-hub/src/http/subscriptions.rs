@@ -1,5 +1,5 @@
-//! The list of active subscriptions (Mercure), ending a subscription, and what the hub says of
-//! itself as a resource (RFC 9728).
+//! The list of active subscriptions (Mercure), the end of a subscription, and the hub's description
+//! as a resource (RFC 9728).
 
 use std::sync::Arc;
 
@@ -50,8 +50,7 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
     let named =
         SubscriptionPath::read(parts.uri.path(), spoken).filter(|named| dialects.has(named.form()));
     let named = named.ok_or_else(nothing_here)?;
-    // Taken before the list, so that whatever is told later than this is not in it, or is told
-    // once more.
+    // Read before the list: a later announcement is either not in the list, or repeats it.
     let last = hub.journal().edges().last;
     let cursor = match last.position {
         Position::START => EARLIEST.to_owned(),
@@ -139,7 +138,7 @@ fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     })
 }
 
-/// What the service that the hub lives in does not grant.
+/// The service around the hub does not grant the request.
 fn not_allowed(detail: &str) -> Refusal {
     Refusal::new(StatusCode::FORBIDDEN, detail)
 }
@@ -165,7 +164,8 @@ pub(super) async fn revoke_subscription(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// What has to be known at all hubs of a journal, or kept, is known to this one only.
+/// Only this hub knows of the change, which all hubs of a journal must know or the journal must
+/// store.
 fn unreached(error: Unreached) -> Refusal {
     let status = match error {
         Unreached::Append(error) => return not_kept(&error),

@@ -73,7 +73,7 @@ impl Tls {
     /// here: clients refuse it, and say so, which a hub that does not start cannot.
     ///
     /// # Errors
-    /// If a file cannot be read, has not what it is to have, or the two don't fit.
+    /// If a file cannot be read or parsed, or the key does not match the certificate.
     pub fn of_files(
         certificate: impl Into<PathBuf>,
         key: impl Into<PathBuf>,
@@ -88,8 +88,8 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        // Clients that reconnect, as all do after a restart of a proxy, need no signature then;
-        // what they bring with them is not held here.
+        // Clients that reconnect, as all do after a restart of a proxy, then need no signature. The
+        // server stores nothing for their tickets.
         config.ticketer = crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Refused)?;
         config.send_tls13_tickets = 1;
         Ok(Self(Arc::new(TlsInner { certificate, key, shown, config: Arc::new(config) })))
@@ -117,7 +117,7 @@ impl Tls {
         Ok(Reload::Changed)
     }
 
-    /// Until when the certificate is good, where it says so in a form that is understood.
+    /// The end of the certificate's validity, if it can be read.
     pub fn expires(&self) -> Option<SystemTime> {
         self.0.shown.0.read().validity.map(|validity| validity.not_after)
     }
@@ -201,8 +201,8 @@ impl LoadedCertificate {
 }
 
 impl Validity {
-    /// Asks the verifier that clients have: of a certificate that is looked at from the end of
-    /// time it says until when it was good, from the beginning of time since when.
+    /// Asks the verifier that clients use. Asked about the end of time, it reports the end of the
+    /// validity; asked about the beginning of time, its start.
     fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let certificate = EndEntityCert::try_from(certificate).ok()?;
         let seen_from = |seconds| {
@@ -241,14 +241,14 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         cause: io::Error,
     },
-    /// A file has not what it is to have.
+    /// A file has invalid content.
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         what: &'static str,
     },
     /// The key is another certificate's.

@@ -94,7 +94,7 @@ impl HandshakeTurns {
         let of_address = address.and_then(|address| state.by_address.get(&address));
         let has_share = of_address.is_some_and(|count| *count >= (max / 4).max(1));
         let is_full = state.held.len() >= max;
-        // Many clients may share an address, so its share counts only where others want places.
+        // Many clients may share an address, so its share counts only while others need places.
         let of_its_own = if is_full && has_share {
             state.remove_silent(|place| place.address == address)
         } else {
@@ -128,7 +128,7 @@ impl HandshakeTurns {
 }
 
 impl HandshakeSlots {
-    /// Takes the place of the oldest silent connection of these.
+    /// Takes the place of the oldest of these silent connections.
     fn remove_silent(
         &mut self,
         is_one: impl Fn(&HandshakeSlot) -> bool,
@@ -223,7 +223,7 @@ mod tests {
         for turn in others.iter().chain([&new]) {
             turn.place.set_silent(false);
         }
-        // Clients for which the hub has something to do keep their places.
+        // Clients for which the hub still has work keep their places.
         assert!(take(&turns, 10).is_none());
         drop(working);
         take(&turns, 10).unwrap();

@@ -111,7 +111,7 @@ impl Unread {
 }
 
 impl UnreadRest {
-    /// Discards what has arrived, without waiting. True if that was the end.
+    /// Discards the received bytes, without waiting. True if that was the end.
     fn has_come(&mut self, context: &mut Context<'_>) -> bool {
         let mut bytes_left = usize::MAX;
         self.discard(context, &mut bytes_left)

@@ -38,7 +38,7 @@ pub(super) struct Waiting {
 #[derive(Debug, Default)]
 struct WaitingConnection {
     address: Option<Address>,
-    /// Its place went to another connection.
+    /// Another connection got its place.
     displaced: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }

@@ -17,13 +17,13 @@ use super::format::{self, MetricsFormat};
 use super::label::Label;
 use crate::budget::Budget;
 
-/// What other parts of the hub count themselves, to be read when the metrics are written.
+/// Counters of other parts of the hub, read when the metrics are written.
 #[derive(Debug)]
 pub(crate) struct Readings<'a> {
     pub(crate) journal: &'a dyn Journal,
     /// Heads and bodies of requests under way.
     pub(crate) requests: &'a Budget,
-    /// What compiled selectors take.
+    /// The bytes of compiled selectors.
     pub(crate) selector_bytes: usize,
     /// Subscriptions whose start or end was not published.
     pub(crate) presence_dropped: u64,

@@ -448,7 +448,7 @@ fn an_id_that_only_updates_of_other_topics_have_is_a_gap() {
         for (topic, id) in [("a", "x"), ("a", "1"), ("a", "2"), ("theirs", "x"), ("a", "3")] {
             server.publish(&format!("topic={topic}&data={id}&id={id}")).await;
         }
-        // The update that the subscriber knows by this id is gone, and its successors are not.
+        // The update that the subscriber knows by this id is trimmed, but not its successors.
         server.journal_begins_at(2).await;
         let mut stream = server.resume("topic=a", "x").await;
         assert_eq!(stream.cursor().as_deref(), Some("earliest"));

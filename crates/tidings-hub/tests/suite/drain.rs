@@ -1,4 +1,4 @@
-//! The hub's end: everybody is told, and nobody is refused who can come back.
+//! The hub's drain: every subscriber is told, and each can reconnect.
 
 use std::time::Duration;
 

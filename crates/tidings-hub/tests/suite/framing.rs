@@ -1,4 +1,4 @@
-//! How a stream goes over HTTP/1, and how its end can be told from a cut.
+//! The framing of a stream over HTTP/1, and how a client tells its end from a cut.
 
 use std::time::Duration;
 

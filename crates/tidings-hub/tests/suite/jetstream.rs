@@ -195,7 +195,7 @@ fn while_nats_is_unreachable_streams_wait_with_heartbeats_and_continue_afterward
         heartbeats(&mut resuming, 3).await;
         // A new stream is told its place even now; below it is resumed from.
         assert_eq!(hasty.subscribe("topic=a&tidings=place").await.place().await, id);
-        // From memory it goes on even now.
+        // It continues from memory even now.
         assert_eq!(patient.subscribe("topic=a&lastEventID=earliest").await.data(1).await, ["1"]);
         let waiting = patient.tell("a", "2");
         let back = async {
@@ -319,7 +319,7 @@ fn a_stream_that_has_lost_its_tail_is_no_continuation() {
         assert_eq!(stream.data(1).await, ["lost"]);
         let last = async || one.subscribe("topic=a&lastEventID=tidings:last").await.data(1).await;
         assert_eq!(last().await, ["lost"]);
-        // The server comes back as it was before.
+        // The server restarts with its earlier state.
         nats.kill(0);
         std::fs::remove_dir_all(nats.store(0)).unwrap();
         copy(&saved, &nats.store(0));

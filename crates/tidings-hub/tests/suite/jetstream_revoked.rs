@@ -19,7 +19,7 @@ const HEARTBEATS: usize = 50;
 
 const UNKNOWN: &str = "cannot read other hubs' revocations";
 
-/// A subscriber that comes back whenever its stream ends, as its client would.
+/// A subscriber that reconnects whenever its stream ends, as its client would.
 struct Subscriber<'a> {
     server: &'a Server,
     topics: &'static str,
@@ -114,7 +114,8 @@ async fn tell(server: &Server, topic: &str, data: &str) {
     server.hub.publish(update).await.expect("NATS takes it");
 }
 
-/// Waits until a hub is ready, or is not because it cannot know who was revoked; says what it says.
+/// Waits until a hub is ready, or is not because it cannot read the revocations. Returns its
+/// answer.
 async fn becomes_ready(server: &Server, is_ready: bool) -> String {
     let status = if is_ready { 200 } else { 503 };
     becomes("the status of /readyz", status, async || server.get("/readyz").await.status()).await;
@@ -155,7 +156,7 @@ fn a_hub_that_cannot_read_revocations_delivers_public_updates_and_no_private_one
             assert!(one.data == ["0", "1"] || one.data == ["0", "1", "2"], "{:?}", one.data);
         }
         far.metric_becomes("tidings_streams_closed_total{reason=\"unconfirmed\"}", 2.0).await;
-        // Neither of them, nor one that begins anew, is given anything private when it comes back.
+        // Neither of them, nor a new stream, gets a private update when it reconnects.
         for one in [&mut other, &mut revoked] {
             one.come_back().await;
             while one.next().await != Seen::End {}
@@ -188,7 +189,7 @@ fn without_the_stream_of_revocations_public_updates_continue_and_private_ones_fo
         let mut private = Subscriber::new(&one, both, Some(token("a"))).await;
         let mut elsewhere = Subscriber::new(&two, both, Some(token("b"))).await;
 
-        // Hubs make the stream anew, unless another one has its subjects.
+        // Hubs recreate the stream, unless another one has its subjects.
         let taken = json!({ "name": "OTHER", "subjects": ["tidings.TIDINGS.revoked.>"] });
         loop {
             nats.api("STREAM.DELETE.TIDINGS_REVOKED", "");
@@ -415,7 +416,7 @@ fn a_token_that_is_revoked_after_the_stream_lost_its_newest_messages_is_refused_
             assert_eq!(status(&two, &token(id)).await, 401, "{id}");
         };
         revoked("lost").await;
-        // The server comes back as it was before.
+        // The server restarts with its earlier state.
         nats.kill(0);
         std::fs::remove_dir_all(nats.store(0)).unwrap();
         copy(&saved, &nats.store(0));

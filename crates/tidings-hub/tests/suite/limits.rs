@@ -1,4 +1,4 @@
-//! What the hub allows its clients, and what becomes of those who want more.
+//! The limits that the hub sets for clients, and the outcome for clients beyond them.
 
 use std::time::Duration;
 
@@ -313,7 +313,7 @@ fn a_body_that_takes_too_long_is_answered_and_hurts_no_other() {
 
 #[test]
 fn a_reader_that_is_behind_is_served_from_the_window_as_far_as_that_reaches() {
-    // Further apart than what the kernel holds for who does not read; the journal keeps less.
+    // More than the kernel holds for a client that does not read; the journal keeps less.
     const BEHIND: usize = 11;
     let large = "x".repeat(500_000);
     let build = |window| {

@@ -229,7 +229,7 @@ fn a_replay_ends_with_its_subscriber() {
     on_both_lanes(open, async |server| {
         let stalled = server.subscribe("topic=a").await;
         let large = "x".repeat(900_000);
-        // More than the kernel holds for who does not read.
+        // More than the kernel holds for a client that does not read.
         for _ in 0..12 {
             server.publish(&format!("topic=a&data={large}")).await;
         }

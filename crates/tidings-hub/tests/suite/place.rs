@@ -1,5 +1,5 @@
-//! Every browser's stream has its place from the first bytes, on every lane and with every
-//! journal; and nobody gets a block without data who did not ask for it.
+//! Every browser's stream has its position from the first bytes, on every lane and with every
+//! journal. Other clients get no block without data.
 
 use tidings_hub::{DiskJournal, DiskOptions, HubBuilder};
 
@@ -44,7 +44,8 @@ fn asking(query: &str) -> Request {
     Request::get(&format!("{HUB}?{query}&tidings=place"))
 }
 
-/// Comes, is told its place and cut, and comes back after `meanwhile` was published: it gets that.
+/// A client connects, gets its position, is cut, and reconnects after `meanwhile` was published: it
+/// gets that update.
 async fn misses_nothing(server: &Server, request: impl Fn(&str) -> Request, query: &str) {
     for round in 0..3 {
         let mut stream = server.open(request(query)).await;

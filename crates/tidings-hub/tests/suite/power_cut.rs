@@ -1,5 +1,5 @@
-//! Power cuts: whatever was acknowledged is there when the power is back, in its order; whatever
-//! was not is there whole or not at all.
+//! Power cuts: acknowledged updates exist afterwards, in their order. Other updates exist whole or
+//! not at all.
 
 mod disk;
 

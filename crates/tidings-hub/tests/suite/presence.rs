@@ -351,7 +351,7 @@ fn after_joins_and_leaves_the_list_is_right_and_each_was_announced_once() {
 
 #[test]
 fn after_thousands_of_joins_and_leaves_the_list_is_right_and_each_was_announced_once() {
-    // More than are kept of what is told: who watches keeps up.
+    // More than the journal keeps of the announcements, so the watcher must keep up.
     let joins = std::env::var("TIDINGS_JOINS");
     let joins = joins.map_or(2600, |count| count.parse().expect("a number"));
     runtime().block_on(async {

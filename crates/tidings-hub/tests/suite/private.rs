@@ -92,7 +92,7 @@ fn an_id_of_a_private_update_reveals_nothing_without_a_grant() {
     on_both_lanes(with_keys, async |server| {
         publish(server, "topic=a&data=secret&private&id=secret-id").await;
         publish(server, "topic=a&data=1").await;
-        // To who was not granted it, its id is as unknown as one that never was.
+        // Without a grant, its id is as unknown as one that never existed.
         let token = subscriber(&["b"]);
         let mut answers = Vec::new();
         for id in ["secret-id", "never-was"] {
@@ -155,10 +155,11 @@ fn a_client_that_reconnects_without_a_token_is_told_that_private_events_stop_if_
         stream.event().await.notice("resumed");
         stream.event().await.notice("anonymous");
         assert_eq!(stream.event().await.data, "2");
-        // Nobody is told who did not ask: many programs take each event for one of their own.
+        // A client that did not ask is not told: many programs take each event for one of their
+        // own.
         let mut stream = server.resume("topic=a", &id).await;
         assert_eq!(stream.event().await.data, "2");
-        // Neither who comes with a token nor who comes for the first time is told.
+        // Neither a client with a token nor a new client is told.
         let back = request("topic=a").bearer(&subscriber(&[])).header("last-event-id", &id);
         let mut stream = server.open(back).await;
         assert_eq!(stream.event().await.data, "2");

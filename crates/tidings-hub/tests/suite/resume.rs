@@ -14,7 +14,7 @@ async fn publish(mut connection: Connection, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// A client that reads a few events, loses its connection, and comes back with the last id.
+/// A client that reads a few events, loses its connection, and reconnects with the last id.
 async fn follow(server: &Server, query: &str, expected: &[(String, String)]) {
     let mut asked = "earliest".to_owned();
     let mut seen = Vec::new();

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum Lane {
     /// By [`tidings_hub::serve`].
     Direct,
-    /// As a router in somebody's axum service.
+    /// As a router in an embedder's axum service.
     Body,
     /// By `serve_tls`, to a client of HTTP/1.1.
     #[cfg(feature = "tls")]
@@ -181,7 +181,7 @@ impl Server {
         self.open(Request::get(&format!("{HUB}?{query}"))).await
     }
 
-    /// Opens a stream of what this query asks for, that goes on after `id`.
+    /// Opens a stream for this query that continues after `id`.
     pub(crate) async fn resume(&self, query: &str, id: impl AsRef<[u8]>) -> Stream {
         self.open(Request::get(&format!("{HUB}?{query}")).header("last-event-id", id)).await
     }

@@ -52,7 +52,7 @@ fn a_stream_begins_with_the_last_value_of_each_topic() {
         server.tell("b", "b-live").await;
         check(&mut some, &["b-live"]).await;
         check(&mut all, &["b-live"]).await;
-        // Whoever comes back goes on as from any other event.
+        // A client that reconnects continues as after any other event.
         let mut again = server.subscribe("topic=a&lastEventID=tidings:last").await;
         let id = again.event().await.id().to_owned();
         server.tell("a", "next").await;

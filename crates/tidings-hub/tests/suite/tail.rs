@@ -1,5 +1,5 @@
-//! A journal whose tail is followed from afar: updates may be gone before they were followed,
-//! and it may begin anew.
+//! A journal whose tail is followed from afar: updates may be trimmed before they were followed,
+//! and the journal may be reset.
 
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -15,8 +15,8 @@ use tidings_hub::{
 use crate::client::{Request, Seen};
 use crate::server::{Lane, Server, TEST_TIME, open, runtime};
 
-/// A journal in memory that shows its tail only when it is told to, and meanwhile drops what
-/// its bounds do not allow, whoever follows.
+/// A journal in memory that shows its tail only on command, and meanwhile trims to its bounds, even
+/// for followers.
 #[derive(Clone, Debug)]
 struct Remote(Arc<Mutex<State>>);
 
@@ -161,9 +161,9 @@ impl Health for Remote {}
 
 impl Journal for Remote {}
 
-/// Runs `test` on both lanes against a hub on a journal that keeps so many updates. With several
-/// shards, one hears of a new journal before another: whoever comes back in between is let go
-/// and comes back once more.
+/// Runs `test` on both lanes against a hub on a journal that keeps this many updates. With several
+/// shards, one learns of a reset before another: a client that reconnects in between is closed and
+/// reconnects once more.
 fn on_a_remote(count: u64, test: impl AsyncFn(&Server, &Remote)) {
     for lane in [Lane::Direct, Lane::Body] {
         runtime().block_on(async {

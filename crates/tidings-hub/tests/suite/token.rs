@@ -89,8 +89,8 @@ impl Request {
     }
 }
 
-/// Waits until so many subscriptions are listed. In somebody's axum service the head of a stream
-/// leaves before its shard has it.
+/// Waits until this many subscriptions are listed. In an embedder's axum service the head of a
+/// stream is sent before its shard has the stream.
 pub(crate) async fn are_listed(server: &Server, count: usize) {
     let token = subscriber(&["*"]);
     let list = async || {

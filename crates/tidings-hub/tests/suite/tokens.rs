@@ -316,7 +316,7 @@ fn a_client_without_a_token_is_asked_for_one_and_one_with_the_wrong_token_is_tol
         let token = deployed(&claims, PUBLISHER_SECRET);
         refused(server, form().bearer(&token), 403, Some("insufficient_scope")).await;
         refused(server, stream("a").bearer(&token), 401, Some("invalid_token")).await;
-        // What nobody may publish is said even to who may not publish at all.
+        // A topic that no client may publish is refused with 400 even without a grant.
         let star = Request::form("topic=*").bearer(&publisher(&["b"]));
         assert_eq!(server.ask(star).await.status(), 400);
     });
@@ -876,7 +876,8 @@ fn signatures_of_public_keys_are_verified() {
         let good = encode(&Header::new(*algorithm), &claims, &key).expect("it signs");
         on_both_lanes(build, async |server| {
             server.open(stream("a").bearer(&good)).await;
-            // The public key, which everybody has, is no secret: taken for one, anybody could sign.
+            // The public key, which everyone has, is no secret. If it counted as one, anyone could
+            // sign.
             for text in [*public, public.trim_end()] {
                 for name in ["HS256", "RS256", "ES256", "EdDSA"] {
                     let header = json!({ "alg": name });

@@ -181,7 +181,7 @@ fn rows_that_changed_places_or_are_missing_are_a_gap() {
         // Who reads only the other topic misses nothing.
         assert!(!read(&journal, 0, &topics(&["b"])).1, "{sql}");
         assert_eq!(journal.damaged(), 1, "{sql}");
-        // A stream goes on after the gap's place.
+        // A stream continues after the gap.
         let resume = HubId::of_gone(journal.identity.epoch, Position::new(20)).to_string();
         let found = find(&journal, &resume);
         assert_eq!(found, Some(Position::new(20)), "{sql}");
@@ -262,7 +262,7 @@ fn tables_that_a_start_relies_on_are_refused_when_they_are_damaged() {
         let error = DiskJournal::open(folder.path(), keep_all()).unwrap_err();
         assert!(matches!(error, OpenError::Corrupt { .. }), "{sql}: {error}");
     }
-    // Where it is not known what is gone, it may be anything.
+    // Where it is unknown which updates are lost, any may be.
     let folder = filled();
     let journal = open(&folder, keeping(vec![rule("*", Keep::All, 10)]));
     until("it is trimmed", || journal.edges().first > Position::new(100));
@@ -313,7 +313,7 @@ fn acknowledged_updates_lost_from_the_log_are_noticed_and_reported() {
     let (left, lost) = read(&journal, 0, &topics(&["a"]));
     assert!(lost && left.len() < 30, "{left:?}");
     assert!(read(&journal, 29, &topics(&["other"])).1, "nobody knows what they were about");
-    // Who has seen the newest misses nothing, and no id is given out again.
+    // A subscriber that has seen the newest update misses nothing, and no id is assigned again.
     let last = find(&journal, &ids[29]);
     assert_eq!(last, Some(Position::new(30)));
     assert!(!read(&journal, 30, &topics(&["a"])).1);

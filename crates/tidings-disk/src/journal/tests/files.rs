@@ -1,4 +1,4 @@
-//! What happens to the journal's files while a hub uses them.
+//! Changes to the journal's files while a hub uses them.
 
 use super::*;
 use crate::limits::READS_WAITING;
@@ -98,7 +98,7 @@ fn a_lock_of_another_program_counts_only_where_no_other_user_can_take_it() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let journal = DiskJournal::open(&path, DiskOptions::default()).unwrap();
     tell(&journal, "a", "1");
-    // A second hub is kept away all the same, also where the lock's file is gone.
+    // A second hub is still kept out, even if the lock's file is missing.
     assert!(in_use(&path));
     fs::remove_file(&lock).unwrap();
     assert!(in_use(&path));

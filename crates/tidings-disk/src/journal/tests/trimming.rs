@@ -1,5 +1,5 @@
-//! What trimming costs: as much as it deletes, whatever else the file holds. Counted are the steps
-//! of SQLite's virtual machine, of which each row that is read takes some.
+//! The cost of trimming depends only on the deleted updates, not on the rest of the file. It is
+//! measured in steps of SQLite's virtual machine, of which each row takes some.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -124,7 +124,7 @@ fn updates_over_a_bound_are_deleted_at_a_cost_that_others_do_not_raise() {
     check(&few, 60, before);
     let behind = |others| [vec!["busy"; others], vec!["few"; 70]].concat();
     check(&few, 60, behind);
-    // Every update that goes has others around it.
+    // Every trimmed update has others around it.
     let among = |others: usize| {
         let part = [vec!["busy"; others / 50], vec!["few"]].concat();
         part.repeat(50)

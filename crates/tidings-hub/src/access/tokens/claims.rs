@@ -16,13 +16,13 @@ const NAMESPACED_CLAIM: &str = "https://mercure.rocks/";
 const CLAIM: &str = "mercure";
 const DETAILS: &str = "authorization_details";
 
-/// What a token grants.
+/// The grants of a token.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClaimGrants {
     pub(crate) publish: Option<Selectors>,
     pub(crate) subscribe: Rights,
     pub(crate) payloads: Payloads,
-    /// What large payloads take of the hub's budget.
+    /// The room of large payloads in the hub's budget.
     pub(crate) charge: Option<Arc<Charge>>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn is_access_token(token_type: &str) -> bool {
 /// Reads the grants, all of them or none.
 ///
 /// # Errors
-/// What is wrong with them, in words.
+/// The fault, in words.
 pub(crate) fn grants(
     dialect: Dialect,
     claims: &Map<String, Value>,
@@ -83,7 +83,7 @@ fn deployed(claims: &Map<String, Value>, allowance: &mut Allowance) -> Result<Cl
     let claim = claims.get(NAMESPACED_CLAIM).or_else(|| claims.get(CLAIM));
     let claim = match claim {
         None | Some(Value::Null) => return Ok(ClaimGrants::default()),
-        // What is there is never repeated: a token is a secret.
+        // The value is never repeated: a token is a secret.
         Some(claim) => claim.as_object().ok_or("the claim \"mercure\" is not an object")?,
     };
     let mut read = |name: &str| {
@@ -157,8 +157,8 @@ struct AuthorizationDetail {
     payload: Option<Value>,
 }
 
-/// What is wrong with a member of a detail. A value is not repeated, but for the beginning of a
-/// name that is not known.
+/// The fault of a detail's member. Values are not repeated, except the beginning of an unknown
+/// name.
 struct InvalidDetail {
     member: String,
     why: String,
@@ -171,8 +171,8 @@ impl InvalidDetail {
 }
 
 impl AuthorizationDetail {
-    /// Reads a detail of our type. Members that are not known are passed over; one that is there
-    /// and null is there, and not as it has to be (Mercure 1.0, "authorization").
+    /// Reads a detail of our type. Unknown members are ignored. A member that is null exists, and
+    /// is invalid (Mercure 1.0, "authorization").
     fn read(detail: &Value, base: &Base, allowance: &mut Allowance) -> Result<Self, InvalidDetail> {
         let list = |name: &str| match detail.get(name) {
             None => Err(InvalidDetail::new(name, "is missing")),
@@ -220,7 +220,7 @@ fn matcher_of(
     let Some(Value::String(text)) = matcher.get("match") else {
         return Err(InvalidDetail::new(format!("{at}.match"), "is missing or not a string"));
     };
-    // `*` is everything, whatever the type, but the type has to be one.
+    // `*` selects everything with any type, but the type must be a known one.
     let selector = match matcher.get("match_type") {
         None => Selector::new(text),
         Some(Value::String(kind)) if kind == "exact" => Selector::new(text),

@@ -18,7 +18,7 @@ const RSA_BITS_MIN: usize = 2048;
 pub struct Algorithm(pub(super) jwt::Algorithm);
 
 impl Algorithm {
-    /// HMAC with SHA-256, what a secret is for unless something else is said.
+    /// HMAC with SHA-256, the default for a secret.
     pub const HS256: Self = Self(jwt::Algorithm::HS256);
 
     fn secret_bytes_min(self) -> usize {
@@ -97,7 +97,7 @@ impl Key {
         if text.contains("PRIVATE KEY") {
             return Err(InvalidKey::IsPrivate);
         }
-        // A certificate says more than which key is meant, and none of it would be checked.
+        // A certificate has more content than the key, and none of it would be checked.
         if !text.contains("PUBLIC KEY") {
             return Err(InvalidKey::Unreadable);
         }
@@ -207,7 +207,7 @@ impl SigningKey {
             .or_else(|_| jwt::EncodingKey::from_ec_pem(bytes))
             .or_else(|_| jwt::EncodingKey::from_ed_pem(bytes));
         let encoding = read.map_err(|_| InvalidKey::Unreadable)?;
-        // Which curve an elliptic key is on shows by what it can sign.
+        // An elliptic key's curve follows from the signatures that it can make.
         let candidates = match (algorithm, encoding.family()) {
             (Some(algorithm), _) => vec![algorithm.0],
             (None, jwt::AlgorithmFamily::Rsa) => vec![jwt::Algorithm::RS256],
@@ -294,9 +294,9 @@ pub enum InvalidKey {
     },
     /// The key is for another algorithm.
     DoesNotFit {
-        /// What was asked for.
+        /// The requested use.
         algorithm: Algorithm,
-        /// What the key is for.
+        /// The key's use.
         fitting: Algorithm,
     },
     /// The algorithm needs a key in PEM, and this is not PEM.

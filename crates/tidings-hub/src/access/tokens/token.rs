@@ -129,7 +129,7 @@ impl Unverified {
         time.map(Some).ok_or(TokenError::NoTime { claim })
     }
 
-    /// The times that are so far away that they are probably meant in milliseconds.
+    /// Times so far in the future that they are probably in milliseconds.
     pub(crate) fn in_milliseconds(&self) -> impl Iterator<Item = &'static str> {
         let is_far = |claim: &&'static str| {
             let value = self.claims.get(*claim).and_then(Value::as_f64);

@@ -68,7 +68,7 @@ impl VerifiedTokens {
         self.grants.len() < TOKENS_KEPT && self.bytes + bytes <= TOKENS_KEPT_BYTES
     }
 
-    /// Forgets all, and says whether there was any.
+    /// Forgets all tokens. Returns whether there were any.
     fn forget(&mut self) -> bool {
         let is_any = !self.grants.is_empty();
         *self = Self::default();
@@ -249,7 +249,7 @@ impl Verifier {
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(TokenError::Signature))
     }
 
-    /// What a token grants. Many patterns are compiled on a thread beside the shards.
+    /// The grants of a token. Many patterns are compiled on a thread beside the shards.
     async fn granted(
         &self,
         token: Unverified,
@@ -285,7 +285,7 @@ fn hold(token: &Unverified, account: &ClientAccount) -> Result<Option<Charge>, T
     account.take(bytes).map(Some).map_err(|_| TokenError::NoRoom)
 }
 
-/// Reads what a token grants, within the allowance, and charges all of it.
+/// Reads a token's grants within the allowance, and charges all of them.
 fn read_grants(
     token: &Unverified,
     base: &Base,

@@ -36,17 +36,17 @@ pub(crate) fn register() {
     ONCE.call_once(|| sqlite_vfs::register(NAME, Power, false).expect("SQLite takes it"));
 }
 
-/// The power goes in the middle of the write or sync that is this many further on.
+/// Cuts the power in the middle of the write or sync that is this many operations ahead.
 pub(crate) fn cut_after(operations: u64) {
     disk().left = Some(operations);
 }
 
-/// Whether the power is gone.
+/// Whether the power is cut.
 pub(crate) fn is_cut() -> bool {
     disk().is_cut
 }
 
-/// The power comes back: what was not synced is lost, and nobody who had a file open has it.
+/// Restores the power: unsynced data is lost, and open files are closed.
 pub(crate) fn restore() {
     let mut disk = disk();
     disk.left = None;

@@ -1,6 +1,5 @@
 //! Bounds that users set or several modules share, each with its reason. Bounds of a feature have
 //! files of their own.
-//! their own.
 
 #[cfg(feature = "jwks")]
 mod jwks;

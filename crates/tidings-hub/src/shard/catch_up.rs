@@ -238,7 +238,6 @@ impl<S: Socket> Shard<S> {
         let full = at < feed.end() && total < SLICE_BYTES;
         // The offset of the next byte for this feed. At an event's end, another feed's form of the
         // same update may follow, which would count as not yet received.
-        // update may follow, which would count as not yet had.
         let next = feed.since(at).and_then(|mut spans| spans.next());
         let at = next.map_or(self.window.end(), |span| span.start);
         behind.advance(self.window.place(at, self.routed.position), Some(at));

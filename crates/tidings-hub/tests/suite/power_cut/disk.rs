@@ -46,7 +46,7 @@ pub(crate) fn is_cut() -> bool {
     disk().is_cut
 }
 
-/// Restores the power: unsynced data is lost, and open files are closed.
+/// Restores the power: unsynced data is lost, and open files become invalid.
 pub(crate) fn restore() {
     let mut disk = disk();
     disk.left = None;

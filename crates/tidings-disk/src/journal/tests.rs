@@ -219,7 +219,7 @@ fn acknowledged_updates_keep_their_ids_across_a_restart() {
     assert_eq!(found(&["y"]), Some((42, true)));
     assert_eq!(found(&["x", "y"]), Some((41, true)));
     assert_eq!(found(&["none"]), Some((41, false)));
-    // Positions go on where they were.
+    // Positions continue from the last one.
     tell(&journal, "a", "next");
     assert_eq!(journal.edges().last.position, Position::new(44));
 }

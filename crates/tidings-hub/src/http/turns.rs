@@ -56,7 +56,7 @@ pub(super) struct HandshakeTurn {
 /// The result of a request for a place.
 enum TakenTurn {
     Taken(HandshakeTurn),
-    /// Another connection was told to close, and has not closed yet; or none could be.
+    /// Another connection was told to close and is not closed yet, or none could be told.
     Later,
 }
 

@@ -322,8 +322,8 @@ impl World {
         }
     }
 
-    /// Each reader got exactly what it was to get, once and in order, except what it was told
-    /// is gone; and it was told so only of what it would have got.
+    /// Each reader got exactly the expected updates, once and in order, except those that it was
+    /// told were trimmed; and it was told so only of updates that it would have got.
     fn check(&self) {
         for reader in &self.readers {
             let (shard, _) = &self.shards[reader.shard];

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 /// Nothing takes so long here, on a busy machine either. A longer wait is in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A request as it goes over the wire.
+/// A request as sent over the wire.
 #[derive(Clone)]
 pub(crate) struct Request {
     line: String,
@@ -534,7 +534,7 @@ impl Stream {
         }
     }
 
-    /// The next event; comments and reconnection times are passed over.
+    /// The next event; comments and reconnection times are skipped.
     pub(crate) async fn event(&mut self) -> Event {
         loop {
             match self.next().await {

@@ -153,7 +153,7 @@ fn earliest_requests_all_kept_updates() {
         publish(server, 3).await;
         server.journal_begins_at(3).await;
         let mut stream = server.resume("topic=a", "earliest").await;
-        // What is gone is no gap to somebody who named no event.
+        // Trimmed updates are no gap to a client that named no event.
         assert_eq!(stream.data(3).await, ["1", "2", "3"]);
         assert_eq!(stream.cursor().as_deref(), Some("earliest"));
     });
@@ -254,7 +254,7 @@ fn a_cursor_from_before_a_loss_gets_a_gap_and_the_kept_updates() {
         let mut again = server.resume("topic=a", gap.id()).await;
         assert_eq!(again.cursor().as_deref(), Some(gap.id()));
         assert_eq!(again.data(3).await, ["3", "4", "5"]);
-        // The last that is gone is as good as any that is kept.
+        // The last trimmed one is as good as any that is kept.
         let mut edge = server.resume("topic=*", &ids[1]).await;
         assert_eq!(edge.cursor().as_ref(), Some(&ids[1]));
         assert_eq!(edge.data(3).await, ["3", "4", "5"]);
@@ -323,7 +323,7 @@ fn of_several_events_with_an_id_the_earliest_is_meant() {
         let mut stream = server.resume("topic=a", "x").await;
         assert_eq!(stream.cursor().as_deref(), Some("x"));
         assert_eq!(stream.data(2).await, ["2", "3"]);
-        // When that one is gone, it is the next.
+        // When that one is trimmed, it is the next.
         server.tell("a", "4").await;
         server.journal_begins_at(2).await;
         assert_eq!(server.resume("topic=a", "x").await.data(2).await, ["3", "4"]);

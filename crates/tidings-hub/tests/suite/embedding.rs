@@ -93,7 +93,7 @@ fn a_full_or_draining_hub_says_so_to_new_subscribers() {
         let mut first = hub.subscribe(Selectors::all(), Since::Now).await.unwrap();
         let second = hub.subscribe(Selectors::all(), Since::Now).await;
         assert!(matches!(second, Err(SubscribeError::Full)));
-        // Who takes nothing meanwhile is cut after a second, so both go on at once.
+        // A reader that takes nothing meanwhile is cut after a second, so both continue at once.
         let (notice, ()) = tokio::join!(first.next(), hub.drain(Duration::ZERO));
         assert!(notice.unwrap().data().contains(r#""kind":"draining""#));
         assert!(first.next().await.is_none());

@@ -131,7 +131,7 @@ fn answers_without_a_body_belong_to_the_service_and_keep_their_order() {
         let paths = ["/400", "/414", "/431", "/204", "/whole"];
         let bytes = paths.map(get).concat() + &last("/400");
         play(server, &bytes, &[&own[..], &[Of(400, "")]].concat()).await;
-        // Each alone, at once, and the connection goes on.
+        // Each alone, at once, and the connection stays open.
         let mut connection = server.connect().await;
         for (path, answer) in paths.iter().zip(own) {
             connection.write(get(path).as_bytes()).await;

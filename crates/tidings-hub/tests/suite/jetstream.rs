@@ -226,7 +226,7 @@ fn updates_that_the_stream_trimmed_are_reported_and_kept_ones_replayed() {
             one.tell("a", &index.to_string()).await;
         }
         one.journal_begins_at(12).await;
-        // A hub that has seen it all, and one that has not.
+        // A hub that has seen every update, and one that has not.
         let two = hub(options).await;
         for server in [&one, &two] {
             let mut gap = server.resume("topic=a", &first).await;
@@ -265,7 +265,7 @@ fn a_purged_stream_has_a_gap_and_a_deleted_one_is_recreated() {
         assert_eq!(gap.event().await.notice("gap")["asked"], json!(id));
         assert_eq!(gap.data(1).await, ["3"]);
         nats.api("STREAM.DELETE.TIDINGS", "");
-        // All come back, and are told that they cannot go on.
+        // All clients reconnect, and are told of a reset.
         stream.rest().await;
         let mut reset = one.resume("topic=a", &id).await;
         assert_eq!(reset.event().await.notice("reset")["asked"], json!(id));

@@ -1,4 +1,4 @@
-//! How hubs are let in by NATS servers.
+//! Logins of hubs at NATS servers.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ fn limited(change: impl Fn(&mut Limits)) -> tidings_hub::HubBuilder {
     open().limits(limits)
 }
 
-/// Checks that a stream is none, and says when to come back.
+/// Checks that a stream only says when to reconnect, and ends.
 async fn is_turned_away(server: &Server, request: Request) {
     let mut stream = server.open(request).await;
     assert_eq!(stream.head.header("content-type"), Some("text/event-stream"));
@@ -255,7 +255,7 @@ fn a_head_is_no_larger_than_it_may_be() {
     );
 }
 
-/// A time that is short, and long enough for who does what it should on a busy machine.
+/// A short time, but long enough for a well-behaved client on a busy machine.
 const SHORT: Duration = Duration::from_millis(700);
 
 #[test]
@@ -335,7 +335,7 @@ fn a_reader_that_is_behind_is_served_from_the_window_as_far_as_that_reaches() {
             match stalled.next().await {
                 Seen::Comment | Seen::Retry(_) => {}
                 Seen::Event(event) if event.data == large => had += 1,
-                // A notice of what is gone, or the end where the rest of an event is.
+                // A notice of the missed updates, or the end where the rest of an event is.
                 _ => return false,
             }
         }

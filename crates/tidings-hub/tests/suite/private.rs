@@ -48,7 +48,7 @@ fn a_private_update_reaches_subscribers_that_select_it_and_have_a_grant() {
             (open(server, "topic=a", &subscriber(&["b"])).await, true),
             (open(server, "match=b", &new(json!([{ "match": "a" }]))).await, true),
             (open(server, "topic={x}", &subscriber(&["{x}"])).await, true),
-            // And who may not.
+            // And a client without a grant.
             (open(server, "topic=a", &subscriber(&["c"])).await, false),
             (open(server, "topic=*", &subscriber(&[])).await, false),
             (open(server, "topic=*", &subscriber(&["a/{x}"])).await, false),

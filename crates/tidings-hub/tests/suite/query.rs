@@ -122,7 +122,7 @@ fn an_invalid_query_is_refused() {
         }
         let many = "match=a&".repeat(1001);
         refused(server, query(&many), 400, "1001").await;
-        // Unknown names are passed over, whatever their values are.
+        // Unknown names are ignored, whatever their values are.
         server.open(query("match=a&x=%ff&private=on&data=x")).await;
     });
 }

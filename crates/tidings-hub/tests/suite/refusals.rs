@@ -93,7 +93,7 @@ fn text_that_is_no_utf_8_is_refused() {
         }
         let raw = Request::form("").body(b"topic=a&data=\xc3\x28".to_vec());
         check(server, raw, 400, &["data", "UTF-8"]).await;
-        // Fields that are not known are passed over, whatever is in them.
+        // Unknown fields are ignored, whatever they hold.
         server.publish("topic=a&data=x&other=%ff&%ff=1&private%ff=on").await;
         let raw = Request::json("").body(b"{\"topics\":[\"\xff\"]}".to_vec());
         check(server, raw, 400, &["JSON"]).await;

@@ -83,7 +83,7 @@ impl Relay {
     }
 }
 
-/// Waits until something is carried. `None` if the relay is gone.
+/// Waits until something is carried. `None` if the relay has ended.
 async fn wait(carrying: &mut watch::Receiver<Carrying>) -> Option<Carrying> {
     carrying.wait_for(|one| *one != Carrying::Nothing).await.ok().map(|one| *one)
 }

@@ -50,7 +50,7 @@ impl Remote {
         Arc::clone(&self.0.lock().journal)
     }
 
-    /// Shows the tail to all who follow.
+    /// Shows the tail to all followers.
     fn show(&self) {
         let mut state = self.0.lock();
         let bytes = std::mem::take(&mut state.hidden);

@@ -472,7 +472,7 @@ fn noise_inside_tls_ends_its_own_connection() {
             let mut others = server.subscribe("topic=a").await;
             let protocol = if lane == Lane::Tls { "http/1.1" } else { "h2" };
             for noise in [
-                // A record of application data that nobody has encrypted.
+                // A record of application data that was never encrypted.
                 [&[0x17, 3, 3, 0, 100][..], &[0x5a; 100]].concat(),
                 // A handshake in the midst of it, as for a renegotiation, and not encrypted either.
                 [&[0x16, 3, 3, 0, 100, 1, 0, 0, 96][..], &[0x5a; 96]].concat(),

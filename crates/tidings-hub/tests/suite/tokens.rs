@@ -1,4 +1,4 @@
-//! Which tokens let whom do what, and what is answered where they do not.
+//! The rights that tokens give, and the answers to requests without them.
 
 use serde_json::{Value, json};
 use tidings_hub::{Access, Dialect, Dialects, Issuer, IssuerKeys, Key, Limits, Tokens};
@@ -100,7 +100,7 @@ fn a_hub_of_1_0_refuses_a_token_in_the_query_and_does_not_pass_it_over() {
                 assert!(answer.text().contains("query"), "{}", answer.text());
             }
         }
-        // A header goes before it.
+        // A header takes precedence over it.
         server.open(Request::get(&format!("{HUB}?match=a&authorization=x")).bearer(&token)).await;
     });
 }
@@ -213,7 +213,7 @@ fn over_plain_http_the_cookie_needs_no_prefix_and_over_https_it_does() {
             check(server, plain().header("x-forwarded-proto", "https"), false).await;
             check(server, plain().header("forwarded", "for=192.0.2.7;proto=https"), false).await;
             check(server, plain().header("x-forwarded-proto", "http"), is_plain).await;
-            // The one with the prefix goes before.
+            // The one with the prefix takes precedence.
             let both = format!("mercure_access_token=bad; __Secure-mercure_access_token={new}");
             server.open(stream("a").header("cookie", both)).await;
             let both = format!("mercure_access_token={new}; mercureAuthorization=bad");
@@ -417,7 +417,7 @@ fn bad_tokens() -> Vec<(String, &'static str)> {
         (new_with("exp", json!(now() - 1)), "expired"),
         (new_with("nbf", json!(now() + 60)), "nbf"),
         (without("exp"), "exp"),
-        // Whose, and for whom.
+        // The token's issuer and audience.
         (without("iss"), "iss"),
         (without("aud"), "aud"),
         (new_with("iss", json!("https://other.test")), "iss"),
@@ -525,7 +525,7 @@ fn a_bad_token_is_refused_also_where_none_is_needed() {
             let answer =
                 refused(server, stream("a").bearer(&token), 401, Some("invalid_token")).await;
             assert!(answer.text().contains(word), "{word:?} is not said: {}", answer.text());
-            // Nothing of the token comes back.
+            // The answer repeats nothing of the token.
             for part in token.split('.').filter(|part| part.len() > 8) {
                 assert!(!answer.text().contains(part), "{}", answer.text());
             }
@@ -568,7 +568,7 @@ fn a_token_of_a_megabyte_or_of_ten_thousand_grants_is_refused_and_affects_no_oth
             let request = stream("a").bearer(&token).bytes(server.address);
             let _ = connection.try_write(&request).await;
             let head = connection.try_head().await;
-            // A service of somebody's own may let larger heads through to the hub.
+            // An embedder's service may let larger heads through to the hub.
             let is_refused = head.is_none_or(|head| matches!(head.status, 431 | 401));
             assert!(is_refused, "{} bytes were taken", token.len());
         }
@@ -685,7 +685,7 @@ fn each_issuer_has_only_its_own_keys() {
         for (issuer, secret) in [("other", SUBSCRIBER_SECRET), (ISSUER, OTHER)] {
             refused(server, stream("a").bearer(&from(issuer, secret)), 401, Some("invalid_token"))
                 .await;
-            // Nor does the name of a key lead to the keys of somebody else.
+            // Nor does the name of a key lead to another issuer's keys.
             for name in ["other", ISSUER, OTHER] {
                 let mut claims = claims("subscribe", json!([{ "match": "a" }]));
                 claims["iss"] = issuer.into();

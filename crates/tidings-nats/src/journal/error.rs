@@ -37,7 +37,7 @@ pub enum NatsError {
         /// The unsuitable settings, each with its value and the required one.
         differences: Vec<String>,
     },
-    /// The server refused to create the stream.
+    /// The server refused to create or describe the stream.
     NotCreated {
         /// Its name.
         name: String,

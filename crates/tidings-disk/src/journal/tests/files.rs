@@ -159,7 +159,7 @@ fn a_truncated_log_stops_publishing_and_the_next_start_reports_the_loss() {
         let reason = journal.trouble().unwrap();
         assert!(reason.contains("shortened"), "{reason}");
         assert_eq!(journal.interruptions(), 1);
-        // What it had is gone.
+        // Its content is lost.
         set_length(&folder, "journal.db-wal", 8 << 20);
         assert!(is_refused(&journal));
         drop(journal);
@@ -326,11 +326,11 @@ fn a_copy_made_while_publishing_is_a_journal_as_of_one_moment() {
     assert!(copied.iter().enumerate().all(|(n, data)| *data == n.to_string()));
     for (n, id) in ids.iter().enumerate() {
         let found = find(&restored, id);
-        // What the copy has goes on exactly. What it has not is not known: a reset.
+        // A subscriber within the copy's content resumes exactly. A later id is unknown: a reset.
         let expected = (n < copied.len()).then(|| Position::new(n as u64 + 1));
         assert_eq!(found, expected, "{id}");
     }
-    // Positions that are given anew do not pass for the old ones.
+    // Positions that are assigned again do not pass for the old ones.
     let again: Vec<_> = (copied.len()..ids.len()).map(|_| tell(&restored, "a", "new")).collect();
     for id in &ids[copied.len()..] {
         assert!(!again.contains(id));

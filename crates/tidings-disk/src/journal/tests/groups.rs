@@ -80,7 +80,7 @@ fn replacing_updates_are_found_at_the_cost_of_their_own_class() {
     let journal = open(&folder, keeping(rules()));
     tell(&journal, "state", "old");
     drop(journal);
-    // What an earlier process has not come to is found too.
+    // Updates that an earlier process did not check are found too.
     let journal = open(&folder, keeping(vec![rule("*", Keep::All, u64::MAX)]));
     for n in 0..30 {
         tell(&journal, ["busy", "state"][usize::from(n % 10 == 0)], &n.to_string());

@@ -185,7 +185,7 @@ fn ids_of_a_newest_page_that_cannot_be_read_are_given_out_to_no_other_update() {
         let next = tell(&journal, "a", "next");
         assert!(!ids.contains(&next));
         for (n, id) in (1..).zip(&ids) {
-            // Each of them is known, and goes on with a gap or with nothing but what is new.
+            // Each of them is known, and continues with a gap or with nothing but new updates.
             let found = block(journal.find(id, &Selectors::all(), &Rights::Public)).unwrap();
             assert_eq!(found.map(|it| it.place.position), Some(Position::new(n)), "{id}");
             let (after, is_told) = read(&journal, n, &Selectors::all());

@@ -240,7 +240,7 @@ fn read(body: &[u8]) -> Result<Vec<Key>, FetchError> {
     if set.keys.len() > KEY_SET_KEYS {
         return Err(FetchError::TooMany);
     }
-    // Kinds of keys that are not known here are passed over (RFC 7517 5).
+    // Unknown kinds of keys are ignored (RFC 7517 5).
     let keys: Vec<_> = set
         .keys
         .into_iter()

@@ -72,7 +72,7 @@ pub(crate) fn held() -> usize {
     HELD.0.lock().expect("no panic").unwrap_or(0)
 }
 
-/// Lets all syncs go on.
+/// Releases all syncs.
 pub(crate) fn release() {
     *HELD.0.lock().expect("no panic") = None;
     HELD.1.notify_all();
@@ -104,7 +104,7 @@ pub(crate) fn wipe() {
 #[derive(Default)]
 struct Disk {
     files: HashMap<String, File>,
-    /// How often the power came back.
+    /// How often the power was restored.
     life: u64,
     handles: u64,
     left: Option<u64>,
@@ -163,7 +163,7 @@ impl File {
 }
 
 impl Disk {
-    /// Counts an operation, and fails when the power is gone, or goes now.
+    /// Counts an operation, and fails if the power is cut, or cuts it now.
     fn operate(&mut self) -> io::Result<()> {
         if let Some(left) = &mut self.left {
             if *left == 0 {
@@ -279,7 +279,7 @@ impl DatabaseHandle for Handle {
 
     fn sync(&mut self, _: bool) -> io::Result<()> {
         wait_while_held();
-        // Where the cut hits a sync, nobody knows what of it was done.
+        // If the cut hits a sync, its extent is unknown.
         self.change(|_| ())?;
         self.on(|file| {
             file.synced.clone_from(&file.shown);
@@ -346,7 +346,7 @@ fn rank(lock: LockKind) -> u8 {
     }
 }
 
-/// The index of SQLite's log, which lives in memory and is made anew after a cut.
+/// The index of SQLite's log, which lives in memory and is recreated after a cut.
 pub(crate) struct Index(Handle);
 
 impl WalIndex for Index {

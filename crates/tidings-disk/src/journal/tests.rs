@@ -468,7 +468,7 @@ fn an_id_that_tokens_share_is_kept_until_the_last_of_them_ends() {
 }
 
 #[test]
-fn tokens_that_were_revoked_stay_so_until_they_end() {
+fn revoked_tokens_stay_revoked_until_they_expire() {
     let folder = folder();
     let token = |name: &str, until| RevokedToken::new(name.to_owned(), until);
     let second = Duration::from_secs(1);
@@ -660,7 +660,7 @@ fn a_commit_does_not_lengthen_the_log() {
 }
 
 #[test]
-fn an_update_whose_publisher_hung_up_keeps_its_room_until_it_is_written() {
+fn an_update_keeps_its_room_until_it_is_written_even_if_its_publisher_disconnects() {
     let folder = folder();
     let journal = open(&folder, DiskOptions::default());
     let room = Arc::new(tokio::sync::Semaphore::new(2));

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_told_from_noise() {
+    fn a_version_is_distinguished_from_noise() {
         for line in ["GET / HTTP/2.0\r\n", "\r\nGET / HTTP/0.9\n", "GET / HTTP/1.2\r\nhost: a"] {
             assert!(names_a_version(line.as_bytes()), "{line:?}");
         }

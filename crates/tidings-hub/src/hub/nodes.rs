@@ -483,7 +483,7 @@ mod tests {
     use crate::limits::Limits;
 
     #[tokio::test]
-    async fn another_hub_is_told_at_once_that_there_is_no_room_for_a_list() {
+    async fn another_hub_learns_at_once_that_a_list_has_no_room() {
         let limits = Limits { request_bytes: 1 << 20, ..Limits::default() };
         let hub = Hub::builder().shards(1).limits(limits).build().await.unwrap();
         let node = JournalNode(hub.downgrade());

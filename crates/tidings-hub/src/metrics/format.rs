@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_classic_format_names_what_its_samples_are_named() {
+    fn the_classic_format_declares_the_names_of_its_samples() {
         let text = "# HELP a_x Words: more.\n# TYPE a_x counter\na_x_total{y=\"z\"} 1\n\
                     # HELP a_s Time.\n# TYPE a_s histogram\n# UNIT a_s seconds\na_s_sum 0.0\n\
                     # HELP a_build What.\n# TYPE a_build info\na_build_info{v=\"1\"} 1\n# EOF\n";

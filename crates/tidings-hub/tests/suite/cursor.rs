@@ -170,7 +170,7 @@ fn the_newest_id_is_echoed_and_nothing_is_repeated() {
 }
 
 #[test]
-fn an_unknown_id_is_told_and_nothing_is_replayed() {
+fn an_unknown_id_is_reported_and_nothing_is_replayed() {
     on_both_lanes(open, async |server| {
         let ids = publish(server, 3).await;
         let (epoch, check) = (&ids[2][8..14], &ids[2][ids[2].len() - 4..]);

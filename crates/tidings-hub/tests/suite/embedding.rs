@@ -272,7 +272,7 @@ async fn service() -> (Server, mpsc::Receiver<Sender>) {
 }
 
 #[test]
-fn a_services_own_stream_has_its_socket_to_itself_and_says_how_it_ended() {
+fn a_services_own_stream_has_its_socket_to_itself_and_shows_how_it_ended() {
     runtime().block_on(async {
         let (server, mut streams) = service().await;
         for (fails, http_1_0) in [(false, false), (true, false), (false, true), (true, true)] {

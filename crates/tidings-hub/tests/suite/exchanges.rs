@@ -180,7 +180,7 @@ fn a_head_that_is_no_request_is_answered_in_words_after_the_answers_before_it() 
 }
 
 #[test]
-fn a_length_that_is_none_is_a_400_and_one_past_all_bounds_a_413() {
+fn an_invalid_length_is_a_400_and_one_past_all_bounds_a_413() {
     on_own_lanes(open, async |server| {
         for (line, answer) in [
             ("content-length: 18446744073709551616", Of(400, "content-length")),
@@ -304,7 +304,7 @@ fn an_answer_reaches_a_client_that_sends_its_whole_body_first() {
 }
 
 #[test]
-fn a_small_body_that_is_refused_leaves_the_connection_as_it_is() {
+fn a_small_refused_body_keeps_the_connection_open() {
     on_own_lanes(open, async |server| {
         for (line, fields, answer) in
             REFUSED.iter().filter(|refused| !refused.1.contains("urlencoded"))

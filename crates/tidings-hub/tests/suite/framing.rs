@@ -38,7 +38,7 @@ fn over_http_1_1_each_event_is_a_chunk() {
 }
 
 #[test]
-fn heartbeats_and_the_clock_come_in_chunks_too() {
+fn heartbeats_and_clock_events_are_chunked_too() {
     let build = || open().heartbeat(Duration::from_millis(80));
     on_both_lanes(build, async |server| {
         let mut stream = server.subscribe("topic=a").await;

@@ -66,7 +66,7 @@ fn by_an_nkey() {
 }
 
 #[test]
-fn without_the_right_to_look_at_revocations_the_start_says_so() {
+fn a_start_without_the_right_to_read_revocations_reports_it() {
     let denied = "$JS.API.STREAM.INFO.TIDINGS_REVOKED";
     let permissions = format!("permissions: {{ publish: {{ deny: {denied:?} }} }}");
     let user = format!("{{ user: ann, password: p, {permissions} }}");

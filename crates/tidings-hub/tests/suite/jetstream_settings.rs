@@ -125,7 +125,7 @@ fn a_streams_limit_of_messages_is_the_limit_of_updates() {
 }
 
 #[test]
-fn options_that_ask_for_a_stream_without_room_are_refused_and_make_none() {
+fn options_for_a_stream_without_room_are_refused_and_create_none() {
     on(Nats::one(), async |nats| {
         let bytes = NatsRetention::default().bytes(Some(100));
         let age = Some(Duration::from_millis(10));

@@ -50,7 +50,7 @@ fn an_address_has_no_more_streams_than_it_may() {
 }
 
 #[test]
-fn a_trusted_proxy_says_whose_streams_they_are() {
+fn a_trusted_proxy_tells_the_address_of_a_stream() {
     let build = || {
         limited(|limits| {
             limits.streams_per_address = 1;
@@ -287,7 +287,7 @@ fn a_head_that_takes_too_long_ends_its_connection_and_no_other() {
 }
 
 #[test]
-fn a_body_that_takes_too_long_is_answered_and_hurts_no_other() {
+fn a_body_that_takes_too_long_is_answered_and_affects_no_other() {
     on_both_lanes(
         || limited(|limits| limits.body_time = SHORT),
         async |server| {

@@ -54,7 +54,7 @@ fn a_new_stream_is_told_that_it_is_live_and_from_where() {
 }
 
 #[test]
-fn a_replay_is_announced_and_its_end_is_told() {
+fn a_replay_and_its_end_are_announced() {
     on_both_lanes(open, async |server| {
         let first = server.tell("a", "1").await;
         server.tell("a", "2").await;
@@ -86,7 +86,7 @@ fn a_notice_repeats_a_publishers_own_id() {
 }
 
 #[test]
-fn losses_come_before_everything_else() {
+fn losses_are_reported_before_everything_else() {
     let build = || retaining(2);
     on_both_lanes(build, async |server| {
         let first = server.tell("a", "1").await;

@@ -80,7 +80,7 @@ fn a_stream_shows_only_the_topics_that_its_own_selectors_match() {
 }
 
 #[test]
-fn options_do_not_change_which_events_come() {
+fn options_do_not_change_which_events_arrive() {
     on_both_lanes(open, async |server| {
         let mut streams = Vec::new();
         for options in ["", "topics", "notices", "topics,notices"] {

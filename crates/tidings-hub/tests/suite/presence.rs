@@ -99,7 +99,7 @@ fn the_list_has_both_shapes() {
 }
 
 #[test]
-fn every_path_names_what_it_says() {
+fn every_path_names_its_subscriptions() {
     on_both_lanes(with_keys, async |server| {
         let topic = "https://a.test/x y?z=%2F+é";
         let query = format!("topic={}&match_urlpattern={}", encoded(topic), encoded("/p/:x"));

@@ -187,7 +187,7 @@ fn subscribers_with_the_same_rights_share_a_feed() {
 }
 
 #[test]
-fn a_form_like_symfonys_is_taken() {
+fn a_form_like_symfonys_is_accepted() {
     on_both_lanes(with_keys, async |server| {
         let mut stream = open(server, "topic=*", &subscriber(&["*"])).await;
         // Symfony's component sends every topic and only the fields that are set.

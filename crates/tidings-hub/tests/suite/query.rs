@@ -250,7 +250,7 @@ fn every_answer_to_a_subscriber_says_that_a_body_may_be_sent() {
 }
 
 #[test]
-fn a_body_has_to_come_in_time_and_may_come_in_chunks() {
+fn a_body_must_arrive_in_time_and_may_have_chunks() {
     let build = || {
         let mut limits = tidings_hub::Limits::default();
         limits.body_time = std::time::Duration::from_millis(200);

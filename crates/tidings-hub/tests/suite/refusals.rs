@@ -197,7 +197,7 @@ fn too_many_topics_or_lines_are_refused() {
 }
 
 #[test]
-fn json_that_is_none_is_refused() {
+fn invalid_json_is_refused() {
     on_both_lanes(open, async |server| {
         for body in [
             "",
@@ -369,7 +369,7 @@ fn another_method_is_refused_with_those_that_are_allowed() {
 }
 
 #[test]
-fn a_hub_that_is_closed_takes_and_gives_nothing() {
+fn a_closed_hub_accepts_and_sends_nothing() {
     let closed = || open().access(tidings_hub::Access::default());
     on_both_lanes(closed, async |server| {
         for request in [Request::form("topic=a"), Request::json(r#"{"topics":["a"]}"#)] {

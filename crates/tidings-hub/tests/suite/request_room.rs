@@ -134,7 +134,7 @@ fn a_publish_and_a_query_without_room_are_told_when_to_retry() {
 }
 
 #[test]
-fn updates_that_take_more_than_their_text_count_as_what_they_take() {
+fn updates_count_with_the_memory_that_they_use() {
     on_lanes(HTTP_1, limited, async |server| {
         let publish = |topics: usize| {
             let topics: Vec<_> = (0..topics).map(|topic| format!("topic={topic:03}")).collect();
@@ -154,7 +154,7 @@ fn updates_that_take_more_than_their_text_count_as_what_they_take() {
 }
 
 #[test]
-fn a_body_in_pieces_of_one_byte_is_taken() {
+fn a_body_in_pieces_of_one_byte_is_accepted() {
     on_lanes(HTTP_1, limited, async |server| {
         let mut stream = server.subscribe("topic=a").await;
         let mut connection = server.connect().await;
@@ -379,7 +379,7 @@ mod http_2 {
     }
 
     #[test]
-    fn credentials_that_are_not_verified_take_none_of_the_room_for_publishers() {
+    fn unverified_credentials_use_none_of_the_room_for_publishers() {
         let slow = Slow::new();
         let trust = |limits: &mut Limits| {
             limits.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];

@@ -166,7 +166,7 @@ fn asking(name: &str, selectors: impl IntoIterator<Item = String>) -> String {
 }
 
 #[test]
-fn dozens_of_templates_are_taken_and_shared_and_their_memory_is_given_back() {
+fn dozens_of_templates_are_accepted_and_shared_and_their_memory_is_returned() {
     on_both_lanes(known, async |server| {
         let lane = format!("{:?}", server.lane);
         let templates = (0..60).flat_map(|at| {
@@ -192,7 +192,7 @@ fn dozens_of_templates_are_taken_and_shared_and_their_memory_is_given_back() {
 }
 
 #[test]
-fn a_hundred_patterns_of_long_names_are_taken() {
+fn a_hundred_patterns_of_long_names_are_accepted() {
     on_both_lanes(known, async |server| {
         // As Laravel asks for the members of each of its presence channels.
         let lane = format!("{:?}", server.lane);
@@ -223,7 +223,7 @@ fn selectors_that_take_too_much_to_compile_are_refused_with_the_limit() {
 }
 
 #[test]
-fn patterns_that_take_too_long_to_try_end_the_streams_that_came_last_and_nothing_is_lost() {
+fn slow_patterns_end_the_newest_streams_and_nothing_is_lost() {
     on_both_lanes(
         || known().shards(1),
         async |server| {

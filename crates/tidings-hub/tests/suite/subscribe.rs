@@ -6,7 +6,7 @@ use crate::client::{Body, HUB, Request, Seen, encoded};
 use crate::server::{Lane, on_both_lanes, open};
 
 #[test]
-fn the_head_of_a_stream_says_all_that_proxies_and_browsers_need() {
+fn the_head_of_a_stream_has_all_headers_for_proxies_and_browsers() {
     on_both_lanes(open, async |server| {
         for path in [format!("{HUB}?topic=a"), "/sse".to_owned()] {
             let head = server.open(Request::get(&path)).await.head;

@@ -443,7 +443,7 @@ fn a_peer_of_http_2_that_asks_for_nothing_loses_its_connection() {
 }
 
 #[test]
-fn a_head_that_is_none_is_refused_in_words_inside_tls_too() {
+fn an_invalid_head_is_refused_in_words_inside_tls_too() {
     runtime().block_on(async {
         let server = Server::start(Lane::Tls, open()).await;
         let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(70_000));
@@ -533,7 +533,7 @@ fn a_renegotiation_is_refused_and_hurts_no_other() {
 }
 
 #[test]
-fn a_stream_that_is_reset_after_it_was_open_for_long_takes_nothing_with_it() {
+fn a_stream_reset_after_a_long_time_affects_no_other() {
     on_http_2(async |server| {
         let connection = Multiplexed::open(server).await;
         let path = format!("{HUB}?topic=a");

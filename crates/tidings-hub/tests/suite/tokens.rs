@@ -519,7 +519,7 @@ fn bad_tokens() -> Vec<(String, &'static str)> {
 }
 
 #[test]
-fn a_bad_token_is_refused_also_where_none_is_needed() {
+fn a_bad_token_is_refused_even_where_none_is_required() {
     on_both_lanes(with_keys, async |server| {
         for (token, word) in bad_tokens() {
             let answer =
@@ -616,7 +616,7 @@ fn unknown_actions_and_foreign_details_grant_nothing_and_are_no_error() {
 }
 
 #[test]
-fn a_hub_of_one_dialect_takes_no_token_of_the_other() {
+fn a_hub_of_one_dialect_accepts_no_token_of_the_other() {
     for (only, taken, refused_token) in [
         (
             Dialect::Deployed,
@@ -646,7 +646,7 @@ fn a_hub_of_one_dialect_takes_no_token_of_the_other() {
 }
 
 #[test]
-fn a_hub_without_an_audience_takes_tokens_of_0_x_only() {
+fn a_hub_without_an_audience_accepts_only_tokens_of_0_x() {
     let build = || {
         let mut access = access();
         access.tokens.audience.clear();

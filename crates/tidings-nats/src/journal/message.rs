@@ -166,7 +166,7 @@ mod tests {
     const SUBSCRIBER: &str = "urn%3Auuid%3A5e3d4c2b-1a09-4f8e-9d7c-6b5a49382716";
 
     #[test]
-    fn a_message_gives_back_the_update_with_its_id() {
+    fn a_message_decodes_to_the_same_update_with_its_id() {
         let plain = Update::new("https://a.test/größe", Event::new("a\0b\r\nc\n"));
         let full = Event::new("{}").with_type("price").unwrap().with_id("7").unwrap();
         let full = full.with_retry(Duration::from_millis(1234));

@@ -625,7 +625,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_revocation_reads_back_as_itself() {
+    fn a_revocation_decodes_to_itself() {
         let until = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
         for until in [None, Some(until)] {
             let token = RevokedToken::new("jti:a".to_owned(), until);

@@ -147,7 +147,7 @@ fn forty_updates() -> TempDir {
 }
 
 #[test]
-fn rows_that_changed_places_or_are_missing_are_a_gap() {
+fn swapped_or_missing_rows_are_a_gap() {
     let changes = [
         "UPDATE groups SET body = (SELECT body FROM groups WHERE position = 21) WHERE position = 20",
         "UPDATE groups SET position = 1000 WHERE position = 20",

@@ -190,7 +190,7 @@ fn a_file_that_cannot_be_converted_is_not_changed() {
 }
 
 #[test]
-fn a_file_that_needs_more_than_its_format_says_is_refused() {
+fn a_file_with_an_unknown_addition_to_its_format_is_refused() {
     let folder = folder();
     drop(open(&folder, DiskOptions::default()));
     let file = Connection::open(folder.path().join("journal.db")).unwrap();

@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_algorithm_none() {
+    fn the_algorithm_none_is_not_supported() {
         for name in ["none", "None", "", "hs256", "ES512", "RSA"] {
             let read = check("x", Some(name));
             assert!(matches!(read, Err(InvalidKey::UnknownAlgorithm { .. })), "{name}");

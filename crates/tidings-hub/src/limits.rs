@@ -241,7 +241,7 @@ pub(crate) const BATCH_BYTES: usize = bound(tidings_core::limits::BATCH_BYTES, 7
 /// See [`tidings_core::limits::SCAN_UPDATES`].
 #[cfg(test)]
 pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
-/// The number of updates that one read of a journal takes.
+/// The bounds of one read of a journal.
 #[cfg(test)]
 pub(crate) const BATCH_MAX: tidings_core::journal::BatchMax = tidings_core::journal::BatchMax {
     bytes: BATCH_BYTES,

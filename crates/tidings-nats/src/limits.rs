@@ -22,7 +22,7 @@ pub(crate) const REVOKED_MAX: usize = bound(tidings_core::limits::REVOKED_MAX, 8
 pub(crate) const SAME_ID_MAX: usize = bound(tidings_core::limits::SAME_ID_MAX, 3);
 /// See [`tidings_core::limits::SCAN_UPDATES`].
 pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
-/// The number of updates that one read of the journal takes.
+/// The bounds of one read of the journal.
 pub(crate) const BATCH_MAX: BatchMax =
     BatchMax { bytes: BATCH_BYTES, updates: SCAN_UPDATES, steps: 1024 * SCAN_UPDATES };
 /// How long a start waits for the servers of a journal on NATS.

@@ -149,6 +149,8 @@ pub(crate) const ALL: &[Step] = &[
             passed(run_counted(
                 cargo()
                     .args(["test", "--workspace", "--all-features", "--no-fail-fast"])
+                    // It embeds a hub without features: the step `embedded` tests it.
+                    .args(["--exclude", "tidings-embedded"])
                     .envs(setup::nats_servers(workspace)),
                 tally,
             ))

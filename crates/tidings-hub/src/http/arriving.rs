@@ -102,6 +102,20 @@ impl Drop for Arriving {
     }
 }
 
+/// Why no part of a request's body was kept.
+#[derive(Clone, Copy, Debug)]
+struct RefusedBody(Exhausted);
+
+/// Lets [`refusal`] find it with the request.
+pub(super) fn note_refusal(exhausted: Exhausted, extensions: &mut Extensions) {
+    extensions.insert(RefusedBody(exhausted));
+}
+
+/// Why the body of this request cannot be read: then it takes no room.
+pub(super) fn refusal(extensions: &Extensions) -> Option<Exhausted> {
+    extensions.get::<RefusedBody>().map(|RefusedBody(exhausted)| *exhausted)
+}
+
 /// Returns the room of a request's body, which is about to be read.
 pub(super) fn give_back(extensions: &Extensions) {
     if let Some(ArrivingPart(part)) = extensions.get::<ArrivingPart>() {

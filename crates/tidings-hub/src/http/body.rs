@@ -118,6 +118,9 @@ pub(super) async fn read_body(
     // hold a part and wait for the rest would block each other.
     let first = length.unwrap_or(BODY_BYTES_UNKNOWN).min(max);
     let weight = |bytes: usize| budget.bounded(bytes.max(BODY_BYTES_MIN));
+    if let Some(exhausted) = arriving::refusal(extensions) {
+        return Err(no_room(exhausted));
+    }
     arriving::give_back(extensions);
     let taken = budget.take(client, standing, weight(first), patience).await;
     let mut permits: SmallVec<[Permit; 1]> = smallvec![taken.map_err(no_room)?];

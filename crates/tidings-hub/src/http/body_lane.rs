@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use tower::Service;
 
 use super::admission::Peer;
-use super::arriving::BodyWindow;
+use super::arriving::{self, BodyWindow};
 use super::body::no_room;
 use super::connection::{last_words, note_refused};
 use super::exchange::{Answer, Exchange, WatchedStream};
@@ -254,8 +254,9 @@ impl Connection {
             return unread::watch(request);
         }
         let arriving = self.window.add(bytes);
-        if let Ok(arriving) = &arriving {
-            arriving.note(request.extensions_mut());
+        match &arriving {
+            Ok(arriving) => arriving.note(request.extensions_mut()),
+            Err(exhausted) => arriving::note_refusal(*exhausted, request.extensions_mut()),
         }
         unread::watch_counted(request, arriving.map(Some))
     }

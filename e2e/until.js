@@ -6,7 +6,7 @@ const LOOK_AGAIN_MS = 25;
 
 /**
  * @template T
- * @param {string | (() => string)} the condition, for the error; a function is called when the wait fails
+ * @param {string | (() => string)} what the condition, for the error; a function is called when the wait fails
  * @param {() => T | Promise<T>} look
  * @param {number} [limit] milliseconds
  * @returns {Promise<NonNullable<T>>} the first value that is true

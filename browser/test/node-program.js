@@ -95,7 +95,7 @@ const scenarios = {
   "a refusal": () => story(new EventSourceWrapper(`${hub}/nothing/is/here`)),
   "a refusal, shared": () => story(new EventSourceWrapper(`${hub}/nothing/is/here`, { shared: true })),
   // Nothing listens on port 1.
-  "a server that is away": () => story(new EventSourceWrapper("http://127.0.0.1:1/", { reconnect: false })),
+  "an unreachable server": () => story(new EventSourceWrapper("http://127.0.0.1:1/", { reconnect: false })),
   "a relative URL": async () => {
     try {
       new EventSourceWrapper("/sse");

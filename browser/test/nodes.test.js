@@ -29,7 +29,7 @@ const SCENARIOS = {
   "no stream": [["not-a-stream", 200], "refused"],
   "a refusal": [["refused", 404], "refused"],
   "a refusal, shared": [["refused", 404], "refused"],
-  "a server that is away": [["unreachable", 0], "gave-up"],
+  "an unreachable server": [["unreachable", 0], "gave-up"],
   "a relative URL": "SyntaxError",
   iterator: ["1", "2", "3", 2],
   FetchEventSource: ["1", true, 2],

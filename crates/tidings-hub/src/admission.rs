@@ -185,7 +185,7 @@ impl Admission {
         Ok(())
     }
 
-    /// One of the permits, of which there are at most as many as allowed streams.
+    /// Takes one of the permits. There is one for each allowed stream.
     pub(crate) fn stream(self: &Arc<Self>) -> Result<StreamPermit, TurnedAway> {
         let max = self.limits().streams;
         let more = |open: usize| (open < max).then_some(open + 1);

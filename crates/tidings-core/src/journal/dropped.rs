@@ -429,7 +429,7 @@ mod tests {
             assert!(!missed(1, &other, &Selector::All), "{other:?}");
             assert!(!missed(1, &Selector::All, &other), "{other:?}");
         }
-        // Nor have they made forget what else is gone.
+        // Other deleted updates are still recorded.
         assert!(missed(0, &Selector::new("a").unwrap(), &Selector::All));
         assert!(!missed(0, &Selector::new("b").unwrap(), &Selector::All));
     }

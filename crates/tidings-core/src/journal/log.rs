@@ -39,7 +39,7 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// Begins to follow the tail at its end. What a follower has not yet taken is not dropped.
+    /// Follows the tail from its end. Updates that a follower has not taken yet are not dropped.
     fn follow(&self) -> Arc<Follower>;
 
     /// Appends to `records` the tail's records after `after`, at most `count`. Never waits. `after`

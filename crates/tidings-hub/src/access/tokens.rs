@@ -101,7 +101,7 @@ impl Access {
         self.tokens.has_keys()
     }
 
-    /// The hub's own names, of which tokens of Mercure 1.0 have to be for one.
+    /// The hub's own names. A token of Mercure 1.0 must be for one of them.
     pub(crate) fn audience(&self) -> &[String] {
         &self.tokens.audience
     }

@@ -178,7 +178,7 @@ fn swapped_or_missing_rows_are_a_gap() {
             assert_eq!((missed.resume.position, missed.newest), (place, place), "{sql}");
             assert!(next > place, "{sql}");
         }
-        // Who reads only the other topic misses nothing.
+        // A subscriber of only the other topic misses nothing.
         assert!(!read(&journal, 0, &topics(&["b"])).1, "{sql}");
         assert_eq!(journal.damaged(), 1, "{sql}");
         // A stream continues after the gap.

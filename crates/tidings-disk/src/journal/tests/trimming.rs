@@ -1,5 +1,5 @@
 //! The cost of trimming depends only on the deleted updates, not on the rest of the file. It is
-//! measured in steps of SQLite's virtual machine, of which each row takes some.
+//! measured in steps of SQLite's virtual machine: each row takes several.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};

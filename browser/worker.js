@@ -280,10 +280,20 @@ class Group {
   join(listener, cursor) {
     listener.group = this;
     this.#listeners.add(listener);
-    const isKnown = !listener.topics || [...listener.topics].every((topic) => this.#topics.has(topic));
-    if (cursor) this.#goBack(cursor);
-    if (!this.#subscription || !isKnown) this.#schedule();
+    const isCovered = this.#covers(listener);
+    if (cursor) this.#goBack(cursor, isCovered);
+    if (!this.#subscription || !isCovered) this.#schedule();
     else if (this.#isLive || (cursor && this.isOpen)) this.#welcome((one) => one === listener);
+  }
+
+  /**
+   * Whether the stream was requested with all topics of this listener. Until then it receives nothing, since
+   * the stream's position says nothing about its topics.
+   *
+   * @param {Listener} listener
+   */
+  #covers({ topics }) {
+    return !topics || [...topics].every((topic) => this.#topics.has(topic));
   }
 
   /** @param {Listener} listener */
@@ -309,11 +319,13 @@ class Group {
    * again, and recognize them.
    *
    * @param {Cursor} cursor
+   * @param {boolean} isCovered whether the stream has the topics of that listener
    */
-  #goBack(cursor) {
+  #goBack(cursor, isCovered) {
     const origin = this.#origin;
     if (cursor.run === this.#run) {
-      if (cursor.number === this.#number) return;
+      // Without its topics, the stream may pass their events before it is reopened.
+      if (cursor.number === this.#number && isCovered) return;
     } else if (origin && origin.number <= cursor.number) {
       if (!this.#subscription) return;
       cursor = origin;
@@ -392,7 +404,7 @@ class Group {
   /** @param {(listener: Listener) => boolean} isMeant the listeners for which the stream is open now */
   #welcome(isMeant) {
     for (const listener of this.#listeners) {
-      if (listener.isTold || !isMeant(listener)) continue;
+      if (listener.isTold || !isMeant(listener) || !this.#covers(listener)) continue;
       listener.isTold = listener.isLive = true;
       listener.say({ kind: "open", url: this.#url, cursor: this.#cursor() });
     }

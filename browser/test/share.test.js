@@ -19,6 +19,13 @@ import { checkAll, opened, Publisher, tabOf, topic, watch } from "./tabs.js";
 const TABS = { Chromium: 30, Firefox: 5 };
 const KEY = "a key of at least 256 bits, for tests alone";
 const TOKEN_SECONDS = 3;
+/** The path of a hub, on servers that are not one. */
+const HUB = "/.well-known/mercure";
+/** A hub's notice that all missed events were sent. */
+const LIVE = `event: tidings\ndata: {"kind":"live"}\n\n`;
+
+/** @param {URL} url of a stream */
+const topicsIn = (url) => url.searchParams.getAll("topic").sort().join();
 
 /** @param {object} claims */
 function token(claims) {
@@ -193,6 +200,72 @@ for (const browserName of BROWSERS) {
         await until("the event after", () => page.evaluate(`seen["${topic(n)}"].at(-1) === "after"`));
         await until("the reset", () => page.evaluate("log.some((line) => line.includes('reset'))"));
       }
+    });
+
+    test("a listener is open only on a stream that has its topics", async (t) => {
+      const server = await Server.start(t);
+      let answer = () => {};
+      server.routes.set(HUB, (_, response, url) => {
+        if (topicsIn(url) === "a") {
+          // One of these notices reaches the worker after the second listener, and before its request.
+          const timer = setInterval(() => response.write(LIVE), 5);
+          response.on("close", () => clearInterval(timer));
+          stream(response, LIVE);
+        } else {
+          answer = () => void stream(response, LIVE);
+        }
+      });
+      const page = await (await browser.newContext(t)).newPage();
+      await page.goto(server.origin);
+      await page.evaluate(`(async () => {
+        const { default: EventSourceWrapper } = await import("/tidings/browser/index.js");
+        window.watch = (topics) => new EventSourceWrapper("${HUB}", { shared: true, topics });
+        window.first = watch(["a"]);
+      })()`);
+      await until("it is open", () => page.evaluate("first.readyState === 1"));
+      await page.evaluate("window.second = watch(['b']); undefined");
+      await until("the stream of both is requested", () => server.seen(HUB).some(({ url }) => topicsIn(new URL(url)) === "a,b"));
+      assert.equal(await page.evaluate("second.readyState"), 0);
+      answer();
+      await until("it is open", () => page.evaluate("second.readyState === 1"));
+    });
+
+    test("a listener that returns gets what its topics had, even if the stream goes on without them meanwhile", async (t) => {
+      const server = await Server.start(t);
+      /** @type {import("node:http").ServerResponse | undefined} */
+      let alone;
+      server.routes.set(HUB, (_, response, url, seen) => {
+        stream(response, seen === 1 ? `id: 1\n${LIVE}` : "");
+        if (topicsIn(url) === "a") alone = response;
+      });
+      server.routes.set("/send", (_, response) => {
+        alone?.write("id: 2\ntopic: a\ndata: after an event of the other topic\n\n");
+        response.end();
+      });
+      const page = await (await browser.newContext(t)).newPage();
+      await page.goto(server.origin);
+      // The worker's module, in the page: so the order of its messages and of the requests is known.
+      await page.evaluate(`(async () => {
+        await import("/tidings/browser/worker.js");
+        window.join = (topic, cursor = null) => {
+          const { port1, port2 } = new MessageChannel();
+          const wish = { url: location.origin + "${HUB}", withCredentials: false, topics: [topic], policy: {}, asked: false };
+          onconnect({ ports: [port2] });
+          port1.onmessage = ({ data }) => { if (data.kind === "open") port1.cursor = data.cursor };
+          port1.postMessage({ kind: "hello", tab: 1, lock: "", wish, cursor });
+          return port1;
+        };
+        window.a = join("a");
+        window.b = join("b");
+      })()`);
+      await until("both are open", () => page.evaluate("a.cursor?.id === '1' && b.cursor?.id === '1'"));
+      await page.evaluate("b.postMessage({ kind: 'bye' })");
+      await until("the stream has one topic", () => alone !== undefined);
+      await page.evaluate("(join('b', b.cursor), fetch('/send')).then(() => 0)");
+      await until("the stream has both topics again", () => server.seen(HUB).length === 3);
+      const [, , last] = server.seen(HUB);
+      assert.equal(topicsIn(new URL(last?.url ?? "")), "a,b");
+      assert.equal(last?.headers["last-event-id"], "1");
     });
 
     test("without a SharedWorker, each tab has its own stream, and one warning", async (t) => {

@@ -1,52 +1,30 @@
 //! HTTP: turns requests into calls of the hub, and its answers into responses.
 
 mod accept;
-mod admission;
-mod ambiguous;
+pub(crate) mod admission;
+pub(crate) mod ambiguous;
 #[cfg_attr(not(feature = "tls"), allow(dead_code))]
-mod arriving;
+pub(crate) mod arriving;
 mod asset;
-mod bad_head;
-mod body;
-#[cfg(feature = "tls")]
-mod body_lane;
+pub(crate) mod body;
 mod browser;
 mod clock;
-mod connection;
 mod content;
 mod credentials;
 mod door;
-mod exchange;
 mod forwarded;
-
-#[cfg(feature = "tls")]
-mod handshake;
-mod head_room;
-#[cfg(feature = "tls")]
-mod header_blocks;
 mod health;
-mod linger;
-mod listener;
 mod listing;
 #[cfg(feature = "metrics")]
 mod metrics;
-#[cfg(feature = "tls")]
-mod movable;
 mod origin;
 mod page;
 mod publish;
 mod query;
 mod refusal;
-mod serve;
-mod subscribe;
+pub(crate) mod subscribe;
 mod subscriptions;
-#[cfg(feature = "tls")]
-mod tls;
 mod tls_names;
-#[cfg(feature = "tls")]
-mod turns;
-mod unread;
-mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,13 +34,6 @@ use axum::http::{HeaderName, Method, header};
 use axum::routing::{any, get};
 use axum::{Router, middleware};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-
-pub use listener::{Listener, is_ipv6_only, listen, listen_ipv6_only};
-pub use serve::serve;
-#[cfg(feature = "tls")]
-pub use serve::serve_tls;
-#[cfg(feature = "tls")]
-pub use tls::{Reload, Tls, TlsError};
 
 use tidings_core::model::HUB_PATH;
 
@@ -94,7 +65,7 @@ impl FromRef<App> for Hub {
 
 /// All routes of the hub. A response that becomes a stream has no body yet: it carries its
 /// [`subscribe::PendingStream`], which the lane takes out.
-fn routes(hub: &Hub) -> Router {
+pub(crate) fn routes(hub: &Hub) -> Router {
     let extras = hub.extras();
     let app = App::of(hub);
     let subscriptions = || {
@@ -169,7 +140,7 @@ fn cors(hub: &Hub) -> CorsLayer {
 impl Hub {
     /// Lets `router` answer under the hub's own names only, as the hub's own paths do
     /// ([`Access::allowed_hosts`], and this machine's names in development). This is for the
-    /// fallback of [`serve`](crate::serve), which otherwise answers under every name.
+    /// fallback of [`serve`](crate::serve()), which otherwise answers under every name.
     ///
     /// [`Access::allowed_hosts`]: crate::Access::allowed_hosts
     pub fn guard_names(&self, router: Router) -> Router {

@@ -19,7 +19,7 @@ use crate::shard::NewStream;
 
 /// The other end of a request's connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) Client);
+pub(crate) struct Peer(pub(crate) Client);
 
 /// The client of one request, as far as it is known, and the hub that counts it.
 #[derive(Debug)]

@@ -39,10 +39,10 @@ const SINCE: &str = "tidings:since:";
 
 /// A stream inside the response that becomes it, until its lane takes it out.
 #[derive(Clone, Debug)]
-pub(super) struct PendingStream(Arc<Mutex<Option<NewStream>>>);
+pub(crate) struct PendingStream(Arc<Mutex<Option<NewStream>>>);
 
 impl PendingStream {
-    pub(super) fn take(response: &mut Response) -> Option<NewStream> {
+    pub(crate) fn take(response: &mut Response) -> Option<NewStream> {
         let stream: Self = response.extensions_mut().remove()?;
         stream.0.lock().take()
     }

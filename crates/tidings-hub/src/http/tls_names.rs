@@ -6,7 +6,7 @@ use axum::http::Extensions;
 /// certificate there. A browser sends no request to a host that the certificate is not for.
 #[cfg(feature = "tls")]
 pub(super) fn certifies(extensions: &Extensions, host: &str) -> Option<bool> {
-    extensions.get::<super::tls::Tls>().map(|tls| tls.is_for(host))
+    extensions.get::<crate::serve::Tls>().map(|tls| tls.is_for(host))
 }
 
 /// Without TLS there is no certificate.

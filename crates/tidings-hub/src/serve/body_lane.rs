@@ -27,19 +27,20 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 use tower::Service;
 
-use super::admission::Peer;
-use super::arriving::{self, BodyWindow};
-use super::body::no_room;
-use super::connection::{last_words, note_refused};
+use super::direct_lane::{last_words, note_refused};
 use super::exchange::{Answer, Exchange, WatchedStream};
 use super::header_blocks::{BlockCounter, Refused};
 use super::movable::Movable;
-use super::subscribe::PendingStream;
 use super::tls::Tls;
 use super::unread::Unread;
 use super::waiting::Waiting;
-use super::{ambiguous, linger, unread};
+use super::{linger, unread};
 use crate::budget::{Exhausted, Permit, Standing};
+use crate::http::admission::Peer;
+use crate::http::ambiguous;
+use crate::http::arriving::{self, BodyWindow};
+use crate::http::body::no_room;
+use crate::http::subscribe::PendingStream;
 use crate::limits::{
     ARRIVING_BYTES_MAX, HTTP2_CONNECTION_BYTES, HTTP2_HEAD_BYTES_FREE, HTTP2_IDLE_TIME,
     HTTP2_PING_INTERVAL, HTTP2_PING_TIME, HTTP2_RECEIVE_BYTES, HTTP2_RESETS, HTTP2_SEND_BYTES,

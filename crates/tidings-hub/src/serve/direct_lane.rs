@@ -22,14 +22,15 @@ use tidings_server::EventBody;
 use tokio::task::spawn_local;
 use tower::Service;
 
-use super::admission::Peer;
 use super::bad_head::BadHead;
 use super::exchange::{Answer, Exchange, WatchedStream};
-use super::subscribe::PendingStream;
-use super::{ambiguous, bad_head, linger, unread};
+use super::service_stream::ServiceStream;
+use super::{bad_head, linger, unread};
 use crate::admission::Client;
+use crate::http::admission::Peer;
+use crate::http::ambiguous;
+use crate::http::subscribe::PendingStream;
 use crate::limits::Limits;
-use crate::shard::service_stream::ServiceStream;
 use crate::shard::{Load, NewStream, ShardThread};
 use crate::transport::Transport;
 

@@ -129,7 +129,7 @@ impl Tls {
     }
 
     /// Whether the certificate is for this host.
-    pub(super) fn is_for(&self, host: &str) -> bool {
+    pub(crate) fn is_for(&self, host: &str) -> bool {
         let certified = Arc::clone(&self.0.shown.0.read().certified);
         let own =
             certified.end_entity_cert().ok().and_then(|own| EndEntityCert::try_from(own).ok());

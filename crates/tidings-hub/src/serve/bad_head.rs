@@ -7,10 +7,10 @@
 use axum::http::StatusCode;
 use httparse::{EMPTY_HEADER, Error as ParseError};
 
-use super::body;
-use super::connection::append_date;
+use super::direct_lane::append_date;
 use super::exchange::Exchange;
 use crate::budget::Exhausted;
+use crate::http::body;
 use crate::limits::{HEAD_FIELDS, Limits, TARGET_BYTES};
 
 /// The state in which hyper ended the connection.

@@ -16,10 +16,8 @@ use tidings_core::stream::framing::Framing;
 use tidings_server::EventBody;
 use tokio::task::{spawn_local, yield_now};
 
-use super::Socket as _;
-use super::lane::tcp::TcpSocket;
-use super::thread::ShardThread;
 use crate::limits::STALL_TIME;
+use crate::shard::{ShardThread, TcpSocket};
 use crate::transport::Transport;
 
 /// After a piece of this size, more is probably ready.
@@ -126,7 +124,7 @@ impl ServiceStreamWriter {
 
     /// Waits until the socket has room.
     async fn room(&mut self) -> Result<(), StreamEndedEarly> {
-        self.socket.set_full(true);
+        self.socket.note_full(true);
         let socket = &mut self.socket;
         let room = poll_fn(|context| {
             if socket.poll_disconnected(context).is_ready() {
@@ -136,7 +134,7 @@ impl ServiceStreamWriter {
         });
         // On the heap: streams rarely wait here, and all would carry the timer's size.
         let room = Box::pin(tokio::time::timeout(STALL_TIME, room)).await;
-        self.socket.set_full(false);
+        self.socket.note_full(false);
         room.unwrap_or(Err(StreamEndedEarly))
     }
 }

@@ -11,13 +11,14 @@ use axum::Router;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
+use super::direct_lane;
 #[cfg(feature = "tls")]
 use super::handshake::Handshakes;
-use super::listener::Listener;
+use super::listen::Listener;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
-use super::{connection, routes};
 use crate::admission::Client;
+use crate::http::routes;
 use crate::hub::Hub;
 use crate::shard::{Command, Load, ShardThread};
 use crate::transport::{Detached, Transport};
@@ -141,7 +142,7 @@ async fn deal(
 ) {
     let (shard, dealt) = hub.deal();
     if std::ptr::eq(shard, &hub.shards()[0]) {
-        return connection::start(thread, stream, peer, router, dealt);
+        return direct_lane::start(thread, stream, peer, router, dealt);
     }
     // A socket belongs to the event queue of the thread that uses it.
     let Ok(stream) = stream.detach() else { return };
@@ -158,7 +159,7 @@ fn adopt(
     dealt: Load,
 ) {
     match stream.attach() {
-        Ok(stream) => connection::start(thread, stream, peer, router, dealt),
+        Ok(stream) => direct_lane::start(thread, stream, peer, router, dealt),
         Err(error) => tracing::warn!(%error, "a shard cannot take over a connection"),
     }
 }

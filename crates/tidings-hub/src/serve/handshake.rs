@@ -14,9 +14,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::body_lane;
+use super::handshake_turns::{HandshakeTurn, HandshakeTurns};
 use super::movable::Movable;
 use super::tls::Tls;
-use super::turns::{HandshakeTurn, HandshakeTurns};
 use crate::admission::Client;
 use crate::hub::Hub;
 use crate::limits::{FIRST_BYTE_TIME, HANDSHAKE_TIME, HANDSHAKES_MIN};

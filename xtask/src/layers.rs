@@ -5,7 +5,7 @@
 //! are checked: a method that a higher module defines on a type of a lower one can be called from
 //! anywhere.
 //!
-//! Some names of other crates belong to a few modules only: HTTP to `http`, tokens to `access`.
+//! Some names of other crates belong to a few modules only: HTTP to `http` and `serve`, tokens to `access`.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -51,25 +51,25 @@ const fn none_but(name: &'static str, except: &'static str) -> Boundary {
 /// The rules of ARCHITECTURE.md for the hub's modules.
 const HUB_BOUNDARIES: &[Boundary] = &[
     // HTTP. The callback `Authorize` is given the head of a request; a stream may be a body.
-    only("axum", &["http"]),
-    only("httparse", &["http"]),
+    only("axum", &["http", "serve"]),
+    only("httparse", &["serve"]),
     only("http", &["access"]),
-    only("http_body", &["http", "shard"]),
+    only("http_body", &["http", "serve", "shard"]),
     only("http_body_util", &["http"]),
-    only("hyper", &["http"]),
-    only("hyper_util", &["http"]),
-    only("tower", &["http"]),
+    only("hyper", &["serve"]),
+    only("hyper_util", &["serve"]),
+    only("tower", &["http", "serve"]),
     only("tower_http", &["http"]),
-    only("tower_service", &["http"]),
+    only("tower_service", &[]),
     // Sockets and TLS. Issuers' key sets are fetched from addresses that are looked up first.
-    only("tokio::net", &["access", "http", "shard", "transport"]),
-    only("std::net::TcpListener", &["http"]),
-    only("std::net::TcpStream", &["http", "transport"]),
-    only("std::os::unix::net", &["http", "transport"]),
-    only("socket2", &["http", "transport"]),
-    only("rustls", &["http"]),
-    only("tokio_rustls", &["http"]),
-    only("webpki", &["http"]),
+    only("tokio::net", &["access", "serve", "transport"]),
+    only("std::net::TcpListener", &["serve"]),
+    only("std::net::TcpStream", &["serve", "transport"]),
+    only("std::os::unix::net", &["serve", "transport"]),
+    only("socket2", &["serve", "transport"]),
+    only("rustls", &["serve"]),
+    only("tokio_rustls", &["serve"]),
+    only("webpki", &["serve"]),
     // Tokens.
     only("aws_lc_rs", &["access"]),
     only("base64", &["access"]),
@@ -83,7 +83,8 @@ const HUB_BOUNDARIES: &[Boundary] = &[
     only(".elapsed", CLOCKS),
 ];
 
-const CLOCKS: &[&str] = &["access", "admission", "budget", "http", "hub", "journal", "shard"];
+const CLOCKS: &[&str] =
+    &["access", "admission", "budget", "http", "hub", "journal", "serve", "shard"];
 
 /// A library that does no I/O, reads no clock and starts no task.
 const NO_SYSTEM: &[Boundary] = &[
@@ -239,6 +240,7 @@ const CRATES: [Layers; 12] = [
             "subscription",
             "hub",
             "http",
+            "serve",
         ],
         boundaries: HUB_BOUNDARIES,
     },

@@ -8,6 +8,7 @@ pub(crate) mod arriving;
 mod asset;
 pub(crate) mod body;
 mod browser;
+pub(crate) mod certificate;
 mod clock;
 mod content;
 mod credentials;
@@ -24,7 +25,6 @@ mod query;
 mod refusal;
 pub(crate) mod subscribe;
 mod subscriptions;
-mod tls_names;
 
 use std::sync::Arc;
 use std::time::Duration;

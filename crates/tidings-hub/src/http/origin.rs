@@ -9,10 +9,10 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, he
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use super::certificate::certifies;
 use super::publish::BodyFormat;
 use super::query::Pairs;
 use super::refusal::Refusal;
-use super::tls_names::certifies;
 use super::{App, ambiguous};
 use crate::access::{Access, host_of, is_address, is_local};
 use crate::hub::Hub;

@@ -40,6 +40,7 @@ use crate::http::admission::Peer;
 use crate::http::ambiguous;
 use crate::http::arriving::{self, BodyWindow};
 use crate::http::body::no_room;
+use crate::http::certificate::ConnectionCertificate;
 use crate::http::subscribe::PendingStream;
 use crate::limits::{
     ARRIVING_BYTES_MAX, HTTP2_CONNECTION_BYTES, HTTP2_HEAD_BYTES_FREE, HTTP2_IDLE_TIME,
@@ -52,7 +53,7 @@ use crate::shard::{Load, RequestRoom, ShardThread, StreamBody};
 pub(super) fn start(
     thread: &Rc<ShardThread>,
     stream: TlsStream<Movable>,
-    tls: Tls,
+    tls: &Tls,
     router: &Arc<Router>,
     load: Load,
 ) {
@@ -65,7 +66,7 @@ pub(super) fn start(
         window: BodyWindow::new(&room.budget, room.client),
         room,
         router: Arc::clone(router),
-        tls,
+        certificate: tls.of_connection(),
         busy: Cell::new(0),
         changed: Notify::new(),
     });
@@ -227,8 +228,8 @@ struct Connection {
     /// The bytes of HTTP/2 bodies that may arrive before they are read.
     window: Arc<BodyWindow>,
     router: Arc<Router>,
-    /// The certificate: its names are names of the hub.
-    tls: Tls,
+    /// Its names are names of the hub.
+    certificate: ConnectionCertificate,
     /// Requests and streams that are under way.
     busy: Cell<usize>,
     /// Notified at the first of them, and when the last has ended.
@@ -280,7 +281,7 @@ impl Connection {
             request.extensions_mut().insert(peer);
         }
         request.extensions_mut().insert(Scheme::HTTPS);
-        request.extensions_mut().insert(self.tls.clone());
+        request.extensions_mut().insert(self.certificate.clone());
         let busy = Busy::new(&self);
         let mut response = match ambiguous::check_head(&request) {
             Ok(()) => Router::clone(&self.router).call(request).await?,

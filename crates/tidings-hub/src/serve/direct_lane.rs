@@ -25,7 +25,7 @@ use tower::Service;
 use super::bad_head::BadHead;
 use super::exchange::{Answer, Exchange, WatchedStream};
 use super::service_stream::ServiceStream;
-use super::{bad_head, linger, unread};
+use super::{bad_head, linger, service_stream, unread};
 use crate::admission::Client;
 use crate::http::admission::Peer;
 use crate::http::ambiguous;
@@ -62,7 +62,7 @@ pub(super) fn start(
                 thread.attach_tcp(stream, framing, opening);
             }
             ConnectionEnd::StreamTakeover(stream, StreamTakeover::Service(taken)) => {
-                thread.attach_service_stream(stream, taken);
+                service_stream::start(&thread, stream, taken);
             }
             ConnectionEnd::Answered { stream, last } => {
                 note_refused(&thread, &exchange);

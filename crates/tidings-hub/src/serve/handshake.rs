@@ -108,7 +108,7 @@ async fn shake(tls: Tls, stream: StdStream, turn: &HandshakeTurn, hub: &Hub, rou
     turn.place().set_silent(false);
     let (shard, dealt) = hub.deal();
     let Ok(socket) = stream.get_mut().0.detach() else { return };
-    let adopt = move |thread: &Rc<ShardThread>| adopt(thread, stream, socket, tls, &router, dealt);
+    let adopt = move |thread: &Rc<ShardThread>| adopt(thread, stream, socket, &tls, &router, dealt);
     shard.send(Command::Run(Box::new(adopt))).await;
 }
 
@@ -117,7 +117,7 @@ fn adopt(
     thread: &Rc<ShardThread>,
     mut stream: TlsStream<Movable>,
     socket: StdStream,
-    tls: Tls,
+    tls: &Tls,
     router: &Arc<Router>,
     dealt: Load,
 ) {

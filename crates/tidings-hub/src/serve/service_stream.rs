@@ -25,32 +25,30 @@ const FULL_PIECE_BYTES: usize = 16 << 10;
 
 /// The stream that a connection carries from now on.
 #[derive(Debug)]
-pub(crate) struct ServiceStream {
-    pub(crate) head: Vec<u8>,
-    pub(crate) framing: Framing,
-    pub(crate) body: EventBody,
+pub(super) struct ServiceStream {
+    pub(super) head: Vec<u8>,
+    pub(super) framing: Framing,
+    pub(super) body: EventBody,
 }
 
 /// The stream ended before its body did: the peer disconnected, read nothing for too long, or the
 /// body failed.
 struct StreamEndedEarly;
 
-impl ShardThread {
-    /// Hands a socket, whose request's head has been read, to such a stream.
-    pub(crate) fn attach_service_stream(self: &Rc<Self>, socket: Transport, stream: ServiceStream) {
-        let thread = Rc::clone(self);
-        spawn_local(async move {
-            let _load = thread.count_connection();
-            let socket = TcpSocket::new(socket, thread.patience(), stream.framing);
-            let writer = ServiceStreamWriter { socket, framing: stream.framing };
-            tokio::select! {
-                biased;
-                // A client reconnects, or knows that the stream was cut.
-                () = thread.until_drain() => {}
-                _ = writer.run(stream.head, stream.body) => {}
-            }
-        });
-    }
+/// Hands a socket, whose request's head has been read, to such a stream.
+pub(super) fn start(thread: &Rc<ShardThread>, socket: Transport, stream: ServiceStream) {
+    let thread = Rc::clone(thread);
+    spawn_local(async move {
+        let _load = thread.count_connection();
+        let socket = TcpSocket::new(socket, thread.patience(), stream.framing);
+        let writer = ServiceStreamWriter { socket, framing: stream.framing };
+        tokio::select! {
+            biased;
+            // A client reconnects, or knows that the stream was cut.
+            () = thread.until_drain() => {}
+            _ = writer.run(stream.head, stream.body) => {}
+        }
+    });
 }
 
 struct ServiceStreamWriter {

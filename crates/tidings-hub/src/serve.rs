@@ -5,6 +5,7 @@ mod accept;
 mod bad_head;
 #[cfg(feature = "tls")]
 mod body_lane;
+mod date;
 mod direct_lane;
 mod exchange;
 #[cfg(feature = "tls")]

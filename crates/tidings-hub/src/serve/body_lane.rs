@@ -27,7 +27,7 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 use tower::Service;
 
-use super::direct_lane::{last_words, note_refused};
+use super::bad_head::last_words;
 use super::exchange::{Answer, Exchange, WatchedStream};
 use super::header_blocks::{BlockCounter, Refused};
 use super::movable::Movable;
@@ -128,7 +128,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Ans
     let parts = serving.into_parts();
     let last = last_words(&exchange, ended, &parts.read_buf, &connection.limits);
     let stream = parts.io.into_inner().into_inner();
-    note_refused(&connection.thread, &exchange);
+    exchange.count_refused(connection.thread.metrics());
     if let Some(last) = last {
         // The end of a shard need not wait for this.
         drop(closing);

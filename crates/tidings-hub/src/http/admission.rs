@@ -9,8 +9,8 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
+use super::body_format::BodyFormat;
 use super::forwarded;
-use super::publish::BodyFormat;
 use super::refusal::Refusal;
 use crate::admission::Client;
 use crate::hub::Hub;

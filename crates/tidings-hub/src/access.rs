@@ -5,6 +5,8 @@
 
 mod authorize;
 pub(crate) mod gate;
+#[cfg(feature = "tokens")]
+mod inspect;
 #[cfg(not(feature = "tokens"))]
 mod no_tokens;
 mod origin;
@@ -13,6 +15,8 @@ mod revoked;
 mod token_error;
 #[cfg(feature = "tokens")]
 mod tokens;
+#[cfg(feature = "tokens")]
+mod verifier;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,15 +27,14 @@ use url::{Host, Url};
 
 pub(crate) use authorize::Authorizer;
 pub use authorize::{Authorize, Authorizing, Permissions};
+#[cfg(feature = "tokens")]
+pub use inspect::{TokenGrant, TokenReport, TokenUse, inspect_token, sign_token, token_time};
 pub use origin::{CorsOrigins, InvalidOrigin, Origin};
 pub(crate) use origin::{host_of, is_address, is_local};
 pub(crate) use revoked::Revoked;
 pub use token_error::TokenError;
 #[cfg(feature = "tokens")]
-pub use tokens::{
-    Algorithm, InvalidKey, Issuer, IssuerKeys, Key, SigningKey, TokenGrant, TokenReport, TokenUse,
-    Tokens, inspect_token, sign_token, token_time,
-};
+pub use tokens::{Algorithm, InvalidKey, Issuer, IssuerKeys, Key, SigningKey, Tokens};
 #[cfg(feature = "jwks")]
 pub use tokens::{InvalidKeySetUrl, KeySetUrl};
 

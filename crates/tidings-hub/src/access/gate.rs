@@ -10,7 +10,7 @@ use tidings_core::model::Base;
 #[cfg(not(feature = "tokens"))]
 use super::no_tokens::Verifier;
 #[cfg(feature = "tokens")]
-use super::tokens::Verifier;
+use super::verifier::Verifier;
 use super::{Access, Grants, Revoked, Role, TokenError};
 use crate::budget::ClientAccount;
 

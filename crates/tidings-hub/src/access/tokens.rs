@@ -1,20 +1,16 @@
 //! Tokens (JWT): which the hub accepts, and the keys that verify them.
 
-mod claims;
+pub(super) mod claims;
 mod key;
 #[cfg(feature = "jwks")]
-mod key_set;
+pub(super) mod key_set;
 #[cfg(not(feature = "jwks"))]
-mod no_key_sets;
-mod token;
-mod tool;
-mod verifier;
+pub(super) mod no_key_sets;
+pub(super) mod token;
 
 pub use key::{Algorithm, InvalidKey, Key, SigningKey};
 #[cfg(feature = "jwks")]
 pub use key_set::{InvalidKeySetUrl, KeySetUrl};
-pub use tool::{TokenGrant, TokenReport, TokenUse, inspect_token, sign_token, token_time};
-pub(super) use verifier::Verifier;
 
 use super::Access;
 use tidings_core::setters;

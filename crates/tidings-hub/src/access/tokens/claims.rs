@@ -32,7 +32,7 @@ impl ClaimGrants {
     ///
     /// # Errors
     /// If the budget has no room for them now.
-    pub(super) fn charge_to(&mut self, account: &dyn Account) -> Result<(), InvalidSelectors> {
+    pub(crate) fn charge_to(&mut self, account: &dyn Account) -> Result<(), InvalidSelectors> {
         if let Some(publish) = &mut self.publish {
             publish.charge_to(account)?;
         }

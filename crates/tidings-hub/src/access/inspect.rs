@@ -7,11 +7,10 @@ use serde_json::{Map, Value};
 
 use tidings_core::model::Rights;
 
-use super::super::gate::Gate;
-
-use super::super::{Access, Dialect, Grants, Role, TokenError};
-use super::key::{InvalidKey, SigningKey};
-use super::token::{self, Unverified};
+use super::gate::Gate;
+use super::tokens::token::{self, Unverified};
+use super::tokens::{InvalidKey, SigningKey};
+use super::{Access, Dialect, Grants, Role, TokenError};
 
 /// Makes a token of these claims, of the type that its dialect wants.
 ///

@@ -86,6 +86,31 @@ const HUB_BOUNDARIES: &[Boundary] = &[
 const CLOCKS: &[&str] =
     &["access", "admission", "budget", "http", "hub", "journal", "serve", "shard"];
 
+/// In `access/`, what is needed to read and verify tokens belongs to `tokens/`.
+const ACCESS_BOUNDARIES: &[Boundary] = &[
+    only("http", &["authorize"]),
+    only("tokio::net", &["tokens"]),
+    only("aws_lc_rs", &["tokens"]),
+    only("base64", &["tokens"]),
+    only("jsonwebtoken", &["tokens"]),
+    only("reqwest", &["tokens"]),
+];
+
+/// In `serve/`, few files know hyper, TLS and the kinds of sockets.
+const SERVE_BOUNDARIES: &[Boundary] = &[
+    only("httparse", &["bad_head"]),
+    only("hyper", &["bad_head", "body_lane", "direct_lane", "unread"]),
+    only("hyper_util", &["body_lane", "direct_lane"]),
+    only("tokio::net", &["handshake", "listen", "movable"]),
+    only("std::net::TcpListener", &["listen"]),
+    only("std::net::TcpStream", &["handshake", "movable"]),
+    only("std::os::unix::net", &["listen"]),
+    only("socket2", &["listen", "movable"]),
+    only("rustls", &["tls"]),
+    only("tokio_rustls", &["body_lane", "handshake"]),
+    only("webpki", &["tls"]),
+];
+
 /// A library that does no I/O, reads no clock and starts no task.
 const NO_SYSTEM: &[Boundary] = &[
     only("std::fs", &[]),
@@ -114,7 +139,7 @@ const CORE_BOUNDARIES: &[Boundary] = &[
     none_but("tokio", "tokio::sync"),
 ];
 
-const CRATES: [Layers; 14] = [
+const CRATES: [Layers; 15] = [
     Layers {
         root: "crates/tidings-core/src/lib.rs",
         within: &[],
@@ -245,6 +270,26 @@ const CRATES: [Layers; 14] = [
         boundaries: HUB_BOUNDARIES,
     },
     Layers {
+        root: "crates/tidings-hub/src/access.rs",
+        within: &["access"],
+        order: &[
+            "payloads",
+            "revoked",
+            "dialect",
+            "origin",
+            "token_error",
+            "grants",
+            "authorize",
+            "tokens",
+            "rules",
+            "no_tokens",
+            "verifier",
+            "gate",
+            "inspect",
+        ],
+        boundaries: ACCESS_BOUNDARIES,
+    },
+    Layers {
         root: "crates/tidings-hub/src/http.rs",
         within: &["http"],
         order: &[
@@ -298,7 +343,7 @@ const CRATES: [Layers; 14] = [
             "handshake",
             "accept",
         ],
-        boundaries: &[],
+        boundaries: SERVE_BOUNDARIES,
     },
     Layers {
         root: "crates/tidings/src/main.rs",

@@ -7,11 +7,14 @@ use std::time::SystemTime;
 
 use tidings_core::model::Base;
 
+use super::grants::{Grants, Role};
 #[cfg(not(feature = "tokens"))]
 use super::no_tokens::Verifier;
+use super::revoked::Revoked;
+use super::rules::Access;
+use super::token_error::TokenError;
 #[cfg(feature = "tokens")]
 use super::verifier::Verifier;
-use super::{Access, Grants, Revoked, Role, TokenError};
 use crate::budget::ClientAccount;
 
 #[derive(Debug)]

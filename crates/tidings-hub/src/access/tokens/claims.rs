@@ -7,8 +7,8 @@ use tidings_core::model::{
     Account, Allowance, Base, Charge, InvalidSelectors, Rights, Selector, Selectors,
 };
 
+use super::super::dialect::{DETAIL_TYPE, Dialect};
 use super::super::payloads::{Payload, Payloads};
-use super::super::{DETAIL_TYPE, Dialect};
 use crate::limits::{GRANTS_MAX, SELECTORS_BYTES_FREE};
 
 /// The claim of 0.x under a name that no other claim can have.

@@ -139,7 +139,7 @@ const CORE_BOUNDARIES: &[Boundary] = &[
     none_but("tokio", "tokio::sync"),
 ];
 
-const CRATES: [Layers; 15] = [
+const CRATES: [Layers; 16] = [
     Layers {
         root: "crates/tidings-core/src/lib.rs",
         within: &[],
@@ -288,6 +288,12 @@ const CRATES: [Layers; 15] = [
             "inspect",
         ],
         boundaries: ACCESS_BOUNDARIES,
+    },
+    Layers {
+        root: "crates/tidings-hub/src/presence.rs",
+        within: &["presence"],
+        order: &["address", "subscription", "path", "announce", "members", "list"],
+        boundaries: &[],
     },
     Layers {
         root: "crates/tidings-hub/src/http.rs",

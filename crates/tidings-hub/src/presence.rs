@@ -4,15 +4,16 @@
 //! published through the journal in that order, each once.
 
 mod address;
+mod announce;
 mod list;
 mod members;
 mod path;
+mod subscription;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use address::SubscriberAddress;
 pub(crate) use list::{ListPiece, piece};
-pub(crate) use members::{
-    ActiveSubscription, CONTEXT, ListStart, Membership, Presence, RevocationEffects,
-};
+pub(crate) use members::{ListStart, Membership, Presence, RevocationEffects};
 pub(crate) use path::{SubscriptionPath, decoded};
+pub(crate) use subscription::CONTEXT;

@@ -4,30 +4,6 @@
 //! shards and acknowledges it only once the group is as safe as promised. A few threads read the
 //! updates that memory does not hold.
 
-mod clock;
-mod damage;
-mod dropped;
-mod file;
-mod group;
-mod ids;
-mod index;
-mod inspect;
-mod keys;
-mod layout;
-mod lock;
-mod query;
-mod queue;
-mod readers;
-mod rebuild;
-mod record;
-mod retain;
-mod revoked;
-mod rows;
-mod state;
-mod sum;
-mod upgrade;
-mod writer;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -36,9 +12,6 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
-
-pub use file::OpenError;
-pub use inspect::{Exported, JournalFile, Summary};
 
 use tidings_core::journal::once::{Appended, IdempotencyKey};
 use tidings_core::journal::{
@@ -49,22 +22,23 @@ use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{RevokedToken, Rights, Selectors, Update};
 use tidings_core::setters;
 
-use self::clock::JournalClock;
-use self::damage::Damage;
-use self::file::Folder;
-use self::group::At;
-use self::index::Index;
-use self::layout::{Identity, put, take};
-use self::lock::Mark;
-use self::query::{Reading, Which};
-use self::queue::{DiskShared, Request, Revoking};
-use self::readers::Readers;
-use self::rebuild::Rebuild;
-use self::retain::Classes;
-use self::state::DiskState;
-use self::sum::{FilePart, is_damage};
-use self::writer::Writer;
+use crate::clock::JournalClock;
+use crate::damage::Damage;
+use crate::file::{Folder, OpenError};
+use crate::group::{self, At};
+use crate::index::{self, Index};
+use crate::layout::{self, Identity, put, take};
 use crate::limits::{BATCH_MAX, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
+use crate::lock::Mark;
+use crate::query::{self, Reading, Which};
+use crate::queue::{DiskShared, Request, Revoking};
+use crate::readers::Readers;
+use crate::rebuild::{self, Rebuild};
+use crate::retain::Classes;
+use crate::state::DiskState;
+use crate::sum::{self, FilePart, is_damage};
+use crate::writer::Writer;
+use crate::{dropped, ids, keys, record, revoked, state};
 
 /// Settings of a journal on disk.
 #[derive(Clone, Debug)]
@@ -634,6 +608,21 @@ impl Health for DiskJournal {
 
 impl Journal for DiskJournal {}
 
+#[cfg(test)]
+impl DiskJournal {
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(crate) fn shared(&self) -> &DiskShared {
+        &self.shared
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
+    }
+}
+
 impl Drop for DiskJournal {
     fn drop(&mut self) {
         // The last connection to close tidies up, and it has to be one that can write.
@@ -646,6 +635,3 @@ impl Drop for DiskJournal {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

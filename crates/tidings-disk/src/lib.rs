@@ -18,6 +18,34 @@
 
 mod limits;
 
+mod clock;
+mod damage;
+mod dropped;
+mod file;
+mod group;
+mod ids;
+mod index;
+mod inspect;
 mod journal;
+mod keys;
+mod layout;
+mod lock;
+mod query;
+mod queue;
+mod readers;
+mod rebuild;
+mod record;
+mod retain;
+mod revoked;
+mod rows;
+mod state;
+mod sum;
+mod upgrade;
+mod writer;
 
-pub use journal::{DiskJournal, DiskOptions, Exported, JournalFile, OpenError, Promise, Summary};
+#[cfg(test)]
+mod tests;
+
+pub use file::OpenError;
+pub use inspect::{Exported, JournalFile, Summary};
+pub use journal::{DiskJournal, DiskOptions, Promise};

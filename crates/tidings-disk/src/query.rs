@@ -1,0 +1,372 @@
+//! Reads from the journal's file.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rusqlite::Connection;
+use tidings_core::journal::Found;
+use tidings_core::journal::same_id::{self, SameId};
+use tidings_core::model::{Position, Record};
+use tidings_core::model::{Rights, Selector, Selectors};
+
+use crate::damage::Damage;
+use crate::group::{self, At, Met};
+use crate::ids;
+use crate::index::{self, Lacking};
+use crate::layout::{Identity, number, position};
+use crate::limits::{BATCH_BYTES, SAME_ID_MAX, SCAN_UPDATES};
+use crate::record::{self, StoredUpdate};
+use crate::sum::is_damage;
+
+/// One state of the file, for a read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) identity: &'a Identity,
+    /// The oldest kept update.
+    pub(crate) first: Position,
+    pub(crate) damage: &'a Damage,
+}
+
+/// Updates, and the position up to which the file was searched.
+#[derive(Debug, Default)]
+pub(crate) struct ReadPart {
+    pub(crate) records: Vec<Arc<Record>>,
+    pub(crate) through: Position,
+    /// An update before the first record and up to here cannot be read.
+    pub(crate) damaged: Option<Position>,
+    bytes: usize,
+}
+
+impl ReadPart {
+    /// Adds a record. Returns whether another one fits.
+    fn take(&mut self, record: Record) -> bool {
+        self.bytes += record.memory_bytes() as usize;
+        self.records.push(Arc::new(record));
+        self.bytes < BATCH_BYTES
+    }
+
+    /// Notes damage, or ends before it: a gap can be reported only before all records.
+    fn damage(&mut self, after: Position, through: Position) -> ControlFlow<()> {
+        if self.records.is_empty() {
+            self.damaged = Some(through);
+            ControlFlow::Continue(())
+        } else {
+            self.through = after;
+            ControlFlow::Break(())
+        }
+    }
+}
+
+/// Which of the selected updates a subscriber gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    /// Only the newest one of each selected topic.
+    Last,
+}
+
+/// The updates in (`after`, `until`] that such a subscriber gets, as many as fit a batch.
+pub(crate) fn part(
+    reading: Reading<'_>,
+    (after, until): (Position, Position),
+    (selectors, rights): (&Selectors, &Rights),
+    which: Which,
+) -> rusqlite::Result<ReadPart> {
+    let Reading { connection, identity, damage, .. } = reading;
+    // The caller reports trimmed and lost updates.
+    let after = after.max(reading.first.previous());
+    if after >= until {
+        return Ok(ReadPart { through: until, ..ReadPart::default() });
+    }
+    let lacking = match which {
+        Which::All => None,
+        Which::Last => Some(Lacking::read(connection, identity)?),
+    };
+    let is_wanted = |record: &Record| -> rusqlite::Result<bool> {
+        let is_selected = record.is_for(selectors, rights);
+        match &lacking {
+            Some(lacking) if is_selected => is_last(reading, lacking, record, selectors),
+            _ => Ok(is_selected),
+        }
+    };
+    let span = (after, until);
+    let keys = exact_keys(identity, selectors, rights);
+    let Some(keys) = keys.filter(|_| !damage.has_index()) else {
+        return scanned(reading, span, is_wanted);
+    };
+    let positions = match &lacking {
+        Some(lacking) => newest(connection, span, &keys, lacking),
+        None => {
+            let whole = index::through(connection)?;
+            if after >= whole {
+                // These few updates are a batch of their own.
+                return scanned(reading, span, is_wanted);
+            }
+            entries(connection, (after, until.min(whole)), &keys)
+        }
+    };
+    match positions {
+        Ok(positions) => at_positions(reading, positions, is_wanted),
+        Err(error) if is_damage(&error) => {
+            damage.of_index();
+            scanned(reading, span, is_wanted)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The index's keys of all selected topics, if only exact topics are selected.
+fn exact_keys(identity: &Identity, selectors: &Selectors, rights: &Rights) -> Option<Vec<u64>> {
+    let kinds: &[bool] = if rights.granted().is_some() { &[false, true] } else { &[false] };
+    let mut keys = vec![index::UNREADABLE];
+    for selector in selectors.iter() {
+        let Selector::Exact(topic) = selector else { return None };
+        let key = |private: &bool| identity.keys.topic(topic.as_str(), *private);
+        keys.extend(kinds.iter().map(key));
+    }
+    Some(keys)
+}
+
+fn scanned(
+    reading: Reading<'_>,
+    (after, until): (Position, Position),
+    is_wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<ReadPart> {
+    let Reading { connection, identity, damage, .. } = reading;
+    let mut part = ReadPart { through: until, ..ReadPart::default() };
+    let mut scanned = 0;
+    group::walk(connection, identity, (after, until), |met| {
+        let stored = match met {
+            Met::Update(stored) => stored,
+            Met::Damage(after, through) => {
+                damage.of_updates(after, through);
+                return Ok(part.damage(after, through));
+            }
+        };
+        scanned += 1;
+        let Some(record) = stored.record(identity) else {
+            damage.of_updates(stored.position.previous(), stored.position);
+            return Ok(part.damage(stored.position.previous(), stored.position));
+        };
+        let room = !is_wanted(&record)? || part.take(record);
+        if room && scanned < SCAN_UPDATES {
+            return Ok(ControlFlow::Continue(()));
+        }
+        part.through = stored.position;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(part)
+}
+
+/// Selected positions in order, and the position up to which they are complete.
+struct Positions {
+    places: Vec<Position>,
+    through: Position,
+}
+
+/// Reads the index of topics, so that updates that are not selected cost nothing.
+fn entries(
+    connection: &Connection,
+    (after, until): (Position, Position),
+    keys: &[u64],
+) -> rusqlite::Result<Positions> {
+    // Many topics contribute a few positions each, and few topics contribute many.
+    let each = (SCAN_UPDATES / keys.len()).max(4);
+    let (mut places, mut through) = (Vec::new(), until);
+    for key in keys {
+        let before = places.len();
+        index::entries(connection, *key, (after, through), each, &mut places)?;
+        if places.len() - before == each
+            && let Some(last) = places.last()
+        {
+            // The topic may have more positions, so the batch ends here.
+            through = *last;
+        }
+    }
+    places.retain(|at| *at <= through);
+    places.sort_unstable();
+    places.dedup();
+    Ok(Positions { places, through })
+}
+
+/// The newest position of each topic, if it is in (`after`, `until`].
+fn newest(
+    connection: &Connection,
+    (after, until): (Position, Position),
+    keys: &[u64],
+    lacking: &Lacking,
+) -> rusqlite::Result<Positions> {
+    let mut places = Vec::new();
+    for key in keys {
+        let newest = match lacking.newest(*key) {
+            Some(at) => Some(at),
+            None => index::newest(connection, *key)?,
+        };
+        places.extend(newest.filter(|at| *at > after && *at <= until));
+    }
+    places.sort_unstable();
+    places.dedup();
+    Ok(Positions { places, through: until })
+}
+
+/// The wanted updates at these positions, as many as fit a batch.
+fn at_positions(
+    reading: Reading<'_>,
+    Positions { places, through }: Positions,
+    is_wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<ReadPart> {
+    let Reading { connection, identity, damage, .. } = reading;
+    let mut part = ReadPart { through, ..ReadPart::default() };
+    for (index, at) in places.iter().enumerate() {
+        let room = match group::record_at(connection, identity, *at)? {
+            At::Update(record) => !is_wanted(&record)? || part.take(record),
+            At::Damage => {
+                damage.of_updates(at.previous(), *at);
+                if part.damage(at.previous(), *at).is_break() {
+                    break;
+                }
+                true
+            }
+            At::Nothing => {
+                // An entry is deleted together with its update.
+                damage.of_index();
+                true
+            }
+        };
+        let is_last = index + 1 == places.len();
+        if !is_last && (!room || index + 1 == SCAN_UPDATES) {
+            part.through = *at;
+            break;
+        }
+    }
+    Ok(part)
+}
+
+/// Whether a record is the newest of its kind, public or private, about a selected topic.
+fn is_last(
+    reading: Reading<'_>,
+    lacking: &Lacking,
+    record: &Record,
+    selectors: &Selectors,
+) -> rusqlite::Result<bool> {
+    for topic in record.update.topics().iter().filter(|topic| selectors.matches(topic)) {
+        let key = reading.identity.keys.topic(topic.as_str(), record.update.is_private());
+        let newer = lacking.newest(key).is_some_and(|newest| newest > record.position);
+        if !newer && !has_newer(reading, key, record.position)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Like [`index::has_newer`]. With a damaged index the answer is no: an update too many is better
+/// than a missing one.
+fn has_newer(reading: Reading<'_>, key: u64, at: Position) -> rusqlite::Result<bool> {
+    if reading.damage.has_index() {
+        return Ok(false);
+    }
+    match index::has_newer(reading.connection, key, at) {
+        Err(error) if is_damage(&error) => {
+            reading.damage.of_index();
+            Ok(false)
+        }
+        has => has,
+    }
+}
+
+/// The update with a publisher's id that such a subscriber refers to.
+pub(crate) fn find(
+    connection: &Connection,
+    identity: &Identity,
+    damage: &Damage,
+    id: &str,
+    selectors: &Selectors,
+    rights: &Rights,
+) -> rusqlite::Result<Option<Found>> {
+    if damage.has_ids() {
+        return Ok(None);
+    }
+    match look_up(connection, identity, id, selectors, rights) {
+        Err(error) if is_damage(&error) => {
+            damage.of_ids();
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+fn look_up(
+    connection: &Connection,
+    identity: &Identity,
+    id: &str,
+    selectors: &Selectors,
+    rights: &Rights,
+) -> rusqlite::Result<Option<Found>> {
+    let mut search = SameId::new(id, selectors, rights);
+    for keys in search.rounds(&identity.keys) {
+        for at in
+            same_id::places(&keys, SAME_ID_MAX, |key, after| ids::next(connection, key, after))?
+        {
+            match group::record_at(connection, identity, at)? {
+                At::Update(record) if search.is(&record) => {
+                    return Ok(Some(Found::certain(record.hub_id())));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(search.elsewhere())
+}
+
+/// The oldest update at `time` or later. Times never fall along the positions.
+pub(crate) fn since(
+    connection: &Connection,
+    identity: &Identity,
+    time: SystemTime,
+    ends: (Position, Position),
+) -> rusqlite::Result<Option<Position>> {
+    let wanted = record::nanoseconds(time);
+    let low = first_from(connection, identity, ends, |stored| stored.nanoseconds >= wanted)?;
+    let found = next(connection, identity, (low, ends.1), |stored| stored.position)?;
+    Ok(found)
+}
+
+/// The first update at `first` or later and up to `last`.
+pub(crate) fn next<T>(
+    connection: &Connection,
+    identity: &Identity,
+    (first, last): (Position, Position),
+    take: impl Fn(&StoredUpdate<'_>) -> T,
+) -> rusqlite::Result<Option<T>> {
+    let mut found = None;
+    group::walk(connection, identity, (first.previous(), last), |met| {
+        let Met::Update(stored) = met else { return Ok(ControlFlow::Continue(())) };
+        found = Some(take(&stored));
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
+/// The place from which on `has` holds for the updates, where it holds for all that come after one
+/// for which it does; the place after the last, if it holds for none.
+pub(crate) fn first_from(
+    connection: &Connection,
+    identity: &Identity,
+    (first, last): (Position, Position),
+    has: impl Fn(&StoredUpdate<'_>) -> bool,
+) -> rusqlite::Result<Position> {
+    let (mut low, mut high) = (number(first), number(last) + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let ends = (position(middle), last);
+        let found =
+            next(connection, identity, ends, |stored| (number(stored.position), has(stored)))?;
+        match found {
+            Some((at, false)) => low = at + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(position(low))
+}

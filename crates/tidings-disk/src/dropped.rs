@@ -4,11 +4,13 @@ use rusqlite::{Connection, params};
 use tidings_core::journal::dropped::{Dropped, Lost};
 use tidings_core::model::Position;
 
-use crate::layout::{self, Identity, number, position, put, take};
+use crate::columns::{self, number, position};
+use crate::identity::Identity;
 use crate::limits::DROPPED_TOPICS;
-use crate::record;
+use crate::meta::{put, take};
 use crate::retain::Gone;
 use crate::sum::{Sum, compare, is_damage};
+use crate::table;
 
 /// The tables of public and of private updates.
 pub(crate) const TABLES: &str = "
@@ -87,7 +89,7 @@ pub(crate) fn restore(connection: &Connection, identity: &Identity) -> rusqlite:
         .query_map([], |row| {
             let (topics, at) = (row.get::<_, String>(0)?, position(row.get(1)?));
             compare(private_sum(&topics, at), row.get(2)?, "the record of deleted updates")?;
-            Ok((record::topics(&topics).into(), at))
+            Ok((columns::topics(&topics).into(), at))
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     dropped.restore(
@@ -101,7 +103,7 @@ pub(crate) fn restore(connection: &Connection, identity: &Identity) -> rusqlite:
 /// Whether all records of an earlier process can be read.
 pub(crate) fn is_sound(connection: &Connection, identity: &Identity) -> rusqlite::Result<bool> {
     for table in ["dropped", "dropped_private"] {
-        if !layout::is_whole(connection, table)? {
+        if !table::is_whole(connection, table)? {
             return Ok(false);
         }
     }
@@ -126,14 +128,14 @@ pub(crate) fn lose_all(
 
 /// Recreates the tables from the state in memory, as part of the running transaction.
 pub(crate) fn renew(connection: &Connection, dropped: &Dropped) -> rusqlite::Result<()> {
-    layout::abandon(connection, "dropped")?;
-    layout::abandon(connection, "dropped_private")?;
+    table::abandon(connection, "dropped")?;
+    table::abandon(connection, "dropped_private")?;
     connection.execute_batch(TABLES)?;
     for (topic, at) in dropped.known_public() {
         note_public(connection, topic.cast_signed(), at)?;
     }
     for (topics, at) in dropped.known_private() {
-        note_private(connection, &record::text(topics), at)?;
+        note_private(connection, &columns::text(topics), at)?;
     }
     NewestDropped::of(dropped).save(connection)
 }
@@ -179,7 +181,7 @@ impl NewestDropped {
             let newest = &mut self.kinds[usize::from(update.is_private())];
             *newest = record.position.max(*newest);
             if update.is_private() {
-                note_private(connection, &record::text(update.topics()), record.position)?;
+                note_private(connection, &columns::text(update.topics()), record.position)?;
                 continue;
             }
             for topic in update.topics() {

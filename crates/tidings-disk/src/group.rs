@@ -10,10 +10,17 @@ use std::ops::ControlFlow;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tidings_core::model::{Position, Record};
 
-use crate::layout::{Identity, number, position, put, take};
+use crate::columns::{self, number, position};
+use crate::identity::Identity;
+use crate::meta::{put, take};
 use crate::record::{self, StoredUpdate, put_number, take_bytes, take_number};
 use crate::rows;
 use crate::sum::{FilePart, is_damage, within};
+
+/// The table of the rows.
+pub(crate) const TABLE: &str = "
+    CREATE TABLE groups (position INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+";
 
 /// The maximum size of a group of several updates: with SQLite's overhead it fits a page of 4,096
 /// bytes. A replay of one topic then reads few pages for each of its updates.
@@ -595,7 +602,7 @@ pub(crate) fn sort(
         let record = piece.stored.and_then(|stored| Some((stored, stored.record(identity)?)));
         match record {
             Some((stored, record)) if class_of(&record) != stored.class => {
-                let age = std::time::Duration::from_millis(stored.age.max(0).cast_unsigned());
+                let age = columns::of_milliseconds(stored.age);
                 let mut bytes = Vec::new();
                 record::encode(&record, age, class_of(&record), &mut bytes);
                 let sum = sum(identity, stored.position, &bytes);

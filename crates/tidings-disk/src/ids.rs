@@ -7,10 +7,13 @@ use std::ops::ControlFlow;
 use rusqlite::{Connection, OptionalExtension as _};
 use tidings_core::model::{Position, Record};
 
+use crate::columns::{number, position};
 use crate::group::{self, Met};
-use crate::layout::{self, Identity, number, position, put, take};
+use crate::identity::Identity;
 use crate::limits::INDEX_ENTRIES;
+use crate::meta::{put, take};
 use crate::sum::{FilePart, within};
+use crate::table;
 
 /// The index's table.
 pub(crate) const TABLE: &str = "
@@ -52,13 +55,13 @@ pub(crate) fn load(connection: &mut Connection, identity: &Identity) -> rusqlite
 /// Rebuilds the index from the updates. If it is interrupted, the next start does it again.
 pub(crate) fn build(connection: &mut Connection, identity: &Identity) -> rusqlite::Result<()> {
     tracing::info!("the journal's index of ids is rebuilt");
-    let is_whole = layout::is_whole(connection, "ids")?;
+    let is_whole = table::is_whole(connection, "ids")?;
     let transaction = connection.transaction()?;
     renew(&transaction)?;
     if is_whole {
         transaction.execute_batch("DROP TABLE ids")?;
     } else {
-        layout::abandon(&transaction, "ids")?;
+        table::abandon(&transaction, "ids")?;
     }
     transaction.execute_batch(TABLE)?;
     transaction.commit()?;

@@ -12,10 +12,13 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use tidings_core::model::Topic;
 use tidings_core::model::{Position, Record};
 
+use crate::columns::{number, position};
 use crate::group::{self, Met};
-use crate::layout::{self, Identity, number, position, put, take};
+use crate::identity::Identity;
 use crate::limits::INDEX_ENTRIES;
+use crate::meta::{put, take};
 use crate::sum::{Sum, damaged, is_damage};
+use crate::table;
 
 /// The name in `meta` of the position up to which the index is complete.
 const INDEXED: &str = "indexed";
@@ -223,7 +226,7 @@ impl Index {
         if is_damaged {
             tracing::warn!("the journal's index of topics is damaged; rebuilding it");
             index.pending.clear();
-            let is_whole = layout::is_whole(connection, "topics")?;
+            let is_whole = table::is_whole(connection, "topics")?;
             let transaction = connection.transaction()?;
             clear(&transaction, is_whole)?;
             transaction.commit()?;
@@ -368,7 +371,7 @@ fn clear(connection: &Connection, is_whole: bool) -> rusqlite::Result<()> {
     if is_whole {
         connection.execute("DELETE FROM topics", [])?;
     } else {
-        layout::abandon(connection, "topics")?;
+        table::abandon(connection, "topics")?;
         connection.execute_batch(TABLE)?;
     }
     begin(connection)?;

@@ -8,11 +8,14 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OpenFlags, params};
 use tidings_core::model::{HubId, Position, Record};
 
+use crate::columns::position;
 use crate::damage::Damage;
 use crate::file::{DATABASE, Folder, LOG, LOG_INDEX, OpenError, check_format};
 use crate::group::{self, At, Met};
-use crate::layout::{self, FORMAT, Identity, position, take};
+use crate::identity::Identity;
+use crate::layout::FORMAT;
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
+use crate::meta::{self, take};
 use crate::sum::{damaged, is_damage};
 use crate::{dropped, ids, index, keys, lock, query, rebuild, retain, revoked};
 
@@ -245,7 +248,7 @@ impl JournalFile {
     fn check_tables(&self, problems: &mut Problems) {
         let connection = &self.connection;
         let checks = [
-            layout::check_meta(connection),
+            meta::check(connection),
             retain::check(connection),
             dropped::restore(connection, &self.identity).map(drop),
             revoked::read(connection).map(drop),

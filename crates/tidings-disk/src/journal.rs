@@ -23,13 +23,15 @@ use tidings_core::model::{RevokedToken, Rights, Selectors, Update};
 use tidings_core::setters;
 
 use crate::clock::JournalClock;
+use crate::columns;
 use crate::damage::Damage;
 use crate::file::{Folder, OpenError};
 use crate::group::{self, At};
+use crate::identity::Identity;
 use crate::index::{self, Index};
-use crate::layout::{self, Identity, put, take};
 use crate::limits::{BATCH_MAX, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
 use crate::lock::Mark;
+use crate::meta::{self, put, take};
 use crate::query::{self, Reading, Which};
 use crate::queue::{DiskShared, Request, Revoking};
 use crate::readers::Readers;
@@ -38,7 +40,7 @@ use crate::retain::Classes;
 use crate::state::DiskState;
 use crate::sum::{self, FilePart, is_damage};
 use crate::writer::Writer;
-use crate::{dropped, ids, keys, record, revoked, state};
+use crate::{dropped, ids, keys, revoked, state};
 
 /// Settings of a journal on disk.
 #[derive(Clone, Debug)]
@@ -111,7 +113,7 @@ impl DiskJournal {
         if options.promise != Promise::Always {
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)?;
         }
-        layout::check_meta(&connection).map_err(failed)?;
+        meta::check(&connection).map_err(failed)?;
         let identity = Identity::read(&connection).map_err(failed)?;
         let revoked = revoked::read(&connection).map_err(failed)?;
         let mut rebuild = Rebuild::left(&connection).map_err(failed)?;
@@ -413,7 +415,7 @@ fn restore(
     now: SystemTime,
 ) -> rusqlite::Result<(DiskState, JournalClock)> {
     let dropped = dropped::restore(connection, identity)?;
-    let mut time = record::time(take(connection, "trimmed_time")?.unwrap_or(0));
+    let mut time = columns::time(take(connection, "trimmed_time")?.unwrap_or(0));
     let mut age = take::<i64>(connection, "trimmed_age")?.unwrap_or(0);
     if let Some((record, newest_age)) = group::newest(connection, identity)? {
         time = time.max(record.time);
@@ -422,10 +424,10 @@ fn restore(
     if age == 0 && time == SystemTime::UNIX_EPOCH {
         time = now;
     }
-    let age = Duration::from_millis(age.max(0).cast_unsigned());
+    let age = columns::of_milliseconds(age);
     let mut state = DiskState::new(last, dropped);
     (state.first, state.oldest) = state::oldest(connection, identity, last)?;
-    state.dropped_time = record::time(take(connection, "dropped_time")?.unwrap_or(0));
+    state.dropped_time = columns::time(take(connection, "dropped_time")?.unwrap_or(0));
     state.bytes = classes.bytes();
     Ok((state, JournalClock::after(time, age, now)))
 }

@@ -4,10 +4,13 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use tidings_core::model::{HubId, Position};
 use tidings_sse::EventId;
 
+use crate::columns::{number, position};
 use crate::group::{self, At};
-use crate::layout::{self, Identity, number, position, put, take};
+use crate::identity::Identity;
 use crate::limits::{KEYS_MAX, TRIM_UPDATES};
+use crate::meta::{self, put, take};
 use crate::sum::{FilePart, Sum, compare, unreadable};
+use crate::table;
 
 /// The table of keys.
 pub(crate) const TABLE: &str = "
@@ -125,7 +128,7 @@ pub(crate) fn ids(
 /// # Errors
 /// Also if SQLite cannot read all pages of the table: a key in one of them would count as new.
 pub(crate) fn count(connection: &Connection) -> rusqlite::Result<usize> {
-    if !layout::is_whole(connection, "keys")? {
+    if !table::is_whole(connection, "keys")? {
         return Err(unreadable(FilePart::Keys));
     }
     let count =
@@ -145,9 +148,9 @@ pub(crate) fn note_damage(connection: &Connection, age: i64) -> rusqlite::Result
 
 /// Recreates the table, as part of the running transaction.
 pub(crate) fn renew(connection: &Connection) -> rusqlite::Result<()> {
-    layout::abandon(connection, "keys")?;
+    table::abandon(connection, "keys")?;
     connection.execute_batch(TABLE)?;
-    layout::remove(connection, DAMAGED)
+    meta::remove(connection, DAMAGED)
 }
 
 /// Whether a key is older than `since`.

@@ -19,10 +19,12 @@
 mod limits;
 
 mod clock;
+mod columns;
 mod damage;
 mod dropped;
 mod file;
 mod group;
+mod identity;
 mod ids;
 mod index;
 mod inspect;
@@ -30,6 +32,7 @@ mod journal;
 mod keys;
 mod layout;
 mod lock;
+mod meta;
 mod query;
 mod queue;
 mod readers;
@@ -40,6 +43,7 @@ mod revoked;
 mod rows;
 mod state;
 mod sum;
+mod table;
 mod upgrade;
 mod writer;
 

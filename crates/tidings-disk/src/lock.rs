@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use tidings_core::model::{Epoch, Position};
 
+use crate::columns::number;
 use crate::file::{LOG, OpenError};
-use crate::layout::number;
 use crate::sum::Sum;
 
 const LOCK: &str = "journal.lock";

@@ -10,13 +10,14 @@ use tidings_core::journal::same_id::{self, SameId};
 use tidings_core::model::{Position, Record};
 use tidings_core::model::{Rights, Selector, Selectors};
 
+use crate::columns::{self, number, position};
 use crate::damage::Damage;
 use crate::group::{self, At, Met};
+use crate::identity::Identity;
 use crate::ids;
 use crate::index::{self, Lacking};
-use crate::layout::{Identity, number, position};
 use crate::limits::{BATCH_BYTES, SAME_ID_MAX, SCAN_UPDATES};
-use crate::record::{self, StoredUpdate};
+use crate::record::StoredUpdate;
 use crate::sum::is_damage;
 
 /// One state of the file, for a read.
@@ -327,7 +328,7 @@ pub(crate) fn since(
     time: SystemTime,
     ends: (Position, Position),
 ) -> rusqlite::Result<Option<Position>> {
-    let wanted = record::nanoseconds(time);
+    let wanted = columns::nanoseconds(time);
     let low = first_from(connection, identity, ends, |stored| stored.nanoseconds >= wanted)?;
     let found = next(connection, identity, (low, ends.1), |stored| stored.position)?;
     Ok(found)

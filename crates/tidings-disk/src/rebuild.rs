@@ -12,11 +12,14 @@ use std::ops::ControlFlow;
 use rusqlite::{Connection, params};
 use tidings_core::model::{HubId, Position};
 
+use crate::columns::{number, position};
 use crate::damage::Damage;
 use crate::group::{self, Group};
-use crate::layout::{self, Identity, number, position};
+use crate::identity::Identity;
+use crate::meta;
 use crate::rows::{self, End};
 use crate::sum::is_damage;
+use crate::table;
 
 /// The table that replaces `groups`.
 const NEW: &str = "groups_new";
@@ -79,9 +82,9 @@ impl Rebuild {
     /// Creates the new table.
     pub(crate) fn begin(connection: &Connection) -> rusqlite::Result<Self> {
         discard(connection)?;
-        if layout::has_table(connection, OLD)? {
+        if table::exists(connection, OLD)? {
             // Only one old table can exist, and few of its rows are left.
-            in_transaction(connection, || layout::abandon(connection, OLD))?;
+            in_transaction(connection, || table::abandon(connection, OLD))?;
         }
         let copied = Copied { through: group::begin(connection)?, ..Copied::default() };
         connection.execute_batch(&format!(
@@ -97,7 +100,7 @@ impl Rebuild {
     /// Continues a rebuild that an earlier process did not finish.
     pub(crate) fn left(connection: &Connection) -> rusqlite::Result<Option<Self>> {
         discard(connection)?;
-        let is_any = layout::has_table(connection, OLD)?;
+        let is_any = table::exists(connection, OLD)?;
         Ok(is_any.then_some(Self { copied: None, freed: Position::START }))
     }
 
@@ -153,7 +156,7 @@ impl Rebuild {
             });
             match dropped {
                 Err(error) if is_damage(&error) => {
-                    in_transaction(connection, || layout::abandon(connection, OLD))?;
+                    in_transaction(connection, || table::abandon(connection, OLD))?;
                 }
                 dropped => dropped?,
             }
@@ -226,14 +229,14 @@ fn lose_end(
     identity: &Identity,
     through: Position,
 ) -> rusqlite::Result<()> {
-    let noted: Option<String> = layout::take(connection, "last")?;
+    let noted: Option<String> = meta::take(connection, "last")?;
     let noted = noted.and_then(|id| id.parse::<HubId>().ok());
     let known = noted.map_or(through, |id| id.position.max(through));
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     let most = pages.cast_unsigned() * page.cast_unsigned() / UPDATE_BYTES;
     let last = HubId::of_gone(identity.epoch, Position::new(known.number() + most));
-    layout::put(connection, "last", last.to_string())
+    meta::put(connection, "last", last.to_string())
 }
 
 /// Reads the next rows, and notes damage where rows are missing before them.
@@ -262,14 +265,14 @@ fn read(
 
 /// Deletes an unfinished copy.
 pub(crate) fn discard(connection: &Connection) -> rusqlite::Result<()> {
-    if !layout::has_table(connection, NEW)? {
+    if !table::exists(connection, NEW)? {
         return Ok(());
     }
     let dropped =
         in_transaction(connection, || connection.execute_batch(&format!("DROP TABLE {NEW}")));
     match dropped {
         Err(error) if is_damage(&error) => {
-            in_transaction(connection, || layout::abandon(connection, NEW))
+            in_transaction(connection, || table::abandon(connection, NEW))
         }
         dropped => dropped,
     }
@@ -278,8 +281,8 @@ pub(crate) fn discard(connection: &Connection) -> rusqlite::Result<()> {
 /// Abandons the remaining pages of an old table before the file is shrunk.
 pub(crate) fn leave_old(connection: &Connection) -> rusqlite::Result<()> {
     discard(connection)?;
-    if layout::has_table(connection, OLD)? {
-        in_transaction(connection, || layout::abandon(connection, OLD))?;
+    if table::exists(connection, OLD)? {
+        in_transaction(connection, || table::abandon(connection, OLD))?;
     }
     Ok(())
 }

@@ -10,7 +10,8 @@ use tidings_core::model::{Position, Record};
 use tidings_core::model::{Topic, Update};
 use tidings_sse::{Event, EventId, EventType};
 
-use crate::layout::Identity;
+use crate::columns::{milliseconds, nanoseconds, time};
+use crate::identity::Identity;
 
 // The lower two bits are the kind of the update; 3 is reserved for records that are no updates.
 const KIND: u8 = 0b11;
@@ -170,28 +171,4 @@ pub(crate) fn take_number(rest: &mut &[u8]) -> Option<u64> {
         }
     }
     None
-}
-
-/// Topics joined into one text.
-pub(crate) fn text(topics: &[Topic]) -> String {
-    // A topic never contains a line break.
-    topics.iter().map(Topic::as_str).collect::<Vec<_>>().join("\n")
-}
-
-/// The topics of a joined text.
-pub(crate) fn topics(text: &str) -> Vec<Topic> {
-    text.split('\n').map(Topic::from).collect()
-}
-
-pub(crate) fn nanoseconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn time(nanoseconds: i64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds.max(0).cast_unsigned())
-}
-
-pub(crate) fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -11,12 +11,15 @@ use tidings_core::journal::{Keep, RetentionRule};
 use tidings_core::model::Update;
 use tidings_core::model::{Position, Record};
 
+use crate::columns::{self, number, of_milliseconds, position};
 use crate::group::{self, At, Met};
+use crate::identity::Identity;
 use crate::index::{self, Index};
-use crate::layout::{self, Identity, number, position, put, take};
 use crate::limits::{SCAN_UPDATES, TRIM_UPDATES};
+use crate::meta::{put, take};
 use crate::sum::{FilePart, Sum, compare, is_damage, within};
-use crate::{ids, query, record};
+use crate::table;
+use crate::{ids, query};
 
 /// The table of each class's counts.
 pub(crate) const TABLE: &str = "
@@ -166,7 +169,7 @@ impl Classes {
             Err(error) if is_damage(&error) => {
                 tracing::warn!("cannot read the journal's counters; counting again");
                 let transaction = connection.transaction()?;
-                layout::abandon(&transaction, "classes")?;
+                table::abandon(&transaction, "classes")?;
                 transaction.execute_batch(TABLE)?;
                 transaction.commit()?;
                 false
@@ -564,10 +567,6 @@ fn name(rule: &RetentionRule) -> String {
     format!("{:?} {topics:?}", rule.keep)
 }
 
-fn of_milliseconds(milliseconds: i64) -> Duration {
-    Duration::from_millis(milliseconds.max(0).cast_unsigned())
-}
-
 /// Deletes updates together with their index entries.
 fn delete(trimming: Trimming<'_>, gone: &[Gone]) -> rusqlite::Result<()> {
     for one in gone {
@@ -617,7 +616,7 @@ fn older_than(
     age: Duration,
 ) -> rusqlite::Result<Position> {
     let Trimming { connection, identity, begin, last, .. } = trimming;
-    let wanted = record::milliseconds(age);
+    let wanted = columns::milliseconds(age);
     let ends = (first.max(begin.get().next()), last);
     let from = query::first_from(connection, identity, ends, |stored| stored.age >= wanted)?;
     Ok(from.previous())

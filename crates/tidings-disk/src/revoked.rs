@@ -8,6 +8,11 @@ use tidings_core::model::RevokedToken;
 use crate::limits::REVOKED_MAX;
 use crate::sum::{Sum, compare};
 
+/// The table of revoked tokens.
+pub(crate) const TABLE: &str = "
+    CREATE TABLE revoked (token TEXT NOT NULL UNIQUE, until INTEGER, sum INTEGER NOT NULL) STRICT;
+";
+
 /// All of them, in the order of their revocation. If one is damaged, this is an error: a revoked
 /// token must not become valid again.
 pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Vec<RevokedToken>> {

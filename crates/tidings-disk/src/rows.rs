@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension as _};
 use tidings_core::model::Position;
 
+use crate::columns::{number, position};
 use crate::group::Group;
-use crate::layout::{Identity, number, position};
+use crate::identity::Identity;
 use crate::sum::{FilePart, is_damage, within};
 
 /// Why [`each`] ended.

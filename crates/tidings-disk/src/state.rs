@@ -13,7 +13,7 @@ use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{Rights, Selectors};
 
 use crate::group::{self, Met};
-use crate::layout::Identity;
+use crate::identity::Identity;
 
 #[derive(Debug)]
 pub(crate) struct DiskState {

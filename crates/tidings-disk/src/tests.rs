@@ -26,9 +26,10 @@ use tidings_sse::Event;
 
 use crate::damage::Damage;
 use crate::group::{self, Met};
+use crate::identity::Identity;
 use crate::index::Index;
-use crate::layout::{Identity, put};
 use crate::limits::{BATCH_MAX, DROPPED_TOPICS, PRESENCE_COUNT, REVOKED_MAX, SAME_ID_MAX};
+use crate::meta::put;
 use crate::rebuild::Rebuild;
 use crate::record::StoredUpdate;
 use crate::retain::Classes;

@@ -12,11 +12,14 @@ use tidings_core::model::Update;
 use tidings_core::model::{HubId, Position, Record};
 use tidings_sse::{Event, EventId, EventType};
 
+use crate::columns::{self, position};
 use crate::damage::Damage;
 use crate::group::{self, Draft};
-use crate::layout::{self, Identity, position, put};
+use crate::identity::Identity;
+use crate::layout;
+use crate::meta::{self, put};
 use crate::sum::{damaged, is_damage};
-use crate::{dropped, ids, keys, record, revoked};
+use crate::{dropped, ids, keys, revoked};
 
 /// The tables of format 1. They are renamed while they are copied.
 const TABLES: [&str; 9] = [
@@ -133,7 +136,7 @@ fn copy_updates(
     if let Some(mut draft) = draft {
         draft.write(connection, identity)?;
     }
-    let noted: Option<String> = layout::take(connection, "last")?;
+    let noted: Option<String> = meta::take(connection, "last")?;
     let noted = noted.and_then(|id| id.parse::<HubId>().ok()).map(|id| id.position);
     let last = noted.map_or(end, |noted| noted.max(end));
     if end == Position::START {
@@ -149,7 +152,7 @@ fn copy_updates(
 
 /// An update, its age and its class.
 fn read_all(identity: &Identity, row: &Row<'_>) -> rusqlite::Result<(Record, Duration, usize)> {
-    let age = Duration::from_millis(row.get::<_, i64>(8)?.max(0).cast_unsigned());
+    let age = columns::of_milliseconds(row.get(8)?);
     let class = usize::try_from(row.get::<_, i64>(9)?).unwrap_or(usize::MAX);
     Ok((read(identity, row)?, age, class))
 }
@@ -168,9 +171,9 @@ fn read(identity: &Identity, row: &Row<'_>) -> rusqlite::Result<Record> {
         event = event.with_retry(Duration::from_millis(retry.cast_unsigned()));
     }
     let kind: i64 = row.get(2)?;
-    let update = Update::of_parts(record::topics(row.get_ref(3)?.as_str()?), event, kind != 0);
+    let update = Update::of_parts(columns::topics(row.get_ref(3)?.as_str()?), event, kind != 0);
     let update = if kind == 2 { update.of_presence() } else { update };
-    let time = record::time(row.get(1)?);
+    let time = columns::time(row.get(1)?);
     Ok(Record::new(identity.epoch, position(at), time, update))
 }
 

@@ -18,19 +18,20 @@ use tidings_sse::EventId;
 
 use self::outage::reason;
 use crate::clock::JournalClock;
+use crate::columns;
 use crate::file::Folder;
 use crate::group::Draft;
+use crate::identity::Identity;
 use crate::index::Index;
 use crate::journal::Promise;
 use crate::keys::{self, Kept};
-use crate::layout::Identity;
 use crate::limits::{TRIM_INTERVAL, TRIM_UPDATES};
 use crate::lock::{InPlace, Mark};
 use crate::queue::{CloseOnDrop, DiskShared, Request, unavailable};
 use crate::rebuild::Rebuild;
 use crate::retain::Classes;
 use crate::sum::{FilePart, is_damage, within};
-use crate::{ids, record, revoked};
+use crate::{ids, revoked};
 
 /// Updates after which the classes' counts are saved, so that a start counts no more than these.
 const SAVE_UPDATES: u64 = 10_000;
@@ -361,7 +362,7 @@ impl Writer {
             if let Some(key) = key {
                 let kept = Kept {
                     fingerprint: key.fingerprint().cast_signed(),
-                    age: record::milliseconds(age),
+                    age: columns::milliseconds(age),
                     first,
                     count: ids.len() as u64,
                 };

@@ -6,9 +6,9 @@ use std::time::Instant;
 use rusqlite::config::DbConfig;
 
 use super::Writer;
-use crate::layout::put;
 use crate::limits::PROBE_INTERVAL;
 use crate::lock::{InPlace, Look};
+use crate::meta::put;
 use crate::sum::is_damage;
 
 impl Writer {

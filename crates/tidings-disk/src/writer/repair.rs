@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use super::Writer;
-use crate::layout::put;
 use crate::limits::{REBUILD_BYTES, REBUILD_RETRY};
+use crate::meta::put;
 use crate::rebuild::{self, Copied, Progress, Rebuild};
 use crate::sum::{FilePart, damaged_part, is_damage};
-use crate::{dropped, ids, keys, record};
+use crate::{columns, dropped, ids, keys};
 
 impl Writer {
     /// Ends a failed transaction, and avoids or rebuilds the damaged part so that the next one does
@@ -102,7 +102,7 @@ impl Writer {
             self.is_ids_noted = true;
         }
         if self.shared.damage.has_keys() && self.keys_damaged_at.is_none() {
-            let age = record::milliseconds(age);
+            let age = columns::milliseconds(age);
             self.begin()?;
             keys::note_damage(&self.connection, age)?;
             self.commit()?;

@@ -7,12 +7,12 @@ use tidings_core::model::Position;
 
 use super::Writer;
 use crate::dropped::NewestDropped;
-use crate::layout::put;
 use crate::limits::{KEYS_MAX, KEYS_TIME};
+use crate::meta::put;
 use crate::retain::{Classes, Gone, Trimming};
 use crate::state::oldest;
 use crate::sum::{FilePart, within};
-use crate::{group, keys, record};
+use crate::{columns, group, keys};
 
 impl Writer {
     /// Forgets old keys, and moves the position before which quiet clients are told a newer id.
@@ -55,7 +55,7 @@ impl Writer {
     }
 
     fn forget_keys(&mut self, age: Duration) -> rusqlite::Result<()> {
-        let since = record::milliseconds(age.saturating_sub(KEYS_TIME));
+        let since = columns::milliseconds(age.saturating_sub(KEYS_TIME));
         if self.shared.damage.has_keys() {
             // By then all of them would have expired.
             if self.keys_damaged_at.is_some_and(|at| at < since) {
@@ -148,8 +148,8 @@ impl Writer {
         self.note(gone, unreadable)?;
         self.classes.save(&self.connection)?;
         put(&self.connection, "last", self.last.to_string())?;
-        put(&self.connection, "trimmed_age", record::milliseconds(age))?;
-        put(&self.connection, "trimmed_time", record::nanoseconds((self.now)()))?;
+        put(&self.connection, "trimmed_age", columns::milliseconds(age))?;
+        put(&self.connection, "trimmed_time", columns::nanoseconds((self.now)()))?;
         let (first, oldest) = oldest(&self.connection, &self.identity, self.last)?;
         let gate = self.shared.gate.write();
         self.commit()?;
@@ -185,6 +185,6 @@ impl Writer {
         for Gone { record, .. } in gone.iter().filter(|one| one.is_loss) {
             time = record.time.max(time);
         }
-        put(&self.connection, "dropped_time", record::nanoseconds(time))
+        put(&self.connection, "dropped_time", columns::nanoseconds(time))
     }
 }

@@ -8,12 +8,13 @@ use rusqlite::{Connection, OptionalExtension as _};
 use tidings_core::model::{Position, Record};
 
 use crate::columns::{number, position};
-use crate::group::{self, Met};
 use crate::identity::Identity;
 use crate::limits::INDEX_ENTRIES;
 use crate::meta::{put, take};
+use crate::rows;
 use crate::sum::{FilePart, within};
 use crate::table;
+use crate::updates::{self, Met};
 
 /// The index's table.
 pub(crate) const TABLE: &str = "
@@ -65,12 +66,12 @@ pub(crate) fn build(connection: &mut Connection, identity: &Identity) -> rusqlit
     }
     transaction.execute_batch(TABLE)?;
     transaction.commit()?;
-    let (mut reached, last) = group::covered(connection, identity)?;
+    let (mut reached, last) = rows::covered(connection, identity)?;
     while reached < last {
         // In a transaction that met a damaged page, SQLite writes nothing more.
         let mut entries = Vec::new();
         let begun = reached;
-        group::walk(connection, identity, (begun, last), |met| {
+        updates::walk(connection, identity, (begun, last), |met| {
             let stored = match met {
                 Met::Update(stored) => stored,
                 Met::Damage(_, through) => {

@@ -13,12 +13,13 @@ use tidings_core::model::Topic;
 use tidings_core::model::{Position, Record};
 
 use crate::columns::{number, position};
-use crate::group::{self, Met};
 use crate::identity::Identity;
 use crate::limits::INDEX_ENTRIES;
 use crate::meta::{put, take};
+use crate::rows;
 use crate::sum::{Sum, damaged, is_damage};
 use crate::table;
+use crate::updates::{self, Met};
 
 /// The name in `meta` of the position up to which the index is complete.
 const INDEXED: &str = "indexed";
@@ -395,8 +396,8 @@ fn each_after(
     after: Position,
     mut take: impl FnMut(Position, Vec<u64>),
 ) -> rusqlite::Result<()> {
-    let (first, newest) = group::covered(connection, identity)?;
-    group::walk(connection, identity, (after.max(first), newest), |met| {
+    let (first, newest) = rows::covered(connection, identity)?;
+    updates::walk(connection, identity, (after.max(first), newest), |met| {
         match met {
             Met::Update(stored) => match stored.topics() {
                 Some(topics) => {

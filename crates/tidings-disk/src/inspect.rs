@@ -11,12 +11,13 @@ use tidings_core::model::{HubId, Position, Record};
 use crate::columns::position;
 use crate::damage::Damage;
 use crate::file::{DATABASE, Folder, LOG, LOG_INDEX, OpenError, check_format};
-use crate::group::{self, At, Met};
 use crate::identity::Identity;
 use crate::layout::FORMAT;
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
 use crate::meta::{self, take};
+use crate::rows;
 use crate::sum::{damaged, is_damage};
+use crate::updates::{self, At, Met};
 use crate::{dropped, ids, index, keys, lock, query, rebuild, retain, revoked};
 
 /// The number of index entries that are checked in one transaction.
@@ -128,7 +129,7 @@ impl JournalFile {
         // Only the ids of the oldest and the newest update are needed.
         for (id, _) in ends.iter_mut().flatten() {
             if let At::Update(record) =
-                group::record_at(&self.connection, &self.identity, id.position).map_err(failed)?
+                updates::record_at(&self.connection, &self.identity, id.position).map_err(failed)?
             {
                 *id = record.hub_id();
             }
@@ -153,16 +154,16 @@ impl JournalFile {
         after: Position,
         mut meet: impl FnMut(Met<'_>) -> rusqlite::Result<ControlFlow<()>>,
     ) -> rusqlite::Result<()> {
-        let (_, until) = group::covered(&self.connection, &self.identity)?;
+        let (_, until) = rows::covered(&self.connection, &self.identity)?;
         let mut reached = after;
         while reached < until {
             let transaction = self.connection.unchecked_transaction()?;
-            let (begin, _) = group::covered(&transaction, &self.identity)?;
+            let (begin, _) = rows::covered(&transaction, &self.identity)?;
             let mut seen = 0;
             let span = (reached.max(begin), until);
             reached = until;
             let mut is_over = false;
-            group::walk(&transaction, &self.identity, span, |met| {
+            updates::walk(&transaction, &self.identity, span, |met| {
                 let through = match &met {
                     Met::Update(stored) => stored.position,
                     Met::Damage(_, through) => *through,
@@ -206,7 +207,7 @@ impl JournalFile {
         }
         drop(found);
         self.check_tables(&mut problems);
-        let covered = group::covered(&self.connection, &self.identity);
+        let covered = rows::covered(&self.connection, &self.identity);
         let (_, last) = match covered {
             Ok(covered) => covered,
             Err(error) => {
@@ -387,7 +388,7 @@ impl JournalFile {
         is_right: impl Fn(&Record) -> bool,
         problems: &mut Problems,
     ) -> rusqlite::Result<()> {
-        match group::record_at(connection, &self.identity, at)? {
+        match updates::record_at(connection, &self.identity, at)? {
             At::Update(record) if is_right(&record) => {}
             // The check of the updates reported this already.
             At::Damage => {}
@@ -410,7 +411,7 @@ impl JournalFile {
     ) -> io::Result<Exported> {
         let failed = |error| io::Error::other(OpenError::of(&self.path, error));
         let mut exported = Exported::default();
-        let (_, until) = group::covered(&self.connection, &self.identity).map_err(failed)?;
+        let (_, until) = rows::covered(&self.connection, &self.identity).map_err(failed)?;
         let mut reached = after;
         while reached < until {
             let (mut records, mut bytes) = (Vec::new(), 0);
@@ -459,7 +460,7 @@ impl JournalFile {
         let failed = |error| OpenError::of(&self.path, error);
         let (connection, identity) = (&self.connection, &self.identity);
         let transaction = connection.unchecked_transaction().map_err(failed)?;
-        let (begin, last) = group::covered(&transaction, identity).map_err(failed)?;
+        let (begin, last) = rows::covered(&transaction, identity).map_err(failed)?;
         let ends = (begin.next(), last);
         let since = query::since(&transaction, identity, time, ends).map_err(failed)?;
         Ok(since.map_or(last, Position::previous))

@@ -26,7 +26,6 @@ use crate::clock::JournalClock;
 use crate::columns;
 use crate::damage::Damage;
 use crate::file::{Folder, OpenError};
-use crate::group::{self, At};
 use crate::identity::Identity;
 use crate::index::{self, Index};
 use crate::limits::{BATCH_MAX, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
@@ -37,8 +36,11 @@ use crate::queue::{DiskShared, Request, Revoking};
 use crate::readers::Readers;
 use crate::rebuild::{self, Rebuild};
 use crate::retain::Classes;
+use crate::rewrite;
+use crate::rows;
 use crate::state::DiskState;
 use crate::sum::{self, FilePart, is_damage};
+use crate::updates::{self, At};
 use crate::writer::Writer;
 use crate::{dropped, ids, keys, revoked, state};
 
@@ -269,7 +271,7 @@ impl Loaded {
         now: SystemTime,
     ) -> rusqlite::Result<Self> {
         if !dropped::is_sound(connection, identity)? {
-            let (_, covered) = group::covered(connection, identity)?;
+            let (_, covered) = rows::covered(connection, identity)?;
             let newest = noted_last(connection)?.position.max(covered);
             dropped::lose_all(connection, identity, newest)?;
             damage.of_all_dropped();
@@ -328,7 +330,7 @@ fn id_at(connection: &Connection, identity: &Identity, at: Position) -> rusqlite
     if at == Position::START {
         return Ok(HubId::start(identity.epoch));
     }
-    Ok(match group::record_at(connection, identity, at)? {
+    Ok(match updates::record_at(connection, identity, at)? {
         At::Update(record) => record.hub_id(),
         At::Nothing | At::Damage => HubId::of_gone(identity.epoch, at),
     })
@@ -349,13 +351,13 @@ fn find_end(
     damage: &Damage,
 ) -> rusqlite::Result<HubId> {
     let noted = noted_last(connection)?;
-    let rows = group::newest_row(connection, identity)?;
+    let rows = rows::newest_row(connection, identity)?;
     if rows.is_any && rows.newest.is_none() {
         // Older rows may be sound, and the end of the acknowledged updates is unknown.
         return Err(sum::unreadable(FilePart::Updates));
     }
-    let (_, covered) = group::covered(connection, identity)?;
-    let newest = group::newest(connection, identity)?.map(|(record, _)| record.hub_id());
+    let (_, covered) = rows::covered(connection, identity)?;
+    let newest = updates::newest(connection, identity)?.map(|(record, _)| record.hub_id());
     let last = [Some(noted), newest, Some(HubId::of_gone(identity.epoch, covered))]
         .into_iter()
         .flatten()
@@ -381,7 +383,7 @@ fn find_end(
     let indexed = index::through(&transaction)?;
     let mut end = acknowledged.max(last.position).max(indexed);
     // The row that had this position is missing. Without a mark it may be the newest row.
-    if let Some(removed) = group::remove_after(&transaction, covered)?
+    if let Some(removed) = rewrite::remove_after(&transaction, covered)?
         && acknowledged < covered
     {
         end = end.max(removed);
@@ -400,7 +402,7 @@ fn find_end(
     newest.lose_all(end);
     newest.save(&transaction)?;
     let last = if end > last.position { HubId::of_gone(identity.epoch, end) } else { last };
-    group::insert_empty(&transaction, identity, covered, end)?;
+    rows::insert_empty(&transaction, identity, covered, end)?;
     put(&transaction, "last", last.to_string())?;
     transaction.commit()?;
     Ok(last)
@@ -417,7 +419,7 @@ fn restore(
     let dropped = dropped::restore(connection, identity)?;
     let mut time = columns::time(take(connection, "trimmed_time")?.unwrap_or(0));
     let mut age = take::<i64>(connection, "trimmed_age")?.unwrap_or(0);
-    if let Some((record, newest_age)) = group::newest(connection, identity)? {
+    if let Some((record, newest_age)) = updates::newest(connection, identity)? {
         time = time.max(record.time);
         age = age.max(newest_age);
     }
@@ -516,7 +518,7 @@ impl History for DiskJournal {
         }
         Box::pin(self.readers.run(move |connection| {
             // Where the record is trimmed or lost, the id's check value cannot be compared.
-            let is_it = match group::record_at(connection, &identity, at)? {
+            let is_it = match updates::record_at(connection, &identity, at)? {
                 At::Update(record) => record.hub_id() == hub_id,
                 At::Nothing | At::Damage => true,
             };

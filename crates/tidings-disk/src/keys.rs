@@ -5,12 +5,12 @@ use tidings_core::model::{HubId, Position};
 use tidings_sse::EventId;
 
 use crate::columns::{number, position};
-use crate::group::{self, At};
 use crate::identity::Identity;
 use crate::limits::{KEYS_MAX, TRIM_UPDATES};
 use crate::meta::{self, put, take};
 use crate::sum::{FilePart, Sum, compare, unreadable};
 use crate::table;
+use crate::updates::{self, At};
 
 /// The table of keys.
 pub(crate) const TABLE: &str = "
@@ -115,7 +115,7 @@ pub(crate) fn ids(
                 return Ok(HubId::start(identity.epoch).to_event_id());
             }
             let at = Position::new(kept.first.number() + index);
-            Ok(match group::record_at(connection, identity, at)? {
+            Ok(match updates::record_at(connection, identity, at)? {
                 At::Update(record) => record.id().clone(),
                 _ => HubId::of_gone(identity.epoch, at).to_event_id(),
             })

@@ -5,7 +5,7 @@ use tidings_core::model::{HubId, Position};
 
 use crate::identity::Identity;
 use crate::meta::{put, take};
-use crate::{dropped, group, ids, index, keys, meta, retain, revoked};
+use crate::{dropped, ids, index, keys, meta, retain, revoked, rows};
 
 /// Marks the file as a Tidings journal in its head: "Tdgs".
 pub(crate) const APPLICATION: i32 = 0x5464_6773;
@@ -19,7 +19,7 @@ const NEEDS: &str = "needs";
 /// All tables. `docs/journal.md` explains each column.
 const TABLES: [&str; 8] = [
     meta::TABLE,
-    group::TABLE,
+    rows::TABLE,
     revoked::TABLE,
     index::TABLE,
     ids::TABLE,
@@ -47,7 +47,7 @@ pub(crate) fn lay_out(connection: &Connection) -> rusqlite::Result<()> {
 pub(crate) fn found(connection: &Connection) -> rusqlite::Result<()> {
     let identity = Identity::found(connection)?;
     put(connection, "last", HubId::start(identity.epoch).to_string())?;
-    group::put_begin(connection, Position::START)
+    rows::put_begin(connection, Position::START)
 }
 
 /// The number of the file's format; 0 if it has no tables yet.

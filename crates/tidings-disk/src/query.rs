@@ -10,15 +10,14 @@ use tidings_core::journal::same_id::{self, SameId};
 use tidings_core::model::{Position, Record};
 use tidings_core::model::{Rights, Selector, Selectors};
 
-use crate::columns::{self, number, position};
+use crate::columns;
 use crate::damage::Damage;
-use crate::group::{self, At, Met};
 use crate::identity::Identity;
 use crate::ids;
 use crate::index::{self, Lacking};
 use crate::limits::{BATCH_BYTES, SAME_ID_MAX, SCAN_UPDATES};
-use crate::record::StoredUpdate;
 use crate::sum::is_damage;
+use crate::updates::{self, At, Met};
 
 /// One state of the file, for a read.
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +137,7 @@ fn scanned(
     let Reading { connection, identity, damage, .. } = reading;
     let mut part = ReadPart { through: until, ..ReadPart::default() };
     let mut scanned = 0;
-    group::walk(connection, identity, (after, until), |met| {
+    updates::walk(connection, identity, (after, until), |met| {
         let stored = match met {
             Met::Update(stored) => stored,
             Met::Damage(after, through) => {
@@ -221,7 +220,7 @@ fn at_positions(
     let Reading { connection, identity, damage, .. } = reading;
     let mut part = ReadPart { through, ..ReadPart::default() };
     for (index, at) in places.iter().enumerate() {
-        let room = match group::record_at(connection, identity, *at)? {
+        let room = match updates::record_at(connection, identity, *at)? {
             At::Update(record) => !is_wanted(&record)? || part.take(record),
             At::Damage => {
                 damage.of_updates(at.previous(), *at);
@@ -310,7 +309,7 @@ fn look_up(
         for at in
             same_id::places(&keys, SAME_ID_MAX, |key, after| ids::next(connection, key, after))?
         {
-            match group::record_at(connection, identity, at)? {
+            match updates::record_at(connection, identity, at)? {
                 At::Update(record) if search.is(&record) => {
                     return Ok(Some(Found::certain(record.hub_id())));
                 }
@@ -329,45 +328,8 @@ pub(crate) fn since(
     ends: (Position, Position),
 ) -> rusqlite::Result<Option<Position>> {
     let wanted = columns::nanoseconds(time);
-    let low = first_from(connection, identity, ends, |stored| stored.nanoseconds >= wanted)?;
-    let found = next(connection, identity, (low, ends.1), |stored| stored.position)?;
+    let low =
+        updates::first_from(connection, identity, ends, |stored| stored.nanoseconds >= wanted)?;
+    let found = updates::next(connection, identity, (low, ends.1), |stored| stored.position)?;
     Ok(found)
-}
-
-/// The first update at `first` or later and up to `last`.
-pub(crate) fn next<T>(
-    connection: &Connection,
-    identity: &Identity,
-    (first, last): (Position, Position),
-    take: impl Fn(&StoredUpdate<'_>) -> T,
-) -> rusqlite::Result<Option<T>> {
-    let mut found = None;
-    group::walk(connection, identity, (first.previous(), last), |met| {
-        let Met::Update(stored) = met else { return Ok(ControlFlow::Continue(())) };
-        found = Some(take(&stored));
-        Ok(ControlFlow::Break(()))
-    })?;
-    Ok(found)
-}
-
-/// The place from which on `has` holds for the updates, where it holds for all that come after one
-/// for which it does; the place after the last, if it holds for none.
-pub(crate) fn first_from(
-    connection: &Connection,
-    identity: &Identity,
-    (first, last): (Position, Position),
-    has: impl Fn(&StoredUpdate<'_>) -> bool,
-) -> rusqlite::Result<Position> {
-    let (mut low, mut high) = (number(first), number(last) + 1);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let ends = (position(middle), last);
-        let found =
-            next(connection, identity, ends, |stored| (number(stored.position), has(stored)))?;
-        match found {
-            Some((at, false)) => low = at + 1,
-            _ => high = middle,
-        }
-    }
-    Ok(position(low))
 }

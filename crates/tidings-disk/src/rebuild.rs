@@ -14,7 +14,7 @@ use tidings_core::model::{HubId, Position};
 
 use crate::columns::{number, position};
 use crate::damage::Damage;
-use crate::group::{self, Group};
+use crate::group::Group;
 use crate::identity::Identity;
 use crate::meta;
 use crate::rows::{self, End};
@@ -86,7 +86,7 @@ impl Rebuild {
             // Only one old table can exist, and few of its rows are left.
             in_transaction(connection, || table::abandon(connection, OLD))?;
         }
-        let copied = Copied { through: group::begin(connection)?, ..Copied::default() };
+        let copied = Copied { through: rows::begin(connection)?, ..Copied::default() };
         connection.execute_batch(&format!(
             "CREATE TABLE {NEW} (position INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT"
         ))?;

@@ -12,14 +12,14 @@ use tidings_core::model::Update;
 use tidings_core::model::{Position, Record};
 
 use crate::columns::{self, number, of_milliseconds, position};
-use crate::group::{self, At, Met};
 use crate::identity::Identity;
 use crate::index::{self, Index};
 use crate::limits::{SCAN_UPDATES, TRIM_UPDATES};
 use crate::meta::{put, take};
 use crate::sum::{FilePart, Sum, compare, is_damage, within};
 use crate::table;
-use crate::{ids, query};
+use crate::updates::{self, At, Met};
+use crate::{ids, rewrite, rows};
 
 /// The table of each class's counts.
 pub(crate) const TABLE: &str = "
@@ -230,7 +230,7 @@ impl Classes {
         let mut moved = 0;
         let mut from = Position::START;
         while let Some((key, sorted)) =
-            group::sort(connection, identity, from, |record| self.of(&record.update))?
+            rewrite::sort(connection, identity, from, |record| self.of(&record.update))?
         {
             moved += sorted;
             from = key.next();
@@ -246,8 +246,8 @@ impl Classes {
         connection: &Connection,
         identity: &Identity,
     ) -> rusqlite::Result<()> {
-        let (begin, last) = group::covered(connection, identity)?;
-        group::walk(connection, identity, (self.saved.max(begin), last), |met| {
+        let (begin, last) = rows::covered(connection, identity)?;
+        updates::walk(connection, identity, (self.saved.max(begin), last), |met| {
             if let Met::Update(stored) = met
                 && let Some(class) = self.classes.get_mut(stored.class)
                 && let Some(record) = stored.record(identity)
@@ -341,7 +341,7 @@ impl Classes {
             let mut seen = 0;
             let mut rest = None;
             let span = (class.oldest.previous().max(trimming.begin.get()), trimming.last);
-            group::walk(trimming.connection, trimming.identity, span, |met| {
+            updates::walk(trimming.connection, trimming.identity, span, |met| {
                 let Met::Update(stored) = met else { return Ok(ControlFlow::Continue(())) };
                 if stored.class == index {
                     oldest = Some((stored.position, stored.age));
@@ -408,7 +408,7 @@ impl Classes {
         let mut is_any_left = false;
         let mut is_empty = true;
         let mut seen = 0;
-        group::walk(connection, identity, span, |met| {
+        updates::walk(connection, identity, span, |met| {
             let Met::Update(stored) = met else { return Ok(ControlFlow::Continue(())) };
             if class.count == 0 {
                 return Ok(ControlFlow::Break(()));
@@ -471,7 +471,7 @@ impl Classes {
             && let Some(at) = class.newer.pop_front()
         {
             class.replaced = at;
-            let At::Update(newer) = group::record_at(trimming.connection, trimming.identity, at)?
+            let At::Update(newer) = updates::record_at(trimming.connection, trimming.identity, at)?
             else {
                 continue;
             };
@@ -501,7 +501,7 @@ impl Classes {
         let mut through = class.unlisted;
         let mut seen = 0;
         let span = (class.listed.max(trimming.begin.get()), class.unlisted.min(trimming.last));
-        group::walk(trimming.connection, trimming.identity, span, |met| {
+        updates::walk(trimming.connection, trimming.identity, span, |met| {
             let Met::Update(stored) = met else { return Ok(ControlFlow::Continue(())) };
             if stored.class == index {
                 listed.push(stored.position);
@@ -585,7 +585,7 @@ fn delete_entries(trimming: Trimming<'_>, record: &Record) -> rusqlite::Result<(
 fn delete_rows(trimming: Trimming<'_>, gone: &[Gone]) -> rusqlite::Result<()> {
     let mut positions: Vec<_> = gone.iter().map(|one| one.record.position).collect();
     positions.sort_unstable();
-    group::remove(trimming.connection, trimming.identity, trimming.begin, &positions)
+    rewrite::remove(trimming.connection, trimming.identity, trimming.begin, &positions)
 }
 
 /// The update at `at`, if it is of this class and each of its topics has a newer one.
@@ -595,7 +595,7 @@ fn replaced(
     class: usize,
 ) -> rusqlite::Result<Option<Record>> {
     let Trimming { connection, identity, .. } = trimming;
-    let found = group::at(connection, identity, at, |stored| {
+    let found = updates::at(connection, identity, at, |stored| {
         Some((stored.class == class).then(|| stored.record(identity)).flatten())
     })?;
     let At::Update(Some(record)) = found else { return Ok(None) };
@@ -618,6 +618,6 @@ fn older_than(
     let Trimming { connection, identity, begin, last, .. } = trimming;
     let wanted = columns::milliseconds(age);
     let ends = (first.max(begin.get().next()), last);
-    let from = query::first_from(connection, identity, ends, |stored| stored.age >= wanted)?;
+    let from = updates::first_from(connection, identity, ends, |stored| stored.age >= wanted)?;
     Ok(from.previous())
 }

@@ -12,8 +12,9 @@ use tidings_core::journal::{Edges, Missed};
 use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{Rights, Selectors};
 
-use crate::group::{self, Met};
 use crate::identity::Identity;
+use crate::rows;
+use crate::updates::{self, Met};
 
 #[derive(Debug)]
 pub(crate) struct DiskState {
@@ -89,9 +90,9 @@ pub(crate) fn oldest(
     identity: &Identity,
     last: HubId,
 ) -> rusqlite::Result<(Position, HubId)> {
-    let begin = group::begin(connection)?;
+    let begin = rows::begin(connection)?;
     let mut oldest = None;
-    group::walk(connection, identity, (begin, last.position), |met| {
+    updates::walk(connection, identity, (begin, last.position), |met| {
         oldest = Some(match met {
             Met::Update(stored) => {
                 let id = stored.record(identity).map(|record| record.hub_id());

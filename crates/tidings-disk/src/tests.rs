@@ -25,7 +25,6 @@ use tidings_core::model::{Rights, Selector, Selectors, Update};
 use tidings_sse::Event;
 
 use crate::damage::Damage;
-use crate::group::{self, Met};
 use crate::identity::Identity;
 use crate::index::Index;
 use crate::limits::{BATCH_MAX, DROPPED_TOPICS, PRESENCE_COUNT, REVOKED_MAX, SAME_ID_MAX};
@@ -33,8 +32,9 @@ use crate::meta::put;
 use crate::rebuild::Rebuild;
 use crate::record::StoredUpdate;
 use crate::retain::Classes;
+use crate::updates::{self, Met};
 use crate::{DiskJournal, DiskOptions, Exported, JournalFile, OpenError, Promise};
-use crate::{dropped, keys, lock, rebuild};
+use crate::{dropped, keys, lock, rebuild, rows};
 
 #[derive(Debug)]
 struct SystemClock;
@@ -158,8 +158,8 @@ fn on_file<T: Send + 'static>(
     let read = journal.readers().run(move |connection| {
         let transaction = connection.unchecked_transaction()?;
         let mut all = Vec::new();
-        let covered = group::covered(&transaction, &identity)?;
-        group::walk(&transaction, &identity, covered, |met| {
+        let covered = rows::covered(&transaction, &identity)?;
+        updates::walk(&transaction, &identity, covered, |met| {
             let Met::Update(stored) = met else { panic!("{met:?}") };
             all.push(take(&stored, &identity));
             Ok(ControlFlow::Continue(()))

@@ -14,10 +14,11 @@ use tidings_sse::{Event, EventId, EventType};
 
 use crate::columns::{self, position};
 use crate::damage::Damage;
-use crate::group::{self, Draft};
+use crate::draft::Draft;
 use crate::identity::Identity;
 use crate::layout;
 use crate::meta::{self, put};
+use crate::rows;
 use crate::sum::{damaged, is_damage};
 use crate::{dropped, ids, keys, revoked};
 
@@ -114,7 +115,7 @@ fn copy_updates(
         let at = position(row.get(0)?);
         end = at;
         if draft.is_none() {
-            group::put_begin(connection, at.previous())?;
+            rows::put_begin(connection, at.previous())?;
         }
         let draft = draft.get_or_insert_with(|| Draft::after(at.previous()));
         let (record, age, class) = match read_all(identity, row) {
@@ -140,12 +141,12 @@ fn copy_updates(
     let noted = noted.and_then(|id| id.parse::<HubId>().ok()).map(|id| id.position);
     let last = noted.map_or(end, |noted| noted.max(end));
     if end == Position::START {
-        return group::put_begin(connection, last);
+        return rows::put_begin(connection, last);
     }
     if last > newest {
         // If the newest updates are damaged, this row begins after them, even if it covers nothing
         // more. They show as missing, and their positions are not assigned again.
-        group::insert_empty(connection, identity, end, last)?;
+        rows::insert_empty(connection, identity, end, last)?;
     }
     Ok(())
 }

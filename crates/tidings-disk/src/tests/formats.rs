@@ -162,9 +162,9 @@ fn a_file_of_format_1_without_an_update_that_can_be_read_is_a_gap() {
 fn on_file_count(journal: &DiskJournal) -> usize {
     let identity = journal.identity();
     let read = journal.readers().run(move |connection| {
-        let covered = group::covered(connection, &identity)?;
+        let covered = rows::covered(connection, &identity)?;
         let mut count = 0;
-        group::walk(connection, &identity, covered, |met| {
+        updates::walk(connection, &identity, covered, |met| {
             count += usize::from(matches!(met, Met::Update(_)));
             Ok(ControlFlow::Continue(()))
         })?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::limits::{SCAN_UPDATES, TRIM_UPDATES};
 use crate::retain::Trimming;
+use crate::rewrite;
 
 /// The file as its writer has it.
 struct File {
@@ -56,7 +57,7 @@ impl File {
     fn turn(&mut self) -> Turn {
         let Self { connection, identity, index, classes, .. } = self;
         let before = self.steps.load(Ordering::Relaxed);
-        let begin = Cell::new(group::covered(connection, identity).unwrap().0);
+        let begin = Cell::new(rows::covered(connection, identity).unwrap().0);
         let last = self.last;
         let trimming = Trimming { connection, identity, index, has_ids: true, begin: &begin, last };
         let is_any_over = classes.is_any_over(trimming, Duration::ZERO).unwrap();
@@ -65,9 +66,9 @@ impl File {
             connection.execute_batch("BEGIN IMMEDIATE").unwrap();
             let gone = classes.trim(trimming, Duration::ZERO, TRIM_UPDATES).unwrap().gone;
             if let Some(newest) = gone.iter().map(|one| one.record.position).max() {
-                group::remove_unreadable(connection, identity, &begin, newest).unwrap();
+                rewrite::remove_unreadable(connection, identity, &begin, newest).unwrap();
             }
-            group::put_begin(connection, begin.get()).unwrap();
+            rows::put_begin(connection, begin.get()).unwrap();
             classes.save(connection).unwrap();
             connection.execute_batch("COMMIT").unwrap();
             deleted = gone.len();
@@ -148,7 +149,7 @@ fn the_middle_of_the_kept_updates_is_found_by_bisection() {
     let [few, many] = [FEW, MANY].map(|count| {
         let file = File::new(std::iter::repeat_n("busy", count), Vec::new());
         let File { connection, identity, index, classes, last, steps, .. } = &file;
-        let begin = Cell::new(group::covered(connection, identity).unwrap().0);
+        let begin = Cell::new(rows::covered(connection, identity).unwrap().0);
         let trimming =
             Trimming { connection, identity, index, has_ids: true, begin: &begin, last: *last };
         let before = steps.load(Ordering::Relaxed);

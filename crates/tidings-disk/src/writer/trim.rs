@@ -12,7 +12,7 @@ use crate::meta::put;
 use crate::retain::{Classes, Gone, Trimming};
 use crate::state::oldest;
 use crate::sum::{FilePart, within};
-use crate::{columns, group, keys};
+use crate::{columns, keys, rewrite, rows};
 
 impl Writer {
     /// Forgets old keys, and moves the position before which quiet clients are told a newer id.
@@ -45,7 +45,7 @@ impl Writer {
     }
 
     fn begin_of_rows(&self) -> rusqlite::Result<Cell<Position>> {
-        group::begin(&self.connection).map(Cell::new)
+        rows::begin(&self.connection).map(Cell::new)
     }
 
     fn trimming<'a>(&'a self, begin: &'a Cell<Position>) -> Trimming<'a> {
@@ -141,10 +141,10 @@ impl Writer {
         let unreadable = match newest {
             None => None,
             Some(newest) => {
-                group::remove_unreadable(&self.connection, &self.identity, &begin, newest)?
+                rewrite::remove_unreadable(&self.connection, &self.identity, &begin, newest)?
             }
         };
-        group::put_begin(&self.connection, begin.get())?;
+        rows::put_begin(&self.connection, begin.get())?;
         self.note(gone, unreadable)?;
         self.classes.save(&self.connection)?;
         put(&self.connection, "last", self.last.to_string())?;

@@ -10,7 +10,7 @@ use tidings_core::model::{HubId, Position, Record};
 
 use crate::columns::position;
 use crate::damage::Damage;
-use crate::file::{DATABASE, Folder, LOG, LOG_INDEX, OpenError, check_format};
+use crate::folder::{DATABASE, Folder, LOG, LOG_INDEX, OpenError, check_format};
 use crate::identity::Identity;
 use crate::layout::FORMAT;
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};

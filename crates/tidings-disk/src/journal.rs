@@ -25,7 +25,7 @@ use tidings_core::setters;
 use crate::clock::JournalClock;
 use crate::columns;
 use crate::damage::Damage;
-use crate::file::{Folder, OpenError};
+use crate::folder::{Folder, OpenError};
 use crate::identity::Identity;
 use crate::index::{self, Index};
 use crate::limits::{BATCH_MAX, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};

@@ -23,7 +23,7 @@ mod columns;
 mod damage;
 mod draft;
 mod dropped;
-mod file;
+mod folder;
 mod group;
 mod identity;
 mod ids;
@@ -53,6 +53,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use file::OpenError;
+pub use folder::OpenError;
 pub use inspect::{Exported, JournalFile, Summary};
 pub use journal::{DiskJournal, DiskOptions, Promise};

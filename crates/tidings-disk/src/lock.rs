@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use tidings_core::model::{Epoch, Position};
 
 use crate::columns::number;
-use crate::file::{LOG, OpenError};
+use crate::folder::{LOG, OpenError};
 use crate::sum::Sum;
 
 const LOCK: &str = "journal.lock";
@@ -305,7 +305,7 @@ mod path {
     use std::path::Path;
 
     use super::NotHeld;
-    use crate::file::make_private;
+    use crate::folder::make_private;
 
     #[derive(Debug)]
     pub(super) struct HeldNames;

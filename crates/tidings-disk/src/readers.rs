@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tidings_core::journal::ReadError;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::file::{Folder, OpenError};
+use crate::folder::{Folder, OpenError};
 use crate::limits::{JOURNAL_READERS, READS_WAITING};
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;

@@ -20,7 +20,7 @@ use self::outage::reason;
 use crate::clock::JournalClock;
 use crate::columns;
 use crate::draft::Draft;
-use crate::file::Folder;
+use crate::folder::Folder;
 use crate::identity::Identity;
 use crate::index::Index;
 use crate::journal::Promise;

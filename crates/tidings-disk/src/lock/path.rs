@@ -24,7 +24,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::unix::UCred;
 
 use super::NotHeld;
-use crate::file::make_private;
+use crate::folder::make_private;
 
 /// Attempts to bind a name whose holders end one after the other.
 const ATTEMPTS: usize = 3;

@@ -1,31 +1,25 @@
-//! The journal's file: its layout, and the reasons for which it cannot be opened.
+//! The journal's folder: held against other processes, with connections to the file in it.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::damage::Damage;
+use crate::files::{DATABASE, LOG, LOG_INDEX, LOG_LEFT, PROBE};
+use crate::in_place::InPlace;
 use crate::layout::{self, APPLICATION, FORMAT};
-use crate::lock::{InPlace, Lock, Mark};
-use crate::sum::is_damage;
+use crate::lock::{Lock, Mark};
+use crate::open_error::OpenError;
 use crate::upgrade;
 
-pub(crate) const DATABASE: &str = "journal.db";
-pub(crate) const LOG: &str = "journal.db-wal";
-/// The log of a missing database, kept in case the database is found.
-const LOG_LEFT: &str = "journal.db-wal.left";
-/// SQLite's index of its log.
-pub(crate) const LOG_INDEX: &str = "journal.db-shm";
 /// 1,000 frames, each a page of 4,096 bytes and a head. At this size SQLite copies them to the
 /// database by default.
 const LOG_BYTES: u64 = 1000 * (4096 + 24) + 32;
-/// The file whose creation shows whether the disk has room again.
-const PROBE: &str = "journal.probe";
+/// About what a publish may need.
 const PROBE_BYTES: usize = 1 << 20;
 
 /// A folder with a journal, held against every other process that would write to it.
@@ -167,15 +161,6 @@ impl Folder {
     }
 }
 
-/// The journal's content may be private, so only its own user may read the folder.
-pub(crate) fn make_private(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
 /// Creates the tables in a new file or one of an older format: all of them or none.
 fn lay_out(connection: &mut Connection, path: &Path, damage: &Damage) -> rusqlite::Result<()> {
     let found = layout::format(connection)?;
@@ -216,135 +201,5 @@ pub(crate) fn check_format(connection: &Connection, path: &Path) -> Result<i32, 
         (APPLICATION, found, _) if layout::CONVERTED.contains(&found) => Ok(found),
         (APPLICATION, _, _) => Err(OpenError::Format { path: path.to_owned(), found }),
         _ => Err(OpenError::Foreign { path: path.to_owned() }),
-    }
-}
-
-/// Why a journal on disk cannot be opened.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Another process holds the folder.
-    InUse {
-        /// The folder.
-        path: PathBuf,
-        /// The process, if it is known.
-        process: Option<u32>,
-    },
-    /// The folder or the file cannot be used.
-    Unusable {
-        /// The folder or the file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The folder has no journal.
-    Missing {
-        /// The path at which the file was expected.
-        path: PathBuf,
-    },
-    /// The file is not a Tidings journal.
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Another version of Tidings wrote the file.
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// The number of its format.
-        found: i32,
-    },
-    /// The file uses an addition of a newer version of Tidings to this format.
-    Needs {
-        /// The file.
-        path: PathBuf,
-        /// The addition that readers must know.
-        needs: String,
-    },
-    /// The file is damaged.
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// The damage, in SQLite's words.
-        detail: String,
-    },
-    /// SQLite cannot read or write the file.
-    Failed {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's error.
-        source: rusqlite::Error,
-    },
-}
-
-impl OpenError {
-    pub(crate) fn of(path: &Path, error: rusqlite::Error) -> Self {
-        let path = path.to_owned();
-        match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => Self::Foreign { path },
-            _ if is_damage(&error) || matches!(error, rusqlite::Error::QueryReturnedNoRows) => {
-                Self::Corrupt { path, detail: error.to_string() }
-            }
-            _ => Self::Failed { path, source: error },
-        }
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse { path, process } => {
-                write!(f, "another hub uses the journal in {}", path.display())?;
-                match process {
-                    Some(process) => write!(f, " (process {process})"),
-                    None => Ok(()),
-                }
-            }
-            Self::Unusable { path, .. } => {
-                write!(f, "cannot store the journal in {}", path.display())
-            }
-            Self::Missing { path } => {
-                write!(f, "there is no journal: {} does not exist", path.display())
-            }
-            Self::Foreign { path } => {
-                write!(f, "{} is not a Tidings journal, and was not changed", path.display())
-            }
-            Self::Format { path, found } if *found > FORMAT => write!(
-                f,
-                "{} was written by a newer version of Tidings (format {found}; this one knows {FORMAT}), and was not changed",
-                path.display()
-            ),
-            Self::Format { path, found } if layout::CONVERTED.contains(found) => write!(
-                f,
-                "{} has format {found}, but this version reads format {FORMAT}: a hub of this version converts it when it starts",
-                path.display()
-            ),
-            Self::Format { path, found } => write!(
-                f,
-                "{} was written by an older version of Tidings (format {found}; this one knows {FORMAT}), and was not changed",
-                path.display()
-            ),
-            Self::Needs { path, needs } => write!(
-                f,
-                "{} was written by a newer version of Tidings (it uses {needs}), and was not changed",
-                path.display()
-            ),
-            Self::Corrupt { path, detail } => {
-                write!(f, "the journal {} is damaged: {detail}", path.display())
-            }
-            Self::Failed { path, .. } => {
-                write!(f, "the journal {} cannot be opened", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Unusable { source, .. } => Some(source),
-            Self::Failed { source, .. } => Some(source),
-            _ => None,
-        }
     }
 }

@@ -10,11 +10,13 @@ use tidings_core::model::{HubId, Position, Record};
 
 use crate::columns::position;
 use crate::damage::Damage;
-use crate::folder::{DATABASE, Folder, LOG, LOG_INDEX, OpenError, check_format};
+use crate::files::{DATABASE, LOG, LOG_INDEX};
+use crate::folder::{Folder, check_format};
 use crate::identity::Identity;
 use crate::layout::FORMAT;
 use crate::limits::{BATCH_BYTES, SCAN_UPDATES};
 use crate::meta::{self, take};
+use crate::open_error::OpenError;
 use crate::rows;
 use crate::sum::{damaged, is_damage};
 use crate::updates::{self, At, Met};

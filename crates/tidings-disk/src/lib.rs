@@ -23,10 +23,12 @@ mod columns;
 mod damage;
 mod draft;
 mod dropped;
+mod files;
 mod folder;
 mod group;
 mod identity;
 mod ids;
+mod in_place;
 mod index;
 mod inspect;
 mod journal;
@@ -34,6 +36,7 @@ mod keys;
 mod layout;
 mod lock;
 mod meta;
+mod open_error;
 mod query;
 mod queue;
 mod readers;
@@ -53,6 +56,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use folder::OpenError;
 pub use inspect::{Exported, JournalFile, Summary};
 pub use journal::{DiskJournal, DiskOptions, Promise};
+pub use open_error::OpenError;

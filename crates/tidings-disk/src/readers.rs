@@ -10,8 +10,9 @@ use rusqlite::Connection;
 use tidings_core::journal::ReadError;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::folder::{Folder, OpenError};
+use crate::folder::Folder;
 use crate::limits::{JOURNAL_READERS, READS_WAITING};
+use crate::open_error::OpenError;
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 

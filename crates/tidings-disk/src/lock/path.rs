@@ -23,8 +23,7 @@ use siphasher::sip::SipHasher13;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::unix::UCred;
 
-use super::NotHeld;
-use crate::folder::make_private;
+use super::{NotHeld, make_private};
 
 /// Attempts to bind a name whose holders end one after the other.
 const ATTEMPTS: usize = 3;

@@ -6,8 +6,8 @@ use std::time::Instant;
 use rusqlite::config::DbConfig;
 
 use super::Writer;
+use crate::in_place::{InPlace, Look};
 use crate::limits::PROBE_INTERVAL;
-use crate::lock::{InPlace, Look};
 use crate::meta::put;
 use crate::sum::is_damage;
 

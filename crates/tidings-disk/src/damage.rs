@@ -124,18 +124,15 @@ impl Damage {
     }
 
     /// One idempotency key cannot be read.
-    pub(crate) fn of_key(&self, error: &rusqlite::Error) {
-        self.key_lines.log(Instant::now(), || {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                "cannot read what was published under an idempotency key"
-            );
+    pub(crate) fn of_key(&self, error: &(dyn std::error::Error + 'static), now: Instant) {
+        self.key_lines.log(now, || {
+            tracing::error!(error, "cannot read what was published under an idempotency key");
         });
     }
 
     /// Logs how many lines were suppressed. The writer calls this regularly.
-    pub(crate) fn settle(&self) {
-        self.key_lines.settle(Instant::now());
+    pub(crate) fn settle(&self, now: Instant) {
+        self.key_lines.settle(now);
     }
 
     /// The damaged keys would all have expired by now.
@@ -207,7 +204,7 @@ mod tests {
         tracing::subscriber::with_default(lines.clone(), || {
             let damage = Damage::default();
             for _ in 0..1000 {
-                damage.of_key(&damaged("an idempotency key"));
+                damage.of_key(&damaged("an idempotency key"), Instant::now());
             }
         });
         // A new second may have begun, which logs how many lines the last one suppressed.

@@ -29,7 +29,7 @@ pub(crate) struct Folder {
     vfs: Option<String>,
     lock: Lock,
     /// The newest acknowledged position of the process before this one.
-    pub(crate) mark: Option<Mark>,
+    mark: Option<Mark>,
 }
 
 impl Folder {
@@ -37,6 +37,11 @@ impl Folder {
     pub(crate) fn hold(path: &Path, vfs: Option<String>) -> Result<Self, OpenError> {
         let (lock, mark) = Lock::take(path)?;
         Ok(Self { path: path.to_owned(), vfs, lock, mark })
+    }
+
+    /// The newest acknowledged position of the process before this one.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.mark
     }
 
     /// Records the newest acknowledged position.

@@ -1,13 +1,13 @@
-//! Reads from the journal's file.
+//! Reads from the journal's file, each on one state of it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rusqlite::Connection;
-use tidings_core::journal::Found;
 use tidings_core::journal::same_id::{self, SameId};
-use tidings_core::model::{Position, Record};
+use tidings_core::journal::{Batch, Before, Found, Missed};
+use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{Rights, Selector, Selectors};
 
 use crate::columns;
@@ -16,26 +16,28 @@ use crate::identity::Identity;
 use crate::ids;
 use crate::index::{self, Lacking};
 use crate::limits::{BATCH_BYTES, SAME_ID_MAX, SCAN_UPDATES};
+use crate::queue::DiskShared;
+use crate::state::DiskState;
 use crate::sum::is_damage;
 use crate::updates::{self, At, Met};
 
 /// One state of the file, for a read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading<'a> {
-    pub(crate) connection: &'a Connection,
-    pub(crate) identity: &'a Identity,
+struct Reading<'a> {
+    connection: &'a Connection,
+    identity: &'a Identity,
     /// The oldest kept update.
-    pub(crate) first: Position,
-    pub(crate) damage: &'a Damage,
+    first: Position,
+    damage: &'a Damage,
 }
 
 /// Updates, and the position up to which the file was searched.
 #[derive(Debug, Default)]
-pub(crate) struct ReadPart {
-    pub(crate) records: Vec<Arc<Record>>,
-    pub(crate) through: Position,
+struct ReadPart {
+    records: Vec<Arc<Record>>,
+    through: Position,
     /// An update before the first record and up to here cannot be read.
-    pub(crate) damaged: Option<Position>,
+    damaged: Option<Position>,
     bytes: usize,
 }
 
@@ -67,8 +69,123 @@ pub(crate) enum Which {
     Last,
 }
 
+/// The updates in (`after`, `until`] that such a subscriber gets, as many as fit a batch, and the notice about
+/// missed ones.
+pub(crate) fn batch(
+    connection: &Connection,
+    identity: &Identity,
+    shared: &DiskShared,
+    (after, until): (Position, Position),
+    (selectors, rights): (&Selectors, &Rights),
+    which: Which,
+) -> rusqlite::Result<Batch> {
+    let known = |state: &DiskState| {
+        let missed = match which {
+            Which::All => state.missed(after, selectors, rights),
+            Which::Last => None,
+        };
+        (missed, state.first, state.oldest)
+    };
+    at_one_moment(connection, shared, known, |(missed, first, oldest)| {
+        let interest = (selectors, rights);
+        let damage = &shared.damage;
+        let reading = Reading { connection, identity, first, damage };
+        let part = part(reading, (after, until), interest, which)?;
+        let mut missed = with_id(connection, identity, after, missed)?;
+        if let Some(through) = part.damaged {
+            let resume = HubId::of_gone(identity.epoch, through);
+            let damaged = Missed::new(oldest, resume, through);
+            missed = Some(missed.map_or(damaged, |missed| missed.and(damaged)));
+        }
+        // The gap may reach further than the requested span.
+        let through =
+            missed.map_or(part.through, |missed| part.through.max(missed.resume.position));
+        let is_damaged = part.damaged.is_some();
+        let mut batch = Batch::new(part.records, through);
+        (batch.missed, batch.is_damaged) = (missed, is_damaged);
+        Ok(batch)
+    })
+}
+
+/// The place before the updates since `time`.
+pub(crate) fn before(
+    connection: &Connection,
+    identity: &Identity,
+    shared: &DiskShared,
+    time: SystemTime,
+) -> rusqlite::Result<Before> {
+    let known = |state: &DiskState| (state.first, state.last().position, state.dropped_time);
+    at_one_moment(connection, shared, known, |(first, last, dropped_time)| {
+        let since = since(connection, identity, time, (first, last))?;
+        let place = since.map_or(last, Position::previous);
+        // Trimmed updates precede this position only where they are known to be older.
+        let gone_after = if dropped_time < time { place } else { Position::START };
+        Ok(Before::new(id_at(connection, identity, place)?, gone_after))
+    })
+}
+
+/// Whether a position's update may have had this id of the hub.
+pub(crate) fn may_be(
+    connection: &Connection,
+    identity: &Identity,
+    id: HubId,
+) -> rusqlite::Result<bool> {
+    // Where the record is trimmed or lost, the id's check value cannot be compared.
+    Ok(match updates::record_at(connection, identity, id.position)? {
+        At::Update(record) => record.hub_id() == id,
+        At::Nothing | At::Damage => true,
+    })
+}
+
+/// Runs `read` on one state of the file, with the state in memory (`known`) that belongs to it.
+fn at_one_moment<K, T>(
+    connection: &Connection,
+    shared: &DiskShared,
+    known: impl FnOnce(&DiskState) -> K,
+    read: impl FnOnce(K) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.unchecked_transaction()?;
+    let known = {
+        let _gate = shared.gate.read();
+        // SQLite opens its view of the file with the first read of a transaction.
+        connection.prepare_cached("SELECT 1 FROM meta")?.exists([])?;
+        known(&shared.state.lock())
+    };
+    let read = read(known);
+    // SQLite refuses to commit a transaction that met a damaged page.
+    transaction.rollback()?;
+    read
+}
+
+/// Sets the id from which a stream continues, where its position is `after` itself.
+pub(crate) fn with_id(
+    connection: &Connection,
+    identity: &Identity,
+    after: Position,
+    missed: Option<Missed>,
+) -> rusqlite::Result<Option<Missed>> {
+    match missed {
+        Some(mut missed) if missed.resume.position == after => {
+            missed.resume = id_at(connection, identity, after)?;
+            Ok(Some(missed))
+        }
+        missed => Ok(missed),
+    }
+}
+
+/// The hub's id of a position.
+fn id_at(connection: &Connection, identity: &Identity, at: Position) -> rusqlite::Result<HubId> {
+    if at == Position::START {
+        return Ok(HubId::start(identity.epoch));
+    }
+    Ok(match updates::record_at(connection, identity, at)? {
+        At::Update(record) => record.hub_id(),
+        At::Nothing | At::Damage => HubId::of_gone(identity.epoch, at),
+    })
+}
+
 /// The updates in (`after`, `until`] that such a subscriber gets, as many as fit a batch.
-pub(crate) fn part(
+fn part(
     reading: Reading<'_>,
     (after, until): (Position, Position),
     (selectors, rights): (&Selectors, &Rights),

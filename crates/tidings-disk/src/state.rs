@@ -1,20 +1,14 @@
 //! The disk journal's state in memory: the newest updates, both ends of the journal, and the
 //! records of trimmed and lost updates.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rusqlite::Connection;
 use tidings_core::journal::dropped::Dropped;
 use tidings_core::journal::recent::Recent;
 use tidings_core::journal::{Edges, Missed};
 use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{Rights, Selectors};
-
-use crate::identity::Identity;
-use crate::rows;
-use crate::updates::{self, Met};
 
 #[derive(Debug)]
 pub(crate) struct DiskState {
@@ -81,28 +75,4 @@ impl DiskState {
         edges.bytes = self.bytes;
         edges
     }
-}
-
-/// The position and id of the oldest update. Without updates, the position after the newest and the
-/// newest's id.
-pub(crate) fn oldest(
-    connection: &Connection,
-    identity: &Identity,
-    last: HubId,
-) -> rusqlite::Result<(Position, HubId)> {
-    let begin = rows::begin(connection)?;
-    let mut oldest = None;
-    updates::walk(connection, identity, (begin, last.position), |met| {
-        oldest = Some(match met {
-            Met::Update(stored) => {
-                let id = stored.record(identity).map(|record| record.hub_id());
-                (stored.position, id.unwrap_or(HubId::of_gone(identity.epoch, stored.position)))
-            }
-            // The damage may start at any position. A subscriber that reaches it is told of the
-            // gap.
-            Met::Damage(after, _) => (after.next(), HubId::of_gone(identity.epoch, after.next())),
-        });
-        Ok(ControlFlow::Break(()))
-    })?;
-    Ok(oldest.unwrap_or((last.position.next(), last)))
 }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use rusqlite::Connection;
-use tidings_core::model::{Position, Record};
+use tidings_core::model::{HubId, Position, Record};
 
 use crate::columns::{number, position};
 use crate::group::Group;
@@ -96,6 +96,30 @@ fn tell_damage(
         return Ok(ControlFlow::Continue(()));
     }
     meet(Met::Damage(std::mem::replace(reached, through), through))
+}
+
+/// The position and id of the oldest update. Without updates, the position after the newest and the
+/// newest's id.
+pub(crate) fn oldest(
+    connection: &Connection,
+    identity: &Identity,
+    last: HubId,
+) -> rusqlite::Result<(Position, HubId)> {
+    let begin = rows::begin(connection)?;
+    let mut oldest = None;
+    walk(connection, identity, (begin, last.position), |met| {
+        oldest = Some(match met {
+            Met::Update(stored) => {
+                let id = stored.record(identity).map(|record| record.hub_id());
+                (stored.position, id.unwrap_or(HubId::of_gone(identity.epoch, stored.position)))
+            }
+            // The damage may start at any position. A subscriber that reaches it is told of the
+            // gap.
+            Met::Damage(after, _) => (after.next(), HubId::of_gone(identity.epoch, after.next())),
+        });
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(oldest.unwrap_or((last.position.next(), last)))
 }
 
 /// The newest record that can be read, and its age.

@@ -6,7 +6,9 @@ mod repair;
 mod trim;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{Instant, SystemTime};
 
 use rusqlite::Connection;
@@ -24,10 +26,10 @@ use crate::folder::Folder;
 use crate::identity::Identity;
 use crate::in_place::InPlace;
 use crate::index::Index;
-use crate::journal::Promise;
 use crate::keys::{self, Kept};
 use crate::limits::{TRIM_INTERVAL, TRIM_UPDATES};
 use crate::lock::Mark;
+use crate::options::Promise;
 use crate::queue::{CloseOnDrop, DiskShared, Request, unavailable};
 use crate::rebuild::Rebuild;
 use crate::retain::Classes;
@@ -37,42 +39,88 @@ use crate::{ids, revoked};
 /// Updates after which the classes' counts are saved, so that a start counts no more than these.
 const SAVE_UPDATES: u64 = 10_000;
 
-pub(crate) struct Writer {
+/// What the writer begins with, as a start found it.
+pub(crate) struct WriterInit {
     pub(crate) connection: Connection,
     pub(crate) identity: Identity,
-    pub(crate) shared: Arc<DiskShared>,
-    pub(crate) classes: Classes,
-    pub(crate) index: Index,
-    pub(crate) clock: JournalClock,
+    pub(crate) folder: Folder,
     pub(crate) promise: Promise,
-    pub(crate) last: HubId,
     pub(crate) now: fn() -> SystemTime,
+    /// The newest position that was ever assigned.
+    pub(crate) last: HubId,
+    pub(crate) index: Index,
+    pub(crate) classes: Classes,
+    pub(crate) clock: JournalClock,
     /// The number of remembered keys.
     pub(crate) keys: usize,
-    /// The last write failed.
-    pub(crate) is_failing: bool,
-    /// When writing is tried again without a publish.
-    pub(crate) next_probe: Instant,
-    /// The first commit that was not synced, under [`Promise::Interval`].
-    pub(crate) unsynced: Option<Instant>,
-    /// The journal's files, where they can be looked at.
-    pub(crate) in_place: Option<InPlace>,
-    /// The files were moved or damaged: anything written to them is lost.
-    pub(crate) is_displaced: bool,
-    /// The newest position is recorded beside them.
-    pub(crate) is_noted: bool,
-    /// The table of updates is being rebuilt, or the old table is being emptied.
-    pub(crate) rebuild: Option<Rebuild>,
-    /// When a failed rebuild may be tried again.
-    pub(crate) next_rebuild: Instant,
-    /// Bytes appended since the rebuild's last step.
-    pub(crate) appended: u64,
-    /// The file says for the next start that the index of ids is damaged.
-    pub(crate) is_ids_noted: bool,
     /// The journal's age when the keys were found damaged, as recorded in the file.
     pub(crate) keys_damaged_at: Option<i64>,
+    /// A rebuild of the table of updates that is not finished.
+    pub(crate) rebuild: Option<Rebuild>,
+}
+
+/// The writer's thread. It ends when the queue is closed.
+#[derive(Debug)]
+pub(crate) struct WriterThread(Option<JoinHandle<()>>);
+
+impl WriterThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system cannot start a thread.
+    pub(crate) fn start(init: WriterInit, shared: Arc<DiskShared>) -> io::Result<Self> {
+        let writer = Writer::new(init, shared);
+        let thread =
+            thread::Builder::new().name("journal-write".to_owned()).spawn(move || writer.run())?;
+        Ok(Self(Some(thread)))
+    }
+
+    /// Waits for the thread's end.
+    pub(crate) fn join(&mut self) {
+        if let Some(thread) = self.0.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal's writer panicked");
+        }
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    identity: Identity,
+    shared: Arc<DiskShared>,
+    classes: Classes,
+    index: Index,
+    clock: JournalClock,
+    promise: Promise,
+    last: HubId,
+    now: fn() -> SystemTime,
+    /// The number of remembered keys.
+    keys: usize,
+    /// The last write failed.
+    is_failing: bool,
+    /// When writing is tried again without a publish.
+    next_probe: Instant,
+    /// The first commit that was not synced, under [`Promise::Interval`].
+    unsynced: Option<Instant>,
+    /// The journal's files, where they can be looked at.
+    in_place: Option<InPlace>,
+    /// The files were moved or damaged: anything written to them is lost.
+    is_displaced: bool,
+    /// The newest position is recorded beside them.
+    is_noted: bool,
+    /// The table of updates is being rebuilt, or the old table is being emptied.
+    rebuild: Option<Rebuild>,
+    /// When a failed rebuild may be tried again.
+    next_rebuild: Instant,
+    /// Bytes appended since the rebuild's last step.
+    appended: u64,
+    /// The file says for the next start that the index of ids is damaged.
+    is_ids_noted: bool,
+    /// The journal's age when the keys were found damaged, as recorded in the file.
+    keys_damaged_at: Option<i64>,
     /// Holds the folder against other processes for the writer's lifetime.
-    pub(crate) folder: Folder,
+    folder: Folder,
 }
 
 /// An earlier publish under the same key.
@@ -93,7 +141,35 @@ struct PendingGroup {
 }
 
 impl Writer {
-    pub(crate) fn run(mut self) {
+    fn new(init: WriterInit, shared: Arc<DiskShared>) -> Self {
+        let in_place = init.folder.in_place();
+        Self {
+            connection: init.connection,
+            identity: init.identity,
+            shared,
+            classes: init.classes,
+            index: init.index,
+            clock: init.clock,
+            promise: init.promise,
+            last: init.last,
+            now: init.now,
+            keys: init.keys,
+            is_failing: false,
+            next_probe: Instant::now(),
+            unsynced: None,
+            in_place,
+            is_displaced: false,
+            is_noted: true,
+            rebuild: init.rebuild,
+            next_rebuild: Instant::now(),
+            appended: 0,
+            is_ids_noted: false,
+            keys_damaged_at: init.keys_damaged_at,
+            folder: init.folder,
+        }
+    }
+
+    fn run(mut self) {
         let _close = CloseOnDrop(Arc::clone(&self.shared));
         let mut next_look = Instant::now();
         let mut saved = self.last.position.number();
@@ -297,7 +373,7 @@ impl Writer {
             Ok(Some(kept)) => kept,
             Ok(None) => return Ok(Earlier::Nothing),
             Err(error) if is_damage(&error) => {
-                self.shared.damage.of_key(&error);
+                self.shared.damage.of_key(&error, Instant::now());
                 return Ok(Earlier::Unknown);
             }
             Err(error) => return Err(error),

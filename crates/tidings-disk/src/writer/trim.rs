@@ -10,14 +10,13 @@ use crate::dropped::NewestDropped;
 use crate::limits::{KEYS_MAX, KEYS_TIME};
 use crate::meta::put;
 use crate::retain::{Classes, Gone, Trimming};
-use crate::state::oldest;
 use crate::sum::{FilePart, within};
-use crate::{columns, keys, rewrite, rows};
+use crate::{columns, keys, rewrite, rows, updates};
 
 impl Writer {
     /// Forgets old keys, and moves the position before which quiet clients are told a newer id.
     pub(super) fn look(&mut self) {
-        self.shared.damage.settle();
+        self.shared.damage.settle(Instant::now());
         if self.is_displaced {
             return;
         }
@@ -150,7 +149,7 @@ impl Writer {
         put(&self.connection, "last", self.last.to_string())?;
         put(&self.connection, "trimmed_age", columns::milliseconds(age))?;
         put(&self.connection, "trimmed_time", columns::nanoseconds((self.now)()))?;
-        let (first, oldest) = oldest(&self.connection, &self.identity, self.last)?;
+        let (first, oldest) = updates::oldest(&self.connection, &self.identity, self.last)?;
         let gate = self.shared.gate.write();
         self.commit()?;
         let mut state = self.shared.state.lock();

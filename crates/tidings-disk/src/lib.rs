@@ -17,43 +17,54 @@
 //! A hub takes the journal when it is built: `Hub::builder().journal(journal)`.
 
 mod limits;
-
-mod clock;
-mod columns;
-mod damage;
-mod draft;
-mod dropped;
-mod files;
-mod folder;
-mod group;
-mod identity;
-mod ids;
-mod in_place;
-mod index;
-mod inspect;
-mod journal;
-mod keys;
-mod layout;
-mod lock;
-mod meta;
-mod open_error;
 mod options;
+
+// The journal: its traits, its start, and its state in memory.
+mod clock;
+mod journal;
+mod start;
+mod state;
+
+// The threads that read and write.
 mod query;
 mod queue;
 mod readers;
+mod writer;
+
+// What the writer does beside appending.
 mod rebuild;
-mod record;
 mod retain;
-mod revoked;
+
+// The updates in the file: as bytes, in rows, and in order.
+mod draft;
+mod group;
+mod record;
 mod rewrite;
 mod rows;
-mod start;
-mod state;
+mod updates;
+
+// The other tables, and what all of them use.
+mod columns;
+mod damage;
+mod dropped;
+mod identity;
+mod ids;
+mod index;
+mod keys;
+mod meta;
+mod revoked;
 mod sum;
 mod table;
-mod updates;
+
+// The file as a whole, and its folder.
+mod files;
+mod folder;
+mod in_place;
+mod inspect;
+mod layout;
+mod lock;
+mod open_error;
 mod upgrade;
-mod writer;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ const KEY_LINES: u32 = 1;
 
 #[derive(Debug)]
 pub(crate) struct Damage {
-    places: Mutex<HashSet<Position>>,
+    positions: Mutex<HashSet<Position>>,
     count: AtomicU64,
     index: AtomicBool,
     ids: AtomicBool,
@@ -26,7 +26,7 @@ pub(crate) struct Damage {
 impl Default for Damage {
     fn default() -> Self {
         Self {
-            places: Mutex::default(),
+            positions: Mutex::default(),
             count: AtomicU64::new(0),
             index: AtomicBool::new(false),
             ids: AtomicBool::new(false),
@@ -39,11 +39,11 @@ impl Default for Damage {
 impl Damage {
     /// At least one update after `after` and up to `through` cannot be read.
     pub(crate) fn of_updates(&self, after: Position, through: Position) {
-        let mut places = self.places.lock();
-        if places.len() >= DAMAGE_MAX || !places.insert(through) {
+        let mut positions = self.positions.lock();
+        if positions.len() >= DAMAGE_MAX || !positions.insert(through) {
             return;
         }
-        drop(places);
+        drop(positions);
         self.count.fetch_add(1, Ordering::Relaxed);
         tracing::error!(
             first = after.next().number(),
@@ -131,7 +131,7 @@ impl Damage {
     }
 
     /// Logs how many lines were suppressed. The writer calls this regularly.
-    pub(crate) fn settle(&self, now: Instant) {
+    pub(crate) fn log_suppressed(&self, now: Instant) {
         self.key_lines.settle(now);
     }
 

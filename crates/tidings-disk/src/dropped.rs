@@ -8,7 +8,7 @@ use crate::columns::{self, number, position};
 use crate::identity::Identity;
 use crate::limits::DROPPED_TOPICS;
 use crate::meta::{put, take};
-use crate::retain::Gone;
+use crate::retain::TrimmedUpdate;
 use crate::sum::{Sum, compare, is_damage};
 use crate::table;
 
@@ -73,7 +73,7 @@ fn private_sum(topics: &str, at: Position) -> Sum {
 /// Restores the records of an earlier process. A damaged row is an error: subscribers would miss
 /// updates without a notice.
 pub(crate) fn restore(connection: &Connection, identity: &Identity) -> rusqlite::Result<Dropped> {
-    let place =
+    let noted =
         |name| -> rusqlite::Result<Position> { Ok(position(take(connection, name)?.unwrap_or(0))) };
     let mut dropped = Dropped::knowing(identity.keys, DROPPED_TOPICS);
     let public = connection
@@ -93,9 +93,9 @@ pub(crate) fn restore(connection: &Connection, identity: &Identity) -> rusqlite:
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     dropped.restore(
-        Lost::restored(place("dropped_public")?, place("dropped_forgotten")?, public),
-        Lost::restored(place("dropped_private")?, place("dropped_private_forgotten")?, private),
-        place("dropped_presence")?,
+        Lost::restored(noted("dropped_public")?, noted("dropped_forgotten")?, public),
+        Lost::restored(noted("dropped_private")?, noted("dropped_private_forgotten")?, private),
+        noted("dropped_presence")?,
     );
     Ok(dropped)
 }
@@ -165,14 +165,14 @@ impl NewestDropped {
         }
     }
 
-    /// Notes trimmed or lost updates, in the tables too.
-    pub(crate) fn lose(
+    /// Notes trimmed updates, in the tables too.
+    pub(crate) fn note(
         &mut self,
         connection: &Connection,
         identity: &Identity,
-        gone: &[Gone],
+        trimmed: &[TrimmedUpdate],
     ) -> rusqlite::Result<()> {
-        for Gone { record, .. } in gone.iter().filter(|one| one.is_loss) {
+        for TrimmedUpdate { record, .. } in trimmed.iter().filter(|one| one.can_be_missed) {
             let update = &record.update;
             if update.is_presence() {
                 self.presence = record.position.max(self.presence);

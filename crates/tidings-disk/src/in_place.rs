@@ -36,7 +36,7 @@ pub(crate) enum Look {
     /// All files are where they were opened.
     InPlace,
     /// The first file that was removed or replaced.
-    Gone(PathBuf),
+    Missing(PathBuf),
     /// The first file that was truncated. This state is permanent.
     Shortened(PathBuf),
     /// The system gave no answer. The next look may get one.
@@ -75,8 +75,8 @@ impl InPlace {
         let mut unknown = None;
         for Watched { path, id, bytes } in &mut self.files {
             match FileId::of(path) {
-                Ok(Some((found, _))) if found != *id => return Look::Gone(path.clone()),
-                Ok(None) => return Look::Gone(path.clone()),
+                Ok(Some((found, _))) if found != *id => return Look::Missing(path.clone()),
+                Ok(None) => return Look::Missing(path.clone()),
                 // The lock's file is rewritten with each position.
                 Ok(Some((_, found))) if found < *bytes && !path.ends_with(LOCK) => {
                     self.shortened = Some(path.clone());
@@ -94,7 +94,7 @@ impl InPlace {
         if self.unknown >= UNKNOWN_MAX {
             // Kept at the limit, so that the counter cannot overflow.
             self.unknown = UNKNOWN_MAX;
-            return Look::Gone(path);
+            return Look::Missing(path);
         }
         let error = &error as &dyn std::error::Error;
         tracing::debug!(error, path = %path.display(), "a file of the journal cannot be looked at");
@@ -159,10 +159,10 @@ mod tests {
         assert_eq!(in_place.look(), Look::InPlace);
         hide();
         assert_eq!((in_place.look(), in_place.look()), (Look::Unknown, Look::Unknown));
-        assert_eq!(in_place.look(), Look::Gone(file.clone()));
+        assert_eq!(in_place.look(), Look::Missing(file.clone()));
         show();
         assert_eq!(in_place.look(), Look::InPlace);
         fs::remove_file(&file).unwrap();
-        assert_eq!(in_place.look(), Look::Gone(file));
+        assert_eq!(in_place.look(), Look::Missing(file));
     }
 }

@@ -172,8 +172,8 @@ pub(crate) fn forget(
     let surplus = count.saturating_sub(KEYS_MAX);
     if surplus > 0 {
         let oldest = "DELETE FROM keys WHERE key IN (SELECT key FROM keys ORDER BY age LIMIT ?1)";
-        let gone = connection.prepare_cached(oldest)?.execute([surplus as i64])?;
-        count = count.saturating_sub(gone);
+        let deleted = connection.prepare_cached(oldest)?.execute([surplus as i64])?;
+        count = count.saturating_sub(deleted);
     }
     Ok(count)
 }

@@ -107,7 +107,7 @@ pub(crate) fn batch(
     })
 }
 
-/// The place before the updates since `time`.
+/// The position before the updates since `time`.
 pub(crate) fn before(
     connection: &Connection,
     identity: &Identity,
@@ -117,10 +117,10 @@ pub(crate) fn before(
     let known = |state: &DiskState| (state.first, state.last().position, state.dropped_time);
     at_one_moment(connection, shared, known, |(first, last, dropped_time)| {
         let since = since(connection, identity, time, (first, last))?;
-        let place = since.map_or(last, Position::previous);
+        let before = since.map_or(last, Position::previous);
         // Trimmed updates precede this position only where they are known to be older.
-        let gone_after = if dropped_time < time { place } else { Position::START };
-        Ok(Before::new(id_at(connection, identity, place)?, gone_after))
+        let dropped_after = if dropped_time < time { before } else { Position::START };
+        Ok(Before::new(id_at(connection, identity, before)?, dropped_after))
     })
 }
 
@@ -279,7 +279,7 @@ fn scanned(
 
 /// Selected positions in order, and the position up to which they are complete.
 struct Positions {
-    places: Vec<Position>,
+    positions: Vec<Position>,
     through: Position,
 }
 
@@ -291,21 +291,21 @@ fn entries(
 ) -> rusqlite::Result<Positions> {
     // Many topics contribute a few positions each, and few topics contribute many.
     let each = (SCAN_UPDATES / keys.len()).max(4);
-    let (mut places, mut through) = (Vec::new(), until);
+    let (mut positions, mut through) = (Vec::new(), until);
     for key in keys {
-        let before = places.len();
-        index::entries(connection, *key, (after, through), each, &mut places)?;
-        if places.len() - before == each
-            && let Some(last) = places.last()
+        let before = positions.len();
+        index::entries(connection, *key, (after, through), each, &mut positions)?;
+        if positions.len() - before == each
+            && let Some(last) = positions.last()
         {
             // The topic may have more positions, so the batch ends here.
             through = *last;
         }
     }
-    places.retain(|at| *at <= through);
-    places.sort_unstable();
-    places.dedup();
-    Ok(Positions { places, through })
+    positions.retain(|at| *at <= through);
+    positions.sort_unstable();
+    positions.dedup();
+    Ok(Positions { positions, through })
 }
 
 /// The newest position of each topic, if it is in (`after`, `until`].
@@ -315,28 +315,28 @@ fn newest(
     keys: &[u64],
     lacking: &Lacking,
 ) -> rusqlite::Result<Positions> {
-    let mut places = Vec::new();
+    let mut positions = Vec::new();
     for key in keys {
         let newest = match lacking.newest(*key) {
             Some(at) => Some(at),
             None => index::newest(connection, *key)?,
         };
-        places.extend(newest.filter(|at| *at > after && *at <= until));
+        positions.extend(newest.filter(|at| *at > after && *at <= until));
     }
-    places.sort_unstable();
-    places.dedup();
-    Ok(Positions { places, through: until })
+    positions.sort_unstable();
+    positions.dedup();
+    Ok(Positions { positions, through: until })
 }
 
 /// The wanted updates at these positions, as many as fit a batch.
 fn at_positions(
     reading: Reading<'_>,
-    Positions { places, through }: Positions,
+    Positions { positions, through }: Positions,
     is_wanted: impl Fn(&Record) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<ReadPart> {
     let Reading { connection, identity, damage, .. } = reading;
     let mut part = ReadPart { through, ..ReadPart::default() };
-    for (index, at) in places.iter().enumerate() {
+    for (index, at) in positions.iter().enumerate() {
         let room = match updates::record_at(connection, identity, *at)? {
             At::Update(record) => !is_wanted(&record)? || part.take(record),
             At::Damage => {
@@ -352,7 +352,7 @@ fn at_positions(
                 true
             }
         };
-        let is_last = index + 1 == places.len();
+        let is_last = index + 1 == positions.len();
         if !is_last && (!room || index + 1 == SCAN_UPDATES) {
             part.through = *at;
             break;

@@ -19,7 +19,7 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 /// The threads. They end when this is dropped.
 pub(crate) struct Readers {
     jobs: Option<SyncSender<Job>>,
-    /// One permit per place in the queue. A read holds its permit until a thread takes it from the
+    /// One permit for each read that fits into the queue. A read holds its permit until a thread takes it from the
     /// queue. A caller without a permit waits, first come, first served.
     room: Arc<Semaphore>,
     threads: Vec<JoinHandle<()>>,

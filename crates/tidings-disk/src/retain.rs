@@ -124,19 +124,19 @@ pub(crate) struct Classes {
     saved: Position,
 }
 
-/// An update that was deleted.
+/// An update that retention deleted.
 #[derive(Debug)]
-pub(crate) struct Gone {
+pub(crate) struct TrimmedUpdate {
     pub(crate) record: Record,
-    /// Whether subscribers may have missed it. An update that a newer one replaced, or that a rule
-    /// never keeps, is no loss.
-    pub(crate) is_loss: bool,
+    /// Whether a subscriber that did not get it is told of a gap. Not if a newer update replaced it,
+    /// or if its rule never keeps updates.
+    pub(crate) can_be_missed: bool,
 }
 
 /// The result of [`Classes::trim`].
 #[derive(Debug, Default)]
 pub(crate) struct Trimmed {
-    pub(crate) gone: Vec<Gone>,
+    pub(crate) updates: Vec<TrimmedUpdate>,
     /// More updates are to be trimmed.
     pub(crate) is_any_left: bool,
 }
@@ -402,8 +402,8 @@ impl Classes {
         if class.count == 0 {
             return Ok(());
         }
-        let gone = &mut trimmed.gone;
-        let first = gone.len();
+        let deleted = &mut trimmed.updates;
+        let first = deleted.len();
         let span = (class.oldest.previous().max(begin.get()), last);
         let mut is_any_left = false;
         let mut is_empty = true;
@@ -429,7 +429,7 @@ impl Classes {
                 is_empty = false;
                 return Ok(ControlFlow::Break(()));
             }
-            if gone.len() >= count {
+            if deleted.len() >= count {
                 (is_any_left, is_empty) = (true, false);
                 return Ok(ControlFlow::Break(()));
             }
@@ -438,14 +438,15 @@ impl Classes {
             };
             class.remove(&record);
             class.oldest = record.position.next();
-            gone.push(Gone { record, is_loss: class.rule.keep != Keep::None });
+            let can_be_missed = class.rule.keep != Keep::None;
+            deleted.push(TrimmedUpdate { record, can_be_missed });
             Ok(ControlFlow::Continue(()))
         })?;
         if is_empty {
             class.empty(last);
         }
         trimmed.is_any_left |= is_any_left;
-        delete(trimming, &trimmed.gone[first..])
+        delete(trimming, &trimmed.updates[first..])
     }
 
     /// Deletes updates that newer ones replaced for all of their topics.
@@ -466,8 +467,8 @@ impl Classes {
         }
         self.list_newer(trimming, index)?;
         let class = &mut self.classes[index];
-        let first = trimmed.gone.len();
-        while trimmed.gone.len() < count
+        let first = trimmed.updates.len();
+        while trimmed.updates.len() < count
             && let Some(at) = class.newer.pop_front()
         {
             class.replaced = at;
@@ -482,12 +483,12 @@ impl Classes {
                 if let Some(old) = replaced(trimming, before, index)? {
                     delete_entries(trimming, &old)?;
                     class.remove(&old);
-                    trimmed.gone.push(Gone { record: old, is_loss: false });
+                    trimmed.updates.push(TrimmedUpdate { record: old, can_be_missed: false });
                 }
             }
         }
         trimmed.is_any_left |= class.has_newer();
-        delete_rows(trimming, &trimmed.gone[first..])
+        delete_rows(trimming, &trimmed.updates[first..])
     }
 
     /// Lists some updates of a class that an earlier process did not check.
@@ -524,22 +525,26 @@ impl Classes {
     }
 
     /// The position after which about half of the kept updates were published.
-    pub(crate) fn half(&self, trimming: Trimming<'_>, now: Duration) -> rusqlite::Result<Position> {
+    pub(crate) fn midpoint(
+        &self,
+        trimming: Trimming<'_>,
+        now: Duration,
+    ) -> rusqlite::Result<Position> {
         let last = trimming.last;
-        let mut half = Position::START;
+        let mut midpoint = Position::START;
         for class in self.classes.iter().filter(|class| class.count > 0) {
             let bounds = &class.rule.bounds;
             let by_bytes = u128::from(class.count) * u128::from(bounds.bytes / 2)
                 / u128::from(class.bytes.max(1));
             let by_bytes = u64::try_from(by_bytes).unwrap_or(u64::MAX);
             let newest = by_bytes.min(bounds.count / 2);
-            half = half.max(Position::new(last.number().saturating_sub(newest)));
+            midpoint = midpoint.max(Position::new(last.number().saturating_sub(newest)));
             let since = now.saturating_sub(bounds.age / 2);
             if since > Duration::ZERO {
-                half = half.max(older_than(trimming, class.oldest, since)?);
+                midpoint = midpoint.max(older_than(trimming, class.oldest, since)?);
             }
         }
-        Ok(half)
+        Ok(midpoint)
     }
 }
 
@@ -568,11 +573,11 @@ fn name(rule: &RetentionRule) -> String {
 }
 
 /// Deletes updates together with their index entries.
-fn delete(trimming: Trimming<'_>, gone: &[Gone]) -> rusqlite::Result<()> {
-    for one in gone {
+fn delete(trimming: Trimming<'_>, trimmed: &[TrimmedUpdate]) -> rusqlite::Result<()> {
+    for one in trimmed {
         delete_entries(trimming, &one.record)?;
     }
-    delete_rows(trimming, gone)
+    delete_rows(trimming, trimmed)
 }
 
 /// Deletes an update's entries in the indexes.
@@ -582,8 +587,8 @@ fn delete_entries(trimming: Trimming<'_>, record: &Record) -> rusqlite::Result<(
     if has_ids { ids::remove(connection, identity, record) } else { Ok(()) }
 }
 
-fn delete_rows(trimming: Trimming<'_>, gone: &[Gone]) -> rusqlite::Result<()> {
-    let mut positions: Vec<_> = gone.iter().map(|one| one.record.position).collect();
+fn delete_rows(trimming: Trimming<'_>, trimmed: &[TrimmedUpdate]) -> rusqlite::Result<()> {
+    let mut positions: Vec<_> = trimmed.iter().map(|one| one.record.position).collect();
     positions.sort_unstable();
     rewrite::remove(trimming.connection, trimming.identity, trimming.begin, &positions)
 }

@@ -17,15 +17,15 @@ pub(crate) fn remove(
     connection: &Connection,
     identity: &Identity,
     begin: &Cell<Position>,
-    mut gone: &[Position],
+    mut positions: &[Position],
 ) -> rusqlite::Result<()> {
     // The adjacent rows that were deleted last: their span begins after the first position, and the
     // newest row had the second.
     let mut deleted: Option<(Position, Position)> = None;
-    while let Some(first) = gone.first() {
+    while let Some(first) = positions.first() {
         let Some((key, row)) = rows::row_from(connection, *first)? else { break };
-        let (these, rest) = gone.split_at(gone.partition_point(|one| *one <= key));
-        gone = rest;
+        let (these, rest) = positions.split_at(positions.partition_point(|one| *one <= key));
+        positions = rest;
         // An unreadable row stays until all updates of its age are deleted.
         let Some(group) = Group::read(identity, key, &row) else { continue };
         let after = match deleted {

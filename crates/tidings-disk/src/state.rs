@@ -20,7 +20,8 @@ pub(crate) struct DiskState {
     pub(crate) dropped: Dropped,
     /// No trimmed or lost update was published later than this.
     pub(crate) dropped_time: SystemTime,
-    pub(crate) half: Position,
+    /// About half of the kept updates were published after this position.
+    pub(crate) midpoint: Position,
     pub(crate) bytes: u64,
     /// How often the writer found nothing left to trim.
     pub(crate) looks: u64,
@@ -34,7 +35,7 @@ impl DiskState {
             oldest: last,
             dropped,
             dropped_time: SystemTime::UNIX_EPOCH,
-            half: Position::START,
+            midpoint: Position::START,
             bytes: 0,
             looks: 0,
         }
@@ -71,7 +72,7 @@ impl DiskState {
     pub(crate) fn edges(&self) -> Edges {
         let mut edges = Edges::new(self.first, self.last());
         edges.gone = self.dropped.newest();
-        edges.half = self.half;
+        edges.half = self.midpoint;
         edges.bytes = self.bytes;
         edges
     }

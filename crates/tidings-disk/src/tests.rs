@@ -100,7 +100,7 @@ fn tell(journal: &dyn Journal, topic: &str, data: &str) -> String {
     append(journal, vec![update(topic, data)]).remove(0)
 }
 
-/// All that such a subscriber gets after a place, whether a loss is told, and that reading in
+/// All that such a subscriber gets after a position, whether a loss is told, and that reading in
 /// pieces gives the same as reading at once.
 fn read(journal: &dyn Journal, after: u64, selectors: &Selectors) -> (Vec<String>, bool) {
     read_all(journal, after, selectors, &Rights::Public, false)
@@ -269,10 +269,10 @@ fn comings_and_goings_push_nothing_out_and_are_bounded_themselves() {
         let (sent, lost) = read(journal, 0, &Selectors::all());
         assert_eq!((sent.len(), lost), (20, false));
         // The newest trimmed one is the last that a subscriber can miss.
-        let gone = journal.edges().gone;
+        let dropped = journal.edges().gone;
         let missed =
             |after| block(journal.missed(after, &Selectors::all(), &granted)).unwrap().is_some();
-        assert!(missed(gone.previous()) && !missed(gone));
+        assert!(missed(dropped.previous()) && !missed(dropped));
         let resume = block(journal.missed(Position::START, &told, &granted)).unwrap().unwrap();
         assert_eq!(resume.resume.position, Position::START, "the oldest update is the first");
     };
@@ -410,7 +410,7 @@ fn bytes_and_age_bound_it_too() {
     let rules = vec![RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds: by_age }];
     let journal = open(&folder, keeping(rules));
     until_kept(&journal, |all| all.is_empty());
-    // Nothing is left, and the place is known all the same, also after a restart.
+    // Nothing is left, and the position is known all the same, also after a restart.
     assert!(read(&journal, 0, &Selectors::all()).1);
     drop(journal);
     let journal = open(&folder, DiskOptions::default());
@@ -532,8 +532,8 @@ fn the_position_of_a_time_is_found() {
         }
         for (n, time) in times.iter().enumerate() {
             let before = block(journal.before(*time)).unwrap();
-            let place = before.place.position.number();
-            assert!(place == n as u64 || place + 1 == n as u64, "{n}: {place}");
+            let position = before.place.position.number();
+            assert!(position == n as u64 || position + 1 == n as u64, "{n}: {position}");
             assert_eq!(before.gone_after, before.place.position);
             let found = find(journal, &before.place.to_string());
             assert_eq!(found, Some(before.place.position));
@@ -688,7 +688,10 @@ fn an_update_keeps_its_room_until_it_is_written_even_if_its_publisher_disconnect
     let stalled = journal.shared().state.lock();
     drop(publish("1"));
     drop(publish("2"));
-    assert!(room.try_acquire().is_err(), "the updates are gone, or the room was given back early");
+    assert!(
+        room.try_acquire().is_err(),
+        "the updates are not queued any more, or the room was given back early"
+    );
     drop(stalled);
     assert!(block(room.acquire_many(2)).is_ok());
     let published = read(&journal, 0, &Selectors::topic("a")).0;

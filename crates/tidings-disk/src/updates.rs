@@ -227,8 +227,8 @@ pub(crate) fn next<T>(
     Ok(found)
 }
 
-/// The place from which on `has` holds for the updates, where it holds for all that come after one
-/// for which it does; the place after the last, if it holds for none.
+/// The first position from which on `has` holds for each update, or the one after `last` if it holds
+/// for none. If it holds for an update, it must hold for all later ones.
 pub(crate) fn first_from(
     connection: &Connection,
     identity: &Identity,

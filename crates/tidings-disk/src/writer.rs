@@ -423,8 +423,8 @@ impl Writer {
             let mut ids = Vec::with_capacity(updates.len());
             for update in updates {
                 let time = self.clock.time((self.now)());
-                let place = self.last.position.next();
-                let record = Arc::new(Record::new(self.identity.epoch, place, time, update));
+                let position = self.last.position.next();
+                let record = Arc::new(Record::new(self.identity.epoch, position, time, update));
                 let class = self.classes.of(&record.update);
                 draft.add(&self.connection, &self.identity, &record, age, class)?;
                 if !self.shared.damage.has_ids() {

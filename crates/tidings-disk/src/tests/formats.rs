@@ -37,7 +37,7 @@ fn check(name: &str, journal: &DiskJournal) {
     let presence = matches!(name, "revoked" | "index behind");
     let kept = ["s2", "two topics", "own id", "grüße\nzweite Zeile", "p2", "p3", "last", "came"];
     assert_eq!(read, kept[..kept.len() - usize::from(!presence)], "{name}");
-    assert!(lost, "{name}: a private update is gone");
+    assert!(lost, "{name}: a private update is missing");
     assert_eq!(super::read(journal, 5, &Selectors::all()).0.len(), 5, "{name}");
     // Losses are told as before.
     assert!(super::read(journal, 4, &topics(&["few"])).1, "{name}");

@@ -64,14 +64,14 @@ impl File {
         let mut deleted = 0;
         if is_any_over {
             connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-            let gone = classes.trim(trimming, Duration::ZERO, TRIM_UPDATES).unwrap().gone;
-            if let Some(newest) = gone.iter().map(|one| one.record.position).max() {
+            let trimmed = classes.trim(trimming, Duration::ZERO, TRIM_UPDATES).unwrap().updates;
+            if let Some(newest) = trimmed.iter().map(|one| one.record.position).max() {
                 rewrite::remove_unreadable(connection, identity, &begin, newest).unwrap();
             }
             rows::put_begin(connection, begin.get()).unwrap();
             classes.save(connection).unwrap();
             connection.execute_batch("COMMIT").unwrap();
-            deleted = gone.len();
+            deleted = trimmed.len();
         }
         let steps = self.steps.load(Ordering::Relaxed) - before;
         Turn { is_any_over, deleted, steps }
@@ -153,7 +153,7 @@ fn the_middle_of_the_kept_updates_is_found_by_bisection() {
         let trimming =
             Trimming { connection, identity, index, has_ids: true, begin: &begin, last: *last };
         let before = steps.load(Ordering::Relaxed);
-        classes.half(trimming, Duration::MAX).unwrap();
+        classes.midpoint(trimming, Duration::MAX).unwrap();
         steps.load(Ordering::Relaxed) - before
     });
     assert!(few > 0 && many <= 2 * few, "{many} steps instead of {few}");

@@ -24,7 +24,7 @@ impl Writer {
     pub(super) fn look_at_files(&mut self) {
         let found = match self.in_place.as_mut().map(InPlace::look) {
             None | Some(Look::InPlace) => None,
-            Some(Look::Gone(path)) => Some((path, "removed or replaced")),
+            Some(Look::Missing(path)) => Some((path, "removed or replaced")),
             Some(Look::Shortened(path)) => {
                 self.spare_the_file();
                 Some((path, "shortened"))

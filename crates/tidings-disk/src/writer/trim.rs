@@ -9,14 +9,14 @@ use super::Writer;
 use crate::dropped::NewestDropped;
 use crate::limits::{KEYS_MAX, KEYS_TIME};
 use crate::meta::put;
-use crate::retain::{Classes, Gone, Trimming};
+use crate::retain::{Classes, TrimmedUpdate, Trimming};
 use crate::sum::{FilePart, within};
 use crate::{columns, keys, rewrite, rows, updates};
 
 impl Writer {
     /// Forgets old keys, and moves the position before which quiet clients are told a newer id.
     pub(super) fn look(&mut self) {
-        self.shared.damage.settle(Instant::now());
+        self.shared.damage.log_suppressed(Instant::now());
         if self.is_displaced {
             return;
         }
@@ -30,15 +30,16 @@ impl Writer {
             self.index.stop();
         }
         let age = self.clock.age();
-        let half =
-            self.begin_of_rows().and_then(|begin| self.classes.half(self.trimming(&begin), age));
-        let looked = half.and_then(|half| {
+        let midpoint = self
+            .begin_of_rows()
+            .and_then(|begin| self.classes.midpoint(self.trimming(&begin), age));
+        let looked = midpoint.and_then(|midpoint| {
             self.note_damage(age)?;
             self.forget_keys(age)?;
-            Ok(half)
+            Ok(midpoint)
         });
         match looked {
-            Ok(half) => self.shared.state.lock().half = half,
+            Ok(midpoint) => self.shared.state.lock().midpoint = midpoint,
             Err(error) => self.answer(&error),
         }
     }
@@ -134,9 +135,9 @@ impl Writer {
         let trimmed = classes.trim(self.trimming(&begin), age, count);
         self.classes = classes;
         let trimmed = trimmed?;
-        let gone = &trimmed.gone;
+        let deleted = &trimmed.updates;
         // An unreadable update has no class. It is deleted when newer updates are.
-        let newest = gone.iter().map(|one| one.record.position).max();
+        let newest = deleted.iter().map(|one| one.record.position).max();
         let unreadable = match newest {
             None => None,
             Some(newest) => {
@@ -144,7 +145,7 @@ impl Writer {
             }
         };
         rows::put_begin(&self.connection, begin.get())?;
-        self.note(gone, unreadable)?;
+        self.note_dropped(deleted, unreadable)?;
         self.classes.save(&self.connection)?;
         put(&self.connection, "last", self.last.to_string())?;
         put(&self.connection, "trimmed_age", columns::milliseconds(age))?;
@@ -153,8 +154,8 @@ impl Writer {
         let gate = self.shared.gate.write();
         self.commit()?;
         let mut state = self.shared.state.lock();
-        for Gone { record, is_loss } in gone {
-            if *is_loss {
+        for TrimmedUpdate { record, can_be_missed } in deleted {
+            if *can_be_missed {
                 state.dropped.note(record.position, &record.update);
                 state.dropped_time = state.dropped_time.max(record.time);
             }
@@ -171,17 +172,21 @@ impl Writer {
     }
 
     /// Records trimmed and lost updates for the next start.
-    fn note(&self, gone: &[Gone], unreadable: Option<Position>) -> rusqlite::Result<()> {
+    fn note_dropped(
+        &self,
+        trimmed: &[TrimmedUpdate],
+        unreadable: Option<Position>,
+    ) -> rusqlite::Result<()> {
         let (mut newest, mut time) = {
             let state = self.shared.state.lock();
             (NewestDropped::of(&state.dropped), state.dropped_time)
         };
-        within(FilePart::Dropped, newest.lose(&self.connection, &self.identity, gone))?;
+        within(FilePart::Dropped, newest.note(&self.connection, &self.identity, trimmed))?;
         if let Some(through) = unreadable {
             newest.lose_all(through);
         }
         within(FilePart::Dropped, newest.save(&self.connection))?;
-        for Gone { record, .. } in gone.iter().filter(|one| one.is_loss) {
+        for TrimmedUpdate { record, .. } in trimmed.iter().filter(|one| one.can_be_missed) {
             time = record.time.max(time);
         }
         put(&self.connection, "dropped_time", columns::nanoseconds(time))

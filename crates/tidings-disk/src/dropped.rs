@@ -144,9 +144,9 @@ pub(crate) fn renew(connection: &Connection, dropped: &Dropped) -> rusqlite::Res
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewestDropped {
     /// Of public and of private updates.
-    pub(crate) kinds: [Position; 2],
-    pub(crate) forgotten: [Position; 2],
-    pub(crate) presence: Position,
+    kinds: [Position; 2],
+    forgotten: [Position; 2],
+    presence: Position,
 }
 
 impl NewestDropped {

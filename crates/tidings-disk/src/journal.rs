@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::folder::Folder;
 use crate::identity::Identity;
-use crate::limits::{BATCH_MAX, TRIM_INTERVAL};
+use crate::limits::TRIM_INTERVAL;
 use crate::open_error::OpenError;
 use crate::options::DiskOptions;
 use crate::query::{self, Which};
@@ -57,7 +57,7 @@ impl DiskJournal {
     /// # Errors
     /// If the journal cannot be written.
     pub async fn trimmed(&self, mut progress: impl FnMut(u64)) -> Result<(), AppendError> {
-        let looks = || self.shared.state.lock().looks;
+        let looks = || self.shared.state.lock().looks();
         let begun = looks();
         // The look under way may have begun before this call.
         while looks() < begun + 2 {
@@ -106,13 +106,13 @@ impl Log for DiskJournal {
     }
 
     fn follow(&self) -> Arc<Follower> {
-        self.shared.state.lock().recent.follow()
+        self.shared.state.lock().follow()
     }
 
     fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
         let state = self.shared.state.lock();
         let before = records.len();
-        records.extend(state.recent.after(after.position).take(count).cloned());
+        records.extend(state.recent().after(after.position).take(count).cloned());
         // Updates that a follower has not taken stay in memory, so none is ever trimmed here.
         Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
     }
@@ -156,7 +156,7 @@ impl History for DiskJournal {
             if at == Position::START {
                 return ready((hub_id == HubId::start(identity.epoch)).then_some(found));
             }
-            if let Some(record) = state.recent.at(at) {
+            if let Some(record) = state.recent().at(at) {
                 return ready((record.hub_id() == hub_id).then_some(found));
             }
         }
@@ -187,10 +187,7 @@ impl History for DiskJournal {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Option<Batch> {
-        let state = self.shared.state.lock();
-        let missed = state.dropped.missed(after, selectors, rights);
-        let is_complete = after.next() >= state.recent.first();
-        state.recent.read((after, until), BATCH_MAX, selectors, rights, is_complete, missed)
+        self.shared.state.lock().read((after, until), selectors, rights)
     }
 
     fn read<'a>(

@@ -84,7 +84,7 @@ pub(crate) fn batch(
             Which::All => state.missed(after, selectors, rights),
             Which::Last => None,
         };
-        (missed, state.first, state.oldest)
+        (missed, state.first(), state.oldest())
     };
     at_one_moment(connection, shared, known, |(missed, first, oldest)| {
         let interest = (selectors, rights);
@@ -114,7 +114,7 @@ pub(crate) fn before(
     shared: &DiskShared,
     time: SystemTime,
 ) -> rusqlite::Result<Before> {
-    let known = |state: &DiskState| (state.first, state.last().position, state.dropped_time);
+    let known = |state: &DiskState| (state.first(), state.last().position, state.dropped_time());
     at_one_moment(connection, shared, known, |(first, last, dropped_time)| {
         let since = since(connection, identity, time, (first, last))?;
         let before = since.map_or(last, Position::previous);

@@ -235,9 +235,8 @@ fn restore(
         time = now;
     }
     let age = columns::of_milliseconds(age);
-    let mut state = DiskState::new(last, dropped);
-    (state.first, state.oldest) = updates::oldest(connection, identity, last)?;
-    state.dropped_time = columns::time(take(connection, "dropped_time")?.unwrap_or(0));
-    state.bytes = classes.bytes();
+    let oldest = updates::oldest(connection, identity, last)?;
+    let dropped_time = columns::time(take(connection, "dropped_time")?.unwrap_or(0));
+    let state = DiskState::restored(last, oldest, dropped, dropped_time, classes.bytes());
     Ok((state, JournalClock::after(time, age, now)))
 }

@@ -194,7 +194,7 @@ impl Writer {
                 next_look = Instant::now() + TRIM_INTERVAL;
                 self.look();
                 if !is_any_left && !self.is_failing {
-                    self.shared.state.lock().looks += 1;
+                    self.shared.state.lock().count_look();
                 }
             }
             // A small excess can wait for the next look.

@@ -210,7 +210,7 @@ fn an_index_that_lacks_an_entry_loses_no_update_and_is_rebuilt() {
             assert!(last.0.contains(&"40".to_owned()), "{sql}");
             if round == 0 {
                 assert_eq!(journal.damaged(), 1, "{sql}");
-                let looks = || journal.shared().state.lock().looks;
+                let looks = || journal.shared().state.lock().looks();
                 let since = looks();
                 until("it is noted for the next start", || looks() > since + 1);
             } else {

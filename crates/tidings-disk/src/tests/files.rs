@@ -181,7 +181,7 @@ fn a_file_that_is_shortened_stops_publishing() {
         append(&journal, vec![update("a", &"x".repeat(1000)); 500]);
     }
     // The next look knows how long it is.
-    let looks = || journal.shared().state.lock().looks;
+    let looks = || journal.shared().state.lock().looks();
     let looked = looks();
     until("it is looked at", || looks() > looked + 1);
     set_length(&folder, "journal.db", 8192);

@@ -67,7 +67,7 @@ fn an_idle_journal_writes_nothing_though_a_rule_keeps_the_last() {
     until_kept(&journal, |all| all.len() == 34);
     let other = Connection::open(folder.path().join("journal.db")).unwrap();
     let version = || other.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0));
-    let looks = || journal.shared().state.lock().looks;
+    let looks = || journal.shared().state.lock().looks();
     let (before, since) = (version().unwrap(), looks());
     until("it has looked", || looks() > since + 3);
     assert_eq!(version().unwrap(), before);

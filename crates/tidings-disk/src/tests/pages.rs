@@ -117,7 +117,7 @@ fn a_damaged_page_of_updates_stops_neither_publishing_nor_trimming() {
         }
         // Only above the newest row: until there is another table.
         assert!(!is_refused || kind == "internal", "{place_name}");
-        let looks = || journal.shared().state.lock().looks;
+        let looks = || journal.shared().state.lock().looks();
         let since = looks();
         until("nothing is left to be done", || looks() > since + 1);
         let (there, _) = seen(&journal, 0);
@@ -138,7 +138,7 @@ fn a_damaged_page_of_updates_stops_neither_publishing_nor_trimming() {
         let journal = open(&folder, keep(KEPT));
         assert_eq!(journal.damaged(), 0, "{place_name}");
         assert_eq!(seen(&journal, first - 1), ((first..=end).collect(), false), "{place_name}");
-        let looks = || journal.shared().state.lock().looks;
+        let looks = || journal.shared().state.lock().looks();
         let since = looks();
         until("what is left of the old table is freed", || looks() > since + 1);
         drop(journal);
@@ -249,7 +249,7 @@ fn a_damaged_page_of_the_index_is_abandoned() {
             assert_eq!(found, (vec![n.to_string()], false), "round {round}");
         }
         append(&journal, many(900 * round).collect());
-        let looks = || journal.shared().state.lock().looks;
+        let looks = || journal.shared().state.lock().looks();
         let since = looks();
         until("it is noted for the next start", || looks() > since + 1);
         if round == 3 {
@@ -291,7 +291,7 @@ fn a_damaged_page_of_the_index_of_ids_stops_nothing_and_is_rebuilt() {
     assert_eq!(journal.damaged(), 1);
     // An id that cannot be looked up is unknown, and so told of a reset.
     assert_eq!(find(&journal, 2 * KEPT), None);
-    let looks = || journal.shared().state.lock().looks;
+    let looks = || journal.shared().state.lock().looks();
     let since = looks();
     until("it is noted for the next start", || looks() > since + 1);
     drop(journal);
@@ -326,7 +326,7 @@ fn publishes_under_keys_that_cannot_be_read_are_refused_until_they_would_be_forg
             assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
         }
         tell(&journal, "a", "no key");
-        let looks = || journal.shared().state.lock().looks;
+        let looks = || journal.shared().state.lock().looks();
         let since = looks();
         until("it is noted", || looks() > since + 1);
         assert_eq!(journal.trouble(), None);

@@ -73,7 +73,7 @@ impl Writer {
 
     fn renew_dropped(&mut self) -> bool {
         let renewed = self.begin().and_then(|()| {
-            dropped::renew(&self.connection, &self.shared.state.lock().dropped)?;
+            dropped::renew(&self.connection, self.shared.state.lock().dropped())?;
             self.commit()
         });
         match renewed {
@@ -134,7 +134,7 @@ impl Writer {
         match step.and_then(|progress| strict.map(|()| progress)) {
             Ok(Progress::Done) => false,
             Ok(_) => {
-                self.shared.state.lock().bytes = self.classes.bytes();
+                self.shared.state.lock().set_bytes(self.classes.bytes());
                 self.rebuild = Some(rebuild);
                 true
             }

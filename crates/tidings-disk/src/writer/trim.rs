@@ -39,7 +39,7 @@ impl Writer {
             Ok(midpoint)
         });
         match looked {
-            Ok(midpoint) => self.shared.state.lock().midpoint = midpoint,
+            Ok(midpoint) => self.shared.state.lock().set_midpoint(midpoint),
             Err(error) => self.answer(&error),
         }
     }
@@ -150,23 +150,12 @@ impl Writer {
         put(&self.connection, "last", self.last.to_string())?;
         put(&self.connection, "trimmed_age", columns::milliseconds(age))?;
         put(&self.connection, "trimmed_time", columns::nanoseconds((self.now)()))?;
-        let (first, oldest) = updates::oldest(&self.connection, &self.identity, self.last)?;
+        let oldest = updates::oldest(&self.connection, &self.identity, self.last)?;
         let gate = self.shared.gate.write();
         self.commit()?;
-        let mut state = self.shared.state.lock();
-        for TrimmedUpdate { record, can_be_missed } in deleted {
-            if *can_be_missed {
-                state.dropped.note(record.position, &record.update);
-                state.dropped_time = state.dropped_time.max(record.time);
-            }
-        }
-        if let Some(through) = unreadable {
-            state.dropped.note_unknown(through);
-        }
-        state.first = first;
-        state.oldest = oldest;
-        state.bytes = self.classes.bytes();
-        drop(state);
+        let missable = deleted.iter().filter(|one| one.can_be_missed).map(|one| &one.record);
+        let bytes = self.classes.bytes();
+        self.shared.state.lock().drop_updates(missable, unreadable, oldest, bytes);
         drop(gate);
         Ok(trimmed.is_any_left)
     }
@@ -179,7 +168,7 @@ impl Writer {
     ) -> rusqlite::Result<()> {
         let (mut newest, mut time) = {
             let state = self.shared.state.lock();
-            (NewestDropped::of(&state.dropped), state.dropped_time)
+            (NewestDropped::of(state.dropped()), state.dropped_time())
         };
         within(FilePart::Dropped, newest.note(&self.connection, &self.identity, trimmed))?;
         if let Some(through) = unreadable {

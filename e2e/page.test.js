@@ -46,7 +46,7 @@ test("a second open keeps the one connection", async (t) => {
     await part.openButton.click();
     await part.reaches("open 1");
     await part.openButton.click();
-    await part.says(/one connection/);
+    await part.says(/keeps its connection/);
     assert.equal(await part.state(), "open 1");
   }
   await hub.publish({ topic: TOPIC, data: "once" });

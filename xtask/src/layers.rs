@@ -5,7 +5,7 @@
 //! are checked: a method that a higher module defines on a type of a lower one can be called from
 //! anywhere.
 //!
-//! Some names of other crates belong to a few modules only: HTTP to `http`, tokens to `access`.
+//! Some names of other crates belong to a few modules only: HTTP to `http` and `serve`, tokens to `access`.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -51,25 +51,25 @@ const fn none_but(name: &'static str, except: &'static str) -> Boundary {
 /// The rules of ARCHITECTURE.md for the hub's modules.
 const HUB_BOUNDARIES: &[Boundary] = &[
     // HTTP. The callback `Authorize` is given the head of a request; a stream may be a body.
-    only("axum", &["http"]),
-    only("httparse", &["http"]),
+    only("axum", &["http", "serve"]),
+    only("httparse", &["serve"]),
     only("http", &["access"]),
-    only("http_body", &["http", "shard"]),
+    only("http_body", &["http", "serve", "shard"]),
     only("http_body_util", &["http"]),
-    only("hyper", &["http"]),
-    only("hyper_util", &["http"]),
-    only("tower", &["http"]),
+    only("hyper", &["serve"]),
+    only("hyper_util", &["serve"]),
+    only("tower", &["http", "serve"]),
     only("tower_http", &["http"]),
-    only("tower_service", &["http"]),
+    only("tower_service", &[]),
     // Sockets and TLS. Issuers' key sets are fetched from addresses that are looked up first.
-    only("tokio::net", &["access", "http", "shard", "transport"]),
-    only("std::net::TcpListener", &["http"]),
-    only("std::net::TcpStream", &["http", "transport"]),
-    only("std::os::unix::net", &["http", "transport"]),
-    only("socket2", &["http", "transport"]),
-    only("rustls", &["http"]),
-    only("tokio_rustls", &["http"]),
-    only("webpki", &["http"]),
+    only("tokio::net", &["access", "serve", "transport"]),
+    only("std::net::TcpListener", &["serve"]),
+    only("std::net::TcpStream", &["serve", "transport"]),
+    only("std::os::unix::net", &["serve", "transport"]),
+    only("socket2", &["serve", "transport"]),
+    only("rustls", &["serve"]),
+    only("tokio_rustls", &["serve"]),
+    only("webpki", &["serve"]),
     // Tokens.
     only("aws_lc_rs", &["access"]),
     only("base64", &["access"]),
@@ -83,7 +83,33 @@ const HUB_BOUNDARIES: &[Boundary] = &[
     only(".elapsed", CLOCKS),
 ];
 
-const CLOCKS: &[&str] = &["access", "admission", "budget", "http", "hub", "journal", "shard"];
+const CLOCKS: &[&str] =
+    &["access", "admission", "budget", "http", "hub", "journal", "serve", "shard"];
+
+/// In `access/`, what is needed to read and verify tokens belongs to `tokens/`.
+const ACCESS_BOUNDARIES: &[Boundary] = &[
+    only("http", &["authorize"]),
+    only("tokio::net", &["tokens"]),
+    only("aws_lc_rs", &["tokens"]),
+    only("base64", &["tokens"]),
+    only("jsonwebtoken", &["tokens"]),
+    only("reqwest", &["tokens"]),
+];
+
+/// In `serve/`, few files know hyper, TLS and the kinds of sockets.
+const SERVE_BOUNDARIES: &[Boundary] = &[
+    only("httparse", &["bad_head"]),
+    only("hyper", &["bad_head", "body_lane", "direct_lane", "unread"]),
+    only("hyper_util", &["body_lane", "direct_lane"]),
+    only("tokio::net", &["handshake", "listen", "movable"]),
+    only("std::net::TcpListener", &["listen"]),
+    only("std::net::TcpStream", &["handshake", "movable"]),
+    only("std::os::unix::net", &["listen"]),
+    only("socket2", &["listen", "movable"]),
+    only("rustls", &["tls"]),
+    only("tokio_rustls", &["body_lane", "handshake"]),
+    only("webpki", &["tls"]),
+];
 
 /// A library that does no I/O, reads no clock and starts no task.
 const NO_SYSTEM: &[Boundary] = &[
@@ -162,7 +188,7 @@ const SQL: &[&str] = &[
     "inspect",
 ];
 
-const CRATES: [Layers; 12] = [
+const CRATES: [Layers; 16] = [
     Layers {
         root: "crates/tidings-core/src/lib.rs",
         within: &[],
@@ -326,8 +352,91 @@ const CRATES: [Layers; 12] = [
             "subscription",
             "hub",
             "http",
+            "serve",
         ],
         boundaries: HUB_BOUNDARIES,
+    },
+    Layers {
+        root: "crates/tidings-hub/src/access.rs",
+        within: &["access"],
+        order: &[
+            "payloads",
+            "revoked",
+            "dialect",
+            "origin",
+            "token_error",
+            "grants",
+            "authorize",
+            "tokens",
+            "rules",
+            "no_tokens",
+            "verifier",
+            "gate",
+            "inspect",
+        ],
+        boundaries: ACCESS_BOUNDARIES,
+    },
+    Layers {
+        root: "crates/tidings-hub/src/presence.rs",
+        within: &["presence"],
+        order: &["address", "subscription", "path", "announce", "members", "list"],
+        boundaries: &[],
+    },
+    Layers {
+        root: "crates/tidings-hub/src/http.rs",
+        within: &["http"],
+        order: &[
+            "refusal",
+            "forwarded",
+            "certificate",
+            "arriving",
+            "accept",
+            "query",
+            "content",
+            "ambiguous",
+            "body",
+            "body_format",
+            "admission",
+            "origin",
+            "credentials",
+            "listing",
+            "publish",
+            "subscribe",
+            "subscriptions",
+            "clock",
+            "metrics",
+            "app",
+            "door",
+            "asset",
+            "browser",
+            "page",
+            "health",
+        ],
+        boundaries: &[],
+    },
+    Layers {
+        root: "crates/tidings-hub/src/serve.rs",
+        within: &["serve"],
+        order: &[
+            "date",
+            "listen",
+            "waiting",
+            "head_room",
+            "exchange",
+            "header_blocks",
+            "handshake_turns",
+            "movable",
+            "tls",
+            "linger",
+            "unread",
+            "bad_head",
+            "service_stream",
+            "direct_lane",
+            "body_lane",
+            "handshake",
+            "accept",
+        ],
+        boundaries: SERVE_BOUNDARIES,
     },
     Layers {
         root: "crates/tidings/src/main.rs",

@@ -9,8 +9,8 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
+use super::body_format::BodyFormat;
 use super::forwarded;
-use super::publish::BodyFormat;
 use super::refusal::Refusal;
 use crate::admission::Client;
 use crate::hub::Hub;
@@ -19,7 +19,7 @@ use crate::shard::NewStream;
 
 /// The other end of a request's connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) Client);
+pub(crate) struct Peer(pub(crate) Client);
 
 /// The client of one request, as far as it is known, and the hub that counts it.
 #[derive(Debug)]

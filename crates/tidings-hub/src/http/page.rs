@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 
-use super::App;
+use super::app::App;
 use super::asset::{Asset, Fresh};
 use super::refusal::Refusal;
 

@@ -16,10 +16,8 @@ use tidings_core::stream::framing::Framing;
 use tidings_server::EventBody;
 use tokio::task::{spawn_local, yield_now};
 
-use super::Socket as _;
-use super::lane::tcp::TcpSocket;
-use super::thread::ShardThread;
 use crate::limits::STALL_TIME;
+use crate::shard::{ShardThread, TcpSocket};
 use crate::transport::Transport;
 
 /// After a piece of this size, more is probably ready.
@@ -27,32 +25,30 @@ const FULL_PIECE_BYTES: usize = 16 << 10;
 
 /// The stream that a connection carries from now on.
 #[derive(Debug)]
-pub(crate) struct ServiceStream {
-    pub(crate) head: Vec<u8>,
-    pub(crate) framing: Framing,
-    pub(crate) body: EventBody,
+pub(super) struct ServiceStream {
+    pub(super) head: Vec<u8>,
+    pub(super) framing: Framing,
+    pub(super) body: EventBody,
 }
 
 /// The stream ended before its body did: the peer disconnected, read nothing for too long, or the
 /// body failed.
 struct StreamEndedEarly;
 
-impl ShardThread {
-    /// Hands a socket, whose request's head has been read, to such a stream.
-    pub(crate) fn attach_service_stream(self: &Rc<Self>, socket: Transport, stream: ServiceStream) {
-        let thread = Rc::clone(self);
-        spawn_local(async move {
-            let _load = thread.count_connection();
-            let socket = TcpSocket::new(socket, thread.patience(), stream.framing);
-            let writer = ServiceStreamWriter { socket, framing: stream.framing };
-            tokio::select! {
-                biased;
-                // A client reconnects, or knows that the stream was cut.
-                () = thread.until_drain() => {}
-                _ = writer.run(stream.head, stream.body) => {}
-            }
-        });
-    }
+/// Hands a socket, whose request's head has been read, to such a stream.
+pub(super) fn start(thread: &Rc<ShardThread>, socket: Transport, stream: ServiceStream) {
+    let thread = Rc::clone(thread);
+    spawn_local(async move {
+        let _load = thread.count_connection();
+        let socket = TcpSocket::new(socket, thread.patience(), stream.framing);
+        let writer = ServiceStreamWriter { socket, framing: stream.framing };
+        tokio::select! {
+            biased;
+            // A client reconnects, or knows that the stream was cut.
+            () = thread.until_drain() => {}
+            _ = writer.run(stream.head, stream.body) => {}
+        }
+    });
 }
 
 struct ServiceStreamWriter {
@@ -126,7 +122,7 @@ impl ServiceStreamWriter {
 
     /// Waits until the socket has room.
     async fn room(&mut self) -> Result<(), StreamEndedEarly> {
-        self.socket.set_full(true);
+        self.socket.note_full(true);
         let socket = &mut self.socket;
         let room = poll_fn(|context| {
             if socket.poll_disconnected(context).is_ready() {
@@ -136,7 +132,7 @@ impl ServiceStreamWriter {
         });
         // On the heap: streams rarely wait here, and all would carry the timer's size.
         let room = Box::pin(tokio::time::timeout(STALL_TIME, room)).await;
-        self.socket.set_full(false);
+        self.socket.note_full(false);
         room.unwrap_or(Err(StreamEndedEarly))
     }
 }

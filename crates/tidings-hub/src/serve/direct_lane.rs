@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -22,14 +21,16 @@ use tidings_server::EventBody;
 use tokio::task::spawn_local;
 use tower::Service;
 
-use super::admission::Peer;
-use super::bad_head::BadHead;
+use super::bad_head::last_words;
+use super::date::append_date;
 use super::exchange::{Answer, Exchange, WatchedStream};
-use super::subscribe::PendingStream;
-use super::{ambiguous, bad_head, linger, unread};
+use super::service_stream::ServiceStream;
+use super::{linger, service_stream, unread};
 use crate::admission::Client;
+use crate::http::admission::Peer;
+use crate::http::ambiguous;
+use crate::http::subscribe::PendingStream;
 use crate::limits::Limits;
-use crate::shard::service_stream::ServiceStream;
 use crate::shard::{Load, NewStream, ShardThread};
 use crate::transport::Transport;
 
@@ -61,10 +62,10 @@ pub(super) fn start(
                 thread.attach_tcp(stream, framing, opening);
             }
             ConnectionEnd::StreamTakeover(stream, StreamTakeover::Service(taken)) => {
-                thread.attach_service_stream(stream, taken);
+                service_stream::start(&thread, stream, taken);
             }
             ConnectionEnd::Answered { stream, last } => {
-                note_refused(&thread, &exchange);
+                exchange.count_refused(thread.metrics());
                 let most = thread.lingering_max();
                 spawn_local(async move {
                     linger::close(stream, &last, most, |stream| stream).await;
@@ -74,13 +75,6 @@ pub(super) fn start(
             ConnectionEnd::Gone => {}
         }
     });
-}
-
-/// Counts a head for which there was no room.
-pub(super) fn note_refused(thread: &ShardThread, exchange: &Exchange) {
-    if let Some(exhausted) = exchange.refused() {
-        thread.metrics().request_refused(exhausted);
-    }
 }
 
 /// How the requests of an HTTP/1 connection ended.
@@ -169,28 +163,6 @@ async fn requests(
     }
 }
 
-/// Bytes still to be written when hyper has ended a connection. `None` if the connection failed.
-pub(super) fn last_words(
-    exchange: &Exchange,
-    ended: hyper::Result<()>,
-    left: &[u8],
-    limits: &Limits,
-) -> Option<Vec<u8>> {
-    let Err(error) = ended else { return Some(Vec::new()) };
-    if let Some(exhausted) = exchange.refused() {
-        return Some(bad_head::no_room(exhausted));
-    }
-    // Any client can make its connection fail, so this is not logged as a warning.
-    tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
-    if error.is_timeout() {
-        return Some(Vec::new());
-    }
-    error.is_parse().then(|| {
-        let bad_head = BadHead { exchange, error: &error, left, limits };
-        bad_head.answer().unwrap_or_default()
-    })
-}
-
 /// The last lines of a stream's head, and the empty one: whether the connection stays open, and how
 /// its content is framed.
 const KEPT_ALIVE: &[u8] = b"connection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -244,27 +216,11 @@ fn append_head(response: &Response<Body>, last_lines: &[u8], head: &mut Vec<u8>)
     head.extend_from_slice(last_lines);
 }
 
-thread_local! {
-    /// The seconds since 1970, and the same as the header `Date` has it.
-    static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
-}
-
-/// Appends the date, which is formatted once a second.
-pub(super) fn append_date(out: &mut Vec<u8>) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    DATE.with_borrow_mut(|(second, text)| {
-        if *second != now || text.is_empty() {
-            *text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
-            *second = now;
-        }
-        out.extend_from_slice(text.as_bytes());
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpStream as StdStream;
+    use std::time::Duration;
 
     use tokio::net::TcpListener;
     use tokio::time::{Instant, sleep};

@@ -16,6 +16,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig};
 use webpki::{EndEntityCert, KeyUsage};
 
+use crate::http::certificate::{Certificate, ConnectionCertificate};
+
 /// HTTP/2 first: a browser opens no more than six connections to a server of HTTP/1.1, and so
 /// no more than six streams over all its tabs. A client of HTTP/1.0 may name nothing else, and
 /// would be refused.
@@ -128,17 +130,23 @@ impl Tls {
         not_good(&self.0.certificate, validity, SystemTime::now())
     }
 
-    /// Whether the certificate is for this host.
-    pub(super) fn is_for(&self, host: &str) -> bool {
-        let certified = Arc::clone(&self.0.shown.0.read().certified);
-        let own =
-            certified.end_entity_cert().ok().and_then(|own| EndEntityCert::try_from(own).ok());
-        let name = ServerName::try_from(host.trim_matches(['[', ']'])).ok();
-        own.zip(name).is_some_and(|(own, name)| own.verify_is_valid_for_subject_name(&name).is_ok())
+    /// The certificate, for the requests of a connection.
+    pub(super) fn of_connection(&self) -> ConnectionCertificate {
+        ConnectionCertificate(Arc::clone(&self.0) as Arc<dyn Certificate>)
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0.config)
+    }
+}
+
+impl Certificate for TlsInner {
+    fn is_for(&self, host: &str) -> bool {
+        let certified = Arc::clone(&self.shown.0.read().certified);
+        let own =
+            certified.end_entity_cert().ok().and_then(|own| EndEntityCert::try_from(own).ok());
+        let name = ServerName::try_from(host.trim_matches(['[', ']'])).ok();
+        own.zip(name).is_some_and(|(own, name)| own.verify_is_valid_for_subject_name(&name).is_ok())
     }
 }
 

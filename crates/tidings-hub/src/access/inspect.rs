@@ -1,33 +1,17 @@
-//! Signs tokens, and reports why a hub would refuse one, for a command.
+//! Reports what is in a token, and why a hub would refuse it, for a command.
 
 use std::fmt;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
-
 use tidings_core::model::Rights;
 
-use super::super::gate::Gate;
-
-use super::super::{Access, Dialect, Grants, Role, TokenError};
-use super::key::{InvalidKey, SigningKey};
-use super::token::{self, Unverified};
-
-/// Makes a token of these claims, of the type that its dialect wants.
-///
-/// # Errors
-/// If the key cannot sign.
-pub fn sign_token(
-    claims: &Map<String, Value>,
-    dialect: Dialect,
-    key: &SigningKey,
-) -> Result<String, InvalidKey> {
-    let token_type = match dialect {
-        Dialect::Deployed => "JWT",
-        Dialect::Coming => "at+jwt",
-    };
-    token::sign(claims, token_type, key)
-}
+use super::dialect::Dialect;
+use super::gate::Gate;
+use super::grants::{Grants, Role};
+use super::rules::Access;
+use super::token_error::TokenError;
+use super::tokens::token::Unverified;
 
 /// The content of a token, which is not verified, and a hub's verdicts on it.
 #[derive(Debug)]

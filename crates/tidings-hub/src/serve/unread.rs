@@ -21,8 +21,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
-use super::arriving::Arriving;
 use crate::budget::Exhausted;
+use crate::http::arriving::Arriving;
 #[cfg(feature = "tls")]
 use crate::limits::{ARRIVING_BYTES_MAX, HTTP2_HOLD_TIME};
 

@@ -14,9 +14,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::body_lane;
+use super::handshake_turns::{HandshakeTurn, HandshakeTurns};
 use super::movable::Movable;
 use super::tls::Tls;
-use super::turns::{HandshakeTurn, HandshakeTurns};
 use crate::admission::Client;
 use crate::hub::Hub;
 use crate::limits::{FIRST_BYTE_TIME, HANDSHAKE_TIME, HANDSHAKES_MIN};
@@ -108,7 +108,7 @@ async fn shake(tls: Tls, stream: StdStream, turn: &HandshakeTurn, hub: &Hub, rou
     turn.place().set_silent(false);
     let (shard, dealt) = hub.deal();
     let Ok(socket) = stream.get_mut().0.detach() else { return };
-    let adopt = move |thread: &Rc<ShardThread>| adopt(thread, stream, socket, tls, &router, dealt);
+    let adopt = move |thread: &Rc<ShardThread>| adopt(thread, stream, socket, &tls, &router, dealt);
     shard.send(Command::Run(Box::new(adopt))).await;
 }
 
@@ -117,7 +117,7 @@ fn adopt(
     thread: &Rc<ShardThread>,
     mut stream: TlsStream<Movable>,
     socket: StdStream,
-    tls: Tls,
+    tls: &Tls,
     router: &Arc<Router>,
     dealt: Load,
 ) {

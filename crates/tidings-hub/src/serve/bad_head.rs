@@ -7,24 +7,46 @@
 use axum::http::StatusCode;
 use httparse::{EMPTY_HEADER, Error as ParseError};
 
-use super::body;
-use super::connection::append_date;
+use super::date::append_date;
 use super::exchange::Exchange;
 use crate::budget::Exhausted;
+use crate::http::body;
 use crate::limits::{HEAD_FIELDS, Limits, TARGET_BYTES};
 
+/// Bytes still to be written when hyper has ended a connection. `None` if the connection failed.
+pub(super) fn last_words(
+    exchange: &Exchange,
+    ended: hyper::Result<()>,
+    left: &[u8],
+    limits: &Limits,
+) -> Option<Vec<u8>> {
+    let Err(error) = ended else { return Some(Vec::new()) };
+    if let Some(exhausted) = exchange.refused() {
+        return Some(no_room(exhausted));
+    }
+    // Any client can make its connection fail, so this is not logged as a warning.
+    tracing::debug!(error = &error as &dyn std::error::Error, "a connection failed");
+    if error.is_timeout() {
+        return Some(Vec::new());
+    }
+    error.is_parse().then(|| {
+        let bad_head = BadHead { exchange, error: &error, left, limits };
+        bad_head.answer().unwrap_or_default()
+    })
+}
+
 /// The state in which hyper ended the connection.
-pub(super) struct BadHead<'a> {
-    pub(super) exchange: &'a Exchange,
-    pub(super) error: &'a hyper::Error,
+struct BadHead<'a> {
+    exchange: &'a Exchange,
+    error: &'a hyper::Error,
     /// Input that hyper has not consumed: the head, unless only its meaning was wrong.
-    pub(super) left: &'a [u8],
-    pub(super) limits: &'a Limits,
+    left: &'a [u8],
+    limits: &'a Limits,
 }
 
 impl BadHead<'_> {
     /// The answer in place of hyper's, if that was withheld.
-    pub(super) fn answer(&self) -> Option<Vec<u8>> {
+    fn answer(&self) -> Option<Vec<u8>> {
         let said = match self.exchange.withheld() {
             Some(said) => said,
             // hyper sends no answer to a client that begins in HTTP/2.
@@ -93,7 +115,7 @@ impl BadHead<'_> {
 }
 
 /// The answer to a head for which there is no room.
-pub(super) fn no_room(exhausted: Exhausted) -> Vec<u8> {
+fn no_room(exhausted: Exhausted) -> Vec<u8> {
     // The request may have been HEAD: its method may have arrived only in part.
     write(body::status_of(exhausted), &format!("{exhausted}; try again later"), AnswerBody::Nothing)
 }

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::turns::HandshakeSlot;
+use super::handshake_turns::HandshakeSlot;
 use crate::admission::Client;
 use crate::limits::{HANDSHAKE_BYTES, STALL_TIME};
 use crate::transport::set_patience;

@@ -27,19 +27,21 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 use tower::Service;
 
-use super::admission::Peer;
-use super::arriving::{self, BodyWindow};
-use super::body::no_room;
-use super::connection::{last_words, note_refused};
+use super::bad_head::last_words;
 use super::exchange::{Answer, Exchange, WatchedStream};
 use super::header_blocks::{BlockCounter, Refused};
 use super::movable::Movable;
-use super::subscribe::PendingStream;
 use super::tls::Tls;
 use super::unread::Unread;
 use super::waiting::Waiting;
-use super::{ambiguous, linger, unread};
+use super::{linger, unread};
 use crate::budget::{Exhausted, Permit, Standing};
+use crate::http::admission::Peer;
+use crate::http::ambiguous;
+use crate::http::arriving::{self, BodyWindow};
+use crate::http::body::no_room;
+use crate::http::certificate::ConnectionCertificate;
+use crate::http::subscribe::PendingStream;
 use crate::limits::{
     ARRIVING_BYTES_MAX, HTTP2_CONNECTION_BYTES, HTTP2_HEAD_BYTES_FREE, HTTP2_IDLE_TIME,
     HTTP2_PING_INTERVAL, HTTP2_PING_TIME, HTTP2_RECEIVE_BYTES, HTTP2_RESETS, HTTP2_SEND_BYTES,
@@ -51,7 +53,7 @@ use crate::shard::{Load, RequestRoom, ShardThread, StreamBody};
 pub(super) fn start(
     thread: &Rc<ShardThread>,
     stream: TlsStream<Movable>,
-    tls: Tls,
+    tls: &Tls,
     router: &Arc<Router>,
     load: Load,
 ) {
@@ -64,7 +66,7 @@ pub(super) fn start(
         window: BodyWindow::new(&room.budget, room.client),
         room,
         router: Arc::clone(router),
-        tls,
+        certificate: tls.of_connection(),
         busy: Cell::new(0),
         changed: Notify::new(),
     });
@@ -126,7 +128,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Ans
     let parts = serving.into_parts();
     let last = last_words(&exchange, ended, &parts.read_buf, &connection.limits);
     let stream = parts.io.into_inner().into_inner();
-    note_refused(&connection.thread, &exchange);
+    exchange.count_refused(connection.thread.metrics());
     if let Some(last) = last {
         // The end of a shard need not wait for this.
         drop(closing);
@@ -226,8 +228,8 @@ struct Connection {
     /// The bytes of HTTP/2 bodies that may arrive before they are read.
     window: Arc<BodyWindow>,
     router: Arc<Router>,
-    /// The certificate: its names are names of the hub.
-    tls: Tls,
+    /// Its names are names of the hub.
+    certificate: ConnectionCertificate,
     /// Requests and streams that are under way.
     busy: Cell<usize>,
     /// Notified at the first of them, and when the last has ended.
@@ -279,7 +281,7 @@ impl Connection {
             request.extensions_mut().insert(peer);
         }
         request.extensions_mut().insert(Scheme::HTTPS);
-        request.extensions_mut().insert(self.tls.clone());
+        request.extensions_mut().insert(self.certificate.clone());
         let busy = Busy::new(&self);
         let mut response = match ambiguous::check_head(&request) {
             Ok(()) => Router::clone(&self.router).call(request).await?,

@@ -1,27 +1,23 @@
-//! Listening and accepting: one acceptor, which deals the connections to the shards.
+//! The acceptor of a listener, which deals the connections to the shards.
 
 use std::io;
-#[cfg(feature = "tls")]
-use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use tidings_core::log_rate::LogRate;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
+use super::direct_lane;
 #[cfg(feature = "tls")]
 use super::handshake::Handshakes;
-use super::listener::Listener;
-#[cfg(feature = "tls")]
-use super::tls::Tls;
-use super::{connection, routes};
+use super::listen::Listener;
 use crate::admission::Client;
 use crate::hub::Hub;
 use crate::shard::{Command, Load, ShardThread};
 use crate::transport::{Detached, Transport};
-use tidings_core::log_rate::LogRate;
 
 /// Pause after the system had no descriptor, or no memory, for a connection. Waiting connections
 /// stay in the backlog.
@@ -29,39 +25,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The log repeats it at most once a second.
 static ACCEPTING: LogRate = LogRate::new(1);
 
-/// Serves the hub on a listener, of TCP or a Unix socket, with the direct lane: an event stream
-/// over HTTP/1 has its socket to itself. `fallback` answers requests for paths that the hub does
-/// not have. Ends with the hub.
-///
-/// Dropping the future stops accepting; open streams continue.
+/// Accepts connections until the hub ends, or until this future is dropped.
 ///
 /// # Errors
 /// If the listener cannot be used.
-pub async fn serve(listener: impl Into<Listener>, hub: Hub, fallback: Router) -> io::Result<()> {
-    let router = Arc::new(routes(&hub).fallback_service(fallback));
-    run(listener.into(), &hub, ListenerProtocol::Plain { hub: hub.clone(), router }).await
-}
-
-/// Serves the hub on a listener, over TLS: HTTP/2 and HTTP/1.1, as the client chooses. `fallback`
-/// answers requests for paths that the hub does not have. Ends with the hub.
-///
-/// Dropping the future ends the accepting, and no stream.
-///
-/// # Errors
-/// If the listener cannot be used, or the system has no threads for the handshakes.
-#[cfg(feature = "tls")]
-pub async fn serve_tls(
-    listener: StdListener,
-    hub: Hub,
-    fallback: Router,
-    tls: &Tls,
+pub(super) async fn run(
+    listener: Listener,
+    hub: &Hub,
+    protocol: ListenerProtocol,
 ) -> io::Result<()> {
-    let router = Arc::new(routes(&hub).fallback_service(fallback));
-    let handshakes = Handshakes::new(tls, hub.clone(), router)?;
-    run(listener.into(), &hub, ListenerProtocol::Tls(handshakes)).await
-}
-
-async fn run(listener: Listener, hub: &Hub, protocol: ListenerProtocol) -> io::Result<()> {
     listener.prepare(hub.heartbeat())?;
     // Dropped with this future, which ends the task; and dropped with the task, which ends
     // this future.
@@ -84,7 +56,7 @@ async fn run(listener: Listener, hub: &Hub, protocol: ListenerProtocol) -> io::R
 }
 
 /// The protocol of a listener's connections.
-enum ListenerProtocol {
+pub(super) enum ListenerProtocol {
     Plain {
         hub: Hub,
         router: Arc<Router>,
@@ -141,7 +113,7 @@ async fn deal(
 ) {
     let (shard, dealt) = hub.deal();
     if std::ptr::eq(shard, &hub.shards()[0]) {
-        return connection::start(thread, stream, peer, router, dealt);
+        return direct_lane::start(thread, stream, peer, router, dealt);
     }
     // A socket belongs to the event queue of the thread that uses it.
     let Ok(stream) = stream.detach() else { return };
@@ -158,7 +130,7 @@ fn adopt(
     dealt: Load,
 ) {
     match stream.attach() {
-        Ok(stream) => connection::start(thread, stream, peer, router, dealt),
+        Ok(stream) => direct_lane::start(thread, stream, peer, router, dealt),
         Err(error) => tracing::warn!(%error, "a shard cannot take over a connection"),
     }
 }

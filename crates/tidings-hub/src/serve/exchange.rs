@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::head_room::HeadRoom;
 use super::waiting::Waiting;
 use crate::budget::Exhausted;
+use crate::metrics::Metrics;
 use crate::shard::RequestRoom;
 
 /// The state of one HTTP/1 connection.
@@ -101,6 +102,13 @@ impl Exchange {
     /// Why a head was not read to its end.
     pub(super) fn refused(&self) -> Option<Exhausted> {
         self.head.borrow().refused()
+    }
+
+    /// Counts a head for which there was no room.
+    pub(super) fn count_refused(&self, metrics: &Metrics) {
+        if let Some(exhausted) = self.refused() {
+            metrics.request_refused(exhausted);
+        }
     }
 
     /// Ready when another connection has displaced this one, which has no request.

@@ -12,16 +12,18 @@ use tidings_core::model::{Account, Allowance, Base, Charge, TokenId};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::super::payloads::members_bytes;
-use super::super::{Access, Dialect, Grants, Role, TokenError};
-use super::IssuerKeys;
-use super::claims::{self, ClaimGrants};
-use super::key::Key;
+use super::dialect::Dialect;
+use super::grants::{Grants, Role};
+use super::payloads::members_bytes;
+use super::rules::Access;
+use super::token_error::TokenError;
+use super::tokens::claims::{self, ClaimGrants};
 #[cfg(feature = "jwks")]
-use super::key_set::KeySets;
+use super::tokens::key_set::KeySets;
 #[cfg(not(feature = "jwks"))]
-use super::no_key_sets::KeySets;
-use super::token::Unverified;
+use super::tokens::no_key_sets::KeySets;
+use super::tokens::token::Unverified;
+use super::tokens::{IssuerKeys, Key};
 use crate::budget::{ClientAccount, Standing};
 use crate::limits::{
     GRANTS_BYTES, GRANTS_BYTES_HERE, SELECTORS_BYTES_FREE, TOKENS_KEPT, TOKENS_KEPT_BYTES,

@@ -5,31 +5,12 @@
 //! memory, so that most returning subscribers need no server. While NATS is unreachable, readers
 //! and publishers wait and resume by themselves.
 
-mod append;
-mod condition;
-mod connection;
-mod error;
-mod message;
-mod newest;
-mod nodes;
-mod options;
-mod read;
-mod restore;
-mod revocations;
-mod state;
-mod strangers;
-mod stream;
-mod tail;
-
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::Client;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
-
-pub use error::NatsError;
-pub use options::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};
 
 use tidings_core::journal::once::{Appended, IdempotencyKey};
 use tidings_core::journal::same_id::SameId;
@@ -40,14 +21,17 @@ use tidings_core::journal::{
 use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{RevokedToken, Rights, Selectors, Update};
 
-use self::condition::Condition;
-use self::connection::Failure;
-use self::newest::NewestByTopic;
-use self::read::Reader;
-use self::revocations::Revocations;
-use self::state::{Generation, NatsState};
-use self::stream::Unfit;
+use crate::condition::Condition;
+use crate::connection::Failure;
+use crate::error::NatsError;
 use crate::limits::{BATCH_MAX, NATS_ATOMIC};
+use crate::newest::NewestByTopic;
+use crate::options::NatsOptions;
+use crate::read::Reader;
+use crate::revocations::Revocations;
+use crate::state::{Generation, NatsState};
+use crate::stream::Unfit;
+use crate::{append, connection, message, newest, nodes, revocations, stream, tail};
 
 /// The journal on NATS JetStream.
 #[derive(Debug)]
@@ -60,18 +44,18 @@ pub struct NatsJournal {
 
 /// State shared by following, appending and reading.
 #[derive(Debug)]
-struct NatsShared {
-    client: Client,
-    options: NatsOptions,
-    condition: Arc<Condition>,
-    reader: Reader,
-    state: Mutex<NatsState>,
-    atomic: Semaphore,
-    meeting: nodes::Meeting,
-    revocations: Revocations,
-    newest: Mutex<NewestByTopic>,
-    newest_wanted: Notify,
-    is_running: std::sync::atomic::AtomicBool,
+pub(crate) struct NatsShared {
+    pub(crate) client: Client,
+    pub(crate) options: NatsOptions,
+    pub(crate) condition: Arc<Condition>,
+    pub(crate) reader: Reader,
+    pub(crate) state: Mutex<NatsState>,
+    pub(crate) atomic: Semaphore,
+    pub(crate) meeting: nodes::Meeting,
+    pub(crate) revocations: Revocations,
+    pub(crate) newest: Mutex<NewestByTopic>,
+    pub(crate) newest_wanted: Notify,
+    pub(crate) is_running: std::sync::atomic::AtomicBool,
 }
 
 impl NatsJournal {
@@ -228,7 +212,7 @@ async fn open(options: NatsOptions) -> Result<NatsShared, NatsError> {
     })
 }
 
-fn away(failure: Failure) -> ReadError {
+pub(crate) fn away(failure: Failure) -> ReadError {
     ReadError::Unreachable(Box::new(failure))
 }
 
@@ -271,12 +255,12 @@ impl NatsShared {
 
     /// Fails if the journal was reset meanwhile: then the first and the last read belong to
     /// different journals.
-    fn check_still(&self, generation: Generation) -> Result<(), ReadError> {
+    pub(crate) fn check_still(&self, generation: Generation) -> Result<(), ReadError> {
         if self.state.lock().generation() == generation { Ok(()) } else { Err(began_anew()) }
     }
 
     /// The update at a position, from memory or from the stream.
-    async fn record(&self, at: Position) -> Result<Option<Arc<Record>>, ReadError> {
+    pub(crate) async fn record(&self, at: Position) -> Result<Option<Arc<Record>>, ReadError> {
         let epoch = {
             let state = self.state.lock();
             if let Some(record) = state.recent.at(at) {
@@ -292,7 +276,7 @@ impl NatsShared {
 
     /// Fails at once while the servers are known to be unreachable, so that no request waits in
     /// vain.
-    fn check_there(&self) -> Result<(), ReadError> {
+    pub(crate) fn check_there(&self) -> Result<(), ReadError> {
         match self.condition.trouble() {
             Some((_, reason)) => Err(away(Failure::Away(reason))),
             None => Ok(()),
@@ -398,7 +382,7 @@ impl NatsShared {
 
     /// The server has none of the wanted updates: either they were deleted, or the server lags
     /// behind.
-    async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
+    pub(crate) async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
         let report = stream::look(&self.client, &self.options).await.map_err(away)?;
         {
             let mut state = self.state.lock();

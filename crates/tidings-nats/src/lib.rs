@@ -20,6 +20,23 @@
 
 mod limits;
 
+mod append;
+mod condition;
+mod connection;
+mod error;
 mod journal;
+mod message;
+mod newest;
+mod nodes;
+mod options;
+mod read;
+mod restore;
+mod revocations;
+mod state;
+mod strangers;
+mod stream;
+mod tail;
 
-pub use journal::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};
+pub use error::NatsError;
+pub use journal::NatsJournal;
+pub use options::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};

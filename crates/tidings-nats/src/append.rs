@@ -17,11 +17,12 @@ use tidings_core::model::{Epoch, HubId, Position};
 use tidings_sse::EventId;
 use tokio::time::Instant;
 
-use super::connection::{Failure, Pause, ask_allowed, read};
-use super::message::{self, Decoded, Nonce, Publish};
-use super::read::StreamMessage;
-use super::{NatsShared, stream};
+use crate::connection::{Failure, Pause, ask_allowed, read};
+use crate::journal::NatsShared;
 use crate::limits::{KEYS_TIME, NATS_BATCH_BYTES, NATS_REQUEST_TIME};
+use crate::message::{self, Decoded, Nonce, Publish};
+use crate::read::StreamMessage;
+use crate::stream;
 
 /// JetStream's codes for a subject whose newest message is not the expected one.
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
@@ -43,7 +44,7 @@ struct Ack {
 }
 
 /// Appends updates, under a key if there is one.
-pub(super) async fn append(
+pub(crate) async fn append(
     shared: &NatsShared,
     updates: Vec<Update>,
     key: Option<IdempotencyKey>,
@@ -83,7 +84,7 @@ pub(super) async fn append(
 
 impl NatsShared {
     /// The maximum size of one message with its headers, as servers and stream allow it now.
-    pub(super) fn message_bytes_max(&self) -> usize {
+    pub(crate) fn message_bytes_max(&self) -> usize {
         self.client.max_payload().min(self.state.lock().message_bytes_max)
     }
 
@@ -288,7 +289,7 @@ impl Sending<'_> {
             match tokio::time::timeout(self.attempt_time(), sent).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    return Attempt::Failed(Failure::Away(super::connection::words(&error)));
+                    return Attempt::Failed(Failure::Away(crate::connection::words(&error)));
                 }
                 Err(_) => {
                     return Attempt::Failed(Failure::Away("the connection is full".to_owned()));

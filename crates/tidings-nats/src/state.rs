@@ -24,21 +24,21 @@ const MOMENTS: u32 = 512;
 /// A stream as it was followed without a break. A stream that loses its newest updates and receives
 /// others in their place stays the same stream for JetStream, with the same epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Generation {
-    pub(super) epoch: Epoch,
+pub(crate) struct Generation {
+    pub(crate) epoch: Epoch,
     /// How often the journal was reset in this process.
-    pub(super) number: u64,
+    pub(crate) number: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct NatsState {
-    pub(super) epoch: Epoch,
+pub(crate) struct NatsState {
+    pub(crate) epoch: Epoch,
     generation: u64,
-    pub(super) recent: Recent,
+    pub(crate) recent: Recent,
     /// Gaps among the newest updates: lost updates, and messages that are no valid updates.
     holes: VecDeque<Hole>,
     /// The oldest position of the stream, or the one after the newest if the stream is empty.
-    pub(super) first: Position,
+    pub(crate) first: Position,
     /// The newest update of each topic, of all updates that this hub read. It tells which
     /// subscribers missed trimmed updates, since those are the older part of what was noted.
     seen: Dropped,
@@ -47,9 +47,9 @@ pub(super) struct NatsState {
     ids: NewestIds,
     keys: Keys,
     /// The stream's bounds.
-    pub(super) retention: Retention,
-    pub(super) bytes: u64,
-    pub(super) message_bytes_max: usize,
+    pub(crate) retention: Retention,
+    pub(crate) bytes: u64,
+    pub(crate) message_bytes_max: usize,
     moments: VecDeque<(Instant, Position)>,
     /// The time of the newest update by the stream's clock, and when this hub received it.
     clock: Option<(SystemTime, Instant)>,
@@ -98,20 +98,20 @@ struct NewestIds {
 
 /// The stream's state, as one of its servers reports it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StreamReport {
-    pub(super) epoch: Epoch,
-    pub(super) first: Position,
-    pub(super) last: Position,
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
+pub(crate) struct StreamReport {
+    pub(crate) epoch: Epoch,
+    pub(crate) first: Position,
+    pub(crate) last: Position,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
     /// The maximum size of one message, as the stream allows it.
-    pub(super) message_bytes_max: usize,
-    pub(super) retention: Retention,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) retention: Retention,
 }
 
 impl NatsState {
     /// The state of a stream whose updates up to `before` are unknown.
-    pub(super) fn new(report: &StreamReport, before: HubId) -> Self {
+    pub(crate) fn new(report: &StreamReport, before: HubId) -> Self {
         let keys = Keys::random();
         let mut seen = Dropped::new(keys);
         let unknown = before.position;
@@ -141,28 +141,28 @@ impl NatsState {
 
     /// Replaces the state after a reset and keeps the followers. They learn of the reset with their
     /// next request.
-    pub(super) fn begin_anew(&mut self, mut state: Self) {
+    pub(crate) fn begin_anew(&mut self, mut state: Self) {
         state.recent.take_followers(&mut self.recent);
         state.generation = self.generation + 1;
         *self = state;
     }
 
-    pub(super) fn generation(&self) -> Generation {
+    pub(crate) fn generation(&self) -> Generation {
         Generation { epoch: self.epoch, number: self.generation }
     }
 
-    pub(super) fn last(&self) -> HubId {
+    pub(crate) fn last(&self) -> HubId {
         self.recent.last()
     }
 
     /// The newest position with a known update, to compare with the stream. A position without an
     /// update identifies no stream.
-    pub(super) fn anchor(&self) -> Option<HubId> {
+    pub(crate) fn anchor(&self) -> Option<HubId> {
         self.recent.newest().map(|record| record.hub_id())
     }
 
     /// Shows new updates, in order.
-    pub(super) fn show(&mut self, records: Vec<Arc<Record>>) {
+    pub(crate) fn show(&mut self, records: Vec<Arc<Record>>) {
         for record in &records {
             self.seen.note(record.position, &record.update);
             for key in self.keys.ids(&record.update) {
@@ -181,13 +181,13 @@ impl NatsState {
     }
 
     /// Skips lost updates up to `through`, which this hub did not read.
-    pub(super) fn skip(&mut self, through: Position) {
+    pub(crate) fn skip(&mut self, through: Position) {
         self.lose(through);
         self.leave_out(through, Void::Gone);
     }
 
     /// Skips `position`, which holds no valid update.
-    pub(super) fn pass(&mut self, position: Position) {
+    pub(crate) fn pass(&mut self, position: Position) {
         self.leave_out(position, Void::Stranger);
     }
 
@@ -210,7 +210,7 @@ impl NatsState {
 
     /// Waits until the update with this stamp, at `position`, is shown or skipped. If it already
     /// was, returns the stream's epoch and the update's id, if memory has it.
-    pub(super) fn wait_for(
+    pub(crate) fn wait_for(
         &mut self,
         position: Position,
         stamp: u128,
@@ -232,17 +232,17 @@ impl NatsState {
     }
 
     /// The time by the stream's clock, if it is known.
-    pub(super) fn now(&self) -> Option<SystemTime> {
+    pub(crate) fn now(&self) -> Option<SystemTime> {
         self.clock.and_then(|(time, came)| time.checked_add(came.elapsed()))
     }
 
     /// Notes that unknown updates up to `through` are lost.
-    pub(super) fn lose(&mut self, through: Position) {
+    pub(crate) fn lose(&mut self, through: Position) {
         self.lost = self.lost.max(through);
     }
 
     /// Takes over the stream's report.
-    pub(super) fn note(&mut self, report: &StreamReport) {
+    pub(crate) fn note(&mut self, report: &StreamReport) {
         self.first = report.first.max(self.first);
         self.bytes = report.bytes;
         self.message_bytes_max = report.message_bytes_max;
@@ -266,11 +266,11 @@ impl NatsState {
             || self.recent.at(id.position).is_some_and(|record| record.hub_id() == id)
     }
 
-    pub(super) fn follow(&mut self) -> Arc<Follower> {
+    pub(crate) fn follow(&mut self) -> Arc<Follower> {
         self.recent.follow()
     }
 
-    pub(super) fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+    pub(crate) fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
         if !self.knows(after) {
             return Tail::Anew(self.last());
         }
@@ -295,7 +295,7 @@ impl NatsState {
 
     /// The newest trimmed or lost update that such a subscriber would have got, if it had
     /// everything up to `after`. Unknown updates count as selected.
-    pub(super) fn missed(
+    pub(crate) fn missed(
         &self,
         after: Position,
         selectors: &Selectors,
@@ -309,17 +309,17 @@ impl NatsState {
     }
 
     /// Whether memory has all updates after `after`.
-    pub(super) fn has_all_after(&self, after: Position) -> bool {
+    pub(crate) fn has_all_after(&self, after: Position) -> bool {
         after >= self.recent.before().position
             && self.holes.iter().all(|hole| hole.through.position <= after)
     }
 
-    pub(super) fn keys(&self) -> &Keys {
+    pub(crate) fn keys(&self) -> &Keys {
         &self.keys
     }
 
     /// The positions of updates with a publisher's id under these keys, in order.
-    pub(super) fn places(&self, keys: &[u64]) -> Vec<Position> {
+    pub(crate) fn places(&self, keys: &[u64]) -> Vec<Position> {
         let gone = self.first.previous();
         let next = |key, after: Position| Ok(self.ids.ids.next(key, after.max(gone)));
         let Ok(places) = same_id::places::<Infallible>(keys, SAME_ID_MAX, next);
@@ -340,7 +340,7 @@ impl NatsState {
         Position::new(by_count.max(by_bytes).max(by_age))
     }
 
-    pub(super) fn edges(&self) -> Edges {
+    pub(crate) fn edges(&self) -> Edges {
         let mut edges = Edges::new(self.first, self.last());
         edges.gone = self.first.previous().max(self.lost);
         edges.half = self.half();
@@ -364,7 +364,7 @@ impl NewestIds {
 
 impl StreamReport {
     /// The position after which there are about as many updates as memory is to hold.
-    pub(super) fn recent_after(&self, bytes: u64, count_max: u64) -> Position {
+    pub(crate) fn recent_after(&self, bytes: u64, count_max: u64) -> Position {
         let each = (self.bytes / self.messages.max(1)).max(1);
         let count = (bytes / each).clamp(1, count_max);
         Position::new(self.last.number().saturating_sub(count)).max(self.first.previous())
@@ -372,12 +372,12 @@ impl StreamReport {
 }
 
 /// A bound of a stream; -1 and 0 mean no bound.
-pub(super) fn bound(value: i64) -> u64 {
+pub(crate) fn bound(value: i64) -> u64 {
     u64::try_from(value).ok().filter(|value| *value > 0).unwrap_or(u64::MAX)
 }
 
 /// An age of a stream; 0 means no bound.
-pub(super) fn age(value: Duration) -> Duration {
+pub(crate) fn age(value: Duration) -> Duration {
     if value.is_zero() { Duration::MAX } else { value }
 }
 

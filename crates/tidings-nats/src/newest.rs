@@ -10,13 +10,13 @@ use tidings_core::journal::{Batch, ReadError};
 use tidings_core::model::{Position, Record};
 use tidings_core::model::{Rights, Selector, Selectors};
 
-use super::connection::{Failure, Pause};
-use super::state::{Generation, NatsState};
-use super::{NatsShared, away};
+use crate::connection::{Failure, Pause};
+use crate::journal::{NatsShared, away};
 use crate::limits::{BATCH_BYTES, BATCH_MAX, NATS_NEWEST_STEP, NATS_TOPICS};
+use crate::state::{Generation, NatsState};
 
 #[derive(Debug)]
-pub(super) struct NewestByTopic {
+pub(crate) struct NewestByTopic {
     keys: Keys,
     generation: Generation,
     /// All updates up to this position are known.
@@ -28,7 +28,7 @@ pub(super) struct NewestByTopic {
 }
 
 impl NewestByTopic {
-    pub(super) fn new(generation: Generation) -> Self {
+    pub(crate) fn new(generation: Generation) -> Self {
         Self {
             keys: Keys::random(),
             generation,
@@ -99,7 +99,7 @@ impl NewestByTopic {
 
 /// Follows the newest updates once a stream asked for them, for as long as this is polled. It reads
 /// the updates that memory does not have without holding a lock, so no reader waits for it.
-pub(super) async fn run(shared: &Arc<NatsShared>) {
+pub(crate) async fn run(shared: &Arc<NatsShared>) {
     loop {
         shared.newest_wanted.notified().await;
         let mut pause = Pause::default();
@@ -126,7 +126,7 @@ enum Learned {
 }
 
 impl NatsShared {
-    pub(super) async fn read_last(
+    pub(crate) async fn read_last(
         &self,
         (after, until): (Position, Position),
         selectors: &Selectors,
@@ -155,7 +155,7 @@ impl NatsShared {
     }
 
     /// Follows the updates that the tail just showed, if a stream ever asked for the newest ones.
-    pub(super) fn follow_newest(&self) {
+    pub(crate) fn follow_newest(&self) {
         let mut newest = self.newest.lock();
         if newest.through > Position::START {
             self.bring_up(&mut newest);

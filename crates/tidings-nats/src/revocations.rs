@@ -26,17 +26,17 @@ use tidings_core::model::{RevokedToken, TokenId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::NatsShared;
-use super::condition::Condition;
-use super::connection::{Failure, Pause, api_allowed, ask_allowed, read};
-use super::options::{NatsOptions, NatsStorage};
-use super::read::Reader;
-use super::restore::{Losses, StreamContent, restore_lost};
-use super::stream::{Unfit, breaches, storage_differs};
+use crate::condition::Condition;
+use crate::connection::{Failure, Pause, api_allowed, ask_allowed, read};
+use crate::journal::NatsShared;
 use crate::limits::{
     NATS_ANSWER_TIME, NATS_BATCH, NATS_BATCH_BYTES, NATS_REQUEST_TIME, NATS_REVOKED_TIME,
     REVOKED_MAX,
 };
+use crate::options::{NatsOptions, NatsStorage};
+use crate::read::Reader;
+use crate::restore::{Losses, StreamContent, restore_lost};
+use crate::stream::{Unfit, breaches, storage_differs};
 
 /// How often the stream is read if no message announces a revocation.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ const END_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// The revocations read from the stream.
 #[derive(Debug)]
-pub(super) struct Revocations {
+pub(crate) struct Revocations {
     reader: Reader,
     known: Mutex<Known>,
     losses: Losses,
@@ -92,7 +92,7 @@ impl Known {
 
 /// How far a stream was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// When the stream was created. This identifies the stream among others of its name.
     made: i64,
     through: Position,
@@ -108,11 +108,11 @@ impl Place {
     }
 
     /// The form that hubs send to each other.
-    pub(super) fn to_text(self) -> String {
+    pub(crate) fn to_text(self) -> String {
         format!("{}.{}.{}", self.made, self.through, self.newest)
     }
 
-    pub(super) fn of_text(text: &str) -> Option<Self> {
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
         let (made, rest) = text.split_once('.')?;
         let (through, newest) = rest.split_once('.')?;
         let through = Position::new(through.parse().ok()?);
@@ -120,7 +120,7 @@ impl Place {
     }
 
     /// Whether a hub that has read up to here has read the message at `other`.
-    pub(super) fn reaches(self, other: Self) -> bool {
+    pub(crate) fn reaches(self, other: Self) -> bool {
         self.made == other.made && self.through >= other.through && self.newest >= other.newest
     }
 
@@ -150,32 +150,32 @@ impl Moment {
 
 impl Revocations {
     /// The stream's losses that are not restored yet.
-    pub(super) fn losses(&self) -> &Losses {
+    pub(crate) fn losses(&self) -> &Losses {
         &self.losses
     }
 
     /// How far this hub has read the stream and passed its revocations on.
-    pub(super) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         self.known.lock().place
     }
 
     /// The tokens that were revoked before this hub started.
-    pub(super) fn loaded(&self) -> Vec<RevokedToken> {
+    pub(crate) fn loaded(&self) -> Vec<RevokedToken> {
         self.known.lock().loaded.clone()
     }
 
     /// The number of messages that are no revocations.
-    pub(super) fn strangers(&self) -> u64 {
+    pub(crate) fn strangers(&self) -> u64 {
         self.reader.strangers().count()
     }
 
     /// Whether this hub knows all revocations that are older than `NATS_REVOKED_TIME`.
-    pub(super) fn are_known(&self) -> bool {
+    pub(crate) fn are_known(&self) -> bool {
         self.known.lock().is_current()
     }
 
     /// Why the revocations are unknown, if they are.
-    pub(super) fn trouble(&self) -> Option<String> {
+    pub(crate) fn trouble(&self) -> Option<String> {
         let known = self.known.lock();
         let reason = || match &known.failure {
             Some(failure) => failure.clone(),
@@ -185,12 +185,12 @@ impl Revocations {
     }
 
     /// How often the revocations were unknown.
-    pub(super) fn lapses(&self) -> u64 {
+    pub(crate) fn lapses(&self) -> u64 {
         self.lapses.load(Ordering::Relaxed)
     }
 
     /// Makes this hub read the stream now instead of at the next interval.
-    pub(super) fn read_now(&self) {
+    pub(crate) fn read_now(&self) {
         self.wanted.notify_one();
     }
 
@@ -237,7 +237,7 @@ impl Revocations {
     }
 
     /// Waits until the revocations are known.
-    pub(super) async fn until_known(&self) {
+    pub(crate) async fn until_known(&self) {
         loop {
             let renewed = self.renewed.notified();
             if self.are_known() {
@@ -250,7 +250,7 @@ impl Revocations {
 }
 
 /// The stream's name.
-pub(super) fn name(options: &NatsOptions) -> String {
+pub(crate) fn name(options: &NatsOptions) -> String {
     format!("{}_REVOKED", options.stream)
 }
 
@@ -259,7 +259,7 @@ fn subject(options: &NatsOptions, token: &str) -> String {
 }
 
 /// Creates the stream of revocations if it is missing, and reads it.
-pub(super) async fn prepare(
+pub(crate) async fn prepare(
     client: &Client,
     condition: &Condition,
     options: &NatsOptions,
@@ -283,12 +283,12 @@ pub(super) async fn prepare(
 }
 
 /// When a stream was created.
-pub(super) fn made(info: &Info) -> i64 {
+pub(crate) fn made(info: &Info) -> i64 {
     info.created.timestamp_nanos_opt().unwrap_or_default()
 }
 
 /// When a stream received its newest message.
-pub(super) fn newest(info: &Info) -> i64 {
+pub(crate) fn newest(info: &Info) -> i64 {
     info.state.last_timestamp.timestamp_nanos_opt().unwrap_or_default()
 }
 
@@ -426,7 +426,7 @@ async fn news(reader: &Reader, from: Place, info: &Info) -> Result<News, Failure
 }
 
 /// Passes on new revocations and restores lost ones, for as long as this is polled.
-pub(super) async fn follow(
+pub(crate) async fn follow(
     shared: &NatsShared,
     node: &Arc<dyn Node>,
     messages: Subscriber,
@@ -540,7 +540,7 @@ fn lasts_as_long(there: &RevokedToken, token: &RevokedToken) -> bool {
 impl NatsShared {
     /// Revokes a token at every hub, including later ones. Ends when each hub bars the token, or is
     /// known to accept no tokens.
-    pub(super) async fn revoke(&self, token: RevokedToken) -> Result<(), AppendError> {
+    pub(crate) async fn revoke(&self, token: RevokedToken) -> Result<(), AppendError> {
         let until = Instant::now() + self.options.publish_wait;
         let mut pause = Pause::default();
         let unavailable = |failure| Err(AppendError::Unavailable(Box::new(failure)));
@@ -582,7 +582,7 @@ impl NatsShared {
 
     /// Whether the stream bars a token for as long as necessary. The leader answers, since another
     /// server may still have a deleted message.
-    pub(super) async fn stores(&self, token: &RevokedToken) -> Result<bool, Failure> {
+    pub(crate) async fn stores(&self, token: &RevokedToken) -> Result<bool, Failure> {
         let stored = self.revocations.reader.last_of_leader(&self.subject_of(token)).await?;
         let there = stored.and_then(|stored| decode(&stored.into_payload()));
         Ok(there.is_some_and(|there| lasts_as_long(&there, token)))
@@ -614,7 +614,7 @@ impl NatsShared {
 
     /// Rewrites revocations that the stream lost, for hubs that start later. Several hubs may do so
     /// at once, since a token has one message at most.
-    pub(super) async fn write_again(&self, tokens: Vec<RevokedToken>) -> Result<(), Failure> {
+    pub(crate) async fn write_again(&self, tokens: Vec<RevokedToken>) -> Result<(), Failure> {
         let written = futures_util::stream::iter(&tokens).map(|token| self.write(token));
         written.buffer_unordered(WRITTEN_TOGETHER).try_for_each(|_| async { Ok(()) }).await
     }

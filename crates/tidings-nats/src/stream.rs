@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use tidings_core::journal::Retention;
 use tidings_core::model::{Epoch, Position};
 
-use super::connection::{Failure, Pause, api};
-use super::error::NatsError;
-use super::options::{NatsOptions, NatsStorage};
-use super::state::{StreamReport, age, bound};
-use super::tail::CONSUMER_TIME;
+use crate::connection::{Failure, Pause, api};
+use crate::error::NatsError;
 use crate::limits::NATS_MESSAGE_BYTES_MIN;
+use crate::options::{NatsOptions, NatsStorage};
+use crate::state::{StreamReport, age, bound};
+use crate::tail::CONSUMER_TIME;
 
 /// How long the servers remember message ids, so that a repeated message is stored once.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
@@ -27,7 +27,7 @@ const STORED_BYTES: u64 = 256;
 const AGE_MIN: Duration = Duration::from_secs(1);
 
 /// The stream's state, as its leader reports it.
-pub(super) async fn look(client: &Client, options: &NatsOptions) -> Result<StreamReport, Failure> {
+pub(crate) async fn look(client: &Client, options: &NatsOptions) -> Result<StreamReport, Failure> {
     let info: Info = api(client, &format!("STREAM.INFO.{}", options.stream), &Value::Null).await?;
     Ok(report(&info))
 }
@@ -61,12 +61,12 @@ fn message_bytes_max(config: &Config) -> usize {
 }
 
 /// The settings in these options that would break the hub's promises.
-pub(super) fn unfit_options(options: &NatsOptions) -> Vec<String> {
+pub(crate) fn unfit_options(options: &NatsOptions) -> Vec<String> {
     breaches_of_updates(&wanted(options), options)
 }
 
 /// Creates the stream if it is missing, and returns its state. Waits for a leader.
-pub(super) async fn prepare(
+pub(crate) async fn prepare(
     client: &Client,
     options: &NatsOptions,
 ) -> Result<StreamReport, NatsError> {
@@ -100,7 +100,7 @@ pub(super) async fn prepare(
 
 /// Why no usable stream exists.
 #[derive(Debug)]
-pub(super) enum Unfit {
+pub(crate) enum Unfit {
     Failed(Failure),
     Differs { name: String, differences: Vec<String> },
 }
@@ -123,7 +123,7 @@ impl std::fmt::Display for Unfit {
 }
 
 /// The stream's state. Creates the stream if it is missing, and checks its settings.
-pub(super) async fn ensure(client: &Client, options: &NatsOptions) -> Result<StreamReport, Unfit> {
+pub(crate) async fn ensure(client: &Client, options: &NatsOptions) -> Result<StreamReport, Unfit> {
     let call = format!("STREAM.INFO.{}", options.stream);
     let info = match api::<Info>(client, &call, &Value::Null).await {
         Err(Failure::Refused { code: ErrorCode::STREAM_NOT_FOUND, .. }) => {
@@ -137,7 +137,7 @@ pub(super) async fn ensure(client: &Client, options: &NatsOptions) -> Result<Str
 
 /// Like [`look`], and checks the settings that the hub's promises depend on. Others, such as the
 /// stream's bounds, may change while hubs run.
-pub(super) async fn look_closely(
+pub(crate) async fn look_closely(
     client: &Client,
     options: &NatsOptions,
 ) -> Result<StreamReport, Unfit> {
@@ -244,7 +244,7 @@ fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
         check("max_age", json!(in_seconds(config.max_age)), json!(in_seconds(time(age))));
     }
     let window = window(options);
-    if config.duplicate_window < window.min(super::state::age(config.max_age)) {
+    if config.duplicate_window < window.min(crate::state::age(config.max_age)) {
         differences.push(format!(
             "duplicate_window is {}, but must be {} or more, three times as long as publishes \
              wait",
@@ -305,7 +305,7 @@ fn breaches_of_updates(config: &Config, options: &NatsOptions) -> Vec<String> {
 
 /// The settings of any stream of a hub that break its promises. Messages may come only from where
 /// hubs write them, must stay unchanged until they are trimmed, and must not be copied elsewhere.
-pub(super) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
+pub(crate) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut check = |name: &str, is: Value, wanted: Value| {
         if is != wanted {
@@ -344,7 +344,7 @@ pub(super) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
 }
 
 /// Describes a storage other than the wanted one. By default that is files.
-pub(super) fn storage_differs(config: &Config, options: &NatsOptions) -> Option<String> {
+pub(crate) fn storage_differs(config: &Config, options: &NatsOptions) -> Option<String> {
     let wanted = match options.storage.unwrap_or(NatsStorage::File) {
         NatsStorage::File => StorageType::File,
         NatsStorage::Memory => StorageType::Memory,

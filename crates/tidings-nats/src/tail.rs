@@ -9,20 +9,21 @@ use async_nats::jetstream::{self, Message};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tidings_core::model::{HubId, Position, Record};
 
-use super::connection::{Failure, Pause, check_version, queued, words};
-use super::read::Reader;
-use super::state::{NatsState, StreamReport};
-use super::stream::{self, Unfit};
-use super::{NatsShared, message};
+use crate::connection::{Failure, Pause, check_version, queued, words};
+use crate::journal::NatsShared;
 use crate::limits::{
     NATS_BATCH, NATS_BATCH_BYTES, NATS_HEARTBEAT, NATS_REQUEST_TIME, NATS_STATE_INTERVAL,
     NATS_WAITING_BYTES, RECENT_BYTES,
 };
+use crate::message;
+use crate::read::Reader;
+use crate::state::{NatsState, StreamReport};
+use crate::stream::{self, Unfit};
 
 /// How long a pull request waits for messages.
 const PULL_TIME: Duration = Duration::from_secs(5);
 /// How long the server keeps a consumer without requests.
-pub(super) const CONSUMER_TIME: Duration = Duration::from_secs(30);
+pub(crate) const CONSUMER_TIME: Duration = Duration::from_secs(30);
 /// The maximum number of updates that a start loads.
 const LOADED_MAX: u64 = 65_536;
 /// The maximum number of updates shown at once.
@@ -47,7 +48,7 @@ impl From<Failure> for Interrupted {
 }
 
 /// Follows the stream for as long as this is polled.
-pub(super) async fn run(shared: &Arc<NatsShared>) {
+pub(crate) async fn run(shared: &Arc<NatsShared>) {
     let mut pause = Pause::default();
     loop {
         match follow(shared, &mut pause).await {
@@ -63,7 +64,7 @@ pub(super) async fn run(shared: &Arc<NatsShared>) {
 }
 
 /// Loads the newest updates of a stream.
-pub(super) async fn load(reader: &Reader, report: &StreamReport) -> Result<NatsState, Failure> {
+pub(crate) async fn load(reader: &Reader, report: &StreamReport) -> Result<NatsState, Failure> {
     let mut after = report.recent_after(RECENT_BYTES, LOADED_MAX);
     let before = match after {
         Position::START => HubId::start(report.epoch),

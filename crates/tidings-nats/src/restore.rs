@@ -16,9 +16,9 @@ use tidings_core::model::RevokedToken;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::NatsShared;
-use super::connection::Failure;
-use super::revocations::{made, newest};
+use crate::connection::Failure;
+use crate::journal::NatsShared;
+use crate::revocations::{made, newest};
 
 /// A token that expires within this time needs no message: clocks differ, and its message may have
 /// expired already.
@@ -35,7 +35,7 @@ const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The content of the stream, as one report shows it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StreamContent {
+pub(crate) struct StreamContent {
     /// When the stream was created. This identifies the stream among others of its name.
     made: i64,
     messages: u64,
@@ -46,7 +46,7 @@ pub(super) struct StreamContent {
 }
 
 impl StreamContent {
-    pub(super) fn of(info: &Info) -> Self {
+    pub(crate) fn of(info: &Info) -> Self {
         let state = &info.state;
         Self {
             made: made(info),
@@ -70,7 +70,7 @@ impl StreamContent {
 
 /// Losses of the stream that are still to be restored.
 #[derive(Debug)]
-pub(super) struct Losses {
+pub(crate) struct Losses {
     state: Mutex<LossState>,
     found: Notify,
 }
@@ -85,12 +85,12 @@ struct LossState {
 
 impl Losses {
     /// Starts without a loss, with a stream that has all of this content.
-    pub(super) fn since(whole: StreamContent) -> Self {
+    pub(crate) fn since(whole: StreamContent) -> Self {
         Self { state: Mutex::new(LossState { whole, lacking: None }), found: Notify::new() }
     }
 
     /// Notes the stream's present content.
-    pub(super) fn look(&self, held: StreamContent) {
+    pub(crate) fn look(&self, held: StreamContent) {
         let mut state = self.state.lock();
         if state.whole.has_lost_any(held) {
             state.lacking = Some(held);
@@ -120,7 +120,7 @@ impl Losses {
 }
 
 /// Writes lost revocations into the stream again, for as long as this is polled.
-pub(super) async fn restore_lost(shared: &NatsShared, node: &Arc<dyn Node>) -> Infallible {
+pub(crate) async fn restore_lost(shared: &NatsShared, node: &Arc<dyn Node>) -> Infallible {
     let losses = shared.revocations.losses();
     let mut told: Option<Instant> = None;
     loop {

@@ -52,7 +52,7 @@ pub enum NatsError {
 }
 
 /// The oldest version of the server that supports atomic publishing.
-pub(super) const VERSION: (i64, i64, i64) = (2, 12, 0);
+pub(crate) const VERSION: (i64, i64, i64) = (2, 12, 0);
 
 impl fmt::Display for NatsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,13 +16,13 @@ use tidings_core::journal::{AnswerRoom, Node, Nodes, Pending, ReadError};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::connection::{Failure, Pause, queued, words};
-use super::message::Nonce;
-use super::options::NatsOptions;
-use super::revocations::{self, Place};
-use super::strangers::Strangers;
-use super::{NatsShared, away};
+use crate::connection::{Failure, Pause, queued, words};
+use crate::journal::{NatsShared, away};
 use crate::limits::{NATS_ANSWER_BYTES, NATS_ANSWER_TIME, NATS_NODES, NATS_SILENT_TIME};
+use crate::message::Nonce;
+use crate::options::NatsOptions;
+use crate::revocations::{self, Place};
+use crate::strangers::Strangers;
 
 /// How often a hub sends a greeting.
 const GREETING_INTERVAL: Duration = Duration::from_millis(500);
@@ -50,7 +50,7 @@ const PART: &str = "Tidings-Part";
 
 /// This hub's state among the others.
 #[derive(Debug)]
-pub(super) struct Meeting {
+pub(crate) struct Meeting {
     id: String,
     others: Mutex<HashMap<String, Other>>,
     /// Notified of each greeting.
@@ -82,7 +82,7 @@ fn subject(options: &NatsOptions, name: &str) -> String {
 }
 
 /// Communicates with the other hubs, for as long as this is polled.
-pub(super) async fn run(shared: &Arc<NatsShared>) {
+pub(crate) async fn run(shared: &Arc<NatsShared>) {
     let mut joined = shared.meeting.node.subscribe();
     let Ok(node) = joined.wait_for(Option::is_some).await.map(|node| node.clone()) else { return };
     let Some(Joined(node)) = node else { return };
@@ -156,7 +156,7 @@ async fn answer_all(
 }
 
 /// Tells the others that this hub is ending.
-pub(super) async fn leave(shared: &NatsShared) {
+pub(crate) async fn leave(shared: &NatsShared) {
     if !shared.meeting.has_node() {
         return;
     }
@@ -169,7 +169,7 @@ pub(super) async fn leave(shared: &NatsShared) {
 }
 
 impl Meeting {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             id: Nonce::random().to_string(),
             others: Mutex::default(),
@@ -181,16 +181,16 @@ impl Meeting {
     }
 
     /// Whether a hub uses the journal.
-    pub(super) fn has_node(&self) -> bool {
+    pub(crate) fn has_node(&self) -> bool {
         self.node.borrow().is_some()
     }
 
-    pub(super) fn strangers(&self) -> u64 {
+    pub(crate) fn strangers(&self) -> u64 {
         self.strangers.count()
     }
 
     /// Makes this hub greet the others now instead of at the next interval.
-    pub(super) fn greet_now(&self) {
+    pub(crate) fn greet_now(&self) {
         self.greet.notify_one();
     }
 
@@ -245,7 +245,7 @@ impl Meeting {
     }
 
     /// Waits until no other hub accepts tokens that were revoked at this position.
-    pub(super) async fn until_revoked(&self, place: Place) {
+    pub(crate) async fn until_revoked(&self, place: Place) {
         loop {
             let heard = self.heard.notified();
             if self.behind(place).is_none() {
@@ -257,7 +257,7 @@ impl Meeting {
     }
 
     /// Why a hub has not confirmed in time.
-    pub(super) fn not_revoked(&self, place: Place) -> Failure {
+    pub(crate) fn not_revoked(&self, place: Place) -> Failure {
         let silent = NATS_SILENT_TIME.as_secs();
         Failure::Away(match self.behind(place) {
             Some(id) => format!(

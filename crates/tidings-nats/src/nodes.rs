@@ -1,4 +1,4 @@
-//! The other hubs on the same stream, and questions that all of them answer.
+//! Messages between the hubs on the same stream: greetings, and questions that all of them answer.
 //!
 //! Hubs exchange greetings, questions and answers on NATS subjects outside the stream. Each
 //! greeting says how far its hub has read the revocations. The tasks run independently, so a slow
@@ -8,30 +8,25 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, Subscriber};
+use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use parking_lot::Mutex;
 use tidings_core::journal::{AnswerRoom, Node, Nodes, Pending, ReadError};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::connection::{Failure, Pause, queued, words};
-use crate::journal::{NatsShared, away};
-use crate::limits::{NATS_ANSWER_BYTES, NATS_ANSWER_TIME, NATS_NODES, NATS_SILENT_TIME};
+use crate::limits::{NATS_ANSWER_BYTES, NATS_ANSWER_TIME, NATS_NODES};
 use crate::message::Nonce;
 use crate::options::NatsOptions;
-use crate::revocations::{self, Place};
-use crate::strangers::Strangers;
+use crate::other_hubs::{LEFT, LOOK_INTERVAL, NODE, REVOKED, header};
+use crate::revocation_tail;
+use crate::shared::{NatsShared, unreachable};
 
 /// How often a hub sends a greeting.
 const GREETING_INTERVAL: Duration = Duration::from_millis(500);
 /// The shortest time between two greetings, however many hubs join.
 const GREETING_PAUSE: Duration = Duration::from_millis(20);
-/// A hub counts as ended after this time without a greeting.
-const GONE_TIME: Duration = Duration::from_secs(2);
-/// How often a waiting task checks whether another hub has ended.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an ending hub tries to send its farewell.
 const FAREWELL_TIME: Duration = Duration::from_millis(500);
 /// The number of questions with short answers that are answered at the same time, and the same
@@ -39,43 +34,8 @@ const FAREWELL_TIME: Duration = Duration::from_millis(500);
 const ANSWERING: usize = 16;
 /// The maximum size of a question: more than the longest path takes in JSON.
 const QUESTION_BYTES: usize = 256 << 10;
-/// The random name of the hub that sent the message.
-const NODE: &str = "Tidings-Node";
-/// How far the hub has read the revocations.
-const REVOKED: &str = "Tidings-Revoked";
-/// The hub is ending, and no longer accepts tokens.
-const LEFT: &str = "Tidings-Left";
 /// The index of a part of an answer, and the number of parts.
 const PART: &str = "Tidings-Part";
-
-/// This hub's state among the others.
-#[derive(Debug)]
-pub(crate) struct Meeting {
-    id: String,
-    others: Mutex<HashMap<String, Other>>,
-    /// Notified of each greeting.
-    heard: Notify,
-    /// Makes this hub greet at once.
-    greet: Notify,
-    node: watch::Sender<Option<Joined>>,
-    strangers: Strangers,
-}
-
-/// Another hub.
-#[derive(Clone, Copy, Debug)]
-struct Other {
-    heard: Instant,
-    revoked: Option<Place>,
-}
-
-#[derive(Clone)]
-struct Joined(Arc<dyn Node>);
-
-impl std::fmt::Debug for Joined {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Joined")
-    }
-}
 
 fn subject(options: &NatsOptions, name: &str) -> String {
     format!("tidings.{}.{name}", options.stream)
@@ -83,9 +43,7 @@ fn subject(options: &NatsOptions, name: &str) -> String {
 
 /// Communicates with the other hubs, for as long as this is polled.
 pub(crate) async fn run(shared: &Arc<NatsShared>) {
-    let mut joined = shared.meeting.node.subscribe();
-    let Ok(node) = joined.wait_for(Option::is_some).await.map(|node| node.clone()) else { return };
-    let Some(Joined(node)) = node else { return };
+    let Some(node) = shared.other_hubs().until_joined().await else { return };
     let mut pause = Pause::default();
     loop {
         let failure = match meet(shared, &node).await {
@@ -101,7 +59,7 @@ async fn meet(
     shared: &Arc<NatsShared>,
     node: &Arc<dyn Node>,
 ) -> Result<std::convert::Infallible, Failure> {
-    let subscribe = |name: &str| queued(shared.client.subscribe(subject(&shared.options, name)));
+    let subscribe = |name: &str| queued(shared.client().subscribe(subject(shared.options(), name)));
     let greetings = subscribe("nodes.hello").await?;
     let questions = subscribe("nodes.ask").await?;
     let revoked = subscribe("revoked.*").await?;
@@ -112,7 +70,7 @@ async fn meet(
         failure = greet(shared) => failure,
         failure = hear(shared, greetings) => failure,
         failure = answer_all(shared, node, questions) => failure,
-        failure = revocations::follow(shared, node, revoked) => failure,
+        failure = revocation_tail::follow(shared, node, revoked) => failure,
     })
 }
 
@@ -126,7 +84,7 @@ async fn greet(shared: &NatsShared) -> Failure {
     loop {
         tokio::select! {
             _ = next.tick() => {}
-            () = shared.meeting.greet.notified() => {}
+            () = shared.other_hubs().until_greeting() => {}
         }
         if let Err(failure) = shared.greet(&[]).await {
             return failure;
@@ -137,7 +95,7 @@ async fn greet(shared: &NatsShared) -> Failure {
 
 async fn hear(shared: &NatsShared, mut greetings: Subscriber) -> Failure {
     while let Some(greeting) = greetings.next().await {
-        shared.meeting.hear(&greeting);
+        shared.other_hubs().hear(&greeting);
     }
     ended()
 }
@@ -157,120 +115,15 @@ async fn answer_all(
 
 /// Tells the others that this hub is ending.
 pub(crate) async fn leave(shared: &NatsShared) {
-    if !shared.meeting.has_node() {
+    if !shared.other_hubs().has_node() {
         return;
     }
     let farewell = async {
         shared.greet(&[(LEFT, "1")]).await?;
-        shared.client.flush().await.map_err(|error| Failure::Away(words(&error)))
+        shared.client().flush().await.map_err(|error| Failure::Away(words(&error)))
     };
     // A hub that misses the farewell waits until this hub has been silent long enough.
     let _ = tokio::time::timeout(FAREWELL_TIME, farewell).await;
-}
-
-impl Meeting {
-    pub(crate) fn new() -> Self {
-        Self {
-            id: Nonce::random().to_string(),
-            others: Mutex::default(),
-            heard: Notify::new(),
-            greet: Notify::new(),
-            node: watch::Sender::new(None),
-            strangers: Strangers::of("messages between hubs that no hub has sent"),
-        }
-    }
-
-    /// Whether a hub uses the journal.
-    pub(crate) fn has_node(&self) -> bool {
-        self.node.borrow().is_some()
-    }
-
-    pub(crate) fn strangers(&self) -> u64 {
-        self.strangers.count()
-    }
-
-    /// Makes this hub greet the others now instead of at the next interval.
-    pub(crate) fn greet_now(&self) {
-        self.greet.notify_one();
-    }
-
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(NODE, self.id.as_str());
-        headers
-    }
-
-    /// Notes another hub's greeting.
-    fn hear(&self, greeting: &Message) {
-        let Some(id) = header(greeting, NODE).filter(|id| Nonce::is_one(id)) else {
-            return self.strangers.note("a greeting");
-        };
-        if id == self.id {
-            return;
-        }
-        let mut others = self.others.lock();
-        if header(greeting, LEFT).is_some() {
-            others.remove(id);
-        } else {
-            others.retain(|_, other| other.heard.elapsed() < NATS_SILENT_TIME);
-            if !others.contains_key(id) {
-                if others.len() >= NATS_NODES {
-                    return self.strangers.note("the greeting of one hub too many");
-                }
-                self.greet_now();
-            }
-            let revoked = header(greeting, REVOKED).and_then(Place::of_text);
-            others.insert(id.to_owned(), Other { heard: Instant::now(), revoked });
-        }
-        drop(others);
-        self.heard.notify_waiters();
-    }
-
-    /// The other hubs that are running.
-    fn others(&self) -> Vec<String> {
-        let others = self.others.lock();
-        let there = others.iter().filter(|(_, other)| other.heard.elapsed() < GONE_TIME);
-        there.map(|(id, _)| id.clone()).collect()
-    }
-
-    /// A hub that may still accept tokens that were revoked at this position: it has not read up to
-    /// there, and has not been silent for long enough to know that it is cut off.
-    fn behind(&self, place: Place) -> Option<String> {
-        let others = self.others.lock();
-        let is_behind = |other: &Other| {
-            other.heard.elapsed() < NATS_SILENT_TIME
-                && !other.revoked.is_some_and(|revoked| revoked.reaches(place))
-        };
-        others.iter().find(|(_, other)| is_behind(other)).map(|(id, _)| id.clone())
-    }
-
-    /// Waits until no other hub accepts tokens that were revoked at this position.
-    pub(crate) async fn until_revoked(&self, place: Place) {
-        loop {
-            let heard = self.heard.notified();
-            if self.behind(place).is_none() {
-                return;
-            }
-            // The end of a hub's silent time sends no notification.
-            let _ = tokio::time::timeout(LOOK_INTERVAL, heard).await;
-        }
-    }
-
-    /// Why a hub has not confirmed in time.
-    pub(crate) fn not_revoked(&self, place: Place) -> Failure {
-        let silent = NATS_SILENT_TIME.as_secs();
-        Failure::Away(match self.behind(place) {
-            Some(id) => format!(
-                "the hub {id} has not confirmed the revocation; {silent} s after it was last \
-                 heard of it takes no tokens"
-            ),
-            None => "another hub confirmed the revocation too late".to_owned(),
-        })
-    }
-}
-
-fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
-    message.headers.as_ref()?.get(name).map(|value| value.as_str())
 }
 
 /// Answers another hub in a task of its own.
@@ -280,10 +133,10 @@ fn answer(
     answering: &Arc<Semaphore>,
     question: Message,
 ) {
-    let is_own = header(&question, NODE).is_none_or(|id| id == shared.meeting.id);
+    let is_own = header(&question, NODE).is_none_or(|id| shared.other_hubs().is_own(id));
     let Some(reply) = question.reply.clone().filter(|_| !is_own) else { return };
     if question.payload.len() > QUESTION_BYTES {
-        return shared.meeting.strangers.note("a question that is too long");
+        return shared.other_hubs().note_stranger("a question that is too long");
     }
     let Ok(turn) = Arc::clone(answering).try_acquire_owned() else { return };
     let (shared, node) = (Arc::clone(shared), Arc::clone(node));
@@ -294,14 +147,15 @@ fn answer(
         let until = Instant::now() + 2 * NATS_ANSWER_TIME;
         let answer = node.answer(question.payload.to_vec()).await;
         let sending = async {
-            let part_bytes = (shared.client.max_payload() / 2).max(1);
+            let part_bytes = (shared.client().max_payload() / 2).max(1);
             let count = answer.len().div_ceil(part_bytes).max(1);
             for index in 0..count {
-                let mut headers = shared.meeting.headers();
+                let mut headers = shared.other_hubs().headers();
                 headers.insert(PART, format!("{index}/{count}"));
                 let end = answer.len().min((index + 1) * part_bytes);
                 let part = answer.slice(index * part_bytes..end);
-                if shared.client.publish_with_headers(reply.clone(), headers, part).await.is_err() {
+                if shared.client().publish_with_headers(reply.clone(), headers, part).await.is_err()
+                {
                     return;
                 }
             }
@@ -336,15 +190,15 @@ impl Parts {
 
 impl Nodes for NatsShared {
     fn join(&self, node: Arc<dyn Node>) {
-        self.meeting.node.send_replace(Some(Joined(node)));
+        self.other_hubs().join(node);
     }
 
     fn know_revocations(&self) -> bool {
-        self.revocations.are_known()
+        self.revocations().are_known()
     }
 
     fn until_known(&self) -> Pending<'_, ()> {
-        Box::pin(self.revocations.until_known())
+        Box::pin(self.revocations().until_known())
     }
 
     fn ask<'a>(
@@ -359,13 +213,13 @@ impl Nodes for NatsShared {
 impl NatsShared {
     /// Sends a greeting: this hub runs, has read the revocations so far, and the headers in `more`.
     async fn greet(&self, more: &[(&'static str, &'static str)]) -> Result<(), Failure> {
-        let mut headers = self.meeting.headers();
-        headers.insert(REVOKED, self.revocations.place().to_text());
+        let mut headers = self.other_hubs().headers();
+        headers.insert(REVOKED, self.revocations().position().to_text());
         for (name, value) in more {
             headers.insert(*name, *value);
         }
-        let subject = subject(&self.options, "nodes.hello");
-        queued(self.client.publish_with_headers(subject, headers, Bytes::new())).await
+        let subject = subject(self.options(), "nodes.hello");
+        queued(self.client().publish_with_headers(subject, headers, Bytes::new())).await
     }
 
     async fn ask_others(
@@ -373,24 +227,25 @@ impl NatsShared {
         question: Vec<u8>,
         room: &mut AnswerRoom,
     ) -> Result<Vec<Vec<u8>>, ReadError> {
-        let failed = |reason| Err(away(Failure::Away(reason)));
-        if let Some((_, reason)) = self.condition.trouble() {
+        let failed = |reason| Err(unreachable(Failure::Away(reason)));
+        if let Some((_, reason)) = self.condition().trouble() {
             return failed(reason);
         }
-        let inbox = self.client.new_inbox();
-        let mut answers = queued(self.client.subscribe(inbox.clone())).await.map_err(away)?;
-        let asked = self.client.publish_with_reply_and_headers(
-            subject(&self.options, "nodes.ask"),
+        let inbox = self.client().new_inbox();
+        let mut answers =
+            queued(self.client().subscribe(inbox.clone())).await.map_err(unreachable)?;
+        let asked = self.client().publish_with_reply_and_headers(
+            subject(self.options(), "nodes.ask"),
             inbox,
-            self.meeting.headers(),
+            self.other_hubs().headers(),
             question.into(),
         );
-        queued(asked).await.map_err(away)?;
+        queued(asked).await.map_err(unreachable)?;
         let until = Instant::now() + NATS_ANSWER_TIME;
         let mut parts: HashMap<String, Parts> = HashMap::new();
         let mut bytes = 0;
         let is_done = |parts: &HashMap<String, Parts>| {
-            let others = self.meeting.others();
+            let others = self.other_hubs().others();
             others.iter().find(|id| !parts.get(*id).is_some_and(|one| one.done)).cloned()
         };
         while let Some(missing) = is_done(&parts) {
@@ -410,7 +265,7 @@ impl NatsShared {
                     });
                     match added {
                         Some(()) => room.grow(message.payload.len())?,
-                        None => self.meeting.strangers.note("an answer"),
+                        None => self.other_hubs().note_stranger("an answer"),
                     }
                 }
                 Ok(None) => return failed("the connection is lost".to_owned()),
@@ -436,56 +291,5 @@ mod tests {
         assert!(parts.add("1/2", b"b").is_some() && parts.done);
         assert!(parts.add("2/2", b"c").is_none() && parts.add("2/3", b"c").is_none());
         assert_eq!(parts.bytes, b"ab");
-    }
-
-    fn greeting(headers: &[(&'static str, &str)]) -> Message {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.insert(*name, *value);
-        }
-        Message {
-            subject: "tidings.TIDINGS.nodes.hello".into(),
-            reply: None,
-            payload: Bytes::new(),
-            headers: Some(map),
-            status: None,
-            description: None,
-            length: 0,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_revocation_waits_for_each_hub_until_it_confirms_leaves_or_has_been_silent() {
-        let meeting = Meeting::new();
-        let place = Place::of_text("1.5.0").unwrap();
-        let ids = [(); 3].map(|()| Nonce::random().to_string());
-        for id in &ids {
-            meeting.hear(&greeting(&[(NODE, id), (REVOKED, "1.4.0")]));
-        }
-        assert!(meeting.behind(place).is_some());
-        meeting.hear(&greeting(&[(NODE, &ids[0]), (REVOKED, "1.5.0")]));
-        meeting.hear(&greeting(&[(NODE, &ids[1]), (LEFT, "1")]));
-        assert_eq!(meeting.behind(place).as_ref(), Some(&ids[2]));
-        let why = meeting.not_revoked(place).to_string();
-        assert!(why.contains(&ids[2]), "{why}");
-        tokio::time::advance(GONE_TIME + GONE_TIME).await;
-        assert_eq!(meeting.behind(place).as_ref(), Some(&ids[2]), "it may only be cut off");
-        tokio::time::advance(NATS_SILENT_TIME).await;
-        meeting.until_revoked(place).await;
-    }
-
-    #[test]
-    fn greetings_of_no_hub_are_counted_and_hubs_are_bounded() {
-        let meeting = Meeting::new();
-        let long = "a".repeat(100_000);
-        for id in ["", "x", &long] {
-            meeting.hear(&greeting(&[(NODE, id)]));
-        }
-        meeting.hear(&greeting(&[]));
-        assert_eq!((meeting.strangers(), meeting.others().len()), (4, 0));
-        for _ in 0..NATS_NODES + 10 {
-            meeting.hear(&greeting(&[(NODE, &Nonce::random().to_string())]));
-        }
-        assert_eq!((meeting.strangers(), meeting.others().len()), (14, NATS_NODES));
     }
 }

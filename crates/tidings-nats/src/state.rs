@@ -10,12 +10,12 @@ use tidings_core::journal::dropped::{Dropped, Lost};
 use tidings_core::journal::ids::Ids;
 use tidings_core::journal::keys::Keys;
 use tidings_core::journal::recent::Recent;
-use tidings_core::journal::{Edges, Follower, Retention, Tail, same_id};
+use tidings_core::journal::{Batch, Edges, Follower, Retention, Tail, same_id};
 use tidings_core::model::{Epoch, HubId, Position, Record};
 use tidings_core::model::{Rights, Selectors};
 use tokio::sync::oneshot;
 
-use crate::limits::{NATS_IDS, SAME_ID_MAX};
+use crate::limits::{BATCH_MAX, NATS_IDS, SAME_ID_MAX};
 
 /// The number of remembered moments. They tell which updates are half as old as the oldest that is
 /// kept.
@@ -32,13 +32,13 @@ pub(crate) struct Generation {
 
 #[derive(Debug)]
 pub(crate) struct NatsState {
-    pub(crate) epoch: Epoch,
+    epoch: Epoch,
     generation: u64,
-    pub(crate) recent: Recent,
+    recent: Recent,
     /// Gaps among the newest updates: lost updates, and messages that are no valid updates.
     holes: VecDeque<Hole>,
     /// The oldest position of the stream, or the one after the newest if the stream is empty.
-    pub(crate) first: Position,
+    first: Position,
     /// The newest update of each topic, of all updates that this hub read. It tells which
     /// subscribers missed trimmed updates, since those are the older part of what was noted.
     seen: Dropped,
@@ -47,9 +47,9 @@ pub(crate) struct NatsState {
     ids: NewestIds,
     keys: Keys,
     /// The stream's bounds.
-    pub(crate) retention: Retention,
-    pub(crate) bytes: u64,
-    pub(crate) message_bytes_max: usize,
+    retention: Retention,
+    bytes: u64,
+    message_bytes_max: usize,
     moments: VecDeque<(Instant, Position)>,
     /// The time of the newest update by the stream's clock, and when this hub received it.
     clock: Option<(SystemTime, Instant)>,
@@ -69,7 +69,7 @@ struct Hole {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Void {
     /// The message was deleted.
-    Gone,
+    Deleted,
     /// The message is not a valid update.
     Stranger,
 }
@@ -151,6 +151,20 @@ impl NatsState {
         Generation { epoch: self.epoch, number: self.generation }
     }
 
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The oldest position of the stream, or the one after the newest if the stream is empty.
+    pub(crate) fn first(&self) -> Position {
+        self.first
+    }
+
+    /// The maximum size of one message, as the stream allows it.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max
+    }
+
     pub(crate) fn last(&self) -> HubId {
         self.recent.last()
     }
@@ -183,7 +197,7 @@ impl NatsState {
     /// Skips lost updates up to `through`, which this hub did not read.
     pub(crate) fn skip(&mut self, through: Position) {
         self.lose(through);
-        self.leave_out(through, Void::Gone);
+        self.leave_out(through, Void::Deleted);
     }
 
     /// Skips `position`, which holds no valid update.
@@ -253,8 +267,8 @@ impl NatsState {
         if self.moments.back().is_none_or(is_due) {
             self.moments.push_back((now, report.last));
         }
-        let half = self.retention.age / 2;
-        while self.moments.get(1).is_some_and(|(at, _)| now - *at > half) {
+        let middle_age = self.retention.age / 2;
+        while self.moments.get(1).is_some_and(|(at, _)| now - *at > middle_age) {
             self.moments.pop_front();
         }
     }
@@ -264,6 +278,32 @@ impl NatsState {
         id == self.recent.before()
             || self.holes.iter().any(|hole| hole.through == id || hole.goes_on_after(id))
             || self.recent.at(id.position).is_some_and(|record| record.hub_id() == id)
+    }
+
+    /// The update at this position, if it is in memory.
+    pub(crate) fn at(&self, position: Position) -> Option<&Arc<Record>> {
+        self.recent.at(position)
+    }
+
+    /// The updates after `after` that are in memory.
+    pub(crate) fn after(&self, after: Position) -> impl Iterator<Item = &Arc<Record>> {
+        self.recent.after(after)
+    }
+
+    /// The updates in memory that a subscriber gets, if none are missing there.
+    pub(crate) fn read(
+        &self,
+        (after, until): (Position, Position),
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Batch> {
+        let missed = self.missed(after, selectors, rights);
+        let is_complete = self.has_all_after(after);
+        self.recent.read((after, until), BATCH_MAX, selectors, rights, is_complete, missed)
+    }
+
+    pub(crate) fn followers(&self) -> Vec<Arc<Follower>> {
+        self.recent.followers()
     }
 
     pub(crate) fn follow(&mut self) -> Arc<Follower> {
@@ -286,7 +326,7 @@ impl NatsState {
         }
         match self.holes.iter().find(|hole| hole.goes_on_after(after)) {
             Some(hole) if through == after => match hole.what {
-                Void::Gone => Tail::Gone(hole.through),
+                Void::Deleted => Tail::Gone(hole.through),
                 Void::Stranger => Tail::Nothing(hole.through),
             },
             _ => Tail::Through(through.position),
@@ -302,10 +342,10 @@ impl NatsState {
         rights: &Rights,
     ) -> Option<Position> {
         let lost = Some(self.lost).filter(|lost| *lost > after);
-        let gone = self.first.previous();
-        let seen = (gone > after).then(|| self.seen.missed(after, selectors, rights)).flatten();
+        let trimmed = self.first.previous();
+        let seen = (trimmed > after).then(|| self.seen.missed(after, selectors, rights)).flatten();
         // It is unknown which of a topic's updates were trimmed, but a newer one existed.
-        lost.max(seen.map(|newest| newest.min(gone)))
+        lost.max(seen.map(|newest| newest.min(trimmed)))
     }
 
     /// Whether memory has all updates after `after`.
@@ -319,14 +359,15 @@ impl NatsState {
     }
 
     /// The positions of updates with a publisher's id under these keys, in order.
-    pub(crate) fn places(&self, keys: &[u64]) -> Vec<Position> {
-        let gone = self.first.previous();
-        let next = |key, after: Position| Ok(self.ids.ids.next(key, after.max(gone)));
-        let Ok(places) = same_id::places::<Infallible>(keys, SAME_ID_MAX, next);
-        places
+    pub(crate) fn positions(&self, keys: &[u64]) -> Vec<Position> {
+        let trimmed = self.first.previous();
+        let next = |key, after: Position| Ok(self.ids.ids.next(key, after.max(trimmed)));
+        let Ok(positions) = same_id::places::<Infallible>(keys, SAME_ID_MAX, next);
+        positions
     }
 
-    fn half(&self) -> Position {
+    /// The position in the middle of the kept updates, by the nearest of their bounds.
+    fn middle(&self) -> Position {
         let last = self.last().position.number();
         let kept = last - self.first.previous().number().min(last);
         let by_count = last.saturating_sub(self.retention.count / 2);
@@ -334,8 +375,8 @@ impl NatsState {
             0 => 0,
             each => last.saturating_sub(self.retention.bytes / 2 / each),
         };
-        let half = self.retention.age / 2;
-        let by_age = self.moments.front().filter(|(at, _)| at.elapsed() > half);
+        let middle_age = self.retention.age / 2;
+        let by_age = self.moments.front().filter(|(at, _)| at.elapsed() > middle_age);
         let by_age = by_age.map_or(0, |(_, position)| position.number());
         Position::new(by_count.max(by_bytes).max(by_age))
     }
@@ -343,7 +384,7 @@ impl NatsState {
     pub(crate) fn edges(&self) -> Edges {
         let mut edges = Edges::new(self.first, self.last());
         edges.gone = self.first.previous().max(self.lost);
-        edges.half = self.half();
+        edges.half = self.middle();
         edges.bytes = self.bytes;
         edges
     }
@@ -440,8 +481,8 @@ mod tests {
         assert_eq!(state.holes.len(), 1);
         let end = HubId::of_gone(epoch, Position::new(10_000));
         state.show(vec![record(epoch, 10_001, "a")]);
-        for place in [at_20, at_21, HubId::of_gone(epoch, Position::new(500))] {
-            assert_eq!(tail(&state, place), (Tail::Nothing(end), vec![]));
+        for at in [at_20, at_21, HubId::of_gone(epoch, Position::new(500))] {
+            assert_eq!(tail(&state, at), (Tail::Nothing(end), vec![]));
         }
         assert_eq!(tail(&state, end), (Tail::Through(Position::new(10_001)), vec![10_001]));
         // A deleted message does not count as an invalid one, nor the other way round.
@@ -517,15 +558,15 @@ mod tests {
         for position in 21..=21 + NATS_IDS as u64 / 2 {
             let id = if position < 23 { "first" } else { "other" };
             let update = Update::new("a", Event::new("x").with_id(id).unwrap());
-            let (place, time) = (Position::new(position), SystemTime::now());
-            state.show(vec![Arc::new(Record::stamped(epoch, place, time, 0, update))]);
+            let (at, time) = (Position::new(position), SystemTime::now());
+            state.show(vec![Arc::new(Record::stamped(epoch, at, time, 0, update))]);
         }
-        let places = |id: &str, topic: &str| state.places(&[state.keys.id(id, topic, false)]);
+        let positions = |id: &str, topic: &str| state.positions(&[state.keys.id(id, topic, false)]);
         for topic in [ANY_TOPIC, "a"] {
-            assert_eq!(places("first", topic), [Position::new(22)]);
-            assert_eq!(places("other", topic).len(), SAME_ID_MAX);
-            assert_eq!(places("never", topic), []);
+            assert_eq!(positions("first", topic), [Position::new(22)]);
+            assert_eq!(positions("other", topic).len(), SAME_ID_MAX);
+            assert_eq!(positions("never", topic), []);
         }
-        assert_eq!(places("first", "b"), []);
+        assert_eq!(positions("first", "b"), []);
     }
 }

@@ -13,10 +13,9 @@ use tidings_core::model::{Epoch, Position};
 
 use crate::connection::{Failure, Pause, api};
 use crate::error::NatsError;
-use crate::limits::NATS_MESSAGE_BYTES_MIN;
+use crate::limits::{NATS_CONSUMER_TIME, NATS_MESSAGE_BYTES_MIN};
 use crate::options::{NatsOptions, NatsStorage};
 use crate::state::{StreamReport, age, bound};
-use crate::tail::CONSUMER_TIME;
 
 /// How long the servers remember message ids, so that a repeated message is stored once.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
@@ -25,6 +24,17 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const STORED_BYTES: u64 = 256;
 /// The minimum age at which a stream may trim updates: hubs need time to read them.
 const AGE_MIN: Duration = Duration::from_secs(1);
+
+/// When a stream was created, to the nanosecond. This identifies the stream among others of its
+/// name: all servers report the same.
+pub(crate) fn created(info: &Info) -> i64 {
+    info.created.timestamp_nanos_opt().unwrap_or_default()
+}
+
+/// When a stream received its newest message.
+pub(crate) fn newest_at(info: &Info) -> i64 {
+    info.state.last_timestamp.timestamp_nanos_opt().unwrap_or_default()
+}
 
 /// The stream's state, as its leader reports it.
 pub(crate) async fn look(client: &Client, options: &NatsOptions) -> Result<StreamReport, Failure> {
@@ -35,10 +45,8 @@ pub(crate) async fn look(client: &Client, options: &NatsOptions) -> Result<Strea
 fn report(info: &Info) -> StreamReport {
     let state = &info.state;
     let config = &info.config;
-    // The creation time identifies the stream: all servers report it to the nanosecond.
-    let made = info.created.timestamp_nanos_opt().unwrap_or_default();
     StreamReport {
-        epoch: Epoch::new(crc32fast::hash(&made.to_le_bytes())),
+        epoch: Epoch::new(crc32fast::hash(&created(info).to_le_bytes())),
         first: Position::new(state.first_sequence.max(1)),
         last: Position::new(state.last_sequence),
         messages: state.messages,
@@ -127,7 +135,7 @@ pub(crate) async fn ensure(client: &Client, options: &NatsOptions) -> Result<Str
     let call = format!("STREAM.INFO.{}", options.stream);
     let info = match api::<Info>(client, &call, &Value::Null).await {
         Err(Failure::Refused { code: ErrorCode::STREAM_NOT_FOUND, .. }) => {
-            make(client, options).await?
+            create(client, options).await?
         }
         info => info?,
     };
@@ -160,10 +168,10 @@ fn fits(mut differences: Vec<String>, info: &Info, options: &NatsOptions) -> Res
     Err(Unfit::Differs { name: options.stream.clone(), differences })
 }
 
-async fn make(client: &Client, options: &NatsOptions) -> Result<Info, Failure> {
+async fn create(client: &Client, options: &NatsOptions) -> Result<Info, Failure> {
     let config = serde_json::to_value(wanted(options)).expect("a configuration becomes JSON");
-    let made = api::<Info>(client, &format!("STREAM.CREATE.{}", options.stream), &config).await;
-    match made {
+    let created = api::<Info>(client, &format!("STREAM.CREATE.{}", options.stream), &config).await;
+    match created {
         // Another hub has created it meanwhile with other settings.
         Err(Failure::Refused { code: ErrorCode::STREAM_NAME_EXIST, .. }) => {
             api(client, &format!("STREAM.INFO.{}", options.stream), &Value::Null).await
@@ -244,7 +252,7 @@ fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
         check("max_age", json!(in_seconds(config.max_age)), json!(in_seconds(time(age))));
     }
     let window = window(options);
-    if config.duplicate_window < window.min(crate::state::age(config.max_age)) {
+    if config.duplicate_window < window.min(age(config.max_age)) {
         differences.push(format!(
             "duplicate_window is {}, but must be {} or more, three times as long as publishes \
              wait",
@@ -297,8 +305,8 @@ fn breaches_of_updates(config: &Config, options: &NatsOptions) -> Vec<String> {
     check(
         "consumer_limits.inactive_threshold",
         json!(in_seconds(idle)),
-        idle.is_zero() || idle >= CONSUMER_TIME,
-        &format!("0s, or {} or more", in_seconds(CONSUMER_TIME)),
+        idle.is_zero() || idle >= NATS_CONSUMER_TIME,
+        &format!("0s, or {} or more", in_seconds(NATS_CONSUMER_TIME)),
     );
     breaches
 }

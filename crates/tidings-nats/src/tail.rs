@@ -10,20 +10,18 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tidings_core::model::{HubId, Position, Record};
 
 use crate::connection::{Failure, Pause, check_version, queued, words};
-use crate::journal::NatsShared;
 use crate::limits::{
-    NATS_BATCH, NATS_BATCH_BYTES, NATS_HEARTBEAT, NATS_REQUEST_TIME, NATS_STATE_INTERVAL,
-    NATS_WAITING_BYTES, RECENT_BYTES,
+    NATS_BATCH, NATS_BATCH_BYTES, NATS_CONSUMER_TIME, NATS_HEARTBEAT, NATS_REQUEST_TIME,
+    NATS_STATE_INTERVAL, NATS_WAITING_BYTES, RECENT_BYTES,
 };
 use crate::message;
 use crate::read::Reader;
+use crate::shared::NatsShared;
 use crate::state::{NatsState, StreamReport};
 use crate::stream::{self, Unfit};
 
 /// How long a pull request waits for messages.
 const PULL_TIME: Duration = Duration::from_secs(5);
-/// How long the server keeps a consumer without requests.
-pub(crate) const CONSUMER_TIME: Duration = Duration::from_secs(30);
 /// The maximum number of updates that a start loads.
 const LOADED_MAX: u64 = 65_536;
 /// The maximum number of updates shown at once.
@@ -52,11 +50,11 @@ pub(crate) async fn run(shared: &Arc<NatsShared>) {
     let mut pause = Pause::default();
     loop {
         match follow(shared, &mut pause).await {
-            Interrupted::Away(reason) => shared.condition.away(&reason),
-            Interrupted::Anew(reason) => match begin_anew(shared, reason).await {
+            Interrupted::Away(reason) => shared.condition().away(&reason),
+            Interrupted::Anew(reason) => match reset(shared, reason).await {
                 Ok(()) => continue,
-                Err(Interrupted::Away(reason)) => shared.condition.away(&reason),
-                Err(Interrupted::Anew(reason)) => shared.condition.away(reason),
+                Err(Interrupted::Away(reason)) => shared.condition().away(&reason),
+                Err(Interrupted::Anew(reason)) => shared.condition().away(reason),
             },
         }
         pause.wait().await;
@@ -96,21 +94,21 @@ pub(crate) async fn load(reader: &Reader, report: &StreamReport) -> Result<NatsS
 }
 
 /// Loads the stream again and drops everything known of it before.
-async fn begin_anew(shared: &NatsShared, reason: &str) -> Result<(), Interrupted> {
+async fn reset(shared: &NatsShared, reason: &str) -> Result<(), Interrupted> {
     let report = ensure(shared).await?;
-    shared.reader.forget();
-    let state = load(&shared.reader, &report).await?;
+    shared.reader().forget();
+    let state = load(&shared.reader(), &report).await?;
     tracing::warn!(
-        stream = shared.options.stream,
+        stream = shared.options().stream,
         reason,
         "the journal was reset: closing all streams, which then resume or are told of a reset"
     );
-    shared.state.lock().begin_anew(state);
+    shared.state().begin_anew(state);
     Ok(())
 }
 
 async fn ensure(shared: &NatsShared) -> Result<StreamReport, Interrupted> {
-    note_fit(shared, stream::ensure(&shared.client, &shared.options).await)
+    note_fit(shared, stream::ensure(shared.client(), shared.options()).await)
         .map_err(|unfit| Interrupted::Away(unfit.to_string()))
 }
 
@@ -120,8 +118,8 @@ fn note_fit(
     report: Result<StreamReport, Unfit>,
 ) -> Result<StreamReport, Unfit> {
     match &report {
-        Ok(_) => shared.condition.set_unfit(None),
-        Err(unfit @ Unfit::Differs { .. }) => shared.condition.set_unfit(Some(unfit.to_string())),
+        Ok(_) => shared.condition().set_unfit(None),
+        Err(unfit @ Unfit::Differs { .. }) => shared.condition().set_unfit(Some(unfit.to_string())),
         Err(Unfit::Failed(_)) => {}
     }
     report
@@ -138,15 +136,15 @@ async fn try_follow(
     shared: &Arc<NatsShared>,
     pause: &mut Pause,
 ) -> Result<std::convert::Infallible, Interrupted> {
-    if let Err(error) = check_version(&shared.client) {
+    if let Err(error) = check_version(shared.client()) {
         return Err(Interrupted::Away(error.to_string()));
     }
     // Until then, streams with a token hold back private updates.
-    shared.revocations.read_now();
+    shared.revocations().read_now();
     let report = ensure(shared).await?;
     let (epoch, last) = {
-        let state = shared.state.lock();
-        (state.epoch, state.last())
+        let state = shared.state();
+        (state.epoch(), state.last())
     };
     if report.epoch != epoch {
         return Err(Interrupted::Anew("the stream was recreated"));
@@ -154,14 +152,14 @@ async fn try_follow(
     if report.last < last.position {
         confirm_loss(shared, last).await?;
     }
-    shared.state.lock().note(&report);
-    let anchor = shared.state.lock().anchor();
+    shared.state().note(&report);
+    let anchor = shared.state().anchor();
     let from = anchor.map_or(last.position.next(), |anchor| anchor.position);
     let consumer = consumer(shared, from).await?;
     let messages = consumer
         .stream()
         .max_messages_per_batch(NATS_BATCH)
-        .max_bytes_per_batch(NATS_BATCH_BYTES.max(2 * shared.client.max_payload()))
+        .max_bytes_per_batch(NATS_BATCH_BYTES.max(2 * shared.client().max_payload()))
         .expires(PULL_TIME)
         .heartbeat(NATS_HEARTBEAT)
         .messages();
@@ -170,12 +168,12 @@ async fn try_follow(
     match tokio::time::timeout(NATS_REQUEST_TIME, pulled.verify(anchor)).await {
         Ok(verified) => verified?,
         // No message follows from there on, so none arrives.
-        Err(_) if shared.reader.next_of_leader(from.previous()).await?.is_none() => {}
+        Err(_) if shared.reader().next_of_leader(from.previous()).await?.is_none() => {}
         Err(_) => {
             return Err(Interrupted::Away("the stream's consumer delivers nothing".to_owned()));
         }
     }
-    shared.condition.back();
+    shared.condition().back();
     *pause = Pause::default();
     tokio::select! {
         ended = pulled.show_all() => ended,
@@ -188,7 +186,7 @@ async fn try_follow(
 async fn confirm_loss(shared: &NatsShared, last: HubId) -> Result<(), Interrupted> {
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        if stream::look(&shared.client, &shared.options).await?.last >= last.position {
+        if stream::look(shared.client(), shared.options()).await?.last >= last.position {
             return Ok(());
         }
     }
@@ -202,11 +200,11 @@ async fn consumer(shared: &NatsShared, from: Position) -> Result<PullConsumer, I
         ack_policy: AckPolicy::None,
         memory_storage: true,
         num_replicas: 1,
-        inactive_threshold: CONSUMER_TIME,
+        inactive_threshold: NATS_CONSUMER_TIME,
         ..pull::Config::default()
     };
-    let context = jetstream::new(shared.client.clone());
-    let made = context.create_consumer_on_stream(config, &shared.options.stream);
+    let context = jetstream::new(shared.client().clone());
+    let made = context.create_consumer_on_stream(config, &shared.options().stream);
     let made = tokio::time::timeout(2 * NATS_REQUEST_TIME, made).await;
     let slow = |_| Interrupted::Away("JetStream did not create a consumer".to_owned());
     made.map_err(slow)?.map_err(|error| Interrupted::Away(words(&error)))
@@ -218,10 +216,10 @@ async fn watch(shared: &NatsShared) -> Result<std::convert::Infallible, Interrup
     loop {
         tokio::time::sleep(NATS_STATE_INTERVAL).await;
         let (epoch, last) = {
-            let state = shared.state.lock();
-            (state.epoch, state.last())
+            let state = shared.state();
+            (state.epoch(), state.last())
         };
-        let report = stream::look_closely(&shared.client, &shared.options).await;
+        let report = stream::look_closely(shared.client(), shared.options()).await;
         match note_fit(shared, report) {
             Ok(report) if report.epoch != epoch => {
                 return Err(Interrupted::Anew("the stream was recreated"));
@@ -229,7 +227,7 @@ async fn watch(shared: &NatsShared) -> Result<std::convert::Infallible, Interrup
             Ok(report) if report.last < last.position => confirm_loss(shared, last).await?,
             Ok(report) => {
                 failed = 0;
-                shared.state.lock().note(&report);
+                shared.state().note(&report);
             }
             // Followers do not notice a leader election, so a few failures are tolerated.
             Err(Unfit::Failed(_)) if failed < 2 => failed += 1,
@@ -257,7 +255,7 @@ struct Came {
 impl Pulled<'_> {
     /// Compares the newest known update with the message that the stream has there.
     async fn verify(&mut self, anchor: Option<HubId>) -> Result<(), Interrupted> {
-        let first = self.shared.state.lock().first;
+        let first = self.shared.state().first();
         // An update that was trimmed or never read cannot be compared.
         let Some(known) = anchor.filter(|anchor| anchor.position >= first) else { return Ok(()) };
         let message = self.next().await?;
@@ -309,17 +307,17 @@ impl Pulled<'_> {
         }
         let position = Position::new(info.stream_sequence);
         let time = SystemTime::from(info.published);
-        let epoch = self.shared.state.lock().epoch;
+        let epoch = self.shared.state().epoch();
         let decoded = message::decode(epoch, position, time, &message.payload);
         if decoded.is_none() {
-            self.shared.reader.note_stranger(epoch.number().into(), position);
+            self.shared.reader().note_stranger(epoch.number().into(), position);
         }
         Ok(Came { position, record: decoded.map(|decoded| decoded.record) })
     }
 
     fn show(&mut self, came: Vec<Came>) -> Result<(), Interrupted> {
         {
-            let mut state = self.shared.state.lock();
+            let mut state = self.shared.state();
             // After the anchor there were only positions without an update.
             let last = state.last().position;
             if came.iter().any(|one| one.position <= last && one.record.is_some()) {
@@ -334,7 +332,7 @@ impl Pulled<'_> {
     /// Waits while a shard has too many bytes still to take.
     async fn wait_for_followers(&self) {
         loop {
-            let followers = self.shared.state.lock().recent.followers();
+            let followers = self.shared.state().followers();
             let slow = followers.iter().find(|one| one.waiting_bytes() > NATS_WAITING_BYTES);
             let Some(slow) = slow else { break };
             // A shard that ended takes nothing more, so the wait is bounded.

@@ -179,7 +179,7 @@ impl Sending<'_> {
                     let attempt = self.try_batch(subject, expected);
                     tokio::time::timeout_at(self.until, attempt).await.unwrap_or_else(|_| {
                         let reason = "there were too many updates for the time".to_owned();
-                        Attempt::Failed(Failure::Away(reason))
+                        Attempt::Failed(Failure::Temporary(reason))
                     })
                 }
             };
@@ -194,12 +194,12 @@ impl Sending<'_> {
                     // The message was deleted meanwhile.
                     Ok(None) => {
                         expected = 0;
-                        Failure::Away("the stream changes".to_owned())
+                        Failure::Temporary("the stream changes".to_owned())
                     }
                     // No hub wrote it, so it belongs to no publish.
                     Ok(Some((there, None))) => {
                         expected = there.position.number();
-                        Failure::Away("another client has written at that subject".to_owned())
+                        Failure::Temporary("another client has written at that subject".to_owned())
                     }
                     Ok(Some((there, Some(decoded)))) => {
                         let publish = decoded.publish;
@@ -277,7 +277,7 @@ impl Sending<'_> {
                         Err(failure) => return Self::failed(failure),
                         Ok(_) => {
                             let reason = "the stream does not allow batches".to_owned();
-                            return Attempt::Failed(Failure::Away(reason));
+                            return Attempt::Failed(Failure::Temporary(reason));
                         }
                     },
                     Err(failure) => return Self::failed(failure),
@@ -289,14 +289,16 @@ impl Sending<'_> {
             match tokio::time::timeout(self.attempt_time(), sent).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    return Attempt::Failed(Failure::Away(words(&error)));
+                    return Attempt::Failed(Failure::Temporary(words(&error)));
                 }
                 Err(_) => {
-                    return Attempt::Failed(Failure::Away("the connection is full".to_owned()));
+                    return Attempt::Failed(Failure::Temporary(
+                        "the connection is full".to_owned(),
+                    ));
                 }
             }
         }
-        Attempt::Failed(Failure::Away("there was nothing to publish".to_owned()))
+        Attempt::Failed(Failure::Temporary("there was nothing to publish".to_owned()))
     }
 
     fn failed(failure: Failure) -> Attempt {
@@ -305,7 +307,7 @@ impl Sending<'_> {
                 Attempt::Occupied
             }
             Failure::Refused { code, reason } if BATCH_TRY_AGAIN.contains(&code.0) => {
-                Attempt::Failed(Failure::Away(reason))
+                Attempt::Failed(Failure::Temporary(reason))
             }
             failure => Attempt::Failed(failure),
         }
@@ -341,7 +343,7 @@ impl Sending<'_> {
     async fn wait_for_connection(&self) -> Result<(), Failure> {
         while self.shared.client().connection_state() != State::Connected {
             if Instant::now() >= self.until {
-                return Err(Failure::Away("lost connection to NATS".to_owned()));
+                return Err(Failure::Temporary("lost connection to NATS".to_owned()));
             }
             tokio::time::sleep(CONNECTION_PAUSE).await;
         }
@@ -426,7 +428,7 @@ impl Sending<'_> {
                 Some(newest) if newest.position > after => after = newest.position,
                 _ => match self.shared.reader().next_of_leader(after).await? {
                     Some(next) if next.position.number() < end => {
-                        return Err(Failure::Away("a server lags behind".to_owned()));
+                        return Err(Failure::Temporary("a server lags behind".to_owned()));
                     }
                     _ => break,
                 },
@@ -452,7 +454,7 @@ impl Sending<'_> {
     /// wait also slows the publishers of a hub that lags behind.
     async fn appended(&self, last: Position) -> Result<Appended, Failure> {
         if last.number() < self.payloads.len() as u64 {
-            return Err(Failure::Away(format!(
+            return Err(Failure::Temporary(format!(
                 "JetStream acknowledged with the sequence {last}, which is before all updates"
             )));
         }
@@ -468,7 +470,7 @@ impl Sending<'_> {
                         && (Instant::now() >= self.until || !self.is_kept())
                     {
                         let reason = "the stream's newest updates are not received".to_owned();
-                        return Err(Failure::Away(reason));
+                        return Err(Failure::Temporary(reason));
                     }
                     continue;
                 }
@@ -476,7 +478,7 @@ impl Sending<'_> {
             let newest = self.updates.last().map(|one| HubId::stamped(epoch, last, stamp, one));
             match there {
                 Some(there) if Some(there) != newest => {
-                    return Err(Failure::Away("the stream was recreated".to_owned()));
+                    return Err(Failure::Temporary("the stream was recreated".to_owned()));
                 }
                 Some(_) => {}
                 // Memory no longer holds the update.
@@ -491,7 +493,7 @@ impl Sending<'_> {
         if report.epoch == epoch {
             return Ok(());
         }
-        Err(Failure::Away("the stream was recreated".to_owned()))
+        Err(Failure::Temporary("the stream was recreated".to_owned()))
     }
 
     fn appended_in(&self, epoch: Epoch, last: Position) -> Appended {

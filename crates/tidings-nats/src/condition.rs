@@ -48,7 +48,7 @@ impl Condition {
     }
 
     /// NATS does not serve the journal.
-    pub(crate) fn away(&self, reason: &str) {
+    pub(crate) fn unreachable(&self, reason: &str) {
         let mut trouble = self.trouble.lock();
         match &mut *trouble {
             Some(known) => {
@@ -128,10 +128,10 @@ impl Condition {
     }
 
     /// NATS serves the journal again.
-    pub(crate) fn back(&self) {
+    pub(crate) fn reachable(&self) {
         if let Some(trouble) = self.trouble.lock().take() {
             let seconds = trouble.since.elapsed().as_secs_f64();
-            tracing::info!(after = format!("{seconds:.1} s"), "NATS is back");
+            tracing::info!(after = format!("{seconds:.1} s"), "NATS is reachable again");
         }
     }
 

@@ -124,8 +124,8 @@ async fn settings(
         })
         .event_callback(move |event| {
             match event {
-                Event::Disconnected => condition.away("lost connection"),
-                Event::ClientError(error) => condition.away(&error.to_string()),
+                Event::Disconnected => condition.unreachable("lost connection"),
+                Event::ClientError(error) => condition.unreachable(&error.to_string()),
                 Event::ServerError(error) => {
                     let error = error.to_string();
                     tracing::warn!(error, "NATS reports an error");
@@ -195,8 +195,8 @@ pub(crate) fn words(error: &dyn std::error::Error) -> String {
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// No server answered: a retry may help.
-    Away(String),
+    /// No server answered, or the answer may change: a retry may help.
+    Temporary(String),
     /// JetStream refused the request.
     Refused { code: ErrorCode, reason: String },
     /// The login may not publish to this subject.
@@ -213,7 +213,7 @@ impl Failure {
     /// Whether retries are useless until an operator changes something.
     pub(crate) fn is_final(&self) -> bool {
         match self {
-            Self::Away(_) => false,
+            Self::Temporary(_) => false,
             Self::Refused { code, .. } => !PASSING.contains(&code.0),
             Self::Denied(_) => true,
         }
@@ -223,7 +223,7 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Away(reason) | Self::Refused { reason, .. } | Self::Denied(reason) => {
+            Self::Temporary(reason) | Self::Refused { reason, .. } | Self::Denied(reason) => {
                 f.write_str(reason)
             }
         }
@@ -256,13 +256,13 @@ pub(crate) async fn ask(
     let asked = client.send_request(subject, request.timeout(Some(time)));
     // The client's own wait for room in its connection's queue has no bound.
     let asked = tokio::time::timeout(time, asked).await;
-    let slow = || Failure::Away(format!("no answer within {} ms", time.as_millis()));
+    let slow = || Failure::Temporary(format!("no answer within {} ms", time.as_millis()));
     asked.map_err(|_| slow())?.map_err(|error| match error.kind() {
         RequestErrorKind::TimedOut => slow(),
-        RequestErrorKind::NoResponders => Failure::Away(
+        RequestErrorKind::NoResponders => Failure::Temporary(
             "JetStream does not answer; check that it is enabled and has a leader".to_owned(),
         ),
-        _ => Failure::Away(words(&error)),
+        _ => Failure::Temporary(words(&error)),
     })
 }
 
@@ -272,8 +272,8 @@ pub(crate) async fn queued<T, E: std::error::Error>(
     handed: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Failure> {
     match tokio::time::timeout(NATS_REQUEST_TIME, handed).await {
-        Ok(handed) => handed.map_err(|error| Failure::Away(words(&error))),
-        Err(_) => Err(Failure::Away("the connection is full".to_owned())),
+        Ok(handed) => handed.map_err(|error| Failure::Temporary(words(&error))),
+        Err(_) => Err(Failure::Temporary("the connection is full".to_owned())),
     }
 }
 
@@ -296,7 +296,7 @@ pub(crate) async fn ask_allowed(
 /// Reads JetStream's answer.
 pub(crate) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure> {
     let unreadable = |error: serde_json::Error| {
-        Failure::Away(format!("cannot read JetStream's answer: {error}"))
+        Failure::Temporary(format!("cannot read JetStream's answer: {error}"))
     };
     let answer: ErrorAnswer = serde_json::from_slice(&message.payload).map_err(unreadable)?;
     if let Some(error) = answer.error {
@@ -305,7 +305,7 @@ pub(crate) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure>
         // The stream has no leader now, is starting, or has too many requests (10167).
         let passes = matches!(error.code, 429 | 503) && !FULL.contains(&code.0);
         return Err(match passes {
-            true => Failure::Away(reason),
+            true => Failure::Temporary(reason),
             false => Failure::Refused { code, reason },
         });
     }

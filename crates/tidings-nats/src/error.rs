@@ -72,7 +72,7 @@ impl fmt::Display for NatsError {
                 write!(f, "the stream {name:?} has unsuitable settings: {}", differences.join("; "))
             }
             Self::NotCreated { name, reason } => {
-                write!(f, "NATS refused to create the stream {name:?}: {reason}")
+                write!(f, "NATS refused to create or describe the stream {name:?}: {reason}")
             }
             Self::System { .. } => f.write_str("cannot start the journal's thread"),
         }

@@ -163,7 +163,7 @@ impl NatsShared {
         }
         match self.reader().next_of_leader(from).await.map_err(unreachable)? {
             Some(next) if next.position <= until => {
-                Err(unreachable(Failure::Away("a server lags behind".to_owned())))
+                Err(unreachable(Failure::Temporary("a server lags behind".to_owned())))
             }
             _ => {
                 self.state().lose(until);

@@ -53,7 +53,7 @@ impl NatsShared {
             if !self.bring_up(&mut newest) {
                 self.request_newest();
                 let reason = "the newest updates of all topics are still being read";
-                return Err(unreachable(Failure::Away(reason.to_owned())));
+                return Err(unreachable(Failure::Temporary(reason.to_owned())));
             }
             (newest.generation(), newest.positions(selectors))
         };

@@ -17,7 +17,7 @@ pub(crate) struct StreamContent {
     created: i64,
     messages: u64,
     /// The number of messages that the stream ever received.
-    taken: u64,
+    received: u64,
     /// When the stream received the newest message.
     newest: i64,
 }
@@ -28,20 +28,20 @@ impl StreamContent {
         Self {
             created: created(info),
             messages: state.messages,
-            taken: state.last_sequence,
+            received: state.last_sequence,
             newest: newest_at(info),
         }
     }
 
     /// Whether `later` lacks messages that the stream had or received meanwhile.
     fn has_lost_any(self, later: Self) -> bool {
-        let taken = later.taken.saturating_sub(self.taken);
+        let received = later.received.saturating_sub(self.received);
         // The stream may have reused the positions of its newest messages.
-        let is_rolled_back =
-            later.taken < self.taken || (later.taken == self.taken && later.newest != self.newest);
+        let is_rolled_back = later.received < self.received
+            || (later.received == self.received && later.newest != self.newest);
         self.created != later.created
             || is_rolled_back
-            || later.messages < self.messages.saturating_add(taken)
+            || later.messages < self.messages.saturating_add(received)
     }
 }
 
@@ -102,8 +102,8 @@ mod tests {
 
     use super::*;
 
-    fn held(messages: u64, taken: u64) -> StreamContent {
-        StreamContent { created: 1, messages, taken, newest: 0 }
+    fn held(messages: u64, received: u64) -> StreamContent {
+        StreamContent { created: 1, messages, received, newest: 0 }
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_loss_is_pursued_until_it_is_restored() {
         let losses = Losses::since(held(3, 3));
-        let next = || losses.next().now_or_never().map(|held| held.taken);
+        let next = || losses.next().now_or_never().map(|held| held.received);
         losses.look(held(4, 4));
         assert_eq!(next(), None);
         losses.look(held(3, 4));

@@ -75,7 +75,7 @@ async fn meet(
 }
 
 fn ended() -> Failure {
-    Failure::Away("a subscription has ended".to_owned())
+    Failure::Temporary("a subscription has ended".to_owned())
 }
 
 async fn greet(shared: &NatsShared) -> Failure {
@@ -120,7 +120,7 @@ pub(crate) async fn leave(shared: &NatsShared) {
     }
     let farewell = async {
         shared.greet(&[(LEFT, "1")]).await?;
-        shared.client().flush().await.map_err(|error| Failure::Away(words(&error)))
+        shared.client().flush().await.map_err(|error| Failure::Temporary(words(&error)))
     };
     // A hub that misses the farewell waits until this hub has been silent long enough.
     let _ = tokio::time::timeout(FAREWELL_TIME, farewell).await;
@@ -227,7 +227,7 @@ impl NatsShared {
         question: Vec<u8>,
         room: &mut AnswerRoom,
     ) -> Result<Vec<Vec<u8>>, ReadError> {
-        let failed = |reason| Err(unreachable(Failure::Away(reason)));
+        let failed = |reason| Err(unreachable(Failure::Temporary(reason)));
         if let Some((_, reason)) = self.condition().trouble() {
             return failed(reason);
         }

@@ -177,10 +177,10 @@ impl OtherHubs {
     /// Why a hub has not confirmed in time.
     pub(crate) fn not_revoked(&self, position: ReadPosition) -> Failure {
         let silent = NATS_SILENT_TIME.as_secs();
-        Failure::Away(match self.behind(position) {
+        Failure::Temporary(match self.behind(position) {
             Some(id) => format!(
-                "the hub {id} has not confirmed the revocation; {silent} s after it was last \
-                 heard of it takes no tokens"
+                "the hub {id} has not confirmed the revocation; it stops accepting tokens \
+                 {silent} s after its last greeting"
             ),
             None => "another hub confirmed the revocation too late".to_owned(),
         })

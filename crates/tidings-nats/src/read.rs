@@ -93,13 +93,12 @@ impl Reader {
         &self.strangers
     }
 
-    /// Counts a message that no hub wrote, once per position and stream; `made` identifies the
-    /// stream.
-    pub(crate) fn note_stranger(&self, made: i64, position: Position) {
+    /// Counts a message that no hub wrote, once per position and stream.
+    pub(crate) fn note_stranger(&self, stream_id: i64, position: Position) {
         let mut counted = self.counted.lock();
-        let is_new = |(of, newest): (i64, Position)| of != made || newest < position;
+        let is_new = |(of, newest): (i64, Position)| of != stream_id || newest < position;
         if counted.is_none_or(is_new) {
-            *counted = Some((made, position));
+            *counted = Some((stream_id, position));
             drop(counted);
             self.strangers.note(position);
         }
@@ -228,11 +227,13 @@ impl Reader {
             if next.is_err() && !stored.is_empty() && Instant::now() >= until {
                 return Ok((stored, false));
             }
-            let slow = || Failure::Away("cannot read the stream".to_owned());
+            let slow = || Failure::Temporary("cannot read the stream".to_owned());
             let message = next.map_err(|_| slow())?.ok_or_else(slow)?;
             match message.status {
                 None if stored.len() == count => {
-                    return Err(Failure::Away("received more messages than requested".to_owned()));
+                    return Err(Failure::Temporary(
+                        "received more messages than requested".to_owned(),
+                    ));
                 }
                 None => stored.push(stored_of(&message)?),
                 // The end of the batch or of the stream.
@@ -242,11 +243,15 @@ impl Reader {
                 }
                 Some(StatusCode::NOT_FOUND) => return Ok((stored, true)),
                 Some(StatusCode::NO_RESPONDERS) => {
-                    return Err(Failure::Away("no server that holds the stream answers".into()));
+                    return Err(Failure::Temporary(
+                        "no server that holds the stream answers".into(),
+                    ));
                 }
                 Some(status) => {
                     let words = message.description.unwrap_or_default();
-                    return Err(Failure::Away(format!("cannot read the stream: {status} {words}")));
+                    return Err(Failure::Temporary(format!(
+                        "cannot read the stream: {status} {words}"
+                    )));
                 }
             }
         }
@@ -271,7 +276,9 @@ impl Reader {
             Some(StatusCode::NOT_FOUND) => {}
             Some(status) => {
                 let words = message.description.unwrap_or_default();
-                return Err(Failure::Away(format!("cannot read the stream: {status} {words}")));
+                return Err(Failure::Temporary(format!(
+                    "cannot read the stream: {status} {words}"
+                )));
             }
         }
         // Only the leader is certain to be up to date.
@@ -299,7 +306,7 @@ impl Reader {
         match api::<Got>(&self.client, &call, &asked).await {
             Ok(Got { message }) => {
                 let damaged = |error: &dyn std::fmt::Display| {
-                    Failure::Away(format!("cannot read a message: {error}"))
+                    Failure::Temporary(format!("cannot read a message: {error}"))
                 };
                 let payload = BASE64_STANDARD.decode(&message.data).map_err(|e| damaged(&e))?;
                 let time = DateTime::parse_from_rfc3339(&message.time).map_err(|e| damaged(&e))?;
@@ -340,6 +347,6 @@ fn stored_of(message: &Message) -> Result<StreamMessage, Failure> {
             time: time.into(),
             payload: message.payload.clone(),
         }),
-        _ => Err(Failure::Away("a message of the stream has no sequence".to_owned())),
+        _ => Err(Failure::Temporary("a message of the stream has no sequence".to_owned())),
     }
 }

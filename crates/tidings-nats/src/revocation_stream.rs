@@ -210,7 +210,7 @@ pub(crate) async fn news(
             _ => match reader.next_of_leader(through).await? {
                 // A server without this message lags behind, and no revocation may be skipped.
                 Some(next) if next.position <= last => {
-                    return Err(Failure::Away("a server lags behind".to_owned()));
+                    return Err(Failure::Temporary("a server lags behind".to_owned()));
                 }
                 // The missing messages at the end were removed.
                 _ => through = last,

@@ -43,7 +43,7 @@ async fn read_on(shared: &NatsShared, node: &Arc<dyn Node>, mut messages: Subscr
             () = shared.revocations().until_wanted() => {}
             message = messages.next() => {
                 if message.is_none() {
-                    return Failure::Away("the subscription has ended".to_owned());
+                    return Failure::Temporary("the subscription has ended".to_owned());
                 }
             }
         }
@@ -69,7 +69,8 @@ async fn pass_on(shared: &NatsShared, node: &Arc<dyn Node>) -> Result<(), Unfit>
         // The restore runs beside this, where it cannot delay the read.
         tracing::warn!(
             count = node.barred().len(),
-            "the stream of revocations was made anew: this hub writes into it what it bars"
+            "the stream of revocations was recreated: this hub writes the revocations that it \
+             knows into it"
         );
         from = ReadPosition::start_of(&info);
     } else if from.is_rolled_back(&info) {

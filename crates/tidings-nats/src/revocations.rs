@@ -167,15 +167,15 @@ impl Revocations {
             Some(lapse) if lapse.told.elapsed() < TOLD_INTERVAL => {}
             Some(lapse) => {
                 lapse.told = now;
-                tracing::warn!(reason, "what other hubs have revoked is still not known");
+                tracing::warn!(reason, "revocations of other hubs are still unknown");
             }
             None => {
                 known.lapse = Some(Lapse { since: now, told: now });
                 self.lapses.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(
                     reason,
-                    "what other hubs have revoked is not known: tokens are refused, and streams \
-                     with a token end where a private update is due"
+                    "revocations of other hubs are unknown: tokens are refused; streams with a token \
+                     wait at the next private update, and end if that takes too long"
                 );
             }
         }

@@ -60,7 +60,10 @@ impl NatsShared {
             Some((through, Some(there))) if there.name == token.name => {
                 Ok(ReadPosition::at(through, &info))
             }
-            _ => Err(Failure::Away("the revocation is no longer in its stream".to_owned()).into()),
+            _ => {
+                Err(Failure::Temporary("the revocation is no longer in its stream".to_owned())
+                    .into())
+            }
         }
     }
 

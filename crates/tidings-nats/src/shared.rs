@@ -131,7 +131,7 @@ impl NatsShared {
     /// vain.
     pub(crate) fn check_there(&self) -> Result<(), ReadError> {
         match self.condition.trouble() {
-            Some((_, reason)) => Err(unreachable(Failure::Away(reason))),
+            Some((_, reason)) => Err(unreachable(Failure::Temporary(reason))),
             None => Ok(()),
         }
     }
@@ -144,5 +144,5 @@ pub(crate) fn unreachable(failure: Failure) -> ReadError {
 
 /// The journal was reset between the first and the last read, so the two do not belong together.
 pub(crate) fn was_reset() -> ReadError {
-    unreachable(Failure::Away("the journal was reset".to_owned()))
+    unreachable(Failure::Temporary("the journal was reset".to_owned()))
 }

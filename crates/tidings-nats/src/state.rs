@@ -62,16 +62,16 @@ pub(crate) struct NatsState {
 struct Hole {
     after: HubId,
     through: HubId,
-    what: Void,
+    cause: HoleCause,
 }
 
 /// Why a position has no update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Void {
+enum HoleCause {
     /// The message was deleted.
     Deleted,
     /// The message is not a valid update.
-    Stranger,
+    Invalid,
 }
 
 impl Hole {
@@ -80,7 +80,7 @@ impl Hole {
     fn goes_on_after(&self, id: HubId) -> bool {
         let is_within = || {
             let (from, to) = (self.after.position, self.through.position);
-            self.what == Void::Stranger
+            self.cause == HoleCause::Invalid
                 && (from < id.position && id.position < to)
                 && id == HubId::of_gone(id.epoch, id.position)
         };
@@ -197,26 +197,26 @@ impl NatsState {
     /// Skips lost updates up to `through`, which this hub did not read.
     pub(crate) fn skip(&mut self, through: Position) {
         self.lose(through);
-        self.leave_out(through, Void::Deleted);
+        self.leave_out(through, HoleCause::Deleted);
     }
 
     /// Skips `position`, which holds no valid update.
     pub(crate) fn pass(&mut self, position: Position) {
-        self.leave_out(position, Void::Stranger);
+        self.leave_out(position, HoleCause::Invalid);
     }
 
-    fn leave_out(&mut self, position: Position, what: Void) {
+    fn leave_out(&mut self, position: Position, cause: HoleCause) {
         let after = self.last();
         let through = HubId::of_gone(self.epoch, position);
         // A client that sends only invalid messages must not fill memory.
         match self.holes.back_mut() {
             Some(last)
                 if last.through == after
-                    && (last.what, what) == (Void::Stranger, Void::Stranger) =>
+                    && (last.cause, cause) == (HoleCause::Invalid, HoleCause::Invalid) =>
             {
                 last.through = through;
             }
-            _ => self.holes.push_back(Hole { after, through, what }),
+            _ => self.holes.push_back(Hole { after, through, cause }),
         }
         self.recent.pass(through);
         self.tell_publishers();
@@ -247,7 +247,7 @@ impl NatsState {
 
     /// The time by the stream's clock, if it is known.
     pub(crate) fn now(&self) -> Option<SystemTime> {
-        self.clock.and_then(|(time, came)| time.checked_add(came.elapsed()))
+        self.clock.and_then(|(time, received)| time.checked_add(received.elapsed()))
     }
 
     /// Notes that unknown updates up to `through` are lost.
@@ -325,9 +325,9 @@ impl NatsState {
             records.push(Arc::clone(record));
         }
         match self.holes.iter().find(|hole| hole.goes_on_after(after)) {
-            Some(hole) if through == after => match hole.what {
-                Void::Deleted => Tail::Gone(hole.through),
-                Void::Stranger => Tail::Nothing(hole.through),
+            Some(hole) if through == after => match hole.cause {
+                HoleCause::Deleted => Tail::Gone(hole.through),
+                HoleCause::Invalid => Tail::Nothing(hole.through),
             },
             _ => Tail::Through(through.position),
         }

@@ -178,7 +178,7 @@ async fn create(client: &Client, options: &NatsOptions) -> Result<Info, Failure>
         }
         Ok(info) => {
             let replicas = info.config.num_replicas;
-            tracing::info!(stream = options.stream, replicas, "the stream was made");
+            tracing::info!(stream = options.stream, replicas, "the stream was created");
             Ok(info)
         }
         Err(failure) => Err(failure),

@@ -60,7 +60,8 @@ pub struct Feed {
     subscribers: Vec<SubscriberKey>,
     /// How many of them are not live.
     behind: usize,
-    /// Updates that were routed up to here are not in the feed, which did not exist then.
+    /// Updates that were routed up to here are not in the feed: it did not exist then, or skipped
+    /// them.
     begun: Position,
     /// The newest update of the feed.
     newest: Position,
@@ -203,9 +204,10 @@ impl Feed {
         self.newest
     }
 
-    /// Whether every update after `position` was routed while the feed existed.
+    /// Whether the feed lacks no update after `position`: each was routed after the feed began, and
+    /// was not skipped.
     #[inline]
-    pub fn existed_after(&self, position: Position) -> bool {
+    pub fn is_complete_after(&self, position: Position) -> bool {
         position >= self.begun
     }
 
@@ -227,8 +229,8 @@ impl Feed {
         true
     }
 
-    /// Adds an event, for the flusher to offer. At the time `at`, everything in the window before
-    /// `since` had already been added to its feeds.
+    /// Adds an event, for the flusher to offer. `since` is the window's end before its update was
+    /// encoded, and `at` the time of its publish.
     #[inline]
     pub fn add(&mut self, span: Span, since: Offset, at: Instant) -> Added {
         let spans = usize::from(self.push(span));

@@ -214,7 +214,7 @@ impl Behind {
         let in_window =
             |offset: &Offset| *offset >= window.start() && feed.since(*offset).is_some();
         let by_position = || match self.place {
-            JournalPlace { through, half: None } if feed.existed_after(through) => {
+            JournalPlace { through, half: None } if feed.is_complete_after(through) => {
                 window.offset_after(through).filter(in_window)
             }
             _ => None,

@@ -188,6 +188,58 @@ const SQL: &[&str] = &[
     "inspect",
 ];
 
+/// The journal on NATS: the modules that speak to the servers, and those that read a clock.
+const NATS_BOUNDARIES: &[Boundary] = &[
+    only(
+        "async_nats",
+        &[
+            "connection",
+            "read",
+            "stream",
+            "losses",
+            "revocation_stream",
+            "revocations",
+            "other_hubs",
+            "shared",
+            "append",
+            "revoke",
+            "revocation_tail",
+            "tail",
+            "nodes",
+        ],
+    ),
+    only("serde_json", &["connection", "message", "read", "stream", "revocation_stream"]),
+    only("base64", &["read"]),
+    only("chrono", &["read"]),
+    only("percent_encoding", &["connection"]),
+    only("url::Url", &["connection"]),
+    only("std::fs", &["connection"]),
+    only("std::net", &[]),
+    // One thread, and one task for each answer to another hub.
+    only("std::thread", &["journal"]),
+    only("tokio::runtime", &["journal"]),
+    only("tokio::spawn", &["nodes"]),
+    only("Instant::now", NATS_CLOCKS),
+    only("SystemTime::now", &["restore", "revocations", "revoke"]),
+    only(".elapsed", &["strangers", "condition", "state", "revocations", "other_hubs", "restore"]),
+];
+
+const NATS_CLOCKS: &[&str] = &[
+    "strangers",
+    "condition",
+    "connection",
+    "state",
+    "read",
+    "stream",
+    "revocations",
+    "other_hubs",
+    "append",
+    "revoke",
+    "restore",
+    "nodes",
+    "journal",
+];
+
 const CRATES: [Layers; 16] = [
     Layers {
         root: "crates/tidings-core/src/lib.rs",
@@ -286,8 +338,34 @@ const CRATES: [Layers; 16] = [
     Layers {
         root: "crates/tidings-nats/src/lib.rs",
         within: &[],
-        order: &["limits", "journal"],
-        boundaries: &[],
+        order: &[
+            "limits",
+            "error",
+            "options",
+            "strangers",
+            "condition",
+            "connection",
+            "message",
+            "state",
+            "read",
+            "stream",
+            "losses",
+            "revocation_stream",
+            "revocations",
+            "other_hubs",
+            "newest",
+            "shared",
+            "history",
+            "last_updates",
+            "append",
+            "revoke",
+            "restore",
+            "revocation_tail",
+            "tail",
+            "nodes",
+            "journal",
+        ],
+        boundaries: NATS_BOUNDARIES,
     },
     Layers {
         root: "crates/tidings-sse/src/lib.rs",

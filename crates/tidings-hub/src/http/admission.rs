@@ -52,7 +52,7 @@ impl ClientAdmission {
 
     /// Counts a stream as one of the client, if it may still be opened.
     pub(super) fn count_stream(&self, opening: &mut NewStream) -> bool {
-        let permit = &mut opening.permit;
+        let permit = opening.permit_mut();
         if let Err(why) = permit.belongs_to(self.client, Instant::now()) {
             self.hub.metrics().turned_away(why);
             tracing::debug!(?why, "refused a stream");

@@ -155,9 +155,9 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
             if is_anonymous && !by_service && told && credentials.access().has_token_keys() {
                 // A client that reconnects without its token would no longer receive private
                 // events, and not know why.
-                Notice::Anonymous.encode(None, None, &mut granted.opening.bytes);
+                granted.opening.add_notice(&Notice::Anonymous);
             }
-            granted.opening.grants = Some(requester.grants);
+            granted.opening.authorize(requester.grants);
             (stream(&method, granted.opening), granted.cursor)
         }
         None => (come_back(hub, &method), unmoved),

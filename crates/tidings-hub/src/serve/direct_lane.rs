@@ -186,8 +186,7 @@ fn take(
             // Bytes for such a socket lose their chunk frames when they are written.
             Framing::Close => chunk(&mut bytes, |out| append_head(response, CLOSED, out)),
         }
-        bytes.append(&mut opening.bytes);
-        opening.bytes = bytes;
+        opening.add_head(bytes);
         return Some(StreamTakeover::Hub(opening, framing));
     }
     let encoded = response.headers().contains_key(header::CONTENT_ENCODING);

@@ -15,7 +15,7 @@ use crate::limits::{BATCH_UPDATES_MAX, RETRY_MAX, RETRY_MIN};
 
 /// The maximum size of a message besides the publisher's own bytes: the headers, and the field
 /// names of the first line. A body limit must leave room for them.
-pub(super) const OVERHEAD_BYTES: usize = 1024;
+pub(crate) const OVERHEAD_BYTES: usize = 1024;
 
 /// The first line.
 #[derive(Debug, Deserialize, Serialize)]
@@ -42,11 +42,11 @@ struct Head<'a> {
 
 /// The publish that an update is the first of.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(super) struct Publish {
+pub(crate) struct Publish {
     /// The fingerprint of the publisher's request.
-    pub(super) fingerprint: u64,
+    pub(crate) fingerprint: u64,
     /// The number of updates, at most as many as one publish may have.
-    pub(super) count: usize,
+    pub(crate) count: usize,
 }
 
 impl Publish {
@@ -62,19 +62,19 @@ fn is_false(value: &bool) -> bool {
 
 /// The random number that identifies a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Nonce(u128);
+pub(crate) struct Nonce(u128);
 
 impl Nonce {
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         Self(tidings_core::random::unique())
     }
 
     /// Whether this is one as it is written.
-    pub(super) fn is_one(text: &str) -> bool {
+    pub(crate) fn is_one(text: &str) -> bool {
         text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
 
-    pub(super) fn number(self) -> u128 {
+    pub(crate) fn number(self) -> u128 {
         self.0
     }
 }
@@ -86,7 +86,7 @@ impl std::fmt::Display for Nonce {
 }
 
 /// An update as a message's payload.
-pub(super) fn encode(update: &Update, nonce: Nonce, publish: Option<Publish>) -> Bytes {
+pub(crate) fn encode(update: &Update, nonce: Nonce, publish: Option<Publish>) -> Bytes {
     let event = update.event();
     let head = Head {
         nonce: nonce.to_string(),
@@ -108,15 +108,15 @@ pub(super) fn encode(update: &Update, nonce: Nonce, publish: Option<Publish>) ->
 
 /// A decoded message.
 #[derive(Debug)]
-pub(super) struct Decoded {
-    pub(super) record: Record,
-    pub(super) nonce: Nonce,
-    pub(super) publish: Option<Publish>,
+pub(crate) struct Decoded {
+    pub(crate) record: Record,
+    pub(crate) nonce: Nonce,
+    pub(crate) publish: Option<Publish>,
 }
 
 /// Decodes a message. `None` if it is no update, or one that no publisher may publish: clients
 /// other than hubs can write into the stream.
-pub(super) fn decode(
+pub(crate) fn decode(
     epoch: Epoch,
     position: Position,
     time: SystemTime,

@@ -18,13 +18,13 @@ use tidings_core::model::{Epoch, Position, Record};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::connection::{Failure, api, ask, queued};
-use super::message::{self, Decoded};
-use super::state::Generation;
-use super::strangers::Strangers;
+use crate::connection::{Failure, api, ask, queued};
 use crate::limits::{
     BATCH_BYTES, NATS_BATCH, NATS_BLOCKS_BYTES, NATS_READING, NATS_REQUEST_TIME, SCAN_UPDATES,
 };
+use crate::message::{self, Decoded};
+use crate::state::Generation;
+use crate::strangers::Strangers;
 
 /// The maximum time for one read whose messages arrive one by one. After it, the read returns the
 /// messages that arrived, and the next read asks for the rest.
@@ -32,7 +32,7 @@ const READ_TIME: Duration = Duration::from_secs(10);
 
 /// Reads a stream.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     client: Client,
     stream: String,
     blocks: Mutex<Blocks>,
@@ -44,15 +44,15 @@ pub(super) struct Reader {
 
 /// The next part of the stream.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(crate) struct Block {
     after: Position,
     /// The block covers positions up to this one.
-    pub(super) through: Position,
-    pub(super) records: Vec<Arc<Record>>,
+    pub(crate) through: Position,
+    pub(crate) records: Vec<Arc<Record>>,
     /// The newest position before the newest record that has no message.
-    pub(super) hole: Option<Position>,
+    pub(crate) hole: Option<Position>,
     /// The server had no more messages.
-    pub(super) is_end: bool,
+    pub(crate) is_end: bool,
     generation: Generation,
     bytes: u64,
 }
@@ -66,47 +66,46 @@ struct Blocks {
 
 /// A message as the stream holds it.
 #[derive(Debug)]
-pub(super) struct StreamMessage {
-    pub(super) position: Position,
+pub(crate) struct StreamMessage {
+    pub(crate) position: Position,
     time: SystemTime,
     payload: Bytes,
 }
 
 impl StreamMessage {
     /// The update, or `None` if the message is no valid update.
-    pub(super) fn decode(&self, epoch: Epoch) -> Option<Decoded> {
+    pub(crate) fn decode(&self, epoch: Epoch) -> Option<Decoded> {
         message::decode(epoch, self.position, self.time, &self.payload)
     }
 
-    pub(super) fn into_payload(self) -> Bytes {
+    pub(crate) fn into_payload(self) -> Bytes {
         self.payload
     }
 
-    pub(super) fn time(&self) -> SystemTime {
+    pub(crate) fn time(&self) -> SystemTime {
         self.time
     }
 }
 
 impl Reader {
     /// Messages in the followed streams that no hub wrote.
-    pub(super) fn strangers(&self) -> &Strangers {
+    pub(crate) fn strangers(&self) -> &Strangers {
         &self.strangers
     }
 
-    /// Counts a message that no hub wrote, once per position and stream; `made` identifies the
-    /// stream.
-    pub(super) fn note_stranger(&self, made: i64, position: Position) {
+    /// Counts a message that no hub wrote, once per position and stream.
+    pub(crate) fn note_stranger(&self, stream_id: i64, position: Position) {
         let mut counted = self.counted.lock();
-        let is_new = |(of, newest): (i64, Position)| of != made || newest < position;
+        let is_new = |(of, newest): (i64, Position)| of != stream_id || newest < position;
         if counted.is_none_or(is_new) {
-            *counted = Some((made, position));
+            *counted = Some((stream_id, position));
             drop(counted);
             self.strangers.note(position);
         }
     }
 
     /// Reads a stream. The log uses `what` for its messages that no hub wrote.
-    pub(super) fn new(client: Client, stream: String, what: &'static str) -> Self {
+    pub(crate) fn new(client: Client, stream: String, what: &'static str) -> Self {
         Self {
             client,
             stream,
@@ -119,7 +118,7 @@ impl Reader {
 
     /// The messages after `after`, as many as one block holds. The block may still have messages
     /// that were trimmed since.
-    pub(super) async fn block(
+    pub(crate) async fn block(
         &self,
         generation: Generation,
         after: Position,
@@ -184,12 +183,12 @@ impl Reader {
     }
 
     /// Drops all kept blocks.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         *self.blocks.lock() = Blocks::default();
     }
 
     /// Messages after `after`, and whether the asked server has no more.
-    pub(super) async fn range(
+    pub(crate) async fn range(
         &self,
         after: Position,
         count: usize,
@@ -203,7 +202,7 @@ impl Reader {
     }
 
     /// The first message of `time` or later.
-    pub(super) async fn since(&self, time: SystemTime) -> Result<Option<StreamMessage>, Failure> {
+    pub(crate) async fn since(&self, time: SystemTime) -> Result<Option<StreamMessage>, Failure> {
         let time = DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Nanos, true);
         let asked = json!({ "start_time": time, "next_by_subj": ">", "batch": 1 });
         Ok(self.many(asked, 1).await?.0.into_iter().next())
@@ -228,11 +227,13 @@ impl Reader {
             if next.is_err() && !stored.is_empty() && Instant::now() >= until {
                 return Ok((stored, false));
             }
-            let slow = || Failure::Away("cannot read the stream".to_owned());
+            let slow = || Failure::Temporary("cannot read the stream".to_owned());
             let message = next.map_err(|_| slow())?.ok_or_else(slow)?;
             match message.status {
                 None if stored.len() == count => {
-                    return Err(Failure::Away("received more messages than requested".to_owned()));
+                    return Err(Failure::Temporary(
+                        "received more messages than requested".to_owned(),
+                    ));
                 }
                 None => stored.push(stored_of(&message)?),
                 // The end of the batch or of the stream.
@@ -242,23 +243,27 @@ impl Reader {
                 }
                 Some(StatusCode::NOT_FOUND) => return Ok((stored, true)),
                 Some(StatusCode::NO_RESPONDERS) => {
-                    return Err(Failure::Away("no server that holds the stream answers".into()));
+                    return Err(Failure::Temporary(
+                        "no server that holds the stream answers".into(),
+                    ));
                 }
                 Some(status) => {
                     let words = message.description.unwrap_or_default();
-                    return Err(Failure::Away(format!("cannot read the stream: {status} {words}")));
+                    return Err(Failure::Temporary(format!(
+                        "cannot read the stream: {status} {words}"
+                    )));
                 }
             }
         }
     }
 
     /// The message at a position. If a server does not have it, the leader is asked.
-    pub(super) async fn at(&self, position: Position) -> Result<Option<StreamMessage>, Failure> {
+    pub(crate) async fn at(&self, position: Position) -> Result<Option<StreamMessage>, Failure> {
         self.one(json!({ "seq": position.number() })).await
     }
 
     /// The newest message of a subject.
-    pub(super) async fn last_of(&self, subject: &str) -> Result<Option<StreamMessage>, Failure> {
+    pub(crate) async fn last_of(&self, subject: &str) -> Result<Option<StreamMessage>, Failure> {
         self.one(json!({ "last_by_subj": subject })).await
     }
 
@@ -271,7 +276,9 @@ impl Reader {
             Some(StatusCode::NOT_FOUND) => {}
             Some(status) => {
                 let words = message.description.unwrap_or_default();
-                return Err(Failure::Away(format!("cannot read the stream: {status} {words}")));
+                return Err(Failure::Temporary(format!(
+                    "cannot read the stream: {status} {words}"
+                )));
             }
         }
         // Only the leader is certain to be up to date.
@@ -279,7 +286,7 @@ impl Reader {
     }
 
     /// The newest message of a subject, as the stream's leader has it.
-    pub(super) async fn last_of_leader(
+    pub(crate) async fn last_of_leader(
         &self,
         subject: &str,
     ) -> Result<Option<StreamMessage>, Failure> {
@@ -287,7 +294,7 @@ impl Reader {
     }
 
     /// The first message after `after`, as the stream's leader has it.
-    pub(super) async fn next_of_leader(
+    pub(crate) async fn next_of_leader(
         &self,
         after: Position,
     ) -> Result<Option<StreamMessage>, Failure> {
@@ -299,7 +306,7 @@ impl Reader {
         match api::<Got>(&self.client, &call, &asked).await {
             Ok(Got { message }) => {
                 let damaged = |error: &dyn std::fmt::Display| {
-                    Failure::Away(format!("cannot read a message: {error}"))
+                    Failure::Temporary(format!("cannot read a message: {error}"))
                 };
                 let payload = BASE64_STANDARD.decode(&message.data).map_err(|e| damaged(&e))?;
                 let time = DateTime::parse_from_rfc3339(&message.time).map_err(|e| damaged(&e))?;
@@ -340,6 +347,6 @@ fn stored_of(message: &Message) -> Result<StreamMessage, Failure> {
             time: time.into(),
             payload: message.payload.clone(),
         }),
-        _ => Err(Failure::Away("a message of the stream has no sequence".to_owned())),
+        _ => Err(Failure::Temporary("a message of the stream has no sequence".to_owned())),
     }
 }

@@ -12,7 +12,7 @@ const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 /// The messages of one kind that a hub ignored. Noting one also logs it, at most once per
 /// `TOLD_INTERVAL`.
 #[derive(Debug)]
-pub(super) struct Strangers {
+pub(crate) struct Strangers {
     what: &'static str,
     count: AtomicU64,
     last_report: Mutex<Option<LastReport>>,
@@ -27,12 +27,12 @@ struct LastReport {
 impl Strangers {
     /// A counter at zero. The log uses `what` for these messages, such as "messages that are no
     /// updates".
-    pub(super) fn of(what: &'static str) -> Self {
+    pub(crate) fn of(what: &'static str) -> Self {
         Self { what, count: AtomicU64::new(0), last_report: Mutex::default() }
     }
 
     /// Counts a message. The log identifies it by `which`: its position, or a word.
-    pub(super) fn note(&self, which: impl Display) {
+    pub(crate) fn note(&self, which: impl Display) {
         let count = 1 + self.count.fetch_add(1, Ordering::Relaxed);
         let mut last = self.last_report.lock();
         if last.as_ref().is_some_and(|last| last.at.elapsed() < TOLD_INTERVAL) {
@@ -43,7 +43,7 @@ impl Strangers {
         tracing::warn!(newest = %which, count = more, "ignored {}", self.what);
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 }

@@ -17,11 +17,12 @@ use tidings_core::model::{Epoch, HubId, Position};
 use tidings_sse::EventId;
 use tokio::time::Instant;
 
-use super::connection::{Failure, Pause, ask_allowed, read};
-use super::message::{self, Decoded, Nonce, Publish};
-use super::read::StreamMessage;
-use super::{NatsShared, stream};
+use crate::connection::{Failure, Pause, ask_allowed, read, words};
 use crate::limits::{KEYS_TIME, NATS_BATCH_BYTES, NATS_REQUEST_TIME};
+use crate::message::{self, Decoded, Nonce, Publish};
+use crate::read::StreamMessage;
+use crate::shared::NatsShared;
+use crate::stream;
 
 /// JetStream's codes for a subject whose newest message is not the expected one.
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
@@ -43,13 +44,13 @@ struct Ack {
 }
 
 /// Appends updates, under a key if there is one.
-pub(super) async fn append(
+pub(crate) async fn append(
     shared: &NatsShared,
     updates: Vec<Update>,
     key: Option<IdempotencyKey>,
     room: Room,
 ) -> Result<Appended, AppendError> {
-    let until = Instant::now() + shared.options.publish_wait;
+    let until = Instant::now() + shared.options().publish_wait;
     let count = updates.len();
     let single = count == 1 && key.is_none();
     let nonce = Nonce::random();
@@ -73,23 +74,23 @@ pub(super) async fn append(
         key => {
             // A publisher without a key gets a unique one: several updates have no other name.
             let name = key.as_ref().map_or_else(|| nonce.to_string(), name_of);
-            let subject = format!("{}.{name}", shared.options.subject());
+            let subject = format!("{}.{name}", shared.options().subject());
             sending.once(&subject, fingerprint).await
         }
     }?;
-    shared.condition.taken();
+    shared.condition().taken();
     Ok(appended)
 }
 
 impl NatsShared {
     /// The maximum size of one message with its headers, as servers and stream allow it now.
-    pub(super) fn message_bytes_max(&self) -> usize {
-        self.client.max_payload().min(self.state.lock().message_bytes_max)
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.client().max_payload().min(self.state().message_bytes_max())
     }
 
     /// Fails at once if the stream's settings break the guarantee of an acknowledgement.
     fn check_fit(&self) -> Result<(), AppendError> {
-        match self.condition.unfit() {
+        match self.condition().unfit() {
             Some(reason) => Err(AppendError::Unavailable(reason.into())),
             None => Ok(()),
         }
@@ -152,7 +153,7 @@ impl Sending<'_> {
         };
         let mut pause = Pause::default();
         loop {
-            let subject = self.shared.options.subject();
+            let subject = self.shared.options().subject();
             let failure = match self.send(subject, headers(), &self.payloads[0]).await {
                 Ok(Ack { position }) => match self.appended(Position::new(position)).await {
                     Ok(appended) => return Ok(appended),
@@ -178,7 +179,7 @@ impl Sending<'_> {
                     let attempt = self.try_batch(subject, expected);
                     tokio::time::timeout_at(self.until, attempt).await.unwrap_or_else(|_| {
                         let reason = "there were too many updates for the time".to_owned();
-                        Attempt::Failed(Failure::Away(reason))
+                        Attempt::Failed(Failure::Temporary(reason))
                     })
                 }
             };
@@ -193,12 +194,12 @@ impl Sending<'_> {
                     // The message was deleted meanwhile.
                     Ok(None) => {
                         expected = 0;
-                        Failure::Away("the stream changes".to_owned())
+                        Failure::Temporary("the stream changes".to_owned())
                     }
                     // No hub wrote it, so it belongs to no publish.
                     Ok(Some((there, None))) => {
                         expected = there.position.number();
-                        Failure::Away("another client has written at that subject".to_owned())
+                        Failure::Temporary("another client has written at that subject".to_owned())
                     }
                     Ok(Some((there, Some(decoded)))) => {
                         let publish = decoded.publish;
@@ -245,10 +246,10 @@ impl Sending<'_> {
 
     /// Several updates, all or none (JetStream's atomic publish, ADR-50).
     async fn try_batch(&self, subject: &str, expected: u64) -> Attempt {
-        let _turn = self.shared.atomic.acquire().await.expect("it is never closed");
+        let _turn = self.shared.atomic_turn().await;
         // Each attempt is a batch of its own, so nothing is left over from an earlier one.
         let batch = Nonce::random().to_string();
-        let client = &self.shared.client;
+        let client = self.shared.client();
         let last = self.payloads.len() - 1;
         for (index, payload) in self.payloads.iter().enumerate() {
             let mut headers = self.headers();
@@ -259,7 +260,7 @@ impl Sending<'_> {
             }
             if index == last {
                 headers.insert("Nats-Batch-Commit", "1");
-                return match self.send(self.shared.options.subject(), headers, payload).await {
+                return match self.send(self.shared.options().subject(), headers, payload).await {
                     Ok(Ack { position }) => Attempt::Taken(Position::new(position)),
                     Err(failure) => Self::failed(failure),
                 };
@@ -276,26 +277,28 @@ impl Sending<'_> {
                         Err(failure) => return Self::failed(failure),
                         Ok(_) => {
                             let reason = "the stream does not allow batches".to_owned();
-                            return Attempt::Failed(Failure::Away(reason));
+                            return Attempt::Failed(Failure::Temporary(reason));
                         }
                     },
                     Err(failure) => return Self::failed(failure),
                 }
                 continue;
             }
-            let subject = self.shared.options.subject();
+            let subject = self.shared.options().subject();
             let sent = client.publish_with_headers(subject, headers, payload.clone());
             match tokio::time::timeout(self.attempt_time(), sent).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    return Attempt::Failed(Failure::Away(super::connection::words(&error)));
+                    return Attempt::Failed(Failure::Temporary(words(&error)));
                 }
                 Err(_) => {
-                    return Attempt::Failed(Failure::Away("the connection is full".to_owned()));
+                    return Attempt::Failed(Failure::Temporary(
+                        "the connection is full".to_owned(),
+                    ));
                 }
             }
         }
-        Attempt::Failed(Failure::Away("there was nothing to publish".to_owned()))
+        Attempt::Failed(Failure::Temporary("there was nothing to publish".to_owned()))
     }
 
     fn failed(failure: Failure) -> Attempt {
@@ -304,7 +307,7 @@ impl Sending<'_> {
                 Attempt::Occupied
             }
             Failure::Refused { code, reason } if BATCH_TRY_AGAIN.contains(&code.0) => {
-                Attempt::Failed(Failure::Away(reason))
+                Attempt::Failed(Failure::Temporary(reason))
             }
             failure => Attempt::Failed(failure),
         }
@@ -313,8 +316,10 @@ impl Sending<'_> {
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         // Only this stream may take the message, whatever else listens on the subject.
-        headers
-            .insert(async_nats::header::NATS_EXPECTED_STREAM, self.shared.options.stream.as_str());
+        headers.insert(
+            async_nats::header::NATS_EXPECTED_STREAM,
+            self.shared.options().stream.as_str(),
+        );
         headers
     }
 
@@ -330,15 +335,15 @@ impl Sending<'_> {
     }
 
     async fn ask(&self, subject: &str, request: Request) -> Result<Message, Failure> {
-        let NatsShared { client, condition, .. } = self.shared;
+        let (client, condition) = (self.shared.client(), self.shared.condition());
         ask_allowed(client, condition, subject, request, self.attempt_time()).await
     }
 
     /// Waits for a lost connection, since requests would only pile up meanwhile.
     async fn wait_for_connection(&self) -> Result<(), Failure> {
-        while self.shared.client.connection_state() != State::Connected {
+        while self.shared.client().connection_state() != State::Connected {
             if Instant::now() >= self.until {
-                return Err(Failure::Away("lost connection to NATS".to_owned()));
+                return Err(Failure::Temporary("lost connection to NATS".to_owned()));
             }
             tokio::time::sleep(CONNECTION_PAUSE).await;
         }
@@ -360,7 +365,7 @@ impl Sending<'_> {
                 Err(AppendError::TooLarge { index, bytes, max })
             }
             failure if failure.is_final() => {
-                self.shared.condition.refused(&failure.to_string());
+                self.shared.condition().refused(&failure.to_string());
                 Err(AppendError::Unavailable(Box::new(failure)))
             }
             failure if Instant::now() >= self.until => {
@@ -384,7 +389,7 @@ impl Sending<'_> {
     fn is_kept(&self) -> bool {
         let max = self.shared.message_bytes_max();
         let fits = |payload: &Bytes| payload.len() + HEADER_BYTES <= max;
-        self.shared.condition.unfit().is_none() && self.payloads.iter().all(fits)
+        self.shared.condition().unfit().is_none() && self.payloads.iter().all(fits)
     }
 
     /// The message under a name, and its update if it is one.
@@ -392,14 +397,14 @@ impl Sending<'_> {
         &self,
         subject: &str,
     ) -> Result<Option<(StreamMessage, Option<Decoded>)>, Failure> {
-        let Some(there) = self.shared.reader.last_of(subject).await? else { return Ok(None) };
-        let decoded = there.decode(self.shared.state.lock().epoch);
+        let Some(there) = self.shared.reader().last_of(subject).await? else { return Ok(None) };
+        let decoded = there.decode(self.shared.state().epoch());
         Ok(Some((there, decoded)))
     }
 
     /// A message's age by the stream's clock, which is independent of this machine's.
     fn age_of(&self, there: &StreamMessage) -> Duration {
-        let now = self.shared.state.lock().now();
+        let now = self.shared.state().now();
         now.and_then(|now| now.duration_since(there.time()).ok()).unwrap_or_default()
     }
 
@@ -411,20 +416,19 @@ impl Sending<'_> {
         nonce: Nonce,
         count: usize,
     ) -> Result<Vec<EventId>, Failure> {
-        let epoch = self.shared.state.lock().epoch;
-        let places = (first.number()..).map(Position::new).take(count);
-        let mut ids: Vec<_> =
-            places.map(|place| HubId::of_gone(epoch, place).to_event_id()).collect();
+        let epoch = self.shared.state().epoch();
+        let positions = (first.number()..).map(Position::new).take(count);
+        let mut ids: Vec<_> = positions.map(|at| HubId::of_gone(epoch, at).to_event_id()).collect();
         let end = first.number().saturating_add(count as u64);
         let mut after = first.previous();
         while after.next().number() < end {
             let left = usize::try_from(end - after.next().number()).unwrap_or(count);
-            let (stored, _) = self.shared.reader.range(after, left, NATS_BATCH_BYTES).await?;
+            let (stored, _) = self.shared.reader().range(after, left, NATS_BATCH_BYTES).await?;
             match stored.last() {
                 Some(newest) if newest.position > after => after = newest.position,
-                _ => match self.shared.reader.next_of_leader(after).await? {
+                _ => match self.shared.reader().next_of_leader(after).await? {
                     Some(next) if next.position.number() < end => {
-                        return Err(Failure::Away("a server lags behind".to_owned()));
+                        return Err(Failure::Temporary("a server lags behind".to_owned()));
                     }
                     _ => break,
                 },
@@ -450,13 +454,13 @@ impl Sending<'_> {
     /// wait also slows the publishers of a hub that lags behind.
     async fn appended(&self, last: Position) -> Result<Appended, Failure> {
         if last.number() < self.payloads.len() as u64 {
-            return Err(Failure::Away(format!(
+            return Err(Failure::Temporary(format!(
                 "JetStream acknowledged with the sequence {last}, which is before all updates"
             )));
         }
         loop {
             let stamp = self.nonce.number();
-            let waiting = self.shared.state.lock().wait_for(last, stamp);
+            let waiting = self.shared.state().wait_for(last, stamp);
             let (epoch, there) = match waiting {
                 Err(known) => known,
                 Ok(shown) => {
@@ -466,7 +470,7 @@ impl Sending<'_> {
                         && (Instant::now() >= self.until || !self.is_kept())
                     {
                         let reason = "the stream's newest updates are not received".to_owned();
-                        return Err(Failure::Away(reason));
+                        return Err(Failure::Temporary(reason));
                     }
                     continue;
                 }
@@ -474,7 +478,7 @@ impl Sending<'_> {
             let newest = self.updates.last().map(|one| HubId::stamped(epoch, last, stamp, one));
             match there {
                 Some(there) if Some(there) != newest => {
-                    return Err(Failure::Away("the stream was recreated".to_owned()));
+                    return Err(Failure::Temporary("the stream was recreated".to_owned()));
                 }
                 Some(_) => {}
                 // Memory no longer holds the update.
@@ -485,21 +489,21 @@ impl Sending<'_> {
     }
 
     async fn is_the_stream_of(&self, epoch: Epoch) -> Result<(), Failure> {
-        let report = stream::look(&self.shared.client, &self.shared.options).await?;
+        let report = stream::look(self.shared.client(), self.shared.options()).await?;
         if report.epoch == epoch {
             return Ok(());
         }
-        Err(Failure::Away("the stream was recreated".to_owned()))
+        Err(Failure::Temporary("the stream was recreated".to_owned()))
     }
 
     fn appended_in(&self, epoch: Epoch, last: Position) -> Appended {
         let first = last.number() + 1 - self.payloads.len() as u64;
-        let places = (first..).map(Position::new);
-        let id = |(update, place): (&Update, Position)| {
-            let hub_id = HubId::stamped(epoch, place, self.nonce.number(), update);
+        let positions = (first..).map(Position::new);
+        let id = |(update, at): (&Update, Position)| {
+            let hub_id = HubId::stamped(epoch, at, self.nonce.number(), update);
             update.event().id().cloned().unwrap_or_else(|| hub_id.to_event_id())
         };
-        Appended::new(self.updates.iter().zip(places).map(id).collect())
+        Appended::new(self.updates.iter().zip(positions).map(id).collect())
     }
 }
 

@@ -52,7 +52,7 @@ pub enum NatsError {
 }
 
 /// The oldest version of the server that supports atomic publishing.
-pub(super) const VERSION: (i64, i64, i64) = (2, 12, 0);
+pub(crate) const VERSION: (i64, i64, i64) = (2, 12, 0);
 
 impl fmt::Display for NatsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +72,7 @@ impl fmt::Display for NatsError {
                 write!(f, "the stream {name:?} has unsuitable settings: {}", differences.join("; "))
             }
             Self::NotCreated { name, reason } => {
-                write!(f, "NATS refused to create the stream {name:?}: {reason}")
+                write!(f, "NATS refused to create or describe the stream {name:?}: {reason}")
             }
             Self::System { .. } => f.write_str("cannot start the journal's thread"),
         }

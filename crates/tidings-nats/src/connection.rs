@@ -13,10 +13,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::condition::Condition;
-use super::error::{NatsError, VERSION};
-use super::options::{NatsLogin, NatsOptions};
+use crate::condition::Condition;
+use crate::error::{NatsError, VERSION};
 use crate::limits::{NATS_PAUSE_MAX, NATS_REQUEST_TIME};
+use crate::options::{NatsLogin, NatsOptions};
 
 /// How often the connection is checked with a ping. Two answers may be missing.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
@@ -24,7 +24,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 
 /// Connects, and waits for a server up to the options' `start_wait`.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     options: &NatsOptions,
     condition: &Arc<Condition>,
 ) -> Result<Client, NatsError> {
@@ -124,8 +124,8 @@ async fn settings(
         })
         .event_callback(move |event| {
             match event {
-                Event::Disconnected => condition.away("lost connection"),
-                Event::ClientError(error) => condition.away(&error.to_string()),
+                Event::Disconnected => condition.unreachable("lost connection"),
+                Event::ClientError(error) => condition.unreachable(&error.to_string()),
                 Event::ServerError(error) => {
                     let error = error.to_string();
                     tracing::warn!(error, "NATS reports an error");
@@ -170,7 +170,7 @@ fn check_file(path: &std::path::Path) -> Result<(), String> {
 }
 
 /// Whether the connected server supports the features that the journal needs.
-pub(super) fn check_version(client: &Client) -> Result<(), NatsError> {
+pub(crate) fn check_version(client: &Client) -> Result<(), NatsError> {
     let (major, minor, patch) = VERSION;
     if client.is_server_compatible(major, minor, patch) {
         return Ok(());
@@ -179,7 +179,7 @@ pub(super) fn check_version(client: &Client) -> Result<(), NatsError> {
 }
 
 /// An error with its causes, in one line.
-pub(super) fn words(error: &dyn std::error::Error) -> String {
+pub(crate) fn words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -194,9 +194,9 @@ pub(super) fn words(error: &dyn std::error::Error) -> String {
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// No server answered: a retry may help.
-    Away(String),
+pub(crate) enum Failure {
+    /// No server answered, or the answer may change: a retry may help.
+    Temporary(String),
     /// JetStream refused the request.
     Refused { code: ErrorCode, reason: String },
     /// The login may not publish to this subject.
@@ -211,9 +211,9 @@ const PASSING: [u64; 6] = [10007, 10009, 10040, 10041, 10044, 10158];
 
 impl Failure {
     /// Whether retries are useless until an operator changes something.
-    pub(super) fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         match self {
-            Self::Away(_) => false,
+            Self::Temporary(_) => false,
             Self::Refused { code, .. } => !PASSING.contains(&code.0),
             Self::Denied(_) => true,
         }
@@ -223,7 +223,7 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Away(reason) | Self::Refused { reason, .. } | Self::Denied(reason) => {
+            Self::Temporary(reason) | Self::Refused { reason, .. } | Self::Denied(reason) => {
                 f.write_str(reason)
             }
         }
@@ -247,7 +247,7 @@ struct JetStreamError {
 }
 
 /// Sends a request and waits for its answer.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     client: &Client,
     subject: String,
     request: Request,
@@ -256,30 +256,30 @@ pub(super) async fn ask(
     let asked = client.send_request(subject, request.timeout(Some(time)));
     // The client's own wait for room in its connection's queue has no bound.
     let asked = tokio::time::timeout(time, asked).await;
-    let slow = || Failure::Away(format!("no answer within {} ms", time.as_millis()));
+    let slow = || Failure::Temporary(format!("no answer within {} ms", time.as_millis()));
     asked.map_err(|_| slow())?.map_err(|error| match error.kind() {
         RequestErrorKind::TimedOut => slow(),
-        RequestErrorKind::NoResponders => Failure::Away(
+        RequestErrorKind::NoResponders => Failure::Temporary(
             "JetStream does not answer; check that it is enabled and has a leader".to_owned(),
         ),
-        _ => Failure::Away(words(&error)),
+        _ => Failure::Temporary(words(&error)),
     })
 }
 
 /// Queues a message for the connection. While the connection is lost its queue fills, and the
 /// client's own wait for room has no bound.
-pub(super) async fn queued<T, E: std::error::Error>(
+pub(crate) async fn queued<T, E: std::error::Error>(
     handed: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Failure> {
     match tokio::time::timeout(NATS_REQUEST_TIME, handed).await {
-        Ok(handed) => handed.map_err(|error| Failure::Away(words(&error))),
-        Err(_) => Err(Failure::Away("the connection is full".to_owned())),
+        Ok(handed) => handed.map_err(|error| Failure::Temporary(words(&error))),
+        Err(_) => Err(Failure::Temporary("the connection is full".to_owned())),
     }
 }
 
 /// Like [`ask`], but ends at once if the server reports that this login may not publish there. The
 /// server does not answer such a request.
-pub(super) async fn ask_allowed(
+pub(crate) async fn ask_allowed(
     client: &Client,
     condition: &Condition,
     subject: &str,
@@ -294,9 +294,9 @@ pub(super) async fn ask_allowed(
 }
 
 /// Reads JetStream's answer.
-pub(super) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure> {
+pub(crate) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure> {
     let unreadable = |error: serde_json::Error| {
-        Failure::Away(format!("cannot read JetStream's answer: {error}"))
+        Failure::Temporary(format!("cannot read JetStream's answer: {error}"))
     };
     let answer: ErrorAnswer = serde_json::from_slice(&message.payload).map_err(unreadable)?;
     if let Some(error) = answer.error {
@@ -305,7 +305,7 @@ pub(super) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure>
         // The stream has no leader now, is starting, or has too many requests (10167).
         let passes = matches!(error.code, 429 | 503) && !FULL.contains(&code.0);
         return Err(match passes {
-            true => Failure::Away(reason),
+            true => Failure::Temporary(reason),
             false => Failure::Refused { code, reason },
         });
     }
@@ -313,7 +313,7 @@ pub(super) fn read<T: DeserializeOwned>(message: &Message) -> Result<T, Failure>
 }
 
 /// Sends a request to JetStream's API.
-pub(super) async fn api<T: DeserializeOwned>(
+pub(crate) async fn api<T: DeserializeOwned>(
     client: &Client,
     call: &str,
     body: &Value,
@@ -323,7 +323,7 @@ pub(super) async fn api<T: DeserializeOwned>(
 }
 
 /// Like [`api`], but reports at once if this login may not send the request.
-pub(super) async fn api_allowed<T: DeserializeOwned>(
+pub(crate) async fn api_allowed<T: DeserializeOwned>(
     client: &Client,
     condition: &Condition,
     call: &str,
@@ -340,7 +340,7 @@ fn request(body: &Value) -> Request {
 
 /// Pauses that grow.
 #[derive(Debug)]
-pub(super) struct Pause(Duration);
+pub(crate) struct Pause(Duration);
 
 impl Default for Pause {
     fn default() -> Self {
@@ -349,7 +349,7 @@ impl Default for Pause {
 }
 
 impl Pause {
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.0.mul_f64(0.5 + fastrand::f64())).await;
         self.0 = (2 * self.0).min(NATS_PAUSE_MAX);
     }

@@ -35,7 +35,7 @@ pub struct NatsOptions {
     /// How long a publish waits for the stream's acknowledgement before it is refused. By
     /// default 10 s.
     pub publish_wait: Duration,
-    /// How long [`NatsJournal::open`](super::NatsJournal::open) waits for the servers. By
+    /// How long [`NatsJournal::open`](crate::NatsJournal::open) waits for the servers. By
     /// default 30 s.
     pub start_wait: Duration,
 }
@@ -89,12 +89,12 @@ impl NatsOptions {
         self.servers.iter().map(shown).collect::<Vec<_>>().join(", ")
     }
 
-    pub(super) fn replicas_wanted(&self) -> usize {
+    pub(crate) fn replicas_wanted(&self) -> usize {
         self.replicas.unwrap_or(if self.servers.len() >= 3 { 3 } else { 1 })
     }
 
     /// The subject of updates.
-    pub(super) fn subject(&self) -> String {
+    pub(crate) fn subject(&self) -> String {
         format!("tidings.{}.updates", self.stream)
     }
 }
@@ -158,7 +158,7 @@ setters! {
 
 impl NatsRetention {
     /// The bounds of a new stream.
-    pub(super) fn or_default(self) -> Retention {
+    pub(crate) fn or_default(self) -> Retention {
         let default = Retention { bytes: 1 << 30, ..Retention::default() };
         Retention {
             count: self.count.unwrap_or(default.count),

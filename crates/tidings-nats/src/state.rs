@@ -10,12 +10,12 @@ use tidings_core::journal::dropped::{Dropped, Lost};
 use tidings_core::journal::ids::Ids;
 use tidings_core::journal::keys::Keys;
 use tidings_core::journal::recent::Recent;
-use tidings_core::journal::{Edges, Follower, Retention, Tail, same_id};
+use tidings_core::journal::{Batch, Edges, Follower, Retention, Tail, same_id};
 use tidings_core::model::{Epoch, HubId, Position, Record};
 use tidings_core::model::{Rights, Selectors};
 use tokio::sync::oneshot;
 
-use crate::limits::{NATS_IDS, SAME_ID_MAX};
+use crate::limits::{BATCH_MAX, NATS_IDS, SAME_ID_MAX};
 
 /// The number of remembered moments. They tell which updates are half as old as the oldest that is
 /// kept.
@@ -24,21 +24,21 @@ const MOMENTS: u32 = 512;
 /// A stream as it was followed without a break. A stream that loses its newest updates and receives
 /// others in their place stays the same stream for JetStream, with the same epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Generation {
-    pub(super) epoch: Epoch,
+pub(crate) struct Generation {
+    pub(crate) epoch: Epoch,
     /// How often the journal was reset in this process.
-    pub(super) number: u64,
+    pub(crate) number: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct NatsState {
-    pub(super) epoch: Epoch,
+pub(crate) struct NatsState {
+    epoch: Epoch,
     generation: u64,
-    pub(super) recent: Recent,
+    recent: Recent,
     /// Gaps among the newest updates: lost updates, and messages that are no valid updates.
     holes: VecDeque<Hole>,
     /// The oldest position of the stream, or the one after the newest if the stream is empty.
-    pub(super) first: Position,
+    first: Position,
     /// The newest update of each topic, of all updates that this hub read. It tells which
     /// subscribers missed trimmed updates, since those are the older part of what was noted.
     seen: Dropped,
@@ -47,9 +47,9 @@ pub(super) struct NatsState {
     ids: NewestIds,
     keys: Keys,
     /// The stream's bounds.
-    pub(super) retention: Retention,
-    pub(super) bytes: u64,
-    pub(super) message_bytes_max: usize,
+    retention: Retention,
+    bytes: u64,
+    message_bytes_max: usize,
     moments: VecDeque<(Instant, Position)>,
     /// The time of the newest update by the stream's clock, and when this hub received it.
     clock: Option<(SystemTime, Instant)>,
@@ -62,16 +62,16 @@ pub(super) struct NatsState {
 struct Hole {
     after: HubId,
     through: HubId,
-    what: Void,
+    cause: HoleCause,
 }
 
 /// Why a position has no update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Void {
+enum HoleCause {
     /// The message was deleted.
-    Gone,
+    Deleted,
     /// The message is not a valid update.
-    Stranger,
+    Invalid,
 }
 
 impl Hole {
@@ -80,7 +80,7 @@ impl Hole {
     fn goes_on_after(&self, id: HubId) -> bool {
         let is_within = || {
             let (from, to) = (self.after.position, self.through.position);
-            self.what == Void::Stranger
+            self.cause == HoleCause::Invalid
                 && (from < id.position && id.position < to)
                 && id == HubId::of_gone(id.epoch, id.position)
         };
@@ -98,20 +98,20 @@ struct NewestIds {
 
 /// The stream's state, as one of its servers reports it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StreamReport {
-    pub(super) epoch: Epoch,
-    pub(super) first: Position,
-    pub(super) last: Position,
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
+pub(crate) struct StreamReport {
+    pub(crate) epoch: Epoch,
+    pub(crate) first: Position,
+    pub(crate) last: Position,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
     /// The maximum size of one message, as the stream allows it.
-    pub(super) message_bytes_max: usize,
-    pub(super) retention: Retention,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) retention: Retention,
 }
 
 impl NatsState {
     /// The state of a stream whose updates up to `before` are unknown.
-    pub(super) fn new(report: &StreamReport, before: HubId) -> Self {
+    pub(crate) fn new(report: &StreamReport, before: HubId) -> Self {
         let keys = Keys::random();
         let mut seen = Dropped::new(keys);
         let unknown = before.position;
@@ -141,28 +141,42 @@ impl NatsState {
 
     /// Replaces the state after a reset and keeps the followers. They learn of the reset with their
     /// next request.
-    pub(super) fn begin_anew(&mut self, mut state: Self) {
+    pub(crate) fn begin_anew(&mut self, mut state: Self) {
         state.recent.take_followers(&mut self.recent);
         state.generation = self.generation + 1;
         *self = state;
     }
 
-    pub(super) fn generation(&self) -> Generation {
+    pub(crate) fn generation(&self) -> Generation {
         Generation { epoch: self.epoch, number: self.generation }
     }
 
-    pub(super) fn last(&self) -> HubId {
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The oldest position of the stream, or the one after the newest if the stream is empty.
+    pub(crate) fn first(&self) -> Position {
+        self.first
+    }
+
+    /// The maximum size of one message, as the stream allows it.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max
+    }
+
+    pub(crate) fn last(&self) -> HubId {
         self.recent.last()
     }
 
     /// The newest position with a known update, to compare with the stream. A position without an
     /// update identifies no stream.
-    pub(super) fn anchor(&self) -> Option<HubId> {
+    pub(crate) fn anchor(&self) -> Option<HubId> {
         self.recent.newest().map(|record| record.hub_id())
     }
 
     /// Shows new updates, in order.
-    pub(super) fn show(&mut self, records: Vec<Arc<Record>>) {
+    pub(crate) fn show(&mut self, records: Vec<Arc<Record>>) {
         for record in &records {
             self.seen.note(record.position, &record.update);
             for key in self.keys.ids(&record.update) {
@@ -181,28 +195,28 @@ impl NatsState {
     }
 
     /// Skips lost updates up to `through`, which this hub did not read.
-    pub(super) fn skip(&mut self, through: Position) {
+    pub(crate) fn skip(&mut self, through: Position) {
         self.lose(through);
-        self.leave_out(through, Void::Gone);
+        self.leave_out(through, HoleCause::Deleted);
     }
 
     /// Skips `position`, which holds no valid update.
-    pub(super) fn pass(&mut self, position: Position) {
-        self.leave_out(position, Void::Stranger);
+    pub(crate) fn pass(&mut self, position: Position) {
+        self.leave_out(position, HoleCause::Invalid);
     }
 
-    fn leave_out(&mut self, position: Position, what: Void) {
+    fn leave_out(&mut self, position: Position, cause: HoleCause) {
         let after = self.last();
         let through = HubId::of_gone(self.epoch, position);
         // A client that sends only invalid messages must not fill memory.
         match self.holes.back_mut() {
             Some(last)
                 if last.through == after
-                    && (last.what, what) == (Void::Stranger, Void::Stranger) =>
+                    && (last.cause, cause) == (HoleCause::Invalid, HoleCause::Invalid) =>
             {
                 last.through = through;
             }
-            _ => self.holes.push_back(Hole { after, through, what }),
+            _ => self.holes.push_back(Hole { after, through, cause }),
         }
         self.recent.pass(through);
         self.tell_publishers();
@@ -210,7 +224,7 @@ impl NatsState {
 
     /// Waits until the update with this stamp, at `position`, is shown or skipped. If it already
     /// was, returns the stream's epoch and the update's id, if memory has it.
-    pub(super) fn wait_for(
+    pub(crate) fn wait_for(
         &mut self,
         position: Position,
         stamp: u128,
@@ -232,17 +246,17 @@ impl NatsState {
     }
 
     /// The time by the stream's clock, if it is known.
-    pub(super) fn now(&self) -> Option<SystemTime> {
-        self.clock.and_then(|(time, came)| time.checked_add(came.elapsed()))
+    pub(crate) fn now(&self) -> Option<SystemTime> {
+        self.clock.and_then(|(time, received)| time.checked_add(received.elapsed()))
     }
 
     /// Notes that unknown updates up to `through` are lost.
-    pub(super) fn lose(&mut self, through: Position) {
+    pub(crate) fn lose(&mut self, through: Position) {
         self.lost = self.lost.max(through);
     }
 
     /// Takes over the stream's report.
-    pub(super) fn note(&mut self, report: &StreamReport) {
+    pub(crate) fn note(&mut self, report: &StreamReport) {
         self.first = report.first.max(self.first);
         self.bytes = report.bytes;
         self.message_bytes_max = report.message_bytes_max;
@@ -253,8 +267,8 @@ impl NatsState {
         if self.moments.back().is_none_or(is_due) {
             self.moments.push_back((now, report.last));
         }
-        let half = self.retention.age / 2;
-        while self.moments.get(1).is_some_and(|(at, _)| now - *at > half) {
+        let middle_age = self.retention.age / 2;
+        while self.moments.get(1).is_some_and(|(at, _)| now - *at > middle_age) {
             self.moments.pop_front();
         }
     }
@@ -266,11 +280,37 @@ impl NatsState {
             || self.recent.at(id.position).is_some_and(|record| record.hub_id() == id)
     }
 
-    pub(super) fn follow(&mut self) -> Arc<Follower> {
+    /// The update at this position, if it is in memory.
+    pub(crate) fn at(&self, position: Position) -> Option<&Arc<Record>> {
+        self.recent.at(position)
+    }
+
+    /// The updates after `after` that are in memory.
+    pub(crate) fn after(&self, after: Position) -> impl Iterator<Item = &Arc<Record>> {
+        self.recent.after(after)
+    }
+
+    /// The updates in memory that a subscriber gets, if none are missing there.
+    pub(crate) fn read(
+        &self,
+        (after, until): (Position, Position),
+        selectors: &Selectors,
+        rights: &Rights,
+    ) -> Option<Batch> {
+        let missed = self.missed(after, selectors, rights);
+        let is_complete = self.has_all_after(after);
+        self.recent.read((after, until), BATCH_MAX, selectors, rights, is_complete, missed)
+    }
+
+    pub(crate) fn followers(&self) -> Vec<Arc<Follower>> {
+        self.recent.followers()
+    }
+
+    pub(crate) fn follow(&mut self) -> Arc<Follower> {
         self.recent.follow()
     }
 
-    pub(super) fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
+    pub(crate) fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
         if !self.knows(after) {
             return Tail::Anew(self.last());
         }
@@ -285,9 +325,9 @@ impl NatsState {
             records.push(Arc::clone(record));
         }
         match self.holes.iter().find(|hole| hole.goes_on_after(after)) {
-            Some(hole) if through == after => match hole.what {
-                Void::Gone => Tail::Gone(hole.through),
-                Void::Stranger => Tail::Nothing(hole.through),
+            Some(hole) if through == after => match hole.cause {
+                HoleCause::Deleted => Tail::Gone(hole.through),
+                HoleCause::Invalid => Tail::Nothing(hole.through),
             },
             _ => Tail::Through(through.position),
         }
@@ -295,38 +335,39 @@ impl NatsState {
 
     /// The newest trimmed or lost update that such a subscriber would have got, if it had
     /// everything up to `after`. Unknown updates count as selected.
-    pub(super) fn missed(
+    pub(crate) fn missed(
         &self,
         after: Position,
         selectors: &Selectors,
         rights: &Rights,
     ) -> Option<Position> {
         let lost = Some(self.lost).filter(|lost| *lost > after);
-        let gone = self.first.previous();
-        let seen = (gone > after).then(|| self.seen.missed(after, selectors, rights)).flatten();
+        let trimmed = self.first.previous();
+        let seen = (trimmed > after).then(|| self.seen.missed(after, selectors, rights)).flatten();
         // It is unknown which of a topic's updates were trimmed, but a newer one existed.
-        lost.max(seen.map(|newest| newest.min(gone)))
+        lost.max(seen.map(|newest| newest.min(trimmed)))
     }
 
     /// Whether memory has all updates after `after`.
-    pub(super) fn has_all_after(&self, after: Position) -> bool {
+    pub(crate) fn has_all_after(&self, after: Position) -> bool {
         after >= self.recent.before().position
             && self.holes.iter().all(|hole| hole.through.position <= after)
     }
 
-    pub(super) fn keys(&self) -> &Keys {
+    pub(crate) fn keys(&self) -> &Keys {
         &self.keys
     }
 
     /// The positions of updates with a publisher's id under these keys, in order.
-    pub(super) fn places(&self, keys: &[u64]) -> Vec<Position> {
-        let gone = self.first.previous();
-        let next = |key, after: Position| Ok(self.ids.ids.next(key, after.max(gone)));
-        let Ok(places) = same_id::places::<Infallible>(keys, SAME_ID_MAX, next);
-        places
+    pub(crate) fn positions(&self, keys: &[u64]) -> Vec<Position> {
+        let trimmed = self.first.previous();
+        let next = |key, after: Position| Ok(self.ids.ids.next(key, after.max(trimmed)));
+        let Ok(positions) = same_id::places::<Infallible>(keys, SAME_ID_MAX, next);
+        positions
     }
 
-    fn half(&self) -> Position {
+    /// The position in the middle of the kept updates, by the nearest of their bounds.
+    fn middle(&self) -> Position {
         let last = self.last().position.number();
         let kept = last - self.first.previous().number().min(last);
         let by_count = last.saturating_sub(self.retention.count / 2);
@@ -334,16 +375,16 @@ impl NatsState {
             0 => 0,
             each => last.saturating_sub(self.retention.bytes / 2 / each),
         };
-        let half = self.retention.age / 2;
-        let by_age = self.moments.front().filter(|(at, _)| at.elapsed() > half);
+        let middle_age = self.retention.age / 2;
+        let by_age = self.moments.front().filter(|(at, _)| at.elapsed() > middle_age);
         let by_age = by_age.map_or(0, |(_, position)| position.number());
         Position::new(by_count.max(by_bytes).max(by_age))
     }
 
-    pub(super) fn edges(&self) -> Edges {
+    pub(crate) fn edges(&self) -> Edges {
         let mut edges = Edges::new(self.first, self.last());
         edges.gone = self.first.previous().max(self.lost);
-        edges.half = self.half();
+        edges.half = self.middle();
         edges.bytes = self.bytes;
         edges
     }
@@ -364,7 +405,7 @@ impl NewestIds {
 
 impl StreamReport {
     /// The position after which there are about as many updates as memory is to hold.
-    pub(super) fn recent_after(&self, bytes: u64, count_max: u64) -> Position {
+    pub(crate) fn recent_after(&self, bytes: u64, count_max: u64) -> Position {
         let each = (self.bytes / self.messages.max(1)).max(1);
         let count = (bytes / each).clamp(1, count_max);
         Position::new(self.last.number().saturating_sub(count)).max(self.first.previous())
@@ -372,12 +413,12 @@ impl StreamReport {
 }
 
 /// A bound of a stream; -1 and 0 mean no bound.
-pub(super) fn bound(value: i64) -> u64 {
+pub(crate) fn bound(value: i64) -> u64 {
     u64::try_from(value).ok().filter(|value| *value > 0).unwrap_or(u64::MAX)
 }
 
 /// An age of a stream; 0 means no bound.
-pub(super) fn age(value: Duration) -> Duration {
+pub(crate) fn age(value: Duration) -> Duration {
     if value.is_zero() { Duration::MAX } else { value }
 }
 
@@ -440,8 +481,8 @@ mod tests {
         assert_eq!(state.holes.len(), 1);
         let end = HubId::of_gone(epoch, Position::new(10_000));
         state.show(vec![record(epoch, 10_001, "a")]);
-        for place in [at_20, at_21, HubId::of_gone(epoch, Position::new(500))] {
-            assert_eq!(tail(&state, place), (Tail::Nothing(end), vec![]));
+        for at in [at_20, at_21, HubId::of_gone(epoch, Position::new(500))] {
+            assert_eq!(tail(&state, at), (Tail::Nothing(end), vec![]));
         }
         assert_eq!(tail(&state, end), (Tail::Through(Position::new(10_001)), vec![10_001]));
         // A deleted message does not count as an invalid one, nor the other way round.
@@ -517,15 +558,15 @@ mod tests {
         for position in 21..=21 + NATS_IDS as u64 / 2 {
             let id = if position < 23 { "first" } else { "other" };
             let update = Update::new("a", Event::new("x").with_id(id).unwrap());
-            let (place, time) = (Position::new(position), SystemTime::now());
-            state.show(vec![Arc::new(Record::stamped(epoch, place, time, 0, update))]);
+            let (at, time) = (Position::new(position), SystemTime::now());
+            state.show(vec![Arc::new(Record::stamped(epoch, at, time, 0, update))]);
         }
-        let places = |id: &str, topic: &str| state.places(&[state.keys.id(id, topic, false)]);
+        let positions = |id: &str, topic: &str| state.positions(&[state.keys.id(id, topic, false)]);
         for topic in [ANY_TOPIC, "a"] {
-            assert_eq!(places("first", topic), [Position::new(22)]);
-            assert_eq!(places("other", topic).len(), SAME_ID_MAX);
-            assert_eq!(places("never", topic), []);
+            assert_eq!(positions("first", topic), [Position::new(22)]);
+            assert_eq!(positions("other", topic).len(), SAME_ID_MAX);
+            assert_eq!(positions("never", topic), []);
         }
-        assert_eq!(places("first", "b"), []);
+        assert_eq!(positions("first", "b"), []);
     }
 }

@@ -12,7 +12,7 @@ const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What is known of NATS. The task that notes a change also logs it, once per change.
 #[derive(Debug)]
-pub(super) struct Condition {
+pub(crate) struct Condition {
     trouble: Mutex<Option<Trouble>>,
     interruptions: Mutex<u64>,
     /// NATS is reachable, but refuses updates.
@@ -37,7 +37,7 @@ struct Trouble {
 }
 
 impl Condition {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             trouble: Mutex::default(),
             interruptions: Mutex::new(0),
@@ -48,7 +48,7 @@ impl Condition {
     }
 
     /// NATS does not serve the journal.
-    pub(super) fn away(&self, reason: &str) {
+    pub(crate) fn unreachable(&self, reason: &str) {
         let mut trouble = self.trouble.lock();
         match &mut *trouble {
             Some(known) => {
@@ -68,7 +68,7 @@ impl Condition {
     }
 
     /// An update was refused, and a retry would be refused too.
-    pub(super) fn refused(&self, reason: &str) {
+    pub(crate) fn refused(&self, reason: &str) {
         let mut refusal = self.refusal.lock();
         if refusal.as_ref().is_none_or(|known| known.reason != reason) {
             tracing::error!(reason, "NATS refuses updates");
@@ -77,7 +77,7 @@ impl Condition {
     }
 
     /// An update was taken.
-    pub(super) fn taken(&self) {
+    pub(crate) fn taken(&self) {
         if self.refusal.lock().take().is_some() {
             tracing::info!("NATS accepts updates again");
         }
@@ -85,24 +85,24 @@ impl Condition {
 
     /// The reason for a recent refusal of updates. It expires after a while, since a hub that is
     /// not ready receives no updates whose success would clear it.
-    pub(super) fn refusal(&self) -> Option<String> {
+    pub(crate) fn refusal(&self) -> Option<String> {
         let refusal = self.refusal.lock();
         let recent = refusal.as_ref().filter(|one| one.at.elapsed() < NATS_REFUSED_TIME);
         recent.map(|one| format!("NATS refuses updates: {}", one.reason))
     }
 
     /// The stream was found to have these settings.
-    pub(super) fn set_unfit(&self, reason: Option<String>) {
+    pub(crate) fn set_unfit(&self, reason: Option<String>) {
         *self.unfit.lock() = reason;
     }
 
     /// The stream's settings that break the hub's promises.
-    pub(super) fn unfit(&self) -> Option<String> {
+    pub(crate) fn unfit(&self) -> Option<String> {
         self.unfit.lock().clone()
     }
 
     /// The server reported an error that names no request.
-    pub(super) fn reported(&self, error: &str) {
+    pub(crate) fn reported(&self, error: &str) {
         self.reported.send_modify(|(count, last)| {
             *count += 1;
             error.clone_into(last);
@@ -110,7 +110,7 @@ impl Condition {
     }
 
     /// Waits until the server says that this login may not publish to `subject`.
-    pub(super) fn until_denied(&self, subject: &str) -> impl Future<Output = String> + use<> {
+    pub(crate) fn until_denied(&self, subject: &str) -> impl Future<Output = String> + use<> {
         let mut reported = self.reported.subscribe();
         let denied = format!("permissions violation for publish to \"{}\"", subject);
         async move {
@@ -128,20 +128,20 @@ impl Condition {
     }
 
     /// NATS serves the journal again.
-    pub(super) fn back(&self) {
+    pub(crate) fn reachable(&self) {
         if let Some(trouble) = self.trouble.lock().take() {
             let seconds = trouble.since.elapsed().as_secs_f64();
-            tracing::info!(after = format!("{seconds:.1} s"), "NATS is back");
+            tracing::info!(after = format!("{seconds:.1} s"), "NATS is reachable again");
         }
     }
 
     /// Since when NATS does not serve the journal, and why.
-    pub(super) fn trouble(&self) -> Option<(Duration, String)> {
+    pub(crate) fn trouble(&self) -> Option<(Duration, String)> {
         let trouble = self.trouble.lock();
         trouble.as_ref().map(|trouble| (trouble.since.elapsed(), trouble.reason.clone()))
     }
 
-    pub(super) fn interruptions(&self) -> u64 {
+    pub(crate) fn interruptions(&self) -> u64 {
         *self.interruptions.lock()
     }
 }

@@ -11,12 +11,11 @@ use serde_json::{Value, json};
 use tidings_core::journal::Retention;
 use tidings_core::model::{Epoch, Position};
 
-use super::connection::{Failure, Pause, api};
-use super::error::NatsError;
-use super::options::{NatsOptions, NatsStorage};
-use super::state::{StreamReport, age, bound};
-use super::tail::CONSUMER_TIME;
-use crate::limits::NATS_MESSAGE_BYTES_MIN;
+use crate::connection::{Failure, Pause, api};
+use crate::error::NatsError;
+use crate::limits::{NATS_CONSUMER_TIME, NATS_MESSAGE_BYTES_MIN};
+use crate::options::{NatsOptions, NatsStorage};
+use crate::state::{StreamReport, age, bound};
 
 /// How long the servers remember message ids, so that a repeated message is stored once.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
@@ -26,8 +25,19 @@ const STORED_BYTES: u64 = 256;
 /// The minimum age at which a stream may trim updates: hubs need time to read them.
 const AGE_MIN: Duration = Duration::from_secs(1);
 
+/// When a stream was created, to the nanosecond. This identifies the stream among others of its
+/// name: all servers report the same.
+pub(crate) fn created(info: &Info) -> i64 {
+    info.created.timestamp_nanos_opt().unwrap_or_default()
+}
+
+/// When a stream received its newest message.
+pub(crate) fn newest_at(info: &Info) -> i64 {
+    info.state.last_timestamp.timestamp_nanos_opt().unwrap_or_default()
+}
+
 /// The stream's state, as its leader reports it.
-pub(super) async fn look(client: &Client, options: &NatsOptions) -> Result<StreamReport, Failure> {
+pub(crate) async fn look(client: &Client, options: &NatsOptions) -> Result<StreamReport, Failure> {
     let info: Info = api(client, &format!("STREAM.INFO.{}", options.stream), &Value::Null).await?;
     Ok(report(&info))
 }
@@ -35,10 +45,8 @@ pub(super) async fn look(client: &Client, options: &NatsOptions) -> Result<Strea
 fn report(info: &Info) -> StreamReport {
     let state = &info.state;
     let config = &info.config;
-    // The creation time identifies the stream: all servers report it to the nanosecond.
-    let made = info.created.timestamp_nanos_opt().unwrap_or_default();
     StreamReport {
-        epoch: Epoch::new(crc32fast::hash(&made.to_le_bytes())),
+        epoch: Epoch::new(crc32fast::hash(&created(info).to_le_bytes())),
         first: Position::new(state.first_sequence.max(1)),
         last: Position::new(state.last_sequence),
         messages: state.messages,
@@ -61,12 +69,12 @@ fn message_bytes_max(config: &Config) -> usize {
 }
 
 /// The settings in these options that would break the hub's promises.
-pub(super) fn unfit_options(options: &NatsOptions) -> Vec<String> {
+pub(crate) fn unfit_options(options: &NatsOptions) -> Vec<String> {
     breaches_of_updates(&wanted(options), options)
 }
 
 /// Creates the stream if it is missing, and returns its state. Waits for a leader.
-pub(super) async fn prepare(
+pub(crate) async fn prepare(
     client: &Client,
     options: &NatsOptions,
 ) -> Result<StreamReport, NatsError> {
@@ -100,7 +108,7 @@ pub(super) async fn prepare(
 
 /// Why no usable stream exists.
 #[derive(Debug)]
-pub(super) enum Unfit {
+pub(crate) enum Unfit {
     Failed(Failure),
     Differs { name: String, differences: Vec<String> },
 }
@@ -123,11 +131,11 @@ impl std::fmt::Display for Unfit {
 }
 
 /// The stream's state. Creates the stream if it is missing, and checks its settings.
-pub(super) async fn ensure(client: &Client, options: &NatsOptions) -> Result<StreamReport, Unfit> {
+pub(crate) async fn ensure(client: &Client, options: &NatsOptions) -> Result<StreamReport, Unfit> {
     let call = format!("STREAM.INFO.{}", options.stream);
     let info = match api::<Info>(client, &call, &Value::Null).await {
         Err(Failure::Refused { code: ErrorCode::STREAM_NOT_FOUND, .. }) => {
-            make(client, options).await?
+            create(client, options).await?
         }
         info => info?,
     };
@@ -137,7 +145,7 @@ pub(super) async fn ensure(client: &Client, options: &NatsOptions) -> Result<Str
 
 /// Like [`look`], and checks the settings that the hub's promises depend on. Others, such as the
 /// stream's bounds, may change while hubs run.
-pub(super) async fn look_closely(
+pub(crate) async fn look_closely(
     client: &Client,
     options: &NatsOptions,
 ) -> Result<StreamReport, Unfit> {
@@ -160,17 +168,17 @@ fn fits(mut differences: Vec<String>, info: &Info, options: &NatsOptions) -> Res
     Err(Unfit::Differs { name: options.stream.clone(), differences })
 }
 
-async fn make(client: &Client, options: &NatsOptions) -> Result<Info, Failure> {
+async fn create(client: &Client, options: &NatsOptions) -> Result<Info, Failure> {
     let config = serde_json::to_value(wanted(options)).expect("a configuration becomes JSON");
-    let made = api::<Info>(client, &format!("STREAM.CREATE.{}", options.stream), &config).await;
-    match made {
+    let created = api::<Info>(client, &format!("STREAM.CREATE.{}", options.stream), &config).await;
+    match created {
         // Another hub has created it meanwhile with other settings.
         Err(Failure::Refused { code: ErrorCode::STREAM_NAME_EXIST, .. }) => {
             api(client, &format!("STREAM.INFO.{}", options.stream), &Value::Null).await
         }
         Ok(info) => {
             let replicas = info.config.num_replicas;
-            tracing::info!(stream = options.stream, replicas, "the stream was made");
+            tracing::info!(stream = options.stream, replicas, "the stream was created");
             Ok(info)
         }
         Err(failure) => Err(failure),
@@ -244,7 +252,7 @@ fn differences(config: &Config, options: &NatsOptions) -> Vec<String> {
         check("max_age", json!(in_seconds(config.max_age)), json!(in_seconds(time(age))));
     }
     let window = window(options);
-    if config.duplicate_window < window.min(super::state::age(config.max_age)) {
+    if config.duplicate_window < window.min(age(config.max_age)) {
         differences.push(format!(
             "duplicate_window is {}, but must be {} or more, three times as long as publishes \
              wait",
@@ -297,15 +305,15 @@ fn breaches_of_updates(config: &Config, options: &NatsOptions) -> Vec<String> {
     check(
         "consumer_limits.inactive_threshold",
         json!(in_seconds(idle)),
-        idle.is_zero() || idle >= CONSUMER_TIME,
-        &format!("0s, or {} or more", in_seconds(CONSUMER_TIME)),
+        idle.is_zero() || idle >= NATS_CONSUMER_TIME,
+        &format!("0s, or {} or more", in_seconds(NATS_CONSUMER_TIME)),
     );
     breaches
 }
 
 /// The settings of any stream of a hub that break its promises. Messages may come only from where
 /// hubs write them, must stay unchanged until they are trimmed, and must not be copied elsewhere.
-pub(super) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
+pub(crate) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut check = |name: &str, is: Value, wanted: Value| {
         if is != wanted {
@@ -344,7 +352,7 @@ pub(super) fn breaches(config: &Config, subjects: &[String]) -> Vec<String> {
 }
 
 /// Describes a storage other than the wanted one. By default that is files.
-pub(super) fn storage_differs(config: &Config, options: &NatsOptions) -> Option<String> {
+pub(crate) fn storage_differs(config: &Config, options: &NatsOptions) -> Option<String> {
     let wanted = match options.storage.unwrap_or(NatsStorage::File) {
         NatsStorage::File => StorageType::File,
         NatsStorage::Memory => StorageType::Memory,

@@ -240,7 +240,7 @@ const NATS_CLOCKS: &[&str] = &[
     "journal",
 ];
 
-const CRATES: [Layers; 16] = [
+const CRATES: &[Layers] = &[
     Layers {
         root: "crates/tidings-core/src/lib.rs",
         within: &[],
@@ -556,7 +556,7 @@ const CRATES: [Layers; 16] = [
 /// If a module uses one above it, or is on no layer, with every finding in the text.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
     let mut findings = Vec::new();
-    for layers in &CRATES {
+    for layers in CRATES {
         let read = |file: &str| fs::read_to_string(root.join(file)).ok();
         findings.extend(of_crate(layers, &read)?);
     }

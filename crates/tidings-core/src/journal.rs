@@ -16,7 +16,7 @@
 //! |---|---|
 //! | [`Log::append`] | appends all updates or none; the future ends when they are safe; appends nothing under a key that is remembered |
 //! | [`Log::update_bytes_max`] | an update with so many bytes can be stored; by default there is no such bound |
-//! | [`Log::tail`] | never waits; shows no update earlier than `append` promised; returns [`Tail::Anew`] for an id of another epoch |
+//! | [`Log::tail`] | never waits; shows no update earlier than `append` promised; returns [`Tail::Reset`] for an id of another epoch |
 //! | [`Log::follow`] | updates that a follower has not taken are not dropped |
 //! | [`Log::edges`] | never waits; `first` and `last` are what a read can return now |
 //! | [`Log::generation`] | grows when positions that were shown may name other updates, though the epoch is the same; by default it never grows |
@@ -132,7 +132,7 @@
 //!     fn tail(&self, id: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
 //!         let state = self.state.lock().unwrap();
 //!         if id.epoch != self.epoch {
-//!             return Tail::Anew(self.last(&state));
+//!             return Tail::Reset(self.last(&state));
 //!         }
 //!         let before = records.len();
 //!         records.extend(records_after(&state, id.position).take(count).cloned());

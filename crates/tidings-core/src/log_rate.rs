@@ -45,8 +45,8 @@ impl LogRate {
     }
 
     /// Logs how many lines were suppressed, once their second is over.
-    pub fn settle(&self, now: Instant) {
-        let suppressed = self.second.lock().settle(now);
+    pub fn log_suppressed(&self, now: Instant) {
+        let suppressed = self.second.lock().end_second(now);
         tell(suppressed);
     }
 }
@@ -59,7 +59,7 @@ fn tell(suppressed: u64) {
 
 impl LogSecond {
     fn decide(&mut self, per_second: u32, now: Instant) -> LogDecision {
-        let suppressed = self.settle(now);
+        let suppressed = self.end_second(now);
         if self.begun.is_none() {
             self.begun = Some(now);
         }
@@ -72,7 +72,7 @@ impl LogSecond {
     }
 
     /// Ends a second that is over, and returns how many lines it suppressed.
-    fn settle(&mut self, now: Instant) -> u64 {
+    fn end_second(&mut self, now: Instant) -> u64 {
         let is_over = |begun: Instant| now.duration_since(begun) >= Duration::from_secs(1);
         if !self.begun.is_some_and(is_over) {
             return 0;
@@ -101,8 +101,8 @@ mod tests {
         assert_eq!(decide(1000), LogDecision::Logged { suppressed: 5 });
         assert_eq!(decide(1001), LogDecision::Logged { suppressed: 0 });
         assert_eq!(decide(1002), LogDecision::Suppressed);
-        assert_eq!(second.settle(after(1999)), 0);
-        assert_eq!(second.settle(after(2000)), 1);
-        assert_eq!(second.settle(after(9000)), 0);
+        assert_eq!(second.end_second(after(1999)), 0);
+        assert_eq!(second.end_second(after(2000)), 1);
+        assert_eq!(second.end_second(after(9000)), 0);
     }
 }

@@ -132,7 +132,7 @@ impl Damage {
 
     /// Logs how many lines were suppressed. The writer calls this regularly.
     pub(crate) fn log_suppressed(&self, now: Instant) {
-        self.key_lines.settle(now);
+        self.key_lines.log_suppressed(now);
     }
 
     /// The damaged keys would all have expired by now.

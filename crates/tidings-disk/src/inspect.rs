@@ -120,9 +120,9 @@ impl JournalFile {
             if let Met::Update(stored) = met {
                 count += 1;
                 let ends = ends.get_or_insert_with(|| {
-                    [(HubId::of_gone(self.identity.epoch, stored.position), stored.time()); 2]
+                    [(HubId::of_dropped(self.identity.epoch, stored.position), stored.time()); 2]
                 });
-                let id = HubId::of_gone(self.identity.epoch, stored.position);
+                let id = HubId::of_dropped(self.identity.epoch, stored.position);
                 ends[1] = (id, stored.time());
             }
             Ok(ControlFlow::Continue(()))

@@ -117,7 +117,7 @@ pub(crate) fn ids(
             let at = Position::new(kept.first.number() + index);
             Ok(match updates::record_at(connection, identity, at)? {
                 At::Update(record) => record.id().clone(),
-                _ => HubId::of_gone(identity.epoch, at).to_event_id(),
+                _ => HubId::of_dropped(identity.epoch, at).to_event_id(),
             })
         })
         .collect()

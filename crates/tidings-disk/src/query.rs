@@ -93,7 +93,7 @@ pub(crate) fn batch(
         let part = part(reading, (after, until), interest, which)?;
         let mut missed = with_id(connection, identity, after, missed)?;
         if let Some(through) = part.damaged {
-            let resume = HubId::of_gone(identity.epoch, through);
+            let resume = HubId::of_dropped(identity.epoch, through);
             let damaged = Missed::new(oldest, resume, through);
             missed = Some(missed.map_or(damaged, |missed| missed.and(damaged)));
         }
@@ -180,7 +180,7 @@ fn id_at(connection: &Connection, identity: &Identity, at: Position) -> rusqlite
     }
     Ok(match updates::record_at(connection, identity, at)? {
         At::Update(record) => record.hub_id(),
-        At::Nothing | At::Damage => HubId::of_gone(identity.epoch, at),
+        At::Nothing | At::Damage => HubId::of_dropped(identity.epoch, at),
     })
 }
 
@@ -424,7 +424,7 @@ fn look_up(
     let mut search = SameId::new(id, selectors, rights);
     for keys in search.rounds(&identity.keys) {
         for at in
-            same_id::places(&keys, SAME_ID_MAX, |key, after| ids::next(connection, key, after))?
+            same_id::positions(&keys, SAME_ID_MAX, |key, after| ids::next(connection, key, after))?
         {
             match updates::record_at(connection, identity, at)? {
                 At::Update(record) if search.is(&record) => {

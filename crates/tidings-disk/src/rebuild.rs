@@ -235,7 +235,7 @@ fn lose_end(
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     let most = pages.cast_unsigned() * page.cast_unsigned() / UPDATE_BYTES;
-    let last = HubId::of_gone(identity.epoch, Position::new(known.number() + most));
+    let last = HubId::of_dropped(identity.epoch, Position::new(known.number() + most));
     meta::put(connection, "last", last.to_string())
 }
 

@@ -166,7 +166,7 @@ fn find_end(
     }
     let (_, covered) = rows::covered(connection, identity)?;
     let newest = updates::newest(connection, identity)?.map(|(record, _)| record.hub_id());
-    let last = [Some(noted), newest, Some(HubId::of_gone(identity.epoch, covered))]
+    let last = [Some(noted), newest, Some(HubId::of_dropped(identity.epoch, covered))]
         .into_iter()
         .flatten()
         .max_by_key(|id| (id.position, Some(*id) == newest || *id == noted))
@@ -209,7 +209,7 @@ fn find_end(
     let mut newest = dropped::NewestDropped::of(&dropped::restore(&transaction, identity)?);
     newest.lose_all(end);
     newest.save(&transaction)?;
-    let last = if end > last.position { HubId::of_gone(identity.epoch, end) } else { last };
+    let last = if end > last.position { HubId::of_dropped(identity.epoch, end) } else { last };
     rows::insert_empty(&transaction, identity, covered, end)?;
     put(&transaction, "last", last.to_string())?;
     transaction.commit()?;

@@ -159,15 +159,15 @@ impl DiskState {
         rights: &Rights,
     ) -> Option<Missed> {
         let newest = self.dropped.missed(after, selectors, rights)?;
-        let resume = HubId::of_gone(self.last().epoch, after.max(self.first.previous()));
+        let resume = HubId::of_dropped(self.last().epoch, after.max(self.first.previous()));
         Some(Missed::new(self.oldest, resume, newest))
     }
 
     /// Both ends of the journal.
     pub(crate) fn edges(&self) -> Edges {
         let mut edges = Edges::new(self.first, self.last());
-        edges.gone = self.dropped.newest();
-        edges.half = self.midpoint;
+        edges.newest_dropped = self.dropped.newest();
+        edges.midpoint = self.midpoint;
         edges.bytes = self.bytes;
         edges
     }

@@ -269,7 +269,7 @@ fn comings_and_goings_push_nothing_out_and_are_bounded_themselves() {
         let (sent, lost) = read(journal, 0, &Selectors::all());
         assert_eq!((sent.len(), lost), (20, false));
         // The newest trimmed one is the last that a subscriber can miss.
-        let dropped = journal.edges().gone;
+        let dropped = journal.edges().newest_dropped;
         let missed =
             |after| block(journal.missed(after, &Selectors::all(), &granted)).unwrap().is_some();
         assert!(missed(dropped.previous()) && !missed(dropped));
@@ -534,7 +534,7 @@ fn the_position_of_a_time_is_found() {
             let before = block(journal.before(*time)).unwrap();
             let position = before.place.position.number();
             assert!(position == n as u64 || position + 1 == n as u64, "{n}: {position}");
-            assert_eq!(before.gone_after, before.place.position);
+            assert_eq!(before.dropped_after, before.place.position);
             let found = find(journal, &before.place.to_string());
             assert_eq!(found, Some(before.place.position));
         }

@@ -111,11 +111,13 @@ pub(crate) fn oldest(
         oldest = Some(match met {
             Met::Update(stored) => {
                 let id = stored.record(identity).map(|record| record.hub_id());
-                (stored.position, id.unwrap_or(HubId::of_gone(identity.epoch, stored.position)))
+                (stored.position, id.unwrap_or(HubId::of_dropped(identity.epoch, stored.position)))
             }
             // The damage may start at any position. A subscriber that reaches it is told of the
             // gap.
-            Met::Damage(after, _) => (after.next(), HubId::of_gone(identity.epoch, after.next())),
+            Met::Damage(after, _) => {
+                (after.next(), HubId::of_dropped(identity.epoch, after.next()))
+            }
         });
         Ok(ControlFlow::Break(()))
     })?;

@@ -42,7 +42,7 @@ use tidings_core::stream::notice::GapCause;
 use tidings_core::stream::replay::Behind;
 use tidings_core::stream::router::Router;
 use tidings_core::stream::start::{Start, StartPlace};
-use tidings_core::stream::window::{JournalPlace, Offset, Span, Window};
+use tidings_core::stream::window::{JournalPosition, Offset, Span, Window};
 use tidings_core::stream::wire;
 
 use crate::limits::{FORMS_BYTES, ROUTE_STEPS, SEGMENT_BYTES, WINDOW_BYTES};
@@ -431,7 +431,7 @@ impl<S: Socket> Shard<S> {
     }
 
     /// A live subscriber's position in the journal.
-    fn place_of(&self, subscriber: &Subscriber<S>) -> JournalPlace {
+    fn place_of(&self, subscriber: &Subscriber<S>) -> JournalPosition {
         self.window.place(self.next_offset(subscriber), self.routed.position)
     }
 

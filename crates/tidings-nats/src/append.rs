@@ -418,7 +418,8 @@ impl Sending<'_> {
     ) -> Result<Vec<EventId>, Failure> {
         let epoch = self.shared.state().epoch();
         let positions = (first.number()..).map(Position::new).take(count);
-        let mut ids: Vec<_> = positions.map(|at| HubId::of_gone(epoch, at).to_event_id()).collect();
+        let mut ids: Vec<_> =
+            positions.map(|at| HubId::of_dropped(epoch, at).to_event_id()).collect();
         let end = first.number().saturating_add(count as u64);
         let mut after = first.previous();
         while after.next().number() < end {

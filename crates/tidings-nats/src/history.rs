@@ -43,10 +43,10 @@ impl NatsShared {
             return Ok(HubId::start(epoch));
         }
         if at < first {
-            return Ok(HubId::of_gone(epoch, at));
+            return Ok(HubId::of_dropped(epoch, at));
         }
         let record = self.record(at).await?;
-        Ok(record.map_or(HubId::of_gone(epoch, at), |record| record.hub_id()))
+        Ok(record.map_or(HubId::of_dropped(epoch, at), |record| record.hub_id()))
     }
 
     /// The update at a position, from memory or from the stream.

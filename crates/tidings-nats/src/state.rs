@@ -82,7 +82,7 @@ impl Hole {
             let (from, to) = (self.after.position, self.through.position);
             self.cause == HoleCause::Invalid
                 && (from < id.position && id.position < to)
-                && id == HubId::of_gone(id.epoch, id.position)
+                && id == HubId::of_dropped(id.epoch, id.position)
         };
         self.after == id || is_within()
     }
@@ -207,7 +207,7 @@ impl NatsState {
 
     fn leave_out(&mut self, position: Position, cause: HoleCause) {
         let after = self.last();
-        let through = HubId::of_gone(self.epoch, position);
+        let through = HubId::of_dropped(self.epoch, position);
         // A client that sends only invalid messages must not fill memory.
         match self.holes.back_mut() {
             Some(last)
@@ -312,7 +312,7 @@ impl NatsState {
 
     pub(crate) fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
         if !self.knows(after) {
-            return Tail::Anew(self.last());
+            return Tail::Reset(self.last());
         }
         let mut through = after;
         for record in self.recent.after(after.position).take(count) {
@@ -326,7 +326,7 @@ impl NatsState {
         }
         match self.holes.iter().find(|hole| hole.goes_on_after(after)) {
             Some(hole) if through == after => match hole.cause {
-                HoleCause::Deleted => Tail::Gone(hole.through),
+                HoleCause::Deleted => Tail::Dropped(hole.through),
                 HoleCause::Invalid => Tail::Nothing(hole.through),
             },
             _ => Tail::Through(through.position),
@@ -362,12 +362,12 @@ impl NatsState {
     pub(crate) fn positions(&self, keys: &[u64]) -> Vec<Position> {
         let trimmed = self.first.previous();
         let next = |key, after: Position| Ok(self.ids.ids.next(key, after.max(trimmed)));
-        let Ok(positions) = same_id::places::<Infallible>(keys, SAME_ID_MAX, next);
+        let Ok(positions) = same_id::positions::<Infallible>(keys, SAME_ID_MAX, next);
         positions
     }
 
     /// The position in the middle of the kept updates, by the nearest of their bounds.
-    fn middle(&self) -> Position {
+    fn midpoint(&self) -> Position {
         let last = self.last().position.number();
         let kept = last - self.first.previous().number().min(last);
         let by_count = last.saturating_sub(self.retention.count / 2);
@@ -383,8 +383,8 @@ impl NatsState {
 
     pub(crate) fn edges(&self) -> Edges {
         let mut edges = Edges::new(self.first, self.last());
-        edges.gone = self.first.previous().max(self.lost);
-        edges.half = self.middle();
+        edges.newest_dropped = self.first.previous().max(self.lost);
+        edges.midpoint = self.midpoint();
         edges.bytes = self.bytes;
         edges
     }
@@ -455,7 +455,7 @@ mod tests {
     /// five.
     fn state(epoch: Epoch) -> NatsState {
         let mut state =
-            NatsState::new(&report(epoch, 11, 20), HubId::of_gone(epoch, Position::new(15)));
+            NatsState::new(&report(epoch, 11, 20), HubId::of_dropped(epoch, Position::new(15)));
         state.show((16..=20).map(|position| record(epoch, position, "a")).collect());
         state
     }
@@ -473,15 +473,15 @@ mod tests {
         let follower = state.follow();
         let at_20 = follower.begin();
         state.pass(Position::new(21));
-        let at_21 = HubId::of_gone(epoch, Position::new(21));
+        let at_21 = HubId::of_dropped(epoch, Position::new(21));
         assert_eq!(tail(&state, at_20), (Tail::Nothing(at_21), vec![]));
         for position in 22..=10_000 {
             state.pass(Position::new(position));
         }
         assert_eq!(state.holes.len(), 1);
-        let end = HubId::of_gone(epoch, Position::new(10_000));
+        let end = HubId::of_dropped(epoch, Position::new(10_000));
         state.show(vec![record(epoch, 10_001, "a")]);
-        for at in [at_20, at_21, HubId::of_gone(epoch, Position::new(500))] {
+        for at in [at_20, at_21, HubId::of_dropped(epoch, Position::new(500))] {
             assert_eq!(tail(&state, at), (Tail::Nothing(end), vec![]));
         }
         assert_eq!(tail(&state, end), (Tail::Through(Position::new(10_001)), vec![10_001]));
@@ -506,8 +506,8 @@ mod tests {
         state.show(vec![record(epoch, 26, "a"), record(epoch, 27, "a")]);
         assert_eq!(tail(&state, follower.begin()), (Tail::Through(Position::new(21)), vec![21]));
         let at_21 = state.recent.at(Position::new(21)).unwrap().hub_id();
-        let hole = HubId::of_gone(epoch, Position::new(25));
-        assert_eq!(tail(&state, at_21), (Tail::Gone(hole), vec![]));
+        let hole = HubId::of_dropped(epoch, Position::new(25));
+        assert_eq!(tail(&state, at_21), (Tail::Dropped(hole), vec![]));
         assert_eq!(tail(&state, hole), (Tail::Through(Position::new(27)), vec![26, 27]));
         let missed =
             |after| state.missed(Position::new(after), &Selectors::topic("never"), &Rights::Public);
@@ -524,14 +524,14 @@ mod tests {
         let end = old.last();
         // The stream lost 19 and 20, and received others there.
         let mut new =
-            NatsState::new(&report(epoch, 11, 22), HubId::of_gone(epoch, Position::new(15)));
+            NatsState::new(&report(epoch, 11, 22), HubId::of_dropped(epoch, Position::new(15)));
         new.show((16..=22).map(|position| record(epoch, position, "a")).collect());
         old.begin_anew(new);
         assert!(follower.has_news());
-        assert_eq!(tail(&old, end), (Tail::Anew(old.last()), vec![]));
+        assert_eq!(tail(&old, end), (Tail::Reset(old.last()), vec![]));
         assert_eq!(tail(&old, old.last()), (Tail::Through(Position::new(22)), vec![]));
         let other = Epoch::new(epoch.number() ^ 1);
-        assert_eq!(tail(&old, HubId::start(other)).0, Tail::Anew(old.last()));
+        assert_eq!(tail(&old, HubId::start(other)).0, Tail::Reset(old.last()));
     }
 
     #[test]
@@ -547,7 +547,7 @@ mod tests {
         assert_eq!(missed(21, "b"), None);
         assert_eq!(missed(16, "never"), None, "all since was seen here");
         assert_eq!(missed(14, "never"), Some(Position::new(15)), "what came before was not");
-        assert_eq!(state.edges().gone, Position::new(21));
+        assert_eq!(state.edges().newest_dropped, Position::new(21));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub(crate) async fn load(reader: &Reader, report: &StreamReport) -> Result<NatsS
     let mut after = report.recent_after(RECENT_BYTES, LOADED_MAX);
     let before = match after {
         Position::START => HubId::start(report.epoch),
-        after => HubId::of_gone(report.epoch, after),
+        after => HubId::of_dropped(report.epoch, after),
     };
     let mut state = NatsState::new(report, before);
     while after < report.last {

@@ -126,10 +126,10 @@ pub enum Tail {
     Through(Position),
     /// The updates up to here were deleted before the shard read them. Subscribers that selected
     /// some learn it from a read.
-    Gone(HubId),
+    Dropped(HubId),
     /// No update for any subscriber is between the requested position and this one.
     Nothing(HubId),
     /// The journal was reset: it does not know the requested id, and now ends here. Everything that
     /// the follower knows of it is invalid.
-    Anew(HubId),
+    Reset(HubId),
 }

@@ -33,13 +33,13 @@ pub struct Before {
     pub place: HubId,
     /// Dropped updates after this position may have been of that time or later, so they decide
     /// whether a subscriber missed any.
-    pub gone_after: Position,
+    pub dropped_after: Position,
 }
 
 impl Before {
-    /// The updates after `place`, if none of those up to `gone_after` is one of them.
-    pub fn new(place: HubId, gone_after: Position) -> Self {
-        Self { place, gone_after }
+    /// The updates after `place`, if none of those up to `dropped_after` is one of them.
+    pub fn new(place: HubId, dropped_after: Position) -> Self {
+        Self { place, dropped_after }
     }
 }
 
@@ -52,10 +52,10 @@ pub struct Edges {
     /// The newest update.
     pub last: HubId,
     /// The newest update that was trimmed or lost.
-    pub gone: Position,
+    pub newest_dropped: Position,
     /// A client whose last id is older than this should receive a newer one: since then half of the
     /// time, bytes or updates that the journal keeps have passed.
-    pub half: Position,
+    pub midpoint: Position,
     /// Bytes of all records, as they are counted.
     pub bytes: u64,
 }
@@ -64,6 +64,6 @@ impl Edges {
     /// A journal with the updates from `first` to `last`, which has lost none and sends no client
     /// a newer id.
     pub fn new(first: Position, last: HubId) -> Self {
-        Self { first, last, gone: Position::START, half: Position::START, bytes: 0 }
+        Self { first, last, newest_dropped: Position::START, midpoint: Position::START, bytes: 0 }
     }
 }

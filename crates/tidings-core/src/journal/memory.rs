@@ -164,9 +164,10 @@ impl MemoryState {
         if let Some(record) = self.at(position) {
             return record.hub_id();
         }
-        let gone = self.rings().into_iter().filter_map(Ring::dropped);
-        let known = gone.chain([HubId::start(self.last.epoch)]).find(|id| id.position == position);
-        known.unwrap_or(HubId::of_gone(self.last.epoch, position))
+        let dropped = self.rings().into_iter().filter_map(Ring::dropped);
+        let known =
+            dropped.chain([HubId::start(self.last.epoch)]).find(|id| id.position == position);
+        known.unwrap_or(HubId::of_dropped(self.last.epoch, position))
     }
 
     /// The kept records after `after`, in order.
@@ -207,7 +208,7 @@ impl MemoryState {
         let positions = (first.number()..).map(Position::new).take(count);
         let id = |position| match self.at(position) {
             Some(record) => record.id().clone(),
-            None => HubId::of_gone(self.last.epoch, position).to_event_id(),
+            None => HubId::of_dropped(self.last.epoch, position).to_event_id(),
         };
         positions.map(id).collect()
     }
@@ -267,8 +268,8 @@ impl MemoryState {
         let mut search = SameId::new(id, selectors, rights);
         for keys in search.rounds(&self.keys) {
             let next = |key, after| Ok(self.ids.next(key, after));
-            let Ok(places) = same_id::places::<Infallible>(&keys, same_id_max, next);
-            for record in places.into_iter().filter_map(|at| self.at(at)) {
+            let Ok(positions) = same_id::positions::<Infallible>(&keys, same_id_max, next);
+            for record in positions.into_iter().filter_map(|at| self.at(at)) {
                 if search.is(record) {
                     return Some(Found::certain(record.hub_id()));
                 }
@@ -291,13 +292,13 @@ impl MemoryState {
         let since = self.rings().into_iter().filter_map(|ring| ring.since(time)).min();
         let place = since.map_or(self.last.position, Position::previous);
         let earlier = self.rings().into_iter().filter_map(|ring| ring.newest_until(place)).max();
-        let gone_after = match earlier {
+        let dropped_after = match earlier {
             // No dropped update before this is of a later time.
             Some(earlier) => earlier,
             None if self.dropped_time < time => place,
             None => Position::START,
         };
-        Before { place: self.id_at(place), gone_after }
+        Before { place: self.id_at(place), dropped_after }
     }
 
     /// Whether a record is the newest about one of its topics that `selectors` select.
@@ -359,7 +360,7 @@ impl<C: Clock> Log for MemoryJournal<C> {
     fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
         let state = self.state.lock();
         if after.epoch != self.epoch {
-            return Tail::Anew(state.last);
+            return Tail::Reset(state.last);
         }
         let before = records.len();
         records.extend(state.after(after.position).take(count).cloned());
@@ -374,8 +375,8 @@ impl<C: Clock> Log for MemoryJournal<C> {
         Edges {
             first: state.first(),
             last: state.last,
-            gone: state.dropped.newest(),
-            half: state.updates.half(now),
+            newest_dropped: state.dropped.newest(),
+            midpoint: state.updates.midpoint(now),
             bytes: state.bytes(),
         }
     }

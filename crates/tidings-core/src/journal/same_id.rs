@@ -62,12 +62,12 @@ impl<'a> SameId<'a> {
     }
 }
 
-/// The places under all of `keys`, the earliest first. Publishers choose how many there are, and
+/// The positions under all of `keys`, the earliest first. Publishers choose how many there are, and
 /// each is read, so only the first `max` are examined. `next` returns a number's next place.
 ///
 /// # Errors
 /// The first error of `next`.
-pub fn places<E>(
+pub fn positions<E>(
     keys: &[u64],
     max: usize,
     mut next: impl FnMut(u64, Position) -> Result<Option<Position>, E>,
@@ -76,14 +76,14 @@ pub fn places<E>(
     for key in keys {
         ahead.extend(next(*key, Position::START)?.map(|at| Reverse((at, *key))));
     }
-    let mut places = Vec::new();
+    let mut positions = Vec::new();
     for _ in 0..max {
         let Some(Reverse((at, key))) = ahead.pop() else { break };
         // An update about several of the topics occurs once for each.
-        if places.last() != Some(&at) {
-            places.push(at);
+        if positions.last() != Some(&at) {
+            positions.push(at);
         }
         ahead.extend(next(key, at)?.map(|at| Reverse((at, key))));
     }
-    Ok(places)
+    Ok(positions)
 }

@@ -59,7 +59,7 @@ impl HubId {
     }
 
     /// The id of a place whose update was dropped. Its check cannot be verified.
-    pub fn of_gone(epoch: Epoch, position: Position) -> Self {
+    pub fn of_dropped(epoch: Epoch, position: Position) -> Self {
         Self { epoch, position, check: 0 }
     }
 

@@ -12,7 +12,7 @@ use crate::model::{HubId, Position, Record, Rights, Selectors};
 use crate::stream::feed::{Feed, Source};
 use crate::stream::notice::{GapCause, Notice};
 use crate::stream::start::{Start, StartFrom, StartPlace, StartRequest};
-use crate::stream::window::{JournalPlace, Offset, Window};
+use crate::stream::window::{JournalPosition, Offset, Window};
 use crate::stream::wire::{self, PlaceForm};
 
 /// Which updates of a part of the journal a subscriber gets.
@@ -32,7 +32,7 @@ pub struct Behind {
     own_written: usize,
     /// These bytes contain the notice of a loss, which is counted when all of them are written.
     gap: Option<GapCause>,
-    place: JournalPlace,
+    place: JournalPosition,
     /// The subscriber is not live before the shard has routed this.
     until: Position,
     /// Up to here it gets only the newest update about each topic.
@@ -102,7 +102,7 @@ impl Behind {
     }
 
     /// A subscriber whose socket accepted only the bytes up to this place.
-    pub fn full(own: Vec<u8>, place: JournalPlace, offset: Offset, notices: bool) -> Self {
+    pub fn full(own: Vec<u8>, place: JournalPosition, offset: Offset, notices: bool) -> Self {
         Self {
             place,
             until: place.through,
@@ -118,7 +118,7 @@ impl Behind {
             own,
             own_written: 0,
             gap: None,
-            place: JournalPlace { through: Position::START, half: None },
+            place: JournalPosition { through: Position::START, partly_written: None },
             until: Position::START,
             last_until: Position::START,
             told: Position::START,
@@ -135,7 +135,7 @@ impl Behind {
     /// Whether it waits for the journal, between two events.
     #[inline]
     pub fn waits(&self) -> bool {
-        self.waiting && self.place.half.is_none() && self.own().is_empty()
+        self.waiting && self.place.partly_written.is_none() && self.own().is_empty()
     }
 
     /// The window lacks some of the next updates, which must be read from the journal. This is not
@@ -163,7 +163,7 @@ impl Behind {
 
     /// Its place in the journal.
     #[inline]
-    pub fn place(&self) -> JournalPlace {
+    pub fn place(&self) -> JournalPosition {
         self.place
     }
 
@@ -192,7 +192,7 @@ impl Behind {
     /// The subscriber has received everything up to `place`, which is at `offset` if the window has
     /// it.
     #[inline]
-    pub fn advance(&mut self, place: JournalPlace, offset: Option<Offset>) {
+    pub fn advance(&mut self, place: JournalPosition, offset: Option<Offset>) {
         self.place = place;
         self.offset = offset;
     }
@@ -214,7 +214,9 @@ impl Behind {
         let in_window =
             |offset: &Offset| *offset >= window.start() && feed.since(*offset).is_some();
         let by_position = || match self.place {
-            JournalPlace { through, half: None } if feed.is_complete_after(through) => {
+            JournalPosition { through, partly_written: None }
+                if feed.is_complete_after(through) =>
+            {
                 window.offset_after(through).filter(in_window)
             }
             _ => None,
@@ -231,7 +233,7 @@ impl Behind {
     /// `routed`.
     pub fn add_notices(&mut self, rest: &Rest, routed: HubId, heartbeat_ms: u64) -> bool {
         let is_live = matches!(rest, Rest::Nothing);
-        let is_slow = matches!(rest, Rest::Journal) && self.place.half.is_none();
+        let is_slow = matches!(rest, Rest::Journal) && self.place.partly_written.is_none();
         if is_live && (self.announce || self.tell_place.is_some()) {
             let id = routed.to_event_id();
             match self.tell_place.take() {
@@ -272,9 +274,9 @@ impl Behind {
             return Received::Unusable;
         }
         let is_told = |missed: &Missed| missed.newest <= self.told;
-        if let Some(half) = self.place.half {
+        if let Some(partly_written) = self.place.partly_written {
             return match batch.records.first() {
-                Some(record) if record.position == half.position => {
+                Some(record) if record.position == partly_written.position => {
                     // The notice of a gap cannot be within an event. So only this event is
                     // finished, and the updates after it are read again, with the loss.
                     match batch.missed.filter(|missed| !is_told(missed)) {
@@ -282,7 +284,7 @@ impl Behind {
                         None => Received::All,
                     }
                 }
-                None if batch.through < half.position => Received::All,
+                None if batch.through < partly_written.position => Received::All,
                 _ => Received::Unusable,
             };
         }
@@ -368,7 +370,7 @@ pub enum Step {
     /// To know that its token was not revoked: its thread checks that before each step.
     Unconfirmed,
     /// Nothing: the subscriber was removed, or its peer is disconnected.
-    Gone,
+    Closed,
     /// To be closed: an event was partly written and the rest of it is no longer available, or the
     /// journal no longer exists.
     Lost,

@@ -50,17 +50,17 @@ impl StartRequest {
                 (StartFrom::After(edges.last.position), cursor)
             }
             Cursor::Earliest => {
-                told = edges.gone;
+                told = edges.newest_dropped;
                 let after = edges.first.previous();
                 (StartFrom::Earliest { after, tell_place }, EARLIEST.to_owned())
             }
             Cursor::Last => {
-                told = edges.gone;
+                told = edges.newest_dropped;
                 (StartFrom::Last { tell_place }, LAST.to_owned())
             }
             Cursor::Since(time, asked) => {
-                let Before { place, gone_after } = journal.before(time).await?;
-                match journal.missed(gone_after, &selectors, &rights).await? {
+                let Before { place, dropped_after } = journal.before(time).await?;
+                match journal.missed(dropped_after, &selectors, &rights).await? {
                     Some(missed) => {
                         told = missed.newest;
                         let resume = if missed.resume.position > place.position {
@@ -75,7 +75,7 @@ impl StartRequest {
                         (from, EARLIEST.to_owned())
                     }
                     None => {
-                        told = edges.gone;
+                        told = edges.newest_dropped;
                         let id = place.to_event_id();
                         tell(Notice::Resumed { asked: asked.clone() }, &id, &mut bytes);
                         if let Some(form) = tell_place {

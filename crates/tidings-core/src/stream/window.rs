@@ -24,16 +24,16 @@ pub struct Span {
 
 /// A subscriber's position in the journal, which stays valid when the window is trimmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JournalPlace {
+pub struct JournalPosition {
     /// The subscriber has received everything up to here.
     pub through: Position,
     /// The event of which it has received a part, if any.
-    pub half: Option<Half>,
+    pub partly_written: Option<PartlyWritten>,
 }
 
 /// An event of which a socket took only the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Half {
+pub struct PartlyWritten {
     /// The event's position.
     pub position: Position,
     /// Bytes of it that were taken.
@@ -135,23 +135,24 @@ impl Window {
     /// received, or the window's end. `routed` is the newest position that was routed, which may be
     /// after the newest event in the window.
     #[inline]
-    pub fn place(&self, offset: Offset, routed: Position) -> JournalPlace {
+    pub fn place(&self, offset: Offset, routed: Position) -> JournalPosition {
         let index = self.entries.partition_point(|entry| entry.start <= offset);
         let Some(entry) = index.checked_sub(1).and_then(|index| self.entries.get(index)) else {
             // No entry is so old: the first event in the window, if any, is the next one.
             let through = self.entries.front().map_or(routed, |next| next.position.previous());
-            return JournalPlace { through, half: None };
+            return JournalPosition { through, partly_written: None };
         };
         if entry.start == offset {
-            return JournalPlace { through: entry.position.previous(), half: None };
+            return JournalPosition { through: entry.position.previous(), partly_written: None };
         }
         let next = self.entries.get(index);
         if offset >= next.map_or(self.end, |next| next.start) {
             let through = next.map_or(routed, |next| next.position.previous());
-            return JournalPlace { through, half: None };
+            return JournalPosition { through, partly_written: None };
         }
-        let half = Half { position: entry.position, written: (offset - entry.start) as usize };
-        JournalPlace { through: entry.position.previous(), half: Some(half) }
+        let partly_written =
+            PartlyWritten { position: entry.position, written: (offset - entry.start) as usize };
+        JournalPosition { through: entry.position.previous(), partly_written: Some(partly_written) }
     }
 
     /// The offset of the first event after `position`, which may not exist yet; `None` if it may
@@ -216,10 +217,12 @@ mod tests {
         window
     }
 
-    fn place(through: u64, half: Option<(u64, usize)>) -> JournalPlace {
-        let half =
-            half.map(|(position, written)| Half { position: Position::new(position), written });
-        JournalPlace { through: Position::new(through), half }
+    fn place(through: u64, partly_written: Option<(u64, usize)>) -> JournalPosition {
+        let partly_written = partly_written.map(|(position, written)| PartlyWritten {
+            position: Position::new(position),
+            written,
+        });
+        JournalPosition { through: Position::new(through), partly_written }
     }
 
     #[test]

@@ -182,7 +182,7 @@ fn swapped_or_missing_rows_are_a_gap() {
         assert!(!read(&journal, 0, &topics(&["b"])).1, "{sql}");
         assert_eq!(journal.damaged(), 1, "{sql}");
         // A stream continues after the gap.
-        let resume = HubId::of_gone(journal.identity().epoch, Position::new(20)).to_string();
+        let resume = HubId::of_dropped(journal.identity().epoch, Position::new(20)).to_string();
         let found = find(&journal, &resume);
         assert_eq!(found, Some(Position::new(20)), "{sql}");
     }

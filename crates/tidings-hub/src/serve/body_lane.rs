@@ -97,7 +97,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Ans
             let answer = Rc::clone(&connection).answer(request, task.clone());
             Box::pin(async move {
                 let mut response = answer.await?;
-                unread.settle(&mut response).await;
+                unread.close_if_unread(&mut response).await;
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, answering)))
             })
         })

@@ -72,7 +72,7 @@ pub(super) fn start(
                 });
             }
             ConnectionEnd::Displaced => thread.metrics().connection_displaced(),
-            ConnectionEnd::Gone => {}
+            ConnectionEnd::Closed => {}
         }
     });
 }
@@ -87,7 +87,7 @@ enum ConnectionEnd {
     /// It waited for a request, and another connection displaced it.
     Displaced,
     /// The peer has ended, or the connection has failed.
-    Gone,
+    Closed,
 }
 
 /// Answers requests. Gives the socket back if one of them asked for a stream, or if the hub ends
@@ -116,7 +116,7 @@ async fn requests(
             match take(&method, version, &mut response) {
                 Some(stream) => *taken.borrow_mut() = Some(stream),
                 None => {
-                    unread.settle(&mut response).await;
+                    unread.close_if_unread(&mut response).await;
                     return Ok(response.map(|body| Answer::new(body, answering)));
                 }
             }
@@ -157,9 +157,9 @@ async fn requests(
         (Some(taken), None) => ConnectionEnd::StreamTakeover(stream, taken),
         (_, Some(ended)) => match last_words(&exchange, ended, &parts.read_buf, limits) {
             Some(last) if !exchange.has_peer_ended() => ConnectionEnd::Answered { stream, last },
-            _ => ConnectionEnd::Gone,
+            _ => ConnectionEnd::Closed,
         },
-        (None, None) => ConnectionEnd::Gone,
+        (None, None) => ConnectionEnd::Closed,
     }
 }
 

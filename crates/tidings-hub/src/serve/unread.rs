@@ -75,7 +75,7 @@ pub(super) fn watch_counted(
 
 impl Unread {
     /// Adds `Connection: close` to the answer, unless the whole body has arrived.
-    pub(super) async fn settle<B>(self, response: &mut Response<B>) {
+    pub(super) async fn close_if_unread<B>(self, response: &mut Response<B>) {
         let Some(mut rest) = self.rest.and_then(|rest| rest.lock().take()) else { return };
         // After this answer, a client that waits for `100 Continue` may or may not send the body.
         let waits = self.waits && !rest.was_asked_for;

@@ -127,7 +127,7 @@ impl ShardThread {
             Some(next) => self.await_deadline(key, next),
             None => self.remove(key, EndReason::Expired),
         }
-        self.settle(self.shard.borrow_mut());
+        self.finish_step(self.shard.borrow_mut());
     }
 
     /// Ends a stream whose token was revoked while it opened. It receives its first bytes and the
@@ -136,7 +136,7 @@ impl ShardThread {
         let mut shard = self.shard.borrow_mut();
         let bytes = notice(&shard, key, &Notice::Revoked, None);
         shard.open_only(key, &bytes);
-        self.settle(shard);
+        self.finish_step(shard);
         self.remove(key, EndReason::Revoked);
     }
 
@@ -148,7 +148,7 @@ impl ShardThread {
             let bytes = notice(&shard, key, &Notice::Revoked, None);
             shard.send_own(key, &bytes);
         }
-        self.settle(shard);
+        self.finish_step(shard);
         self.remove(key, EndReason::Revoked);
     }
 }

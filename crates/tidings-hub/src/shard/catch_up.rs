@@ -6,7 +6,7 @@ use tidings_core::journal::Batch;
 use tidings_core::stream::feed::{FeedKey, SubscriberKey};
 use tidings_core::stream::replay::{Behind, Received, Rest, Step};
 use tidings_core::stream::start::StartPlace;
-use tidings_core::stream::window::{Half, JournalPlace, Offset, Span, WindowPieces};
+use tidings_core::stream::window::{JournalPosition, Offset, PartlyWritten, Span, WindowPieces};
 use tidings_core::stream::wire;
 
 use super::{Outgoing, Shard, Socket, WrittenBytes};
@@ -34,13 +34,13 @@ impl<S: Socket> Shard<S> {
             if bytes >= SLICE_BYTES {
                 return Step::Again;
             }
-            let Some((feed, behind)) = self.behind_of(key) else { return Step::Gone };
+            let Some((feed, behind)) = self.behind_of(key) else { return Step::Closed };
             let rest = behind.rest(self.routed.position, &self.window, &self.feeds[feed]);
             self.add_notices(key, &rest);
             match self.write_own(key) {
                 WriteResult::All(written) => bytes += written,
                 WriteResult::Part => return Step::Full,
-                WriteResult::Broken => return Step::Gone,
+                WriteResult::Broken => return Step::Closed,
             }
             match rest {
                 Rest::Nothing => {
@@ -50,7 +50,7 @@ impl<S: Socket> Shard<S> {
                 Rest::Window(offset) => match self.write_window(key, feed, offset) {
                     WriteResult::All(written) => bytes += written,
                     WriteResult::Part => return Step::Full,
-                    WriteResult::Broken => return Step::Gone,
+                    WriteResult::Broken => return Step::Closed,
                 },
                 Rest::Unlocated(request) => return Step::Locate(request),
                 Rest::Journal => return self.missing(key),
@@ -88,9 +88,9 @@ impl<S: Socket> Shard<S> {
     /// Writes a batch that was read for [`Step::Read`]. Bytes that the socket does not take are
     /// dropped, and read again when it has room: a subscriber that stalls holds no memory.
     pub(super) fn deliver(&mut self, key: SubscriberKey, batch: &Batch) -> Step {
-        let Some(subscriber) = self.subscribers.get_mut(key) else { return Step::Gone };
+        let Some(subscriber) = self.subscribers.get_mut(key) else { return Step::Closed };
         let feed = subscriber.feed;
-        let Some(behind) = subscriber.behind.as_deref_mut() else { return Step::Gone };
+        let Some(behind) = subscriber.behind.as_deref_mut() else { return Step::Closed };
         let received = behind.receive(batch);
         let place = behind.place();
         let step = match received {
@@ -104,7 +104,7 @@ impl<S: Socket> Shard<S> {
             Received::AfterGap => match self.write_own(key) {
                 WriteResult::All(_) => self.write_batch(key, feed, place, batch),
                 WriteResult::Part => Step::Full,
-                WriteResult::Broken => return Step::Gone,
+                WriteResult::Broken => return Step::Closed,
             },
         };
         self.note_full(key, &step);
@@ -124,7 +124,7 @@ impl<S: Socket> Shard<S> {
         &mut self,
         key: SubscriberKey,
         feed: FeedKey,
-        mut place: JournalPlace,
+        mut place: JournalPosition,
         batch: &Batch,
     ) -> Step {
         let mut out = std::mem::take(&mut self.scratch);
@@ -141,7 +141,7 @@ impl<S: Socket> Shard<S> {
                     break;
                 }
             }
-            let skip = place.half.map_or(0, |half| half.written);
+            let skip = place.partly_written.map_or(0, |partly_written| partly_written.written);
             match self.write(key, &out[skip..]) {
                 Ok(written) => {
                     let reached = skip + written;
@@ -154,14 +154,15 @@ impl<S: Socket> Shard<S> {
                     // An event counts when its first byte is written.
                     let begun = whole + usize::from(reached > start) - usize::from(skip > 0);
                     self.tally.deliveries += begun as u64;
-                    place = JournalPlace { through, half: None };
+                    place = JournalPosition { through, partly_written: None };
                     if reached > start
                         && let Some((position, _)) = ends.get(whole)
                     {
-                        place.half = Some(Half { position: *position, written: reached - start });
+                        place.partly_written =
+                            Some(PartlyWritten { position: *position, written: reached - start });
                     }
                 }
-                Err(()) => step = Step::Gone,
+                Err(()) => step = Step::Closed,
             }
         }
         self.scratch = out;
@@ -262,7 +263,7 @@ impl<S: Socket> Shard<S> {
     }
 
     fn missing(&self, key: SubscriberKey) -> Step {
-        let Some((feed, behind)) = self.behind_of(key) else { return Step::Gone };
+        let Some((feed, behind)) = self.behind_of(key) else { return Step::Closed };
         behind.missing(self.routed.position, self.feeds[feed].source())
     }
 

@@ -45,7 +45,7 @@ impl ShardThread {
         }
         let flushed = shard.flush_slice();
         let more = flushed == Flushed::Slice || self.follower.has_news();
-        self.settle(shard);
+        self.finish_step(shard);
         more
     }
 
@@ -84,18 +84,18 @@ impl ShardThread {
                 }
             }
             // Routed updates are offered first; then the tail is asked again.
-            Tail::Gone(_) | Tail::Anew(_) if shard.unoffered() > 0 => {}
+            Tail::Dropped(_) | Tail::Reset(_) if shard.unoffered() > 0 => {}
             Tail::Nothing(end) => {
                 shard.pass_to(end);
                 self.follower.pass(end.position);
             }
-            Tail::Gone(end) => {
+            Tail::Dropped(end) => {
                 let (after, through) = (routed.position, end.position);
                 tracing::warn!(%after, %through, "updates were deleted before a shard read them");
                 shard.skip_to(end);
                 self.follower.pass(end.position);
             }
-            Tail::Anew(end) => {
+            Tail::Reset(end) => {
                 tracing::warn!(%end, "the journal was reset: closing all streams, which then resume or are told of a reset");
                 shard.begin_anew(end, self.shared.journal.generation());
                 self.follower.pass(end.position);
@@ -105,7 +105,10 @@ impl ShardThread {
 
     /// Completes the steps that the shard has only noted: starts replays, removes broken
     /// connections, adds up the counts, and wakes waiting publishers.
-    pub(super) fn settle(self: &Rc<Self>, mut shard: std::cell::RefMut<'_, Shard<ConnectionSlot>>) {
+    pub(super) fn finish_step(
+        self: &Rc<Self>,
+        mut shard: std::cell::RefMut<'_, Shard<ConnectionSlot>>,
+    ) {
         let tally = std::mem::take(&mut shard.tally);
         let metrics = &self.shared.metrics;
         if tally.bytes > 0 {

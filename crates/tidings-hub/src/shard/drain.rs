@@ -99,7 +99,7 @@ impl ShardThread {
             shard.send_own(key, &bytes);
         }
         let is_live = shard.subscribers.get(key).is_some_and(|one| one.behind.is_none());
-        self.settle(shard);
+        self.finish_step(shard);
         if is_live {
             self.remove(key, reason);
         }

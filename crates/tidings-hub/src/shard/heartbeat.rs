@@ -33,24 +33,24 @@ pub(super) async fn beat(thread: Rc<ShardThread>) {
             shard.silent_for(TICKS - 1 as Tick)
         };
         thread.end_old();
-        REFUSED_TOKENS.settle(Instant::now());
-        REFUSED_GRANTS.settle(Instant::now());
+        REFUSED_TOKENS.log_suppressed(Instant::now());
+        REFUSED_GRANTS.log_suppressed(Instant::now());
         if silent.is_empty() {
             continue;
         }
-        let half = thread.shared.journal.edges().half;
+        let midpoint = thread.shared.journal.edges().midpoint;
         for slice in silent.chunks(SLICE_SOCKETS) {
-            thread.beat_slice(slice, half);
+            thread.beat_slice(slice, midpoint);
             yield_now().await;
         }
     }
 }
 
 impl ShardThread {
-    fn beat_slice(self: &Rc<Self>, slice: &[SubscriberKey], half: Position) {
+    fn beat_slice(self: &Rc<Self>, slice: &[SubscriberKey], midpoint: Position) {
         let mut shard = self.shard.borrow_mut();
         for key in slice {
-            if shard.needs_cursor(*key, half) {
+            if shard.needs_cursor(*key, midpoint) {
                 let mut bytes = Vec::new();
                 let place = shard.subscribers.get(*key).map(|one| shard.place_of(one));
                 let routed = shard.routed;
@@ -66,7 +66,7 @@ impl ShardThread {
             }
             shard.send_own(*key, wire::HEARTBEAT);
         }
-        self.settle(shard);
+        self.finish_step(shard);
     }
 
     /// The end of a stream that begins now.

@@ -37,7 +37,7 @@ impl ShardThread {
                     self.end_if_draining(key);
                     break None;
                 }
-                Step::Gone => break None,
+                Step::Closed => break None,
                 Step::Lost => break Some(EndReason::Lost),
                 Step::Full => {
                     let room = poll_fn(|context| self.poll_writable(key, context));
@@ -109,7 +109,7 @@ impl ShardThread {
         }
         let mut shard = self.shard.borrow_mut();
         let step = write(&mut shard);
-        self.settle(shard);
+        self.finish_step(shard);
         step
     }
 
@@ -117,7 +117,7 @@ impl ShardThread {
     pub(super) fn open_only(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
         shard.open_only(key, &[]);
-        self.settle(shard);
+        self.finish_step(shard);
     }
 
     /// Looks for the position where a stream begins.

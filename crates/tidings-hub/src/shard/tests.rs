@@ -198,16 +198,16 @@ impl World {
             shard.route(&record, Instant::now());
             follower.take(&record);
         }
-        self.settle(index);
+        self.finish_step(index);
     }
 
     fn flush(&mut self, index: usize) -> Flushed {
         let flushed = self.shards[index].0.flush_slice();
-        self.settle(index);
+        self.finish_step(index);
         flushed
     }
 
-    fn settle(&mut self, index: usize) {
+    fn finish_step(&mut self, index: usize) {
         let shard = &mut self.shards[index].0;
         let fell_behind = std::mem::take(&mut shard.fell_behind);
         let broken = std::mem::take(&mut shard.broken);
@@ -246,7 +246,7 @@ impl World {
         let step = core.catch_up(key);
         let batch = None;
         self.readers.push(Reader { shard, key, wire, selectors, start, step, batch, left: false });
-        self.settle(shard);
+        self.finish_step(shard);
     }
 
     fn place(&self, start: u64) -> StartPlace {
@@ -264,7 +264,7 @@ impl World {
         let core = &mut self.shards[shard].0;
         let step = match &reader.step {
             Step::Live => return,
-            Step::Gone | Step::Lost => {
+            Step::Closed | Step::Lost => {
                 core.remove(key);
                 self.readers[index].left = true;
                 return;
@@ -300,7 +300,7 @@ impl World {
             }
         };
         self.readers[index].step = step;
-        self.settle(shard);
+        self.finish_step(shard);
     }
 
     /// Gives every reader room and time until nothing is left to do.
@@ -522,7 +522,7 @@ fn pending_events_are_sent_in_one_write() {
     world.readers[one].wire.0.borrow_mut().room = 1 << 20;
     deliver_all(&mut world);
     assert_eq!(world.readers[one].wire.0.borrow().writes, before + 1);
-    assert!(world.readers[other].step != Step::Gone);
+    assert!(world.readers[other].step != Step::Closed);
 }
 
 #[test]
@@ -727,7 +727,7 @@ fn a_reader_at_the_windows_end_is_told_what_was_trimmed_even_if_its_socket_was_f
     world.readers[readers[1]].wire.0.borrow_mut().room = 1;
     let key = world.readers[readers[1]].key;
     world.shards[0].0.send_own(key, wire::HEARTBEAT);
-    world.settle(0);
+    world.finish_step(0);
     assert_eq!(world.readers[readers[1]].step, Step::Full);
     let late = Wire::default();
     late.0.borrow_mut().room = 5;
@@ -752,7 +752,7 @@ fn a_reader_at_the_windows_end_is_told_what_was_trimmed_even_if_its_socket_was_f
         left: false,
     });
     publish_what_is_gone(&mut world, 3);
-    world.settle(0);
+    world.finish_step(0);
     world.finish();
     world.check();
     for reader in &world.readers {

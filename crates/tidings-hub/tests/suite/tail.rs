@@ -96,7 +96,7 @@ impl Log for Remote {
         let gone = now(journal.missed(after.position, &Selectors::all(), &Rights::Public))
             .expect("memory can be read");
         match gone.filter(|_| after.epoch == journal.edges().last.epoch) {
-            Some(missed) => Tail::Gone(missed.resume),
+            Some(missed) => Tail::Dropped(missed.resume),
             None => journal.tail(after, count, records),
         }
     }

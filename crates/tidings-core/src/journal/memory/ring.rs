@@ -124,7 +124,7 @@ impl Ring {
     }
 
     /// The newest position after which half of the count, bytes or time that is kept has passed.
-    pub(super) fn half(&self, now: Instant) -> Position {
+    pub(super) fn midpoint(&self, now: Instant) -> Position {
         let Retention { count, bytes, age } = self.bounds;
         let by_count = self.kept.len().saturating_sub((count / 2) as usize);
         let half_bytes = self.bytes_ever.saturating_sub(bytes / 2);

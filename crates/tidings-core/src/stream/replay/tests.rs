@@ -4,7 +4,7 @@ use tidings_sse::Event;
 
 use super::*;
 use crate::model::{Cursor, Epoch, StreamOptions, Update};
-use crate::stream::window::Half;
+use crate::stream::window::PartlyWritten;
 
 const EPOCH: Epoch = Epoch::new(7);
 
@@ -66,8 +66,13 @@ fn unlocated() -> Behind {
 
 /// A reader whose socket took 3 bytes of the update 6.
 fn half_of_six() -> Behind {
-    let half = Half { position: at(6), written: 3 };
-    Behind::full(Vec::new(), JournalPlace { through: at(5), half: Some(half) }, 13, true)
+    let partly_written = PartlyWritten { position: at(6), written: 3 };
+    Behind::full(
+        Vec::new(),
+        JournalPosition { through: at(5), partly_written: Some(partly_written) },
+        13,
+        true,
+    )
 }
 
 fn check_rest(behind: &Behind, expected: &Rest) {
@@ -189,7 +194,7 @@ fn a_gap_is_told_once_and_the_place_moves_past_it() {
     // It knew of this one.
     assert!(matches!(receive(&mut behind, &[3], 3, Some(missed(2, 2)), false), Received::All));
     assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 5)), false), Received::AfterGap));
-    assert_eq!(behind.place(), JournalPlace { through: at(5), half: None });
+    assert_eq!(behind.place(), JournalPosition { through: at(5), partly_written: None });
     let own = String::from_utf8(behind.own().to_vec()).unwrap();
     assert!(own.contains("\"kind\":\"gap\"") && own.contains(&id(5).to_string()), "{own}");
     behind.set_own(Vec::new());
@@ -210,7 +215,7 @@ fn check_notices(behind: &mut Behind, rests: &[(Rest, &str, bool)]) {
 
 #[test]
 fn a_stream_is_told_that_it_is_slow_and_that_it_is_live_again_each_once() {
-    let place = JournalPlace { through: at(5), half: None };
+    let place = JournalPosition { through: at(5), partly_written: None };
     let mut behind = Behind::full(Vec::new(), place, 10, true);
     let slow = "\"kind\":\"slow\",\"behind\":2";
     check_notices(

@@ -1,24 +1,27 @@
-// The page's forms as command lines for a POSIX shell.
+// The page's forms as command lines for a POSIX shell. Each is one line, unless the data itself has
+// several: so no part is lost when it is pasted.
 
 const HUB_PATH = ".well-known/mercure";
 
 /**
  * @param {URL} base the hub's, which ends with a slash
  * @param {string} topic
+ * @param {string} token the one in use; empty without one
  * @returns {string}
  */
-export function subscribeCommand(base, topic) {
-  return ["curl -N --get", `--data-urlencode ${quote(`topic=${topic}`)}`, quote(base.href + HUB_PATH)].join(" \\\n  ");
+export function subscribeCommand(base, topic, token) {
+  return ["curl -N --get", ...bearer(token), `--data-urlencode ${quote(`topic=${topic}`)}`, quote(base.href + HUB_PATH)].join(" ");
 }
 
 /**
  * @param {URL} base
  * @param {URLSearchParams} update
+ * @param {string} token
  * @returns {string}
  */
-export function publishCommand(base, update) {
+export function publishCommand(base, update, token) {
   const fields = [...update].map(([name, value]) => `--data-urlencode ${quote(`${name}=${value}`)}`);
-  return ["curl", ...fields, quote(base.href + HUB_PATH)].join(" \\\n  ");
+  return ["curl", ...bearer(token), ...fields, quote(base.href + HUB_PATH)].join(" ");
 }
 
 /**
@@ -28,6 +31,9 @@ export function publishCommand(base, update) {
 export function clockCommand(base) {
   return `curl -N ${quote(`${base.href}sse`)}`;
 }
+
+/** @param {string} token */
+const bearer = (token) => (token === "" ? [] : [`-H ${quote(`Authorization: Bearer ${token}`)}`]);
 
 /**
  * One word of a shell command. Within single quotes only the single quote itself means

@@ -2,6 +2,8 @@
 // several: so no part is lost when it is pasted.
 
 const HUB_PATH = ".well-known/mercure";
+/** Stands for a token that the hub needs and the page does not have. */
+export const TOKEN_UNKNOWN = "$TOKEN";
 
 /**
  * @param {URL} base the hub's, which ends with a slash
@@ -33,7 +35,11 @@ export function clockCommand(base) {
 }
 
 /** @param {string} token */
-const bearer = (token) => (token === "" ? [] : [`-H ${quote(`Authorization: Bearer ${token}`)}`]);
+function bearer(token) {
+  if (token === "") return [];
+  // The shell's own variable, if the page has no token to show.
+  return [`-H ${token === TOKEN_UNKNOWN ? `"Authorization: Bearer ${token}"` : quote(`Authorization: Bearer ${token}`)}`];
+}
 
 /**
  * One word of a shell command. Within single quotes only the single quote itself means

@@ -2,7 +2,7 @@
 
 import { showAccess } from "./access.js";
 import { Arrivals } from "./arrivals.js";
-import { clockCommand, publishCommand, subscribeCommand } from "./commands.js";
+import { clockCommand, publishCommand, subscribeCommand, TOKEN_UNKNOWN } from "./commands.js";
 import { clockTime } from "./event-list.js";
 import { enableButtons, find, say, sayWithCode, showCommand, valueOf } from "./find.js";
 import { HUB, whatIsClosed } from "./hub.js";
@@ -40,6 +40,7 @@ const watched = () => (topic.stream.readyState === OPEN ? (topic.stream.url?.sea
 function whyUnseen() {
   const now = topicNow();
   const selector = watched();
+  if (!mayPublish()) return "Publishing to this hub needs a token.";
   if (now === "*") return "* selects all topics. To publish, enter one topic.";
   if (/\{.*\}/.test(now)) return "A template selects topics. To publish, enter one topic.";
   if (selector === "") return "No stream is open here, so the event will not show.";
@@ -75,8 +76,8 @@ function showClosed() {
 
 function showCommands() {
   showCommand(find(document, "#command-clock"), clockCommand(BASE));
-  showCommand(find(document, "#command-subscribe"), subscribeCommand(BASE, topicNow(), tokenTo("subscribe")));
-  showCommand(find(document, "#command-publish"), publishCommand(BASE, update(), tokenTo("publish")));
+  showCommand(find(document, "#command-subscribe"), subscribeCommand(BASE, topicNow(), tokenTo("subscribe") || (maySubscribe() ? "" : TOKEN_UNKNOWN)));
+  showCommand(find(document, "#command-publish"), publishCommand(BASE, update(), tokenTo("publish") || (mayPublish() ? "" : TOKEN_UNKNOWN)));
 }
 
 const update = () => updateOf(new FormData(publishForm), topicNow());
@@ -151,6 +152,8 @@ showAccess(find(document, "#access"), () => {
 
 if (HUB.clock) new Panel(find(document, "#clock"), () => ({ url: new URL("sse", BASE) }));
 for (const part of document.querySelectorAll(".with-clock")) if (part instanceof HTMLElement) part.hidden = !HUB.clock;
+// On a hub that needs a token, that is the first thing to enter.
+if (HUB.tokens && whatIsClosed() !== "") find(document, ".columns").prepend(find(document, "#access"));
 const hasTokens = HUB.tokens || HUB.callback;
 for (const part of document.querySelectorAll(".with-tokens")) if (part instanceof HTMLElement) part.hidden = !hasTokens;
 find(document, ".version").textContent = HUB.version;

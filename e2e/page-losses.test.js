@@ -76,7 +76,8 @@ test("Retry now, pressed while the page waits, reconnects at once", async (t) =>
 test("the page reports a drain before the hub stops", async (t) => {
   const hub = await Hub.start(t);
   const { topic } = await HubPage.open(t, browser, hub.origin);
-  await topic.reaches("open");
+  // The stream is live, so the hub can report the drain to it.
+  await topic.showsNotice("live");
 
   await hub.stop();
   await topic.showsNotice("draining");
@@ -170,4 +171,36 @@ test("a page that the user leaves closes its stream, and resumes when it is show
   await topic.shows("meanwhile");
   assert.deepEqual(await topic.data(), ["meanwhile", "before"]);
   assert.equal(await hub.subscribers(), 1);
+});
+
+test("a tab that is hidden for long frees its connection, and misses nothing", async (t) => {
+  const hub = await Hub.start(t);
+  const context = await browser.newContext();
+  t.after(() => context.close());
+  await context.clock.install();
+  const { page, topic } = await HubPage.openIn(context, hub.origin);
+  await topic.reaches("open");
+  const hide = (/** @type {boolean} */ hidden) =>
+    page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+
+  await hide(true);
+  await context.clock.fastForward(10_000);
+  await hide(false);
+  // Not so long that the page takes the hub's silence for a lost connection.
+  await context.clock.fastForward(15_000);
+  assert.equal(await topic.state(), "open");
+  await hub.publish({ topic: TOPIC, data: "before" });
+  await topic.shows("before");
+
+  await hide(true);
+  await context.clock.fastForward(30_000);
+  await topic.says(/Paused while this tab is hidden/);
+  await until("no subscriber is left", async () => (await hub.subscribers()) === 0);
+  await hub.publish({ topic: TOPIC, data: "meanwhile" });
+  await hide(false);
+  await topic.shows("meanwhile");
+  assert.deepEqual(await topic.data(), ["meanwhile", "before"]);
 });

@@ -14,6 +14,11 @@ import { hasToken, tokenTo } from "./token.js";
 
 /** How long an event may take from its publisher to this page before the page says that it did not come. */
 const ARRIVAL_MS_MAX = 2_000;
+/**
+ * How long a hidden tab keeps its streams. Over HTTP/1.1 a browser opens six connections to a host:
+ * without this, the seventh tab with this page would hang.
+ */
+const HIDDEN_MS_MAX = 20_000;
 
 const topicForm = /** @type {HTMLFormElement} */ (find(document, "#topic form"));
 const publishForm = /** @type {HTMLFormElement} */ (find(document, "#publish form"));
@@ -24,7 +29,7 @@ const topic = new Panel(
   (stream) => {
     const url = new URL(HUB_URL);
     url.searchParams.set("topic", topicNow());
-    url.searchParams.set("tidings", "notices,topics");
+    url.searchParams.set("tidings", "notices,topics,place");
     const starts = { now: "", last: stream.lastEventId, earliest: "earliest" };
     const start = valueOf(topicForm, "start");
     return { url, lastEventId: start === "last" || start === "earliest" ? starts[start] : starts.now };
@@ -114,6 +119,14 @@ for (const button of document.querySelectorAll("[data-copies]")) {
   button.addEventListener("click", () => copy(find(document, `#${button.getAttribute("data-copies")}`)));
 }
 
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let hiding;
+function pauseIfHidden() {
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(() => panels.forEach(({ stream }) => stream.pause()), HIDDEN_MS_MAX);
+  else for (const { stream } of panels) stream.resume();
+}
+
 /** @param {HTMLElement} command */
 async function copy(command) {
   const said = find(document, ".copied");
@@ -150,7 +163,8 @@ showAccess(find(document, "#access"), () => {
   showState();
 });
 
-if (HUB.clock) new Panel(find(document, "#clock"), () => ({ url: new URL("sse", BASE) }));
+const panels = [topic];
+if (HUB.clock) panels.push(new Panel(find(document, "#clock"), () => ({ url: new URL("sse", BASE) })));
 for (const part of document.querySelectorAll(".with-clock")) if (part instanceof HTMLElement) part.hidden = !HUB.clock;
 // On a hub that needs a token, that is the first thing to enter.
 if (HUB.tokens && whatIsClosed() !== "") find(document, ".columns").prepend(find(document, "#access"));
@@ -163,5 +177,8 @@ showCommands();
 showClosed();
 showState();
 enableButtons();
+document.addEventListener("visibilitychange", pauseIfHidden);
 if (maySubscribe()) topic.open();
 else say(find(document, "#topic .words"), "Needs a token.");
+// A tab may be opened in the background.
+pauseIfHidden();

@@ -45,6 +45,7 @@ export class Stream {
   #timer;
   /** @type {number | null} */
   #retryAt = null;
+  #isPaused = false;
 
   /**
    * @param {object} callbacks
@@ -70,7 +71,7 @@ export class Stream {
       return;
     }
     if (same && this.readyState === CONNECTING) {
-      if (this.#retryAt !== null) this.#connect("Reconnecting now.");
+      if (this.#retryAt !== null || this.#isPaused) this.#connect("Reconnecting now.");
       return;
     }
     this.#url = url;
@@ -81,9 +82,27 @@ export class Stream {
   /** Connects anew, from the last event id: with the tokens that are in use now. */
   reopen() {
     if (this.readyState === CLOSED) return;
-    // The hub says where a stream begins even before its first event.
-    this.lastEventId = this.#source?.lastEventId ?? this.lastEventId;
+    this.#keepPlace();
     this.#connect("Connecting.");
+  }
+
+  /** Frees the connection for as long as nobody looks. */
+  pause() {
+    if (this.readyState === CLOSED || this.#isPaused) return;
+    this.#keepPlace();
+    this.#drop();
+    this.#isPaused = true;
+    this.#say(CONNECTING, "Paused while this tab is hidden.");
+  }
+
+  /** Goes on from the last event id, if it was paused. */
+  resume() {
+    if (this.#isPaused) this.#connect("Connecting.");
+  }
+
+  /** With the option `place` the hub says where a stream begins, even before its first event. */
+  #keepPlace() {
+    this.lastEventId = this.#source?.lastEventId ?? this.lastEventId;
   }
 
   /** @param {string} [words] why */
@@ -162,6 +181,7 @@ export class Stream {
 
   #drop() {
     clearTimeout(this.#timer);
+    this.#isPaused = false;
     this.#source?.onError(null);
     this.#source?.close();
     this.#source = null;

@@ -139,7 +139,7 @@ fn facts_in(page: &str) -> Value {
 fn the_page_has_the_facts_about_its_hub() {
     on_both_lanes(open, async |server| {
         for path in ["/", "/tidings/page/index.html"] {
-            let facts = facts_in(&server.get(path).await.text());
+            let facts = facts_in(server.get(path).await.text());
             assert_eq!(facts["version"], env!("CARGO_PKG_VERSION"));
             for fact in ["clock", "anonymousSubscribe", "anonymousPublish", "metrics"] {
                 assert_eq!(facts[fact], true, "{fact}");
@@ -152,7 +152,7 @@ fn the_page_has_the_facts_about_its_hub() {
     on_both_lanes(
         || with_keys().page(true).demo(false).admin(false),
         async |server| {
-            let facts = facts_in(&server.get("/").await.text());
+            let facts = facts_in(server.get("/").await.text());
             assert_eq!(facts["tokens"], true);
             for fact in ["clock", "anonymousPublish", "metrics", "callback"] {
                 assert_eq!(facts[fact], false, "{fact}");
@@ -169,7 +169,7 @@ fn the_page_of_a_hub_with_another_configuration_has_other_facts() {
         server.hub.reconfigure(Limits::default(), closed).expect("a valid configuration");
         let answer = server.ask(Request::get("/").header("if-none-match", &etag)).await;
         assert_eq!(answer.status(), 200);
-        let facts = facts_in(&answer.text());
+        let facts = facts_in(answer.text());
         assert_eq!(facts["anonymousSubscribe"], false);
         assert_eq!(facts["anonymousPublish"], false);
     });

@@ -48,9 +48,10 @@ function whyUnseen() {
   if (!mayPublish()) return "Publishing to this hub needs a token.";
   if (now === "*") return "* selects all topics. To publish, enter one topic.";
   if (/\{.*\}/.test(now)) return "A template selects topics. To publish, enter one topic.";
-  if (selector === "") return "No stream is open here, so the event will not show.";
-  if (isPrivate() && !hasToken("subscribe")) return "It is private: without a token, the stream here will not get it.";
-  if (selector !== now && isOneTopic(selector)) return `The stream here is of ${selector}, so the event will not show.`;
+  if (topic.stream.readyState === CLOSED) return "No stream is open here, so the event will not show.";
+  if (topic.stream.isWaiting) return "The stream here has lost its connection, so the event may show later, or not at all.";
+  if (isPrivate() && !hasToken("subscribe") && !HUB.callback) return "It is private: without a token that grants the topic, the stream here will not get it.";
+  if (selector !== "" && selector !== now && isOneTopic(selector)) return `The stream here is of ${selector}, so the event will not show.`;
   return "";
 }
 
@@ -66,7 +67,7 @@ function showState() {
   change.textContent = isOther ? "Open this topic" : "Retry now";
   const why = whyUnseen();
   say(find(publishForm, ".hint"), why);
-  const canOpen = why !== "" && (watched() === "" || isOther) && maySubscribe();
+  const canOpen = why !== "" && (stream.readyState === CLOSED || isOther) && maySubscribe();
   find(publishForm, "[data-act=open-it]").hidden = !canOpen;
 }
 

@@ -49,7 +49,7 @@ const UNIX: [&str; 11] = [
 /// Files that are compiled on some systems only: their `mod` declaration is behind a `cfg`.
 const FILES: [(&str, &str); 2] = [
     ("crates/tidings/src/commands/serve/unix.rs", "unix"),
-    ("crates/tidings-disk/src/journal/lock/path.rs", "target_os = \"linux\""),
+    ("crates/tidings-disk/src/lock/path.rs", "target_os = \"linux\""),
 ];
 
 /// Looks at the code of every crate that is shipped.

@@ -4,112 +4,29 @@
 //! shards and acknowledges it only once the group is as safe as promised. A few threads read the
 //! updates that memory does not hold.
 
-mod clock;
-mod damage;
-mod dropped;
-mod file;
-mod group;
-mod ids;
-mod index;
-mod inspect;
-mod keys;
-mod layout;
-mod lock;
-mod query;
-mod queue;
-mod readers;
-mod rebuild;
-mod record;
-mod retain;
-mod revoked;
-mod rows;
-mod state;
-mod sum;
-mod upgrade;
-mod writer;
-
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
-
-use parking_lot::Mutex;
-use rusqlite::Connection;
-use tokio::sync::oneshot;
-
-pub use file::OpenError;
-pub use inspect::{Exported, JournalFile, Summary};
+use std::time::SystemTime;
 
 use tidings_core::journal::once::{Appended, IdempotencyKey};
 use tidings_core::journal::{
-    AppendError, Batch, Before, Edges, Follower, Found, Health, History, Journal, Keep, Log,
-    Missed, Pending, ReadError, Retention, RetentionRule, RevokedTokens, Room, Tail,
+    AppendError, Batch, Before, Edges, Follower, Found, Health, History, Journal, Log, Missed,
+    Pending, ReadError, RevokedTokens, Room, Tail,
 };
 use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{RevokedToken, Rights, Selectors, Update};
-use tidings_core::setters;
+use tokio::sync::oneshot;
 
-use self::clock::JournalClock;
-use self::damage::Damage;
-use self::file::Folder;
-use self::group::At;
-use self::index::Index;
-use self::layout::{Identity, put, take};
-use self::lock::Mark;
-use self::query::{Reading, Which};
-use self::queue::{DiskShared, Request, Revoking};
-use self::readers::Readers;
-use self::rebuild::Rebuild;
-use self::retain::Classes;
-use self::state::DiskState;
-use self::sum::{FilePart, is_damage};
-use self::writer::Writer;
-use crate::limits::{BATCH_MAX, PRESENCE_AGE, PRESENCE_BYTES, PRESENCE_COUNT, TRIM_INTERVAL};
-
-/// Settings of a journal on disk.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DiskOptions {
-    /// The guarantee that an acknowledgement gives.
-    pub promise: Promise,
-    /// The rules of retention. The first rule that matches an update applies. An update that no
-    /// rule matches is kept for 24 hours, up to 1 GiB and 1 million updates.
-    pub retention: Vec<RetentionRule>,
-    /// The name of the file system layer that SQLite uses. Set in tests only.
-    #[doc(hidden)]
-    pub vfs: Option<String>,
-    /// The system's clock. Tests pass another one.
-    #[doc(hidden)]
-    pub now: fn() -> SystemTime,
-}
-
-setters! {
-    DiskOptions {
-        promise: Promise,
-        retention: Vec<RetentionRule>,
-        #[doc(hidden)]
-        vfs: Option<String>,
-        #[doc(hidden)]
-        now: fn() -> SystemTime,
-    }
-}
-
-impl Default for DiskOptions {
-    fn default() -> Self {
-        Self { promise: Promise::default(), retention: Vec::new(), vfs: None, now: SystemTime::now }
-    }
-}
-
-/// The guarantee that an acknowledgement gives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Promise {
-    /// The update survives the end of the process and a power cut.
-    #[default]
-    Always,
-    /// The update survives the end of the process. A power cut may lose updates that were
-    /// acknowledged within about this time before it.
-    Interval(Duration),
-}
+use crate::folder::Folder;
+use crate::identity::Identity;
+use crate::limits::TRIM_INTERVAL;
+use crate::open_error::OpenError;
+use crate::options::DiskOptions;
+use crate::query::{self, Which};
+use crate::queue::{DiskShared, Request, Revoking};
+use crate::readers::Readers;
+use crate::start::{Started, start};
+use crate::writer::WriterThread;
 
 /// The journal on disk.
 #[derive(Debug)]
@@ -117,7 +34,7 @@ pub struct DiskJournal {
     identity: Identity,
     shared: Arc<DiskShared>,
     readers: Readers,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: WriterThread,
     /// The revocations that an earlier process stored.
     revoked: Vec<RevokedToken>,
 }
@@ -130,84 +47,8 @@ impl DiskJournal {
     /// not a journal that this version knows. Nothing is changed then.
     pub fn open(folder: impl AsRef<Path>, options: DiskOptions) -> Result<Self, OpenError> {
         let folder = Folder::hold(folder.as_ref(), options.vfs.clone())?;
-        let path = folder.database();
-        let failed = |error| OpenError::of(&path, error);
-        let damage = Damage::default();
-        let mut connection = folder.writer(&damage)?;
-        if options.promise != Promise::Always {
-            connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)?;
-        }
-        layout::check_meta(&connection).map_err(failed)?;
-        let identity = Identity::read(&connection).map_err(failed)?;
-        let revoked = revoked::read(&connection).map_err(failed)?;
-        let mut rebuild = Rebuild::left(&connection).map_err(failed)?;
-        let mut rules = options.retention;
-        let bounds = Retention { bytes: 1 << 30, ..Retention::default() };
-        let all = |bounds| RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
-        rules.push(all(bounds));
-        rules.push(all(Retention {
-            count: PRESENCE_COUNT,
-            bytes: PRESENCE_BYTES,
-            age: PRESENCE_AGE,
-        }));
-        // Where a start fails on damage, the damaged part is rebuilt, each part once.
-        let mut made_anew = Vec::new();
-        let loaded = loop {
-            let mark = folder.mark;
-            let now = (options.now)();
-            let loaded = Loaded::load(&mut connection, &identity, mark, &damage, &rules, now);
-            let error = match loaded {
-                Ok(loaded) => break loaded,
-                Err(error) => error,
-            };
-            let part = sum::damaged_part(&error).filter(|part| !made_anew.contains(part));
-            match part {
-                Some(FilePart::Ids) => ids::build(&mut connection, &identity).map_err(failed)?,
-                Some(FilePart::Updates) => {
-                    let anew = rebuild::run(&connection, &identity, &damage).map_err(failed)?;
-                    rebuild = Some(anew);
-                }
-                _ => return Err(failed(error)),
-            }
-            made_anew.extend(part);
-        };
-        let Loaded { last, index, classes, state, clock, keys } = loaded;
-        let keys_damaged_at = keys::damaged_at(&connection).map_err(failed)?;
-        if keys.is_none() || keys_damaged_at.is_some() {
-            damage.of_keys();
-        }
-        let readers = Readers::start(&folder)?;
-        let shared = Arc::new(DiskShared::new(state, damage));
-        let in_place = folder.in_place();
-        let writer = Writer {
-            connection,
-            identity,
-            shared: Arc::clone(&shared),
-            classes,
-            index,
-            clock,
-            promise: options.promise,
-            last,
-            now: options.now,
-            keys: keys.unwrap_or(0),
-            rebuild,
-            next_rebuild: Instant::now(),
-            appended: 0,
-            is_ids_noted: false,
-            keys_damaged_at,
-            is_failing: false,
-            next_probe: Instant::now(),
-            unsynced: None,
-            in_place,
-            is_displaced: false,
-            is_noted: true,
-            folder,
-        };
-        let writer = std::thread::Builder::new()
-            .name("journal-write".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|source| OpenError::Unusable { path: path.clone(), source })?;
-        Ok(Self { identity, shared, readers, writer: Mutex::new(Some(writer)), revoked })
+        let Started { identity, shared, readers, writer, revoked } = start(folder, options)?;
+        Ok(Self { identity, shared, readers, writer, revoked })
     }
 
     /// Waits until every update that the rules of retention exclude is trimmed. Reports from time
@@ -216,7 +57,7 @@ impl DiskJournal {
     /// # Errors
     /// If the journal cannot be written.
     pub async fn trimmed(&self, mut progress: impl FnMut(u64)) -> Result<(), AppendError> {
-        let looks = || self.shared.state.lock().looks;
+        let looks = || self.shared.state.lock().looks();
         let begun = looks();
         // The look under way may have begun before this call.
         while looks() < begun + 2 {
@@ -230,230 +71,20 @@ impl DiskJournal {
         Ok(())
     }
 
-    /// Asks the readers for updates in (`after`, `until`].
+    /// Asks the readers for the updates in `span`.
     async fn read_disk(
         &self,
-        (after, until): (Position, Position),
+        span: (Position, Position),
         selectors: Selectors,
         rights: Rights,
         which: Which,
     ) -> Result<Batch, ReadError> {
         let (shared, identity) = (Arc::clone(&self.shared), self.identity);
-        let read = move |connection: &Connection| {
-            let known = |state: &DiskState| {
-                let missed = match which {
-                    Which::All => state.missed(after, &selectors, &rights),
-                    Which::Last => None,
-                };
-                (missed, state.first, state.oldest)
-            };
-            at_one_moment(connection, &shared, known, |(missed, first, oldest)| {
-                let interest = (&selectors, &rights);
-                let damage = &shared.damage;
-                let reading = Reading { connection, identity: &identity, first, damage };
-                let part = query::part(reading, (after, until), interest, which)?;
-                let mut missed = with_id(connection, &identity, after, missed)?;
-                if let Some(through) = part.damaged {
-                    let resume = HubId::of_gone(identity.epoch, through);
-                    let damaged = Missed::new(oldest, resume, through);
-                    missed = Some(missed.map_or(damaged, |missed| missed.and(damaged)));
-                }
-                // The gap may reach further than the requested span.
-                let through =
-                    missed.map_or(part.through, |missed| part.through.max(missed.resume.position));
-                let is_damaged = part.damaged.is_some();
-                let mut batch = Batch::new(part.records, through);
-                (batch.missed, batch.is_damaged) = (missed, is_damaged);
-                Ok(batch)
-            })
+        let read = move |connection: &_| {
+            query::batch(connection, &identity, &shared, span, (&selectors, &rights), which)
         };
         self.readers.run(read).await
     }
-}
-
-/// The journal's state in memory, as a start reads it from the file.
-struct Loaded {
-    last: HubId,
-    index: Index,
-    classes: Classes,
-    state: DiskState,
-    clock: JournalClock,
-    /// The number of remembered keys, if they can be read.
-    keys: Option<usize>,
-}
-
-impl Loaded {
-    /// A load that fails on damage can be repeated once the damaged part is rebuilt.
-    fn load(
-        connection: &mut Connection,
-        identity: &Identity,
-        mark: Option<Mark>,
-        damage: &Damage,
-        rules: &[RetentionRule],
-        now: SystemTime,
-    ) -> rusqlite::Result<Self> {
-        if !dropped::is_sound(connection, identity)? {
-            let (_, covered) = group::covered(connection, identity)?;
-            let newest = noted_last(connection)?.position.max(covered);
-            dropped::lose_all(connection, identity, newest)?;
-            damage.of_all_dropped();
-        }
-        let last = find_end(connection, identity, mark, damage)?;
-        ids::load(connection, identity)?;
-        let index = Index::load(connection, identity)?;
-        let classes = Classes::load(connection, identity, rules.to_vec())?;
-        let (state, clock) = restore(connection, identity, last, &classes, now)?;
-        let keys = match keys::count(connection) {
-            Err(error) if is_damage(&error) => None,
-            count => Some(count?),
-        };
-        Ok(Self { last, index, classes, state, clock, keys })
-    }
-}
-
-/// Runs `read` on one state of the file, with the state in memory (`known`) that belongs to it.
-fn at_one_moment<K, T>(
-    connection: &Connection,
-    shared: &DiskShared,
-    known: impl FnOnce(&DiskState) -> K,
-    read: impl FnOnce(K) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    let transaction = connection.unchecked_transaction()?;
-    let known = {
-        let _gate = shared.gate.read();
-        // SQLite opens its view of the file with the first read of a transaction.
-        connection.prepare_cached("SELECT 1 FROM meta")?.exists([])?;
-        known(&shared.state.lock())
-    };
-    let read = read(known);
-    // SQLite refuses to commit a transaction that met a damaged page.
-    transaction.rollback()?;
-    read
-}
-
-/// Sets the id from which a stream continues, where its position is `after` itself.
-fn with_id(
-    connection: &Connection,
-    identity: &Identity,
-    after: Position,
-    missed: Option<Missed>,
-) -> rusqlite::Result<Option<Missed>> {
-    match missed {
-        Some(mut missed) if missed.resume.position == after => {
-            missed.resume = id_at(connection, identity, after)?;
-            Ok(Some(missed))
-        }
-        missed => Ok(missed),
-    }
-}
-
-/// The hub's id of a position.
-fn id_at(connection: &Connection, identity: &Identity, at: Position) -> rusqlite::Result<HubId> {
-    if at == Position::START {
-        return Ok(HubId::start(identity.epoch));
-    }
-    Ok(match group::record_at(connection, identity, at)? {
-        At::Update(record) => record.hub_id(),
-        At::Nothing | At::Damage => HubId::of_gone(identity.epoch, at),
-    })
-}
-
-/// The newest position, as it was recorded last.
-fn noted_last(connection: &Connection) -> rusqlite::Result<HubId> {
-    let noted: String = take(connection, "last")?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    noted.parse().map_err(|_| sum::damaged("the newest position"))
-}
-
-/// The newest position that was ever assigned. Where the file lost acknowledged updates, their
-/// positions are not assigned again, and every subscriber that had not seen them is told of a gap.
-fn find_end(
-    connection: &mut Connection,
-    identity: &Identity,
-    mark: Option<Mark>,
-    damage: &Damage,
-) -> rusqlite::Result<HubId> {
-    let noted = noted_last(connection)?;
-    let rows = group::newest_row(connection, identity)?;
-    if rows.is_any && rows.newest.is_none() {
-        // Older rows may be sound, and the end of the acknowledged updates is unknown.
-        return Err(sum::unreadable(FilePart::Updates));
-    }
-    let (_, covered) = group::covered(connection, identity)?;
-    let newest = group::newest(connection, identity)?.map(|(record, _)| record.hub_id());
-    let last = [Some(noted), newest, Some(HubId::of_gone(identity.epoch, covered))]
-        .into_iter()
-        .flatten()
-        .max_by_key(|id| (id.position, Some(*id) == newest || *id == noted))
-        .unwrap_or(noted);
-    let acknowledged = match mark {
-        Some(mark) if mark.epoch == identity.epoch => mark.position,
-        // This file never held an update: the file that did is missing.
-        Some(mark) if last.position == Position::START && mark.position > Position::START => {
-            damage.of_file(mark.position);
-            Position::START
-        }
-        Some(mark) => {
-            tracing::warn!(
-                last = mark.position.number(),
-                "the journal differs from the one that was last used in this folder"
-            );
-            Position::START
-        }
-        None => Position::START,
-    };
-    let transaction = connection.transaction()?;
-    let indexed = index::through(&transaction)?;
-    let mut end = acknowledged.max(last.position).max(indexed);
-    // The row that had this position is missing. Without a mark it may be the newest row.
-    if let Some(removed) = group::remove_after(&transaction, covered)?
-        && acknowledged < covered
-    {
-        end = end.max(removed);
-    }
-    if end == covered {
-        transaction.commit()?;
-        return Ok(last);
-    }
-    // No later update may be found under the ids and topics of a lost one.
-    ids::remove_after(&transaction, covered)?;
-    if indexed > covered {
-        index::renew(&transaction)?;
-    }
-    damage.of_acknowledged(covered, end);
-    let mut newest = dropped::NewestDropped::of(&dropped::restore(&transaction, identity)?);
-    newest.lose_all(end);
-    newest.save(&transaction)?;
-    let last = if end > last.position { HubId::of_gone(identity.epoch, end) } else { last };
-    group::insert_empty(&transaction, identity, covered, end)?;
-    put(&transaction, "last", last.to_string())?;
-    transaction.commit()?;
-    Ok(last)
-}
-
-/// Restores the state that an earlier process left.
-fn restore(
-    connection: &Connection,
-    identity: &Identity,
-    last: HubId,
-    classes: &Classes,
-    now: SystemTime,
-) -> rusqlite::Result<(DiskState, JournalClock)> {
-    let dropped = dropped::restore(connection, identity)?;
-    let mut time = record::time(take(connection, "trimmed_time")?.unwrap_or(0));
-    let mut age = take::<i64>(connection, "trimmed_age")?.unwrap_or(0);
-    if let Some((record, newest_age)) = group::newest(connection, identity)? {
-        time = time.max(record.time);
-        age = age.max(newest_age);
-    }
-    if age == 0 && time == SystemTime::UNIX_EPOCH {
-        time = now;
-    }
-    let age = Duration::from_millis(age.max(0).cast_unsigned());
-    let mut state = DiskState::new(last, dropped);
-    (state.first, state.oldest) = state::oldest(connection, identity, last)?;
-    state.dropped_time = record::time(take(connection, "dropped_time")?.unwrap_or(0));
-    state.bytes = classes.bytes();
-    Ok((state, JournalClock::after(time, age, now)))
 }
 
 impl Log for DiskJournal {
@@ -475,13 +106,13 @@ impl Log for DiskJournal {
     }
 
     fn follow(&self) -> Arc<Follower> {
-        self.shared.state.lock().recent.follow()
+        self.shared.state.lock().follow()
     }
 
     fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
         let state = self.shared.state.lock();
         let before = records.len();
-        records.extend(state.recent.after(after.position).take(count).cloned());
+        records.extend(state.recent().after(after.position).take(count).cloned());
         // Updates that a follower has not taken stay in memory, so none is ever trimmed here.
         Tail::Through(records[before..].last().map_or(after.position, |record| record.position))
     }
@@ -494,17 +125,8 @@ impl Log for DiskJournal {
 impl History for DiskJournal {
     fn before(&self, time: SystemTime) -> Pending<'_, Result<Before, ReadError>> {
         let (shared, identity) = (Arc::clone(&self.shared), self.identity);
-        Box::pin(self.readers.run(move |connection| {
-            let known =
-                |state: &DiskState| (state.first, state.last().position, state.dropped_time);
-            at_one_moment(connection, &shared, known, |(first, last, dropped_time)| {
-                let since = query::since(connection, &identity, time, (first, last))?;
-                let place = since.map_or(last, Position::previous);
-                // Trimmed updates precede this position only where they are known to be older.
-                let gone_after = if dropped_time < time { place } else { Position::START };
-                Ok(Before::new(id_at(connection, &identity, place)?, gone_after))
-            })
-        }))
+        let read = move |connection: &_| query::before(connection, &identity, &shared, time);
+        Box::pin(self.readers.run(read))
     }
 
     fn find<'a>(
@@ -534,17 +156,12 @@ impl History for DiskJournal {
             if at == Position::START {
                 return ready((hub_id == HubId::start(identity.epoch)).then_some(found));
             }
-            if let Some(record) = state.recent.at(at) {
+            if let Some(record) = state.recent().at(at) {
                 return ready((record.hub_id() == hub_id).then_some(found));
             }
         }
         Box::pin(self.readers.run(move |connection| {
-            // Where the record is trimmed or lost, the id's check value cannot be compared.
-            let is_it = match group::record_at(connection, &identity, at)? {
-                At::Update(record) => record.hub_id() == hub_id,
-                At::Nothing | At::Damage => true,
-            };
-            Ok(is_it.then_some(found))
+            Ok(query::may_be(connection, &identity, hub_id)?.then_some(found))
         }))
     }
 
@@ -559,7 +176,8 @@ impl History for DiskJournal {
             return Box::pin(std::future::ready(Ok(missed)));
         }
         let identity = self.identity;
-        Box::pin(self.readers.run(move |connection| with_id(connection, &identity, after, missed)))
+        let read = move |connection: &_| query::with_id(connection, &identity, after, missed);
+        Box::pin(self.readers.run(read))
     }
 
     fn read_at_hand(
@@ -569,10 +187,7 @@ impl History for DiskJournal {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Option<Batch> {
-        let state = self.shared.state.lock();
-        let missed = state.dropped.missed(after, selectors, rights);
-        let is_complete = after.next() >= state.recent.first();
-        state.recent.read((after, until), BATCH_MAX, selectors, rights, is_complete, missed)
+        self.shared.state.lock().read((after, until), selectors, rights)
     }
 
     fn read<'a>(
@@ -634,18 +249,26 @@ impl Health for DiskJournal {
 
 impl Journal for DiskJournal {}
 
+#[cfg(test)]
+impl DiskJournal {
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(crate) fn shared(&self) -> &DiskShared {
+        &self.shared
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
+    }
+}
+
 impl Drop for DiskJournal {
     fn drop(&mut self) {
         // The last connection to close tidies up, and it has to be one that can write.
         self.readers.end();
         self.shared.close();
-        if let Some(writer) = self.writer.lock().take()
-            && writer.join().is_err()
-        {
-            tracing::error!("the journal's writer panicked");
-        }
+        self.writer.join();
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -17,7 +17,59 @@
 //! A hub takes the journal when it is built: `Hub::builder().journal(journal)`.
 
 mod limits;
+mod options;
 
+// The journal: its traits, its start, and its state in memory.
+mod clock;
 mod journal;
+mod start;
+mod state;
 
-pub use journal::{DiskJournal, DiskOptions, Exported, JournalFile, OpenError, Promise, Summary};
+// The threads that read and write.
+mod query;
+mod queue;
+mod readers;
+mod writer;
+
+// What the writer does beside appending.
+mod rebuild;
+mod retain;
+
+// The updates in the file: as bytes, in rows, and in order.
+mod draft;
+mod group;
+mod record;
+mod rewrite;
+mod rows;
+mod updates;
+
+// The other tables, and what all of them use.
+mod columns;
+mod damage;
+mod dropped;
+mod identity;
+mod ids;
+mod index;
+mod keys;
+mod meta;
+mod revoked;
+mod sum;
+mod table;
+
+// The file as a whole, and its folder.
+mod files;
+mod folder;
+mod in_place;
+mod inspect;
+mod layout;
+mod lock;
+mod open_error;
+mod upgrade;
+
+#[cfg(test)]
+mod tests;
+
+pub use inspect::{Exported, JournalFile, Summary};
+pub use journal::DiskJournal;
+pub use open_error::OpenError;
+pub use options::{DiskOptions, Promise};

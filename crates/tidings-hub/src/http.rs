@@ -1,100 +1,45 @@
 //! HTTP: turns requests into calls of the hub, and its answers into responses.
 
 mod accept;
-mod admission;
-mod ambiguous;
+pub(crate) mod admission;
+pub(crate) mod ambiguous;
+mod app;
 #[cfg_attr(not(feature = "tls"), allow(dead_code))]
-mod arriving;
+pub(crate) mod arriving;
 mod asset;
-mod bad_head;
-mod body;
-#[cfg(feature = "tls")]
-mod body_lane;
+pub(crate) mod body;
+mod body_format;
 mod browser;
+pub(crate) mod certificate;
 mod clock;
-mod connection;
 mod content;
 mod credentials;
 mod door;
-mod exchange;
 mod forwarded;
-
-#[cfg(feature = "tls")]
-mod handshake;
-mod head_room;
-#[cfg(feature = "tls")]
-mod header_blocks;
 mod health;
-mod linger;
-mod listener;
 mod listing;
 #[cfg(feature = "metrics")]
 mod metrics;
-#[cfg(feature = "tls")]
-mod movable;
 mod origin;
 mod page;
 mod publish;
 mod query;
 mod refusal;
-mod serve;
-mod subscribe;
+pub(crate) mod subscribe;
 mod subscriptions;
-#[cfg(feature = "tls")]
-mod tls;
-mod tls_names;
-#[cfg(feature = "tls")]
-mod turns;
-mod unread;
-mod waiting;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use axum::extract::FromRef;
-use axum::http::{HeaderName, Method, header};
 use axum::routing::{any, get};
 use axum::{Router, middleware};
-use tower_http::cors::{AllowOrigin, CorsLayer};
-
-pub use listener::{Listener, is_ipv6_only, listen, listen_ipv6_only};
-pub use serve::serve;
-#[cfg(feature = "tls")]
-pub use serve::serve_tls;
-#[cfg(feature = "tls")]
-pub use tls::{Reload, Tls, TlsError};
-
 use tidings_core::model::HUB_PATH;
+use tower_http::cors::CorsLayer;
 
-use crate::access::CorsOrigins;
 use crate::hub::Hub;
+use app::App;
 use refusal::Refusal;
-
-/// The id after which a stream continues, in Mercure 1.0; 0.x uses `Last-Event-ID`.
-const MERCURE_LAST_EVENT_ID: HeaderName = HeaderName::from_static("mercure-last-event-id");
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-
-#[derive(Clone)]
-struct App {
-    hub: Hub,
-    cors: Arc<CorsLayer>,
-}
-
-impl App {
-    fn of(hub: &Hub) -> Self {
-        Self { hub: hub.clone(), cors: Arc::new(cors(hub)) }
-    }
-}
-
-impl FromRef<App> for Hub {
-    fn from_ref(app: &App) -> Self {
-        app.hub.clone()
-    }
-}
 
 /// All routes of the hub. A response that becomes a stream has no body yet: it carries its
 /// [`subscribe::PendingStream`], which the lane takes out.
-fn routes(hub: &Hub) -> Router {
+pub(crate) fn routes(hub: &Hub) -> Router {
     let extras = hub.extras();
     let app = App::of(hub);
     let subscriptions = || {
@@ -121,7 +66,7 @@ fn routes(hub: &Hub) -> Router {
     if extras.admin {
         others = others.merge(health::routes());
     }
-    let others = others.layer(middleware::from_fn_with_state(app.clone(), origin::guard));
+    let others = others.layer(middleware::from_fn_with_state(hub.clone(), origin::guard));
     // Not by method: axum does not know QUERY, and would omit it from `Allow`.
     others.route(HUB_PATH, any(door::mercure)).with_state(app)
 }
@@ -132,44 +77,10 @@ pub fn admin_router(hub: &Hub) -> Router {
     health::routes().with_state(App::of(hub))
 }
 
-fn cors(hub: &Hub) -> CorsLayer {
-    let any = hub.access().cors_origins == CorsOrigins::All;
-    let hub = hub.clone();
-    let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::HEAD, Method::QUERY, Method::POST, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            header::CACHE_CONTROL,
-            header::IF_NONE_MATCH,
-            LAST_EVENT_ID,
-            HeaderName::from_static("idempotency-key"),
-        ])
-        .expose_headers([
-            LAST_EVENT_ID,
-            MERCURE_LAST_EVENT_ID,
-            header::LINK,
-            header::ETAG,
-            header::WWW_AUTHENTICATE,
-            header::RETRY_AFTER,
-            subscribe::ACCEPT_QUERY,
-            HeaderName::from_static("incremental"),
-            HeaderName::from_static("idempotent-replayed"),
-        ])
-        .max_age(Duration::from_secs(600));
-    if any {
-        // Every website may read, but none with its visitors' credentials.
-        return layer.allow_origin(AllowOrigin::any());
-    }
-    layer.allow_credentials(true).allow_origin(AllowOrigin::predicate(move |origin, _| {
-        origin.to_str().is_ok_and(|origin| hub.access().may_read_from(origin))
-    }))
-}
-
 impl Hub {
     /// Lets `router` answer under the hub's own names only, as the hub's own paths do
     /// ([`Access::allowed_hosts`], and this machine's names in development). This is for the
-    /// fallback of [`serve`](crate::serve), which otherwise answers under every name.
+    /// fallback of [`serve`](crate::serve()), which otherwise answers under every name.
     ///
     /// [`Access::allowed_hosts`]: crate::Access::allowed_hosts
     pub fn guard_names(&self, router: Router) -> Router {

@@ -28,7 +28,7 @@
 //!
 //! # Over HTTP
 //!
-//! [`Hub::router`] is an axum router for a service that you serve yourself. [`serve`] serves the
+//! [`Hub::router`] is an axum router for a service that you serve yourself. [`serve()`] serves the
 //! hub, and your own router behind it, with the *direct lane*: over HTTP/1 an event stream has
 //! its socket to itself, which takes a tenth of the memory. That holds for the hub's streams and
 //! for each `tidings_server::EventStream` that a handler of yours returns.
@@ -95,6 +95,8 @@ mod hub;
 
 mod http;
 
+mod serve;
+
 pub use access::{
     Access, Authorize, Authorizing, CorsOrigins, Dialect, Dialects, InvalidOrigin, Origin,
     Permissions, TokenError,
@@ -106,12 +108,13 @@ pub use access::{
 };
 #[cfg(feature = "jwks")]
 pub use access::{InvalidKeySetUrl, KeySetUrl};
-pub use http::{Listener, admin_router, is_ipv6_only, listen, listen_ipv6_only, serve};
-#[cfg(feature = "tls")]
-pub use http::{Reload, Tls, TlsError, serve_tls};
+pub use http::admin_router;
 pub use hub::{Hub, HubBuilder, HubFailed, PublishError};
 pub use journal::{MemoryJournal, SystemClock};
 pub use limits::{ForwardedHeader, InvalidNetwork, Limits, Network};
+pub use serve::{Listener, is_ipv6_only, listen, listen_ipv6_only, serve};
+#[cfg(feature = "tls")]
+pub use serve::{Reload, Tls, TlsError, serve_tls};
 pub use shard::{StreamBody, StreamCut};
 pub use subscription::{Since, SubscribeError, Subscription};
 #[doc(inline)]

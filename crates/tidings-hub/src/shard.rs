@@ -17,7 +17,6 @@ mod handle;
 mod heartbeat;
 mod lane;
 mod replays;
-pub(crate) mod service_stream;
 mod slot;
 mod socket;
 mod thread;
@@ -30,12 +29,15 @@ use slotmap::SlotMap;
 pub(crate) use handle::{Command, NewStream, ShardContext, ShardHandle};
 pub(crate) use lane::body::DelayedCut;
 pub use lane::body::{StreamBody, StreamCut};
+pub(crate) use lane::tcp::TcpSocket;
 pub(crate) use slot::Load;
 use socket::{Outgoing, Socket, WrittenBytes};
 pub(crate) use thread::{RequestRoom, ShardThread};
 
-use tidings_core::model::{HubId, Position, Record, StreamOptions, Topic};
-use tidings_core::stream::feed::{Feed, FeedKey, Queued, Source, SubscriberKey};
+use tidings_core::model::{HubId, Position, Record, Topic};
+use tidings_core::stream::feed::{
+    Added, Feed, FeedKey, Queued, Source, SubscriberKey, SubscriberState,
+};
 use tidings_core::stream::notice::GapCause;
 use tidings_core::stream::replay::Behind;
 use tidings_core::stream::router::Router;
@@ -145,10 +147,7 @@ impl<S: Socket> Shard<S> {
     /// window's end: what was routed before is the replay's, what is routed from now on is the
     /// feed's. It begins behind; [`Shard::catch_up`] writes `opening` first.
     fn join(&mut self, socket: S, source: Source, start: Start, opening: Vec<u8>) -> SubscriberKey {
-        let options = match &source {
-            Source::Updates { options, .. } => *options,
-            Source::Clock => StreamOptions::default(),
-        };
+        let options = source.options();
         let feed = self.feed(source);
         let is_foreign = matches!(&start, Start::Located(place) if self.is_foreign(place));
         let mut behind = Behind::opening(opening, start, self.window.end(), options.notices);
@@ -156,20 +155,16 @@ impl<S: Socket> Shard<S> {
             behind.lose();
         }
         let members = &mut self.feeds[feed];
-        let subscriber = Subscriber {
+        self.behind += 1;
+        self.subscribers.insert_with_key(|key| Subscriber {
             socket,
             feed,
-            index: members.subscribers.len(),
+            index: members.join(key),
             cursor: 0,
             sent: self.now,
             told: behind.place().through,
             behind: Some(Box::new(behind)),
-        };
-        members.behind += 1;
-        self.behind += 1;
-        let key = self.subscribers.insert(subscriber);
-        members.subscribers.push(key);
-        key
+        })
     }
 
     /// Whether this position belongs to another journal, or to the time before a reset.
@@ -192,44 +187,33 @@ impl<S: Socket> Shard<S> {
 
     /// Removes a subscriber, and its feed with the last one. Returns the socket.
     fn remove(&mut self, key: SubscriberKey) -> Option<S> {
-        let gone = self.subscribers.remove(key)?;
-        let feed = &mut self.feeds[gone.feed];
-        let mut hole = gone.index;
-        // A walk must not skip the subscriber that fills the hole: those already walked stay before
-        // the walk's index, the others after it.
-        if let Some(walked) = feed.walked.as_mut().filter(|walked| hole < **walked) {
-            *walked -= 1;
-            feed.subscribers.swap(hole, *walked);
-            self.subscribers
-                .get_mut(feed.subscribers[hole])
-                .into_iter()
-                .for_each(|moved| moved.index = hole);
-            hole = *walked;
-        }
-        feed.subscribers.swap_remove(hole);
-        if let Some(moved) = feed.subscribers.get(hole) {
-            self.subscribers[*moved].index = hole;
-        }
-        if gone.behind.is_some() {
-            feed.behind -= 1;
+        let removed = self.subscribers.remove(key)?;
+        let state = match removed.behind {
+            None => SubscriberState::Live,
+            Some(_) => SubscriberState::Behind,
+        };
+        let feed = &mut self.feeds[removed.feed];
+        let subscribers = &mut self.subscribers;
+        feed.remove(removed.index, state, |moved, index| subscribers[moved].index = index);
+        if state == SubscriberState::Behind {
             self.behind -= 1;
         }
-        if feed.subscribers.is_empty() {
-            self.close_feed(gone.feed);
+        if feed.subscribers().is_empty() {
+            self.close_feed(removed.feed);
         }
-        Some(gone.socket)
+        Some(removed.socket)
     }
 
     fn close_feed(&mut self, key: FeedKey) {
         let Some(feed) = self.feeds.remove(key) else { return };
-        if let Source::Updates { selectors, .. } = &feed.source {
+        if let Source::Updates { selectors, .. } = feed.source() {
             self.router.leave(key, selectors);
         }
-        if self.by_source.get(&feed.source) == Some(&key) {
-            self.by_source.remove(&feed.source);
+        if self.by_source.get(feed.source()) == Some(&key) {
+            self.by_source.remove(feed.source());
         }
         // Its key may still be in the queue, where it is skipped.
-        self.queued_spans -= feed.queued.map_or(0, |queued| queued.spans);
+        self.queued_spans -= feed.queued().map_or(0, |queued| queued.spans);
         if let Some(walk) = self.walk.take_if(|walk| walk.feed == key) {
             self.queued_spans -= walk.queued.spans;
         }
@@ -245,14 +229,11 @@ impl<S: Socket> Shard<S> {
         let mut reached = 0;
         for key in self.find(record) {
             let Some(feed) = self.feeds.get_mut(key) else { continue };
-            let Source::Updates { rights, .. } = &feed.source else { continue };
-            // The second time is for another topic of the same update.
-            if feed.newest == record.position || !rights.may_read(&record.update) {
+            if !feed.accept(record) {
                 continue;
             }
-            feed.newest = record.position;
             reached += 1;
-            let shown = wire::shown(&feed.source, record);
+            let shown = wire::shown(feed.source(), record);
             let span = match encoded.get(&shown) {
                 Some(span) => *span,
                 None if self.window.end() - since > FORMS_BYTES as u64 => {
@@ -267,9 +248,8 @@ impl<S: Socket> Shard<S> {
                     span
                 }
             };
-            let added = usize::from(feed.push(span));
-            self.queued_spans += added;
-            enqueue(&mut self.queue, key, feed, Queued { since, spans: added, at: now });
+            let added = feed.add(span, since, now);
+            self.enqueue(key, added);
         }
         for key in left_out {
             self.leave_out(key, record.position);
@@ -299,12 +279,12 @@ impl<S: Socket> Shard<S> {
     fn give_up(&mut self, key: FeedKey, position: Position) {
         self.leave_out(key, position);
         let feed = &self.feeds[key];
-        self.unmatched.extend(&feed.subscribers);
-        if let Source::Updates { selectors, .. } = &feed.source {
+        self.unmatched.extend(feed.subscribers());
+        if let Source::Updates { selectors, .. } = feed.source() {
             self.router.leave(key, selectors);
         }
         // A subscriber that reconnects begins a feed of its own.
-        self.by_source.remove(&feed.source);
+        self.by_source.remove(feed.source());
     }
 
     /// The steps that routing has taken since the last call.
@@ -317,12 +297,11 @@ impl<S: Socket> Shard<S> {
     fn set_aside(&mut self, record: &Record, is_meant: impl Fn(&S) -> bool) {
         for key in self.find(record) {
             let Some(feed) = self.feeds.get(key) else { continue };
-            let Source::Updates { rights, .. } = &feed.source else { continue };
             // After the first such update none is live: the next ones need not look at each.
-            if feed.behind == feed.subscribers.len() || !rights.may_read(&record.update) {
+            if feed.all_behind() || !feed.source().may_read(&record.update) {
                 continue;
             }
-            for subscriber in feed.subscribers.clone() {
+            for subscriber in feed.subscribers().to_vec() {
                 let live = self.subscribers.get(subscriber).filter(|one| one.behind.is_none());
                 let meant = live.filter(|one| is_meant(&one.socket));
                 let Some(from) = meant.map(|one| self.next_offset(one)) else { continue };
@@ -363,7 +342,7 @@ impl<S: Socket> Shard<S> {
     /// position, even those that were already behind. The feed's end becomes the window's end, at
     /// which a subscriber may be: that offset would otherwise count as having received everything.
     fn leave_out(&mut self, key: FeedKey, position: Position) {
-        for subscriber in self.feeds[key].subscribers.clone() {
+        for subscriber in self.feeds[key].subscribers().to_vec() {
             let live = self.subscribers.get(subscriber).filter(|one| one.behind.is_none());
             if let Some(from) = live.map(|one| self.next_offset(one)) {
                 self.fall_behind(subscriber, from, Vec::new());
@@ -382,9 +361,17 @@ impl<S: Socket> Shard<S> {
         let Some(key) = self.by_source.get(&Source::Clock).copied() else { return };
         let feed = &mut self.feeds[key];
         let span = self.window.append(self.routed.position, encode);
-        let added = usize::from(feed.push(span));
-        self.queued_spans += added;
-        enqueue(&mut self.queue, key, feed, Queued { since: span.start, spans: added, at: now });
+        let added = feed.add(span, span.start, now);
+        self.enqueue(key, added);
+    }
+
+    /// Queues a feed that has a new event, unless it is queued already. Later events begin later, so
+    /// the queue's front has waited longest.
+    fn enqueue(&mut self, key: FeedKey, added: Added) {
+        self.queued_spans += added.spans;
+        if added.is_first {
+            self.queue.push_back(key);
+        }
     }
 
     /// Whether the clock has subscribers.
@@ -398,7 +385,7 @@ impl<S: Socket> Shard<S> {
             return walk.queued.since;
         }
         while let Some(key) = self.queue.front() {
-            if let Some(queued) = self.feeds.get(*key).and_then(|feed| feed.queued) {
+            if let Some(queued) = self.feeds.get(*key).and_then(Feed::queued) {
                 return queued.since;
             }
             self.queue.pop_front();
@@ -426,14 +413,11 @@ impl<S: Socket> Shard<S> {
     fn fall_behind(&mut self, key: SubscriberKey, from: Offset, own: Vec<u8>) {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
         let feed = &mut self.feeds[subscriber.feed];
-        let notices = match &feed.source {
-            Source::Updates { options, .. } => options.notices,
-            Source::Clock => false,
-        };
+        let notices = feed.source().options().notices;
         let place = self.window.place(from, self.routed.position);
         subscriber.behind = Some(Box::new(Behind::full(own, place, from, notices)));
         subscriber.socket.set_full(true);
-        feed.behind += 1;
+        feed.fall_behind();
         self.behind += 1;
         self.fell_behind.push(key);
     }
@@ -453,9 +437,7 @@ impl<S: Socket> Shard<S> {
 
     /// Whether a subscriber gets updates, which have a place in the journal.
     fn follows_journal(&self, key: SubscriberKey) -> bool {
-        self.subscribers
-            .get(key)
-            .is_some_and(|one| matches!(self.feeds[one.feed].source, Source::Updates { .. }))
+        self.subscribers.get(key).is_some_and(|one| self.feeds[one.feed].follows_journal())
     }
 
     /// Sends bytes to this subscriber alone: whole events or comments. A subscriber that is behind
@@ -504,23 +486,7 @@ impl<S: Socket> Shard<S> {
             return false;
         }
         let feed = &self.feeds[subscriber.feed];
-        let Source::Updates { options: StreamOptions { notices: true, .. }, .. } = &feed.source
-        else {
-            return false;
-        };
-        feed.newest.max(subscriber.told) < half
-    }
-}
-
-/// Queues a feed that has new data, unless it is queued already. Later data begins later, so the
-/// queue's front has waited longest.
-fn enqueue(queue: &mut VecDeque<FeedKey>, key: FeedKey, feed: &mut Feed, added: Queued) {
-    match &mut feed.queued {
-        Some(queued) => queued.spans += added.spans,
-        None => {
-            feed.queued = Some(added);
-            queue.push_back(key);
-        }
+        feed.source().options().notices && feed.newest().max(subscriber.told) < half
     }
 }
 

@@ -5,34 +5,12 @@
 //! memory, so that most returning subscribers need no server. While NATS is unreachable, readers
 //! and publishers wait and resume by themselves.
 
-mod append;
-mod condition;
-mod connection;
-mod error;
-mod message;
-mod newest;
-mod nodes;
-mod options;
-mod read;
-mod restore;
-mod revocations;
-mod state;
-mod strangers;
-mod stream;
-mod tail;
-
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_nats::Client;
-use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, oneshot};
-
-pub use error::NatsError;
-pub use options::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};
+use tokio::sync::oneshot;
 
 use tidings_core::journal::once::{Appended, IdempotencyKey};
-use tidings_core::journal::same_id::SameId;
 use tidings_core::journal::{
     AppendError, Batch, Before, Edges, Follower, Found, Health, History, Journal, Log, Missed,
     Nodes, Pending, ReadError, RevokedTokens, Room, Tail,
@@ -40,14 +18,15 @@ use tidings_core::journal::{
 use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{RevokedToken, Rights, Selectors, Update};
 
-use self::condition::Condition;
-use self::connection::Failure;
-use self::newest::NewestByTopic;
-use self::read::Reader;
-use self::revocations::Revocations;
-use self::state::{Generation, NatsState};
-use self::stream::Unfit;
-use crate::limits::{BATCH_MAX, NATS_ATOMIC};
+use crate::condition::Condition;
+use crate::error::NatsError;
+use crate::options::NatsOptions;
+use crate::read::Reader;
+use crate::shared::NatsShared;
+use crate::stream::Unfit;
+use crate::{
+    append, connection, last_updates, message, nodes, revocation_stream, revocations, stream, tail,
+};
 
 /// The journal on NATS JetStream.
 #[derive(Debug)]
@@ -56,22 +35,6 @@ pub struct NatsJournal {
     /// Dropped to end the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
-}
-
-/// State shared by following, appending and reading.
-#[derive(Debug)]
-struct NatsShared {
-    client: Client,
-    options: NatsOptions,
-    condition: Arc<Condition>,
-    reader: Reader,
-    state: Mutex<NatsState>,
-    atomic: Semaphore,
-    meeting: nodes::Meeting,
-    revocations: Revocations,
-    newest: Mutex<NewestByTopic>,
-    newest_wanted: Notify,
-    is_running: std::sync::atomic::AtomicBool,
 }
 
 impl NatsJournal {
@@ -165,8 +128,9 @@ async fn run(
     };
     let _running = Running(Arc::clone(&shared));
     if opened.send(Ok(Arc::clone(&shared))).is_ok() {
-        let running =
-            async { tokio::join!(tail::run(&shared), nodes::run(&shared), newest::run(&shared)) };
+        let running = async {
+            tokio::join!(tail::run(&shared), nodes::run(&shared), last_updates::run(&shared))
+        };
         tokio::select! {
             _ = running => {}
             _ = &mut stopped => nodes::leave(&shared).await,
@@ -179,7 +143,7 @@ struct Running(Arc<NatsShared>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.is_running.store(false, std::sync::atomic::Ordering::Release);
+        self.0.ended();
     }
 }
 
@@ -202,7 +166,7 @@ async fn open(options: NatsOptions) -> Result<NatsShared, NatsError> {
                 return Err(NatsError::Stream { name, differences });
             }
             Err(Unfit::Failed(failure)) if failure.is_final() => {
-                let (name, reason) = (revocations::name(&options), failure.to_string());
+                let (name, reason) = (revocation_stream::name(&options), failure.to_string());
                 return Err(NatsError::NotCreated { name, reason });
             }
             Err(unfit) if tokio::time::Instant::now() >= until => {
@@ -212,251 +176,7 @@ async fn open(options: NatsOptions) -> Result<NatsShared, NatsError> {
             Err(_) => pause.wait().await,
         }
     };
-    let generation = state.generation();
-    Ok(NatsShared {
-        client,
-        options,
-        condition,
-        reader,
-        state: Mutex::new(state),
-        atomic: Semaphore::new(NATS_ATOMIC),
-        meeting: nodes::Meeting::new(),
-        revocations,
-        newest: Mutex::new(NewestByTopic::new(generation)),
-        newest_wanted: Notify::new(),
-        is_running: true.into(),
-    })
-}
-
-fn away(failure: Failure) -> ReadError {
-    ReadError::Unreachable(Box::new(failure))
-}
-
-/// The journal was reset between the first and the last read, so the two do not belong together.
-fn began_anew() -> ReadError {
-    away(Failure::Away("the journal was reset".to_owned()))
-}
-
-impl NatsShared {
-    /// The notice for a subscriber that missed updates up to `newest`.
-    async fn missed(&self, after: Position, newest: Position) -> Result<Missed, ReadError> {
-        let (generation, first, last) = {
-            let state = self.state.lock();
-            (state.generation(), state.first, state.last())
-        };
-        let oldest = match self.record(first).await? {
-            Some(record) => record.hub_id(),
-            None => last,
-        };
-        let resume = self.id_at(after.max(first.previous())).await?;
-        self.check_still(generation)?;
-        Ok(Missed::new(oldest, resume, newest))
-    }
-
-    /// The hub's id of a position.
-    async fn id_at(&self, at: Position) -> Result<HubId, ReadError> {
-        let (epoch, first) = {
-            let state = self.state.lock();
-            (state.epoch, state.first)
-        };
-        if at == Position::START {
-            return Ok(HubId::start(epoch));
-        }
-        if at < first {
-            return Ok(HubId::of_gone(epoch, at));
-        }
-        let record = self.record(at).await?;
-        Ok(record.map_or(HubId::of_gone(epoch, at), |record| record.hub_id()))
-    }
-
-    /// Fails if the journal was reset meanwhile: then the first and the last read belong to
-    /// different journals.
-    fn check_still(&self, generation: Generation) -> Result<(), ReadError> {
-        if self.state.lock().generation() == generation { Ok(()) } else { Err(began_anew()) }
-    }
-
-    /// The update at a position, from memory or from the stream.
-    async fn record(&self, at: Position) -> Result<Option<Arc<Record>>, ReadError> {
-        let epoch = {
-            let state = self.state.lock();
-            if let Some(record) = state.recent.at(at) {
-                return Ok(Some(Arc::clone(record)));
-            }
-            state.epoch
-        };
-        self.check_there()?;
-        let stored = self.reader.at(at).await.map_err(away)?;
-        let decoded = stored.and_then(|stored| stored.decode(epoch));
-        Ok(decoded.map(|decoded| Arc::new(decoded.record)))
-    }
-
-    /// Fails at once while the servers are known to be unreachable, so that no request waits in
-    /// vain.
-    fn check_there(&self) -> Result<(), ReadError> {
-        match self.condition.trouble() {
-            Some((_, reason)) => Err(away(Failure::Away(reason))),
-            None => Ok(()),
-        }
-    }
-
-    async fn find(
-        &self,
-        id: &str,
-        selectors: &Selectors,
-        rights: &Rights,
-    ) -> Result<Option<Found>, ReadError> {
-        let Ok(hub_id) = id.parse::<HubId>() else {
-            let mut search = SameId::new(id, selectors, rights);
-            let rounds = search.rounds(self.state.lock().keys());
-            for keys in rounds {
-                let places = self.state.lock().places(&keys);
-                for place in places {
-                    if let Some(record) = self.record(place).await?
-                        && search.is(&record)
-                    {
-                        return Ok(Some(Found::certain(record.hub_id())));
-                    }
-                }
-            }
-            return Ok(search.elsewhere());
-        };
-        let at = hub_id.position;
-        let (generation, first) = {
-            let state = self.state.lock();
-            (state.generation(), state.first)
-        };
-        let epoch = generation.epoch;
-        let found = Found::certain(hub_id);
-        if hub_id.epoch != epoch {
-            return Ok(None);
-        }
-        if at == Position::START {
-            return Ok((hub_id == HubId::start(epoch)).then_some(found));
-        }
-        // Where the record is trimmed, the id's check value cannot be compared.
-        if at < first {
-            return Ok(Some(found));
-        }
-        if let Some(record) = self.record(at).await? {
-            return Ok((record.hub_id() == hub_id).then_some(found));
-        }
-        // Either the update was deleted, or the stream ends before this position.
-        let report = stream::look(&self.client, &self.options).await.map_err(away)?;
-        self.check_still(generation)?;
-        Ok((report.epoch == epoch && at <= report.last).then_some(found))
-    }
-
-    /// The updates in memory, if none are missing there.
-    fn read_at_hand(
-        &self,
-        (after, until): (Position, Position),
-        selectors: &Selectors,
-        rights: &Rights,
-    ) -> Option<Batch> {
-        let state = self.state.lock();
-        let missed = state.missed(after, selectors, rights);
-        let is_complete = state.has_all_after(after);
-        state.recent.read((after, until), BATCH_MAX, selectors, rights, is_complete, missed)
-    }
-
-    async fn read(
-        &self,
-        (after, until): (Position, Position),
-        selectors: &Selectors,
-        rights: &Rights,
-    ) -> Result<Batch, ReadError> {
-        let generation = self.state.lock().generation();
-        self.check_there()?;
-        let from = after.max(self.state.lock().first.previous());
-        let block = self.reader.block(generation, from).await.map_err(away)?;
-        let mut reached = block.through;
-        if reached <= from && from < until {
-            self.find_end(from, until).await?;
-            reached = until;
-        }
-        if let Some(hole) = block.hole.filter(|hole| *hole > from) {
-            self.note_hole(hole).await?;
-        }
-        let (newest, first) = {
-            let state = self.state.lock();
-            if state.generation() != generation {
-                return Err(began_anew());
-            }
-            (state.missed(after, selectors, rights), state.first)
-        };
-        let begin = block.records.partition_point(|record| record.position <= after);
-        let records = block.records[begin..].iter().filter(|one| one.position >= first);
-        let mut batch =
-            Batch::for_subscriber(records, until.min(reached), BATCH_MAX, selectors, rights);
-        if let Some(newest) = newest {
-            let missed = self.missed(after, newest).await?;
-            batch.through = batch.through.max(missed.resume.position);
-            batch.missed = Some(missed);
-        }
-        Ok(batch)
-    }
-
-    /// The server has none of the wanted updates: either they were deleted, or the server lags
-    /// behind.
-    async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
-        let report = stream::look(&self.client, &self.options).await.map_err(away)?;
-        {
-            let mut state = self.state.lock();
-            state.note(&report);
-            if state.first > until {
-                return Ok(());
-            }
-        }
-        match self.reader.next_of_leader(from).await.map_err(away)? {
-            Some(next) if next.position <= until => {
-                Err(away(Failure::Away("a server lags behind".to_owned())))
-            }
-            _ => {
-                self.state.lock().lose(until);
-                Ok(())
-            }
-        }
-    }
-
-    /// Updates are missing between two others. Unless retention trimmed them, their topics are
-    /// unknown.
-    async fn note_hole(&self, hole: Position) -> Result<(), ReadError> {
-        if hole < self.state.lock().first {
-            return Ok(());
-        }
-        let report = stream::look(&self.client, &self.options).await.map_err(away)?;
-        let mut state = self.state.lock();
-        state.note(&report);
-        if hole >= state.first {
-            state.lose(hole);
-        }
-        Ok(())
-    }
-
-    async fn before(&self, time: SystemTime) -> Result<Before, ReadError> {
-        let (first, last, known) = {
-            let state = self.state.lock();
-            let mut records = state.recent.after(Position::START);
-            let oldest = records.next().filter(|oldest| oldest.time < time);
-            let after = |_| {
-                let place = state.recent.after(Position::START).find(|one| one.time >= time);
-                place.map_or(state.last().position.next(), |record| record.position)
-            };
-            (state.first, state.last(), oldest.map(after))
-        };
-        let since = match known {
-            Some(since) => since,
-            None => {
-                self.check_there()?;
-                let stored = self.reader.since(time).await.map_err(away)?;
-                stored.map_or(last.position.next(), |stored| stored.position)
-            }
-        };
-        let place = since.previous();
-        // Trimmed updates precede this position only where they are known to be older.
-        let gone_after = if place >= first { place } else { Position::START };
-        Ok(Before::new(self.id_at(place).await?, gone_after))
-    }
+    Ok(NatsShared::new(client, options, condition, reader, state, revocations))
 }
 
 impl Log for NatsJournal {
@@ -470,19 +190,19 @@ impl Log for NatsJournal {
     }
 
     fn follow(&self) -> Arc<Follower> {
-        self.shared.state.lock().follow()
+        self.shared.state().follow()
     }
 
     fn tail(&self, after: HubId, count: usize, records: &mut Vec<Arc<Record>>) -> Tail {
-        self.shared.state.lock().tail(after, count, records)
+        self.shared.state().tail(after, count, records)
     }
 
     fn edges(&self) -> Edges {
-        self.shared.state.lock().edges()
+        self.shared.state().edges()
     }
 
     fn generation(&self) -> u64 {
-        self.shared.state.lock().generation().number
+        self.shared.state().generation().number
     }
 
     fn update_bytes_max(&self) -> Option<usize> {
@@ -510,7 +230,7 @@ impl History for NatsJournal {
         selectors: &'a Selectors,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Option<Missed>, ReadError>> {
-        let newest = self.shared.state.lock().missed(after, selectors, rights);
+        let newest = self.shared.state().missed(after, selectors, rights);
         Box::pin(async move {
             match newest {
                 Some(newest) => self.shared.missed(after, newest).await.map(Some),
@@ -526,7 +246,7 @@ impl History for NatsJournal {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Option<Batch> {
-        self.shared.read_at_hand((after, until), selectors, rights)
+        self.shared.state().read((after, until), selectors, rights)
     }
 
     fn read<'a>(
@@ -556,34 +276,36 @@ impl RevokedTokens for NatsJournal {
     }
 
     fn revoked(&self) -> Vec<RevokedToken> {
-        self.shared.revocations.loaded()
+        self.shared.revocations().loaded()
     }
 }
 
 impl Health for NatsJournal {
     fn is_running(&self) -> bool {
-        self.shared.is_running.load(std::sync::atomic::Ordering::Acquire)
+        self.shared.is_running()
     }
 
     fn trouble(&self) -> Option<String> {
-        let NatsShared { condition, meeting, revocations, .. } = self.shared.as_ref();
+        let condition = self.shared.condition();
         if let Some((since, reason)) = condition.trouble() {
             return Some(format!("NATS has been unreachable for {} s: {reason}", since.as_secs()));
         }
         let unknown = || {
-            let reason = revocations.trouble().filter(|_| meeting.has_node())?;
+            let is_joined = self.shared.other_hubs().has_node();
+            let reason = self.shared.revocations().trouble().filter(|_| is_joined)?;
             Some(format!("cannot read other hubs' revocations ({reason}), so tokens are refused"))
         };
         condition.refusal().or_else(unknown)
     }
 
     fn interruptions(&self) -> u64 {
-        self.shared.condition.interruptions() + self.shared.revocations.lapses()
+        self.shared.condition().interruptions() + self.shared.revocations().lapses()
     }
 
     fn strangers(&self) -> u64 {
-        let NatsShared { reader, meeting, revocations, .. } = self.shared.as_ref();
-        reader.strangers().count() + meeting.strangers() + revocations.strangers()
+        self.shared.reader().strangers().count()
+            + self.shared.other_hubs().strangers()
+            + self.shared.revocations().strangers()
     }
 }
 

@@ -20,6 +20,31 @@
 
 mod limits;
 
+mod append;
+mod condition;
+mod connection;
+mod error;
+mod history;
 mod journal;
+mod last_updates;
+mod losses;
+mod message;
+mod newest;
+mod nodes;
+mod options;
+mod other_hubs;
+mod read;
+mod restore;
+mod revocation_stream;
+mod revocation_tail;
+mod revocations;
+mod revoke;
+mod shared;
+mod state;
+mod strangers;
+mod stream;
+mod tail;
 
-pub use journal::{NatsError, NatsJournal, NatsLogin, NatsOptions, NatsRetention, NatsStorage};
+pub use error::NatsError;
+pub use journal::NatsJournal;
+pub use options::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};

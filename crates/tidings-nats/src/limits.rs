@@ -34,6 +34,8 @@ pub(crate) const NATS_STATE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the server must send a sign of life for the consumer. Without one, the consumer is
 /// recreated.
 pub(crate) const NATS_HEARTBEAT: Duration = Duration::from_millis(500);
+/// How long the server keeps a consumer without requests.
+pub(crate) const NATS_CONSUMER_TIME: Duration = Duration::from_secs(30);
 /// The longest pause between two attempts to continue after NATS was unreachable.
 pub(crate) const NATS_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Bytes that shards have still to take, above which no more messages are pulled from the stream.

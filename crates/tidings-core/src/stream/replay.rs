@@ -214,7 +214,7 @@ impl Behind {
         let in_window =
             |offset: &Offset| *offset >= window.start() && feed.since(*offset).is_some();
         let by_position = || match self.place {
-            JournalPlace { through, half: None } if through >= feed.begun => {
+            JournalPlace { through, half: None } if feed.is_complete_after(through) => {
                 window.offset_after(through).filter(in_window)
             }
             _ => None,
@@ -222,7 +222,7 @@ impl Behind {
         match self.offset.filter(in_window).or_else(by_position) {
             Some(offset) if offset >= feed.end() => Rest::Nothing,
             Some(offset) => Rest::Window(offset),
-            None if matches!(feed.source, Source::Clock) => Rest::Trimmed,
+            None if !feed.follows_journal() => Rest::Trimmed,
             None => Rest::Journal,
         }
     }

@@ -8,7 +8,7 @@ use http::request::Parts;
 use serde_json::Value;
 use tidings_core::model::{Rights, Selectors};
 
-use super::Grants;
+use super::grants::Grants;
 use super::payloads::Payloads;
 use crate::limits::AUTHORIZE_TIME;
 

@@ -7,11 +7,14 @@ use std::time::SystemTime;
 
 use tidings_core::model::Base;
 
+use super::grants::{Grants, Role};
 #[cfg(not(feature = "tokens"))]
 use super::no_tokens::Verifier;
+use super::revoked::Revoked;
+use super::rules::Access;
+use super::token_error::TokenError;
 #[cfg(feature = "tokens")]
-use super::tokens::Verifier;
-use super::{Access, Grants, Revoked, Role, TokenError};
+use super::verifier::Verifier;
 use crate::budget::ClientAccount;
 
 #[derive(Debug)]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use tidings_core::model::Base;
 
-use super::{Access, Grants, Role, TokenError};
+use super::grants::{Grants, Role};
+use super::rules::Access;
+use super::token_error::TokenError;
 use crate::budget::ClientAccount;
 
 /// Refuses every token.
@@ -24,27 +26,5 @@ impl Verifier {
         _: Option<&ClientAccount>,
     ) -> Result<Arc<Grants>, TokenError> {
         Err(TokenError::NoKey { role: role.verb() })
-    }
-}
-
-impl Access {
-    pub(crate) fn has_token_keys(&self) -> bool {
-        false
-    }
-
-    pub(crate) fn audience(&self) -> &[String] {
-        &[]
-    }
-
-    pub(crate) fn authorization_servers(&self) -> &[String] {
-        &[]
-    }
-
-    pub(crate) fn token_cookies(&self) -> &[String] {
-        &[]
-    }
-
-    pub(crate) fn takes_tokens_in_query(&self) -> bool {
-        false
     }
 }

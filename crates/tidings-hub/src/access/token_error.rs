@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Dialect, Dialects};
+use super::dialect::{Dialect, Dialects};
 use crate::limits::TOKEN_BYTES_MAX;
 
 /// Why a token is refused. Nothing of the token that is secret is in the text.

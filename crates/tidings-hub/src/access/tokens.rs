@@ -1,22 +1,18 @@
 //! Tokens (JWT): which the hub accepts, and the keys that verify them.
 
-mod claims;
+pub(super) mod claims;
 mod key;
 #[cfg(feature = "jwks")]
-mod key_set;
+pub(super) mod key_set;
 #[cfg(not(feature = "jwks"))]
-mod no_key_sets;
-mod token;
-mod tool;
-mod verifier;
+pub(super) mod no_key_sets;
+pub(super) mod token;
 
 pub use key::{Algorithm, InvalidKey, Key, SigningKey};
 #[cfg(feature = "jwks")]
 pub use key_set::{InvalidKeySetUrl, KeySetUrl};
-pub use tool::{TokenGrant, TokenReport, TokenUse, inspect_token, sign_token, token_time};
-pub(super) use verifier::Verifier;
+pub use token::sign_token;
 
-use super::Access;
 use tidings_core::setters;
 
 /// Which tokens a hub accepts. By default none.
@@ -93,31 +89,4 @@ pub enum IssuerKeys {
     /// The keys that it publishes as a key set.
     #[cfg(feature = "jwks")]
     Url(KeySetUrl),
-}
-
-impl Access {
-    /// Whether there is any key, so that some token could be good.
-    pub(crate) fn has_token_keys(&self) -> bool {
-        self.tokens.has_keys()
-    }
-
-    /// The hub's own names. A token of Mercure 1.0 must be for one of them.
-    pub(crate) fn audience(&self) -> &[String] {
-        &self.tokens.audience
-    }
-
-    /// The issuers that are authorization servers of OAuth.
-    pub(crate) fn authorization_servers(&self) -> &[String] {
-        &self.tokens.authorization_servers
-    }
-
-    /// The cookies that carry tokens. An empty list means the usual ones.
-    pub(crate) fn token_cookies(&self) -> &[String] {
-        &self.tokens.cookies
-    }
-
-    /// Whether a token may be in the query.
-    pub(crate) fn takes_tokens_in_query(&self) -> bool {
-        self.tokens.in_query
-    }
 }

@@ -9,8 +9,8 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
+use super::body_format::BodyFormat;
 use super::forwarded;
-use super::publish::BodyFormat;
 use super::refusal::Refusal;
 use crate::admission::Client;
 use crate::hub::Hub;
@@ -19,7 +19,7 @@ use crate::shard::NewStream;
 
 /// The other end of a request's connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) Client);
+pub(crate) struct Peer(pub(crate) Client);
 
 /// The client of one request, as far as it is known, and the hub that counts it.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl ClientAdmission {
 
     /// Counts a stream as one of the client, if it may still be opened.
     pub(super) fn count_stream(&self, opening: &mut NewStream) -> bool {
-        let permit = &mut opening.permit;
+        let permit = opening.permit_mut();
         if let Err(why) = permit.belongs_to(self.client, Instant::now()) {
             self.hub.metrics().turned_away(why);
             tracing::debug!(?why, "refused a stream");

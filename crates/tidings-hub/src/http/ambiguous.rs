@@ -12,14 +12,14 @@ use super::refusal::Refusal;
 ///
 /// # Errors
 /// With a 400, or a 501 for a transfer coding that is not known here.
-pub(super) fn check_head<B>(request: &Request<B>) -> Result<(), Refusal> {
+pub(crate) fn check_head<B>(request: &Request<B>) -> Result<(), Refusal> {
     check_host(request)?;
     check_transfer_coding(request.headers())
 }
 
 /// The answer to such a request. Over HTTP/1 the connection ends with it, as what follows could be
 /// read differently too.
-pub(super) fn answer(refusal: Refusal, version: Version) -> Response {
+pub(crate) fn answer(refusal: Refusal, version: Version) -> Response {
     let mut response = refusal.into_response();
     if version <= Version::HTTP_11 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

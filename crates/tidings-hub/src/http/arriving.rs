@@ -16,7 +16,7 @@ use crate::limits::{ARRIVING_BYTES_FREE, ARRIVING_BYTES_MAX, ARRIVING_BYTES_STEP
 
 /// The bodies of one connection that are not read yet.
 #[derive(Debug)]
-pub(super) struct BodyWindow {
+pub(crate) struct BodyWindow {
     budget: Arc<Budget>,
     client: Option<Client>,
     unread: Mutex<UnreadBodies>,
@@ -32,7 +32,7 @@ struct UnreadBodies {
 }
 
 impl BodyWindow {
-    pub(super) fn new(budget: &Arc<Budget>, client: Option<Client>) -> Arc<Self> {
+    pub(crate) fn new(budget: &Arc<Budget>, client: Option<Client>) -> Arc<Self> {
         Arc::new(Self { budget: Arc::clone(budget), client, unread: Mutex::default() })
     }
 
@@ -41,7 +41,7 @@ impl BodyWindow {
     ///
     /// # Errors
     /// If there is no room for it.
-    pub(super) fn add(self: &Arc<Self>, bytes: usize) -> Result<Arriving, Exhausted> {
+    pub(crate) fn add(self: &Arc<Self>, bytes: usize) -> Result<Arriving, Exhausted> {
         let mut unread = self.unread.lock();
         let more = needed(unread.bytes + bytes).saturating_sub(unread.permitted);
         if more > 0 {
@@ -67,7 +67,7 @@ fn needed(bytes: usize) -> usize {
 /// The part of a body in its connection's window. Given back when the body is read, which has room
 /// of its own, or dropped.
 #[derive(Debug)]
-pub(super) struct Arriving(ArrivingPart);
+pub(crate) struct Arriving(ArrivingPart);
 
 #[derive(Clone, Debug)]
 struct ArrivingPart(Arc<Mutex<Option<WindowPart>>>);
@@ -91,7 +91,7 @@ impl Drop for WindowPart {
 
 impl Arriving {
     /// Lets [`give_back`] find it with the request.
-    pub(super) fn note(&self, extensions: &mut Extensions) {
+    pub(crate) fn note(&self, extensions: &mut Extensions) {
         extensions.insert(self.0.clone());
     }
 }
@@ -107,7 +107,7 @@ impl Drop for Arriving {
 struct RefusedBody(Exhausted);
 
 /// Lets [`refusal`] find it with the request.
-pub(super) fn note_refusal(exhausted: Exhausted, extensions: &mut Extensions) {
+pub(crate) fn note_refusal(exhausted: Exhausted, extensions: &mut Extensions) {
     extensions.insert(RefusedBody(exhausted));
 }
 

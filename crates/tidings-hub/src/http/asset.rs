@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 
-use super::App;
+use super::app::App;
 use super::refusal::Refusal;
 
 /// A file, and the path that it is served at.

@@ -72,12 +72,12 @@ impl From<Unreceived> for Refusal {
 }
 
 /// The answer to a request for which there is no room.
-pub(super) fn no_room(exhausted: Exhausted) -> Refusal {
+pub(crate) fn no_room(exhausted: Exhausted) -> Refusal {
     Refusal::new(status_of(exhausted), format!("{exhausted}; try again later"))
         .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-pub(super) fn status_of(exhausted: Exhausted) -> StatusCode {
+pub(crate) fn status_of(exhausted: Exhausted) -> StatusCode {
     match exhausted {
         Exhausted::Address { .. } => StatusCode::TOO_MANY_REQUESTS,
         Exhausted::All { .. } => StatusCode::SERVICE_UNAVAILABLE,

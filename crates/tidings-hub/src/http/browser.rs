@@ -3,7 +3,7 @@
 
 use axum::Router;
 
-use super::App;
+use super::app::App;
 use super::asset::{Asset, Fresh};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

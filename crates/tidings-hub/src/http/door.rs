@@ -8,10 +8,11 @@ use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use tower::{Layer as _, Service as _, service_fn};
 
+use super::app::App;
 use super::publish::publish;
 use super::refusal::Refusal;
 use super::subscribe::{ACCEPT_QUERY, FORM, subscribe};
-use super::{App, admission, origin};
+use super::{admission, origin};
 use crate::hub::Hub;
 
 /// The methods of the protocol's path.

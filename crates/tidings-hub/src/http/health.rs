@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 
-use super::App;
+use super::app::App;
 #[cfg(feature = "metrics")]
 use super::metrics;
 use super::refusal::Refusal;

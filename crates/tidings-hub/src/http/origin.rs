@@ -9,21 +9,21 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, he
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::publish::BodyFormat;
+use super::ambiguous;
+use super::body_format::BodyFormat;
+use super::certificate::certifies;
 use super::query::Pairs;
 use super::refusal::Refusal;
-use super::tls_names::certifies;
-use super::{App, ambiguous};
 use crate::access::{Access, host_of, is_address, is_local};
 use crate::hub::Hub;
 use crate::metrics::RefusalReason;
 
 /// Refuses requests of foreign websites.
-pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    if let Err(refused) = check_sender(&app.hub, &request) {
+pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+    if let Err(refused) = check_sender(&hub, &request) {
         return *refused;
     }
-    let _under_way = app.hub.count_request();
+    let _under_way = hub.count_request();
     next.run(request).await
 }
 

@@ -9,7 +9,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::App;
+use super::app::App;
 use super::asset::{Asset, Fresh};
 use super::refusal::Refusal;
 use crate::hub::Hub;

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
-use serde_json::json;
 use serde_json::value::RawValue;
 use tidings_core::journal::{AppendError, Appended, IdempotencyKey};
 use tidings_core::model::{InvalidUpdate, Update};
 use tidings_sse::{Event, EventId, EventType};
 
 use super::body::read_body;
+use super::body_format::BodyFormat;
 use super::credentials::{Carrier, RequestCredentials, Requester};
 use super::query::Pairs;
 use super::refusal::Refusal;
@@ -27,65 +27,6 @@ use crate::metrics::RefusalReason;
 
 /// Characters of a wrong value that the answer repeats.
 const SHOWN_CHARACTERS: usize = 100;
-
-/// The format of a publish, and of its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyFormat {
-    Form,
-    Json,
-    NdJson,
-}
-
-impl BodyFormat {
-    const NAMES: &str = "application/x-www-form-urlencoded, application/json, application/x-ndjson";
-
-    pub(super) fn of(request: &Request) -> Result<Self, Refusal> {
-        let given = content::media_type(request.headers())?;
-        let refused = |found: String| {
-            Refusal::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                format!("{found}; allowed are: {}", Self::NAMES),
-            )
-            .with(HeaderName::from_static("accept-post"), HeaderValue::from_static(Self::NAMES))
-        };
-        match given.as_deref() {
-            Some("application/x-www-form-urlencoded") => Ok(Self::Form),
-            Some("application/json") => Ok(Self::Json),
-            Some("application/x-ndjson") => Ok(Self::NdJson),
-            Some(given) => Err(refused(format!("the content type is {given:?}"))),
-            None => Err(refused("the request has no content type".to_owned())),
-        }
-    }
-
-    fn updates(self, body: &Bytes) -> Result<Vec<Update>, Refusal> {
-        match self {
-            Self::Form => Ok(vec![read_form(body)?]),
-            Self::Json => Ok(vec![read_json(body).map_err(Refusal::bad_request)?]),
-            Self::NdJson => read_ndjson(body),
-        }
-    }
-
-    fn answer(self, ids: &[EventId]) -> Response {
-        let object = |id: &EventId| format!("{}\n", json!({ "id": id.as_str() }));
-        let (content_type, body) = match self {
-            // No line break at the end: publishers use the whole body as the id.
-            Self::Form => {
-                ("text/plain; charset=utf-8", ids.iter().map(EventId::to_string).collect())
-            }
-            Self::Json => ("application/json", ids.iter().map(object).collect::<String>()),
-            Self::NdJson => ("application/x-ndjson", ids.iter().map(object).collect()),
-        };
-        let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")];
-        (headers, body).into_response()
-    }
-
-    pub(super) fn refuse(self, refusal: Refusal) -> Response {
-        match self {
-            Self::Form => refusal.into_response(),
-            Self::Json | Self::NdJson => refusal.into_problem(),
-        }
-    }
-}
 
 /// Publishes one update, or several of which all or none are published.
 pub(super) async fn publish(hub: &Hub, request: Request) -> Response {
@@ -151,7 +92,7 @@ async fn take(
     let mut received =
         read_body(hub, client, standing, parts.version, &parts.extensions, body).await?;
     charset.check_body(&received.bytes)?;
-    let updates = format.updates(&received.bytes)?;
+    let updates = read_updates(format, &received.bytes)?;
     received.make_room(hub, updates.iter().map(Update::memory_bytes).sum::<u64>() as usize)?;
     let body = &received.bytes;
     check_topics_granted(&credentials, &requester, &updates, format, body)?;
@@ -214,6 +155,15 @@ fn check_topics_granted(
         });
     }
     Ok(())
+}
+
+/// The updates in a body of this format.
+fn read_updates(format: BodyFormat, body: &Bytes) -> Result<Vec<Update>, Refusal> {
+    match format {
+        BodyFormat::Form => Ok(vec![read_form(body)?]),
+        BodyFormat::Json => Ok(vec![read_json(body).map_err(Refusal::bad_request)?]),
+        BodyFormat::NdJson => read_ndjson(body),
+    }
 }
 
 /// The trace that a publish is part of (W3C Trace Context), for the log. An invalid header is

@@ -8,7 +8,7 @@ use tidings_core::model::HUB_PATH;
 
 /// A refusal: its status, the fault, and the allowed values.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     detail: Box<str>,
     header: Option<(header::HeaderName, HeaderValue)>,

@@ -22,10 +22,10 @@ use tidings_server::{LastEventId, place};
 use super::accept::{self, MediaType};
 use super::admission::ClientAdmission;
 use super::body::{Unreceived, read_body};
+use super::content;
 use super::credentials::{Carrier, RequestCredentials};
 use super::query::Pairs;
 use super::refusal::Refusal;
-use super::{LAST_EVENT_ID, MERCURE_LAST_EVENT_ID, content};
 use crate::access::{Dialect, Role};
 use crate::admission::{Client, TurnedAway};
 use crate::budget::Standing;
@@ -37,12 +37,17 @@ use crate::shard::{DelayedCut, NewStream, StreamCut};
 /// The prefix of an id that names a time.
 const SINCE: &str = "tidings:since:";
 
+/// The id after which a stream continues, in Mercure 1.0; 0.x uses `Last-Event-ID`.
+pub(super) const MERCURE_LAST_EVENT_ID: HeaderName =
+    HeaderName::from_static("mercure-last-event-id");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 /// A stream inside the response that becomes it, until its lane takes it out.
 #[derive(Clone, Debug)]
-pub(super) struct PendingStream(Arc<Mutex<Option<NewStream>>>);
+pub(crate) struct PendingStream(Arc<Mutex<Option<NewStream>>>);
 
 impl PendingStream {
-    pub(super) fn take(response: &mut Response) -> Option<NewStream> {
+    pub(crate) fn take(response: &mut Response) -> Option<NewStream> {
         let stream: Self = response.extensions_mut().remove()?;
         stream.0.lock().take()
     }
@@ -150,9 +155,9 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
             if is_anonymous && !by_service && told && credentials.access().has_token_keys() {
                 // A client that reconnects without its token would no longer receive private
                 // events, and not know why.
-                Notice::Anonymous.encode(None, None, &mut granted.opening.bytes);
+                granted.opening.add_notice(&Notice::Anonymous);
             }
-            granted.opening.grants = Some(requester.grants);
+            granted.opening.authorize(requester.grants);
             (stream(&method, granted.opening), granted.cursor)
         }
         None => (come_back(hub, &method), unmoved),

@@ -95,7 +95,7 @@ impl Hub {
                 (Start::Unlocated(Box::new(request)), None)
             }
         };
-        let opening = NewStream { source, start, bytes, permit, grants: None };
+        let opening = NewStream::new(source, start, bytes, permit);
         Ok(Some(PreparedStream { opening, cursor }))
     }
 
@@ -103,7 +103,7 @@ impl Hub {
     pub(crate) fn open_clock(&self) -> Option<NewStream> {
         let permit = self.permit()?;
         let bytes = self.opening_chunk();
-        Some(NewStream { source: Source::Clock, start: Start::Live, bytes, permit, grants: None })
+        Some(NewStream::new(Source::Clock, Start::Live, bytes, permit))
     }
 
     fn permit(&self) -> Option<StreamPermit> {

@@ -1,6 +1,7 @@
 //! The list of subscriptions as text, piece by piece.
 
-use super::{ListStart, Presence, SubscriptionPath};
+use super::members::{ListStart, Presence};
+use super::path::SubscriptionPath;
 use crate::limits::LIST_BYTES;
 
 /// Documents with the commas before them, and the start of the next piece.

@@ -1,24 +1,11 @@
-//! The path of a subscription, in both dialects: written, and read back.
+//! The path of a subscription, read in either dialect.
 
 use percent_encoding::percent_decode_str;
-use tidings_core::model::presence::{SubscriberId, segment};
-use tidings_core::model::{HUB_PATH, PRESENCE_PATH, Selector};
+use tidings_core::model::presence::SubscriberId;
+use tidings_core::model::{HUB_PATH, Selector};
 
-use super::ActiveSubscription;
+use super::subscription::ActiveSubscription;
 use crate::access::Dialect;
-
-impl ActiveSubscription {
-    /// The subscription's path, which is its topic too. Each part is encoded once, as a whole.
-    pub(super) fn path(&self, form: Dialect) -> String {
-        let selector = segment(self.selector.text());
-        let subscriber = segment(&self.subscriber.to_string());
-        let kind = match (form, Self::match_type(&self.selector)) {
-            (Dialect::Coming, Some(kind)) => format!("{kind}/"),
-            _ => String::new(),
-        };
-        format!("{PRESENCE_PATH}{kind}{selector}/{subscriber}")
-    }
-}
 
 /// A path under `/subscriptions`, read in one of the dialects.
 #[derive(Debug, PartialEq, Eq)]

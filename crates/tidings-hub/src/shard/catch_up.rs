@@ -134,7 +134,7 @@ impl<S: Socket> Shard<S> {
             out.clear();
             let mut ends = Vec::new();
             for record in records.by_ref() {
-                let shown = wire::shown(&self.feeds[feed].source, record);
+                let shown = wire::shown(self.feeds[feed].source(), record);
                 wire::record(record, &shown, &mut out);
                 ends.push((record.position, out.len()));
                 if out.len() >= BATCH_BYTES {
@@ -263,7 +263,7 @@ impl<S: Socket> Shard<S> {
 
     fn missing(&self, key: SubscriberKey) -> Step {
         let Some((feed, behind)) = self.behind_of(key) else { return Step::Gone };
-        behind.missing(self.routed.position, &self.feeds[feed].source)
+        behind.missing(self.routed.position, self.feeds[feed].source())
     }
 
     /// The only step by which a subscriber becomes live: everything routed so far is written, and
@@ -274,12 +274,8 @@ impl<S: Socket> Shard<S> {
             subscriber.socket.set_full(false);
         }
         subscriber.cursor = self.window.end();
-        let feed = &mut self.feeds[subscriber.feed];
-        feed.behind -= 1;
+        self.feeds[subscriber.feed].go_live(self.window.start(), FEED_RANGES);
         self.behind -= 1;
-        if feed.behind == 0 && feed.queued.is_none() && feed.walked.is_none() {
-            feed.settle(self.window.start(), feed.end(), FEED_RANGES);
-        }
     }
 
     fn behind_of(&self, key: SubscriberKey) -> Option<(FeedKey, &Behind)> {

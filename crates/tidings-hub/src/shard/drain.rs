@@ -106,7 +106,7 @@ impl ShardThread {
     }
 
     /// Waits until the hub is draining.
-    pub(super) async fn until_drain(&self) {
+    pub(crate) async fn until_drain(&self) {
         let begun = self.drain_begun.notified();
         if self.reconnect.get().is_none() {
             begun.await;

@@ -48,8 +48,7 @@ impl<S: Socket> Shard<S> {
         while let Some(key) = self.queue.pop_front() {
             // A feed that was closed, or walked already, is skipped.
             let Some(feed) = self.feeds.get_mut(key) else { continue };
-            let Some(queued) = feed.queued.take() else { continue };
-            feed.walked = Some(0);
+            let Some(queued) = feed.begin_walk() else { continue };
             return Some(Walk { feed: key, queued });
         }
         None
@@ -59,24 +58,22 @@ impl<S: Socket> Shard<S> {
         self.queued_spans -= walk.queued.spans;
         let since = self.tally.delivered_since.map_or(walk.queued.at, |at| at.min(walk.queued.at));
         self.tally.delivered_since = Some(since);
-        let feed = &mut self.feeds[walk.feed];
-        feed.walked = None;
-        let offered = feed.queued.map_or(feed.end(), |queued| queued.since);
-        feed.settle(self.window.start(), offered, FEED_RANGES);
+        self.feeds[walk.feed].end_walk(self.window.start(), FEED_RANGES);
     }
 
     /// Continues a walk. Returns whether it is complete.
     fn walk_feed(&mut self, walk: &Walk, slice: &mut Slice) -> bool {
         let feed = &self.feeds[walk.feed];
-        let mut index = feed.walked.unwrap_or(0);
+        let unwalked = feed.unwalked();
+        let mut walked = 0;
         // Most subscribers have the same cursor, so the same bytes serve one after the other.
         let mut cached: Option<PendingWrite<'_>> = None;
         let mut stopped: Vec<(_, Offset)> = Vec::new();
-        while let Some(&key) = feed.subscribers.get(index) {
+        for &key in unwalked {
             if slice.is_full() {
                 break;
             }
-            index += 1;
+            walked += 1;
             slice.looks += 1;
             let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
             while subscriber.behind.is_none() && subscriber.cursor < feed.end() {
@@ -109,12 +106,12 @@ impl<S: Socket> Shard<S> {
             }
         }
         drop(cached);
-        let through = index >= feed.subscribers.len();
-        self.feeds[walk.feed].walked = Some(index);
+        let is_complete = walked == unwalked.len();
+        self.feeds[walk.feed].advance_walk(walked);
         for (key, offset) in stopped {
             self.fall_behind(key, offset, Vec::new());
         }
-        through
+        is_complete
     }
 }
 

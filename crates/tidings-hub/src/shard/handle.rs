@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidings_core::journal::{Follower, Journal};
 use tidings_core::stream::feed::{Source, SubscriberKey};
+use tidings_core::stream::notice::Notice;
 use tidings_core::stream::start::Start;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -23,13 +24,41 @@ use crate::presence::Presence;
 /// A stream that is about to be handed to a shard.
 #[derive(Debug)]
 pub(crate) struct NewStream {
-    pub(crate) source: Source,
-    pub(crate) start: Start,
+    pub(super) source: Source,
+    pub(super) start: Start,
     /// The first bytes of the stream.
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) permit: StreamPermit,
+    pub(super) bytes: Vec<u8>,
+    pub(super) permit: StreamPermit,
     /// The subscriber's authorization, or `None` if it needs none.
-    pub(crate) grants: Option<Arc<Grants>>,
+    pub(super) grants: Option<Arc<Grants>>,
+}
+
+impl NewStream {
+    /// A stream that needs no authorization, with these first bytes.
+    pub(crate) fn new(source: Source, start: Start, bytes: Vec<u8>, permit: StreamPermit) -> Self {
+        Self { source, start, bytes, permit, grants: None }
+    }
+
+    /// Gives the stream the subscriber's authorization, with which it ends.
+    pub(crate) fn authorize(&mut self, grants: Arc<Grants>) {
+        self.grants = Some(grants);
+    }
+
+    /// Adds a notice to the stream's first bytes.
+    pub(crate) fn add_notice(&mut self, notice: &Notice) {
+        notice.encode(None, None, &mut self.bytes);
+    }
+
+    /// Puts the head of the response before the stream's first bytes.
+    pub(crate) fn add_head(&mut self, mut head: Vec<u8>) {
+        head.append(&mut self.bytes);
+        self.bytes = head;
+    }
+
+    /// The permit under which the stream is counted.
+    pub(crate) fn permit_mut(&mut self) -> &mut StreamPermit {
+        &mut self.permit
+    }
 }
 
 /// A function to run on a shard's thread.

@@ -181,7 +181,7 @@ impl ShardThread {
     }
 
     /// How long the kernel waits for a peer's acknowledgement before it gives up.
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         3 * self.shared.heartbeat
     }
 

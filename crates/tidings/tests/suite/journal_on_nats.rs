@@ -102,7 +102,7 @@ fn a_hub_reports_when_nats_becomes_unreachable_and_reachable() {
     eventually("the hub is not ready", || hub.get("/readyz").status == 503);
     hub.wait_for_metric("tidings_journal_available", 0);
     nats.start(0);
-    hub.wait_for_log("NATS is back");
+    hub.wait_for_log("NATS is reachable again");
     eventually("the hub is ready", || hub.get("/readyz").status == 200);
     hub.publish("a", "1");
     assert_eq!(stream.data(1), ["1"]);

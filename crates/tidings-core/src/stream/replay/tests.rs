@@ -106,12 +106,12 @@ fn a_loss_that_the_opening_tells_counts_once_it_is_written() {
 fn the_journal_finishes_what_the_window_no_longer_has() {
     let (mut window, mut feed) = routed_to_seven(updates());
     window.trim(30);
-    feed.settle(window.start(), 30, 4);
+    feed.free(window.start(), 30, 4);
     assert_eq!(half_of_six().rest(at(7), &window, &feed), Rest::Journal);
     // The clock's events stand in no journal.
     let (mut window, mut feed) = routed_to_seven(Source::Clock);
     window.trim(30);
-    feed.settle(window.start(), 30, 4);
+    feed.free(window.start(), 30, 4);
     assert_eq!(half_of_six().rest(at(7), &window, &feed), Rest::Trimmed);
 }
 

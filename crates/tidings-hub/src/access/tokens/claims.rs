@@ -7,8 +7,8 @@ use tidings_core::model::{
     Account, Allowance, Base, Charge, InvalidSelectors, Rights, Selector, Selectors,
 };
 
+use super::super::dialect::{DETAIL_TYPE, Dialect};
 use super::super::payloads::{Payload, Payloads};
-use super::super::{DETAIL_TYPE, Dialect};
 use crate::limits::{GRANTS_MAX, SELECTORS_BYTES_FREE};
 
 /// The claim of 0.x under a name that no other claim can have.
@@ -32,7 +32,7 @@ impl ClaimGrants {
     ///
     /// # Errors
     /// If the budget has no room for them now.
-    pub(super) fn charge_to(&mut self, account: &dyn Account) -> Result<(), InvalidSelectors> {
+    pub(crate) fn charge_to(&mut self, account: &dyn Account) -> Result<(), InvalidSelectors> {
         if let Some(publish) = &mut self.publish {
             publish.charge_to(account)?;
         }

@@ -92,14 +92,14 @@ impl std::error::Error for InvalidKeySetUrl {}
 
 /// The sets of keys that are fetched, by their issuers' names.
 #[derive(Debug)]
-pub(super) struct KeySets(HashMap<String, Arc<KeySet>>);
+pub(crate) struct KeySets(HashMap<String, Arc<KeySet>>);
 
 impl KeySets {
     /// The key sets of these issuers. A set that `before` fetched from the same URL is kept.
     ///
     /// # Errors
     /// If the HTTP client cannot be set up.
-    pub(super) fn new(issuers: &[Issuer], before: Option<&Self>) -> io::Result<Self> {
+    pub(crate) fn new(issuers: &[Issuer], before: Option<&Self>) -> io::Result<Self> {
         let mut sets = HashMap::new();
         for issuer in issuers {
             if let IssuerKeys::Url(url) = &issuer.keys {
@@ -115,7 +115,7 @@ impl KeySets {
     }
 
     /// The keys of an issuer, fetched again if none has this name. `None` if there are no keys now.
-    pub(super) async fn keys(
+    pub(crate) async fn keys(
         &self,
         issuer: Option<&str>,
         name: Option<&str>,

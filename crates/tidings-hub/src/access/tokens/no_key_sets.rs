@@ -5,10 +5,10 @@ use std::io;
 use super::Issuer;
 
 #[derive(Debug)]
-pub(super) struct KeySets;
+pub(crate) struct KeySets;
 
 impl KeySets {
-    pub(super) fn new(_: &[Issuer], _: Option<&Self>) -> io::Result<Self> {
+    pub(crate) fn new(_: &[Issuer], _: Option<&Self>) -> io::Result<Self> {
         Ok(Self)
     }
 }

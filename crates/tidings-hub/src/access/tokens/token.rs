@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::super::{Dialect, TokenError};
+use super::super::dialect::Dialect;
+use super::super::token_error::TokenError;
 use super::claims;
 use super::key::{Algorithm, InvalidKey, Key, SigningKey};
 use crate::limits::{NOT_BEFORE_LEEWAY, TOKEN_BYTES_MAX};
@@ -167,15 +168,19 @@ fn decode(part: &str) -> Option<Map<String, Value>> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
-/// Makes a token.
+/// Makes a token of these claims, of the type that its dialect wants.
 ///
 /// # Errors
 /// If the key cannot sign.
-pub(crate) fn sign(
+pub fn sign_token(
     claims: &Map<String, Value>,
-    token_type: &str,
+    dialect: Dialect,
     key: &SigningKey,
 ) -> Result<String, InvalidKey> {
+    let token_type = match dialect {
+        Dialect::Deployed => "JWT",
+        Dialect::Coming => "at+jwt",
+    };
     let header = serde_json::json!({ "alg": key.algorithm().to_string(), "typ": token_type });
     let encode = |value: &[u8]| URL_SAFE_NO_PAD.encode(value);
     let claims = Value::Object(claims.clone()).to_string();

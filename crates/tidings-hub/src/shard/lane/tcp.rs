@@ -12,7 +12,7 @@ use crate::transport::Transport;
 
 /// A socket that carries an event stream and nothing else.
 #[derive(Debug)]
-pub(in crate::shard) struct TcpSocket {
+pub(crate) struct TcpSocket {
     stream: Transport,
     /// How long the kernel waits for a peer's acknowledgement before it gives up.
     patience: Duration,
@@ -23,7 +23,7 @@ pub(in crate::shard) struct TcpSocket {
 }
 
 impl TcpSocket {
-    pub(in crate::shard) fn new(stream: Transport, patience: Duration, framing: Framing) -> Self {
+    pub(crate) fn new(stream: Transport, patience: Duration, framing: Framing) -> Self {
         let unframer = match framing {
             Framing::Chunked => None,
             Framing::Close => Some(Unframer::START),
@@ -32,7 +32,7 @@ impl TcpSocket {
     }
 
     /// Ready when the peer has disconnected. Its input is discarded.
-    pub(in crate::shard) fn poll_disconnected(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_disconnected(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             if ready!(self.stream.poll_read_ready(context)).is_err() {
                 return Poll::Ready(());
@@ -49,7 +49,7 @@ impl TcpSocket {
         }
     }
 
-    pub(in crate::shard) fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         // An error shows at the next write.
         self.stream.poll_write_ready(context).map(|_| ())
     }
@@ -60,7 +60,7 @@ impl TcpSocket {
     ///
     /// # Errors
     /// See [`Socket::write`].
-    pub(in crate::shard) fn write_pieces(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn write_pieces(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
         match pieces {
             [piece] => self.stream.try_write(piece),
             pieces => self.stream.try_write_vectored(pieces),
@@ -68,8 +68,16 @@ impl TcpSocket {
     }
 
     /// Whether closing it resets the connection: the peer then gets an error and no clean end.
-    pub(in crate::shard) fn reset_on_close(&self, reset: bool) {
+    pub(crate) fn reset_on_close(&self, reset: bool) {
         self.stream.reset_on_close(reset);
+    }
+
+    /// The socket is full, or no longer so.
+    pub(crate) fn note_full(&mut self, full: bool) {
+        // The kernel's timeout also ends a connection whose peer reads nothing. Such a peer has
+        // more time here than one that does not answer.
+        let patience = if full { STALL_TIME } else { self.patience };
+        self.stream.set_patience(patience);
     }
 }
 
@@ -93,9 +101,6 @@ impl Socket for TcpSocket {
     }
 
     fn set_full(&mut self, full: bool) {
-        // The kernel's timeout also ends a connection whose peer reads nothing. Such a peer has
-        // more time here than one that does not answer.
-        let patience = if full { STALL_TIME } else { self.patience };
-        self.stream.set_patience(patience);
+        self.note_full(full);
     }
 }

@@ -11,10 +11,14 @@ export class HubPage {
   constructor(page, complaints) {
     this.page = page;
     this.complaints = complaints;
-    this.clock = new StreamPart(page.getByRole("region", { name: "Clock", exact: true }));
+    this.clock = new StreamPart(page.getByRole("region", { name: "Demo clock", exact: true }));
     this.topic = new StreamPart(page.getByRole("region", { name: "Topic", exact: true }));
     this.publishing = page.getByRole("region", { name: "Publish", exact: true });
     this.result = this.publishing.getByRole("status");
+    this.hint = this.publishing.locator(".hint");
+    this.access = page.getByRole("region", { name: "Token", exact: true });
+    /** What a hub that needs a token says. */
+    this.closed = page.locator("#closed");
   }
 
   /**
@@ -70,18 +74,32 @@ export class StreamPart {
   /** @param {import("playwright-core").Locator} part */
   constructor(part) {
     this.part = part;
-    this.openButton = part.getByRole("button", { name: "Open" });
-    this.closeButton = part.getByRole("button", { name: "Close" });
+    /** Opens and closes the stream. */
+    this.toggle = part.locator("[data-act=toggle]");
     this.events = part.locator(".events > li");
+    this.received = part.locator(".received");
+    this.topicField = part.getByRole("textbox", { name: /^Topic/ });
   }
 
-  /** @param {"connecting 0" | "open 1" | "closed 2"} state */
+  /** Presses the button when it opens the stream. */
+  async open() {
+    assert.match(await this.toggle.innerText(), /^Open/);
+    await this.toggle.click();
+  }
+
+  /** Presses the button when it closes the stream. */
+  async close() {
+    assert.match(await this.toggle.innerText(), /^Close/);
+    await this.toggle.click();
+  }
+
+  /** @param {"connecting" | "open" | "closed"} state */
   async reaches(state) {
     await until(`the state ${state}`, async () => (await this.state()) === state);
   }
 
   async state() {
-    const current = this.part.locator(".states [aria-current]");
+    const current = this.part.locator(".state");
     assert.equal(await current.count(), 1);
     return current.innerText();
   }
@@ -111,6 +129,6 @@ export class StreamPart {
 
   /** @param {string} kind */
   async showsNotice(kind) {
-    await this.part.locator(".notice .type", { hasText: `notice: ${kind}` }).first().waitFor();
+    await this.part.locator(`.notice[data-kind=${kind}]`).first().waitFor();
   }
 }

@@ -9,7 +9,8 @@ import { keptPort } from "./port.js";
 
 const START_MS_MAX = 60_000;
 
-const binary = process.env.TIDINGS ?? fileURLToPath(new URL("../target/debug/tidings", import.meta.url));
+/** The hub's command. */
+export const binary = process.env.TIDINGS ?? fileURLToPath(new URL("../target/debug/tidings", import.meta.url));
 
 /** A running hub: its address, its metrics, its end. */
 export class Hub {

@@ -211,8 +211,11 @@ test("the page uses a token, shows its grants, private events and the list of su
   assert.equal(await access.locator("[name=token]").inputValue(), "");
 
   await page.locator("#topic [name=topic]").fill(TEMPLATE);
-  await page.locator("#topic").getByRole("button", { name: "Open" }).click();
+  await page.locator("#topic [name=topic]").press("Enter");
+  await until("the template is open", async () => (await page.locator("#topic .state").innerText()) === "open");
   await until("it is subscribed", async () => (await hub.subscribers()) === 1);
+  await page.locator("#topic [name=topic]").fill(TOPIC);
+  await page.locator("summary").click();
   await page.locator("#publish [name=private]").check();
   await page.locator("#publish").getByRole("button", { name: "Publish" }).click();
   await until("the private event", async () => (await page.locator("#topic .events li").allTextContents()).some((text) => text.includes("Middlemarch")));
@@ -276,7 +279,8 @@ test("the page uses a publisher's and a subscriber's token together, each for wh
     [hub.mercure, query],
   );
   await page.locator("body[data-open]").waitFor();
-  await page.locator("#publish [name=topic]").fill(TOPIC);
+  await page.locator("#topic [name=topic]").fill(TOPIC);
+  await page.locator("summary").click();
   await page.locator("#publish [name=data]").fill("secret");
   await page.locator("#publish [name=private]").check();
   await page.locator("#publish").getByRole("button", { name: "Publish" }).click();

@@ -20,16 +20,13 @@ test("the whole page works by keyboard alone", async (t) => {
   const hub = await Hub.start(t);
   const { page, clock, topic, field, says } = bound(await HubPage.open(t, browser, hub.origin));
 
-  await tabTo(page, clock.openButton);
-  await page.keyboard.press("Enter");
-  await clock.reaches("open 1");
-  await tabTo(page, clock.closeButton);
+  await topic.reaches("open");
+  await tabTo(page, topic.toggle);
   await page.keyboard.press("Space");
-  await clock.reaches("closed 2");
-
-  await tabTo(page, topic.part.getByLabel("Topic to open"));
+  await topic.reaches("closed");
+  await tabTo(page, topic.topicField);
   await page.keyboard.press("Enter");
-  await topic.reaches("open 1");
+  await topic.reaches("open");
 
   await tabTo(page, field("Data"));
   await page.keyboard.press("ControlOrMeta+A");
@@ -39,19 +36,41 @@ test("the whole page works by keyboard alone", async (t) => {
   await says(/^Published/);
   await topic.shows("typed");
 
+  await tabTo(page, page.getByRole("button", { name: "Clear the events" }));
+  await page.keyboard.press("Enter");
+  await tabTo(page, topic.part.getByRole("button", { name: "Undo" }));
+  await page.keyboard.press("Enter");
+  await topic.shows("typed");
+
+  await tabTo(page, clock.toggle);
+  await page.keyboard.press("Enter");
+  await clock.reaches("open");
+  await page.keyboard.press("Enter");
+  await clock.reaches("closed");
+
   await tabTo(page, page.getByRole("button", { name: "Copy the publish command" }));
   await page.keyboard.press("Enter");
   await page.getByText(/^(Copied\.|Selected: .*)$/).waitFor();
 });
 
 test("every control has a name, and an outline when it is in focus", async (t) => {
-  const hub = await Hub.start(t);
-  const { page } = await HubPage.open(t, browser, hub.origin);
+  // With all that a hub can have: the clock, and keys.
+  const key = "a key for this test alone, 32 bytes";
+  const flags = ["--demo", "--anonymous-subscribe", "--anonymous-publish", "--publisher-key", key, "--subscriber-key", key];
+  const hub = await Hub.start(t, { flags });
+  const { page, topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.reaches("open");
+  await topic.topicField.fill("https://example.com/books/2");
+  await topic.part.getByRole("button", { name: "Clear the events" }).click();
   await page.locator("summary").click();
+  let controls = 0;
   for (const control of await page.locator("button, input, select, textarea, summary, [tabindex='0']").all()) {
+    if (!(await control.isVisible())) continue;
+    controls += 1;
     const snapshot = await control.ariaSnapshot();
     assert.match(snapshot, /"[^"]+"|^- text: \S/, `no name: ${snapshot}`);
   }
+  assert.ok(controls > 25, `${controls} controls`);
 
   await page.locator("body").press("Tab");
   for (let stop = 0; stop < 12; stop += 1) {
@@ -65,15 +84,14 @@ test("every control has a name, and an outline when it is in focus", async (t) =
 });
 
 for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-  for (const width of [360, 768, 1280]) {
+  for (const width of [360, 768, 1280, 2560]) {
     test(`${colorScheme}, ${width} px wide: nothing overflows, and all text is readable`, async (t) => {
       const hub = await Hub.start(t);
       const options = { colorScheme, viewport: { width, height: 800 }, reducedMotion: /** @type {const} */ ("reduce") };
       const hubPage = await HubPage.open(t, browser, hub.origin, options);
       const { page, topic } = hubPage;
       await page.locator("summary").click();
-      await topic.openButton.click();
-      await topic.reaches("open 1");
+      await topic.reaches("open");
       const long = "unbroken".repeat(80);
       await hub.publish({ topic: TOPIC, data: long, id: long });
       await topic.shows(long);

@@ -1,6 +1,6 @@
 // Tokens for the page: what they grant, and the list of subscriptions.
 
-import { find, valueOf } from "./find.js";
+import { find, say as show, valueOf } from "./find.js";
 import { HUB_URL } from "./publish.js";
 import { sayStatus } from "./refusal.js";
 import { forgetTokens, headersTo, useToken } from "./token.js";
@@ -8,26 +8,31 @@ import { forgetTokens, headersTo, useToken } from "./token.js";
 const ANSWER_MS_MAX = 10_000;
 const SHOWN_MAX = 200;
 
-/** @param {HTMLElement} section */
-export function showAccess(section) {
+/**
+ * @param {HTMLElement} section
+ * @param {() => void} changed called when other tokens are in use than before
+ */
+export function showAccess(section, changed) {
   const form = /** @type {HTMLFormElement} */ (find(section, "form"));
   const said = find(section, ".result");
-  const say = (/** @type {string} */ words) => {
-    said.textContent = words;
-  };
+  const say = (/** @type {string} */ words, isFailure = false) => show(said, words, isFailure);
   const subscribers = find(section, ".subscribers");
   const forget = () => {
     forgetTokens();
     subscribers.replaceChildren();
     say("No token is used.");
+    changed();
   };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const token = valueOf(form, "token").trim();
     // The field shows no secret longer than it has to.
     form.reset();
-    if (token === "") forget();
-    else say(use(token));
+    if (token === "") return forget();
+    const claims = claimsOf(token);
+    if (claims === null) return say("This is not a token (JWT), so the page does not use it.", true);
+    say(use(token, claims), isExpired(claims));
+    changed();
   });
   find(section, "[data-act=forget]").addEventListener("click", forget);
   find(section, "[data-act=who]").addEventListener("click", () => who(subscribers, say));
@@ -39,26 +44,28 @@ export function showAccess(section) {
  * token is valid.
  *
  * @param {string} token
+ * @param {Record<string, any>} claims
  * @returns {string}
  */
-function use(token) {
-  const claims = claimsOf(token);
-  if (claims === null) return "This is not a token (JWT), so the page does not use it.";
+function use(token, claims) {
   const { publish, subscribe } = grantsOf(claims);
   const nothing = publish.length + subscribe.length === 0;
   const uses = { publish: nothing || publish.length > 0, subscribe: nothing || subscribe.length > 0 };
   useToken(token, uses);
   const list = (/** @type {string[]} */ topics) => (topics.length === 0 ? "nothing" : topics.join(", "));
   const words = uses.publish && uses.subscribe ? "" : uses.publish ? " to publish" : " to read";
-  return `Used${words} from now on${endOf(claims)}. It grants publishing to ${list(publish)}; reading private events of ${list(subscribe)}. Open streams keep their earlier rights.`;
+  return `Used${words} from now on${endOf(claims)}. It grants publishing to ${list(publish)}; reading private events of ${list(subscribe)}.`;
 }
 
 /** @param {Record<string, any>} claims */
-function endOf({ exp }) {
-  if (typeof exp !== "number") return "";
-  const end = new Date(exp * 1_000).toLocaleString();
-  return exp * 1_000 < Date.now() ? `, but it expired ${end}` : ` until ${end}`;
+function endOf(claims) {
+  if (typeof claims.exp !== "number") return "";
+  const end = new Date(claims.exp * 1_000).toLocaleString();
+  return isExpired(claims) ? `, but it expired ${end}` : ` until ${end}`;
 }
+
+/** @param {Record<string, any>} claims */
+const isExpired = ({ exp }) => typeof exp === "number" && exp * 1_000 < Date.now();
 
 /**
  * @param {string} token
@@ -97,7 +104,7 @@ function grantsOf(claims) {
 
 /**
  * @param {HTMLElement} list
- * @param {(words: string) => void} say
+ * @param {(words: string, isFailure?: boolean) => void} say
  */
 async function who(list, say) {
   list.replaceChildren();
@@ -106,7 +113,7 @@ async function who(list, say) {
       headers: headersTo("subscribe"),
       signal: AbortSignal.timeout(ANSWER_MS_MAX),
     });
-    if (!response.ok) return say(await sayStatus(response));
+    if (!response.ok) return say(await sayStatus(response), true);
     const { subscriptions } = /** @type {{ subscriptions: any[] }} */ (await response.json());
     for (const one of subscriptions.slice(0, SHOWN_MAX)) {
       const item = document.createElement("li");
@@ -118,6 +125,6 @@ async function who(list, say) {
     const rest = count > SHOWN_MAX ? `; the first ${SHOWN_MAX} are shown` : "";
     say(count === 1 ? "One subscription." : `${count} subscriptions${rest}.`);
   } catch {
-    say("The hub can't be reached.");
+    say("The hub can't be reached.", true);
   }
 }

@@ -1,4 +1,6 @@
 // The events of a stream on the page: newest first, and no more than a page can hold.
+//
+// At any rate of events it does the same work per frame: it makes at most as many entries as it shows.
 
 import { indentJson } from "./json.js";
 import { NOTICE_TYPE, readNotice } from "./notices.js";
@@ -10,6 +12,10 @@ const CHARACTERS_MAX = 2_000_000;
 const CHARACTERS_SHOWN = 2_000;
 // A hidden page paints no frames.
 const HIDDEN_PAUSE_MS = 250;
+// More arrivals in a frame are not marked: nobody could follow, and it would be all that is seen.
+const MARKED_MAX = 10;
+/** Notices that report a loss. */
+const LOSSES = ["gap", "reset", "revoked"];
 
 /**
  * @typedef {object} Arrival
@@ -17,6 +23,7 @@ const HIDDEN_PAUSE_MS = 250;
  * @property {string} type
  * @property {string} id the last event id as of this event
  * @property {string} data
+ * @property {string[]} topics
  */
 
 export class EventList {
@@ -26,16 +33,21 @@ export class EventList {
   #shown = [];
   /** @type {Arrival[]} oldest first; at most as many as can be shown */
   #waiting = [];
+  /** @type {{ arrival: Arrival, item: HTMLLIElement }[]} what the last `clear` removed */
+  #cleared = [];
   #characters = 0;
   #indented = false;
+  #onShown;
 
   /**
    * @param {HTMLElement} list
    * @param {HTMLElement} empty what to show while there is nothing
+   * @param {() => void} onShown called after each frame that shows events
    */
-  constructor(list, empty) {
+  constructor(list, empty, onShown) {
     this.#list = list;
     this.#empty = empty;
+    this.#onShown = onShown;
   }
 
   /** @param {Arrival} arrival */
@@ -50,11 +62,25 @@ export class EventList {
   }
 
   clear() {
-    this.#waiting = [];
+    this.#show();
+    this.#cleared = this.#shown;
     this.#shown = [];
     this.#characters = 0;
     this.#list.replaceChildren();
     this.#empty.hidden = false;
+  }
+
+  /** Shows again what the last `clear` removed, below what arrived since. */
+  restore() {
+    for (const entry of this.#cleared) {
+      entry.item.classList.remove("new");
+      entry.item.querySelector(".data")?.replaceWith(dataOf(entry.arrival, this.#indented));
+      this.#list.append(entry.item);
+      this.#shown.push(entry);
+      this.#characters += entry.arrival.data.length;
+    }
+    this.#cleared = [];
+    this.#trim();
   }
 
   /** @param {boolean} indented whether data that is JSON is shown on several lines */
@@ -66,12 +92,18 @@ export class EventList {
   }
 
   #show() {
-    for (const arrival of this.#waiting.splice(0)) {
-      const item = itemOf(arrival, this.#indented);
-      this.#list.prepend(item);
-      this.#shown.unshift({ arrival, item });
-      this.#characters += arrival.data.length;
-    }
+    const arrivals = this.#waiting.splice(0);
+    if (arrivals.length === 0) return;
+    const entries = arrivals.map((arrival) => ({ arrival, item: itemOf(arrival, this.#indented) })).reverse();
+    if (arrivals.length <= MARKED_MAX) for (const { item } of entries) item.classList.add("new");
+    this.#list.prepend(...entries.map(({ item }) => item));
+    this.#shown.unshift(...entries);
+    for (const { data } of arrivals) this.#characters += data.length;
+    this.#trim();
+    this.#onShown();
+  }
+
+  #trim() {
     while (this.#shown.length > EVENTS_MAX || (this.#characters > CHARACTERS_MAX && this.#shown.length > 1)) {
       const oldest = this.#shown.pop();
       oldest?.item.remove();
@@ -88,18 +120,27 @@ export class EventList {
  */
 function itemOf(arrival, indented) {
   const item = document.createElement("li");
-  const notice = arrival.type === NOTICE_TYPE ? readNotice(arrival.data) : null;
-  if (notice) item.className = "notice";
-  const head = element("p", "head");
   const time = document.createElement("time");
   time.dateTime = arrival.at.toISOString();
   time.textContent = clockTime(arrival.at);
-  const type = element("span", "type", notice ? `notice: ${notice.kind}` : arrival.type);
-  const id = element("span", "id", arrival.id);
-  head.append(time, " ", type, " ", id);
-  item.append(head);
-  if (notice) item.append(element("p", "meaning", notice.words));
-  item.append(dataOf(arrival, indented));
+  if (arrival.type === NOTICE_TYPE) {
+    const { kind, words } = readNotice(arrival.data);
+    item.className = LOSSES.includes(kind) ? "notice loss" : "notice";
+    item.dataset.kind = kind;
+    item.append(time, " ", element("span", "meaning", words));
+    return item;
+  }
+  const head = element("p", "head");
+  const spoken = (/** @type {string} */ word) => element("span", "spoken", `${word} `);
+  const type = element("span", "type");
+  if (arrival.type !== "message") type.classList.add("own");
+  type.append(spoken("type"), arrival.type);
+  const topic = element("span", "topic");
+  topic.append(spoken("topic"), arrival.topics.join(", "));
+  const id = element("span", "id");
+  id.append(spoken("id"), arrival.id);
+  head.append(time, " ", type, " ", topic, " ", id);
+  item.append(head, dataOf(arrival, indented));
   return item;
 }
 

@@ -2,7 +2,7 @@
 
 import EventSourceWrapper from "../browser/index.js";
 import { sharing } from "../browser/share.js";
-import { enableButtons, find } from "./find.js";
+import { enableButtons, find, say } from "./find.js";
 import { HUB_URL, publish } from "./publish.js";
 
 const COUNT = 8;
@@ -112,8 +112,8 @@ find(meanwhile, "[data-act=publish]").addEventListener("click", async () => {
   const update = new URLSearchParams(topics.map((topic) => ["topic", topic]));
   update.append("data", new Date().toISOString());
   const result = find(meanwhile, ".result");
-  result.textContent = "Publishing. While six streams are open, this request waits too.";
+  say(result, "Publishing. While six streams are open, this request waits too.");
   const answer = await publish(update);
-  result.textContent = answer.ok ? `Published as ${answer.id}` : `Not published. ${answer.words}`;
+  say(result, answer.ok ? `Published as ${answer.id}` : `Not published. ${answer.words}`, !answer.ok);
 });
 enableButtons();

@@ -18,11 +18,11 @@ const ANSWER_MS_MAX = 10_000;
  * The fields to send. Those left empty are left out: to the hub, an empty id would be an id.
  *
  * @param {FormData} form
+ * @param {string} topic
  * @returns {URLSearchParams}
  */
-export function updateOf(form) {
-  const fields = new URLSearchParams();
-  fields.append("topic", text(form, "topic"));
+export function updateOf(form, topic) {
+  const fields = new URLSearchParams({ topic });
   // Forms carry line breaks as CR LF; in an event they are all one line break.
   fields.append("data", text(form, "data").replaceAll("\r\n", "\n"));
   for (const name of ["type", "id", "retry"]) {

@@ -1,7 +1,6 @@
 // A stream on this page: a source of the browser package, and its state as a sentence.
 
 import EventSourceWrapper from "../browser/index.js";
-import { NOTICE_TYPE, readNotice } from "./notices.js";
 import { HUB_URL } from "./publish.js";
 import { hasToken, headersTo } from "./token.js";
 
@@ -9,9 +8,6 @@ export const CONNECTING = 0;
 export const OPEN = 1;
 export const CLOSED = 2;
 
-// How long browsers wait without a `retry`. They do not expose this time, so until it has been
-// measured, assume three seconds, which the hub's `retry` also asks for.
-const BROWSER_RETRY_MS = 3_000;
 // A connection that takes this long is most probably waiting for another to end.
 const ANSWER_EXPECTED_MS = 5_000;
 // A person is watching the page, so it retries sooner than a program would.
@@ -22,10 +18,13 @@ const WORDS_OF_LIMIT =
   "No answer yet. Over HTTP/1.1 a browser opens at most six connections to a host, over all its tabs. " +
   "Close a stream in another tab.";
 
+/** @typedef {import("../../../browser/index.js").ReceivedEvent<string>} ReceivedEvent */
+
 /**
  * @typedef {object} Status
  * @property {0 | 1 | 2} readyState
  * @property {string} words the state, as a sentence
+ * @property {boolean} isFailure
  * @property {number | null} retryAt when it is tried again, by `performance.now()`
  */
 
@@ -36,29 +35,22 @@ export class Stream {
 
   /** @type {(status: Status) => void} */
   #onStatus;
-  /** @type {(event: MessageEvent<string>) => void} */
+  /** @type {(event: ReceivedEvent) => void} */
   #onEvent;
   /** @type {URL | null} */
   #url = null;
   /** @type {EventSourceWrapper | null} */
   #source = null;
-  #types = new Set(["message", NOTICE_TYPE]);
-  /** @type {(() => void)[]} what ends the listening for each type */
-  #listening = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {number | null} */
   #retryAt = null;
-  #browserRetryMs = BROWSER_RETRY_MS;
-  /** @type {number | null} when a hub that goes asks to be tried again */
-  #drainMs = null;
-  /** @type {number | null} */
-  #failedAt = null;
+  #isPaused = false;
 
   /**
    * @param {object} callbacks
    * @param {(status: Status) => void} callbacks.onStatus
-   * @param {(event: MessageEvent<string>) => void} callbacks.onEvent
+   * @param {(event: ReceivedEvent) => void} callbacks.onEvent
    */
   constructor({ onStatus, onEvent }) {
     this.#onStatus = onStatus;
@@ -79,100 +71,117 @@ export class Stream {
       return;
     }
     if (same && this.readyState === CONNECTING) {
-      if (this.#retryAt !== null) this.#connect("Reconnecting now.");
+      if (this.#retryAt !== null || this.#isPaused) this.#connect("Reconnecting now.");
       return;
     }
     this.#url = url;
     this.lastEventId = lastEventId;
-    this.#drainMs = null;
     this.#connect("Connecting.");
   }
 
-  close() {
+  /** Connects anew, from the last event id: with the tokens that are in use now. */
+  reopen() {
     if (this.readyState === CLOSED) return;
-    this.#end("Closed by you.");
+    this.#keepPlace();
+    this.#connect("Connecting.");
   }
 
-  /**
-   * Asks for events of these types besides the usual ones: `EventSource` hands over no others.
-   *
-   * @param {Iterable<string>} types
-   * @returns {string[]} all that are asked for
-   */
-  listen(types) {
-    this.#types = new Set(["message", NOTICE_TYPE, ...types]);
-    this.#listen();
-    return [...this.#types];
+  /** Frees the connection for as long as nobody looks. */
+  pause() {
+    if (this.readyState === CLOSED || this.#isPaused) return;
+    this.#keepPlace();
+    this.#drop();
+    this.#isPaused = true;
+    this.#say(CONNECTING, "Paused while this tab is hidden.");
   }
 
-  #listen() {
-    for (const end of this.#listening) end();
-    const source = this.#source;
-    // A published event may have the type of an event of the stream itself.
-    const name = (/** @type {string} */ type) => (/^(open|error|close)$/.test(type) ? `event:${type}` : type);
-    this.#listening = source ? [...this.#types].map((type) => source.on(name(type), this.#receive)) : [];
+  /** Goes on from the last event id, if it was paused. */
+  resume() {
+    if (this.#isPaused) this.#connect("Connecting.");
+  }
+
+  /** With the option `place` the hub says where a stream begins, even before its first event. */
+  #keepPlace() {
+    this.lastEventId = this.#source?.lastEventId ?? this.lastEventId;
+  }
+
+  /** @param {string} [words] why */
+  close(words = "Closed by you.") {
+    if (this.readyState !== CLOSED) this.#end(words);
+  }
+
+  /** The URL that is open, or about to be. */
+  get url() {
+    return this.#url;
+  }
+
+  /** Whether it waits for the next attempt. */
+  get isWaiting() {
+    return this.#retryAt !== null;
   }
 
   /** @param {string} words */
   #connect(words) {
     this.#drop();
     if (this.#url === null) return;
-    this.#failedAt = null;
-    this.#browserRetryMs = BROWSER_RETRY_MS;
-    const options = { lastEventId: this.lastEventId, reconnect: RECONNECT };
-    // The browser's own `EventSource` cannot send a token.
+    // `EventSource` delivers only the types that it was asked for; with `fetch` every type is read.
+    const options = { lastEventId: this.lastEventId, reconnect: RECONNECT, types: /** @type {const} */ ("*") };
+    // Only the hub gets the token.
     const isHubs = this.#url.origin === HUB_URL.origin && this.#url.pathname === HUB_URL.pathname;
     const headers = isHubs && hasToken("subscribe") ? { headers: async () => headersTo("subscribe") } : {};
     const source = new EventSourceWrapper(this.#url, { ...options, ...headers });
     this.#source = source;
-    this.#listen();
+    void this.#read(source);
     source.onOpen(() => {
       clearTimeout(this.#timer);
-      this.#failedAt = null;
-      this.#drainMs = null;
-      this.#browserRetryMs = BROWSER_RETRY_MS;
-      this.#say(OPEN, "Open. Events show as they arrive.");
+      this.#say(OPEN, "Events show as they arrive.");
     });
     source.onError((event) => this.#failed(event));
-    this.#timer = setTimeout(() => this.#say(CONNECTING, WORDS_OF_LIMIT), ANSWER_EXPECTED_MS);
+    this.#timer = setTimeout(() => this.#say(CONNECTING, WORDS_OF_LIMIT, null, true), ANSWER_EXPECTED_MS);
     this.#say(CONNECTING, words);
   }
 
-  #receive = (/** @type {MessageEvent<string>} */ event) => {
-    this.lastEventId = event.lastEventId;
-    if (event.type === NOTICE_TYPE) this.#drainMs = readNotice(event.data).retryMs ?? this.#drainMs;
-    this.#onEvent(event);
-  };
+  /** @param {EventSourceWrapper} source */
+  async #read(source) {
+    try {
+      for await (const event of source) {
+        if (source !== this.#source) return;
+        this.lastEventId = event.lastEventId;
+        this.#onEvent(event);
+      }
+    } catch {
+      // `onError` reports it.
+    }
+  }
 
   /** @param {import("../../../browser/wrapper.js").ErrorEvent} event */
   #failed(event) {
     clearTimeout(this.#timer);
+    if (this.#source?.readyState === OPEN) {
+      this.#say(OPEN, `${event.message}.`, null, true);
+      return;
+    }
     const words = wordsOf(event);
     if (this.#source?.readyState === CLOSED) {
-      this.#end(`${words} It would be refused again, so the page doesn't try.`);
+      this.#end(`${words} It would be refused again, so the page doesn't try.`, true);
       return;
     }
-    const now = performance.now();
-    if (event.nextDelay !== null) {
-      this.#say(CONNECTING, words, now + event.nextDelay);
-      return;
-    }
-    // The time between two failures is the browser's wait; it is exact if refusals are quick.
-    if (this.#failedAt !== null) this.#browserRetryMs = now - this.#failedAt;
-    else if (this.#drainMs !== null) this.#browserRetryMs = this.#drainMs;
-    this.#failedAt = now;
-    this.#say(CONNECTING, words, now + this.#browserRetryMs);
+    this.#say(CONNECTING, words, performance.now() + (event.nextDelay ?? 0), true);
   }
 
-  /** @param {string} words */
-  #end(words) {
+  /**
+   * @param {string} words
+   * @param {boolean} [isFailure]
+   */
+  #end(words, isFailure = false) {
     this.#drop();
     this.#url = null;
-    this.#say(CLOSED, words);
+    this.#say(CLOSED, words, null, isFailure);
   }
 
   #drop() {
     clearTimeout(this.#timer);
+    this.#isPaused = false;
     this.#source?.onError(null);
     this.#source?.close();
     this.#source = null;
@@ -182,11 +191,12 @@ export class Stream {
    * @param {0 | 1 | 2} readyState
    * @param {string} words
    * @param {number | null} [retryAt]
+   * @param {boolean} [isFailure]
    */
-  #say(readyState, words, retryAt = null) {
+  #say(readyState, words, retryAt = null, isFailure = false) {
     this.readyState = readyState;
     this.#retryAt = retryAt;
-    this.#onStatus({ readyState, words, retryAt });
+    this.#onStatus({ readyState, words, retryAt, isFailure });
   }
 }
 

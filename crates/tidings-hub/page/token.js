@@ -18,6 +18,9 @@ export function forgetTokens() {
 }
 
 /** @param {Use} use */
+export const tokenTo = (use) => tokens[use];
+
+/** @param {Use} use */
 export const hasToken = (use) => tokens[use] !== "";
 
 /**

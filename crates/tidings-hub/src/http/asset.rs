@@ -42,6 +42,7 @@ impl Asset {
             Some((_, "js")) => "text/javascript; charset=utf-8",
             Some((_, "css")) => "text/css; charset=utf-8",
             Some((_, "svg")) => "image/svg+xml",
+            Some((_, "md")) => "text/plain; charset=utf-8",
             _ => "text/html; charset=utf-8",
         }
     }

@@ -3,12 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use axum::Router;
+use serde_json::Value;
+use tidings_hub::{Access, Limits};
 use tokio::net::TcpListener;
 use url::Url;
 
 use crate::client::{Answer, Connection, HUB, Request};
 use crate::server::{on_both_lanes, open, runtime};
-use crate::token::access;
+use crate::token::{access, with_keys};
 
 /// Everything that the page at `root` names, and what that names, as a browser resolves it.
 async fn all_parts(root: &str, get: impl AsyncFn(&str) -> Answer) -> Vec<String> {
@@ -24,6 +26,7 @@ async fn all_parts(root: &str, get: impl AsyncFn(&str) -> Answer) -> Vec<String>
             Some((_, "js")) => "text/javascript; charset=utf-8",
             Some((_, "css")) => "text/css; charset=utf-8",
             Some((_, "svg")) => "image/svg+xml",
+            Some((_, "md")) => "text/plain; charset=utf-8",
             _ => "text/html; charset=utf-8",
         };
         assert_eq!(answer.header("content-type"), Some(content_type), "{path}");
@@ -122,6 +125,53 @@ fn a_browser_that_has_the_page_is_told_that_it_is_the_same() {
             let other = Request::get(path).header("if-none-match", "\"0\"");
             assert_eq!(server.ask(other).await.status(), 200);
         }
+    });
+}
+
+/// The facts about its hub in a page.
+fn facts_in(page: &str) -> Value {
+    let (_, rest) = page.split_once("id=\"hub-facts\">").expect("the page has facts");
+    let (facts, _) = rest.split_once("</script>").expect("the element ends");
+    serde_json::from_str(facts).expect("JSON")
+}
+
+#[test]
+fn the_page_has_the_facts_about_its_hub() {
+    on_both_lanes(open, async |server| {
+        for path in ["/", "/tidings/page/index.html"] {
+            let facts = facts_in(server.get(path).await.text());
+            assert_eq!(facts["version"], env!("CARGO_PKG_VERSION"));
+            for fact in ["clock", "anonymousSubscribe", "anonymousPublish", "metrics"] {
+                assert_eq!(facts[fact], true, "{fact}");
+            }
+            for fact in ["tokens", "callback"] {
+                assert_eq!(facts[fact], false, "{fact}");
+            }
+        }
+    });
+    on_both_lanes(
+        || with_keys().page(true).demo(false).admin(false),
+        async |server| {
+            let facts = facts_in(server.get("/").await.text());
+            assert_eq!(facts["tokens"], true);
+            for fact in ["clock", "anonymousPublish", "metrics", "callback"] {
+                assert_eq!(facts[fact], false, "{fact}");
+            }
+        },
+    );
+}
+
+#[test]
+fn the_page_of_a_hub_with_another_configuration_has_other_facts() {
+    on_both_lanes(open, async |server| {
+        let etag = server.get("/").await.header("etag").expect("a tag").to_owned();
+        let closed = Access::default();
+        server.hub.reconfigure(Limits::default(), closed).expect("a valid configuration");
+        let answer = server.ask(Request::get("/").header("if-none-match", &etag)).await;
+        assert_eq!(answer.status(), 200);
+        let facts = facts_in(answer.text());
+        assert_eq!(facts["anonymousSubscribe"], false);
+        assert_eq!(facts["anonymousPublish"], false);
     });
 }
 

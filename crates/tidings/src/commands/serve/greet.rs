@@ -33,7 +33,7 @@ fn text(greeting: &Greeting<'_>) -> String {
     let origin = shown.map_or_else(String::new, |listener| base(scheme, listener));
     // Browsers cannot open Unix sockets.
     if shown.is_some_and(|listener| listener.address().is_some()) {
-        lines.push(format!("  {origin}/  a page to try it: open it and press Open"));
+        lines.push(format!("  {origin}/  a page to try it, and to watch events arrive"));
     }
     lines.push(format!("  {origin}/.well-known/mercure  publish (POST) and subscribe (GET)"));
     if *demo {

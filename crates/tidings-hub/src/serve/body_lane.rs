@@ -113,7 +113,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Ans
         // A received request is read before its connection can be displaced.
         biased;
         ended = &mut serving => Some(ended),
-        () = closing.asked() => None,
+        () = closing.requested() => None,
         () = poll_fn(|context| exchange.poll_displaced(context)) => {
             return connection.thread.metrics().connection_displaced();
         }
@@ -193,7 +193,7 @@ async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
         idle = connection.idle() => if idle == Idle::Displaced {
             return connection.thread.metrics().connection_displaced();
         },
-        () = closing.asked() => {}
+        () = closing.requested() => {}
     }
     // Open streams continue. The pings detect a peer that does not answer.
     serving.as_mut().graceful_shutdown();

@@ -1,5 +1,5 @@
 //! What subscribers receive: a shard's recent updates, the feeds that share them, and what a
-//! subscriber that is behind needs next. Values that decide; the hub's shards write.
+//! subscriber that is behind needs next. It decides; the hub's shards write.
 
 pub mod feed;
 pub mod framing;

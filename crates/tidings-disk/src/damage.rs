@@ -49,7 +49,7 @@ impl Damage {
             first = after.next().number(),
             last = through.number(),
             "the journal's file is damaged: updates at these positions cannot be read, and their \
-             subscribers are told of a gap; `tidings journal check` says more"
+             subscribers are told of a gap; a check of the file says more"
         );
     }
 

@@ -69,8 +69,8 @@ pub(crate) enum Which {
     Last,
 }
 
-/// The updates in (`after`, `until`] that such a subscriber gets, as many as fit a batch, and the notice about
-/// missed ones.
+/// The updates in (`after`, `until`] that such a subscriber gets, as many as fit a batch, and the
+/// notice about missed ones.
 pub(crate) fn batch(
     connection: &Connection,
     identity: &Identity,

@@ -19,8 +19,8 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 /// The threads. They end when this is dropped.
 pub(crate) struct Readers {
     jobs: Option<SyncSender<Job>>,
-    /// One permit for each read that fits into the queue. A read holds its permit until a thread takes it from the
-    /// queue. A caller without a permit waits, first come, first served.
+    /// One permit for each read that fits into the queue. A read holds its permit until a thread
+    /// takes it from the queue. A caller without a permit waits, first come, first served.
     room: Arc<Semaphore>,
     threads: Vec<JoinHandle<()>>,
 }

@@ -346,6 +346,9 @@ pub(crate) const HEAD_FIELDS: usize = 100;
 pub(crate) const TARGET_BYTES: usize = 65_534;
 /// Bytes of a head that the connection covers. Only further bytes are counted.
 pub(crate) const HEAD_BYTES_FREE: usize = 8 << 10;
+/// The most that is read at once from an HTTP/1 connection. After a read of 8 KiB hyper doubles its
+/// buffer, and keeps the larger one for as long as the connection lives.
+pub(crate) const READ_BYTES: u64 = (8 << 10) - 1;
 /// The most that the unread bodies of an HTTP/2 connection count as: its window.
 pub(crate) const ARRIVING_BYTES_MAX: usize = 65_535;
 /// Bytes of all such bodies that the connection covers.

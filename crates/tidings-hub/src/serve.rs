@@ -57,7 +57,7 @@ pub async fn serve(listener: impl Into<Listener>, hub: Hub, fallback: Router) ->
 /// Serves the hub on a listener, over TLS: HTTP/2 and HTTP/1.1, as the client chooses. `fallback`
 /// answers requests for paths that the hub does not have. Ends with the hub.
 ///
-/// Dropping the future ends the accepting, and no stream.
+/// Dropping the future stops accepting; open streams continue.
 ///
 /// # Errors
 /// If the listener cannot be used, or the system has no threads for the handshakes.

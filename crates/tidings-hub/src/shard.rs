@@ -108,7 +108,7 @@ struct Subscriber<S> {
     /// Its index among the feed's subscribers.
     index: usize,
     /// A live subscriber has received all of its feed up to here.
-    cursor: Offset,
+    offset: Offset,
     /// The time of the last write.
     sent: Tick,
     /// The newest position that it was told outside of events.
@@ -152,7 +152,7 @@ impl<S: Socket> Shard<S> {
         let is_foreign = matches!(&start, Start::Located(place) if self.is_foreign(place));
         let mut behind = Behind::opening(opening, start, self.window.end(), options.notices);
         if is_foreign {
-            behind.lose();
+            behind.mark_lost();
         }
         let members = &mut self.feeds[feed];
         self.behind += 1;
@@ -160,9 +160,9 @@ impl<S: Socket> Shard<S> {
             socket,
             feed,
             index: members.join(key),
-            cursor: 0,
+            offset: 0,
             sent: self.now,
-            told: behind.place().through,
+            told: behind.position().through,
             behind: Some(Box::new(behind)),
         })
     }
@@ -219,8 +219,8 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Notes an update in the feeds that want it, and returns their number. Its bytes are made
-    /// once, and once more for each set of topics that feeds show. If that takes too much memory, a
+    /// Notes an update in the feeds that want it, and returns their number. It is
+    /// encoded once for each set of topics that feeds show. If that takes too much memory, a
     /// feed leaves the update out, and its subscribers read it from the journal.
     fn route(&mut self, record: &Record, now: Instant) -> usize {
         let since = self.window.end();
@@ -331,8 +331,8 @@ impl<S: Socket> Shard<S> {
 
     /// Continues after `end` of a journal that was reset. Every subscriber is closed: it reconnects
     /// with an id of the old journal, and is told of the reset.
-    fn begin_anew(&mut self, end: HubId, generation: u64) {
-        self.window.begin_anew();
+    fn reset(&mut self, end: HubId, generation: u64) {
+        self.window.reset();
         self.routed = end;
         self.generation = generation;
         self.broken = self.subscribers.keys().collect();
@@ -414,7 +414,7 @@ impl<S: Socket> Shard<S> {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
         let feed = &mut self.feeds[subscriber.feed];
         let notices = feed.source().options().notices;
-        let place = self.window.place(from, self.routed.position);
+        let place = self.window.position_at(from, self.routed.position);
         subscriber.behind = Some(Box::new(Behind::full(own, place, from, notices)));
         subscriber.socket.set_full(true);
         feed.fall_behind();
@@ -425,14 +425,14 @@ impl<S: Socket> Shard<S> {
     /// The offset of a live subscriber's next byte.
     fn next_offset(&self, subscriber: &Subscriber<S>) -> Offset {
         self.feeds[subscriber.feed]
-            .since(subscriber.cursor)
+            .since(subscriber.offset)
             .and_then(|mut spans| spans.next())
             .map_or(self.window.end(), |span| span.start)
     }
 
     /// A live subscriber's position in the journal.
-    fn place_of(&self, subscriber: &Subscriber<S>) -> JournalPosition {
-        self.window.place(self.next_offset(subscriber), self.routed.position)
+    fn position_of(&self, subscriber: &Subscriber<S>) -> JournalPosition {
+        self.window.position_at(self.next_offset(subscriber), self.routed.position)
     }
 
     /// Whether a subscriber gets updates, which have a place in the journal.
@@ -475,10 +475,10 @@ impl<S: Socket> Shard<S> {
             .collect()
     }
 
-    /// Whether a live subscriber wants notices and knows no id newer than `half`, and a newer one
-    /// exists.
-    fn needs_cursor(&self, key: SubscriberKey, half: Position) -> bool {
-        if self.routed.position < half {
+    /// Whether a live subscriber wants notices and knows no id newer than `midpoint`, although a
+    /// newer one exists.
+    fn needs_newer_id(&self, key: SubscriberKey, midpoint: Position) -> bool {
+        if self.routed.position < midpoint {
             return false;
         }
         let Some(subscriber) = self.subscribers.get(key) else { return false };
@@ -486,7 +486,7 @@ impl<S: Socket> Shard<S> {
             return false;
         }
         let feed = &self.feeds[subscriber.feed];
-        feed.source().options().notices && feed.newest().max(subscriber.told) < half
+        feed.source().options().notices && feed.newest().max(subscriber.told) < midpoint
     }
 }
 

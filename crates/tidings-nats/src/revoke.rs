@@ -22,8 +22,8 @@ const WRITTEN_TOGETHER: usize = 64;
 const END_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl NatsShared {
-    /// Revokes a token at every hub, including later ones. Ends when each hub bars the token, or is
-    /// known to accept no tokens.
+    /// Revokes a token at every hub, including later ones. Ends when each hub rejects the token, or
+    /// is known to accept no tokens.
     pub(crate) async fn revoke(&self, token: RevokedToken) -> Result<(), AppendError> {
         let until = Instant::now() + self.options().publish_wait;
         let mut pause = Pause::default();
@@ -67,7 +67,7 @@ impl NatsShared {
         }
     }
 
-    /// Whether the stream bars a token for as long as necessary. The leader answers, since another
+    /// Whether the stream stores the revocation of a token for as long as necessary. The leader answers, since another
     /// server may still have a deleted message.
     pub(crate) async fn stores(&self, token: &RevokedToken) -> Result<bool, Failure> {
         let stored =

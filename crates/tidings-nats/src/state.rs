@@ -141,7 +141,7 @@ impl NatsState {
 
     /// Replaces the state after a reset and keeps the followers. They learn of the reset with their
     /// next request.
-    pub(crate) fn begin_anew(&mut self, mut state: Self) {
+    pub(crate) fn reset(&mut self, mut state: Self) {
         state.recent.take_followers(&mut self.recent);
         state.generation = self.generation + 1;
         *self = state;
@@ -526,7 +526,7 @@ mod tests {
         let mut new =
             NatsState::new(&report(epoch, 11, 22), HubId::of_dropped(epoch, Position::new(15)));
         new.show((16..=22).map(|position| record(epoch, position, "a")).collect());
-        old.begin_anew(new);
+        old.reset(new);
         assert!(follower.has_news());
         assert_eq!(tail(&old, end), (Tail::Reset(old.last()), vec![]));
         assert_eq!(tail(&old, old.last()), (Tail::Through(Position::new(22)), vec![]));

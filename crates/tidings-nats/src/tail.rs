@@ -103,7 +103,7 @@ async fn reset(shared: &NatsShared, reason: &str) -> Result<(), Interrupted> {
         reason,
         "the journal was reset: closing all streams, which then resume or are told of a reset"
     );
-    shared.state().begin_anew(state);
+    shared.state().reset(state);
     Ok(())
 }
 

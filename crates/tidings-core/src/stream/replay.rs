@@ -157,13 +157,13 @@ impl Behind {
 
     /// The journal of its position no longer exists: the stream is closed, and the subscriber
     /// reconnects.
-    pub fn lose(&mut self) {
+    pub fn mark_lost(&mut self) {
         self.status = PlaceStatus::Lost;
     }
 
     /// Its place in the journal.
     #[inline]
-    pub fn place(&self) -> JournalPosition {
+    pub fn position(&self) -> JournalPosition {
         self.place
     }
 
@@ -203,7 +203,7 @@ impl Behind {
         match &self.status {
             PlaceStatus::Located => {}
             PlaceStatus::Unlocated(request) => return Rest::Unlocated(request.clone()),
-            PlaceStatus::Lost => return Rest::Trimmed,
+            PlaceStatus::Lost => return Rest::Unavailable,
         }
         if self.place.through.max(self.until) > routed {
             return Rest::NotRouted;
@@ -224,7 +224,7 @@ impl Behind {
         match self.offset.filter(in_window).or_else(by_position) {
             Some(offset) if offset >= feed.end() => Rest::Nothing,
             Some(offset) => Rest::Window(offset),
-            None if !feed.follows_journal() => Rest::Trimmed,
+            None if !feed.follows_journal() => Rest::Unavailable,
             None => Rest::Journal,
         }
     }
@@ -405,7 +405,7 @@ pub enum Rest {
     /// Not routed by the shard yet.
     NotRouted,
     /// No longer available.
-    Trimmed,
+    Unavailable,
 }
 
 #[cfg(test)]

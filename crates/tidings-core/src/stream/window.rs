@@ -135,7 +135,7 @@ impl Window {
     /// received, or the window's end. `routed` is the newest position that was routed, which may be
     /// after the newest event in the window.
     #[inline]
-    pub fn place(&self, offset: Offset, routed: Position) -> JournalPosition {
+    pub fn position_at(&self, offset: Offset, routed: Position) -> JournalPosition {
         let index = self.entries.partition_point(|entry| entry.start <= offset);
         let Some(entry) = index.checked_sub(1).and_then(|index| self.entries.get(index)) else {
             // No entry is so old: the first event in the window, if any, is the next one.
@@ -190,7 +190,7 @@ impl Window {
     }
 
     /// Removes all events: the journal was reset, so their positions are invalid.
-    pub fn begin_anew(&mut self) {
+    pub fn reset(&mut self) {
         *self = Self { end: self.end, ..Self::new(self.segment_bytes) };
     }
 
@@ -226,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_says_which_events_are_whole_and_which_is_half() {
+    fn a_position_says_which_events_are_complete_and_which_is_partly_written() {
         let window = window(&[(3, 10), (7, 10)]);
         let routed = Position::new(9);
-        assert_eq!(window.place(0, routed), place(2, None));
-        assert_eq!(window.place(4, routed), place(2, Some((3, 4))));
-        assert_eq!(window.place(10, routed), place(6, None));
-        assert_eq!(window.place(19, routed), place(6, Some((7, 9))));
-        assert_eq!(window.place(20, routed), place(9, None));
+        assert_eq!(window.position_at(0, routed), place(2, None));
+        assert_eq!(window.position_at(4, routed), place(2, Some((3, 4))));
+        assert_eq!(window.position_at(10, routed), place(6, None));
+        assert_eq!(window.position_at(19, routed), place(6, Some((7, 9))));
+        assert_eq!(window.position_at(20, routed), place(9, None));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::tokens::{IssuerKeys, Key};
 use crate::budget::{ClientAccount, Standing};
 use crate::limits::{
     GRANTS_BYTES, GRANTS_BYTES_HERE, SELECTORS_BYTES_FREE, TOKENS_KEPT, TOKENS_KEPT_BYTES,
-    TOKENS_KEPT_FOR, VERIFYING, WARNING_PAUSE,
+    TOKENS_KEPT_FOR, TOKENS_SWEEP_INTERVAL, VERIFYING, WARNING_PAUSE,
 };
 
 /// The grants of recently verified tokens.
@@ -36,6 +36,8 @@ struct VerifiedTokens {
     /// By the token's hash and its role.
     grants: HashMap<([u8; 32], Role), VerifiedGrants>,
     bytes: usize,
+    /// When the outdated ones were last forgotten.
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -52,8 +54,7 @@ impl VerifiedTokens {
             return;
         }
         if !self.has_room(bytes) {
-            self.grants.retain(|_, known| known.since.elapsed() < TOKENS_KEPT_FOR);
-            self.bytes = self.grants.values().map(|known| known.bytes).sum();
+            self.forget_outdated();
         }
         if !self.has_room(bytes) {
             // So many different tokens in so short a time belong to subscribers that open one
@@ -64,6 +65,20 @@ impl VerifiedTokens {
             VerifiedGrants { grants: Arc::clone(grants), since: Instant::now(), bytes };
         let before = self.grants.insert(key, remembered).map_or(0, |known| known.bytes);
         self.bytes = self.bytes - before + bytes;
+    }
+
+    fn get(&mut self, key: &([u8; 32], Role)) -> Option<Arc<Grants>> {
+        if self.swept.is_none_or(|swept| swept.elapsed() >= TOKENS_SWEEP_INTERVAL) {
+            self.forget_outdated();
+        }
+        let known = self.grants.get(key)?;
+        (known.since.elapsed() < TOKENS_KEPT_FOR).then(|| Arc::clone(&known.grants))
+    }
+
+    fn forget_outdated(&mut self) {
+        self.swept = Some(Instant::now());
+        self.grants.retain(|_, known| known.since.elapsed() < TOKENS_KEPT_FOR);
+        self.bytes = self.grants.values().map(|known| known.bytes).sum();
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -122,7 +137,8 @@ impl Verifier {
     ) -> Result<Arc<Grants>, TokenError> {
         let hash: [u8; 32] = Sha256::digest(token).into();
         let key = (hash, role);
-        if let Some(grants) = self.known(&key) {
+        let known = self.verified.lock().get(&key);
+        if let Some(grants) = known {
             return Ok(grants);
         }
         let unverified = self.read(token)?;
@@ -139,12 +155,6 @@ impl Verifier {
         let grants = Arc::new(verified?);
         self.verified.lock().remember(key, &grants);
         Ok(grants)
-    }
-
-    fn known(&self, key: &([u8; 32], Role)) -> Option<Arc<Grants>> {
-        let verified = self.verified.lock();
-        let known = verified.grants.get(key)?;
-        (known.since.elapsed() < TOKENS_KEPT_FOR).then(|| Arc::clone(&known.grants))
     }
 
     fn read(&self, token: &str) -> Result<Unverified, TokenError> {
@@ -302,4 +312,20 @@ fn read_grants(
         granted.charge_to(account).map_err(|_| TokenError::NoRoom)?;
     }
     Ok(granted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_token_sweeps_outdated_tokens() {
+        let mut verified = VerifiedTokens::default();
+        let key = |number| ([number; 32], Role::Publish);
+        verified.remember(key(1), &Arc::default());
+        assert!(verified.get(&key(1)).is_some() && verified.bytes > 0);
+        tokio::time::advance(TOKENS_KEPT_FOR).await;
+        assert!(verified.get(&key(2)).is_none());
+        assert_eq!((verified.grants.len(), verified.bytes), (0, 0));
+    }
 }

@@ -5,7 +5,7 @@ use axum::http::Method;
 use axum::response::Response;
 
 use super::admission::ClientAdmission;
-use super::subscribe::{come_back, stream};
+use super::subscribe::{reconnect_response, stream};
 use crate::hub::Hub;
 
 pub(super) async fn clock(
@@ -16,6 +16,6 @@ pub(super) async fn clock(
     let opening = admission.may_open_stream().then(|| hub.open_clock()).flatten();
     match opening.and_then(|mut opening| admission.count_stream(&mut opening).then_some(opening)) {
         Some(opening) => stream(&method, opening),
-        None => come_back(&hub, &method),
+        None => reconnect_response(&hub, &method),
     }
 }

@@ -72,7 +72,7 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
         // The cause is temporary, and any other answer would end a browser's `EventSource` for
         // good.
         Err(refusal) if refusal.status() == StatusCode::SERVICE_UNAVAILABLE => {
-            return Ok(come_back(hub, &method));
+            return Ok(reconnect_response(hub, &method));
         }
         requester => requester?,
     };
@@ -160,7 +160,7 @@ pub(super) async fn subscribe(hub: &Hub, request: Request) -> Result<Response, R
             granted.opening.authorize(requester.grants);
             (stream(&method, granted.opening), granted.cursor)
         }
-        None => (come_back(hub, &method), unmoved),
+        None => (reconnect_response(hub, &method), unmoved),
     };
     // A stream that waits for the journal is told in the stream where it begins.
     let cursor = cursor.filter(|_| named);
@@ -197,7 +197,7 @@ fn turned_away(
 ) -> Result<Response, Refusal> {
     let parts = credentials.parts;
     let (cursor, named) = cursor([credentials.query, &Pairs::default()], &parts.headers)?;
-    let mut response = come_back(hub, &parts.method);
+    let mut response = reconnect_response(hub, &parts.method);
     complete(&mut response, credentials, carrier, named.then(|| cursor.to_string()));
     Ok(response)
 }
@@ -420,7 +420,7 @@ pub(super) fn stream(method: &Method, opening: NewStream) -> Response {
 
 /// A stream that only says when to reconnect, and is cut. Any other status, as 503, would end a
 /// browser's `EventSource` for good, and a clean end some clients of others.
-pub(super) fn come_back(hub: &Hub, method: &Method) -> Response {
+pub(super) fn reconnect_response(hub: &Hub, method: &Method) -> Response {
     let mut response = head();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     if *method != Method::HEAD {
@@ -483,7 +483,7 @@ pub(super) async fn into_body(hub: Hub, mut response: Response) -> Response {
     let Some(opening) = PendingStream::take(&mut response) else { return response };
     match hub.attach(opening).await {
         Some(body) => *response.body_mut() = Body::new(body),
-        None => return come_back(&hub, &Method::GET),
+        None => return reconnect_response(&hub, &Method::GET),
     }
     response
 }

@@ -147,7 +147,7 @@ fn nothing_here() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "the subscription does not exist")
 }
 
-/// Ends a subscription, and bars its token (ours).
+/// Ends a subscription, and revokes its token (an extension of Tidings).
 pub(super) async fn revoke_subscription(
     State(hub): State<Hub>,
     parts: Parts,
@@ -155,7 +155,7 @@ pub(super) async fn revoke_subscription(
     may_revoke(&hub, &parts).await?;
     let named =
         SubscriptionPath::read(parts.uri.path(), Dialect::Deployed).ok_or_else(nothing_here)?;
-    // Many at once are not ended by one word.
+    // One request does not end several subscriptions.
     let not_one = || Refusal::method_not_allowed("GET, HEAD, OPTIONS");
     named.subscriber().ok_or_else(not_one)?;
     if !hub.revoke_subscription(parts.uri.path(), &named).await.map_err(unreached)? {
@@ -178,7 +178,7 @@ fn unreached(error: Unreached) -> Refusal {
     Refusal::new(status, error.to_string()).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// Bars a token by its `jti`, and ends its streams (ours).
+/// Revokes a token by its `jti`, and ends its streams (an extension of Tidings).
 pub(super) async fn revoke_token(
     State(hub): State<Hub>,
     parts: Parts,

@@ -11,7 +11,7 @@ impl Hub {
     /// Ends the streams whose authorization is revoked, and has the journal keep the revocation.
     ///
     /// # Errors
-    /// If the journal cannot keep it. The streams have ended all the same.
+    /// If the journal cannot keep it. The streams have ended nevertheless.
     pub(crate) async fn carry_out(&self, revocation: RevocationEffects) -> Result<(), AppendError> {
         self.end_streams(&revocation.ending).await;
         match revocation.token {

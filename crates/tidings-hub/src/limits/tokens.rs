@@ -18,7 +18,9 @@ pub(crate) const GRANTS_BYTES: usize = 64 << 20;
 /// The same on a shard's thread. Larger work runs beside it.
 pub(crate) const GRANTS_BYTES_HERE: usize = 64 << 10;
 /// See [`TOKENS_KEPT`].
-pub(crate) const TOKENS_KEPT_FOR: Duration = Duration::from_secs(60);
+pub(crate) const TOKENS_KEPT_FOR: Duration = Duration::from_secs(30);
+/// How often the memory of outdated tokens is released, while requests with tokens arrive.
+pub(crate) const TOKENS_SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// The number of signatures of public-key cryptography that are verified at the same time.
 pub(crate) const VERIFYING: usize = 8;
 /// How often a warning about clients is repeated while its cause lasts.

@@ -68,7 +68,7 @@ label! {
         Broken = "broken",
         /// The client took nothing for too long.
         Stalled = "stalled",
-        /// The rest of a half-written event was no longer there.
+        /// The rest of a partly written event was no longer there.
         Lost = "lost",
         /// The journal could not be read.
         Unreadable = "unreadable",

@@ -1,4 +1,4 @@
-//! The acceptor of a listener, which deals the connections to the shards.
+//! The acceptor of a listener, which assigns the connections to the shards.
 
 use std::io;
 use std::rc::Rc;

@@ -1,6 +1,5 @@
-//! The answer to a head that is no request. hyper ends such a connection before any of the hub's
-//! own code is asked, and answers with a bare status, which [`exchange`] withholds. Here is what
-//! the client gets instead: the same status, and words.
+//! The hub's answer to an invalid request head. hyper would answer with a bare status. [`exchange`]
+//! withholds that, and the client receives the same status with an explanation.
 //!
 //! [`exchange`]: super::exchange
 

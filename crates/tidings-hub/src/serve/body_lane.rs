@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use tower::Service;
 
 use super::bad_head::last_words;
-use super::exchange::{Answer, Exchange, WatchedStream};
+use super::exchange::{Answer, Exchange, WatchedStream, close_after_large_head};
 use super::header_blocks::{BlockCounter, Refused};
 use super::movable::Movable;
 use super::tls::Tls;
@@ -93,11 +93,13 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Ans
         let exchange = Rc::clone(&exchange);
         service_fn(move |request: Request<Incoming>| {
             let answering = exchange.begin();
+            let had_large_head = exchange.has_large_head(&request);
             let (request, unread) = unread::watch(request);
             let answer = Rc::clone(&connection).answer(request, task.clone());
             Box::pin(async move {
                 let mut response = answer.await?;
                 unread.close_if_unread(&mut response).await;
+                close_after_large_head(had_large_head, &mut response);
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, answering)))
             })
         })
@@ -113,7 +115,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Ans
         // A received request is read before its connection can be displaced.
         biased;
         ended = &mut serving => Some(ended),
-        () = closing.asked() => None,
+        () = closing.requested() => None,
         () = poll_fn(|context| exchange.poll_displaced(context)) => {
             return connection.thread.metrics().connection_displaced();
         }
@@ -193,7 +195,7 @@ async fn http2(connection: Rc<Connection>, stream: TlsStream<Movable>) {
         idle = connection.idle() => if idle == Idle::Displaced {
             return connection.thread.metrics().connection_displaced();
         },
-        () = closing.asked() => {}
+        () = closing.requested() => {}
     }
     // Open streams continue. The pings detect a peer that does not answer.
     serving.as_mut().graceful_shutdown();

@@ -23,7 +23,7 @@ use tower::Service;
 
 use super::bad_head::last_words;
 use super::date::append_date;
-use super::exchange::{Answer, Exchange, WatchedStream};
+use super::exchange::{Answer, Exchange, WatchedStream, close_after_large_head};
 use super::service_stream::ServiceStream;
 use super::{linger, service_stream, unread};
 use crate::admission::Client;
@@ -105,6 +105,7 @@ async fn requests(
         request.extensions_mut().insert(peer);
         let (method, version) = (request.method().clone(), request.version());
         let checked = ambiguous::check_head(&request);
+        let had_large_head = exchange.has_large_head(&request);
         let (request, unread) = unread::watch(request);
         let mut router = Router::clone(&router);
         let taken = &taken;
@@ -117,6 +118,7 @@ async fn requests(
                 Some(stream) => *taken.borrow_mut() = Some(stream),
                 None => {
                     unread.close_if_unread(&mut response).await;
+                    close_after_large_head(had_large_head, &mut response);
                     return Ok(response.map(|body| Answer::new(body, answering)));
                 }
             }

@@ -13,14 +13,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
 use super::head_room::HeadRoom;
 use super::waiting::Waiting;
 use crate::budget::Exhausted;
+use crate::limits::{HEAD_BYTES_FREE, READ_BYTES};
 use crate::metrics::Metrics;
 use crate::shard::RequestRoom;
 
@@ -124,6 +125,12 @@ impl Exchange {
         Answering(Rc::clone(self))
     }
 
+    /// Whether the head of this request, which was just read, is larger than what the connection
+    /// covers.
+    pub(super) fn has_large_head<B>(&self, request: &Request<B>) -> bool {
+        self.head.borrow().is_counted() && bytes_of_head(request) > HEAD_BYTES_FREE
+    }
+
     /// Whether all that hyper had to write was written.
     pub(super) fn is_flushed(&self) -> bool {
         self.flushed.get()
@@ -163,6 +170,25 @@ impl Exchange {
     }
 }
 
+/// The bytes of a request's head, but for its first line's other words.
+fn bytes_of_head<B>(request: &Request<B>) -> usize {
+    const AROUND: usize = ": \r\n".len();
+    let field = |(name, value): (&header::HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.len() + AROUND
+    };
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    target + request.headers().iter().map(field).sum::<usize>()
+}
+
+/// Adds `Connection: close` to the answer to a request with a large head. hyper keeps the buffer of
+/// a large head for as long as the connection lives, also while it waits for another request, when
+/// nothing counts that memory.
+pub(super) fn close_after_large_head<B>(had_large_head: bool, response: &mut Response<B>) {
+    if had_large_head {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
 /// A request that is being answered.
 #[derive(Debug)]
 pub(super) struct Answering(Rc<Exchange>);
@@ -176,17 +202,17 @@ impl Drop for Answering {
 /// The stream under hyper.
 #[derive(Debug)]
 pub(super) struct WatchedStream<S> {
-    stream: S,
+    stream: Take<S>,
     exchange: Rc<Exchange>,
 }
 
-impl<S> WatchedStream<S> {
+impl<S: AsyncRead> WatchedStream<S> {
     pub(super) fn new(stream: S, exchange: &Rc<Exchange>) -> Self {
-        Self { stream, exchange: Rc::clone(exchange) }
+        Self { stream: stream.take(READ_BYTES), exchange: Rc::clone(exchange) }
     }
 
     pub(super) fn into_inner(self) -> S {
-        self.stream
+        self.stream.into_inner()
     }
 }
 
@@ -197,6 +223,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
+        self.stream.set_limit(READ_BYTES);
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if let Poll::Ready(Ok(())) = polled {
             let read = &buffer.filled()[before..];
@@ -218,7 +245,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -227,7 +254,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
         if self.exchange.withholds(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let polled = Pin::new(self.stream.get_mut()).poll_write(context, bytes);
         self.exchange.note(polled)
     }
 
@@ -239,16 +266,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
         if self.exchange.withholds(pieces.first().map_or(&[], |piece| piece)) {
             return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
         }
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        let polled = Pin::new(self.stream.get_mut()).poll_write_vectored(context, pieces);
         self.exchange.note(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        let polled = Pin::new(self.stream.get_mut()).poll_flush(context);
         // hyper flushes only what it has written, and only when that was all.
         if polled.is_ready() && self.exchange.phase.get() == Phase::Answered {
             self.exchange.phase.set(Phase::Head);

@@ -1,5 +1,5 @@
-//! TLS handshakes, on threads of their own: a signature takes as long as hundreds of
-//! deliveries, and no shard is to stand still for it.
+//! TLS handshakes, on separate threads, because one signature would delay a shard for as long as
+//! hundreds of deliveries.
 
 use std::io;
 use std::net::TcpStream as StdStream;
@@ -22,10 +22,10 @@ use crate::hub::Hub;
 use crate::limits::{FIRST_BYTE_TIME, HANDSHAKE_TIME, HANDSHAKES_MIN};
 use crate::shard::{Command, Load, ShardThread};
 
-/// Threads that shake hands, and hand the connections to the shards.
+/// The threads that do TLS handshakes and pass the connections to the shards.
 pub(super) struct Handshakes {
     tls: Tls,
-    /// Taken on the way out only.
+    /// Taken only when this is dropped.
     runtime: Option<Runtime>,
     turns: Arc<HandshakeTurns>,
     hub: Hub,
@@ -33,8 +33,8 @@ pub(super) struct Handshakes {
 }
 
 impl Handshakes {
-    /// As many threads as the hub has shards: when all its clients reconnect at once, there is
-    /// nothing else to do than to shake their hands.
+    /// As many threads as the hub has shards: when all its clients reconnect at once, most
+    /// of the work is handshakes.
     pub(super) fn new(tls: &Tls, hub: Hub, router: Arc<Router>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(hub.shards().len())
@@ -112,7 +112,7 @@ async fn shake(tls: Tls, stream: StdStream, turn: &HandshakeTurn, hub: &Hub, rou
     shard.send(Command::Run(Box::new(adopt))).await;
 }
 
-/// Goes on with a connection on its shard's thread.
+/// Continues a connection on its shard's thread.
 fn adopt(
     thread: &Rc<ShardThread>,
     mut stream: TlsStream<Movable>,

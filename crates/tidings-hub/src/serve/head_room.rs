@@ -38,6 +38,11 @@ impl HeadRoom {
         Ok(())
     }
 
+    /// Whether more bytes were read than the connection covers.
+    pub(super) fn is_counted(&self) -> bool {
+        !self.permits.is_empty()
+    }
+
     /// Why the head was not read to its end.
     pub(super) fn refused(&self) -> Option<Exhausted> {
         self.refused

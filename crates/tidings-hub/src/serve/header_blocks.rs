@@ -113,7 +113,7 @@ pub(super) struct BlockCounter<S> {
     refused: Refused,
 }
 
-/// Why a connection was ended in the midst of a header block.
+/// Why a connection was ended within a header block.
 pub(super) type Refused = Rc<RefCell<Option<Exhausted>>>;
 
 impl<S> BlockCounter<S> {

@@ -20,8 +20,8 @@ use crate::limits::{ANSWER_TIME, LINGER_BYTES, LINGER_SILENCE, LINGER_TIME};
 const PIECE_BYTES: usize = 16 << 10;
 
 /// Writes `last`, ends this side, and waits for the other side's end, as one of at most `most`
-/// connections of this thread. `socket` takes the
-/// socket out of a stream that has an encryption: the rest need not be decrypted.
+/// connections of this thread. `socket` takes the socket out of a TLS stream: the rest need not be
+/// decrypted.
 pub(super) async fn close<S, T>(
     mut stream: S,
     last: &[u8],

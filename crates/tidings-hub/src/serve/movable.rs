@@ -1,4 +1,4 @@
-//! A socket that changes threads under the TLS that stands on it.
+//! A socket that can move to another thread while its TLS session continues.
 
 use std::io;
 use std::net::TcpStream as StdStream;

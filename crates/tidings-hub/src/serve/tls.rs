@@ -97,11 +97,11 @@ impl Tls {
         Ok(Self(Arc::new(TlsInner { certificate, key, shown, config: Arc::new(config) })))
     }
 
-    /// Reads the files again. What is wrong changes nothing, nor does a certificate that is not
-    /// good now, as long as the one that is shown is.
+    /// Reads the files again. An invalid file changes nothing. Nor does a certificate that has
+    /// expired or is not valid yet, as long as the present one is valid.
     ///
     /// # Errors
-    /// As [`Tls::of_files`], and if the new certificate has expired or is not good yet.
+    /// As [`Tls::of_files`], and if the new certificate has expired or is not valid yet.
     pub fn reload(&self) -> Result<Reload, TlsError> {
         let TlsInner { certificate, key, shown, config } = &*self.0;
         if Files::read(certificate, key)? == shown.0.read().files {

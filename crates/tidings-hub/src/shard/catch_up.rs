@@ -55,7 +55,7 @@ impl<S: Socket> Shard<S> {
                 Rest::Unlocated(request) => return Step::Locate(request),
                 Rest::Journal => return self.missing(key),
                 Rest::NotRouted => return Step::Route,
-                Rest::Trimmed => return Step::Lost,
+                Rest::Unavailable => return Step::Lost,
             }
         }
     }
@@ -66,9 +66,9 @@ impl<S: Socket> Shard<S> {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
         let Some(behind) = subscriber.behind.as_deref_mut() else { return };
         behind.begin(place, bytes);
-        subscriber.told = behind.place().through;
+        subscriber.told = behind.position().through;
         if is_foreign {
-            behind.lose();
+            behind.mark_lost();
         }
     }
 
@@ -92,7 +92,7 @@ impl<S: Socket> Shard<S> {
         let feed = subscriber.feed;
         let Some(behind) = subscriber.behind.as_deref_mut() else { return Step::Closed };
         let received = behind.receive(batch);
-        let place = behind.place();
+        let place = behind.position();
         let step = match received {
             Received::Unusable => return Step::Lost,
             Received::All => self.write_batch(key, feed, place, batch),
@@ -241,7 +241,7 @@ impl<S: Socket> Shard<S> {
         // same update may follow, which would count as not yet received.
         let next = feed.since(at).and_then(|mut spans| spans.next());
         let at = next.map_or(self.window.end(), |span| span.start);
-        behind.advance(self.window.place(at, self.routed.position), Some(at));
+        behind.advance(self.window.position_at(at, self.routed.position), Some(at));
         if full { WriteResult::Part } else { WriteResult::All(total) }
     }
 
@@ -274,7 +274,7 @@ impl<S: Socket> Shard<S> {
         if subscriber.behind.take().is_some_and(|behind| behind.is_full()) {
             subscriber.socket.set_full(false);
         }
-        subscriber.cursor = self.window.end();
+        subscriber.offset = self.window.end();
         self.feeds[subscriber.feed].go_live(self.window.start(), FEED_RANGES);
         self.behind -= 1;
     }

@@ -97,7 +97,7 @@ impl ShardThread {
             }
             Tail::Reset(end) => {
                 tracing::warn!(%end, "the journal was reset: closing all streams, which then resume or are told of a reset");
-                shard.begin_anew(end, self.shared.journal.generation());
+                shard.reset(end, self.shared.journal.generation());
                 self.follower.pass(end.position);
             }
         }

@@ -1,4 +1,4 @@
-//! The flusher's walk: each subscriber gets, in one write, all bytes between its cursor and its
+//! The flusher's walk: each subscriber gets, in one write, all bytes between its offset and its
 //! feed's end.
 
 use std::io::ErrorKind;
@@ -66,7 +66,7 @@ impl<S: Socket> Shard<S> {
         let feed = &self.feeds[walk.feed];
         let unwalked = feed.unwalked();
         let mut walked = 0;
-        // Most subscribers have the same cursor, so the same bytes serve one after the other.
+        // Most subscribers have the same offset, so the same bytes serve one after the other.
         let mut cached: Option<PendingWrite<'_>> = None;
         let mut stopped: Vec<(_, Offset)> = Vec::new();
         for &key in unwalked {
@@ -76,11 +76,11 @@ impl<S: Socket> Shard<S> {
             walked += 1;
             slice.looks += 1;
             let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
-            while subscriber.behind.is_none() && subscriber.cursor < feed.end() {
+            while subscriber.behind.is_none() && subscriber.offset < feed.end() {
                 let pending = match &mut cached {
-                    Some(pending) if pending.from == subscriber.cursor => pending,
+                    Some(pending) if pending.from == subscriber.offset => pending,
                     cached => {
-                        cached.insert(PendingWrite::new(feed, &self.window, subscriber.cursor))
+                        cached.insert(PendingWrite::new(feed, &self.window, subscriber.offset))
                     }
                 };
                 slice.sockets += 1;
@@ -102,7 +102,7 @@ impl<S: Socket> Shard<S> {
                     break;
                 }
                 self.tally.deliveries += pending.events;
-                subscriber.cursor = pending.to;
+                subscriber.offset = pending.to;
             }
         }
         drop(cached);
@@ -130,7 +130,7 @@ impl Slice {
     }
 }
 
-/// The next bytes for a subscriber with this cursor, as many as one write takes.
+/// The next bytes for a subscriber with this offset, as many as one write takes.
 struct PendingWrite<'a> {
     from: Offset,
     to: Offset,

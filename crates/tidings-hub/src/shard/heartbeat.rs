@@ -50,9 +50,9 @@ impl ShardThread {
     fn beat_slice(self: &Rc<Self>, slice: &[SubscriberKey], midpoint: Position) {
         let mut shard = self.shard.borrow_mut();
         for key in slice {
-            if shard.needs_cursor(*key, midpoint) {
+            if shard.needs_newer_id(*key, midpoint) {
                 let mut bytes = Vec::new();
-                let place = shard.subscribers.get(*key).map(|one| shard.place_of(one));
+                let place = shard.subscribers.get(*key).map(|one| shard.position_of(one));
                 let routed = shard.routed;
                 // The newest id is told only to a subscriber that has received everything.
                 if place.is_some_and(|place| place.through == routed.position) {

@@ -555,7 +555,7 @@ fn the_window_keeps_updates_until_each_writable_socket_was_offered_them() {
 }
 
 #[test]
-fn a_half_written_event_that_was_trimmed_closes_the_stream() {
+fn a_partly_written_event_that_was_trimmed_closes_the_stream() {
     let mut world = World::new(1, 3);
     let one = reader(&mut world, Selectors::topic("a"));
     world.readers[one].wire.0.borrow_mut().room = 50;
@@ -573,7 +573,7 @@ fn a_half_written_event_that_was_trimmed_closes_the_stream() {
 }
 
 #[test]
-fn a_half_written_event_is_finished_from_the_journal() {
+fn a_partly_written_event_is_finished_from_the_journal() {
     let mut world = World::new(1, u64::MAX);
     let one = reader(&mut world, Selectors::topic("a"));
     world.readers[one].wire.0.borrow_mut().room = 50;
@@ -690,7 +690,7 @@ fn a_position_found_before_a_reset_is_not_used_after_it() {
     world.route(0, 1);
     // The epoch is the same where a journal lost its newest updates and went on.
     let (core, _) = &mut world.shards[0];
-    core.begin_anew(core.routed, 1);
+    core.reset(core.routed, 1);
     world.join(0, Selectors::topic("a"), StreamOptions::default(), 1);
     assert_eq!(world.readers[0].step, Step::Lost);
     let start = Start::Located(StartPlace { generation: 1, ..world.place(1) });
@@ -708,7 +708,7 @@ fn a_position_found_before_a_reset_is_not_used_after_it() {
 
 /// Publishes so many updates, all of which but the last are trimmed before the shard can route
 /// them.
-fn publish_what_is_gone(world: &mut World, count: u64) {
+fn publish_trimmed_updates(world: &mut World, count: u64) {
     // The journal keeps what its follower has still to take.
     let last = world.published.len() as u64 + count;
     world.shards[0].1.pass(Position::new(last));
@@ -751,7 +751,7 @@ fn a_reader_at_the_windows_end_is_told_what_was_trimmed_even_if_its_socket_was_f
         batch: None,
         left: false,
     });
-    publish_what_is_gone(&mut world, 3);
+    publish_trimmed_updates(&mut world, 3);
     world.finish_step(0);
     world.finish();
     world.check();
@@ -763,7 +763,7 @@ fn a_reader_at_the_windows_end_is_told_what_was_trimmed_even_if_its_socket_was_f
 }
 
 #[test]
-fn a_half_written_event_is_finished_before_the_gap_after_it() {
+fn a_partly_written_event_is_finished_before_the_gap_after_it() {
     let mut world = World::new(1, u64::MAX);
     let one = reader(&mut world, Selectors::topic("a"));
     world.readers[one].wire.0.borrow_mut().room = 10;

@@ -338,7 +338,7 @@ pub(super) fn notice(
     retry: Option<Duration>,
 ) -> Vec<u8> {
     let live = shard.subscribers.get(key).filter(|one| one.behind.is_none());
-    let place = live.map(|one| shard.place_of(one));
+    let place = live.map(|one| shard.position_of(one));
     let has_all = place.is_some_and(|place| place.through == shard.routed.position);
     let id = (has_all && shard.follows_journal(key)).then(|| shard.routed.to_event_id());
     let mut bytes = Vec::new();
@@ -359,7 +359,7 @@ pub(crate) struct Closing(watch::Receiver<bool>);
 #[cfg(feature = "tls")]
 impl Closing {
     /// Waits until the connection must end.
-    pub(crate) async fn asked(&mut self) {
+    pub(crate) async fn requested(&mut self) {
         // An error means that the shard has already ended.
         let _ = self.0.wait_for(|closing| *closing).await;
     }

@@ -147,6 +147,18 @@ fn answers_without_a_body_belong_to_the_service_and_keep_their_order() {
 }
 
 #[test]
+fn a_connection_ends_after_a_large_head_and_not_after_many_small_ones() {
+    on_own_lanes(open, async |server| {
+        let long = "x".repeat(9000);
+        let large = format!("GET /whole HTTP/1.1\r\nhost: localhost\r\nx-long: {long}\r\n\r\n");
+        play(server, &large, &[Of(200, "whole")]).await;
+        let many = get("/whole").repeat(1000) + &last("/400");
+        let answers = [vec![Of(200, "whole"); 1000], vec![Of(400, "")]].concat();
+        play(server, &many, &answers).await;
+    });
+}
+
+#[test]
 fn a_head_that_is_no_request_is_answered_in_words_after_the_answers_before_it() {
     on_own_lanes(open, async |server| {
         let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(70_000));

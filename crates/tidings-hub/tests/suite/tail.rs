@@ -61,7 +61,7 @@ impl Remote {
     }
 
     /// Puts another journal in the place of this one.
-    fn begin_anew(&self, journal: Arc<MemoryJournal>) {
+    fn reset(&self, journal: Arc<MemoryJournal>) {
         let mut state = self.0.lock();
         state.journal = journal;
         state.hidden = 0;
@@ -255,7 +255,7 @@ fn a_subscriber_of_a_journal_that_was_reset_reconnects_to_a_reset() {
                 let foreign = Update::new("a", tidings_sse::Event::new("of another journal"));
                 now(new.append(vec![foreign], None, Room::uncounted())).unwrap();
             }
-            journal.begin_anew(new);
+            journal.reset(new);
             assert_eq!(stream.rest().await, [], "the stream went on");
             let mut back = server.resume("topic=a", &last).await;
             assert_eq!(back.cursor().as_deref(), Some("earliest"));
@@ -280,7 +280,7 @@ fn the_clock_ends_with_the_journal_and_begins_again() {
         let mut clock = server.open(Request::get("/sse")).await;
         // What it begins with comes from its shard, so it is there.
         assert_eq!(clock.next().await, Seen::Comment);
-        journal.begin_anew(keeping(100));
+        journal.reset(keeping(100));
         while clock.next().await != Seen::End {}
         let mut clock = server.open(Request::get("/sse")).await;
         clock.event().await;

@@ -117,7 +117,7 @@ fn the_journal_finishes_what_the_window_no_longer_has() {
     let (mut window, mut feed) = routed_to_seven(Source::Clock);
     window.trim(30);
     feed.free(window.start(), 30, 4);
-    assert_eq!(half_of_six().rest(at(7), &window, &feed), Rest::Trimmed);
+    assert_eq!(half_of_six().rest(at(7), &window, &feed), Rest::Unavailable);
 }
 
 #[test]
@@ -143,8 +143,8 @@ fn the_newest_update_about_each_topic_comes_from_the_journal() {
 fn a_place_that_is_unknown_or_lost_comes_before_all_else() {
     check_rest(&unlocated(), &Rest::Unlocated(request()));
     let mut lost = unlocated();
-    lost.lose();
-    check_rest(&lost, &Rest::Trimmed);
+    lost.mark_lost();
+    check_rest(&lost, &Rest::Unavailable);
     let mut located = unlocated();
     located.begin(after(6, 7), b"opening".to_vec());
     check_rest(&located, &Rest::Window(20));
@@ -194,7 +194,7 @@ fn a_gap_is_told_once_and_the_place_moves_past_it() {
     // It knew of this one.
     assert!(matches!(receive(&mut behind, &[3], 3, Some(missed(2, 2)), false), Received::All));
     assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 5)), false), Received::AfterGap));
-    assert_eq!(behind.place(), JournalPosition { through: at(5), partly_written: None });
+    assert_eq!(behind.position(), JournalPosition { through: at(5), partly_written: None });
     let own = String::from_utf8(behind.own().to_vec()).unwrap();
     assert!(own.contains("\"kind\":\"gap\"") && own.contains(&id(5).to_string()), "{own}");
     behind.set_own(Vec::new());

@@ -4,8 +4,8 @@ use super::peers::Flood;
 use super::{Trial, scaled};
 
 /// A head of 62 KB without its end: as many bytes and fields as a head may have.
-fn head() -> Vec<u8> {
-    let mut head = b"GET /.well-known/mercure?topic=a HTTP/1.1\r\nhost: localhost\r\n".to_vec();
+fn head(target: &str) -> Vec<u8> {
+    let mut head = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n").into_bytes();
     for number in 0..95 {
         head.extend(format!("x-{number:02}: {}\r\n", "x".repeat(645)).bytes());
     }
@@ -29,7 +29,15 @@ fn request(method: &str) -> Vec<u8> {
 #[test]
 fn heads_that_never_end_take_a_bounded_memory() {
     let count = scaled(4000, 9500);
-    Trial::new("heads").run(|hub| Flood::send(hub, count, 16, &head()));
+    Trial::new("heads")
+        .run(|hub| Flood::send(hub, count, 16, &head("/.well-known/mercure?topic=a")));
+}
+
+#[test]
+fn connections_that_stay_open_after_large_heads_take_a_bounded_memory() {
+    let count = scaled(2000, 6000);
+    let whole = [&head("/healthz")[..], b"\r\n"].concat();
+    Trial::new("connections after heads").run(|hub| Flood::send(hub, count, 16, &whole));
 }
 
 #[test]

@@ -9,6 +9,9 @@ use super::{Trial, scaled, token};
 const PATIENCE: Duration = Duration::from_secs(30);
 const FLAGS: [&str; 1] = ["--presence-events"];
 
+/// The journal keeps presence updates for five minutes, up to so many KiB.
+const KEPT_KB: u64 = 16 << 10;
+
 /// A token with a payload of so many bytes.
 fn subscriber(payload: usize) -> String {
     token(&["--subscribe", "*", "--payload", &format!("\"{}\"", "x".repeat(payload))])
@@ -44,8 +47,7 @@ fn streams(hub: SocketAddr, count: usize, token: &str) -> Vec<Box<dyn Wire>> {
 #[test]
 fn presence_updates_with_large_payloads_take_a_bounded_memory() {
     let token = subscriber(20_000);
-    // The journal keeps presence updates for five minutes, up to 16 MiB.
-    let trial = Trial { flags: &FLAGS, kept_kb: 16 << 10, ..Trial::new("presence") };
+    let trial = Trial { flags: &FLAGS, kept_kb: KEPT_KB, ..Trial::new("presence") };
     // In the short form 7,000 subscriptions, of 140 MB: more than the hub may take. Their starts and
     // ends together are fewer than those at which newcomers wait, after 10 s in vain: on a busy
     // machine more of them may take longer.
@@ -55,7 +57,7 @@ fn presence_updates_with_large_payloads_take_a_bounded_memory() {
 #[test]
 fn unread_lists_take_a_bounded_memory() {
     let token = subscriber(10);
-    let trial = Trial { flags: &FLAGS, ..Trial::new("lists") };
+    let trial = Trial { flags: &FLAGS, kept_kb: KEPT_KB, ..Trial::new("lists") };
     trial.run(|hub| {
         let streams = streams(hub.address, scaled(20, 50), &token);
         let trust = Trial::new("").trust;

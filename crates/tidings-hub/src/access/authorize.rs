@@ -86,7 +86,7 @@ impl Permissions {
     }
 
     /// JSON that is shown with this subscriber's entries in the list of subscriptions and in
-    /// presence events, for example a name.
+    /// presence events, for example a name. It is left out if it is nested more than 120 levels deep.
     #[must_use]
     pub fn payload(mut self, payload: Value) -> Self {
         self.payload = Some(payload);
@@ -105,7 +105,7 @@ impl From<Permissions> for Grants {
             subscribe: permissions.subscribe.unwrap_or_default(),
             payloads: permissions
                 .payload
-                .map_or(Payloads::None, |payload| Payloads::Same(payload.into())),
+                .map_or(Payloads::None, |payload| Payloads::Same((&payload).into())),
             ..Self::default()
         }
     }

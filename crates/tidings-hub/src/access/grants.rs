@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
 use tidings_core::model::{Charge, Rights, Selectors, TokenId, Topic};
 
 use super::dialect::Dialect;
@@ -52,8 +51,8 @@ impl Grants {
         AROUND + lists.sum::<usize>() + self.payloads.bytes()
     }
 
-    /// The payload of a subscription to this selector.
-    pub(crate) fn payload(&self, selector: &str) -> Option<&Arc<Value>> {
+    /// The payload of a subscription to this selector, as JSON text.
+    pub(crate) fn payload(&self, selector: &str) -> Option<&Arc<str>> {
         self.payloads.of(selector)
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tidings_core::model::{Account, Allowance, Base, Charge, TokenId};
 use tokio::sync::Semaphore;
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 
 use super::dialect::Dialect;
 use super::grants::{Grants, Role};
-use super::payloads::members_bytes;
 use super::rules::Access;
 use super::token_error::TokenError;
 use super::tokens::claims::{self, ClaimGrants};
@@ -190,10 +190,7 @@ impl Verifier {
             payloads: granted.payloads,
             charge: granted.charge,
             expires,
-            token: Some(TokenId::of(
-                token.claims.get("jti").and_then(serde_json::Value::as_str),
-                hash,
-            )),
+            token: Some(TokenId::of(token.claims.get("jti").and_then(Value::as_str), hash)),
             dialect: Some(token.dialect),
         })
     }
@@ -295,6 +292,26 @@ fn hold(token: &Unverified, account: &ClientAccount) -> Result<Option<Charge>, T
     }
     let account = ClientAccount { standing: Standing::Anyone, ..account.clone() };
     account.take(bytes).map(Some).map_err(|_| TokenError::NoRoom)
+}
+
+/// The memory of a value, which is much larger than its text if it has many small parts.
+fn memory_bytes(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(values) => values.iter().map(memory_bytes).sum(),
+            Value::Object(members) => members_bytes(members),
+        }
+}
+
+/// The same of the members of an object.
+fn members_bytes(members: &Map<String, Value>) -> usize {
+    /// The memory of a map with room for a few members.
+    const TABLE: usize = 640;
+    const MEMBER: usize = 64;
+    let member = |(name, value): (&String, &Value)| MEMBER + name.len() + memory_bytes(value);
+    TABLE + members.iter().map(member).sum::<usize>()
 }
 
 /// Reads a token's grants within the allowance, and charges all of them.

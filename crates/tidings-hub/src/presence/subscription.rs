@@ -17,7 +17,8 @@ pub(crate) const CONTEXT: &str = "https://mercure.rocks/";
 pub(crate) struct ActiveSubscription {
     pub(crate) subscriber: SubscriberId,
     pub(crate) selector: Selector,
-    payload: Option<Arc<Value>>,
+    /// JSON text.
+    payload: Option<Arc<str>>,
 }
 
 impl ActiveSubscription {
@@ -68,8 +69,10 @@ impl ActiveSubscription {
                 "subscriber": subscriber, "active": active,
             }),
         };
-        if let Some(payload) = &self.payload {
-            document["payload"] = Value::clone(payload);
+        // A callback may have given one with more levels than are read. It is left out.
+        let payload = self.payload.as_deref().map(serde_json::from_str::<Value>);
+        if let Some(Ok(payload)) = payload {
+            document["payload"] = payload;
         }
         document
     }

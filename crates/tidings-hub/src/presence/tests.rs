@@ -318,7 +318,7 @@ fn waiting_announcements_are_published_in_batches_of_bounded_bytes() {
     let presence = presence(Dialects::All);
     let mut keys: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
     let payload = json!({ "text": "x".repeat(20_000) });
-    let payloads = crate::access::payloads::Payloads::Same(payload.into());
+    let payloads = crate::access::payloads::Payloads::Same((&payload).into());
     let grants = Arc::new(Grants { payloads, ..Grants::default() });
     let texts: Vec<_> = (0..100).map(|at| at.to_string()).collect();
     let texts: Vec<_> = texts.iter().map(String::as_str).collect();

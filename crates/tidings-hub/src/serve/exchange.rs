@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use bytes::Buf;
@@ -38,6 +38,8 @@ pub(super) struct Exchange {
     /// The bytes of the last read. The part that hyper has not consumed when an answer is complete
     /// belongs to the next head, and is no more than that.
     last_read: Cell<usize>,
+    /// Set while hyper wants to read, and an answer is not written.
+    reader: RefCell<Option<Waker>>,
     /// Requests that were read.
     requests: Cell<u64>,
     /// How the connection began.
@@ -93,6 +95,7 @@ impl Exchange {
             waiting: Waiting::begin(room.waiting, room.client),
             flushed: Cell::default(),
             last_read: Cell::default(),
+            reader: RefCell::default(),
             requests: Cell::default(),
             opening: Cell::default(),
             withheld: Cell::default(),
@@ -128,7 +131,11 @@ impl Exchange {
     /// Whether the head of this request, which was just read, is larger than what the connection
     /// covers.
     pub(super) fn has_large_head<B>(&self, request: &Request<B>) -> bool {
-        self.head.borrow().is_counted() && bytes_of_head(request) > HEAD_BYTES_FREE
+        // The read before a head may have had its beginning, and the last read of a head also bytes
+        // after it.
+        const SURELY: usize = HEAD_BYTES_FREE + 2 * READ_BYTES as usize;
+        let read = self.head.borrow().bytes();
+        read > SURELY || (read > HEAD_BYTES_FREE && bytes_of_head(request) > HEAD_BYTES_FREE)
     }
 
     /// Whether all that hyper had to write was written.
@@ -170,14 +177,16 @@ impl Exchange {
     }
 }
 
-/// The bytes of a request's head, but for its first line's other words.
+/// The bytes of a request's head, without most of its first line and without optional whitespace.
 fn bytes_of_head<B>(request: &Request<B>) -> usize {
     const AROUND: usize = ": \r\n".len();
     let field = |(name, value): (&header::HeaderName, &HeaderValue)| {
         name.as_str().len() + value.len() + AROUND
     };
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    target + request.headers().iter().map(field).sum::<usize>()
+    let uri = request.uri();
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    authority + target + request.headers().iter().map(field).sum::<usize>()
 }
 
 /// Adds `Connection: close` to the answer to a request with a large head. hyper keeps the buffer of
@@ -185,7 +194,7 @@ fn bytes_of_head<B>(request: &Request<B>) -> usize {
 /// nothing counts that memory.
 pub(super) fn close_after_large_head<B>(had_large_head: bool, response: &mut Response<B>) {
     if had_large_head {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
@@ -222,6 +231,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.exchange.phase.get() == Phase::Answered {
+            // The next head is read once the client has taken the answer. Otherwise its bytes would
+            // belong to no request.
+            *self.exchange.reader.borrow_mut() = Some(context.waker().clone());
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         self.stream.set_limit(READ_BYTES);
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
@@ -283,6 +298,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
             *head = HeadRoom::default();
             head.add(self.exchange.last_read.take(), &self.exchange.room)?;
             self.exchange.waiting.resume();
+            if let Some(reader) = self.exchange.reader.take() {
+                reader.wake();
+            }
         }
         self.exchange.note(polled)
     }

@@ -38,9 +38,9 @@ impl HeadRoom {
         Ok(())
     }
 
-    /// Whether more bytes were read than the connection covers.
-    pub(super) fn is_counted(&self) -> bool {
-        !self.permits.is_empty()
+    /// The bytes that were read.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Why the head was not read to its end.

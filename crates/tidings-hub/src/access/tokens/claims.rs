@@ -103,7 +103,7 @@ fn deployed(claims: &Map<String, Value>, allowance: &mut Allowance) -> Result<Cl
     Ok(ClaimGrants {
         publish: read("publish")?,
         subscribe: rights(read("subscribe")?),
-        payloads: payload.cloned().map_or(Payloads::None, |payload| Payloads::Same(payload.into())),
+        payloads: payload.map_or(Payloads::None, |payload| Payloads::Same(payload.into())),
         charge: None,
     })
 }
@@ -137,7 +137,7 @@ fn coming(
         if detail.subscribe {
             subscribe.extend(detail.topics.iter().cloned());
             let topics = Selectors::granted(detail.topics).map_err(in_details)?;
-            payloads.push((topics, detail.payload.map(Payload::from)));
+            payloads.push((topics, detail.payload));
         }
         check_count(publish.len().max(subscribe.len()))?;
     }
@@ -154,7 +154,7 @@ struct AuthorizationDetail {
     publish: bool,
     subscribe: bool,
     topics: Vec<Selector>,
-    payload: Option<Value>,
+    payload: Option<Payload>,
 }
 
 /// The fault of a detail's member. Values are not repeated, except the beginning of an unknown
@@ -196,7 +196,7 @@ impl AuthorizationDetail {
             Some(payload) if !payload.is_object() => {
                 return Err(InvalidDetail::new("payload", "is not an object"));
             }
-            payload => payload.cloned(),
+            payload => payload.map(Payload::from),
         };
         Ok(Self {
             publish: has("publish"),

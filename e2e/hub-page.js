@@ -113,6 +113,19 @@ export class StreamPart {
     return until(`it says ${words}`, async () => (await this.words()).match(words));
   }
 
+  /** Records each text of the status from now on: the next one may replace it before the test looks. */
+  async recordWords() {
+    await this.part.locator(".words").evaluate((words) => {
+      const recorded = (/** @type {any} */ (words).recorded = /** @type {string[]} */ ([]));
+      new MutationObserver(() => recorded.push(words.textContent ?? "")).observe(words, { childList: true, characterData: true, subtree: true });
+    });
+  }
+
+  /** @returns {Promise<string[]>} */
+  async recordedWords() {
+    return this.part.locator(".words").evaluate((words) => /** @type {any} */ (words).recorded);
+  }
+
   async lastEventId() {
     return this.part.locator(".last-event-id").innerText();
   }

@@ -272,7 +272,7 @@ test("a hub with keys is closed until a token is used, and the commands have the
   await subscribed.prints("data: by the command\n");
 
   await access.getByRole("button", { name: "Forget" }).click();
-  await topic.says(/only to tokens/);
+  await topic.says(/needs a token/);
   assert.equal(await topic.state(), "closed");
   assert.ok(await closed.isVisible());
   assert.ok(!(await publishing.innerText()).includes(token));
@@ -353,7 +353,10 @@ test("the page keeps up with 5,000 events in a second", async (t) => {
   await topic.shows("event 4999");
   assert.equal(await topic.received.innerText(), "5,000 events, the newest 200 shown");
   assert.equal(await topic.events.count(), 200);
-  assert.equal((await topic.data()).at(-1), "event 4800");
+  // The newest ones without a hole. A slow machine may get a notice among them.
+  const shown = await topic.data();
+  assert.deepEqual(shown, Array.from(shown, (_, n) => `event ${4999 - n}`));
+  assert.ok(shown.length >= 190, `${shown.length} events`);
   // A machine under test is slow, but the page must answer.
   const longest = await page.evaluate(() => /** @type {any} */ (window).longestFrameMs);
   assert.ok(longest < 2_000, `a frame of ${longest} ms`);
@@ -454,6 +457,13 @@ test("JSON is indented on demand, its values untouched", async (t) => {
     "}",
   ].join("\n");
   assert.deepEqual(await topic.data(), [indented]);
+  // The indentation of JSON that is so deep would have millions of characters.
+  const deep = `${"[".repeat(900)}${"]".repeat(900)}`;
+  await hub.publish({ topic: TOPIC, data: deep });
+  await topic.shows(deep);
+  await topic.part.getByRole("button", { name: "Clear the events" }).click();
+  await hub.publish({ topic: TOPIC, data });
+  await topic.shows(indented);
   await topic.part.getByLabel("Indent JSON").uncheck();
   assert.deepEqual(await topic.data(), [data]);
 });
@@ -474,10 +484,8 @@ test("a topic can be opened from the earliest event that the hub has", async (t)
   const hub = await Hub.start(t);
   await hub.publish({ topic: TOPIC, data: "before anybody came" });
   const { topic } = await HubPage.open(t, browser, hub.origin);
-  await topic.part.getByLabel("Watch from").selectOption({ label: "the earliest event kept" });
   await topic.reaches("open");
-  await topic.close();
-  await topic.open();
+  await topic.part.getByLabel("Watch from").selectOption({ label: "the earliest event kept" });
   await topic.shows("before anybody came");
 });
 

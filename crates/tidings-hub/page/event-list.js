@@ -12,7 +12,7 @@ const CHARACTERS_MAX = 2_000_000;
 const CHARACTERS_SHOWN = 2_000;
 // A hidden page paints no frames.
 const HIDDEN_PAUSE_MS = 250;
-// More arrivals in a frame are not marked: nobody could follow, and it would be all that is seen.
+// More arrivals in a frame are not marked: too many marks at once are no help.
 const MARKED_MAX = 10;
 /** Notices that report a loss. */
 const LOSSES = ["gap", "reset", "revoked"];
@@ -59,6 +59,11 @@ export class EventList {
       if (document.hidden) setTimeout(() => this.#show(), HIDDEN_PAUSE_MS);
       else requestAnimationFrame(() => this.#show());
     }
+  }
+
+  /** Whether there is nothing to clear. */
+  get isEmpty() {
+    return this.#shown.length === 0 && this.#waiting.length === 0;
   }
 
   clear() {

@@ -26,9 +26,9 @@ export function whatIsClosed() {
   if (tokens) {
     const acts = anonymousSubscribe ? "publish" : anonymousPublish ? "watch topics" : "publish and to watch topics";
     const flags = `${anonymousPublish ? "" : "--publish '*' "}${anonymousSubscribe ? "" : "--subscribe '*' "}`;
-    return `This hub needs a token to ${acts}. Make one with \`tidings token ${flags}--key-file FILE\`, where \`FILE\` has the hub's key, and enter it under Token.`;
+    return `This hub needs a token to ${acts}. Make one with \`tidings token ${flags}--key-file FILE\`, where \`FILE\` contains the hub's key, and enter it under Token.`;
   }
-  if (anonymousSubscribe) return "On this hub nobody can publish: it has no keys. Start it with `--publisher-key-file FILE`, or with `--anonymous-publish` for everybody.";
-  if (anonymousPublish) return "On this hub nobody can watch topics: it has no keys. Start it with `--subscriber-key-file FILE`, or with `--anonymous-subscribe` for everybody.";
+  if (anonymousSubscribe) return "Nothing can be published on this hub: it has no keys. Start it with `--publisher-key-file FILE`, or with `--anonymous-publish` for everybody.";
+  if (anonymousPublish) return "No topic can be watched on this hub: it has no keys. Start it with `--subscriber-key-file FILE`, or with `--anonymous-subscribe` for everybody.";
   return "This hub is closed to everybody: it has no keys, and accepts no anonymous clients. Start it with `--publisher-key-file FILE` and `--subscriber-key-file FILE`, or with `--anonymous-publish` and `--anonymous-subscribe` for everybody.";
 }

@@ -1,9 +1,12 @@
 // JSON, indented for reading without a change to its values: what goes through `JSON.parse`
 // and back would lose the digits of large numbers and the repeats of a key.
 
+/** The indentation of deeper JSON would take far more characters than the JSON. */
+const DEPTH_MAX = 100;
+
 /**
  * @param {string} text
- * @returns {string | null} null if `text` is not a JSON object or array
+ * @returns {string | null} null if `text` is not a JSON object or array, or is too deep
  */
 export function indentJson(text) {
   if (!/^\s*[{[]/.test(text)) return null;
@@ -24,6 +27,7 @@ export function indentJson(text) {
     }
     out += token === ":" ? ": " : token;
     if (token === "{" || token === "[") depth += 1;
+    if (depth > DEPTH_MAX) return null;
     before = token;
   }
   return out;

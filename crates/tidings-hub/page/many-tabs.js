@@ -69,7 +69,7 @@ async function ask() {
   if (signal.aborted) return;
   const start = performance.now();
   const waited = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
-  const timer = setInterval(() => (place.textContent = `hangs for ${waited()}, without an error`), LOOK_MS);
+  const timer = setInterval(() => (place.textContent = `no answer for ${waited()}, and no error`), LOOK_MS);
   try {
     await fetch(new URL("icon.svg", import.meta.url), { cache: "no-store", signal });
     place.textContent = `answered after ${waited()}`;

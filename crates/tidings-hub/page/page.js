@@ -12,8 +12,10 @@ import { BASE, HUB_URL, publish, updateOf } from "./publish.js";
 import { CLOSED, OPEN } from "./stream.js";
 import { hasToken, tokenTo } from "./token.js";
 
-/** How long an event may take from its publisher to this page before the page says that it did not come. */
+/** How long an event may take from its publisher to this page before the page says that it has not arrived. */
 const ARRIVAL_MS_MAX = 2_000;
+/** How long the page still looks for it after that. */
+const LATE_ARRIVAL_MS_MAX = 60_000;
 /**
  * How long a hidden tab keeps its streams. Over HTTP/1.1 a browser opens six connections to a host:
  * without this, the seventh tab with this page would hang.
@@ -68,7 +70,13 @@ function showState() {
   const why = whyUnseen();
   say(find(publishForm, ".hint"), why);
   const canOpen = why !== "" && (stream.readyState === CLOSED || isOther) && maySubscribe();
-  find(publishForm, "[data-act=open-it]").hidden = !canOpen;
+  find(topicForm, "[name=start]").addEventListener("change", () => {
+  if (topic.stream.readyState === CLOSED) return;
+  // An open stream cannot begin elsewhere.
+  topic.stream.close();
+  topic.open();
+});
+find(publishForm, "[data-act=open-it]").hidden = !canOpen;
 }
 
 const maySubscribe = () => HUB.anonymousSubscribe || HUB.callback || hasToken("subscribe");
@@ -105,12 +113,16 @@ publishForm.addEventListener("submit", async (event) => {
     const words = `Published at ${clockTime(new Date())} as ${answer.id}.`;
     const isExpected = whyUnseen() === "";
     say(result, words);
-    const hasArrived = await arrivals.waitFor(answer.id, isExpected ? ARRIVAL_MS_MAX : 0);
-    const took = Math.round(performance.now() - start);
-    // Unless there is a newer answer.
-    if (result.textContent === words) {
-      if (hasArrived) say(result, `${words} It arrived here after ${took} ms.`);
-      else if (isExpected) say(result, `${words} It has not arrived here: the stream here may not select it, or may not read it.`);
+    const late = `${words} It has not arrived here: the stream may not select this topic, or its token may not grant it.`;
+    const tell = (/** @type {string} */ told) => {
+      // Unless there is a newer answer.
+      if ([words, late].includes(result.textContent ?? "")) say(result, told);
+    };
+    const arrived = () => tell(`${words} It arrived here after ${Math.round(performance.now() - start)} ms.`);
+    if (await arrivals.waitFor(answer.id, isExpected ? ARRIVAL_MS_MAX : 0)) arrived();
+    else if (isExpected) {
+      tell(late);
+      if (await arrivals.waitFor(answer.id, LATE_ARRIVAL_MS_MAX)) arrived();
     }
   }
   arrivals.unwatch();
@@ -159,7 +171,7 @@ showAccess(find(document, "#access"), () => {
   showCommands();
   if (topic.stream.readyState !== CLOSED) {
     if (maySubscribe()) topic.stream.reopen();
-    else topic.stream.close("Closed, because the hub gives streams only to tokens.");
+    else topic.stream.close("Closed: subscribing to this hub needs a token.");
   } else if (hasToken("subscribe")) topic.open();
   showState();
 });

@@ -16,6 +16,8 @@ export class Panel {
   #section;
   #events;
   #received = 0;
+  /** All of them, also those that *Clear* removed. */
+  #total = 0;
   /** How many events the last *Clear* removed. */
   #cleared = 0;
   #wanted;
@@ -101,9 +103,10 @@ export class Panel {
   /** @param {import("./stream.js").ReceivedEvent} event */
   #receive(event) {
     const { type, data, lastEventId: id, topics } = event;
-    // A notice is the hub's own word, not an event that somebody published.
+    // A notice is the hub's own word, not a published event.
     if (type !== NOTICE_TYPE) {
       this.#received += 1;
+      this.#total += 1;
       this.#announcer?.arrived(data);
       this.#callbacks.onEvent?.(event);
     }
@@ -111,6 +114,8 @@ export class Panel {
   }
 
   #clear() {
+    // A second press must not remove what *Undo* would restore.
+    if (this.#events.isEmpty) return;
     this.#events.clear();
     this.#cleared = this.#received;
     this.#received = 0;
@@ -142,8 +147,8 @@ export class Panel {
     let [before, at] = [0, performance.now()];
     setInterval(() => {
       const now = performance.now();
-      const rate = Math.round(((this.#received - before) * 1_000) / (now - at));
-      [before, at] = [this.#received, now];
+      const rate = Math.round(((this.#total - before) * 1_000) / (now - at));
+      [before, at] = [this.#total, now];
       const text = rate > 0 ? `${rate.toLocaleString("en")} a second` : "";
       if (place.textContent !== text) place.textContent = text;
     }, RATE_MS);

@@ -71,7 +71,9 @@ export class Stream {
       return;
     }
     if (same && this.readyState === CONNECTING) {
-      if (this.#retryAt !== null || this.#isPaused) this.#connect("Reconnecting now.");
+      if (this.#retryAt === null && !this.#isPaused) return;
+      this.#keepPlace();
+      this.#connect("Reconnecting now.");
       return;
     }
     this.#url = url;
@@ -86,7 +88,7 @@ export class Stream {
     this.#connect("Connecting.");
   }
 
-  /** Frees the connection for as long as nobody looks. */
+  /** Frees the connection until `resume`. */
   pause() {
     if (this.readyState === CLOSED || this.#isPaused) return;
     this.#keepPlace();

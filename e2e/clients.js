@@ -96,8 +96,8 @@ const browser = {
     const chromium = await launch();
     test.after(() => chromium.close());
     const page = await chromium.newPage();
-    // Of the same origin, as a page of the hub's own would be.
-    await page.goto(new URL("/", url).href);
+    // Of the same origin, and without a stream of its own.
+    await page.goto(new URL("/healthz", url).href);
     const seen = await page.evaluateHandle(
       ([url, types]) => {
         const source = new EventSource(url);

@@ -22,7 +22,7 @@ test(`${STREAMS} streams share one connection, all are live, and a fetch is answ
   const context = await browser.newContext();
   t.after(() => context.close());
   const page = await context.newPage();
-  await page.goto(hub.origin);
+  await page.goto(hub.url("/healthz"));
 
   const { live, status, protocols } = await page.evaluate(async (count) => {
     const path = "/.well-known/mercure";

@@ -28,7 +28,7 @@ test("of eight unshared streams six open, and a fetch hangs; shared, all eight o
 
   await wall.getByRole("button", { name: "Open unshared" }).click();
   await says(/^Unshared: 6 open, 2 connecting\.$/);
-  await until("the fetch hangs", async () => /hangs for/.test(await fetched()));
+  await until("the fetch hangs", async () => /no answer for/.test(await fetched()));
 
   await wall.getByRole("button", { name: "Open shared" }).click();
   await says(/^Shared: 8 open, 0 connecting\.$/);

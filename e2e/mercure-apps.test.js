@@ -332,7 +332,7 @@ test("the cookie of Symfony's component authorizes a browser, and its URL may ha
   const { hostname } = new URL(hub.origin);
   await context.addCookies([{ name, value, domain: hostname, path: "/.well-known/mercure", httpOnly: true, sameSite: "Strict" }]);
   const page = await context.newPage();
-  await page.goto(hub.url("/"));
+  await page.goto(hub.url("/healthz"));
   // As the function `mercure()` of its templates writes it.
   const query = `topic=${encodeURIComponent(TOPIC)}&lastEventID=earliest&Last-Event-ID=earliest`;
   const data = await page.evaluate((url) => new Promise((resolve, reject) => {

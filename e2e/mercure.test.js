@@ -56,7 +56,7 @@ async function listen(t, hub, cookie, query) {
     await context.addCookies([{ httpOnly: true, sameSite: "Strict", ...cookie(), domain: hostname, path }]);
   }
   const page = await context.newPage();
-  await page.goto(hub.url("/"));
+  await page.goto(hub.url("/healthz"));
   await page.evaluate((url) => {
     const seen = /** @type {{ type: string, data: string, id: string }[]} */ ([]);
     const errors = /** @type {number[]} */ ([]);

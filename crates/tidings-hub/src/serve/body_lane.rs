@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use tower::Service;
 
 use super::bad_head::last_words;
-use super::exchange::{Answer, Exchange, WatchedStream, close_after_large_head};
+use super::exchange::{Answer, Exchange, WatchedStream, close_after};
 use super::header_blocks::{BlockCounter, Refused};
 use super::movable::Movable;
 use super::tls::Tls;
@@ -98,8 +98,9 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Ans
             let answer = Rc::clone(&connection).answer(request, task.clone());
             Box::pin(async move {
                 let mut response = answer.await?;
-                unread.close_if_unread(&mut response).await;
-                close_after_large_head(had_large_head, &mut response);
+                if unread.is_left().await || had_large_head {
+                    close_after(&mut response);
+                }
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, answering)))
             })
         })

@@ -23,7 +23,7 @@ use tower::Service;
 
 use super::bad_head::last_words;
 use super::date::append_date;
-use super::exchange::{Answer, Exchange, WatchedStream, close_after_large_head};
+use super::exchange::{Answer, Exchange, WatchedStream, close_after};
 use super::service_stream::ServiceStream;
 use super::{linger, service_stream, unread};
 use crate::admission::Client;
@@ -117,8 +117,9 @@ async fn requests(
             match take(&method, version, &mut response) {
                 Some(stream) => *taken.borrow_mut() = Some(stream),
                 None => {
-                    unread.close_if_unread(&mut response).await;
-                    close_after_large_head(had_large_head, &mut response);
+                    if unread.is_left().await || had_large_head {
+                        close_after(&mut response);
+                    }
                     return Ok(response.map(|body| Answer::new(body, answering)));
                 }
             }

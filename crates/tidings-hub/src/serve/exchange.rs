@@ -129,7 +129,9 @@ impl Exchange {
     }
 
     /// Whether the head of this request, which was just read, is larger than what the connection
-    /// covers.
+    /// covers. Then the connection must end: hyper keeps the buffer of a large head for as long as
+    /// the connection lives, also while it waits for another request, when nothing counts that
+    /// memory.
     pub(super) fn has_large_head<B>(&self, request: &Request<B>) -> bool {
         // The read before a head may have had its beginning, and the last read of a head also bytes
         // after it.
@@ -189,13 +191,9 @@ fn bytes_of_head<B>(request: &Request<B>) -> usize {
     authority + target + request.headers().iter().map(field).sum::<usize>()
 }
 
-/// Adds `Connection: close` to the answer to a request with a large head. hyper keeps the buffer of
-/// a large head for as long as the connection lives, also while it waits for another request, when
-/// nothing counts that memory.
-pub(super) fn close_after_large_head<B>(had_large_head: bool, response: &mut Response<B>) {
-    if had_large_head {
-        response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+/// Ends the connection after this answer.
+pub(super) fn close_after<B>(response: &mut Response<B>) {
+    response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// A request that is being answered.

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 
 use axum::BoxError;
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, Response, header};
+use axum::http::{Request, header};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -74,14 +74,12 @@ pub(super) fn watch_counted(
 }
 
 impl Unread {
-    /// Adds `Connection: close` to the answer, unless the whole body has arrived.
-    pub(super) async fn close_if_unread<B>(self, response: &mut Response<B>) {
-        let Some(mut rest) = self.rest.and_then(|rest| rest.lock().take()) else { return };
+    /// Whether a part of the body may still arrive, so that the connection must end.
+    pub(super) async fn is_left(self) -> bool {
+        let Some(mut rest) = self.rest.and_then(|rest| rest.lock().take()) else { return false };
         // After this answer, a client that waits for `100 Continue` may or may not send the body.
         let waits = self.waits && !rest.was_asked_for;
-        if waits || !poll_fn(|context| Poll::Ready(rest.has_come(context))).await {
-            response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
-        }
+        waits || !poll_fn(|context| Poll::Ready(rest.has_come(context))).await
     }
 }
 

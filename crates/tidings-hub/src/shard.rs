@@ -219,9 +219,9 @@ impl<S: Socket> Shard<S> {
         }
     }
 
-    /// Notes an update in the feeds that want it, and returns their number. It is
-    /// encoded once for each set of topics that feeds show. If that takes too much memory, a
-    /// feed leaves the update out, and its subscribers read it from the journal.
+    /// Notes an update in the feeds that want it, and returns their number. It is encoded
+    /// once for each set of topics that feeds show. If that takes too much memory, a feed leaves
+    /// the update out, and its subscribers read it from the journal.
     fn route(&mut self, record: &Record, now: Instant) -> usize {
         let since = self.window.end();
         let mut encoded: HashMap<Vec<&Topic>, Span> = HashMap::new();

@@ -151,8 +151,9 @@ impl OtherHubs {
         there.map(|(id, _)| id.clone()).collect()
     }
 
-    /// A hub that may still accept tokens that were revoked at this position: it has not read up to
-    /// there, and has not been silent for long enough to know that it is cut off.
+    /// A hub that may still accept tokens that were revoked at this position, which it has not read
+    /// yet. A hub that has been silent for [`NATS_SILENT_TIME`] is not one: it knows that it is cut
+    /// off, and accepts no tokens.
     fn behind(&self, position: ReadPosition) -> Option<String> {
         let others = self.others.lock();
         let is_behind = |other: &Other| {

@@ -355,7 +355,7 @@ mod tests {
         feed.since(offset).map(Iterator::collect)
     }
 
-    /// A feed with five subscribers, of which a walk has reached the first `walked`.
+    /// A feed with five subscribers. A walk has reached the first `walked` of them.
     fn walking(walked: usize) -> (Feed, Vec<SubscriberKey>) {
         let mut keys = SlotMap::with_key();
         let mut feed = feed(&[]);

@@ -98,7 +98,7 @@ async fn http1(connection: Rc<Connection>, stream: TlsStream<Movable>, task: Ans
             let answer = Rc::clone(&connection).answer(request, task.clone());
             Box::pin(async move {
                 let mut response = answer.await?;
-                if unread.is_left().await || had_large_head {
+                if unread.remains().await || had_large_head {
                     close_after(&mut response);
                 }
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, answering)))

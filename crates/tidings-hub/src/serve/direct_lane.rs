@@ -117,7 +117,7 @@ async fn requests(
             match take(&method, version, &mut response) {
                 Some(stream) => *taken.borrow_mut() = Some(stream),
                 None => {
-                    if unread.is_left().await || had_large_head {
+                    if unread.remains().await || had_large_head {
                         close_after(&mut response);
                     }
                     return Ok(response.map(|body| Answer::new(body, answering)));

@@ -75,7 +75,7 @@ pub(super) fn watch_counted(
 
 impl Unread {
     /// Whether a part of the body may still arrive, so that the connection must end.
-    pub(super) async fn is_left(self) -> bool {
+    pub(super) async fn remains(self) -> bool {
         let Some(mut rest) = self.rest.and_then(|rest| rest.lock().take()) else { return false };
         // After this answer, a client that waits for `100 Continue` may or may not send the body.
         let waits = self.waits && !rest.was_asked_for;

@@ -14,8 +14,8 @@ use crate::links;
 use crate::nodes;
 use crate::outcome::Outcome;
 use crate::packages;
-use crate::platform;
 use crate::setup::{self, Need};
+use crate::systems;
 use crate::tally::Tally;
 use crate::tree;
 use crate::workspace::Workspace;
@@ -69,11 +69,11 @@ pub(crate) const ALL: &[Step] = &[
         run: |workspace, _| layers::check(&workspace.root),
     },
     Step {
-        name: "platforms",
+        name: "systems",
         group: "lint",
         what: "names that only some systems have are behind a cfg",
-        needs: &[Need::Git],
-        run: |workspace, _| platform::check(&workspace.root),
+        needs: &[],
+        run: |workspace, _| systems::check(&workspace.root),
     },
     Step {
         name: "deny",

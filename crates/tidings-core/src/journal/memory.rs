@@ -1,9 +1,9 @@
 //! The journal in memory: one bounded ring for updates, one for presence updates. A restart empties
 //! it.
 
+mod newest;
 mod ring;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 use parking_lot::Mutex;
 use tidings_sse::EventId;
 
+use self::newest::Newest;
 use self::ring::Ring;
 use super::batch::{Batch, BatchMax, Missed};
 use super::dropped::Dropped;
@@ -89,7 +90,7 @@ struct MemoryState {
     dropped_time: SystemTime,
     keys: Keys,
     /// For each topic the newest record that is kept, public and private ones apart.
-    newest: HashMap<u64, Position>,
+    newest: Newest,
     remembered: Remembered,
     ids: Ids,
     /// Bytes of all records since the start.
@@ -128,7 +129,7 @@ impl<C: Clock> MemoryJournal<C> {
             dropped: Dropped::knowing(keys, bounds.dropped_topics),
             dropped_time: SystemTime::UNIX_EPOCH,
             keys,
-            newest: HashMap::new(),
+            newest: Newest::default(),
             remembered: Remembered::default(),
             ids: Ids::default(),
             bytes_ever: 0,
@@ -228,16 +229,13 @@ impl MemoryState {
         {
             self.forget(&record);
         }
-        give_back(&mut self.newest);
     }
 
     fn forget(&mut self, record: &Record) {
         self.dropped_time = record.time.max(self.dropped_time);
         for topic in record.update.topics() {
             let key = self.keys.topic(topic.as_str(), record.update.is_private());
-            if self.newest.get(&key) == Some(&record.position) {
-                self.newest.remove(&key);
-            }
+            self.newest.remove(key, record.position);
         }
         self.dropped.note(record.position, &record.update);
         for key in self.keys.ids(&record.update) {
@@ -305,16 +303,8 @@ impl MemoryState {
     fn is_last(&self, record: &Record, selectors: &Selectors) -> bool {
         record.update.topics().iter().any(|topic| {
             let key = self.keys.topic(topic.as_str(), record.update.is_private());
-            selectors.matches(topic) && self.newest.get(&key) == Some(&record.position)
+            selectors.matches(topic) && self.newest.is(key, record.position)
         })
-    }
-}
-
-/// Frees memory of a table, which otherwise keeps room for the most entries that it ever had. Half
-/// of the remaining room is for new entries, so that the work per entry stays small.
-fn give_back<K: Eq + std::hash::Hash, V>(table: &mut HashMap<K, V>) {
-    if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
-        table.shrink_to(table.capacity() / 4);
     }
 }
 

@@ -325,6 +325,83 @@ test("a hub on which only publishing needs a token says so, and opens the topic"
   assert.match(await closed.innerText(), /needs a token to publish\./);
 });
 
+test("a hub with a key for publishers only offers nothing that needs one for subscribers", async (t) => {
+  const key = "a key for this test alone, 32 bytes";
+  const hub = await Hub.start(t, { flags: ["--publisher-key", key, "--anonymous-subscribe"] });
+  const hubPage = await HubPage.open(t, browser, hub.origin);
+  const { page, access, topic, closed } = hubPage;
+  await topic.reaches("open");
+  await page.locator("summary").click();
+  assert.ok(!(await page.getByLabel("Private").isVisible()));
+  assert.equal(await access.getByRole("button", { name: "List subscriptions" }).count(), 0);
+
+  const token = execFileSync(tidings, ["token", "--publish", "*", "--subscribe", "*", "--key", key], { encoding: "utf8" }).trim();
+  await access.getByLabel("Token", { exact: true }).fill(token);
+  await access.getByRole("button", { name: "Use" }).click();
+  await until("its use", async () => /^Used to publish from now on/.test(await access.getByRole("status").innerText()));
+  assert.ok(!(await closed.isVisible()));
+  await hubPage.field("Data").fill("with the token");
+  await hubPage.pressPublish();
+  await topic.shows("with the token");
+  assert.equal(await topic.state(), "open");
+
+  const reading = execFileSync(tidings, ["token", "--subscribe", "*", "--key", key], { encoding: "utf8" }).trim();
+  await access.getByLabel("Token", { exact: true }).fill(reading);
+  await access.getByRole("button", { name: "Use" }).click();
+  await until("the reason", async () => /^Not used: this hub has no key/.test(await access.getByRole("status").innerText()));
+  assert.deepEqual(hubPage.complaints, []);
+});
+
+test("a token is used as it was copied: with line breaks, spaces, and the word before it", async (t) => {
+  const key = "a key for this test alone, 32 bytes";
+  const hub = await Hub.start(t, { flags: ["--publisher-key", key, "--subscriber-key", key] });
+  const { access, topic } = await HubPage.open(t, browser, hub.origin);
+  const token = execFileSync(tidings, ["token", "--publish", "*", "--subscribe", "*", "--key", key], { encoding: "utf8" }).trim();
+  for (const copied of [`  ${token}\n`, `${token.slice(0, 40)} \r\n  ${token.slice(40)}`, `Bearer ${token}`]) {
+    await access.getByLabel("Token", { exact: true }).fill(copied);
+    await access.getByRole("button", { name: "Use" }).click();
+    await topic.reaches("open");
+    await access.getByRole("button", { name: "Forget" }).click();
+    await topic.reaches("closed");
+  }
+});
+
+test("an answer of a proxy in place of the list of subscriptions is told as what it is", async (t) => {
+  const key = "a key for this test alone, 32 bytes";
+  const flags = ["--publisher-key", key, "--subscriber-key", key, "--anonymous-subscribe", "--anonymous-publish"];
+  const hub = await Hub.start(t, { flags });
+  const { page, access, topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.reaches("open");
+  for (const [status, words] of /** @type {const} */ ([
+    [502, /^The hub answered 502.*Bad gateway/],
+    [200, /^The answer \(200, text\/html\) is no list of subscriptions\./],
+  ])) {
+    await page.route("**/subscriptions", (route) => route.fulfill({ status, contentType: "text/html", body: "<h1>Bad gateway</h1>" }));
+    await access.getByRole("button", { name: "List subscriptions" }).click();
+    await until(`the words ${words}`, async () => words.test(await access.getByRole("status").innerText()));
+    await page.unroute("**/subscriptions");
+  }
+});
+
+test("another start that is chosen while the topic is open reopens it once", async (t) => {
+  const hub = await Hub.start(t);
+  const { page, topic } = await HubPage.open(t, browser, hub.origin);
+  await topic.reaches("open");
+  await hub.publish({ topic: "https://example.com/books/1", data: "first" });
+  await topic.shows("first");
+  // Each of these changes what the page shows of its state.
+  for (const name of ["a", "b", "c"]) await topic.topicField.fill(`https://example.com/${name}`);
+  await topic.topicField.fill("https://example.com/books/1");
+  /** @type {string[]} */
+  const asked = [];
+  page.on("request", (request) => {
+    if (request.url().includes("/.well-known/mercure?")) asked.push(request.url());
+  });
+  await page.getByLabel("Watch from").selectOption("earliest");
+  await until("it begins anew", async () => (await topic.data()).filter((data) => data === "first").length === 2);
+  assert.equal(asked.length, 1);
+});
+
 test("the page keeps up with 5,000 events in a second", async (t) => {
   const hub = await Hub.start(t);
   const { page, topic, complaints } = await HubPage.open(t, browser, hub.origin);

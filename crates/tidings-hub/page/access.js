@@ -1,6 +1,7 @@
 // Tokens for the page: what they grant, and the list of subscriptions.
 
 import { find, say as show, valueOf } from "./find.js";
+import { takesTokens } from "./hub.js";
 import { HUB_URL } from "./publish.js";
 import { sayStatus } from "./refusal.js";
 import { forgetTokens, headersTo, useToken } from "./token.js";
@@ -25,7 +26,8 @@ export function showAccess(section, changed) {
   };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const token = valueOf(form, "token").trim();
+    // A terminal's lines break where they end, and headers have a word before the token.
+    const token = valueOf(form, "token").replace(/^\s*Bearer\s+/i, "").replace(/\s+/g, "");
     // The field shows no secret longer than it has to.
     form.reset();
     if (token === "") return forget();
@@ -50,8 +52,13 @@ export function showAccess(section, changed) {
 function use(token, claims) {
   const { publish, subscribe } = grantsOf(claims);
   const nothing = publish.length + subscribe.length === 0;
-  const uses = { publish: nothing || publish.length > 0, subscribe: nothing || subscribe.length > 0 };
+  // A hub refuses every request with a token that none of its keys verifies.
+  const uses = {
+    publish: takesTokens("publish") && (nothing || publish.length > 0),
+    subscribe: takesTokens("subscribe") && (nothing || subscribe.length > 0),
+  };
   useToken(token, uses);
+  if (!uses.publish && !uses.subscribe) return "Not used: this hub has no key for what the token grants.";
   const list = (/** @type {string[]} */ topics) => (topics.length === 0 ? "nothing" : topics.join(", "));
   const words = uses.publish && uses.subscribe ? "" : uses.publish ? " to publish" : " to read";
   return `Used${words} from now on${endOf(claims)}. It grants publishing to ${list(publish)}; reading private events of ${list(subscribe)}.`;
@@ -114,7 +121,11 @@ async function who(list, say) {
       signal: AbortSignal.timeout(ANSWER_MS_MAX),
     });
     if (!response.ok) return say(await sayStatus(response), true);
-    const { subscriptions } = /** @type {{ subscriptions: any[] }} */ (await response.json());
+    const subscriptions = subscriptionsIn(await response.text());
+    if (subscriptions === null) {
+      const type = response.headers.get("Content-Type") ?? "without a type";
+      return say(`The answer (${response.status}, ${type}) is no list of subscriptions. A proxy may have answered in place of the hub.`, true);
+    }
     for (const one of subscriptions.slice(0, SHOWN_MAX)) {
       const item = document.createElement("li");
       const payload = one.payload === undefined ? "" : ` ${JSON.stringify(one.payload)}`;
@@ -126,5 +137,18 @@ async function who(list, say) {
     say(count === 1 ? "One subscription." : `${count} subscriptions${rest}.`);
   } catch {
     say("The hub can't be reached.", true);
+  }
+}
+
+/**
+ * @param {string} text
+ * @returns {any[] | null}
+ */
+function subscriptionsIn(text) {
+  try {
+    const { subscriptions } = JSON.parse(text);
+    return Array.isArray(subscriptions) ? subscriptions : null;
+  } catch {
+    return null;
   }
 }

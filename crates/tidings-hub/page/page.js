@@ -5,7 +5,7 @@ import { Arrivals } from "./arrivals.js";
 import { clockCommand, publishCommand, subscribeCommand, TOKEN_UNKNOWN } from "./commands.js";
 import { clockTime } from "./event-list.js";
 import { enableButtons, find, say, sayWithCode, showCommand, valueOf } from "./find.js";
-import { HUB, whatIsClosed } from "./hub.js";
+import { HUB, takesTokens, whatIsClosed } from "./hub.js";
 import { showNumbers } from "./numbers.js";
 import { Panel } from "./panel.js";
 import { BASE, HUB_URL, publish, updateOf } from "./publish.js";
@@ -70,13 +70,7 @@ function showState() {
   const why = whyUnseen();
   say(find(publishForm, ".hint"), why);
   const canOpen = why !== "" && (stream.readyState === CLOSED || isOther) && maySubscribe();
-  find(topicForm, "[name=start]").addEventListener("change", () => {
-  if (topic.stream.readyState === CLOSED) return;
-  // An open stream cannot begin elsewhere.
-  topic.stream.close();
-  topic.open();
-});
-find(publishForm, "[data-act=open-it]").hidden = !canOpen;
+  find(publishForm, "[data-act=open-it]").hidden = !canOpen;
 }
 
 const maySubscribe = () => HUB.anonymousSubscribe || HUB.callback || hasToken("subscribe");
@@ -92,6 +86,14 @@ function showCommands() {
   showCommand(find(document, "#command-clock"), clockCommand(BASE));
   showCommand(find(document, "#command-subscribe"), subscribeCommand(BASE, topicNow(), tokenTo("subscribe") || (maySubscribe() ? "" : TOKEN_UNKNOWN)));
   showCommand(find(document, "#command-publish"), publishCommand(BASE, update(), tokenTo("publish") || (mayPublish() ? "" : TOKEN_UNKNOWN)));
+}
+
+/**
+ * @param {string} selector
+ * @param {boolean} isThere
+ */
+function showParts(selector, isThere) {
+  for (const part of document.querySelectorAll(selector)) if (part instanceof HTMLElement) part.hidden = !isThere;
 }
 
 const update = () => updateOf(new FormData(publishForm), topicNow());
@@ -163,6 +165,12 @@ find(topicForm, "[name=topic]").addEventListener("keydown", (event) => {
   event.preventDefault();
   topic.open();
 });
+find(topicForm, "[name=start]").addEventListener("change", () => {
+  if (topic.stream.readyState === CLOSED) return;
+  // An open stream cannot begin elsewhere.
+  topic.stream.close();
+  topic.open();
+});
 find(publishForm, "[data-act=open-it]").addEventListener("click", () => topic.open());
 for (const form of [topicForm, publishForm]) form.addEventListener("input", () => (showState(), showCommands()));
 
@@ -178,11 +186,13 @@ showAccess(find(document, "#access"), () => {
 
 const panels = [topic];
 if (HUB.clock) panels.push(new Panel(find(document, "#clock"), () => ({ url: new URL("sse", BASE) })));
-for (const part of document.querySelectorAll(".with-clock")) if (part instanceof HTMLElement) part.hidden = !HUB.clock;
+const hasTokens = takesTokens("publish") || takesTokens("subscribe");
+showParts(".with-clock", HUB.clock);
 // On a hub that needs a token, that is the first thing to enter.
-if (HUB.tokens && whatIsClosed() !== "") find(document, ".columns").prepend(find(document, "#access"));
-const hasTokens = HUB.tokens || HUB.callback;
-for (const part of document.querySelectorAll(".with-tokens")) if (part instanceof HTMLElement) part.hidden = !hasTokens;
+if (hasTokens && whatIsClosed() !== "") find(document, ".columns").prepend(find(document, "#access"));
+showParts(".with-tokens", hasTokens);
+// Only a token lets a subscriber read private events, or the list of subscriptions.
+showParts(".with-private", takesTokens("subscribe"));
 find(document, ".version").textContent = HUB.version;
 find(document, "#origin").textContent = BASE.href.replace(/\/$/, "");
 showNumbers(find(document, "#numbers"));

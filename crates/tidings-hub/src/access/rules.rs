@@ -4,6 +4,7 @@ use tidings_core::setters;
 use url::{Host, Url};
 
 use super::dialect::{Dialect, Dialects};
+use super::grants::Role;
 use super::origin::{CorsOrigins, Origin, is_local_origin};
 #[cfg(feature = "tokens")]
 use super::tokens::Tokens;
@@ -92,6 +93,11 @@ impl Access {
         self.tokens.has_keys()
     }
 
+    /// Whether there is any key for this use of a token.
+    pub(crate) fn has_token_keys_to(&self, role: Role) -> bool {
+        self.tokens.has_keys_to(role)
+    }
+
     /// The hub's own names. A token of Mercure 1.0 must be for one of them.
     pub(crate) fn audience(&self) -> &[String] {
         &self.tokens.audience
@@ -117,6 +123,10 @@ impl Access {
 #[cfg(not(feature = "tokens"))]
 impl Access {
     pub(crate) fn has_token_keys(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn has_token_keys_to(&self, _: Role) -> bool {
         false
     }
 

@@ -15,6 +15,8 @@ pub use token::sign_token;
 
 use tidings_core::setters;
 
+use super::grants::Role;
+
 /// Which tokens a hub accepts. By default none.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -54,10 +56,17 @@ setters! {
 impl Tokens {
     /// Whether there is any key, so that some token could be good.
     pub fn has_keys(&self) -> bool {
+        [Role::Publish, Role::Subscribe].into_iter().any(|role| self.has_keys_to(role))
+    }
+
+    /// Whether there is any key for this use of a token.
+    pub(crate) fn has_keys_to(&self, role: Role) -> bool {
+        let shared = match role {
+            Role::Publish => &self.publisher_key,
+            Role::Subscribe => &self.subscriber_key,
+        };
         let own = |issuer: &Issuer| !matches!(issuer.keys, IssuerKeys::Shared);
-        self.publisher_key.is_some()
-            || self.subscriber_key.is_some()
-            || self.issuers.iter().any(own)
+        shared.is_some() || self.issuers.iter().any(own)
     }
 }
 

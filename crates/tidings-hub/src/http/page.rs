@@ -12,6 +12,7 @@ use serde_json::json;
 use super::app::App;
 use super::asset::{Asset, Fresh};
 use super::refusal::Refusal;
+use crate::access::Role;
 use crate::hub::Hub;
 
 /// Nothing of others, nor inside a page of others.
@@ -90,8 +91,9 @@ fn facts(hub: &Hub) -> String {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "clock": extras.demo,
-        // Whether some token could be valid.
-        "tokens": access.has_token_keys(),
+        // Whether some token could be valid: to publish, and to subscribe.
+        "publishTokens": access.has_token_keys_to(Role::Publish),
+        "subscribeTokens": access.has_token_keys_to(Role::Subscribe),
         // Whether a callback of the service around the hub decides, instead of the two below.
         "callback": hub.authorizer().is_set(),
         "anonymousSubscribe": access.anonymous_subscribe,

@@ -144,7 +144,7 @@ fn the_page_has_the_facts_about_its_hub() {
             for fact in ["clock", "anonymousSubscribe", "anonymousPublish", "metrics"] {
                 assert_eq!(facts[fact], true, "{fact}");
             }
-            for fact in ["tokens", "callback"] {
+            for fact in ["publishTokens", "subscribeTokens", "callback"] {
                 assert_eq!(facts[fact], false, "{fact}");
             }
         }
@@ -153,7 +153,8 @@ fn the_page_has_the_facts_about_its_hub() {
         || with_keys().page(true).demo(false).admin(false),
         async |server| {
             let facts = facts_in(server.get("/").await.text());
-            assert_eq!(facts["tokens"], true);
+            assert_eq!(facts["publishTokens"], true);
+            assert_eq!(facts["subscribeTokens"], true);
             for fact in ["clock", "anonymousPublish", "metrics", "callback"] {
                 assert_eq!(facts[fact], false, "{fact}");
             }

@@ -384,9 +384,13 @@ pub(crate) const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long a drain waits for subscribers that are behind to catch up.
 pub(crate) const CATCH_UP_TIME: Duration = Duration::from_secs(1);
-/// How long a body's driver has to write its bytes before it is told that the stream is cut. It
-/// drops the bytes that it has not written by then.
+/// How long the driver of a refused stream's body has to write its bytes before it is told that the
+/// stream is cut. It drops the bytes that it has not written by then.
 pub(crate) const CUT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the connection of a stream that the hub has ended stays open for a client that does not
+/// hang up itself. Chromium discards what a page has not read of a response that is cut, so a busy
+/// page would lose the last notice. Each such connection still counts as a stream.
+pub(crate) const LAST_READ_TIME: Duration = Duration::from_millis(500);
 /// How long the end of a shard waits for its connections' remaining output.
 pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// The number of addresses whose streams and publishes are counted. Clients of further addresses

@@ -12,6 +12,7 @@ pub(crate) mod clock;
 mod deadlines;
 mod deliver;
 mod drain;
+mod ended;
 mod flush;
 mod handle;
 mod heartbeat;

@@ -31,7 +31,7 @@ use crate::admission::{Client, TurnedAway};
 use crate::budget::Standing;
 use crate::compile::NotCompiled;
 use crate::hub::{Begin, Hub, within};
-use crate::limits::{ID_BYTES_MAX, Limits, PUBLISH_WAIT, SELECTORS_MAX};
+use crate::limits::{CUT_PAUSE, ID_BYTES_MAX, Limits, PUBLISH_WAIT, SELECTORS_MAX};
 use crate::shard::{DelayedCut, NewStream, StreamCut};
 
 /// The prefix of an id that names a time.
@@ -459,7 +459,7 @@ struct CutBody {
 
 impl CutBody {
     fn after(bytes: Vec<u8>) -> Self {
-        Self { bytes: Some(bytes.into()), cut: DelayedCut::default() }
+        Self { bytes: Some(bytes.into()), cut: DelayedCut::after(CUT_PAUSE) }
     }
 }
 

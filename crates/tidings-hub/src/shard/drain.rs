@@ -23,7 +23,8 @@ pub(super) struct Reconnect {
 impl ShardThread {
     /// Tells every subscriber that the hub is draining, each with its own time to reconnect, and
     /// ends all streams. A subscriber that is behind is told once it is live. If that takes longer
-    /// than [`CATCH_UP_TIME`], its stream ends, and it reconnects for the rest.
+    /// than [`CATCH_UP_TIME`], its stream ends, and it reconnects for the rest. Then waits until the
+    /// clients have hung up, or have had the time to read their last bytes.
     pub(super) async fn drain(self: &Rc<Self>, spread: Duration) {
         let mut records = Vec::new();
         while self.flush_slice(&mut records) {
@@ -43,6 +44,7 @@ impl ShardThread {
         if tokio::time::timeout(CATCH_UP_TIME, all_closed).await.is_err() {
             self.keys().iter().for_each(|key| self.remove(*key, EndReason::Drain));
         }
+        self.until_read().await;
     }
 
     /// Ends the streams one after the other, so that the last of them ends at `end`.

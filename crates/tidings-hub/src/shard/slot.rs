@@ -31,11 +31,19 @@ pub(super) struct ConnectionSlot {
     pub(super) _load: Load,
 }
 
-impl Drop for ConnectionSlot {
-    fn drop(&mut self) {
-        for task in [&self.watcher, &self.replay].into_iter().flatten() {
+impl ConnectionSlot {
+    /// Ends everything but the connection: its tasks, and the subscription's place in the list.
+    pub(super) fn leave(&mut self) {
+        for task in [self.watcher.take(), self.replay.take()].into_iter().flatten() {
             task.abort();
         }
+        self.authorization = None;
+    }
+}
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct ShardThread {
     pub(super) drain_begun: Notify,
     /// Notified of each stream that was closed.
     pub(super) closed: Notify,
+    /// Subscribed by the connections of ended streams, until they are closed.
+    pub(super) ended: watch::Sender<()>,
     /// True when connections must end. The connections that the thread waits for watch it.
     pub(super) closing: watch::Sender<bool>,
     pub(super) deadlines: RefCell<Deadlines>,
@@ -163,6 +165,7 @@ impl ShardThread {
             reconnect: Cell::new(None),
             drain_begun: Notify::new(),
             closed: Notify::new(),
+            ended: watch::Sender::new(()),
             closing: watch::Sender::new(false),
             deadlines: RefCell::default(),
             sooner: Notify::new(),
@@ -315,6 +318,7 @@ impl ShardThread {
         let lane = slot.connection.lane();
         tracing::debug!(stream = slot.permit.number(), ?lane, ?reason, "stream closed");
         self.closed.notify_one();
+        self.close_connection(slot, reason);
     }
 
     fn poll_disconnected(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -14,7 +15,7 @@ use tidings_core::stream::framing::Unframer;
 use tokio::task::AbortHandle;
 use tokio::time::{Sleep, sleep};
 
-use crate::limits::CUT_PAUSE;
+use crate::limits::LAST_READ_TIME;
 use crate::shard::socket::{Outgoing, Socket, Unframed, WrittenBytes};
 
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ pub struct StreamBody {
 pub(crate) fn hand_over(task: Option<AbortHandle>) -> (BodySocket, StreamBody) {
     let shared = Arc::new(Mutex::new(HandOver { task, ..HandOver::default() }));
     let socket = BodySocket { shared: Arc::clone(&shared), unframer: Unframer::START };
-    (socket, StreamBody { shared, cut: DelayedCut::default() })
+    (socket, StreamBody { shared, cut: DelayedCut::after(LAST_READ_TIME) })
 }
 
 impl Socket for BodySocket {
@@ -165,12 +166,19 @@ impl Body for StreamBody {
 }
 
 /// The end of a body that is cut, after a pause: its driver first writes the bytes that it has.
-#[derive(Debug, Default)]
-pub(crate) struct DelayedCut(Option<Pin<Box<Sleep>>>);
+#[derive(Debug)]
+pub(crate) struct DelayedCut {
+    pause: Duration,
+    begun: Option<Pin<Box<Sleep>>>,
+}
 
 impl DelayedCut {
+    pub(crate) fn after(pause: Duration) -> Self {
+        Self { pause, begun: None }
+    }
+
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<StreamCut> {
-        let pause = self.0.get_or_insert_with(|| Box::pin(sleep(CUT_PAUSE)));
+        let pause = self.begun.get_or_insert_with(|| Box::pin(sleep(self.pause)));
         pause.as_mut().poll(context).map(|()| StreamCut)
     }
 }

@@ -31,6 +31,11 @@ impl TcpSocket {
         Self { stream, patience, input_left: STREAM_INPUT_BYTES, unframer }
     }
 
+    /// Whether the stream is sent in chunks, so that a missing last chunk shows that it was cut.
+    pub(crate) fn is_chunked(&self) -> bool {
+        self.unframer.is_none()
+    }
+
     /// Ready when the peer has disconnected. Its input is discarded.
     pub(crate) fn poll_disconnected(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {

@@ -7,9 +7,10 @@ use tidings_core::stream::notice::GapCause;
 use tidings_core::stream::start::{Start, StartFrom, StartPlace, StartRequest};
 use tidings_core::stream::wire;
 use tidings_sse::Event;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use super::super::lane::body::{StreamBody, hand_over};
 use super::*;
@@ -17,7 +18,7 @@ use crate::access::{Dialects, Grants, Revoked};
 use crate::admission::Admission;
 use crate::budget::Budget;
 use crate::journal::{MemoryJournal, small_memory};
-use crate::limits::ROUTE_FEEDS;
+use crate::limits::{LAST_READ_TIME, ROUTE_FEEDS};
 use crate::presence::Presence;
 
 fn thread(journal: &Arc<MemoryJournal>) -> Rc<ShardThread> {
@@ -243,4 +244,74 @@ async fn a_loss_counts_once_and_not_before_it_is_reported() {
         assert!(is_told(), "it counts once");
     };
     LocalSet::new().run_until(running).await;
+}
+
+/// A subscriber over TCP that has read the beginning of its stream.
+async fn connect(thread: &Rc<ShardThread>, framing: Framing) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let (rights, options) = (Rights::Public, StreamOptions::default());
+    let opening = NewStream {
+        source: Source::Updates { selectors: Selectors::all(), rights, options },
+        start: Start::Live,
+        bytes: wire::HEARTBEAT.to_vec(),
+        permit: thread.shared.admission.stream().unwrap(),
+        grants: None,
+    };
+    thread.attach_tcp(Transport::Tcp(stream), framing, opening);
+    client.read_exact(&mut [0; 3]).await.unwrap();
+    client
+}
+
+/// Drains a hub with one subscriber, which does this once it has read the notice. Checks how long
+/// the drain takes.
+async fn drain<Then: Future>(
+    framing: Framing,
+    time: Duration,
+    then: impl FnOnce(TcpStream) -> Then,
+) {
+    let journal = Arc::new(small_memory(Retention::default()));
+    let draining = async {
+        let thread = thread(&journal);
+        let mut client = connect(&thread, framing).await;
+        let begun = Instant::now();
+        let reading = async {
+            let mut text = Vec::new();
+            while !String::from_utf8_lossy(&text).contains("\"kind\":\"draining\"") {
+                assert_ne!(client.read_buf(&mut text).await.unwrap(), 0);
+            }
+            assert_eq!(begun.elapsed(), Duration::ZERO);
+            then(client).await;
+        };
+        tokio::join!(thread.drain(Duration::ZERO), reading);
+        assert_eq!(begun.elapsed(), time);
+        assert_eq!(thread.shared.admission.streams(), 0);
+    };
+    LocalSet::new().run_until(draining).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_has_time_to_read_the_end_of_its_stream_and_no_input_resets_it() {
+    drain(Framing::Chunked, LAST_READ_TIME, async |mut client| {
+        client.write_all(&[0; 10_000]).await.unwrap();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        // The notice ends here, and the last chunk is missing.
+        assert!(b"\n\n\r\n".ends_with(&rest), "{}", String::from_utf8_lossy(&rest));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_after_its_notice_is_not_waited_for() {
+    drain(Framing::Chunked, Duration::ZERO, async |client| drop(client)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_chunks_ends_after_its_notice_at_once() {
+    drain(Framing::Close, Duration::ZERO, async |mut client| {
+        assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    })
+    .await;
 }

@@ -11,23 +11,15 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::deadlines::{AGAIN, Deadline, DeadlineKind, Deadlines};
-use super::thread::{ShardThread, notice};
+use super::slot::Authorization;
+use super::thread::ShardThread;
 use crate::access::Grants;
 use crate::limits::SLICE_SOCKETS;
 use crate::metrics::EndReason;
-use crate::presence::{Membership, Presence, SubscriberAddress};
+use crate::presence::{Presence, SubscriberAddress};
 
 /// The subscriber's token was revoked while its stream opened.
 pub(super) struct RevokedWhileOpening;
-
-/// How long a subscriber's authorization lasts.
-#[derive(Debug)]
-pub(super) struct Authorization {
-    end: Option<Instant>,
-    /// The deadline in the shard's list, if one waits.
-    pub(super) deadline: Option<Deadline>,
-    _membership: Option<Membership>,
-}
 
 /// Ends each stream when its token expires.
 pub(super) async fn keep_deadlines(thread: Rc<ShardThread>) {
@@ -116,7 +108,7 @@ impl ShardThread {
                     if is_live {
                         let left = end.saturating_duration_since(now).as_millis();
                         let in_ms = u64::try_from(left).unwrap_or(u64::MAX);
-                        let bytes = notice(&shard, key, &Notice::Expiring { in_ms }, None);
+                        let bytes = shard.notice(key, &Notice::Expiring { in_ms }, None);
                         shard.send_own(key, &bytes);
                     }
                     Some(next)
@@ -134,7 +126,7 @@ impl ShardThread {
     /// notice, and no update.
     pub(super) fn close_revoked(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
-        let bytes = notice(&shard, key, &Notice::Revoked, None);
+        let bytes = shard.notice(key, &Notice::Revoked, None);
         shard.open_only(key, &bytes);
         self.finish_step(shard);
         self.remove(key, EndReason::Revoked);
@@ -145,7 +137,7 @@ impl ShardThread {
     pub(super) fn revoke(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
         if shard.subscribers.contains_key(key) {
-            let bytes = notice(&shard, key, &Notice::Revoked, None);
+            let bytes = shard.notice(key, &Notice::Revoked, None);
             shard.send_own(key, &bytes);
         }
         self.finish_step(shard);

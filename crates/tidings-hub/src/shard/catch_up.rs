@@ -9,7 +9,8 @@ use tidings_core::stream::start::StartPlace;
 use tidings_core::stream::window::{JournalPosition, Offset, PartlyWritten, Span, WindowPieces};
 use tidings_core::stream::wire;
 
-use super::{Outgoing, Shard, Socket, WrittenBytes};
+use super::socket::{Outgoing, Socket, WrittenBytes};
+use super::state::Shard;
 use crate::limits::{BATCH_BYTES, FEED_RANGES, SLICE_BYTES};
 
 impl<S: Socket> Shard<S> {

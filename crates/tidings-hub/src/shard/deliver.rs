@@ -11,9 +11,9 @@ use tidings_core::stream::notice::GapCause;
 use tidings_core::stream::replay::Step;
 use tokio::task::yield_now;
 
-use super::Shard;
 use super::flush::Flushed;
 use super::slot::ConnectionSlot;
+use super::state::Shard;
 use super::thread::ShardThread;
 use crate::limits::{ROUTE_FEEDS, ROUTE_STEPS, ROUTE_UPDATES, UNOFFERED_BYTES};
 use crate::metrics::EndReason;

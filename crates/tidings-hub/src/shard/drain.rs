@@ -7,18 +7,11 @@ use tidings_core::stream::feed::SubscriberKey;
 use tidings_core::stream::notice::Notice;
 use tokio::task::yield_now;
 
-use super::Shard;
 use super::slot::ConnectionSlot;
-use super::thread::{ShardThread, notice};
+use super::state::Shard;
+use super::thread::{Reconnect, ShardThread};
 use crate::limits::{CATCH_UP_TIME, DRAIN_STEP, SLICE_SOCKETS};
 use crate::metrics::EndReason;
-
-/// When a subscriber is to reconnect: `after` plus a random part of `spread`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reconnect {
-    pub(super) after: Duration,
-    pub(super) spread: Duration,
-}
 
 impl ShardThread {
     /// Tells every subscriber that the hub is draining, each with its own time to reconnect, and
@@ -118,5 +111,5 @@ impl ShardThread {
 fn draining_notice(shard: &Shard<ConnectionSlot>, key: SubscriberKey, back: Reconnect) -> Vec<u8> {
     let retry = back.after + back.spread.mul_f64(fastrand::f64());
     let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
-    notice(shard, key, &Notice::Draining { retry_ms }, Some(retry))
+    shard.notice(key, &Notice::Draining { retry_ms }, Some(retry))
 }

@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 use tidings_core::stream::feed::Feed;
 use tidings_core::stream::window::{Offset, Span, Window, WindowPieces};
 
-use super::{Outgoing, Shard, Socket, Walk, WrittenBytes};
+use super::socket::{Outgoing, Socket, WrittenBytes};
+use super::state::{Shard, Walk};
 use crate::limits::{FEED_RANGES, SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
 
 /// Whether the walk is complete.
@@ -112,6 +113,36 @@ impl<S: Socket> Shard<S> {
             self.fall_behind(key, offset, Vec::new());
         }
         is_complete
+    }
+
+    /// The offset up to which everything was offered to every subscriber whose socket is not full.
+    fn offered(&mut self) -> Offset {
+        if let Some(walk) = &self.walk {
+            return walk.queued.since;
+        }
+        while let Some(key) = self.queue.front() {
+            if let Some(queued) = self.feeds.get(*key).and_then(Feed::queued) {
+                return queued.since;
+            }
+            self.queue.pop_front();
+        }
+        self.window.end()
+    }
+
+    /// Bytes that are not offered yet. Publishers are slowed down by them.
+    pub(super) fn unoffered(&mut self) -> u64 {
+        let waiting = self.window.end() - self.offered();
+        waiting + (self.queued_spans * size_of::<Span>()) as u64
+    }
+
+    /// Frees what the window need not keep: everything that was offered, except a budget for
+    /// subscribers that are only briefly behind.
+    fn trim(&mut self) {
+        let mut keep_from = self.offered();
+        if self.behind > 0 {
+            keep_from = keep_from.min(self.window.end().saturating_sub(self.window_bytes));
+        }
+        self.window.trim(keep_from);
     }
 }
 

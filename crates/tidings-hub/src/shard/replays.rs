@@ -12,8 +12,8 @@ use tidings_core::stream::resume::Located;
 use tidings_core::stream::start::StartRequest;
 use tokio::task::{spawn_local, yield_now};
 
-use super::Shard;
 use super::slot::ConnectionSlot;
+use super::state::Shard;
 use super::thread::ShardThread;
 use crate::limits::{AWAY_PAUSE, STALL_TIME, UNCONFIRMED_TIME};
 use crate::metrics::{EndReason, Metrics};

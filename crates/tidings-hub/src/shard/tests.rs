@@ -23,7 +23,8 @@ use tidings_core::stream::wire;
 use tidings_sse::{Decoder, Event, Item, Limits};
 
 use super::flush::Flushed;
-use super::{Outgoing, Shard, Socket, WrittenBytes};
+use super::socket::{Outgoing, Socket, WrittenBytes};
+use super::state::Shard;
 use crate::journal::{MemoryJournal, small_memory};
 use crate::limits::FORMS_BYTES;
 

@@ -182,6 +182,7 @@ pub(super) const CRATES: &[Layers] = &[
             "instead",
             "incoming",
             "events",
+            "subscription",
             "subscribe",
             "publish",
             "hub",

@@ -9,6 +9,7 @@
 mod socket;
 
 mod state;
+mod subscribers;
 
 mod catch_up;
 mod flush;

@@ -79,6 +79,10 @@ pub(super) const ACCESS_BOUNDARIES: &[Boundary] = &[
     only("reqwest", &["tokens"]),
 ];
 
+/// In `shard/`, one module decides who is live and who is behind, and counts both.
+pub(super) const SHARD_BOUNDARIES: &[Boundary] =
+    &[only(".note_behind", &["subscribers"]), only(".note_live", &["subscribers"])];
+
 /// In `serve/`, few files know hyper, TLS and the kinds of sockets.
 pub(super) const SERVE_BOUNDARIES: &[Boundary] = &[
     only("httparse", &["bad_head"]),

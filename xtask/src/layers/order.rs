@@ -2,7 +2,7 @@
 
 use super::boundaries::{
     ACCESS_BOUNDARIES, Boundary, CORE_BOUNDARIES, DISK_BOUNDARIES, HUB_BOUNDARIES, NATS_BOUNDARIES,
-    NO_SYSTEM, SERVE_BOUNDARIES,
+    NO_SYSTEM, SERVE_BOUNDARIES, SHARD_BOUNDARIES,
 };
 
 /// A crate or a folder of it, and its modules, the lowest layer first.
@@ -242,6 +242,7 @@ pub(super) const CRATES: &[Layers] = &[
         within: &["shard"],
         order: &[
             "socket",
+            "subscribers",
             "state",
             "route",
             "flush",
@@ -261,7 +262,7 @@ pub(super) const CRATES: &[Layers] = &[
             "handle",
             "clock",
         ],
-        boundaries: &[],
+        boundaries: SHARD_BOUNDARIES,
     },
     Layers {
         root: "crates/tidings-hub/src/hub.rs",

@@ -140,14 +140,14 @@ impl ShardThread {
             step => self.start_replay(key, step),
         }
         let watcher = spawn_local(watch(Rc::clone(self), key)).abort_handle();
-        if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
-            subscriber.socket.watcher = Some(watcher);
+        if let Some(slot) = self.shard.borrow_mut().socket_mut(key) {
+            slot.watcher = Some(watcher);
         }
     }
 
     fn poll_disconnected(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
-        match self.shard.borrow_mut().subscribers.get_mut(key) {
-            Some(subscriber) => subscriber.socket.connection.poll_disconnected(context),
+        match self.shard.borrow_mut().socket_mut(key) {
+            Some(slot) => slot.connection.poll_disconnected(context),
             None => Poll::Ready(()),
         }
     }

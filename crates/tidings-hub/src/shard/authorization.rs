@@ -70,8 +70,8 @@ impl ShardThread {
         }
         let deadline = end.map(|end| Deadlines::first(now, end));
         let authorization = Box::new(Authorization { end, deadline, _membership: joined });
-        if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
-            subscriber.socket.authorization = Some(authorization);
+        if let Some(slot) = self.shard.borrow_mut().socket_mut(key) {
+            slot.authorization = Some(authorization);
         }
         if let Some(deadline) = deadline {
             self.await_deadline(key, deadline);
@@ -90,9 +90,9 @@ impl ShardThread {
     fn meet_deadline(self: &Rc<Self>, key: SubscriberKey, due: DeadlineKind) {
         let next = {
             let mut shard = self.shard.borrow_mut();
-            let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
-            let is_live = subscriber.behind.is_none();
-            let Some(authorization) = subscriber.socket.authorization.as_mut() else { return };
+            let is_live = shard.is_live(key);
+            let Some(slot) = shard.socket_mut(key) else { return };
+            let Some(authorization) = slot.authorization.as_mut() else { return };
             let Some(end) = authorization.end else { return };
             authorization.deadline = None;
             match due {
@@ -136,7 +136,7 @@ impl ShardThread {
     /// unless it waits between two events: otherwise the notice would be in the middle of an event.
     pub(super) fn revoke(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
-        if shard.subscribers.contains_key(key) {
+        if shard.socket(key).is_some() {
             let bytes = shard.notice(key, &Notice::Revoked, None);
             shard.send_own(key, &bytes);
         }

@@ -67,7 +67,7 @@ impl ShardThread {
     /// While the hub drains, tells a live subscriber, and ends its stream once the socket has taken
     /// everything.
     pub(super) fn end_if_draining(self: &Rc<Self>, key: SubscriberKey) {
-        let told = self.shard.borrow().subscribers.get(key).and_then(|one| one.socket.told_end);
+        let told = self.shard.borrow().socket(key).and_then(|slot| slot.told_end);
         match (told, self.reconnect.get()) {
             // Its socket was full then, and has taken it now.
             (Some(reason), _) => self.remove(key, reason),
@@ -85,13 +85,15 @@ impl ShardThread {
         reason: EndReason,
     ) {
         let mut shard = self.shard.borrow_mut();
-        let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
-        if subscriber.behind.is_none() && subscriber.socket.told_end.is_none() {
-            subscriber.socket.told_end = Some(reason);
+        let is_live = shard.is_live(key);
+        let Some(slot) = shard.socket_mut(key) else { return };
+        if is_live && slot.told_end.is_none() {
+            slot.told_end = Some(reason);
             let bytes = draining_notice(&shard, key, back);
             shard.send_own(key, &bytes);
         }
-        let is_live = shard.subscribers.get(key).is_some_and(|one| one.behind.is_none());
+        // A full socket has put it behind.
+        let is_live = shard.is_live(key);
         self.finish_step(shard);
         if is_live {
             self.remove(key, reason);

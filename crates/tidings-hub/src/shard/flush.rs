@@ -1,12 +1,10 @@
 //! The flusher's walk: each subscriber gets, in one write, all bytes between its offset and its
 //! feed's end.
 
-use std::io::ErrorKind;
-
 use tidings_core::stream::feed::Feed;
 use tidings_core::stream::window::{Offset, Span, Window, WindowPieces};
 
-use super::socket::{Outgoing, Socket, WrittenBytes};
+use super::socket::{Outgoing, Socket};
 use super::state::{Shard, Walk};
 use crate::limits::{FEED_RANGES, SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
 
@@ -77,7 +75,7 @@ impl<S: Socket> Shard<S> {
             walked += 1;
             slice.looks += 1;
             let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
-            while subscriber.behind.is_none() && subscriber.offset < feed.end() {
+            while subscriber.is_live() && subscriber.offset < feed.end() {
                 let pending = match &mut cached {
                     Some(pending) if pending.from == subscriber.offset => pending,
                     cached => {
@@ -85,13 +83,9 @@ impl<S: Socket> Shard<S> {
                     }
                 };
                 slice.sockets += 1;
-                let taken = match subscriber.socket.write(&pending.outgoing) {
-                    Ok(taken) => taken,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => WrittenBytes::default(),
-                    Err(_) => {
-                        self.broken.push(key);
-                        break;
-                    }
+                let Ok(taken) = subscriber.socket.offer(&pending.outgoing) else {
+                    self.broken.push(key);
+                    break;
                 };
                 slice.bytes += taken.sent;
                 subscriber.sent = self.now;
@@ -139,7 +133,7 @@ impl<S: Socket> Shard<S> {
     /// subscribers that are only briefly behind.
     fn trim(&mut self) {
         let mut keep_from = self.offered();
-        if self.behind > 0 {
+        if self.subscribers.is_any_behind() {
             keep_from = keep_from.min(self.window.end().saturating_sub(self.window_bytes));
         }
         self.window.trim(keep_from);

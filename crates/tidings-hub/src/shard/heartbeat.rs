@@ -10,7 +10,7 @@ use tidings_core::stream::wire;
 use tokio::task::yield_now;
 
 use super::slot::ConnectionSlot;
-use super::state::{Subscriber, Tick};
+use super::subscribers::{Subscriber, Tick};
 use super::thread::{Reconnect, ShardThread};
 use crate::access::{REFUSED_GRANTS, REFUSED_TOKENS};
 use crate::limits::{RETRY, SLICE_SOCKETS};

@@ -22,8 +22,8 @@ impl ShardThread {
     /// Starts a task that brings a subscriber back from behind, and ends with it.
     pub(super) fn start_replay(self: &Rc<Self>, key: SubscriberKey, step: Step) {
         let replay = spawn_local(Rc::clone(self).replay(key, step)).abort_handle();
-        match self.shard.borrow_mut().subscribers.get_mut(key) {
-            Some(subscriber) => subscriber.socket.replay = Some(replay),
+        match self.shard.borrow_mut().socket_mut(key) {
+            Some(slot) => slot.replay = Some(replay),
             None => replay.abort(),
         }
     }
@@ -154,7 +154,7 @@ impl ShardThread {
     /// Whether a subscriber has a token that another hub may have revoked.
     fn is_unconfirmed(&self, key: SubscriberKey) -> bool {
         let shard = self.shard.borrow();
-        let by_token = shard.subscribers.get(key).is_some_and(|one| one.socket.by_token);
+        let by_token = shard.socket(key).is_some_and(|slot| slot.by_token);
         by_token && !self.knows_revocations()
     }
 
@@ -219,8 +219,8 @@ impl ShardThread {
     }
 
     fn poll_writable(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
-        match self.shard.borrow_mut().subscribers.get_mut(key) {
-            Some(subscriber) => subscriber.socket.connection.poll_writable(context),
+        match self.shard.borrow_mut().socket_mut(key) {
+            Some(slot) => slot.connection.poll_writable(context),
             None => Poll::Ready(()),
         }
     }

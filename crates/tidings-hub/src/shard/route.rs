@@ -96,11 +96,11 @@ impl<S: Socket> Shard<S> {
                 continue;
             }
             for subscriber in feed.subscribers().to_vec() {
-                let live = self.subscribers.get(subscriber).filter(|one| one.behind.is_none());
+                let live = self.subscribers.get(subscriber).filter(|one| one.is_live());
                 let meant = live.filter(|one| is_meant(&one.socket));
                 let Some(from) = meant.map(|one| self.next_offset(one)) else { continue };
                 self.fall_behind(subscriber, from, Vec::new());
-                if let Some(behind) = self.subscribers[subscriber].behind.as_mut() {
+                if let Some(behind) = self.behind_mut(subscriber) {
                     behind.was_not_slow();
                 }
             }
@@ -137,13 +137,14 @@ impl<S: Socket> Shard<S> {
     /// which a subscriber may be: that offset would otherwise count as having received everything.
     fn leave_out(&mut self, key: FeedKey, position: Position) {
         for subscriber in self.feeds[key].subscribers().to_vec() {
-            let live = self.subscribers.get(subscriber).filter(|one| one.behind.is_none());
+            let live = self.subscribers.get(subscriber).filter(|one| one.is_live());
             if let Some(from) = live.map(|one| self.next_offset(one)) {
                 self.fall_behind(subscriber, from, Vec::new());
-                let behind = self.subscribers[subscriber].behind.as_mut();
-                behind.into_iter().for_each(|behind| behind.leave_window());
-            } else if let Some(one) = self.subscribers.get_mut(subscriber) {
-                one.behind.iter_mut().for_each(|behind| behind.forget_offset());
+                if let Some(behind) = self.behind_mut(subscriber) {
+                    behind.leave_window();
+                }
+            } else if let Some(behind) = self.behind_mut(subscriber) {
+                behind.forget_offset();
             }
         }
         let end = self.window.end();

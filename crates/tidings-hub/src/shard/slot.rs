@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::deadlines::Deadline;
 use super::lane::LaneSocket;
 use super::socket::{Outgoing, Socket, WrittenBytes};
-use super::state::Tick;
+use super::subscribers::Tick;
 use crate::admission::StreamPermit;
 use crate::metrics::EndReason;
 use crate::presence::Membership;

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use slotmap::SlotMap;
-use tidings_core::model::{HubId, Position};
-use tidings_core::stream::feed::{Feed, FeedKey, Queued, Source, SubscriberKey, SubscriberState};
+use tidings_core::model::HubId;
+use tidings_core::stream::feed::{Feed, FeedKey, Queued, Source, SubscriberKey};
 use tidings_core::stream::notice::GapCause;
 use tidings_core::stream::replay::Behind;
 use tidings_core::stream::router::Router;
@@ -13,16 +13,14 @@ use tidings_core::stream::start::{Start, StartPlace};
 use tidings_core::stream::window::{JournalPosition, Offset, Window};
 
 use super::socket::Socket;
+use super::subscribers::{Subscriber, Subscribers, Tick};
 use crate::limits::{SEGMENT_BYTES, WINDOW_BYTES};
-
-/// Time as a shard counts it, in parts of the heartbeat's interval.
-pub(super) type Tick = u32;
 
 #[derive(Debug)]
 pub(super) struct Shard<S> {
     pub(super) window: Window,
     pub(super) feeds: SlotMap<FeedKey, Feed>,
-    pub(super) subscribers: SlotMap<SubscriberKey, Subscriber<S>>,
+    pub(super) subscribers: Subscribers<S>,
     /// The newest update that was routed.
     pub(super) routed: HubId,
     /// The journal's generation of that update.
@@ -36,8 +34,6 @@ pub(super) struct Shard<S> {
     pub(super) broken: Vec<SubscriberKey>,
     /// Subscribers whose patterns took too long to try: they are closed before the next update.
     pub(super) unmatched: Vec<SubscriberKey>,
-    /// The number of subscribers that are behind.
-    pub(super) behind: usize,
     /// Reused for its memory only.
     pub(super) scratch: Vec<u8>,
     pub(super) by_source: HashMap<Source, FeedKey>,
@@ -69,29 +65,13 @@ pub(super) struct Tally {
     pub(super) delivered_since: Option<Instant>,
 }
 
-#[derive(Debug)]
-pub(super) struct Subscriber<S> {
-    pub(super) socket: S,
-    pub(super) feed: FeedKey,
-    /// Its index among the feed's subscribers.
-    pub(super) index: usize,
-    /// A live subscriber has received all of its feed up to here.
-    pub(super) offset: Offset,
-    /// The time of the last write.
-    pub(super) sent: Tick,
-    /// The newest position that it was told outside of events.
-    pub(super) told: Position,
-    /// Set while it is not live.
-    pub(super) behind: Option<Box<Behind>>,
-}
-
 impl<S: Socket> Shard<S> {
     /// A shard that follows the journal after `routed`.
     pub(super) fn new(routed: HubId, heartbeat_ms: u64, window_bytes: Option<u64>) -> Self {
         Self {
             window: Window::new(SEGMENT_BYTES),
             feeds: SlotMap::with_key(),
-            subscribers: SlotMap::with_key(),
+            subscribers: Subscribers::new(),
             routed,
             generation: 0,
             now: 0,
@@ -100,7 +80,6 @@ impl<S: Socket> Shard<S> {
             fell_behind: Vec::new(),
             broken: Vec::new(),
             unmatched: Vec::new(),
-            behind: 0,
             scratch: Vec::new(),
             by_source: HashMap::new(),
             router: Router::default(),
@@ -128,17 +107,29 @@ impl<S: Socket> Shard<S> {
         if is_foreign {
             behind.mark_lost();
         }
-        let members = &mut self.feeds[feed];
-        self.behind += 1;
-        self.subscribers.insert_with_key(|key| Subscriber {
-            socket,
-            feed,
-            index: members.join(key),
-            offset: 0,
-            sent: self.now,
-            told: behind.position().through,
-            behind: Some(Box::new(behind)),
-        })
+        self.subscribers.join(socket, (feed, &mut self.feeds[feed]), behind, self.now)
+    }
+
+    pub(super) fn socket(&self, key: SubscriberKey) -> Option<&S> {
+        self.subscribers.get(key).map(|one| &one.socket)
+    }
+
+    pub(super) fn socket_mut(&mut self, key: SubscriberKey) -> Option<&mut S> {
+        self.subscribers.get_mut(key).map(|one| &mut one.socket)
+    }
+
+    /// Whether this subscriber follows its feed.
+    pub(super) fn is_live(&self, key: SubscriberKey) -> bool {
+        self.subscribers.get(key).is_some_and(Subscriber::is_live)
+    }
+
+    pub(super) fn behind_of(&self, key: SubscriberKey) -> Option<(FeedKey, &Behind)> {
+        let subscriber = self.subscribers.get(key)?;
+        Some((subscriber.feed(), subscriber.behind.get()?))
+    }
+
+    pub(super) fn behind_mut(&mut self, key: SubscriberKey) -> Option<&mut Behind> {
+        self.subscribers.get_mut(key)?.behind.get_mut()
     }
 
     /// Whether this position belongs to another journal, or to the time before a reset.
@@ -161,21 +152,11 @@ impl<S: Socket> Shard<S> {
 
     /// Removes a subscriber, and its feed with the last one. Returns the socket.
     pub(super) fn remove(&mut self, key: SubscriberKey) -> Option<S> {
-        let removed = self.subscribers.remove(key)?;
-        let state = match removed.behind {
-            None => SubscriberState::Live,
-            Some(_) => SubscriberState::Behind,
-        };
-        let feed = &mut self.feeds[removed.feed];
-        let subscribers = &mut self.subscribers;
-        feed.remove(removed.index, state, |moved, index| subscribers[moved].index = index);
-        if state == SubscriberState::Behind {
-            self.behind -= 1;
+        let (socket, feed) = self.subscribers.remove(key, &mut self.feeds)?;
+        if self.feeds[feed].subscribers().is_empty() {
+            self.close_feed(feed);
         }
-        if feed.subscribers().is_empty() {
-            self.close_feed(removed.feed);
-        }
-        Some(removed.socket)
+        Some(socket)
     }
 
     fn close_feed(&mut self, key: FeedKey) {
@@ -196,19 +177,18 @@ impl<S: Socket> Shard<S> {
     /// Takes a live subscriber out of its feed's walk. It continues from `from` by itself.
     pub(super) fn fall_behind(&mut self, key: SubscriberKey, from: Offset, own: Vec<u8>) {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
-        let feed = &mut self.feeds[subscriber.feed];
+        subscriber.socket.set_full(true);
+        let feed = &mut self.feeds[subscriber.feed()];
         let notices = feed.source().options().notices;
         let place = self.window.position_at(from, self.routed.position);
-        subscriber.behind = Some(Box::new(Behind::full(own, place, from, notices)));
-        subscriber.socket.set_full(true);
-        feed.fall_behind();
-        self.behind += 1;
+        let behind = Behind::full(own, place, from, notices);
+        self.subscribers.fall_behind(key, feed, behind);
         self.fell_behind.push(key);
     }
 
     /// The offset of a live subscriber's next byte.
     pub(super) fn next_offset(&self, subscriber: &Subscriber<S>) -> Offset {
-        self.feeds[subscriber.feed]
+        self.feeds[subscriber.feed()]
             .since(subscriber.offset)
             .and_then(|mut spans| spans.next())
             .map_or(self.window.end(), |span| span.start)
@@ -221,6 +201,6 @@ impl<S: Socket> Shard<S> {
 
     /// Whether a subscriber gets updates, which have a place in the journal.
     pub(super) fn follows_journal(&self, key: SubscriberKey) -> bool {
-        self.subscribers.get(key).is_some_and(|one| self.feeds[one.feed].follows_journal())
+        self.subscribers.get(key).is_some_and(|one| self.feeds[one.feed()].follows_journal())
     }
 }

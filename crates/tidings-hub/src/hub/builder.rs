@@ -133,7 +133,7 @@ impl HubBuilder {
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn log_lines_dropped(mut self, count: Arc<AtomicU64>) -> Self {
-        self.metrics.log_lines_dropped = count;
+        self.metrics.set_log_lines_dropped(count);
         self
     }
 

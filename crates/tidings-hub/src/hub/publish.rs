@@ -79,7 +79,7 @@ impl Hub {
         let appended = self.journal().append(updates, key, room).await;
         let appended = appended.map_err(PublishError::Journal)?;
         if !appended.repeated {
-            self.metrics().updates.inc_by(count);
+            self.metrics().published(count);
         }
         Ok(appended)
     }

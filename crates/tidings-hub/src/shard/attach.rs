@@ -116,7 +116,7 @@ impl ShardThread {
             let feeds = shard.feeds.len();
             let key = shard.join(slot, source, start, bytes);
             let new_feeds = shard.feeds.len() - feeds;
-            self.shared.metrics.feeds.inc_by(new_feeds as i64);
+            self.shared.metrics.feeds_opened(new_feeds);
             self.shared.feeds.fetch_add(new_feeds, Ordering::Relaxed);
             (key, new_feeds)
         };

@@ -236,13 +236,13 @@ struct Replaying(Arc<Metrics>);
 
 impl Replaying {
     fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.replays.inc();
+        metrics.replay_began();
         Self(Arc::clone(metrics))
     }
 }
 
 impl Drop for Replaying {
     fn drop(&mut self) {
-        self.0.replays.dec();
+        self.0.replay_ended();
     }
 }

@@ -179,7 +179,7 @@ impl ShardThread {
             socket.abort();
         }
         let closed = feeds - shard.feeds.len();
-        self.shared.metrics.feeds.dec_by(closed as i64);
+        self.shared.metrics.feeds_closed(closed);
         self.shared.feeds.fetch_sub(closed, Ordering::Relaxed);
         self.shared.metrics.stream_closed(slot.connection.lane(), reason);
         let lane = slot.connection.lane();

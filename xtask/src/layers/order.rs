@@ -290,7 +290,7 @@ pub(super) const CRATES: &[Layers] = &[
             "forwarded",
             "certificate",
             "arriving",
-            "accept",
+            "accept_header",
             "query",
             "content",
             "ambiguous",

@@ -54,7 +54,7 @@ impl<S: Socket> Shard<S> {
                 Rest::Unlocated(request) => return Step::Locate(request),
                 Rest::Journal => return self.missing(key),
                 Rest::NotRouted => return Step::Route,
-                Rest::Unavailable => return Step::Lost,
+                Rest::Reconnect => return Step::Reconnect,
             }
         }
     }
@@ -67,7 +67,7 @@ impl<S: Socket> Shard<S> {
         behind.begin(place, bytes);
         subscriber.told = behind.position().through;
         if is_foreign {
-            behind.mark_lost();
+            behind.mark_foreign();
         }
     }
 
@@ -93,7 +93,7 @@ impl<S: Socket> Shard<S> {
         let received = behind.receive(batch);
         let place = behind.position();
         let step = match received {
-            Received::Unusable => return Step::Lost,
+            Received::Unusable => return Step::Reconnect,
             Received::All => self.write_batch(key, feed, place, batch),
             Received::First(record) => {
                 let through = record.position;

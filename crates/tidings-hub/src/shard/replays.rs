@@ -38,7 +38,7 @@ impl ShardThread {
                     break None;
                 }
                 Step::Closed => break None,
-                Step::Lost => break Some(EndReason::Lost),
+                Step::Reconnect => break Some(EndReason::Lost),
                 Step::Full => {
                     let room = poll_fn(|context| self.poll_writable(key, context));
                     if tokio::time::timeout(STALL_TIME, room).await.is_err() {
@@ -202,7 +202,7 @@ impl ShardThread {
         // The batch may follow updates of another generation, which this shard has not routed yet.
         // The subscriber then reconnects, and is told of the reset.
         if journal.generation() != self.shard.borrow().generation {
-            return Ok(Step::Lost);
+            return Ok(Step::Reconnect);
         }
         Ok(self.write(key, |shard| shard.deliver(key, &batch)))
     }

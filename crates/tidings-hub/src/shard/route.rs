@@ -14,12 +14,12 @@ use crate::limits::{FORMS_BYTES, ROUTE_STEPS};
 
 impl<S: Socket> Shard<S> {
     /// Notes an update in the feeds that want it, and returns their number. It is encoded
-    /// once for each set of topics that feeds show. If that takes too much memory, a feed leaves
-    /// the update out, and its subscribers read it from the journal.
+    /// once for each set of topics that feeds show. If that takes too much memory, a feed skips
+    /// the update, and its subscribers read it from the journal.
     pub(super) fn route(&mut self, record: &Record, now: Instant) -> usize {
         let since = self.window.end();
         let mut encoded: HashMap<Vec<&Topic>, Span> = HashMap::new();
-        let mut left_out = Vec::new();
+        let mut skipped = Vec::new();
         let mut reached = 0;
         for key in self.find(record) {
             let Some(feed) = self.feeds.get_mut(key) else { continue };
@@ -31,7 +31,7 @@ impl<S: Socket> Shard<S> {
             let span = match encoded.get(&shown) {
                 Some(span) => *span,
                 None if self.window.end() - since > FORMS_BYTES as u64 => {
-                    left_out.push(key);
+                    skipped.push(key);
                     continue;
                 }
                 None => {
@@ -45,8 +45,8 @@ impl<S: Socket> Shard<S> {
             let added = feed.add(span, since, now);
             self.enqueue(key, added);
         }
-        for key in left_out {
-            self.leave_out(key, record.position);
+        for key in skipped {
+            self.skip(key, record.position);
         }
         self.routed = record.hub_id();
         reached
@@ -71,7 +71,7 @@ impl<S: Socket> Shard<S> {
     /// Drops a feed whose patterns take too long to try. Its subscribers are closed: each
     /// reconnects, and is served from the journal.
     fn give_up(&mut self, key: FeedKey, position: Position) {
-        self.leave_out(key, position);
+        self.skip(key, position);
         let feed = &self.feeds[key];
         self.unmatched.extend(feed.subscribers());
         if let Source::Updates { selectors, .. } = feed.source() {
@@ -113,7 +113,7 @@ impl<S: Socket> Shard<S> {
         let follows = |(_, feed): &(FeedKey, &Feed)| feed.follows_journal();
         let feeds: Vec<_> = self.feeds.iter().filter(follows).map(|(key, _)| key).collect();
         for key in feeds {
-            self.leave_out(key, end.position);
+            self.skip(key, end.position);
         }
         self.routed = end;
     }
@@ -132,10 +132,10 @@ impl<S: Socket> Shard<S> {
         self.broken = self.subscribers.keys().collect();
     }
 
-    /// Leaves an update out of a feed. Each of its subscribers reads the journal from its own
+    /// Has a feed skip an update. Each of its subscribers reads the journal from its own
     /// position, even those that were already behind. The feed's end becomes the window's end, at
     /// which a subscriber may be: that offset would otherwise count as having received everything.
-    fn leave_out(&mut self, key: FeedKey, position: Position) {
+    fn skip(&mut self, key: FeedKey, position: Position) {
         for subscriber in self.feeds[key].subscribers().to_vec() {
             let live = self.subscribers.get(subscriber).filter(|one| one.is_live());
             if let Some(from) = live.map(|one| self.next_offset(one)) {

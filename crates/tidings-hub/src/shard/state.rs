@@ -105,7 +105,7 @@ impl<S: Socket> Shard<S> {
         let is_foreign = matches!(&start, Start::Located(place) if self.is_foreign(place));
         let mut behind = Behind::opening(opening, start, self.window.end(), options.notices);
         if is_foreign {
-            behind.mark_lost();
+            behind.mark_foreign();
         }
         self.subscribers.join(socket, (feed, &mut self.feeds[feed]), behind, self.now)
     }

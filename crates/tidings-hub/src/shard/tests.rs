@@ -163,7 +163,7 @@ fn place(after: Position, end: HubId) -> StartPlace {
 
 impl World {
     fn new(shards: usize, count: u64) -> Self {
-        let retention = Retention { count, bytes: u64::MAX, age: Duration::MAX };
+        let retention = Retention::default().count(count).bytes(u64::MAX).age(Duration::MAX);
         let journal = Arc::new(small_memory(retention));
         let shards = (0..shards)
             .map(|_| {
@@ -269,7 +269,7 @@ impl World {
         let core = &mut self.shards[shard].0;
         let step = match &reader.step {
             Step::Live => return,
-            Step::Closed | Step::Lost => {
+            Step::Closed | Step::Reconnect => {
                 core.remove(key);
                 self.readers[index].left = true;
                 return;

@@ -70,7 +70,7 @@ fn a_position_of_an_old_journal_is_not_used_in_a_new_one() {
     let start = Start::Located(place(elsewhere.position, elsewhere));
     let core = &mut world.shards[0].0;
     let key = core.join(wire.clone(), source, start, opening());
-    assert_eq!(core.catch_up(key), Step::Lost);
+    assert_eq!(core.catch_up(key), Step::Reconnect);
     // It is told when to reconnect, and nothing else.
     assert_eq!(wire.0.borrow().written, opening());
 }
@@ -84,7 +84,7 @@ fn a_position_found_before_a_reset_is_not_used_after_it() {
     let (core, _) = &mut world.shards[0];
     core.reset(core.routed, 1);
     world.join(0, Selectors::topic("a"), StreamOptions::default(), 1);
-    assert_eq!(world.readers[0].step, Step::Lost);
+    assert_eq!(world.readers[0].step, Step::Reconnect);
     let start = Start::Located(StartPlace { generation: 1, ..world.place(1) });
     let source = Source::Updates {
         selectors: Selectors::topic("a"),

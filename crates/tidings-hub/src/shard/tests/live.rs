@@ -127,8 +127,8 @@ fn the_encodings_of_an_update_take_bounded_room_in_the_window() {
     let taken = (world.shards[0].0.window.end() - before) as usize;
     assert!(taken > FORMS_BYTES && taken < FORMS_BYTES + BYTES + 200, "{taken} bytes");
     while world.flush(0) == Flushed::Slice {}
-    let left_out = world.readers.iter().filter(|one| one.step != Step::Live).count();
-    assert_eq!(left_out, sets.len() - taken / BYTES);
+    let skipped = world.readers.iter().filter(|one| one.step != Step::Live).count();
+    assert_eq!(skipped, sets.len() - taken / BYTES);
     // The next update reaches every reader once.
     world.publish(&[0, 3], 10, false);
     world.finish();

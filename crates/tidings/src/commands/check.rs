@@ -70,8 +70,9 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         if named.is_empty() { "only the hub's own page".to_owned() } else { named.join(", ") }
     };
     let subscribing = match &running.cors_origins {
+        CorsOrigins::All => "all, without credentials".to_owned(),
         CorsOrigins::These(origins) => named(origins),
-        _ => "all, without credentials".to_owned(),
+        other => format!("{other:?}"),
     };
     put!("websites    may subscribe: {subscribing}");
     put!("            may publish: {}", named(&running.publish_origins));

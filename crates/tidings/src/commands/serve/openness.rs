@@ -44,8 +44,9 @@ pub(crate) fn journal(journal: &JournalConfig) -> String {
         }
         JournalConfig::Disk { folder, options } => {
             let synced = match options.promise {
+                Promise::Always => "before each acknowledgement".to_owned(),
                 Promise::Interval(time) => format!("every {}", humantime::format_duration(time)),
-                _ => "before each acknowledgement".to_owned(),
+                other => format!("{other:?}"),
             };
             format!("in {}, synced {synced}", folder.display())
         }

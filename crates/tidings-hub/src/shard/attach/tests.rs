@@ -267,7 +267,8 @@ async fn connect(thread: &Rc<ShardThread>, framing: Framing) -> TcpStream {
         grants: None,
     };
     thread.attach_tcp(Transport::Tcp(stream), framing, opening);
-    client.read_exact(&mut [0; 3]).await.unwrap();
+    // Two bytes without a chunk around them, else more.
+    client.read_exact(&mut [0; 2]).await.unwrap();
     client
 }
 

@@ -361,7 +361,7 @@ pub(super) const CRATES: &[Layers] = &[
             "links",
             "layers",
             "embedded",
-            "platform",
+            "systems",
             "steps",
             "report",
             "allocators",

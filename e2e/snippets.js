@@ -1,0 +1,93 @@
+// The marked snippets of the documentation: extracted, and run in folders and shells of their own.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Command } from "./command.js";
+import { until } from "./until.js";
+
+export const ROOT = fileURLToPath(new URL("..", import.meta.url));
+/** Maven may have to fetch all of Spring first, Go to compile its own library. */
+const RUN_MS_MAX = 15 * 60_000;
+
+/**
+ * The snippet that a document marks for running under this name.
+ *
+ * @param {string} document
+ * @param {string} name
+ */
+export function snippet(document, name) {
+  const text = readFileSync(join(ROOT, "docs", document), "utf8");
+  const [, after] = text.split(`<!-- run: ${name} -->\n`);
+  const code = after?.match(/^```\w+\n([^]*?)^```$/m)?.[1];
+  assert.ok(code, `docs/${document} marks nothing as ${name}`);
+  return code;
+}
+
+/**
+ * A folder that is removed when the test ends.
+ *
+ * @param {import("node:test").TestContext} test
+ * @param {string} parent
+ */
+export function folder(test, parent = tmpdir()) {
+  mkdirSync(parent, { recursive: true });
+  const made = mkdtempSync(join(parent, "tidings-docs-"));
+  test.after(() => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
+
+/** @param {string} program */
+export function has(program) {
+  return (process.env.PATH ?? "").split(delimiter).some((path) => existsSync(join(path, program)));
+}
+
+/**
+ * Runs a program to its end.
+ *
+ * @param {string} program
+ * @param {string[]} args
+ * @param {import("node:child_process").SpawnSyncOptions} options
+ */
+export function run(program, args, options) {
+  const ended = spawnSync(program, args, { encoding: "utf8", timeout: RUN_MS_MAX, ...options });
+  assert.equal(ended.status, 0, `${program} ${args.join(" ")}: ${ended.error ?? ""}${ended.stdout}${ended.stderr}`);
+  return String(ended.stdout).trim();
+}
+
+/**
+ * A folder for the commands of a document, and functions that run them there.
+ *
+ * @param {import("node:test").TestContext} test
+ */
+export function shell(test) {
+  const place = folder(test);
+  const binary = process.env.TIDINGS ?? join(ROOT, "target", "debug", "tidings");
+  const path = `${dirname(resolve(binary))}${delimiter}${process.env.PATH}`;
+  const settings = [`PATH=${path}`, "TIDINGS_LISTEN=localhost:0", "TIDINGS_JOURNAL=memory"];
+  /**
+   * Starts a snippet, with `hub` as its `$HUB`. A long-running command replaces the shell, so that ending the process
+   * ends it.
+   */
+  const start = (/** @type {string} */ code, hub = "") => {
+    const alone = code.replace(/^(tidings serve|curl -N)/gm, "exec $1");
+    return new Command(test, "env", ["-C", place, ...settings, `HUB=${hub}`, "sh", "-euc", alone]);
+  };
+  /** Starts a hub with a snippet, and returns its URL. */
+  const serve = async (/** @type {string} */ code) => {
+    const command = start(code);
+    // Without IPv6 it prints 127.0.0.1.
+    const port = await until("the hub says where it is", () => command.errors.match(/http:\/\/(?:localhost|127\.0\.0\.1):(\d+)/)?.[1]);
+    return `http://localhost:${port}/.well-known/mercure`;
+  };
+  /** Runs a snippet to its end, and returns its output. */
+  const ends = async (/** @type {string} */ code, hub = "") => {
+    const command = start(code, hub);
+    await command.ended;
+    return { output: command.output, errors: command.errors };
+  };
+  return { place, start, serve, ends };
+}

@@ -6,10 +6,9 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { launch } from "./chromium.js";
 import { Command } from "./command.js";
 import { Hub } from "./hub.js";
-import { folder, has, ROOT, run, shell, snippet } from "./snippets.js";
+import { built, folder, has, run, shell, snippet } from "./snippets.js";
 import { until } from "./until.js";
 
 const TOPIC = "https://example.com/books/1";
@@ -32,15 +31,13 @@ async function published(hub) {
   throw new Error(`the stream ended with ${text}`);
 }
 
-const cargo = join(ROOT, "target", "debug", "examples", "publish");
-
 /** @type {{ name: string, from: string, needs?: string, file: string, command: (file: string) => [string, string[]] }[]} */
 const PUBLISHERS = [
   { name: "sh", from: "curl", needs: "curl", file: "publish.sh", command: (file) => ["sh", ["-eu", file]] },
   { name: "python", from: "Python", file: "publish.py", command: (file) => [process.env.PYTHON ?? "python3", [file]] },
   { name: "php", from: "PHP", needs: "php", file: "publish.php", command: (file) => ["php", [file]] },
   { name: "go", from: "Go", needs: "go", file: "main.go", command: (file) => ["go", ["run", file]] },
-  { name: "rust", from: "Rust", file: "publish.rs", command: () => [cargo, []] },
+  { name: "rust", from: "Rust", file: "publish.rs", command: () => [built("publish-from.md", "rust", "tidings-client", "publish"), []] },
 ];
 
 for (const { name, from, needs, file, command } of PUBLISHERS) {
@@ -50,12 +47,6 @@ for (const { name, from, needs, file, command } of PUBLISHERS) {
     const code = snippet("publish-from.md", name);
     const path = join(folder(test), file);
     writeFileSync(path, code);
-    if (name === "rust") {
-      // The example is the snippet with a first comment, so that cargo builds it.
-      const example = readFileSync(join(ROOT, "crates/tidings-client/examples/publish.rs"), "utf8");
-      assert.ok(example.endsWith(code), "crates/tidings-client/examples/publish.rs is no longer the snippet");
-      run("cargo", ["build", "--quiet", "--locked", "--package", "tidings-client", "--example", "publish"], { cwd: ROOT });
-    }
     const [program, args] = command(path);
     const id = run(program, args, { env: { ...process.env, HUB: hub.mercure } });
     assert.deepEqual(await published(hub), { id, data: `{"from":"${from}"}` });
@@ -168,44 +159,6 @@ test("the snippets for Spring publish and tick", { skip: noMaven }, async (test)
   const port = await until("Spring says its port", () => server.output.match(/started on port (\d+)/)?.[1], 300_000);
   await saveBook(hub, `http://127.0.0.1:${port}`);
   await twoTicks(`http://127.0.0.1:${port}`);
-});
-
-test("the five steps of docs/mercure.md lead to a private event in a browser", async (test) => {
-  const { place, start, serve, ends } = shell(test);
-  await ends(snippet("mercure.md", "key"));
-  const hub = await serve(snippet("mercure.md", "serve"));
-  const { output } = await ends(snippet("mercure.md", "publish"), hub);
-  assert.match(output, /^tidings:\S+$/);
-  const read = start(snippet("mercure.md", "read"), hub);
-  await read.prints('data: {"copies":3}');
-  await read.end();
-  const refused = await fetch(`${hub}?topic=*`);
-  assert.equal(refused.status, 401);
-
-  // A service on another port is another origin, which the hub must allow.
-  const code = snippet("mercure.md", "cookie");
-  // Its imports are found below this folder, so nothing is installed; the file has the documented name.
-  const name = snippet("mercure.md", "service").match(/^node (\S+\.mjs)$/m)?.[1];
-  assert.ok(name, "docs/mercure.md says how to start the service");
-  const path = join(folder(test, fileURLToPath(new URL("node_modules/.docs", import.meta.url))), name);
-  writeFileSync(path, code);
-  const key = join(place, "hub.key");
-  const service = (/** @type {string} */ hub, port = "0") => new Command(test, "env", [`HUB=${hub}`, `KEY=${key}`, `PORT=${port}`, process.execPath, path]);
-  const first = service(hub);
-  await first.prints("\n");
-  const origin = first.output.trim();
-  const open = await serve(snippet("mercure.md", "serve-origins").replaceAll("http://localhost:3000", origin));
-  await first.end();
-  const second = service(open, new URL(origin).port);
-  await second.prints("\n");
-  const browser = await launch();
-  test.after(() => browser.close());
-  const page = await browser.newPage();
-  const opened = page.waitForResponse((response) => response.url().startsWith(open) && response.status() === 200);
-  await page.goto(origin);
-  await opened;
-  await ends(snippet("mercure.md", "publish"), open);
-  await page.getByText('{"copies":3}').waitFor();
 });
 
 test("the same in Mercure 1.0", async (test) => {

@@ -51,6 +51,8 @@ async function read(hub, token) {
 
 test("the five steps of docs/tokens.md lead to a private event in a browser, and to a new key", async (test) => {
   const { place, start, serve, ends, hub, server } = await closed(test);
+  const exported = await ends(`${step("url")}\necho "$HUB"`);
+  assert.equal(exported.output.trim(), "http://localhost:8081/.well-known/mercure");
   const refused = await ends(step("refused").replace("curl -i", "curl -is"), hub);
   assert.match(refused.output, /^HTTP\/1.1 401/);
   assert.match((await ends(step("publish"), hub)).output, /^tidings:\S+$/);

@@ -1,14 +1,14 @@
-// The snippets of docs/publish-from.md, docs/server.md, docs/mercure.md and docs/moving-from-mercure.md,
-// extracted and run.
+// The snippets of docs/publish-from.md, docs/mercure.md and docs/moving-from-mercure.md, and those of docs/server.md in
+// other languages than Rust, extracted and run.
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Command } from "./command.js";
 import { Hub } from "./hub.js";
-import { built, folder, has, run, shell, snippet } from "./snippets.js";
+import { built, folder, has, ROOT, run, shell, snippet } from "./snippets.js";
 import { until } from "./until.js";
 
 const TOPIC = "https://example.com/books/1";
@@ -149,7 +149,7 @@ test("the snippets for Spring publish and tick", { skip: noMaven }, async (test)
   writeFileSync(join(sources, "Application.java"), APPLICATION);
   const files = { "BookController.java": "publish-from.md", "ClockController.java": "server.md" };
   for (const [file, document] of Object.entries(files)) {
-    writeFileSync(join(sources, file), snippet(document, `spring ${file}`));
+    writeFileSync(join(sources, file), snippet(document, file));
   }
   const classpath = ["dependency:build-classpath", "-Dmdep.outputFile=classpath.txt"];
   run("mvn", ["-q", "-B", "compile", ...classpath], { cwd: project });
@@ -161,7 +161,17 @@ test("the snippets for Spring publish and tick", { skip: noMaven }, async (test)
   await twoTicks(`http://127.0.0.1:${port}`);
 });
 
-test("the same in Mercure 1.0", async (test) => {
+test("the first event of docs/mercure.md, and the URL of docs/publish-from.md, need no token", async (test) => {
+  const { serve, ends } = shell(test);
+  const hub = await serve(snippet("mercure.md", "first"));
+  const local = "http://localhost:8081/.well-known/mercure";
+  const { output, errors } = await ends(snippet("mercure.md", "first-event").replace(local, hub));
+  assert.match(output, /^tidings:\S+$/, errors);
+  const exported = snippet("publish-from.md", "url");
+  assert.equal((await ends(`${exported}\necho "$HUB"`)).output.trim(), local);
+});
+
+test("private events in Mercure 1.0, as docs/mercure.md shows them", async (test) => {
   const { start, serve, ends } = shell(test);
   await ends(snippet("mercure.md", "key"));
   const hub = await serve(snippet("mercure.md", "serve-1.0"));
@@ -183,4 +193,20 @@ test("a hub that is configured by Mercure's environment names the variables that
   assert.match(output, /MERCURE_EXTRA_DIRECTIVES is set but ignored/);
   assert.match(output, /publish {5}clients with a token/);
   assert.match(output, /may subscribe: https:\/\/app\.example\.com/);
+});
+
+test("docs/README.md lists every page once, and each page leads to its neighbours", () => {
+  const read = (/** @type {string} */ page) => readFileSync(join(ROOT, "docs", page), "utf8");
+  const pages = [...read("README.md").matchAll(/\]\(([\w-]+\.md)\)/g)].map(([, page = ""]) => page);
+  const all = readdirSync(join(ROOT, "docs")).filter((name) => name.endsWith(".md") && name !== "README.md");
+  assert.deepEqual([...pages].sort(), all.sort());
+  const link = (/** @type {string | undefined} */ page, before = "", after = "") => {
+    const title = page && read(page).match(/^# (.*)$/m)?.[1];
+    return title ? [`[${before}${title}${after}](${page})`] : [];
+  };
+  for (const [index, page] of pages.entries()) {
+    const [before, after] = [link(pages[index - 1], "← "), link(pages[index + 1], "", " →")];
+    const last = read(page).trimEnd().split("\n").at(-1);
+    assert.equal(last, [...before, "[All pages](README.md)", ...after].join(" · "), page);
+  }
 });

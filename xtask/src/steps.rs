@@ -51,7 +51,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "links",
         group: "lint",
-        what: "links in the documentation lead to existing files",
+        what: "links in the documentation lead to existing files and headings",
         needs: &[Need::Git],
         run: |workspace, _| links::check(&workspace.root),
     },

@@ -11,7 +11,7 @@ import vue from "@vitejs/plugin-vue";
 import { build, preview } from "vite";
 import { launch } from "./chromium.js";
 import { Hub } from "./hub.js";
-import { folder, run, snippet } from "./snippets.js";
+import { folder, page, run, snippet } from "./snippets.js";
 import { until } from "./until.js";
 
 /** Packages of npm are found below this folder. */
@@ -55,12 +55,12 @@ test("the components of docs/frameworks.md show events, newest first", async (te
   test.after(() => browser.close());
   for (const name of Object.keys(PROGRAMS)) {
     await test.test(name, async () => {
-      const page = await browser.newPage();
-      await page.goto(new URL(`${name}.html`, server.resolvedUrls?.local[0]).href);
+      const opened = await browser.newPage();
+      await opened.goto(new URL(`${name}.html`, server.resolvedUrls?.local[0]).href);
       await until("the component has subscribed", async () => (await hub.subscribers()) === 1);
       for (const data of ["one", "two"]) await hub.publish({ topic: TOPIC, data });
-      await until("both events are shown", async () => (await page.locator("li").allTextContents()).join() === "two,one");
-      await page.close();
+      await until("both events are shown", async () => (await opened.locator("li").allTextContents()).join() === "two,one");
+      await opened.close();
       await until("the component has closed its source", async () => (await hub.subscribers()) === 0);
     });
   }
@@ -84,18 +84,17 @@ test("the route handler for Next publishes, and its configuration leads to the h
 });
 
 test("the two programs of docs/moving-from-pusher-and-socket-io.md exchange an event", async (test) => {
-  const hub = await Hub.start(test, { flags: ["--anonymous-publish", "--anonymous-subscribe", "--cors-origin", "http://site.localhost"] });
   const moving = (/** @type {string} */ name) => snippet("moving-from-pusher-and-socket-io.md", name);
+  const hub = await Hub.start(test);
+  const origin = await page(test, moving("subscribe").replace("http://localhost:8081", hub.origin));
   const browser = await launch();
   test.after(() => browser.close());
-  const page = await browser.newPage();
-  const html = moving("subscribe").replace("http://localhost:8081", hub.origin);
-  await page.route("http://site.localhost/", (route) => route.fulfill({ contentType: "text/html", body: html }));
-  await page.goto("http://site.localhost/");
+  const opened = await browser.newPage();
+  await opened.goto(origin);
   await until("the page has subscribed", async () => (await hub.subscribers()) === 1);
   const file = join(folder(test), "publish.mjs");
   writeFileSync(file, moving("publish"));
   const id = run(process.execPath, [file], { env: { ...process.env, HUB: hub.mercure, TOKEN: "" } });
   assert.match(id, /^tidings:/);
-  await page.getByText("book 1: 19.5").waitFor();
+  await opened.getByText("book 1: 19.5").waitFor();
 });

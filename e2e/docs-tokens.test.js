@@ -1,8 +1,8 @@
 // docs/tokens.md: its five steps, and its programs that make tokens, run against a real hub.
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { launch } from "./chromium.js";
@@ -111,30 +111,12 @@ test("the commands of docs/tokens.md make a pair of keys that a hub accepts", as
   assert.deepEqual(await read(hub, token.output.trim()), { status: 200, data: "hello" });
 });
 
-/**
- * The class path of a Maven project with the documented dependency and program.
- *
- * @param {string} place
- */
-function maven(place) {
-  mkdirSync(join(place, "src/main/java"), { recursive: true });
-  writeFileSync(join(place, "src/main/java/Token.java"), step("java"));
-  writeFileSync(join(place, "pom.xml"), `<project xmlns="http://maven.apache.org/POM/4.0.0">
-    <modelVersion>4.0.0</modelVersion>
-    <groupId>com.example</groupId><artifactId>token</artifactId><version>1</version>
-    <properties><maven.compiler.release>17</maven.compiler.release></properties>
-    <dependencies>${step("java-dependency")}</dependencies>
-  </project>`);
-  run("mvn", ["-q", "-B", "compile", "dependency:build-classpath", "-Dmdep.outputFile=classpath.txt"], { cwd: place });
-  return `target/classes${delimiter}${readFileSync(join(place, "classpath.txt"), "utf8").trim()}`;
-}
-
 /** Each program: its snippet, what it needs, and how it is run in the folder of the key. */
 const PROGRAMS = /** @type {const} */ ([
   { from: "Node", name: "node", file: "token.mjs", command: () => [process.execPath, "token.mjs"] },
   { from: "Python", name: "python", file: "token_for_books.py", command: () => [process.env.PYTHON ?? "python3", "token_for_books.py"] },
   { from: "PHP", name: "php", file: "token.php", needs: ["php"], command: () => ["php", "token.php"] },
-  { from: "Java", name: "java", file: "Token.java", needs: ["mvn", "java"], command: (/** @type {string} */ place) => ["java", "-cp", maven(place), "Token"] },
+  { from: "Java", name: "java", file: "src/main/java/Token.java", needs: ["mvn", "java"], command: () => ["sh", "-euc", step("mvn")] },
   { from: "Rust", name: "rust", file: "main.rs", command: () => [built("tokens.md", "rust", "tidings-hub", "make_token")] },
   { from: "the command line", name: "command", file: "token.sh", command: () => ["sh", "token.sh"] },
 ]);
@@ -145,8 +127,10 @@ test("each program of docs/tokens.md makes a token that reads a private event", 
   for (const { from, name, file, command, ...program } of PROGRAMS) {
     const missing = "needs" in program && program.needs.find((needed) => !has(needed));
     await test.test(`a token made with ${from}`, { skip: missing && `there is no ${missing} here` }, async () => {
+      mkdirSync(dirname(join(place, file)), { recursive: true });
       writeFileSync(join(place, file), step(name));
-      const [program, ...args] = command(place);
+      if (name === "java") writeFileSync(join(place, "pom.xml"), step("pom.xml"));
+      const [program, ...args] = command();
       assert.ok(program);
       const token = run(program, args, { cwd: place, env: { ...process.env, PATH: path } });
       assert.deepEqual(await read(hub, token), { status: 200, data: '{"copies":3}' });

@@ -20,7 +20,7 @@ test("the checks of docs/troubleshooting.md show what it says", async (test) => 
 
   assert.equal((await ends(`${step("url")}\necho "$HUB"`)).output.trim(), "http://localhost:8081/.well-known/mercure");
   const inspected = await ends(at("inspect").replace("5s", "1s"), hub.mercure);
-  assert.match(inspected.output, /text\/event-stream/, inspected.errors);
+  assert.match(inspected.output, /^status 200 OK/, inspected.errors);
   const everything = start(at("everything"), hub.mercure);
   await everything.prints("retry: ");
   await hub.publish({ topic: TOPIC, data: "again" });
@@ -30,7 +30,7 @@ test("the checks of docs/troubleshooting.md show what it says", async (test) => 
   const cors = start(at("cors"), hub.mercure);
   await cors.prints("access-control-allow-origin: https://app.example.com");
   assert.match((await ends(at("ready"))).output, /^HTTP\/1.1 200/);
-  const earliest = await ends(at("earliest"), hub.mercure, state);
+  const earliest = await ends(at("earliest").replace("--max-time 2", "--max-time 2 || true"), hub.mercure, state);
   assert.match(earliest.output, /data: hello/);
   assert.match(earliest.output, /updates/, earliest.errors);
   assert.match((await ends(at("turned-away"))).output, /limit="address"\} 0/);

@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -40,6 +42,23 @@ export function folder(test, parent = tmpdir()) {
   return made;
 }
 
+/**
+ * Serves a page on a free port, and returns its origin. A page that only a browser's driver makes up is none of this
+ * machine, and Chromium keeps it from loopback.
+ *
+ * @param {import("node:test").TestContext} test
+ * @param {string} html
+ */
+export async function page(test, html) {
+  const server = createServer((_, response) => response.writeHead(200, { "Content-Type": "text/html" }).end(html));
+  server.listen(0, "localhost");
+  await once(server, "listening");
+  test.after(() => server.close());
+  const address = server.address();
+  assert.ok(address && typeof address === "object");
+  return `http://localhost:${address.port}`;
+}
+
 /** @param {string} program */
 export function has(program) {
   return (process.env.PATH ?? "").split(delimiter).some((path) => existsSync(join(path, program)));
@@ -73,7 +92,7 @@ export function resolves(test, document, name) {
   writeFileSync(join(place, "Cargo.toml"), `[package]\nname = "program"\nedition = "2024"\n\n${dependencies}\n[workspace]\n`);
   // The versions that the tests in Rust use, which are already here.
   copyFileSync(join(ROOT, "Cargo.lock"), join(place, "Cargo.lock"));
-  run("cargo", ["tree", "--quiet", "--depth", "1"], { cwd: place });
+  run("cargo", ["tree", "--offline", "--quiet", "--depth", "1"], { cwd: place });
 }
 
 /**

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import { launch } from "./chromium.js";
 import { Command } from "./command.js";
-import { built, folder, has, resolves, run, shell, snippet } from "./snippets.js";
+import { built, folder, has, resolves, shell, snippet } from "./snippets.js";
 import { until } from "./until.js";
 
 const step = (/** @type {string} */ name) => snippet("tokens.md", name);
@@ -133,9 +133,11 @@ test("each program of docs/tokens.md makes a token that reads a private event", 
       if (name === "java") writeFileSync(join(place, "pom.xml"), step("pom.xml"));
       const [program, ...args] = command();
       assert.ok(program);
-      const printed = run(program, args, { cwd: place, env: { ...process.env, PATH: path } });
+      const made = new Command(test, "env", ["-C", place, `PATH=${path}`, program, ...args]);
+      await made.ended;
       // Debian's Maven resets the terminal's colours, also in a pipe.
-      const token = stripVTControlCharacters(printed).trim();
+      const token = stripVTControlCharacters(made.output).trim();
+      assert.match(token, /^[\w-]+\.[\w-]+\.[\w-]+$/, made.output + made.errors);
       assert.deepEqual(await read(hub, token), { status: 200, data: '{"copies":3}' });
     });
   }

@@ -536,6 +536,7 @@ const CRATES: &[Layers] = &[
             "setup",
             "tree",
             "links",
+            "snippets",
             "layers",
             "embedded",
             "platform",

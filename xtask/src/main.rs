@@ -15,6 +15,7 @@ mod outcome;
 mod packages;
 mod report;
 mod setup;
+mod snippets;
 mod soak;
 mod steps;
 mod systems;

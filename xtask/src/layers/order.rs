@@ -359,6 +359,7 @@ pub(super) const CRATES: &[Layers] = &[
             "setup",
             "tree",
             "links",
+            "snippets",
             "layers",
             "embedded",
             "systems",

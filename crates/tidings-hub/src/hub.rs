@@ -5,6 +5,7 @@ mod drain;
 mod error;
 mod failure;
 mod nodes;
+mod operate;
 mod publish;
 mod reconfigure;
 mod revoke;
@@ -33,6 +34,7 @@ use crate::budget::Budget;
 use crate::compile::Compiler;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::operator::Operator;
 use crate::presence::Presence;
 use crate::shard::{Load, ShardContext, ShardHandle};
 
@@ -72,6 +74,7 @@ struct HubInner {
     authorizer: Authorizer,
     compiler: Compiler,
     extras: Extras,
+    operator: Operator,
 }
 
 impl Hub {

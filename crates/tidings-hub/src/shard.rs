@@ -18,6 +18,7 @@ mod heartbeat;
 mod lane;
 mod replays;
 mod slot;
+mod slow;
 mod socket;
 mod thread;
 
@@ -31,6 +32,7 @@ pub(crate) use lane::body::DelayedCut;
 pub use lane::body::{StreamBody, StreamCut};
 pub(crate) use lane::tcp::TcpSocket;
 pub(crate) use slot::Load;
+pub(crate) use slow::{BehindCause, FoundStream, SlowReader};
 use socket::{Outgoing, Socket, WrittenBytes};
 pub(crate) use thread::{RequestRoom, ShardThread};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message};
 use parking_lot::Mutex;
-use tidings_core::journal::Node;
+use tidings_core::journal::{Node, OtherHub};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -149,6 +149,20 @@ impl OtherHubs {
         let others = self.others.lock();
         let there = others.iter().filter(|(_, other)| other.heard.elapsed() < ENDED_TIME);
         there.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The name of this hub among the others.
+    pub(crate) fn own_name(&self) -> &str {
+        &self.id
+    }
+
+    /// The hubs that were heard of and have not said that they end, in the order of their names.
+    pub(crate) fn heard_of(&self) -> Vec<OtherHub> {
+        let others = self.others.lock();
+        let heard = others.iter().map(|(id, other)| OtherHub::new(id.clone(), other.heard.elapsed()));
+        let mut heard: Vec<_> = heard.filter(|other| other.heard < NATS_SILENT_TIME).collect();
+        heard.sort_by(|one, other| one.name.cmp(&other.name));
+        heard
     }
 
     /// A hub that may still accept tokens that were revoked at this position, which it has not read

@@ -151,6 +151,40 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
+    /// The stricter check of the operator's page: a name that is not known to be the hub's is
+    /// refused, even if the hub answers to every name elsewhere.
+    ///
+    /// # Errors
+    /// If the request names no host, or one that is not the hub's.
+    pub(super) fn check_operator(&self) -> Result<(), Refusal> {
+        self.check_name()?;
+        let Some(host) = self.host else {
+            return Err(Refusal::bad_request("the request names no host"));
+        };
+        let name = host_of(host).trim_end_matches('.');
+        let url_host = self.access.hub_url.as_ref().and_then(|url| url.host_str());
+        let is_known = is_local(host)
+            || is_address(name)
+            || is_allowed(self.access, name)
+            || url_host.is_some_and(|known| known.eq_ignore_ascii_case(name));
+        match is_known {
+            true => Ok(()),
+            false => Err(Refusal::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                format!(
+                    "the operator's page does not answer under the name {host:?}, which a website \
+                     could make point here; use localhost or an IP address, or add the name to the \
+                     hub's allowed hosts"
+                ),
+            )),
+        }
+    }
+
+    /// Whether `origin` is that of a page under the host of this request.
+    pub(super) fn is_same(&self, origin: &str) -> bool {
+        self.host.is_some_and(|host| self.is_at(origin, host))
+    }
+
     /// Whether `origin` is the hub's own (RFC 6454 5): that of the configured URL, since a proxy
     /// may change `Host`, or the one at which this request reaches the hub.
     fn is_own(&self, origin: &str) -> bool {

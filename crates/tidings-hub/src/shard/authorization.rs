@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tidings_core::model::Selectors;
+use tidings_core::model::presence::SubscriberId;
 use tidings_core::stream::feed::SubscriberKey;
 use tidings_core::stream::notice::Notice;
 use tokio::task::yield_now;
@@ -26,7 +27,14 @@ pub(super) struct Authorization {
     end: Option<Instant>,
     /// The deadline in the shard's list, if one waits.
     pub(super) deadline: Option<Deadline>,
-    _membership: Option<Membership>,
+    membership: Option<Membership>,
+}
+
+impl Authorization {
+    /// The subscriber's id in the list of subscriptions, if it is listed.
+    pub(super) fn subscriber(&self) -> Option<SubscriberId> {
+        self.membership.as_ref().map(Membership::id)
+    }
 }
 
 /// Ends each stream when its token expires.
@@ -77,7 +85,7 @@ impl ShardThread {
             return Ok(());
         }
         let deadline = end.map(|end| Deadlines::first(now, end));
-        let authorization = Box::new(Authorization { end, deadline, _membership: joined });
+        let authorization = Box::new(Authorization { end, deadline, membership: joined });
         if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
             subscriber.socket.authorization = Some(authorization);
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tidings_core::model::presence::SubscriberId;
 use tokio::task::AbortHandle;
 
 use super::authorization::Authorization;
@@ -29,6 +30,13 @@ pub(super) struct ConnectionSlot {
     pub(super) ends: Option<Tick>,
     pub(super) permit: StreamPermit,
     pub(super) _load: Load,
+}
+
+impl ConnectionSlot {
+    /// Its id in the list of subscriptions, if it is listed.
+    pub(super) fn subscriber(&self) -> Option<SubscriberId> {
+        self.authorization.as_ref()?.subscriber()
+    }
 }
 
 impl Drop for ConnectionSlot {

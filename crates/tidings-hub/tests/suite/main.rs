@@ -42,6 +42,7 @@ mod selectors;
 mod clock;
 mod health;
 mod metrics;
+mod operator;
 mod page;
 
 #[cfg(feature = "tls")]

@@ -22,7 +22,6 @@ use crate::budget::Exhausted;
 use count::{Counter, Gauge, Histogram, PerLabel};
 use label::{Bound, Limit};
 pub(crate) use label::{EndReason, Label, Lane, RefusalReason};
-pub(crate) use overview::Overview;
 #[cfg(feature = "metrics")]
 pub(crate) use {exposition::Readings, format::MetricsFormat};
 

@@ -203,6 +203,7 @@ function showTopics({ topics, access }, { onTopic }) {
       const name = document.createElement("span");
       name.className = "topic-name";
       name.textContent = topic;
+      name.title = topic;
       const share = document.createElement("meter");
       share.className = "share";
       share.setAttribute("aria-hidden", "true");

@@ -123,8 +123,7 @@ pub use subscription::{Since, SubscribeError, Subscription};
 pub use tidings_core::journal::{
     AnswerRoom, AppendError, Appended, Batch, Before, Edges, Follower, Found, Health, History,
     IdempotencyKey, InvalidIdempotencyKey, Journal, Keep, Log, Missed, Node, Nodes, OtherHub,
-    Pending,
-    ReadError, Retention, RetentionRule, RevokedTokens, Room, Tail,
+    Pending, ReadError, Retention, RetentionRule, RevokedTokens, Room, Tail,
 };
 #[doc(inline)]
 pub use tidings_core::model::{

@@ -14,8 +14,8 @@ use tokio::sync::Semaphore;
 use crate::limits::{OPERATOR_READERS, OPERATOR_SEARCHES};
 use crate::shard::SlowReader;
 pub(crate) use top::TopicCount;
-pub(crate) use traffic::{BusyTopics, TrafficShare};
 use traffic::Traffic;
+pub(crate) use traffic::{BusyTopics, TrafficShare};
 
 /// The state of the operator's page.
 #[derive(Debug)]

@@ -31,11 +31,13 @@ export function showAccess(changed) {
     try {
       const response = await send("token", {}, token);
       if (!response.ok) return tell(await sayStatus(response), true);
-      const { read, act } = /** @type {{ read: boolean, act: boolean }} */ (await response.json());
-      if (read) tokens.read = token;
-      if (act) tokens.act = token;
-      tell(`Used ${read && act ? "to read and to act" : act ? "to act" : "to read"}, until the page is closed.`);
-      if (read) changed();
+      const good = /** @type {{ read: boolean, private: boolean, act: boolean }} */ (await response.json());
+      // A token to act that grants no topic does not replace one that does.
+      const reads = good.read && (good.private || !good.act || tokens.read === "");
+      if (reads) tokens.read = token;
+      if (good.act) tokens.act = token;
+      tell(`Used ${reads && good.act ? "to read and to act" : good.act ? "to act" : "to read"}, until the page is closed.`);
+      if (reads) changed();
     } catch {
       unreachable(tell);
     }

@@ -180,9 +180,14 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Whether `origin` is that of a page under the host of this request.
+    /// Whether `origin` is that of a page under the host of this request. The scheme of the hub's
+    /// URL does not count: an admin listener has another address, without TLS.
     pub(super) fn is_same(&self, origin: &str) -> bool {
-        self.host.is_some_and(|host| self.is_at(origin, host))
+        match self.host.and_then(|host| scheme_at(origin, host)) {
+            Some("https") => true,
+            Some(_) => !self.is_said_https(),
+            None => false,
+        }
     }
 
     /// Whether `origin` is the hub's own (RFC 6454 5): that of the configured URL, since a proxy
@@ -196,14 +201,11 @@ impl<'a> Target<'a> {
     /// Whether `origin` is that of the hub under this host. Behind a proxy that does not say how it
     /// was reached, pages of http and of https can be meant, but those of no other scheme.
     fn is_at(&self, origin: &str, host: &str) -> bool {
-        let (port, authority) = match origin.split_once("://") {
-            Some(("https", authority)) => (":443", authority),
-            Some(("http", authority)) if !self.demands_https() => (":80", authority),
-            _ => return false,
-        };
-        // Browsers omit the default port, but other clients and proxies may not.
-        let without_port = |text: &'_ str| text.strip_suffix(port).unwrap_or(text).to_owned();
-        without_port(authority).eq_ignore_ascii_case(&without_port(host))
+        match scheme_at(origin, host) {
+            Some("https") => true,
+            Some(_) => !self.demands_https(),
+            None => false,
+        }
     }
 
     /// Whether the hub is known to have this host. A website can make a name of its own point to
@@ -222,6 +224,19 @@ impl<'a> Target<'a> {
             || certifies(self.extensions, host)
                 .unwrap_or(url.is_none() && self.access.allowed_hosts.is_empty())
     }
+}
+
+/// The scheme of an origin with this host, if it is `http` or `https`.
+fn scheme_at<'a>(origin: &'a str, host: &str) -> Option<&'a str> {
+    let (scheme, authority) = origin.split_once("://")?;
+    let port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return None,
+    };
+    // Browsers omit the default port, but other clients and proxies may not.
+    let without_port = |text: &'_ str| text.strip_suffix(port).unwrap_or(text).to_owned();
+    without_port(authority).eq_ignore_ascii_case(&without_port(host)).then_some(scheme)
 }
 
 /// Whether the access lists this name.

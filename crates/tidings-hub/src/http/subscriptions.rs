@@ -37,8 +37,9 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
         };
         return Err(credentials.unauthorized(None, detail));
     }
-    let is_granted =
-        names(&credentials, parts.uri.path()).iter().any(|topic| requester.grants.subscribe.grant(topic));
+    let is_granted = names(&credentials, parts.uri.path())
+        .iter()
+        .any(|topic| requester.grants.subscribe.grant(topic));
     if !is_granted && by_service {
         return Err(not_allowed("this request is not allowed to list subscriptions"));
     }
@@ -191,7 +192,10 @@ pub(super) async fn revoke_token(
     carry_out(&hub, hub.presence().revoke_token(TokenId::named(&id), None)).await
 }
 
-pub(super) async fn carry_out(hub: &Hub, revocation: RevocationEffects) -> Result<Response, Refusal> {
+pub(super) async fn carry_out(
+    hub: &Hub,
+    revocation: RevocationEffects,
+) -> Result<Response, Refusal> {
     hub.carry_out(revocation).await.map_err(|error| not_kept(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -56,9 +56,8 @@ impl Hub {
     /// Asks every shard for its streams that are behind.
     async fn slow_readers(&self) -> SlowReaders {
         let first = self.journal().edges().first;
-        let answers = self.ask_shards(move |thread| {
-            thread.slow_readers(first, OPERATOR_SLOW_SHOWN)
-        });
+        let answers =
+            self.ask_shards(move |thread| thread.slow_readers(first, OPERATOR_SLOW_SHOWN));
         let mut all = SlowReaders::default();
         for answer in answers.await {
             match answer {
@@ -102,7 +101,9 @@ impl Hub {
         for answer in waiting {
             answers.push(match answer {
                 None => None,
-                Some(answer) => tokio::time::timeout_at(until, answer).await.ok().and_then(Result::ok),
+                Some(answer) => {
+                    tokio::time::timeout_at(until, answer).await.ok().and_then(Result::ok)
+                }
             });
         }
         answers

@@ -58,10 +58,7 @@ impl Metrics {
     }
 }
 
-fn each<L: Label, M, T>(
-    metrics: &PerLabel<L, M>,
-    value: impl Fn(&M) -> T,
-) -> Vec<(&'static str, T)>
+fn each<L: Label, M, T>(metrics: &PerLabel<L, M>, value: impl Fn(&M) -> T) -> Vec<(&'static str, T)>
 where
     M: Default,
 {

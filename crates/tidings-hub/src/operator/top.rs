@@ -104,7 +104,10 @@ mod tests {
         top.count(&"c".into(), 5, true);
         let topics: Vec<_> = top.topics().collect();
         assert_eq!(topics.len(), 3);
-        assert_eq!(of(&topics, "a").map(|one| (one.updates, one.error, one.bytes)), Some((3, 0, 30)));
+        assert_eq!(
+            of(&topics, "a").map(|one| (one.updates, one.error, one.bytes)),
+            Some((3, 0, 30))
+        );
         assert!(of(&topics, "c").is_some_and(|one| one.has_private));
         assert!(of(&topics, "b").is_some_and(|one| !one.has_private));
     }

@@ -75,7 +75,8 @@ impl Traffic {
             }
         }
         let mut topics: Vec<_> = sums.into_values().collect();
-        let rank = |one: &TopicCount| (std::cmp::Reverse(one.updates - one.error), one.topic.clone());
+        let rank =
+            |one: &TopicCount| (std::cmp::Reverse(one.updates - one.error), one.topic.clone());
         topics.sort_by_cached_key(rank);
         let before = if self.previous.is_some() { OPERATOR_TRAFFIC_PERIOD } else { Duration::ZERO };
         BusyTopics { time: now.saturating_duration_since(self.began) + before, topics }
@@ -108,13 +109,13 @@ mod tests {
     const PERIOD: Duration = OPERATOR_TRAFFIC_PERIOD;
 
     fn share(topic: &str) -> TrafficShare {
-        TrafficShare::of(&Update::new(topic, Event::new("12345")).about("alternate")).expect("a topic")
+        TrafficShare::of(&Update::new(topic, Event::new("12345")).about("alternate"))
+            .expect("a topic")
     }
 
     fn check(traffic: &mut Traffic, now: Instant, expected: &[(&str, u64)]) {
         let busiest = traffic.busiest(now).topics;
-        let counts: Vec<_> =
-            busiest.iter().map(|one| (one.topic.as_str(), one.updates)).collect();
+        let counts: Vec<_> = busiest.iter().map(|one| (one.topic.as_str(), one.updates)).collect();
         assert_eq!(counts, expected);
     }
 

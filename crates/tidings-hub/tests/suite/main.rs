@@ -61,6 +61,8 @@ mod jetstream_lists;
 #[cfg(feature = "nats")]
 mod jetstream_login;
 #[cfg(feature = "nats")]
+mod jetstream_operator;
+#[cfg(feature = "nats")]
 mod jetstream_revoked;
 #[cfg(feature = "nats")]
 mod jetstream_settings;

@@ -70,8 +70,7 @@ fn closed() -> HubBuilder {
 /// A stream whose client reads nothing, so that it falls behind; and its number.
 async fn slow_reader(server: &Server, token: Option<&str>, watcher: &mut Stream) -> (Stream, u64) {
     let request = Request::get(&format!("{HUB}?topic=a"));
-    let stream =
-        server.open(token.map_or(request.clone(), |token| request.bearer(token))).await;
+    let stream = server.open(token.map_or(request.clone(), |token| request.bearer(token))).await;
     let large = "x".repeat(900_000);
     // More than the kernel holds for a client that does not read.
     for _ in 0..12 {
@@ -140,7 +139,9 @@ fn the_page_and_its_parts_are_served_under_a_strict_policy() {
             for one in named {
                 let found = base.join(one).expect("a relative URL").path().to_owned();
                 // Types of the browser package are named from where its files are.
-                if path.ends_with(".js") && found.starts_with("/operator/") && !paths.contains(&found)
+                if path.ends_with(".js")
+                    && found.starts_with("/operator/")
+                    && !paths.contains(&found)
                 {
                     paths.push(found);
                 }
@@ -428,12 +429,12 @@ fn the_selectors_of_a_slow_reader_are_shown_only_to_a_token_that_may_list_it() {
 #[test]
 fn a_token_is_told_what_it_is_good_for() {
     on_both_lanes(with_keys, async |server| {
-        let ask = async |token: &str| {
-            server.ask(post("/operator/token", &json!({})).bearer(token)).await
-        };
+        let ask =
+            async |token: &str| server.ask(post("/operator/token", &json!({})).bearer(token)).await;
         let reads = ask(&subscriber(&["*"])).await;
-        assert_eq!(reads.json(), json!({ "read": true, "act": false }));
-        assert_eq!(ask(&publisher(&["*"])).await.json(), json!({ "read": false, "act": true }));
+        assert_eq!(reads.json(), json!({ "read": true, "private": true, "act": false }));
+        let acts = ask(&publisher(&["*"])).await;
+        assert_eq!(acts.json(), json!({ "read": false, "private": false, "act": true }));
         assert_eq!(ask("x.y.z").await.status(), 401);
         refused(server, post("/operator/token", &json!({})), 401).await;
         refused(server, Request::get(EVENTS).bearer("x.y.z"), 401).await;

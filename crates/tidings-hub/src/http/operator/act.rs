@@ -8,8 +8,8 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tidings_core::model::{HUB_PATH, TokenId};
 use tidings_core::model::presence::segment;
+use tidings_core::model::{HUB_PATH, TokenId};
 
 use super::super::credentials::RequestCredentials;
 use super::super::query::Pairs;
@@ -53,7 +53,8 @@ pub(super) async fn end_stream(
     let pairs = Pairs::default();
     let credentials = RequestCredentials::new(&hub, &parts, &pairs);
     let own = hub.presence().of(subscriber, |_| true);
-    let granted = own.iter().flat_map(|one| [one.path(Dialect::Deployed), one.path(Dialect::Coming)]);
+    let granted =
+        own.iter().flat_map(|one| [one.path(Dialect::Deployed), one.path(Dialect::Coming)]);
     let mut granted = granted.filter(|path| is_granted(&credentials, &grants, path));
     let named = |path: String| {
         let named = SubscriptionPath::read(&path, Dialect::Deployed)?;

@@ -86,8 +86,7 @@ pub(super) async fn granted(
 }
 
 /// What to do on a hub without keys.
-pub(super) const NO_KEYS: &str =
-    "this hub has no keys, so no token is valid and nothing can be ended or revoked; start it with \
+pub(super) const NO_KEYS: &str = "this hub has no keys, so no token is valid and nothing can be ended or revoked; start it with \
      a publisher's key (--publisher-key-file) and a subscriber's key (--subscriber-key-file)";
 
 pub(super) fn can_have_tokens(hub: &Hub) -> bool {
@@ -112,12 +111,13 @@ pub(super) async fn token(State(hub): State<Hub>, parts: Parts) -> Result<Respon
         _ => {}
     }
     let may_act = act.is_ok_and(|grants| grants.is_some_and(|grants| grants.publish.is_some()));
-    Ok(no_store(json!({ "read": read.is_ok(), "act": may_act })))
+    let reads_private = matches!(&read, Ok(Some(grants)) if grants.subscribe.granted().is_some());
+    let good_for = json!({ "read": read.is_ok(), "private": reads_private, "act": may_act });
+    Ok(no_store(good_for))
 }
 
 /// An answer that no cache keeps.
 pub(super) fn no_store(value: serde_json::Value) -> Response {
-    let headers =
-        [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, format!("{value}\n")).into_response()
 }

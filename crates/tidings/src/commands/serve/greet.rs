@@ -59,7 +59,10 @@ fn text(greeting: &Greeting<'_>) -> String {
     };
     lines.push(format!("Listens on {}.", words(&listeners.main)));
     if !listeners.admin.is_empty() {
-        lines.push(format!("Metrics, health checks and the operator's page on {}.", words(&listeners.admin)));
+        lines.push(format!(
+            "Metrics, health checks and the operator's page on {}.",
+            words(&listeners.admin)
+        ));
     }
     match mode {
         Mode::Development => lines.push(

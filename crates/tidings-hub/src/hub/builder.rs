@@ -131,8 +131,9 @@ impl HubBuilder {
         self
     }
 
-    /// Whether the hub serves `/healthz` and `/readyz`, and with the feature `metrics` also
-    /// `/metrics`, beside its other paths. By default it does not; see [`crate::admin_router`].
+    /// Whether the hub serves `/healthz`, `/readyz` and the operator's page at `/operator`, and with
+    /// the feature `metrics` also `/metrics`, beside its other paths. By default it does not; see
+    /// [`crate::admin_router`].
     #[must_use]
     pub fn admin(mut self, admin: bool) -> Self {
         self.extras.admin = admin;

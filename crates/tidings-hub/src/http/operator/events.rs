@@ -49,8 +49,11 @@ struct Reader {
     _permit: OwnedSemaphorePermit,
 }
 
+/// The next reading on its way, and the reader that it is for.
+type Making = Pin<Box<dyn Future<Output = (Reader, Option<Event>)> + Send>>;
+
 /// Readings, one after the other. Nothing is read while the client does not take them.
-struct Readings(Option<Pin<Box<dyn Future<Output = (Reader, Option<Event>)> + Send>>>);
+struct Readings(Option<Making>);
 
 impl Stream for Readings {
     type Item = Event;

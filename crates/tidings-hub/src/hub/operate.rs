@@ -8,7 +8,7 @@ use tidings_core::model::{Position, Rights, Selectors, Update};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Hub;
+use super::state::Hub;
 use crate::limits::{OPERATOR_PATIENCE, OPERATOR_READING_AGE, OPERATOR_SLOW_SHOWN};
 use crate::operator::{Operator, Reading, SlowReaders, TrafficShare};
 use crate::shard::{Command, FoundStream, ShardThread};

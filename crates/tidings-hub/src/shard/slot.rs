@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidings_core::model::presence::SubscriberId;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
-use super::authorization::Authorization;
+use super::deadlines::Deadline;
 use super::lane::LaneSocket;
-use super::{Outgoing, Socket, Tick, WrittenBytes};
+use super::socket::{Outgoing, Socket, WrittenBytes};
+use super::subscribers::Tick;
 use crate::admission::StreamPermit;
 use crate::metrics::EndReason;
+use crate::presence::Membership;
 
 /// A subscriber's connection, and the guards that end with it.
 #[derive(Debug)]
@@ -32,10 +35,19 @@ pub(super) struct ConnectionSlot {
     pub(super) _load: Load,
 }
 
+/// How long a subscriber's authorization lasts.
+#[derive(Debug)]
+pub(super) struct Authorization {
+    pub(super) end: Option<Instant>,
+    /// The deadline in the shard's list, if one waits.
+    pub(super) deadline: Option<Deadline>,
+    pub(super) membership: Option<Membership>,
+}
+
 impl ConnectionSlot {
     /// Its id in the list of subscriptions, if it is listed.
     pub(super) fn subscriber(&self) -> Option<SubscriberId> {
-        self.authorization.as_ref()?.subscriber()
+        self.authorization.as_ref()?.membership.as_ref().map(Membership::id)
     }
 }
 

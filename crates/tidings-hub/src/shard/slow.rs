@@ -62,13 +62,14 @@ impl ShardThread {
     /// the journal's oldest position: nobody waits for what came before it.
     pub(crate) fn slow_readers(&self, first: Position, most: usize) -> (usize, Vec<SlowReader>) {
         let shard = self.shard.borrow();
-        if shard.behind == 0 {
+        let count = shard.subscribers.behind();
+        if count == 0 {
             return (0, Vec::new());
         }
         let newest = shard.routed.position.number();
         let mut worst: BinaryHeap<Reverse<(u64, SubscriberKey)>> = BinaryHeap::new();
-        for (key, one) in &shard.subscribers {
-            let Some(behind) = &one.behind else { continue };
+        for (key, one) in shard.subscribers.iter() {
+            let Some(behind) = one.behind.get() else { continue };
             let through = behind.position().through.max(first.previous()).number();
             worst.push(Reverse((newest.saturating_sub(through), key)));
             if worst.len() > most {
@@ -77,14 +78,14 @@ impl ShardThread {
         }
         let reader = |(positions, key): (u64, SubscriberKey)| {
             let one = &shard.subscribers[key];
-            let Source::Updates { selectors, .. } = shard.feeds[one.feed].source() else {
+            let Source::Updates { selectors, .. } = shard.feeds[one.feed()].source() else {
                 return None;
             };
             let slot = &one.socket;
             Some(SlowReader {
                 stream: slot.permit.number(),
                 lane: slot.connection.lane(),
-                cause: one.behind.as_deref().map(BehindCause::of)?,
+                cause: one.behind.get().map(BehindCause::of)?,
                 positions,
                 subscriber: slot.subscriber(),
                 by_token: slot.by_token,
@@ -92,13 +93,14 @@ impl ShardThread {
             })
         };
         let worst = worst.into_sorted_vec().into_iter().filter_map(|Reverse(one)| reader(one));
-        (shard.behind, worst.collect())
+        (count, worst.collect())
     }
 
     /// The stream with this number.
     pub(crate) fn find_stream(&self, number: u64) -> Option<FoundStream> {
         let shard = self.shard.borrow();
-        let found = shard.subscribers.values().find(|one| one.socket.permit.number() == number)?;
+        let mut all = shard.subscribers.iter();
+        let (_, found) = all.find(|(_, one)| one.socket.permit.number() == number)?;
         Some(FoundStream { subscriber: found.socket.subscriber() })
     }
 }

@@ -72,6 +72,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     let subscribing = match &running.cors_origins {
         CorsOrigins::All => "all, without credentials".to_owned(),
         CorsOrigins::These(origins) => named(origins),
+        other => format!("{other:?}"),
     };
     put!("websites    may subscribe: {subscribing}");
     put!("            may publish: {}", named(&running.publish_origins));

@@ -42,6 +42,11 @@ export class Command {
     });
   }
 
+  /** The id of the process, which is that of a program that replaced the shell. */
+  get pid() {
+    return this.#child.pid;
+  }
+
   async end() {
     this.#child.kill("SIGKILL");
     await this.ended;

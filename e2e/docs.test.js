@@ -1,67 +1,17 @@
-// The snippets of docs/publish-from.md, docs/server.md, docs/mercure.md and docs/moving-from-mercure.md,
-// extracted and run.
+// The snippets of docs/publish-from.md, docs/mercure.md and docs/moving-from-mercure.md, and those of docs/server.md in
+// other languages than Rust, extracted and run.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { delimiter, dirname, join, resolve } from "node:path";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { launch } from "./chromium.js";
 import { Command } from "./command.js";
 import { Hub } from "./hub.js";
+import { built, folder, has, ROOT, run, shell, snippet } from "./snippets.js";
 import { until } from "./until.js";
 
-const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const TOPIC = "https://example.com/books/1";
-/** Maven may have to fetch all of Spring first, Go to compile its own library. */
-const RUN_MS_MAX = 15 * 60_000;
-
-/**
- * The snippet that a document marks for running under this name.
- *
- * @param {string} document
- * @param {string} name
- */
-function snippet(document, name) {
-  const text = readFileSync(join(ROOT, "docs", document), "utf8");
-  const [, after] = text.split(`<!-- run: ${name} -->\n`);
-  const code = after?.match(/^```\w+\n([^]*?)^```$/m)?.[1];
-  assert.ok(code, `docs/${document} marks nothing as ${name}`);
-  return code;
-}
-
-/**
- * A folder that is removed when the test ends.
- *
- * @param {import("node:test").TestContext} test
- * @param {string} parent
- */
-function folder(test, parent = tmpdir()) {
-  mkdirSync(parent, { recursive: true });
-  const made = mkdtempSync(join(parent, "tidings-docs-"));
-  test.after(() => rmSync(made, { recursive: true, force: true }));
-  return made;
-}
-
-/** @param {string} program */
-function has(program) {
-  return (process.env.PATH ?? "").split(delimiter).some((path) => existsSync(join(path, program)));
-}
-
-/**
- * Runs a program to its end.
- *
- * @param {string} program
- * @param {string[]} args
- * @param {import("node:child_process").SpawnSyncOptions} options
- */
-function run(program, args, options) {
-  const ended = spawnSync(program, args, { encoding: "utf8", timeout: RUN_MS_MAX, ...options });
-  assert.equal(ended.status, 0, `${program} ${args.join(" ")}: ${ended.error ?? ""}${ended.stdout}${ended.stderr}`);
-  return String(ended.stdout).trim();
-}
 
 /**
  * The first event of the topic in the hub: its data and id.
@@ -81,15 +31,13 @@ async function published(hub) {
   throw new Error(`the stream ended with ${text}`);
 }
 
-const cargo = join(ROOT, "target", "debug", "examples", "publish");
-
 /** @type {{ name: string, from: string, needs?: string, file: string, command: (file: string) => [string, string[]] }[]} */
 const PUBLISHERS = [
   { name: "sh", from: "curl", needs: "curl", file: "publish.sh", command: (file) => ["sh", ["-eu", file]] },
   { name: "python", from: "Python", file: "publish.py", command: (file) => [process.env.PYTHON ?? "python3", [file]] },
   { name: "php", from: "PHP", needs: "php", file: "publish.php", command: (file) => ["php", [file]] },
   { name: "go", from: "Go", needs: "go", file: "main.go", command: (file) => ["go", ["run", file]] },
-  { name: "rust", from: "Rust", file: "publish.rs", command: () => [cargo, []] },
+  { name: "rust", from: "Rust", file: "publish.rs", command: () => [built("publish-from.md", "rust", "tidings-client", "publish"), []] },
 ];
 
 for (const { name, from, needs, file, command } of PUBLISHERS) {
@@ -99,12 +47,6 @@ for (const { name, from, needs, file, command } of PUBLISHERS) {
     const code = snippet("publish-from.md", name);
     const path = join(folder(test), file);
     writeFileSync(path, code);
-    if (name === "rust") {
-      // The example is the snippet with a first comment, so that cargo builds it.
-      const example = readFileSync(join(ROOT, "crates/tidings-client/examples/publish.rs"), "utf8");
-      assert.ok(example.endsWith(code), "crates/tidings-client/examples/publish.rs is no longer the snippet");
-      run("cargo", ["build", "--quiet", "--locked", "--package", "tidings-client", "--example", "publish"], { cwd: ROOT });
-    }
     const [program, args] = command(path);
     const id = run(program, args, { env: { ...process.env, HUB: hub.mercure } });
     assert.deepEqual(await published(hub), { id, data: `{"from":"${from}"}` });
@@ -207,7 +149,7 @@ test("the snippets for Spring publish and tick", { skip: noMaven }, async (test)
   writeFileSync(join(sources, "Application.java"), APPLICATION);
   const files = { "BookController.java": "publish-from.md", "ClockController.java": "server.md" };
   for (const [file, document] of Object.entries(files)) {
-    writeFileSync(join(sources, file), snippet(document, `spring ${file}`));
+    writeFileSync(join(sources, file), snippet(document, file));
   }
   const classpath = ["dependency:build-classpath", "-Dmdep.outputFile=classpath.txt"];
   run("mvn", ["-q", "-B", "compile", ...classpath], { cwd: project });
@@ -219,79 +161,17 @@ test("the snippets for Spring publish and tick", { skip: noMaven }, async (test)
   await twoTicks(`http://127.0.0.1:${port}`);
 });
 
-/**
- * A folder for the commands of docs/mercure.md, and functions that run them there.
- *
- * @param {import("node:test").TestContext} test
- */
-function shell(test) {
-  const place = folder(test);
-  const binary = process.env.TIDINGS ?? join(ROOT, "target", "debug", "tidings");
-  const path = `${dirname(resolve(binary))}${delimiter}${process.env.PATH}`;
-  const settings = [`PATH=${path}`, "TIDINGS_LISTEN=localhost:0", "TIDINGS_JOURNAL=memory"];
-  /**
-   * Starts a snippet, with `hub` as its `$HUB`. A long-running command replaces the shell, so that ending the process
-   * ends it.
-   */
-  const start = (/** @type {string} */ code, hub = "") => {
-    const alone = code.replace(/^(tidings serve|curl -N)/gm, "exec $1");
-    return new Command(test, "env", ["-C", place, ...settings, `HUB=${hub}`, "sh", "-euc", alone]);
-  };
-  /** Starts a hub with a snippet, and returns its URL. */
-  const serve = async (/** @type {string} */ code) => {
-    const command = start(code);
-    // Without IPv6 it prints 127.0.0.1.
-    const port = await until("the hub says where it is", () => command.errors.match(/http:\/\/(?:localhost|127\.0\.0\.1):(\d+)/)?.[1]);
-    return `http://localhost:${port}/.well-known/mercure`;
-  };
-  /** Runs a snippet to its end, and returns its output. */
-  const ends = async (/** @type {string} */ code, hub = "") => {
-    const command = start(code, hub);
-    await command.ended;
-    return { output: command.output, errors: command.errors };
-  };
-  return { place, start, serve, ends };
-}
-
-test("the five steps of docs/mercure.md lead to a private event in a browser", async (test) => {
-  const { place, start, serve, ends } = shell(test);
-  await ends(snippet("mercure.md", "key"));
-  const hub = await serve(snippet("mercure.md", "serve"));
-  const { output } = await ends(snippet("mercure.md", "publish"), hub);
-  assert.match(output, /^tidings:\S+$/);
-  const read = start(snippet("mercure.md", "read"), hub);
-  await read.prints('data: {"copies":3}');
-  await read.end();
-  const refused = await fetch(`${hub}?topic=*`);
-  assert.equal(refused.status, 401);
-
-  // A service on another port is another origin, which the hub must allow.
-  const code = snippet("mercure.md", "cookie");
-  // Its imports are found below this folder, so nothing is installed; the file has the documented name.
-  const name = snippet("mercure.md", "service").match(/^node (\S+\.mjs)$/m)?.[1];
-  assert.ok(name, "docs/mercure.md says how to start the service");
-  const path = join(folder(test, fileURLToPath(new URL("node_modules/.docs", import.meta.url))), name);
-  writeFileSync(path, code);
-  const key = join(place, "hub.key");
-  const service = (/** @type {string} */ hub, port = "0") => new Command(test, "env", [`HUB=${hub}`, `KEY=${key}`, `PORT=${port}`, process.execPath, path]);
-  const first = service(hub);
-  await first.prints("\n");
-  const origin = first.output.trim();
-  const open = await serve(snippet("mercure.md", "serve-origins").replaceAll("http://localhost:3000", origin));
-  await first.end();
-  const second = service(open, new URL(origin).port);
-  await second.prints("\n");
-  const browser = await launch();
-  test.after(() => browser.close());
-  const page = await browser.newPage();
-  const opened = page.waitForResponse((response) => response.url().startsWith(open) && response.status() === 200);
-  await page.goto(origin);
-  await opened;
-  await ends(snippet("mercure.md", "publish"), open);
-  await page.getByText('{"copies":3}').waitFor();
+test("the first event of docs/mercure.md, and the URL of docs/publish-from.md, need no token", async (test) => {
+  const { serve, ends } = shell(test);
+  const hub = await serve(snippet("mercure.md", "first"));
+  const local = "http://localhost:8081/.well-known/mercure";
+  const { output, errors } = await ends(snippet("mercure.md", "first-event").replace(local, hub));
+  assert.match(output, /^tidings:\S+$/, errors);
+  const exported = snippet("publish-from.md", "url");
+  assert.equal((await ends(`${exported}\necho "$HUB"`)).output.trim(), local);
 });
 
-test("the same in Mercure 1.0", async (test) => {
+test("private events in Mercure 1.0, as docs/mercure.md shows them", async (test) => {
   const { start, serve, ends } = shell(test);
   await ends(snippet("mercure.md", "key"));
   const hub = await serve(snippet("mercure.md", "serve-1.0"));
@@ -313,4 +193,20 @@ test("a hub that is configured by Mercure's environment names the variables that
   assert.match(output, /MERCURE_EXTRA_DIRECTIVES is set but ignored/);
   assert.match(output, /publish {5}clients with a token/);
   assert.match(output, /may subscribe: https:\/\/app\.example\.com/);
+});
+
+test("docs/README.md lists every page once, and each page leads to its neighbours", () => {
+  const read = (/** @type {string} */ page) => readFileSync(join(ROOT, "docs", page), "utf8");
+  const pages = [...read("README.md").matchAll(/\]\(([\w-]+\.md)\)/g)].map(([, page = ""]) => page);
+  const all = readdirSync(join(ROOT, "docs")).filter((name) => name.endsWith(".md") && name !== "README.md");
+  assert.deepEqual([...pages].sort(), all.sort());
+  const link = (/** @type {string | undefined} */ page, before = "", after = "") => {
+    const title = page && read(page).match(/^# (.*)$/m)?.[1];
+    return title ? [`[${before}${title}${after}](${page})`] : [];
+  };
+  for (const [index, page] of pages.entries()) {
+    const [before, after] = [link(pages[index - 1], "← "), link(pages[index + 1], "", " →")];
+    const last = read(page).trimEnd().split("\n").at(-1);
+    assert.equal(last, [...before, "[All pages](README.md)", ...after].join(" · "), page);
+  }
 });

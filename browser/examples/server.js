@@ -57,7 +57,8 @@ const server = createServer(async (request, response) => {
   for await (const chunk of request) body += chunk;
   const route = routes[pathname];
   if (route) return route(request, response, body);
-  if (pathname === "/") return void response.writeHead(302, { Location: "/examples/classic.html" }).end();
+  const page = pathname === "/" ? "classic.html" : pathname.match(/^\/(\w+\.html)$/)?.[1];
+  if (page) return void response.writeHead(302, { Location: `/examples/${page}` }).end();
   const file = new URL(`.${pathname}`, root);
   const isOurs = fileURLToPath(file).startsWith(fileURLToPath(root)) && /\.(js|html)$/.test(pathname);
   const text = isOurs ? await readFile(file).catch(() => null) : null;

@@ -27,11 +27,11 @@ test("the classic example ticks, the token is renewed, and the answer is complet
   await page.getByRole("button", { name: "Close" }).click();
   assert.deepEqual([logged[0], logged.at(-1)], ["open 1", "closed 2"]);
 
-  await page.goto(`${origin}/examples/answer.html`);
+  await page.goto(`${origin}/answer.html`);
   await page.getByRole("button", { name: "Ask" }).click();
   await until("the whole answer", async () => /What is new\?.*connection\.$/.test(await page.locator("#answer").innerText()));
 
-  await page.goto(`${origin}/examples/authorised.html`);
+  await page.goto(`${origin}/authorised.html`);
   const lines = () => page.locator("li").allTextContents();
   await until("another token", async () => (await lines()).filter((line) => line.startsWith("9 s")).length === 2);
   assert.ok(!(await lines()).some((line) => line.includes("closed")));

@@ -16,6 +16,7 @@ mod packages;
 mod platform;
 mod report;
 mod setup;
+mod snippets;
 mod soak;
 mod steps;
 mod tally;

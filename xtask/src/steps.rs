@@ -16,6 +16,7 @@ use crate::outcome::Outcome;
 use crate::packages;
 use crate::platform;
 use crate::setup::{self, Need};
+use crate::snippets;
 use crate::tally::Tally;
 use crate::tree;
 use crate::workspace::Workspace;
@@ -50,9 +51,16 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "links",
         group: "lint",
-        what: "links in the documentation lead to existing files",
+        what: "links in the documentation lead to existing files and headings",
         needs: &[Need::Git],
         run: |workspace, _| links::check(&workspace.root),
+    },
+    Step {
+        name: "snippets",
+        group: "lint",
+        what: "code in the documentation is run by a test, or says why not",
+        needs: &[Need::Git],
+        run: |workspace, _| snippets::check(&workspace.root),
     },
     Step {
         name: "format",

@@ -39,8 +39,16 @@
 //! [`blocking`]; without reqwest, [`transport::Transport`]; without tokio,
 //! [`reconnect::Reconnect`].
 //!
-//! Lost connections, and streams that are closed by an error, are also logged with `tracing`, as
-//! warnings.
+//! # Logs
+//! A stream emits events of `tracing`, so that a program that only awaits events does not wait in
+//! silence. Their target is `tidings_client`, and their field `origin` is the scheme, host and port
+//! of the URL:
+//!
+//! | level | message | further field |
+//! |---|---|---|
+//! | `WARN` | the loss, and when the client reconnects | `attempt`: the number of the next attempt in a row |
+//! | `WARN` | `the stream is closed:` and the reason, if it is an error | |
+//! | `INFO` | `the stream is open`, after each connection | |
 //!
 //! # Features
 //! - `rustls` (default): https, with rustls on aws-lc-rs and the system's certificates.

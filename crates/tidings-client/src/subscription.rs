@@ -24,6 +24,9 @@ use crate::received::{Fields, ReceivedEvent};
 use crate::reconnect::{Failure, Loss, Now, ReadyState, Reconnect, Step, Verdict, Why};
 use crate::transport::{Body, BoxFuture, Transport, TransportError};
 
+/// The target of the events of `tracing`. Users filter by it, so it is not the name of this module.
+const LOG: &str = "tidings_client";
+
 pub(crate) type Predicate = Arc<dyn Fn(&ReceivedEvent) -> bool + Send + Sync>;
 pub(crate) type AnyError = Box<dyn StdError + Send + Sync>;
 pub(crate) type Prepare =
@@ -242,6 +245,7 @@ impl Subscription {
                 self.collected = Some(Collected::new(&opened.headers));
                 self.last_activity = Some(now.instant);
                 self.doing = Doing::Reading(body);
+                tracing::info!(target: LOG, origin = self.origin(), "the stream is open");
                 Incoming::Open(Box::new(opened))
             }
             Ok(Connected::Json(answer)) => self.close_with(CloseReason::Json(Box::new(answer))),
@@ -283,7 +287,8 @@ impl Subscription {
         match verdict {
             Verdict::Retry { attempt, after } => {
                 let lost = Lost { loss, error, attempt, retry_in: after };
-                tracing::warn!(origin = self.origin(), "{lost}; reconnecting in {after:?}");
+                let origin = self.origin();
+                tracing::warn!(target: LOG, origin, attempt, "{lost}; reconnecting in {after:?}");
                 Incoming::Lost(lost)
             }
             Verdict::GiveUp(why) => {
@@ -318,7 +323,7 @@ impl Subscription {
 
     fn close_with(&mut self, reason: CloseReason) -> Incoming {
         if !reason.is_success() {
-            tracing::warn!(origin = self.origin(), "the stream is closed: {reason}");
+            tracing::warn!(target: LOG, origin = self.origin(), "the stream is closed: {reason}");
         }
         self.machine.close();
         self.doing = Doing::Done;

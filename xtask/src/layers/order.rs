@@ -362,6 +362,7 @@ pub(super) const CRATES: &[Layers] = &[
             "setup",
             "tree",
             "links",
+            "snippets",
             "layers",
             "embedded",
             "platform",

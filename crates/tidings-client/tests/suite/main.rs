@@ -9,6 +9,7 @@ mod contract;
 mod examples;
 mod faults;
 mod hub;
+mod log;
 mod login;
 mod network;
 mod one_shot;

@@ -74,10 +74,20 @@ export class Hub {
 
   /** How many streams are open, by the hub's own count. */
   async subscribers() {
-    const text = await (await fetch(this.url("/metrics"))).text();
+    return this.subscribersAt(this.url("/metrics"));
+  }
+
+  /** @param {string} metrics the URL of its metrics */
+  async subscribersAt(metrics) {
+    const text = await (await fetch(metrics)).text();
     let sum = 0;
     for (const [, value] of text.matchAll(/^tidings_subscribers(?:\{[^}]*\})? (\d+)/gm)) sum += Number(value);
     return sum;
+  }
+
+  /** @param {NodeJS.Signals} signal */
+  signal(signal) {
+    this.#child.kill(signal);
   }
 
   /** Ends it as a crash would. */

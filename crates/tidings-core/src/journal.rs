@@ -31,6 +31,7 @@
 //! | [`Nodes::join`] | from now on `node` answers the other hubs, and receives the tokens that they revoke |
 //! | [`Nodes::know_revocations`] | `false` if a revocation of another hub may be missing, except those of the last moment |
 //! | [`Nodes::until_known`] | the future ends when `know_revocations` is true |
+//! | [`Nodes::own_name`], [`Nodes::others`] | names of this hub and of those that were heard of recently, for operators; the defaults name none |
 //! | [`Nodes::ask`] | returns the answers of all hubs that are connected, in memory that `room` accounts for |
 //!
 //! The parts that all journals share are here too. [`Batch::for_subscriber`] selects the updates of a
@@ -289,7 +290,7 @@ pub use health::Health;
 pub use history::History;
 pub use log::{Log, Pending};
 pub use memory::{Clock, MemoryBounds, MemoryJournal};
-pub use nodes::{Node, Nodes};
+pub use nodes::{Node, Nodes, OtherHub};
 pub use once::{Appended, IdempotencyKey, InvalidIdempotencyKey};
 pub use retention::{Keep, Retention, RetentionRule};
 pub use revoked::RevokedTokens;

@@ -146,7 +146,6 @@ impl Budget {
     }
 
     /// Bytes that are held.
-    #[cfg(any(test, feature = "metrics"))]
     pub(crate) fn used(&self) -> usize {
         self.total - self.all.available_permits().min(self.total)
     }

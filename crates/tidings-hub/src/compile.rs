@@ -52,7 +52,6 @@ impl Compiler {
     }
 
     /// The bytes of compiled patterns, long lists of topics, and tokens' grants.
-    #[cfg(any(test, feature = "metrics"))]
     pub(crate) fn kept_bytes(&self) -> usize {
         self.kept.used()
     }

@@ -20,6 +20,7 @@ mod health;
 mod listing;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod operator;
 mod origin;
 mod page;
 mod publish;
@@ -64,17 +65,24 @@ pub(crate) fn routes(hub: &Hub) -> Router {
         others = others.merge(page::routes());
     }
     if extras.admin {
-        others = others.merge(health::routes());
+        others = others.merge(health::routes()).merge(operator::routes(hub));
     }
     let others = others.layer(middleware::from_fn_with_state(hub.clone(), origin::guard));
     // Not by method: axum does not know QUERY, and would omit it from `Allow`.
     others.route(HUB_PATH, any(door::mercure)).with_state(app)
 }
 
-/// A router for operators, to be served on a listener of its own: `/healthz` and `/readyz`, and
-/// `/metrics` with the feature `metrics`.
+/// A router for operators, to be served on a listener of its own: `/healthz` and `/readyz`,
+/// `/metrics` with the feature `metrics`, and the operator's page at `/operator`.
+///
+/// The page shows counts to every client that reaches it, topics and data only as far as a token
+/// grants them. Ending a stream or revoking a token needs a token. It answers only under names of
+/// loopback, IP addresses, the host of [`Access::hub_url`] and [`Access::allowed_hosts`].
+///
+/// [`Access::hub_url`]: crate::Access::hub_url
+/// [`Access::allowed_hosts`]: crate::Access::allowed_hosts
 pub fn admin_router(hub: &Hub) -> Router {
-    health::routes().with_state(App::of(hub))
+    health::routes().merge(operator::routes(hub)).with_state(App::of(hub))
 }
 
 impl Hub {

@@ -6,6 +6,7 @@ mod requests;
 mod state;
 
 mod nodes;
+mod operate;
 mod publish;
 mod revoke;
 mod subscribe;

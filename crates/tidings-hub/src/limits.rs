@@ -3,6 +3,7 @@
 
 #[cfg(feature = "jwks")]
 mod jwks;
+mod operator;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tokens")]
@@ -24,6 +25,7 @@ pub(crate) use tidings_core::limits::{
 
 #[cfg(feature = "jwks")]
 pub(crate) use jwks::*;
+pub(crate) use operator::*;
 #[cfg(feature = "tls")]
 pub(crate) use tls::*;
 #[cfg(feature = "tokens")]

@@ -10,6 +10,7 @@ mod exposition;
 #[cfg(feature = "metrics")]
 mod format;
 mod label;
+mod overview;
 
 #[cfg(feature = "metrics")]
 use std::sync::{Arc, atomic::AtomicU64};
@@ -21,7 +22,7 @@ use crate::admission::TurnedAway;
 use crate::budget::Exhausted;
 use count::{Counter, Gauge, Histogram, PerLabel};
 use label::{Bound, Limit};
-pub(crate) use label::{EndReason, Lane, RefusalReason};
+pub(crate) use label::{EndReason, Label, Lane, RefusalReason};
 #[cfg(feature = "metrics")]
 pub(crate) use {exposition::Readings, format::MetricsFormat};
 

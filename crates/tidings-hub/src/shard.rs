@@ -33,6 +33,7 @@ mod authorization;
 mod heartbeat;
 
 mod attach;
+mod slow;
 
 mod command;
 
@@ -47,6 +48,7 @@ pub(crate) use lane::body::DelayedCut;
 pub use lane::body::{StreamBody, StreamCut};
 pub(crate) use lane::tcp::TcpSocket;
 pub(crate) use slot::Load;
+pub(crate) use slow::{BehindCause, FoundStream, SlowReader};
 pub(crate) use thread::{RequestRoom, ShardContext, ShardThread};
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tidings_core::journal::{AnswerRoom, Node, Nodes, Pending, ReadError};
+use tidings_core::journal::{AnswerRoom, Node, Nodes, OtherHub, Pending, ReadError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -191,6 +191,14 @@ impl Parts {
 impl Nodes for NatsShared {
     fn join(&self, node: Arc<dyn Node>) {
         self.other_hubs().join(node);
+    }
+
+    fn own_name(&self) -> Option<String> {
+        Some(self.other_hubs().own_name().to_owned())
+    }
+
+    fn others(&self) -> Vec<OtherHub> {
+        self.other_hubs().heard_of()
     }
 
     fn know_revocations(&self) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message};
 use parking_lot::Mutex;
-use tidings_core::journal::Node;
+use tidings_core::journal::{Node, OtherHub};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -151,6 +151,21 @@ impl OtherHubs {
         there.map(|(id, _)| id.clone()).collect()
     }
 
+    /// The name of this hub among the others.
+    pub(crate) fn own_name(&self) -> &str {
+        &self.id
+    }
+
+    /// The hubs that were heard of and have not said that they end, in the order of their names.
+    pub(crate) fn heard_of(&self) -> Vec<OtherHub> {
+        let others = self.others.lock();
+        let heard =
+            others.iter().map(|(id, other)| OtherHub::new(id.clone(), other.heard.elapsed()));
+        let mut heard: Vec<_> = heard.filter(|other| other.heard < NATS_SILENT_TIME).collect();
+        heard.sort_by(|one, other| one.name.cmp(&other.name));
+        heard
+    }
+
     /// A hub that may still accept tokens that were revoked at this position, which it has not read
     /// yet. A hub that has been silent for [`NATS_SILENT_TIME`] is not one: it knows that it is cut
     /// off, and accepts no tokens.
@@ -233,6 +248,23 @@ mod tests {
         assert_eq!(hubs.behind(position).as_ref(), Some(&ids[2]), "it may only be cut off");
         tokio::time::advance(NATS_SILENT_TIME).await;
         hubs.until_revoked(position).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hub_is_heard_of_until_it_ends_or_has_been_silent_for_long() {
+        let hubs = OtherHubs::new();
+        let mut ids = [(); 2].map(|()| Nonce::random().to_string());
+        ids.sort();
+        for id in &ids {
+            hubs.hear(&greeting(&[(NODE, id)]));
+        }
+        tokio::time::advance(ENDED_TIME + ENDED_TIME).await;
+        let heard = |id: &String| OtherHub::new(id.clone(), ENDED_TIME + ENDED_TIME);
+        assert_eq!(hubs.heard_of(), [heard(&ids[0]), heard(&ids[1])]);
+        hubs.hear(&greeting(&[(NODE, &ids[0]), (LEFT, "1")]));
+        assert_eq!(hubs.heard_of(), [heard(&ids[1])]);
+        tokio::time::advance(NATS_SILENT_TIME).await;
+        assert_eq!(hubs.heard_of(), []);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -26,6 +27,16 @@ pub trait Nodes: fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
+    /// The name of this hub among them, and none for a journal that names no hubs.
+    fn own_name(&self) -> Option<String> {
+        None
+    }
+
+    /// The other hubs that this one has heard of recently, for operators. The default knows none.
+    fn others(&self) -> Vec<OtherHub> {
+        Vec::new()
+    }
+
     /// Sends a question to the other hubs, and returns the answers of all that are connected.
     /// `room` must grow with the answers.
     fn ask<'a>(
@@ -33,6 +44,23 @@ pub trait Nodes: fmt::Debug + Send + Sync {
         question: Vec<u8>,
         room: &'a mut AnswerRoom,
     ) -> Pending<'a, Result<Vec<Vec<u8>>, ReadError>>;
+}
+
+/// Another hub on the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OtherHub {
+    /// Its name, which it drew at random when it started.
+    pub name: String,
+    /// How long ago it was heard of.
+    pub heard: Duration,
+}
+
+impl OtherHub {
+    /// The hub with this name, which was heard of so long ago.
+    pub fn new(name: String, heard: Duration) -> Self {
+        Self { name, heard }
+    }
 }
 
 /// One hub of several, as the others see it.

@@ -14,7 +14,7 @@ macro_rules! modules {
     };
 }
 
-const MODULES: [(&str, &str); 18] = modules![
+pub(super) const MODULES: [(&str, &str); 18] = modules![
     "connect.js",
     "cursor.js",
     "decode.js",

@@ -151,6 +151,45 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
+    /// The stricter check of the operator's page: a name that is not known to be the hub's is
+    /// refused, even if the hub answers to every name elsewhere.
+    ///
+    /// # Errors
+    /// If the request names no host, or one that is not the hub's.
+    pub(super) fn check_operator(&self) -> Result<(), Refusal> {
+        self.check_name()?;
+        let Some(host) = self.host else {
+            return Err(Refusal::bad_request("the request names no host"));
+        };
+        let name = host_of(host).trim_end_matches('.');
+        let url_host = self.access.hub_url.as_ref().and_then(|url| url.host_str());
+        let is_known = is_local(host)
+            || is_address(name)
+            || is_allowed(self.access, name)
+            || url_host.is_some_and(|known| known.eq_ignore_ascii_case(name));
+        match is_known {
+            true => Ok(()),
+            false => Err(Refusal::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                format!(
+                    "the operator's page does not answer under the name {host:?}, which a website \
+                     could make point here; use localhost or an IP address, or add the name to the \
+                     hub's allowed hosts"
+                ),
+            )),
+        }
+    }
+
+    /// Whether `origin` is that of a page under the host of this request. The scheme of the hub's
+    /// URL does not count: an admin listener has another address, without TLS.
+    pub(super) fn is_same(&self, origin: &str) -> bool {
+        match self.host.and_then(|host| scheme_at(origin, host)) {
+            Some("https") => true,
+            Some(_) => !self.is_said_https(),
+            None => false,
+        }
+    }
+
     /// Whether `origin` is the hub's own (RFC 6454 5): that of the configured URL, since a proxy
     /// may change `Host`, or the one at which this request reaches the hub.
     fn is_own(&self, origin: &str) -> bool {
@@ -162,14 +201,11 @@ impl<'a> Target<'a> {
     /// Whether `origin` is that of the hub under this host. Behind a proxy that does not say how it
     /// was reached, pages of http and of https can be meant, but those of no other scheme.
     fn is_at(&self, origin: &str, host: &str) -> bool {
-        let (port, authority) = match origin.split_once("://") {
-            Some(("https", authority)) => (":443", authority),
-            Some(("http", authority)) if !self.demands_https() => (":80", authority),
-            _ => return false,
-        };
-        // Browsers omit the default port, but other clients and proxies may not.
-        let without_port = |text: &'_ str| text.strip_suffix(port).unwrap_or(text).to_owned();
-        without_port(authority).eq_ignore_ascii_case(&without_port(host))
+        match scheme_at(origin, host) {
+            Some("https") => true,
+            Some(_) => !self.demands_https(),
+            None => false,
+        }
     }
 
     /// Whether the hub is known to have this host. A website can make a name of its own point to
@@ -188,6 +224,19 @@ impl<'a> Target<'a> {
             || certifies(self.extensions, host)
                 .unwrap_or(url.is_none() && self.access.allowed_hosts.is_empty())
     }
+}
+
+/// The scheme of an origin with this host, if it is `http` or `https`.
+fn scheme_at<'a>(origin: &'a str, host: &str) -> Option<&'a str> {
+    let (scheme, authority) = origin.split_once("://")?;
+    let port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return None,
+    };
+    // Browsers omit the default port, but other clients and proxies may not.
+    let without_port = |text: &'_ str| text.strip_suffix(port).unwrap_or(text).to_owned();
+    without_port(authority).eq_ignore_ascii_case(&without_port(host)).then_some(scheme)
 }
 
 /// Whether the access lists this name.

@@ -37,8 +37,9 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
         };
         return Err(credentials.unauthorized(None, detail));
     }
-    let is_granted =
-        names(&credentials).iter().any(|topic| requester.grants.subscribe.grant(topic));
+    let is_granted = names(&credentials, parts.uri.path())
+        .iter()
+        .any(|topic| requester.grants.subscribe.grant(topic));
     if !is_granted && by_service {
         return Err(not_allowed("this request is not allowed to list subscriptions"));
     }
@@ -108,8 +109,7 @@ pub(super) async fn list(State(hub): State<Hub>, parts: Parts) -> Result<Respons
 
 /// The topics that a path of the hub is granted under: itself, and with the hub's own origin
 /// where that is known from more than the request.
-fn names(credentials: &RequestCredentials<'_>) -> Vec<Topic> {
-    let path = credentials.parts.uri.path();
+pub(super) fn names(credentials: &RequestCredentials<'_>, path: &str) -> Vec<Topic> {
     let mut names = vec![Topic::from(path)];
     if let Some(url) = &credentials.access().hub_url {
         let origin = url.origin().ascii_serialization();
@@ -166,7 +166,7 @@ pub(super) async fn revoke_subscription(
 
 /// Only this hub knows of the change, which all hubs of a journal must know or the journal must
 /// store.
-fn unreached(error: Unreached) -> Refusal {
+pub(super) fn unreached(error: Unreached) -> Refusal {
     let status = match error {
         Unreached::Append(error) => return not_kept(&error),
         Unreached::NoRoom(exhausted) => return super::body::no_room(exhausted),
@@ -192,7 +192,10 @@ pub(super) async fn revoke_token(
     carry_out(&hub, hub.presence().revoke_token(TokenId::named(&id), None)).await
 }
 
-async fn carry_out(hub: &Hub, revocation: RevocationEffects) -> Result<Response, Refusal> {
+pub(super) async fn carry_out(
+    hub: &Hub,
+    revocation: RevocationEffects,
+) -> Result<Response, Refusal> {
     hub.carry_out(revocation).await.map_err(|error| not_kept(&error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -220,7 +223,7 @@ async fn may_revoke(hub: &Hub, parts: &Parts) -> Result<(), Refusal> {
             credentials.unauthorized(None, "revoking needs a token, but the request has none")
         );
     }
-    let is_granted = names(&credentials)
+    let is_granted = names(&credentials, parts.uri.path())
         .iter()
         .any(|name| requester.grants.may_publish(std::slice::from_ref(name)));
     match is_granted {

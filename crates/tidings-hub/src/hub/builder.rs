@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicBool;
 #[cfg(feature = "metrics")]
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tidings_core::journal::{Journal, Retention};
+use tidings_core::random::unique;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 
@@ -22,6 +23,7 @@ use crate::compile::Compiler;
 use crate::journal::MemoryJournal;
 use crate::limits::{APPENDING_BYTES, HEARTBEAT, Limits};
 use crate::metrics::Metrics;
+use crate::operator::Operator;
 use crate::presence::Presence;
 use crate::shard::{Command, ShardContext, ShardHandle, ShardThread, clock};
 
@@ -121,8 +123,9 @@ impl HubBuilder {
         self
     }
 
-    /// Whether the hub serves `/healthz` and `/readyz`, and with the feature `metrics` also
-    /// `/metrics`, beside its other paths. By default it does not; see [`crate::admin_router`].
+    /// Whether the hub serves `/healthz`, `/readyz` and the operator's page at `/operator`, and with
+    /// the feature `metrics` also `/metrics`, beside its other paths. By default it does not; see
+    /// [`crate::admin_router`].
     #[must_use]
     pub fn admin(mut self, admin: bool) -> Self {
         self.extras.admin = admin;
@@ -198,6 +201,7 @@ impl HubBuilder {
             authorizer: self.authorizer,
             compiler,
             extras: self.extras,
+            operator: Operator::new(format!("{:032x}", unique()), Instant::now()),
         }));
         hub.meet_others().await;
         Ok(hub)

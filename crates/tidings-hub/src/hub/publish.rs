@@ -76,10 +76,12 @@ impl Hub {
             return Err(PublishError::Draining);
         }
         let count = updates.len() as u64;
+        let traffic = self.traffic_of(&updates);
         let appended = self.journal().append(updates, key, room).await;
         let appended = appended.map_err(PublishError::Journal)?;
         if !appended.repeated {
             self.metrics().published(count);
+            self.count_traffic(&traffic);
         }
         Ok(appended)
     }

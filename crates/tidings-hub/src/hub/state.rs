@@ -16,6 +16,7 @@ use crate::budget::Budget;
 use crate::compile::Compiler;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::operator::Operator;
 use crate::presence::Presence;
 use crate::shard::{Load, ShardContext, ShardHandle};
 
@@ -55,6 +56,7 @@ pub(super) struct HubInner {
     pub(super) authorizer: Authorizer,
     pub(super) compiler: Compiler,
     pub(super) extras: Extras,
+    pub(super) operator: Operator,
 }
 
 /// The paths that the hub serves besides its protocol.

@@ -19,7 +19,6 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    #[cfg(any(feature = "metrics", test))]
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -46,7 +45,6 @@ impl Gauge {
         self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
-    #[cfg(feature = "metrics")]
     pub(super) fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -91,7 +89,6 @@ impl Histogram {
     }
 
     /// Each bucket's upper bound and its count. The last bucket has no bound.
-    #[cfg(feature = "metrics")]
     pub(super) fn buckets(&self) -> impl Iterator<Item = (Option<f64>, u64)> {
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
         self.bounds.iter().copied().map(Some).chain([None]).zip(counts)

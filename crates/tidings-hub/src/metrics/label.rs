@@ -18,7 +18,6 @@ pub(crate) trait Label: Copy + 'static {
     const NAME: &str;
 
     /// The value as queries write it: lower case, words joined by `_`.
-    #[cfg(feature = "metrics")]
     fn text(self) -> &'static str;
 }
 
@@ -41,7 +40,6 @@ macro_rules! label {
             #[cfg(feature = "metrics")]
             const NAME: &str = $name;
 
-            #[cfg(feature = "metrics")]
             fn text(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -115,7 +113,6 @@ impl Label for GapCause {
     #[cfg(feature = "metrics")]
     const NAME: &str = "cause";
 
-    #[cfg(feature = "metrics")]
     fn text(self) -> &'static str {
         match self {
             Self::Resume => "resume",

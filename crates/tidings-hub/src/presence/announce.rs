@@ -121,7 +121,6 @@ impl Announcements {
     }
 
     /// Subscriptions whose beginning or end was never announced.
-    #[cfg(any(test, feature = "metrics"))]
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

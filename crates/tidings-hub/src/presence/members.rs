@@ -46,6 +46,12 @@ pub(crate) struct Membership {
     presence: Arc<Presence>,
 }
 
+impl Membership {
+    pub(crate) fn id(&self) -> SubscriberId {
+        self.id
+    }
+}
+
 impl Drop for Membership {
     fn drop(&mut self) {
         self.presence.leave(self.id);
@@ -124,7 +130,6 @@ impl Presence {
     }
 
     /// Subscriptions whose beginning or end was never announced.
-    #[cfg(any(test, feature = "metrics"))]
     pub(crate) fn dropped(&self) -> u64 {
         self.events.as_ref().map_or(0, Announcements::dropped)
     }

@@ -45,7 +45,7 @@ impl ActiveSubscription {
     }
 
     /// The subscription's path, which is its topic too. Each part is encoded once, as a whole.
-    fn path(&self, form: Dialect) -> String {
+    pub(crate) fn path(&self, form: Dialect) -> String {
         let selector = segment(self.selector.text());
         let subscriber = segment(&self.subscriber.to_string());
         let kind = match (form, Self::match_type(&self.selector)) {

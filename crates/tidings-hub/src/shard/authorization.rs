@@ -69,7 +69,7 @@ impl ShardThread {
             return Ok(());
         }
         let deadline = end.map(|end| Deadlines::first(now, end));
-        let authorization = Box::new(Authorization { end, deadline, _membership: joined });
+        let authorization = Box::new(Authorization { end, deadline, membership: joined });
         if let Some(slot) = self.shard.borrow_mut().socket_mut(key) {
             slot.authorization = Some(authorization);
         }

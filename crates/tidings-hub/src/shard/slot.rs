@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tidings_core::model::presence::SubscriberId;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -40,7 +41,14 @@ pub(super) struct Authorization {
     pub(super) end: Option<Instant>,
     /// The deadline in the shard's list, if one waits.
     pub(super) deadline: Option<Deadline>,
-    pub(super) _membership: Option<Membership>,
+    pub(super) membership: Option<Membership>,
+}
+
+impl ConnectionSlot {
+    /// Its id in the list of subscriptions, if it is listed.
+    pub(super) fn subscriber(&self) -> Option<SubscriberId> {
+        self.authorization.as_ref()?.membership.as_ref().map(Membership::id)
+    }
 }
 
 impl ConnectionSlot {

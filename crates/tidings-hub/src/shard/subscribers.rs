@@ -92,6 +92,11 @@ impl<S> Subscribers<S> {
         self.all.is_empty()
     }
 
+    /// The number of those that are behind.
+    pub(super) fn behind(&self) -> usize {
+        self.behind
+    }
+
     pub(super) fn is_any_behind(&self) -> bool {
         self.behind > 0
     }

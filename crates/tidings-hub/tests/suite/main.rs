@@ -42,6 +42,7 @@ mod selectors;
 mod clock;
 mod health;
 mod metrics;
+mod operator;
 mod page;
 
 #[cfg(feature = "tls")]
@@ -59,6 +60,8 @@ mod jetstream_apart;
 mod jetstream_lists;
 #[cfg(feature = "nats")]
 mod jetstream_login;
+#[cfg(feature = "nats")]
+mod jetstream_operator;
 #[cfg(feature = "nats")]
 mod jetstream_revoked;
 #[cfg(feature = "nats")]

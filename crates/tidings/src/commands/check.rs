@@ -32,15 +32,15 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     match &config.admin_listen {
         Some(place) => {
             for words in listens(&config, "http", place) {
-                put!("admin       {words}: /metrics /healthz /readyz");
+                put!("admin       {words}: /metrics /healthz /readyz /operator");
             }
             if matches!(place, Place::Address(_)) && !admin_is_local {
                 warnings.push(
-                    "every client that reaches the admin address can read the metrics".to_owned(),
+                    "every client that reaches the admin address can read the metrics and counts of the hub".to_owned(),
                 );
             }
         }
-        None if is_local => put!("admin       same addresses: /metrics /healthz /readyz"),
+        None if is_local => put!("admin       same addresses: /metrics /healthz /readyz /operator"),
         None => {
             put!("admin       none");
             warnings.push("metrics and health checks are off: set admin_listen".to_owned());

@@ -318,7 +318,7 @@ fn the_unspecified_ipv6_address_listens_on_ipv4_too() {
 
     // The paths for operators, likewise.
     let hub = Hub::with(&[&["--admin-listen", "[::]:0"], &OPEN[..]].concat());
-    let said = hub.wait_for_log("Metrics and health checks on ");
+    let said = hub.wait_for_log("Metrics, health checks and the operator's page on ");
     TcpStream::connect((Ipv4Addr::LOCALHOST, port_of(&said, "[::]:"))).expect("IPv4");
 }
 

@@ -40,12 +40,18 @@ fn text(greeting: &Greeting<'_>) -> String {
         lines.push(format!("  {origin}/sse  the demo clock, an example stream"));
     }
     let admin = listeners.admin.iter().find(|listener| listener.address().is_some());
-    let admin = match admin.or(listeners.admin.first()) {
-        Some(listener) => Some(base("http", listener)),
-        None => listeners.are_loopback().then(|| origin.clone()),
+    let (admin, is_for_browsers) = match admin.or(listeners.admin.first()) {
+        Some(listener) => (Some(base("http", listener)), listener.address().is_some()),
+        None => (
+            listeners.are_loopback().then(|| origin.clone()),
+            shown.is_some_and(|listener| listener.address().is_some()),
+        ),
     };
     if let Some(admin) = admin {
         lines.push(format!("  {admin}/metrics  /healthz  /readyz"));
+        if is_for_browsers {
+            lines.push(format!("  {admin}/operator  what the hub does, live"));
+        }
     }
     lines.push(String::new());
     let words = |listeners: &[Listener]| {
@@ -53,7 +59,10 @@ fn text(greeting: &Greeting<'_>) -> String {
     };
     lines.push(format!("Listens on {}.", words(&listeners.main)));
     if !listeners.admin.is_empty() {
-        lines.push(format!("Metrics and health checks on {}.", words(&listeners.admin)));
+        lines.push(format!(
+            "Metrics, health checks and the operator's page on {}.",
+            words(&listeners.admin)
+        ));
     }
     match mode {
         Mode::Development => lines.push(

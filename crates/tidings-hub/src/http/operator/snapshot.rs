@@ -1,0 +1,162 @@
+//! What the operator's page shows, as JSON.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tidings_core::journal::Edges;
+
+use super::viewer::{Viewer, can_have_tokens};
+use crate::access::{Dialect, Grants};
+use crate::hub::Hub;
+use crate::limits::{OPERATOR_SELECTORS_SHOWN, OPERATOR_TEXT_SHOWN, OPERATOR_TOPICS_SHOWN};
+use crate::metrics::Label as _;
+use crate::operator::{BusyTopics, SlowReaders, TopicCount};
+use crate::shard::{BehindCause, SlowReader};
+
+/// The hub as it is now, as far as the viewer may see it.
+pub(super) async fn of(hub: &Hub, viewer: &Viewer) -> Value {
+    let reading = hub.reading().await;
+    let (access, limits) = (hub.access(), hub.limits());
+    let trouble = hub.journal().trouble();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "instance": hub.operator().instance(),
+        "uptimeMs": since(hub.operator().started()),
+        "time": milliseconds(SystemTime::now()),
+        "view": viewer.name(),
+        "status": {
+            "isHealthy": hub.is_healthy(),
+            "isDraining": hub.is_draining(),
+            "isReady": !hub.is_draining() && trouble.is_none(),
+            "knowsRevocations": hub.knows_revocations(),
+        },
+        "access": {
+            "hasKeys": access.has_token_keys(),
+            "hasCallback": hub.authorizer().is_set(),
+            "canAct": can_have_tokens(hub),
+        },
+        "counts": hub.metrics().overview(),
+        "limits": {
+            // A hub without a limit has the largest number.
+            "streams": (limits.streams < usize::MAX).then_some(limits.streams),
+            "requestBytes": hub.request_budget().used(),
+            "requestBytesMax": limits.request_bytes,
+            "selectorBytes": hub.compiler().kept_bytes(),
+            "selectorBytesMax": limits.selector_bytes,
+        },
+        "presenceDropped": hub.presence().dropped(),
+        "journal": journal(hub, trouble, reading.oldest),
+        "topics": topics(&reading.busiest, viewer),
+        "slow": slow(hub, &reading.slow, viewer),
+        "hubs": hubs(hub),
+    })
+}
+
+fn journal(hub: &Hub, trouble: Option<String>, oldest: Option<SystemTime>) -> Value {
+    let Edges { first, last, bytes, .. } = hub.journal().edges();
+    json!({
+        "first": first.number(),
+        "last": last.position.number(),
+        "bytes": bytes,
+        "oldest": oldest.map(milliseconds),
+        "trouble": trouble,
+        "interruptions": hub.journal().interruptions(),
+        "damaged": hub.journal().damaged(),
+        "strangers": hub.journal().strangers(),
+    })
+}
+
+/// The busiest topics that the viewer may read. A topic that had a private update is shown only to a
+/// token that grants it, so that its existence is not told to others.
+fn topics(busiest: &BusyTopics, viewer: &Viewer) -> Value {
+    let Some(rights) = viewer.rights() else { return Value::Null };
+    let may_see = |one: &&TopicCount| !one.has_private || rights.grant(&one.topic);
+    let listed = busiest.topics.iter().filter(may_see).take(OPERATOR_TOPICS_SHOWN);
+    let listed: Vec<_> = listed
+        .map(|one| {
+            json!({
+                "topic": one.topic.as_str(),
+                "updates": one.updates,
+                "error": one.error,
+                "bytes": one.bytes,
+                "hasPrivate": one.has_private,
+            })
+        })
+        .collect();
+    json!({ "seconds": busiest.time.as_secs_f64(), "list": listed })
+}
+
+fn slow(hub: &Hub, slow: &SlowReaders, viewer: &Viewer) -> Value {
+    let list: Vec<_> = slow.worst.iter().map(|one| slow_reader(hub, one, viewer)).collect();
+    json!({ "count": slow.count, "silentShards": slow.silent_shards, "list": list })
+}
+
+fn slow_reader(hub: &Hub, one: &SlowReader, viewer: &Viewer) -> Value {
+    let cause = match one.cause {
+        BehindCause::Full => "full",
+        BehindCause::CatchingUp => "catching-up",
+        BehindCause::Journal => "journal",
+    };
+    json!({
+        "stream": one.stream,
+        "lane": one.lane.text(),
+        "cause": cause,
+        "positions": one.positions,
+        "byToken": one.by_token,
+        "isListed": one.subscriber.is_some(),
+        "selectors": selectors(hub, one, viewer),
+    })
+}
+
+/// The first selectors of a stream, for a token that may read the list of subscriptions.
+fn selectors(hub: &Hub, one: &SlowReader, viewer: &Viewer) -> Value {
+    let (Viewer::Token(grants), Some(subscriber)) = (viewer, one.subscriber) else {
+        return Value::Null;
+    };
+    let listed = hub.presence().of(subscriber, |_| true);
+    let forms = [Dialect::Deployed, Dialect::Coming];
+    let is_granted = |grants: &Grants| {
+        let mut paths = listed.iter().flat_map(|one| forms.map(|form| one.path(form)));
+        paths.any(|path| grants.subscribe.grant(&path.into()))
+    };
+    if !is_granted(grants) {
+        return Value::Null;
+    }
+    let texts = one.selectors.iter().map(|one| shortened(one.text(), OPERATOR_TEXT_SHOWN).0);
+    json!({
+        "first": texts.take(OPERATOR_SELECTORS_SHOWN).collect::<Vec<_>>(),
+        "count": one.selectors.iter().count(),
+    })
+}
+
+/// The other hubs on the journal; nothing for a journal that has only this one.
+fn hubs(hub: &Hub) -> Value {
+    let Some(nodes) = hub.journal().nodes() else { return Value::Null };
+    let others = nodes.others();
+    let others: Vec<_> = others
+        .iter()
+        .map(|one| json!({ "name": one.name, "heardMs": milliseconds_of(one.heard) }))
+        .collect();
+    json!({ "own": nodes.own_name(), "others": others })
+}
+
+/// At most so many characters of a text, and whether that is all of it.
+pub(super) fn shortened(text: &str, most: usize) -> (&str, bool) {
+    match text.char_indices().nth(most) {
+        None => (text, true),
+        Some((end, _)) => (&text[..end], false),
+    }
+}
+
+/// As JavaScript counts time.
+pub(super) fn milliseconds(time: SystemTime) -> u64 {
+    milliseconds_of(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn milliseconds_of(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn since(start: Instant) -> u64 {
+    milliseconds_of(start.elapsed())
+}

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JournalConfig, JournalFile, Time};
+use super::journal::{JournalConfig, JournalFile};
+use super::time::Time;
 use crate::args::{NatsStorageChoice, ServeArgs};
 use crate::outcome::Ended;
 
@@ -109,7 +110,8 @@ mod options {
 
     use super::{Ended, JournalConfig, JournalFile, NatsFile, NatsStorageChoice, ServeArgs, Time};
     use crate::args::{JournalChoice, host};
-    use crate::config::{HOUR, KeepFile, RetentionFile, between};
+    use crate::config::journal::{KeepFile, RetentionFile};
+    use crate::config::time::{HOUR, between};
 
     pub(in super::super) fn read(
         args: &ServeArgs,

@@ -17,8 +17,7 @@ pub(crate) trait Label: Copy + 'static {
     #[cfg(feature = "metrics")]
     const NAME: &str;
 
-    /// The value as queries write it: lower case, words joined by `_`.
-    #[cfg(feature = "metrics")]
+    /// The value as queries and the log write it: lower case, words joined by `_`.
     fn text(self) -> &'static str;
 }
 
@@ -41,7 +40,6 @@ macro_rules! label {
             #[cfg(feature = "metrics")]
             const NAME: &str = $name;
 
-            #[cfg(feature = "metrics")]
             fn text(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -115,7 +113,6 @@ impl Label for GapCause {
     #[cfg(feature = "metrics")]
     const NAME: &str = "cause";
 
-    #[cfg(feature = "metrics")]
     fn text(self) -> &'static str {
         match self {
             Self::Resume => "resume",
@@ -150,6 +147,13 @@ label! {
         Total = "total",
         /// The bound of the lists of subscriptions that hubs exchange.
         Lists = "lists",
+    }
+}
+
+impl Limit {
+    /// The value of the label, for the log.
+    pub(crate) fn of(why: TurnedAway) -> &'static str {
+        Self::from(why).text()
     }
 }
 

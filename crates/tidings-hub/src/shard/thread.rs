@@ -36,7 +36,7 @@ use super::slot::{ConnectionSlot, Load};
 use crate::admission::Client;
 use crate::budget::Budget;
 use crate::limits::{CLOSE_TIME, Limits, REPLAYS_READING, WAITING_MIN};
-use crate::metrics::{EndReason, Metrics};
+use crate::metrics::{EndReason, Label as _, Metrics};
 use crate::transport::Transport;
 
 /// The parts of a shard's thread that it shares with its handle.
@@ -245,7 +245,7 @@ impl ShardThread {
     fn attach(self: &Rc<Self>, connection: LaneSocket, opening: NewStream) {
         let lane = connection.lane();
         self.shared.metrics.stream_opened(lane);
-        tracing::debug!(stream = opening.permit.number(), ?lane, "stream opened");
+        tracing::debug!(stream = opening.permit.number(), lane = %lane.text(), "stream opened");
         let NewStream { source, start, bytes, permit, grants } = opening;
         let selectors = match &source {
             Source::Updates { selectors, .. } => Some(selectors.clone()),
@@ -313,7 +313,8 @@ impl ShardThread {
         self.shared.feeds.fetch_sub(closed, Ordering::Relaxed);
         self.shared.metrics.stream_closed(slot.connection.lane(), reason);
         let lane = slot.connection.lane();
-        tracing::debug!(stream = slot.permit.number(), ?lane, ?reason, "stream closed");
+        let (lane, reason) = (lane.text(), reason.text());
+        tracing::debug!(stream = slot.permit.number(), %lane, %reason, "stream closed");
         self.closed.notify_one();
     }
 

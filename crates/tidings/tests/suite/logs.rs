@@ -82,7 +82,7 @@ fn check(format: &str, read: fn(&str) -> Option<Line>) {
     let lines: Vec<_> = log.iter().filter_map(|line| read(line)).collect();
 
     // A stream, by its number: its client, how it was served, why it ended.
-    for (reason, number) in [("Client", "1"), ("Drain", "2")] {
+    for (reason, number) in [("client", "1"), ("drain", "2")] {
         let one = |message| {
             let mut found = lines.iter().filter(|line| line.is(message, "stream", number));
             let line = found.next().unwrap_or_else(|| panic!("no {message:?} in {log:#?}"));
@@ -90,7 +90,7 @@ fn check(format: &str, read: fn(&str) -> Option<Line>) {
             line
         };
         assert_eq!(one("stream granted").field("address"), "127.0.0.1");
-        assert_eq!(one("stream opened").field("lane"), "Direct");
+        assert_eq!(one("stream opened").field("lane"), "direct");
         assert_eq!(one("stream closed").field("reason"), reason);
     }
     // An update, by its id: its trace, and how many feeds received it.

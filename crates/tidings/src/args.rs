@@ -4,38 +4,54 @@
 // Doc comments on flags are their help texts, which show URLs as users type them.
 #![allow(rustdoc::bare_urls)]
 
+mod about;
 mod access;
+mod advice;
 mod bench;
 mod environment;
+mod format;
+mod heading;
+mod health;
 pub(crate) mod host;
+mod init;
 mod inspect;
 mod journal;
 mod journal_choice;
+mod key;
 mod nats;
 mod publish;
 mod request;
 mod serve;
 mod subscribe;
+mod subscriptions;
 mod tail;
 mod token;
+pub(crate) mod units;
 pub(crate) mod unusable;
 mod yes_or_no;
 
 use std::ffi::OsString;
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Error, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::console::say;
+pub(crate) use about::{CompletionsArgs, ManArgs, VersionArgs};
 pub(crate) use access::DialectChoice;
 pub(crate) use bench::BenchArgs;
+pub(crate) use environment::OF_EXEC;
+pub(crate) use format::{Format, FormatArgs};
+pub(crate) use health::HealthArgs;
+pub(crate) use init::InitArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use journal::{JournalArgs, JournalCommand, TrimArgs};
 pub(crate) use journal_choice::{JournalChoice, JournalKind, Sync};
+pub(crate) use key::{KeyAlgorithm, KeyArgs};
 pub(crate) use nats::NatsStorageChoice;
 pub(crate) use publish::PublishArgs;
 pub(crate) use request::{HubArgs, HubRequestArgs, RequestArgs};
 pub(crate) use serve::{SHARDS, ServeArgs};
 pub(crate) use subscribe::SubscribeArgs;
+pub(crate) use subscriptions::{SubscriptionsArgs, SubscriptionsCommand};
 pub(crate) use tail::TailArgs;
 pub(crate) use token::{TokenArgs, TokenCommand, TokenDialect, TokenInspectArgs};
 
@@ -59,26 +75,51 @@ impl Cli {
         Self::of(std::env::args_os())
     }
 
-    fn of(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Self {
-        let mut command = environment::without_empty(Self::command());
-        let matches = command.try_get_matches_from_mut(arguments);
+    fn of(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let mut command = Self::tree();
+        Self::parse_with(&mut command, &arguments).unwrap_or_else(|error| {
+            let error = error.format(&mut command);
+            let variable = environment::variable_of(&error, &command);
+            let code = error.exit_code();
+            // The exit code is the same even if the text cannot be written.
+            let _ = error.print();
+            if let Some(variable) = variable {
+                say!("note: the value comes from the environment variable {variable}");
+            }
+            std::process::exit(code)
+        })
+    }
+
+    fn parse_with(command: &mut clap::Command, arguments: &[OsString]) -> Result<Self, Error> {
+        let mut matches = command.try_get_matches_from_mut(arguments);
+        if let Err(error) = &matches
+            && let Some(with_serve) = advice::with_serve(error, arguments, command)
+        {
+            *command = Self::tree();
+            matches = command.try_get_matches_from_mut(with_serve);
+        }
         let checked = matches.and_then(|matches| {
             // With every variable, even if it is empty: its flag may be set too.
             unusable::refuse(&matches, &Self::command()).map(|()| matches)
         });
-        checked.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches)).unwrap_or_else(
-            |error| {
-                let error = error.format(&mut command);
-                let variable = environment::variable_of(&error, &command);
-                let code = error.exit_code();
-                // The exit code is the same even if the text cannot be written.
-                let _ = error.print();
-                if let Some(variable) = variable {
-                    say!("note: the value comes from the environment variable {variable}");
-                }
-                std::process::exit(code)
-            },
-        )
+        let read = checked.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches));
+        read.map_err(|error| advice::add(error, arguments, command))
+    }
+
+    /// All commands. Variables that are set but empty set no flag.
+    fn tree() -> clap::Command {
+        environment::without_empty(Self::command())
+    }
+
+    /// All commands, without the variables of this environment, for completions and man pages.
+    pub(crate) fn described() -> clap::Command {
+        Self::command()
+    }
+
+    /// A warning for each variable `TIDINGS_…` that no command reads.
+    pub(crate) fn unknown_variables() -> Vec<String> {
+        environment::unknown(&Self::command())
     }
 }
 
@@ -96,7 +137,7 @@ except requests to this machine. A login in a URL is sent as Basic authenticatio
 
 /// Options of every command.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Log options")]
+#[command(next_help_heading = heading::LOG)]
 pub(crate) struct Global {
     /// The format of the log
     #[arg(
@@ -130,14 +171,21 @@ pub(crate) enum Command {
     Subscribe(SubscribeArgs),
     Tail(TailArgs),
     Inspect(InspectArgs),
-    Journal(JournalArgs),
-    Token(Box<TokenArgs>),
+    Init(InitArgs),
     /// Validate a configuration, and show which access it grants, without running a hub
     ///
     /// Takes the flags and variables of `serve`. Prints the addresses, which clients may publish
     /// and subscribe, the limits, and warnings. Exits with code 2 if the configuration is invalid.
     Check(Box<ServeArgs>),
+    Health(HealthArgs),
+    Key(KeyArgs),
+    Token(Box<TokenArgs>),
+    Subscriptions(SubscriptionsArgs),
+    Journal(JournalArgs),
     Bench(BenchArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+    Version(VersionArgs),
 }
 
 impl Default for Command {

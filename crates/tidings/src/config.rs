@@ -6,8 +6,11 @@ mod file;
 mod journal;
 mod limits;
 mod nats;
+mod one_or_more;
 pub(crate) mod place;
+mod size;
 mod socket;
+pub(crate) mod template;
 mod time;
 mod unknown_key;
 
@@ -23,6 +26,7 @@ use file::File;
 pub(crate) use journal::{JournalConfig, data_dir};
 use limits::limits;
 pub(crate) use limits::requests_min;
+use one_or_more::OneOrMore;
 use place::Place;
 pub(crate) use socket::SocketOptions;
 use time::{DAY, between};
@@ -92,9 +96,6 @@ impl Config {
         let is_configured = file.is_some() || access::is_said(&args);
         let file = file.unwrap_or_default();
         let journal = JournalConfig::of(&args, &file.journal)?;
-        let or = |flags: Vec<String>, file: Option<Vec<String>>| {
-            if flags.is_empty() { file.unwrap_or_default() } else { flags }
-        };
         let access::Read { access, doubts } = access::read(&args, file.access)?;
         if args.presence_events.or(file.presence.events) == Some(true) && !access.tokens.has_keys()
         {
@@ -106,7 +107,7 @@ impl Config {
         let socket = socket::read(&args, file.socket)?;
         let place =
             |text: &String| text.parse::<Place>().map_err(|error| Ended::usage(error.to_string()));
-        let mut listen = or(args.listen, file.listen);
+        let mut listen = OneOrMore::or(&args.listen, file.listen);
         if listen.is_empty() {
             listen.push("localhost:8081".to_owned());
         }
@@ -156,6 +157,20 @@ impl Config {
 }
 
 impl Config {
+    /// The address with /healthz of a hub with these settings, and whether it has TLS there. It is
+    /// read without the other settings, which may be readable for the hub only.
+    pub(crate) fn health_place(args: &ServeArgs) -> anyhow::Result<(Place, bool)> {
+        let file = args.config.as_deref().map(File::read).transpose();
+        let file = file.map_err(|error| Ended::usage(format!("{error:#}")))?.unwrap_or_default();
+        let listen = OneOrMore::or(&args.listen, file.listen);
+        let admin = args.admin_listen.clone().or(file.admin_listen);
+        let has_tls = admin.is_none() && file.tls.cert.is_some();
+        let text = admin.or_else(|| listen.first().cloned());
+        let text = text.unwrap_or_else(|| "localhost:8081".to_owned());
+        let place = text.parse::<Place>().map_err(|error| Ended::usage(error.to_string()))?;
+        Ok((place, has_tls))
+    }
+
     /// The access that a hub with these settings would grant. Unlike [`Config::of`], it does not
     /// check whether publishers and subscribers can use the hub.
     pub(crate) fn access_to_inspect(args: ServeArgs) -> anyhow::Result<(Access, Vec<String>)> {

@@ -4,14 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::heading::TOKENS;
 use super::yes_or_no::yes_or_no;
-
-/// The heading of the group of flags.
-pub(super) const ACCESS: &str = "Access options";
 
 /// Which tokens a hub accepts.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = ACCESS)]
+#[command(next_help_heading = TOKENS)]
 pub(crate) struct AccessArgs {
     /// The key that verifies publishers' tokens: a secret (HS256), or a public key in PEM. Other
     /// users of this machine can read flags; prefer the file or the environment
@@ -64,26 +62,10 @@ pub(crate) struct AccessArgs {
     /// Which versions of the Mercure protocol the hub accepts [default: all]
     #[arg(long, env = "TIDINGS_DIALECT", value_enum, value_name = "VERSION")]
     pub(crate) dialect: Option<DialectChoice>,
-    /// Accept tokens in the query (`?authorization=`, Mercure 0.x). Logs and browser histories may
-    /// record them
-    #[arg(long, env = "TIDINGS_QUERY_TOKENS",
-          value_parser = yes_or_no,
-          value_name = "true|false", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true")]
-    pub(crate) query_tokens: Option<bool>,
-    /// The name of a cookie that may hold a token, of either version; repeatable [default:
-    /// __Secure-mercure_access_token, over plain http also mercure_access_token, and
-    /// mercureAuthorization]
-    #[arg(long, env = "TIDINGS_COOKIE_NAME", value_name = "NAME", value_delimiter = ',')]
-    pub(crate) cookie_name: Vec<String>,
     /// The hub's public URL, including the path under which a proxy serves it. Relative URL
     /// patterns are resolved against it [default: the --audience, if it is a URL]
     #[arg(long, env = "TIDINGS_HUB_URL", value_name = "URL")]
     pub(crate) hub_url: Option<String>,
-    /// A host name of the hub; repeatable. If set, requests for any other name are refused, which
-    /// prevents DNS rebinding. IP addresses and `localhost` need not be listed
-    #[arg(long, env = "TIDINGS_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
-    pub(crate) allowed_host: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]

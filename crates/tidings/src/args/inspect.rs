@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::request::RequestArgs;
+use super::units;
 
 /// Explain an event stream line by line.
 ///
@@ -26,7 +27,7 @@ pub(crate) struct InspectArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// Stop after this time
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
     pub(crate) time: Option<Duration>,
     /// Decode test cases (JSON, as in `conformance/decode.json`) and print the events of each
     #[arg(long)]

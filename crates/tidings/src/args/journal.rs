@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::units;
+
 /// Show, check, export, copy or trim the journal on disk.
 ///
 /// All commands except `trim` can be used while a hub is using the journal.
@@ -36,7 +38,7 @@ pub(crate) enum JournalCommand {
     /// Print all updates, one JSON object per line, as they can be published with
     /// `application/x-ndjson`
     Export {
-        /// Begin after this id, one made by the hub, or at a time (2026-01-31T12:00:00Z)
+        /// Begin after this id, one made by the hub, or at a time (2026-01-31 or 2026-01-31T12:00:00Z)
         #[arg(long, value_name = "ID|TIME")]
         from: Option<String>,
         /// Add the hub's id (`place`) and the time of each update. Lines with these members cannot
@@ -61,9 +63,9 @@ pub(crate) struct TrimArgs {
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
     /// Keep at most this many bytes; each update counts about 300 bytes more than its texts
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) bytes: Option<bytesize::ByteSize>,
     /// Keep only updates that are at most this old
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) age: Option<Duration>,
 }

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::heading::NATS;
+use super::units;
+
 /// How a journal on NATS is reached and stored.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "NATS options (with --journal nats://…)")]
+#[command(next_help_heading = NATS)]
 pub(crate) struct NatsArgs {
     /// The JetStream stream that stores the updates. The hub creates it if it does not exist
     /// [default: TIDINGS]
@@ -23,11 +26,11 @@ pub(crate) struct NatsArgs {
     pub(crate) nats_storage: Option<NatsStorageChoice>,
     /// How long a publish waits for NATS before it fails with 503, 100ms to 60s [default: 10s]
     #[arg(long, env = "TIDINGS_NATS_PUBLISH_WAIT", value_name = "TIME",
-          value_parser = humantime::parse_duration)]
+          value_parser = units::duration)]
     pub(crate) nats_publish_wait: Option<Duration>,
     /// How long the hub waits for NATS when it starts, at most 1h [default: 30s]
     #[arg(long, env = "TIDINGS_NATS_START_WAIT", value_name = "TIME",
-          value_parser = humantime::parse_duration)]
+          value_parser = units::duration)]
     pub(crate) nats_start_wait: Option<Duration>,
     /// A credentials file, as created by nsc. A user and password can also be part of the URLs
     #[arg(long, env = "TIDINGS_NATS_CREDENTIALS", value_name = "FILE")]

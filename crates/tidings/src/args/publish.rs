@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::request::HubArgs;
+use super::units;
 
 /// Publish an update to a hub.
 ///
@@ -17,6 +18,7 @@ use super::request::HubArgs;
 Examples:
   tidings publish https://example.com/books/1 'hello'
   date | tidings publish https://example.com/clock -
+  tail -f access.log | tidings publish https://example.com/log --lines
   tidings publish https://example.com/books/1 '{\"price\":12}' --type price --id 7")]
 pub(crate) struct PublishArgs {
     /// The topic of the update
@@ -24,6 +26,10 @@ pub(crate) struct PublishArgs {
     /// The event's data; `-` reads it from standard input
     #[arg(default_value = "")]
     pub(crate) data: String,
+    /// Publish each line of standard input as an update of its own, in order, as it arrives. Empty
+    /// lines are skipped. At the first line that cannot be published, `publish` stops and names it
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) lines: bool,
     /// An additional topic of the same update; repeatable
     #[arg(long = "also", value_name = "TOPIC")]
     pub(crate) also: Vec<String>,
@@ -37,7 +43,7 @@ pub(crate) struct PublishArgs {
     #[arg(long)]
     pub(crate) private: bool,
     /// How long clients wait before they reconnect (`retry` of the event stream)
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) retry: Option<Duration>,
     /// Print the id as JSON: {"id":"…"}
     #[arg(long)]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-const REQUEST: &str = "Request options";
+use super::heading::REQUEST;
+use super::units;
 
 /// Options of the commands that send requests to a server.
 #[derive(Args, Debug)]
@@ -15,7 +16,7 @@ pub(crate) struct RequestArgs {
     pub(crate) headers: Vec<String>,
     /// How long to wait for a response
     #[arg(long, value_name = "TIME", default_value = "30s",
-          value_parser = humantime::parse_duration)]
+          value_parser = units::duration)]
     pub(crate) timeout: Duration,
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::format::FormatArgs;
 use super::request::RequestArgs;
+use super::units;
 
 /// Print the events of any event stream, and reconnect when the connection is lost.
 ///
@@ -18,8 +20,8 @@ use super::request::RequestArgs;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  tidings tail https://stream.wikimedia.org/v2/stream/recentchange --data-only --count 10
-  tidings tail https://example.com/prices -H 'X-Api-Key: …' --json --resume-file prices.resume
+  tidings tail https://stream.wikimedia.org/v2/stream/recentchange --format data --count 10
+  tidings tail https://example.com/prices -H 'X-Api-Key: …' --format json --resume-file prices.resume
   tidings tail https://api.example.com/v1/chat/completions --post @question.json --until '[DONE]'
 
 Where the stream begins and continues:
@@ -33,19 +35,15 @@ Where the stream begins and continues:
   - If it is a pipe, the event that was being written may be repeated. With --ack, events that
     the reader has acknowledged are not repeated.
 
-  If the path of the URL ends with /.well-known/mercure, `tail` adds tidings=place to the query.
+  If the path of the URL ends with /.well-known/mercure, `tail` adds tidings=place,topics to the query.
   A Tidings hub then sends an id before the first event, so that nothing is lost if the
-  connection breaks before that event. Nothing is added if the query already has `tidings`,
+  connection breaks before that event, and the topics of each event. Nothing is added if the query already has `tidings`,
   or with --post.")]
 pub(crate) struct TailArgs {
     /// The URL of the stream
     pub(crate) url: String,
-    /// Print each event as a line of JSON with its type, id and data
-    #[arg(long, conflicts_with = "data_only")]
-    pub(crate) json: bool,
-    /// Print only the data of each event
-    #[arg(long)]
-    pub(crate) data_only: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     /// Print only events of this type; repeatable
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) event_types: Vec<String>,
@@ -72,16 +70,16 @@ pub(crate) struct TailArgs {
     #[arg(long, requires = "resume_file")]
     pub(crate) ack: bool,
     /// How long to wait before reconnecting, unless the server sends another time
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = units::duration)]
     pub(crate) retry: Duration,
     /// Give up if no connection has delivered anything for this long [default: never]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) give_up_after: Option<Duration>,
     /// Retry even if the first connection attempt fails
     #[arg(long)]
     pub(crate) wait: bool,
     /// How long the stream may send nothing before the connection counts as lost; 0s is no limit
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::duration)]
     pub(crate) silence: Duration,
     /// Exit with code 4 as soon as events were lost
     #[arg(long)]

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::access::AccessArgs;
+use super::request::HubArgs;
 
-/// Create a token for a hub, or inspect one.
+/// Create a token for a hub, or inspect or revoke one.
 ///
 /// Prints the token on standard output. Its holder may publish to the named topics, and read
 /// private updates about the named topics; `*` is every topic.
@@ -23,6 +24,7 @@ Examples:
   tidings token --dialect 1.0 --subscribe 'urlpattern:https://example.com/books/:id' \\
       --issuer https://example.com --audience https://hub.example.com/.well-known/mercure
   tidings token inspect TOKEN --publisher-key-file publisher.key
+  tidings token revoke ID --hub https://hub.example.com --token …
 
 The key is a secret of at least 32 bytes (HS256), or a private key in PEM. A selector is a topic, or
 with --dialect 0.x a URI template, with --dialect 1.0 a URL pattern after the prefix urlpattern:"
@@ -82,6 +84,17 @@ pub(crate) enum TokenCommand {
     /// The hub's flags or its --config tell `inspect` which keys and names the hub has. If the hub
     /// refuses the token, `inspect` says why and exits with code 3.
     Inspect(TokenInspectArgs),
+    /// Revoke a token at a hub, and end its streams
+    ///
+    /// Needs a --token that grants publishing to /.well-known/mercure/tokens/ID. A token stays
+    /// revoked until it expires.
+    Revoke {
+        /// The token to revoke, its id (claim `jti`), or `-` to read the token from standard input
+        #[arg(value_name = "TOKEN|ID")]
+        revoked: String,
+        #[command(flatten)]
+        hub: HubArgs,
+    },
 }
 
 #[derive(Args, Debug)]

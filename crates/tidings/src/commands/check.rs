@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidings_hub::{Access, CorsOrigins, IssuerKeys, Origin};
 
-use crate::args::ServeArgs;
+use crate::args::{Cli, ServeArgs};
 use crate::commands::serve::{Bounds, Mode, check_open, openness, reload};
 use crate::config::place::{self, Place};
 use crate::config::{Config, unread_settings};
@@ -105,6 +105,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     }
     warnings.extend(config.doubts.iter().cloned());
     warnings.extend(unread_settings(access));
+    warnings.extend(Cli::unknown_variables());
     certificate(&config, &mut warnings)?;
     put!("journal     {}", openness::journal(&config.journal));
     limits(&mut config)?;

@@ -12,7 +12,7 @@ use tidings_hub::{
     RetentionRule, Selectors,
 };
 
-use crate::args::{JournalArgs, JournalCommand, TrimArgs};
+use crate::args::{JournalArgs, JournalCommand, TrimArgs, units};
 use crate::config::data_dir;
 use crate::console;
 use crate::outcome::{Ended, Outcome};
@@ -112,10 +112,10 @@ fn place(file: &JournalFile, from: &str) -> anyhow::Result<Position> {
     if let Ok(id) = from.parse::<HubId>() {
         return Ok(id.position);
     }
-    let time = humantime::parse_rfc3339_weak(from).map_err(|_| {
+    let time = units::instant(from).map_err(|_| {
         Ended::usage(format!(
-            "--from is {from:?}; it must be an id made by the hub, or a time such as \
-             2026-01-31T12:00:00Z"
+            "--from is {from:?}; it must be an id made by the hub, a date such as 2026-01-31, or a \
+             time such as 2026-01-31T12:00:00Z"
         ))
     })?;
     Ok(file.before(time)?)

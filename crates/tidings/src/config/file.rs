@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::access::AccessFile;
 use super::journal::JournalFile;
 use super::limits::LimitsFile;
+use super::one_or_more::OneOrMore;
 use super::socket::SocketFile;
 use super::time::Time;
 use super::unknown_key::UnknownKey;
@@ -29,7 +30,7 @@ const ANY_TEXT: [&str; 4] = [
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct File {
-    pub(super) listen: Option<Vec<String>>,
+    pub(super) listen: Option<OneOrMore>,
     pub(super) admin_listen: Option<String>,
     pub(super) ipv6_only: Option<bool>,
     pub(super) demo: Option<bool>,
@@ -112,7 +113,7 @@ impl File {
     /// Every valid key of a file, as `table.key`.
     pub(super) fn keys() -> BTreeSet<String> {
         let every = Self {
-            listen: Some(Vec::new()),
+            listen: Some(OneOrMore::default()),
             admin_listen: Some(String::new()),
             ipv6_only: Some(true),
             demo: Some(true),

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use tidings_hub::{DiskOptions, Keep, Promise, Retention, RetentionRule, Selector, Selectors};
 
 use super::nats::{self, NatsFile};
+use super::one_or_more::OneOrMore;
+use super::size::Size;
 use super::time::{HOUR, Time, between};
 use crate::args::{JournalChoice, JournalKind, ServeArgs, Sync};
 use crate::outcome::Ended;
@@ -19,7 +20,7 @@ pub(super) struct JournalFile {
     pub(super) dir: Option<PathBuf>,
     pub(super) sync: Option<Sync>,
     pub(super) sync_interval: Option<Time>,
-    pub(super) servers: Option<Vec<String>>,
+    pub(super) servers: Option<OneOrMore>,
     pub(super) nats: NatsFile,
     pub(super) retention: Vec<RetentionFile>,
 }
@@ -29,7 +30,7 @@ pub(super) struct JournalFile {
 pub(super) struct RetentionFile {
     pub(super) topics: Option<String>,
     pub(super) age: Option<Time>,
-    pub(super) bytes: Option<ByteSize>,
+    pub(super) bytes: Option<Size>,
     pub(super) count: Option<u64>,
     pub(super) keep: Option<KeepFile>,
 }
@@ -52,12 +53,12 @@ impl JournalFile {
             dir: Some(PathBuf::new()),
             sync: Some(Sync::Always),
             sync_interval: Some(Time(Duration::ZERO)),
-            servers: Some(Vec::new()),
+            servers: Some(OneOrMore::default()),
             nats: NatsFile::every(),
             retention: vec![RetentionFile {
                 topics: Some(String::new()),
                 age: Some(Time(Duration::ZERO)),
-                bytes: Some(ByteSize::b(0)),
+                bytes: Some(Size::of(0)),
                 count: Some(0),
                 keep: Some(KeepFile::All),
             }],
@@ -189,7 +190,7 @@ impl RetentionFile {
     fn bounds(&self, default: Retention) -> Retention {
         Retention {
             count: self.count.unwrap_or(default.count),
-            bytes: self.bytes.map_or(default.bytes, |size| size.as_u64()),
+            bytes: self.bytes.map_or(default.bytes, |size| size.bytes()),
             age: self.age.map_or(default.age, |time| time.0),
         }
     }

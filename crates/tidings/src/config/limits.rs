@@ -6,6 +6,8 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use tidings_hub::{ForwardedHeader, InvalidNetwork, Limits};
 
+use super::one_or_more::OneOrMore;
+use super::size::Size;
 use super::time::{DAY, HOUR, Time, between};
 use crate::outcome::Ended;
 
@@ -17,18 +19,18 @@ pub(super) struct LimitsFile {
     pub(super) streams_per_connection: Option<u32>,
     pub(super) streams_per_second: Option<u32>,
     pub(super) publishes_per_second: Option<u32>,
-    pub(super) body: Option<ByteSize>,
+    pub(super) body: Option<Size>,
     pub(super) topics: Option<usize>,
-    pub(super) topic: Option<ByteSize>,
-    pub(super) head: Option<ByteSize>,
+    pub(super) topic: Option<Size>,
+    pub(super) head: Option<Size>,
     pub(super) head_time: Option<Time>,
     pub(super) body_time: Option<Time>,
     pub(super) feeds: Option<usize>,
-    pub(super) window: Option<ByteSize>,
-    pub(super) requests: Option<ByteSize>,
+    pub(super) window: Option<Size>,
+    pub(super) requests: Option<Size>,
     pub(super) waiting_connections: Option<usize>,
-    pub(super) selectors: Option<ByteSize>,
-    pub(super) trusted_proxies: Option<Vec<String>>,
+    pub(super) selectors: Option<Size>,
+    pub(super) trusted_proxies: Option<OneOrMore>,
     pub(super) forwarded_header: Option<ForwardedHeaderFile>,
 }
 
@@ -50,18 +52,18 @@ impl LimitsFile {
             streams_per_connection: Some(0),
             streams_per_second: Some(0),
             publishes_per_second: Some(0),
-            body: Some(ByteSize::b(0)),
+            body: Some(Size::of(0)),
             topics: Some(0),
-            topic: Some(ByteSize::b(0)),
-            head: Some(ByteSize::b(0)),
+            topic: Some(Size::of(0)),
+            head: Some(Size::of(0)),
             head_time: Some(Time(Duration::ZERO)),
             body_time: Some(Time(Duration::ZERO)),
             feeds: Some(0),
-            window: Some(ByteSize::b(0)),
-            requests: Some(ByteSize::b(0)),
+            window: Some(Size::of(0)),
+            requests: Some(Size::of(0)),
             waiting_connections: Some(0),
-            selectors: Some(ByteSize::b(0)),
-            trusted_proxies: Some(Vec::new()),
+            selectors: Some(Size::of(0)),
+            trusted_proxies: Some(OneOrMore::default()),
             forwarded_header: Some(ForwardedHeaderFile::Either),
         }
     }
@@ -86,9 +88,8 @@ pub(super) fn limits(file: &LimitsFile, age_max: Option<Time>) -> anyhow::Result
             value => Ok(value),
         }
     }
-    let bytes = |size: Option<ByteSize>| {
-        size.map(|size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX))
-    };
+    let bytes =
+        |size: Option<Size>| size.map(|size| usize::try_from(size.bytes()).unwrap_or(usize::MAX));
     let count = |value: Option<u32>| value.map(|value| value as usize);
     let mut limits = Limits::default();
     let set = |limit: &mut usize, name, value, max| -> anyhow::Result<()> {
@@ -157,7 +158,7 @@ pub(super) fn limits(file: &LimitsFile, age_max: Option<Time>) -> anyhow::Result
     if let Some(Time(time)) = age_max.filter(|time| !time.0.is_zero()) {
         limits.stream_age = Some(between("streams.age_max", time, seconds(10), 366 * DAY)?);
     }
-    let proxies = file.trusted_proxies.iter().flatten().map(|text| text.parse());
+    let proxies = file.trusted_proxies.iter().flat_map(OneOrMore::texts).map(|text| text.parse());
     limits.trusted_proxies = proxies
         .collect::<Result<_, InvalidNetwork>>()
         .map_err(|error| Ended::usage(format!("limits.trusted_proxies: {error}")))?;

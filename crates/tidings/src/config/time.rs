@@ -1,24 +1,39 @@
 //! Durations of a configuration.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::args::units;
 use crate::outcome::Ended;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A duration with units: `15s`, `24h`.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(into = "String")]
 pub(super) struct Time(pub(super) Duration);
 
-impl TryFrom<String> for Time {
-    type Error = humantime::DurationError;
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TimeVisitor)
+    }
+}
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        humantime::parse_duration(&text).map(Self)
+struct TimeVisitor;
+
+impl Visitor<'_> for TimeVisitor {
+    type Value = Time;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time with its unit, such as \"15s\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Time, E> {
+        units::duration(text).map(Time).map_err(E::custom)
     }
 }
 

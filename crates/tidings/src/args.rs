@@ -8,6 +8,7 @@ mod about;
 mod access;
 mod advice;
 mod bench;
+mod doctor;
 mod environment;
 mod format;
 mod heading;
@@ -35,11 +36,13 @@ use std::ffi::OsString;
 use clap::{Args, CommandFactory as _, Error, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::console::say;
+use crate::outcome::EXIT_CODES;
 pub(crate) use about::{CompletionsArgs, ManArgs, VersionArgs};
 pub(crate) use access::DialectChoice;
 pub(crate) use bench::BenchArgs;
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use environment::OF_EXEC;
-pub(crate) use format::{Format, FormatArgs};
+pub(crate) use format::Format;
 pub(crate) use health::HealthArgs;
 pub(crate) use init::InitArgs;
 pub(crate) use inspect::InspectArgs;
@@ -60,7 +63,7 @@ pub(crate) use token::{TokenArgs, TokenCommand, TokenDialect, TokenInspectArgs};
 ///
 /// Without a command, `tidings` runs a hub for development on http://localhost:8081/.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(version, max_term_width = 100, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -123,14 +126,12 @@ impl Cli {
     }
 }
 
+/// Follows the list of commands, before the exit codes.
 const EXAMPLES: &str = "\
 Try it, with one terminal for each command:
   tidings
   tidings subscribe https://example.com/books/1
   tidings publish https://example.com/books/1 'hello'
-
-Exit codes: 0 success, 1 failure, 2 usage error, 3 refused by the server, 4 events were lost,
-130 interrupted, 141 standard output was closed
 
 Requests use the proxies named in the environment (http_proxy, https_proxy, all_proxy, no_proxy),
 except requests to this machine. A login in a URL is sent as Basic authentication.";
@@ -178,6 +179,7 @@ pub(crate) enum Command {
     /// and subscribe, the limits, and warnings. Exits with code 2 if the configuration is invalid.
     Check(Box<ServeArgs>),
     Health(HealthArgs),
+    Doctor(Box<DoctorArgs>),
     Key(KeyArgs),
     Token(Box<TokenArgs>),
     Subscriptions(SubscriptionsArgs),
@@ -205,6 +207,51 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_serve_is_listed_under_one_of_the_headings() {
+        let mut cli = Cli::command();
+        cli.build();
+        let serve = cli.find_subcommand("serve").unwrap();
+        for arg in serve.get_arguments().filter(|arg| arg.get_id() != "help") {
+            let heading = arg.get_help_heading();
+            assert!(
+                heading.is_some_and(|one| heading::OF_SERVE.contains(&one)),
+                "{arg}: {heading:?}"
+            );
+        }
+    }
+
+    /// Walks the whole tree: `COMMAND SUBCOMMAND --flag` for each of these flags.
+    fn commands_with(flag: &str, command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        if command.get_arguments().any(|arg| arg.get_long() == Some(flag)) {
+            found.push(path.trim().to_owned());
+        }
+        for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+            commands_with(flag, command, &format!("{path} {}", command.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn options_of_requests_are_only_on_commands_that_send_such_requests() {
+        let mut cli = Cli::command();
+        cli.build();
+        let of_hubs =
+            ["publish", "subscribe", "subscriptions list", "subscriptions end", "token revoke"];
+        for (flag, others) in [
+            ("hub", &[][..]),
+            ("token", &["bench", "doctor"]),
+            ("header", &["bench", "doctor", "inspect", "tail"]),
+            ("timeout", &["bench", "doctor", "health", "inspect", "tail"]),
+        ] {
+            let mut found = Vec::new();
+            commands_with(flag, &cli, "", &mut found);
+            found.sort_unstable();
+            let mut expected: Vec<_> = of_hubs.iter().chain(others).copied().collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "--{flag}");
+        }
     }
 
     #[test]

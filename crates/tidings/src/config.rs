@@ -243,7 +243,7 @@ mod tests {
         let kept = memory_retention(&file.journal.retention).unwrap();
         assert_eq!(kept.bytes, 1 << 30);
         assert_eq!(kept.age, Duration::from_secs(24 * 3600));
-        assert_eq!(file.limits.body.map(|size| size.as_u64()), Some(1 << 20));
+        assert_eq!(file.limits.body.map(|size| size.bytes()), Some(1 << 20));
     }
 
     #[test]

@@ -70,6 +70,7 @@ fn run(cli: Cli) -> std::process::ExitCode {
             Command::Init(args) => commands::init::run(&args),
             Command::Key(args) => commands::key::run(&args),
             Command::Health(args) => commands::health::run(args).await,
+            Command::Doctor(args) => commands::doctor::run(*args).await,
             Command::Subscriptions(args) => commands::subscriptions::run(args).await,
             Command::Bench(args) => commands::bench::run(args).await,
             Command::Completions(args) => commands::about::completions(&args),

@@ -23,6 +23,11 @@ pub(crate) enum Outcome {
     Unread,
 }
 
+/// The exit codes, for the help text.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes: 0 success, 1 failure, 2 usage error, 3 refused by the server, 4 events were lost,
+130 interrupted, 141 standard output was closed, 143 ended by SIGTERM (but `serve` drains)";
+
 impl Outcome {
     /// The outcome for an error: the one that it carries, or [`Self::Failed`].
     pub(crate) fn of(error: &anyhow::Error) -> Self {

@@ -3,7 +3,7 @@
 
 mod conformance;
 mod explain;
-mod head;
+pub(crate) mod head;
 
 use std::io::{self, Read as _, Write as _};
 use std::time::Duration;

@@ -150,7 +150,8 @@ fn line(record: &Record, details: bool) -> Value {
 }
 
 fn backup(folder: &Path, to: &PathBuf) -> anyhow::Result<Outcome> {
-    let written = JournalFile::open(folder)?.back_up(to)?;
+    let file = JournalFile::open(folder)?;
+    let written = file.back_up(to)?;
     writeln!(console::out(), "{}", written.display())?;
     Ok(Outcome::Done)
 }

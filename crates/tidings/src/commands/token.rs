@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 use tidings_hub::{
-    Access, Dialect, SigningKey, TokenError, TokenGrant, TokenReport, TokenUse, inspect_token, sign_token,
-    token_time,
+    Access, Dialect, SigningKey, TokenError, TokenGrant, TokenReport, TokenUse, inspect_token,
+    sign_token, token_time,
 };
 
 use super::subscriptions;

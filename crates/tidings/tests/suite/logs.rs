@@ -119,6 +119,26 @@ fn a_stream_and_an_update_can_be_followed_in_json() {
     check("json", Line::of_json);
 }
 
+#[test]
+fn every_line_of_a_log_in_json_is_json_from_the_start_to_the_end() {
+    let mut command = crate::hub::program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+    command.env("TIDINGS_JOURNAL", "memory").stderr(std::process::Stdio::piped());
+    let mut hub = Hub::run(command);
+    assert_eq!(hub.began, [""; 0], "the start is the first line, and has the address");
+    hub.signal("TERM");
+    hub.log_until("drained").iter().for_each(|line| {
+        Line::of_json(line).unwrap_or_else(|| panic!("not JSON: {line}"));
+    });
+    assert_eq!(hub.exit().code(), Some(0));
+    // Errors too.
+    let failed = tidings(&["serve", "--log-format", "json", "--listen", "127.0.0.1"]);
+    assert_eq!(failed.code, Some(2));
+    let line = Line::of_json(failed.error.trim()).unwrap_or_else(|| panic!("{}", failed.error));
+    assert_eq!(line.message, "the hub stopped");
+    assert!(line.field("error").contains("HOST:PORT"), "{line:?}");
+}
+
 /// Secrets that clients send.
 const SECRETS: [&str; 16] = [
     "the-data",

@@ -10,6 +10,7 @@ mod nats;
 mod network;
 mod wire;
 
+mod about;
 mod attack;
 mod bad_requests;
 mod bench;
@@ -23,12 +24,14 @@ mod durability;
 mod early_signals;
 #[cfg(target_os = "linux")]
 mod failed_thread;
+mod health;
 #[cfg(feature = "tls")]
 mod https;
 mod inspect;
 mod journal_command;
 #[cfg(feature = "nats")]
 mod journal_on_nats;
+mod keys;
 mod logs;
 mod measured;
 mod names;
@@ -40,6 +43,7 @@ mod retention;
 mod sockets;
 mod stalled_readers;
 mod stopping;
+mod subscriptions;
 mod supervision;
 mod surroundings;
 mod tail;

@@ -112,12 +112,18 @@ impl Cli {
 
     /// All commands. Variables that are set but empty set no flag.
     fn tree() -> clap::Command {
-        environment::without_empty(Self::command())
+        environment::without_empty(Self::described())
     }
 
     /// All commands, without the variables of this environment, for completions and man pages.
     pub(crate) fn described() -> clap::Command {
-        Self::command()
+        let command = Self::command();
+        let global = command.get_arguments().filter(|arg| arg.is_global_set());
+        let hidden: Vec<_> = global.map(|arg| arg.clone().hide(true)).collect();
+        command.mut_subcommands(|command| match LOG_NOTHING.contains(&command.get_name()) {
+            true => command.args(hidden.clone()),
+            false => command,
+        })
     }
 
     /// A warning for each variable `TIDINGS_…` that no command reads.
@@ -125,6 +131,9 @@ impl Cli {
         environment::unknown(&Self::command())
     }
 }
+
+/// Commands without a log, so that their help does not list its flags.
+const LOG_NOTHING: [&str; 5] = ["init", "key", "completions", "man", "version"];
 
 /// Follows the list of commands, before the exit codes.
 const EXAMPLES: &str = "\

@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -151,9 +153,32 @@ fn line(record: &Record, details: bool) -> Value {
 
 fn backup(folder: &Path, to: &PathBuf) -> anyhow::Result<Outcome> {
     let file = JournalFile::open(folder)?;
-    let written = file.back_up(to)?;
+    let whole = file.summary()?.file_bytes;
+    let written = thread::scope(|scope| {
+        // Dropping the sender ends the thread.
+        let (_copying, ended) = sync_channel::<()>(0);
+        if io::stderr().is_terminal() {
+            scope.spawn(move || tell_growth(to, whole, &ended));
+        }
+        file.back_up(to)
+    })?;
     writeln!(console::out(), "{}", written.display())?;
     Ok(Outcome::Done)
+}
+
+/// Prints how much of a copy is written, until the channel is closed.
+fn tell_growth(folder: &Path, whole: u64, ended: &Receiver<()>) {
+    let mut is_told = false;
+    while ended.recv_timeout(PROGRESS_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let written: u64 = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+        let (written, whole) = (ByteSize::b(written), ByteSize::b(whole));
+        is_told = true;
+        let _ = write!(io::stderr().lock(), "\r\x1b[K{written} of {whole} copied");
+    }
+    if is_told {
+        let _ = write!(io::stderr().lock(), "\r\x1b[K");
+    }
 }
 
 async fn trim(folder: &Path, bounds: &TrimArgs) -> anyhow::Result<Outcome> {

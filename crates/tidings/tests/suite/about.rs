@@ -1,6 +1,13 @@
 //! The commands about the program itself: `completions`, `man` and `version`.
 
-use crate::hub::tidings;
+use crate::hub::{Finished, program};
+
+/// Runs a command whose output is larger than a pipe holds.
+fn tidings(arguments: &[&str]) -> Finished {
+    let ended = program().args(arguments).output().expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Finished { code: ended.status.code(), out: text(ended.stdout), error: text(ended.stderr) }
+}
 
 #[test]
 fn every_shell_gets_completions_of_every_command() {

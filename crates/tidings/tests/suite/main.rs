@@ -20,6 +20,7 @@ mod client_commands;
 mod cluster;
 mod comings_and_goings;
 mod descriptors;
+mod doctor;
 mod durability;
 mod early_signals;
 #[cfg(target_os = "linux")]

@@ -107,6 +107,24 @@ fn a_command_has_only_the_request_options_that_it_uses() {
 }
 
 #[test]
+fn commands_without_a_log_do_not_list_its_flags() {
+    for (command, has_log) in [
+        ("serve", true),
+        ("publish", true),
+        ("key", false),
+        ("init", false),
+        ("completions", false),
+        ("man", false),
+        ("version", false),
+    ] {
+        let help = tidings(&[command, "--help"]).out;
+        assert_eq!(help.contains("--log-format"), has_log, "{command}: {help}");
+    }
+    // They are accepted everywhere.
+    assert_eq!(tidings(&["version", "-v", "--log-format", "json"]).code, Some(0));
+}
+
+#[test]
 fn an_unknown_key_of_the_configuration_is_an_error_that_names_the_nearest() {
     let serve = |text: &str, says: &str| {
         let config = File::new(text);

@@ -30,6 +30,9 @@ pub(super) fn check(args: ServeArgs) -> Vec<Finding> {
         findings
             .push(Finding::good("configuration", "valid; `tidings check` shows what it allows"));
     }
+    // Warnings about it are among those above.
+    let certificate = report.lines.iter().find_map(|line| line.strip_prefix("certificate "));
+    findings.extend(certificate.map(|text| Finding::good("certificate", text)));
     findings.push(streams(report.streams));
     findings.extend(disk(&config.journal));
     findings.extend(backlog());

@@ -80,6 +80,25 @@ fn an_event_cannot_control_the_terminal_of_its_reader() {
     assert_eq!(raw, "b\u{7}\tc\n");
 }
 
+#[cfg(unix)]
+#[test]
+fn colours_are_for_terminals_and_never_with_no_color() {
+    for (no_color, is_coloured) in [("", true), ("1", false)] {
+        let answers = Answers::of(&[format!("{STREAM}{EVENTS}"), NO_CONTENT.to_owned()]);
+        let on_a_terminal = "import pty, sys; pty.spawn(sys.argv[1:])";
+        let ended = std::process::Command::new("python3")
+            .args(["-c", on_a_terminal, crate::hub::TIDINGS, "tail", &answers.url()])
+            .env("NO_COLOR", no_color)
+            .env("TERM", "xterm")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("python3");
+        let text = String::from_utf8(ended.stdout).expect("text");
+        assert!(text.contains("type=price"), "{text:?}");
+        assert_eq!(text.contains('\u{1b}'), is_coloured, "{text:?}");
+    }
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn https_to_a_port_without_tls_is_an_error_that_says_so() {

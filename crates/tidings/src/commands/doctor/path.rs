@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use reqwest::header::{DATE, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Method, StatusCode, Url, Version};
 use tidings_client::transport::ReqwestTransport;
 use tidings_client::{Answer, Event, EventSource, PublishError, Publisher, Update};
@@ -105,8 +105,19 @@ async fn stream(
 ) -> anyhow::Result<Vec<Finding>> {
     let mut url = hub.clone();
     url.query_pairs_mut().append_pair("topic", topic);
-    let source = EventSource::get(&url).headers(headers.clone()).answer_within(within);
-    let mut answer = match source.answer().await {
+    let open = async |headers: HeaderMap| {
+        EventSource::get(&url).headers(headers).answer_within(within).answer().await
+    };
+    let is_denied = |status| matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    let mut opened = open(headers.clone()).await;
+    if opened.as_ref().is_ok_and(|answer| is_denied(answer.status)) {
+        // The token may be one for publishing only.
+        let mut anonymous = headers.clone();
+        if anonymous.remove(AUTHORIZATION).is_some() {
+            opened = open(anonymous).await;
+        }
+    }
+    let mut answer = match opened {
         Ok(answer) => answer,
         Err(error) => {
             let error = hub::unanswered(error, "no stream".to_owned());
@@ -114,11 +125,9 @@ async fn stream(
         }
     };
     if answer.status != StatusCode::OK {
-        let hint = match answer.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                "; subscribing needs another token (--token)"
-            }
-            _ => "",
+        let hint = match is_denied(answer.status) {
+            true => "; subscribing needs another token (--token)",
+            false => "",
         };
         return Ok(vec![Finding::problem(
             "stream",
@@ -155,9 +164,7 @@ async fn stream(
     let begun = Instant::now();
     let published = publisher.publish(&Update::new(topic, Event::new(&word))).await;
     findings.push(match published {
-        Err(PublishError::Refused(refusal))
-            if matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
-        {
+        Err(PublishError::Refused(refusal)) if is_denied(refusal.status) => {
             Finding::advice("event", "not tried: publishing needs a token; set --token")
         }
         Err(error) => Finding::problem("event", format!("publishing failed: {error}")),

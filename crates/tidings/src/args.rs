@@ -115,7 +115,7 @@ impl Cli {
         environment::without_empty(Self::described())
     }
 
-    /// All commands, without the variables of this environment, for completions and man pages.
+    /// All commands and their help.
     pub(crate) fn described() -> clap::Command {
         let command = Self::command();
         let global = command.get_arguments().filter(|arg| arg.is_global_set());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::body::Bytes;
 use axum::http::Request;
-use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Method, StatusCode, Url};
 use tidings_client::ConnectError;
 use tidings_client::transport::{ReqwestTransport, Transport as _};
@@ -52,6 +52,7 @@ impl Ask {
     /// If there is no complete response in time, or it is too large.
     pub(crate) async fn send(mut self, transport: &ReqwestTransport) -> anyhow::Result<Response> {
         self.headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(super::AGENT));
+        move_login(&mut self.url, &mut self.headers)?;
         let mut request = Request::builder()
             .method(self.method)
             .uri(self.url.as_str())
@@ -80,4 +81,21 @@ impl Ask {
             Err(_) => anyhow::bail!("{what} within {}", humantime::format_duration(self.within)),
         }
     }
+}
+
+/// Moves a login in the URL into a header, as Basic authentication. A token takes precedence.
+fn move_login(url: &mut Url, headers: &mut HeaderMap) -> anyhow::Result<()> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(());
+    }
+    // The builder of requests knows how a login is written.
+    let client = reqwest::Client::builder().build().context("cannot set up the HTTP client")?;
+    let request = client.get(url.clone()).build().context("invalid login in the URL")?;
+    if let Some(login) = request.headers().get(AUTHORIZATION) {
+        headers.entry(AUTHORIZATION).or_insert(login.clone());
+    }
+    // Both fail for URLs without a host only, and http URLs have one.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Ok(())
 }

@@ -46,6 +46,16 @@ fn a_hub_on_a_unix_socket_is_asked_there() {
 }
 
 #[test]
+fn a_login_in_the_url_is_sent_as_basic_authentication() {
+    let answers = Answers::of(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_owned()]);
+    let url = answers.url().replace("http://", "http://user:secret@");
+    check(&[&url], 0, "ok");
+    let request = answers.request();
+    assert_eq!(request.header("authorization"), Some("Basic dXNlcjpzZWNyZXQ="));
+    assert_eq!(request.head[0], "GET /healthz HTTP/1.1");
+}
+
+#[test]
 fn a_hub_that_does_not_work_is_not_well() {
     // A port that was in use a moment ago, so probably no program listens on it.
     let free = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a port");

@@ -132,6 +132,16 @@ impl Cli {
     }
 }
 
+/// Follows the flags of `serve`. Those of `check` and `doctor` are the same, with other examples.
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  tidings serve
+  tidings serve --config tidings.toml
+  tidings serve --listen 0.0.0.0:8081 --anonymous-subscribe --publisher-key-file hub.key
+
+Limits, and what the journal keeps, are settings of the configuration file. `tidings init` writes
+one in which every setting is explained.";
+
 /// Commands without a log, so that their help does not list its flags.
 const LOG_NOTHING: [&str; 5] = ["init", "key", "completions", "man", "version"];
 
@@ -176,6 +186,7 @@ pub(crate) enum LogFormat {
 // A doc comment on a variant would replace the help text of its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve(Box<ServeArgs>),
     Publish(PublishArgs),
     Subscribe(SubscribeArgs),

@@ -36,20 +36,24 @@ impl Outcome {
         }
         error.downcast_ref::<Ended>().map_or(Self::Failed, |ended| ended.outcome)
     }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::EventsLost => 4,
+            Self::Interrupted => 130,
+            // As shells report a program killed by SIGPIPE.
+            Self::Unread => 141,
+        }
+    }
 }
 
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
-        Self::from(match outcome {
-            Outcome::Done => 0,
-            Outcome::Failed => 1,
-            Outcome::Usage => 2,
-            Outcome::Refused => 3,
-            Outcome::EventsLost => 4,
-            Outcome::Interrupted => 130,
-            // As shells report a program killed by SIGPIPE.
-            Outcome::Unread => 141,
-        })
+        Self::from(outcome.code())
     }
 }
 
@@ -79,3 +83,27 @@ impl std::fmt::Display for Ended {
 }
 
 impl std::error::Error for Ended {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exit_code_is_in_the_help_and_in_the_reference() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/interfaces.md");
+        let reference = std::fs::read_to_string(path).expect("the repository has it");
+        for outcome in [
+            Outcome::Done,
+            Outcome::Failed,
+            Outcome::Usage,
+            Outcome::Refused,
+            Outcome::EventsLost,
+            Outcome::Interrupted,
+            Outcome::Unread,
+        ] {
+            let code = outcome.code();
+            assert!(reference.contains(&format!("\n| {code} | ")), "{code}");
+            assert!(EXIT_CODES.contains(&format!("{code} ")), "{code}");
+        }
+    }
+}

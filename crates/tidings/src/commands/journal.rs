@@ -153,12 +153,11 @@ fn line(record: &Record, details: bool) -> Value {
 
 fn backup(folder: &Path, to: &PathBuf) -> anyhow::Result<Outcome> {
     let file = JournalFile::open(folder)?;
-    let whole = file.summary()?.file_bytes;
     let written = thread::scope(|scope| {
         // Dropping the sender ends the thread.
         let (_copying, ended) = sync_channel::<()>(0);
         if io::stderr().is_terminal() {
-            scope.spawn(move || tell_growth(to, whole, &ended));
+            scope.spawn(move || tell_growth(to, bytes_in(folder), &ended));
         }
         file.back_up(to)
     })?;
@@ -170,15 +169,19 @@ fn backup(folder: &Path, to: &PathBuf) -> anyhow::Result<Outcome> {
 fn tell_growth(folder: &Path, whole: u64, ended: &Receiver<()>) {
     let mut is_told = false;
     while ended.recv_timeout(PROGRESS_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let written: u64 = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
-        let (written, whole) = (ByteSize::b(written), ByteSize::b(whole));
+        let (written, whole) = (ByteSize::b(bytes_in(folder)), ByteSize::b(whole));
         is_told = true;
         let _ = write!(io::stderr().lock(), "\r\x1b[K{written} of {whole} copied");
     }
     if is_told {
         let _ = write!(io::stderr().lock(), "\r\x1b[K");
     }
+}
+
+/// The bytes of the files in a folder.
+fn bytes_in(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }
 
 async fn trim(folder: &Path, bounds: &TrimArgs) -> anyhow::Result<Outcome> {

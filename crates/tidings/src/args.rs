@@ -14,6 +14,7 @@ mod format;
 mod heading;
 mod health;
 pub(crate) mod host;
+mod hubs;
 mod init;
 mod inspect;
 mod journal;
@@ -44,6 +45,7 @@ pub(crate) use doctor::DoctorArgs;
 pub(crate) use environment::OF_EXEC;
 pub(crate) use format::Format;
 pub(crate) use health::HealthArgs;
+pub(crate) use hubs::{HubsArgs, HubsCommand};
 pub(crate) use init::InitArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use journal::{JournalArgs, JournalCommand, TrimArgs};
@@ -143,7 +145,7 @@ Limits, and what the journal keeps, are settings of the configuration file. `tid
 one in which every setting is explained.";
 
 /// Commands without a log, so that their help does not list its flags.
-const LOG_NOTHING: [&str; 5] = ["init", "key", "completions", "man", "version"];
+const LOG_NOTHING: [&str; 6] = ["init", "key", "hubs", "completions", "man", "version"];
 
 /// Follows the list of commands, before the exit codes.
 const EXAMPLES: &str = "\
@@ -203,6 +205,7 @@ pub(crate) enum Command {
     Key(KeyArgs),
     Token(Box<TokenArgs>),
     Subscriptions(SubscriptionsArgs),
+    Hubs(HubsArgs),
     Journal(JournalArgs),
     Bench(BenchArgs),
     Completions(CompletionsArgs),
@@ -261,7 +264,7 @@ mod tests {
             ["publish", "subscribe", "subscriptions list", "subscriptions end", "token revoke"];
         for (flag, others) in [
             ("hub", &[][..]),
-            ("token", &["bench", "doctor"]),
+            ("token", &["bench", "doctor", "hubs save"]),
             ("header", &["bench", "doctor", "inspect", "tail"]),
             ("timeout", &["bench", "doctor", "health", "inspect", "tail"]),
         ] {

@@ -7,6 +7,7 @@ mod headers;
 mod hub;
 mod output;
 mod resume;
+pub(crate) mod saved;
 
 /// The default `User-Agent` of requests: some servers refuse requests without one.
 const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

@@ -72,6 +72,7 @@ fn run(cli: Cli) -> std::process::ExitCode {
             Command::Health(args) => commands::health::run(args).await,
             Command::Doctor(args) => commands::doctor::run(*args).await,
             Command::Subscriptions(args) => commands::subscriptions::run(args).await,
+            Command::Hubs(args) => commands::saved::run(args),
             Command::Bench(args) => commands::bench::run(args).await,
             Command::Completions(args) => commands::about::completions(&args),
             Command::Man(args) => commands::about::man(&args),

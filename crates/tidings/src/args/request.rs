@@ -36,11 +36,11 @@ pub(crate) struct HubRequestArgs {
 #[command(next_help_heading = REQUEST)]
 pub(crate) struct HubArgs {
     /// The hub's URL: its origin, or the URL under which a proxy serves it. /.well-known/mercure is
-    /// appended if it is missing
+    /// appended if it is missing. Or @NAME, a hub that `tidings hubs save` has saved
     #[arg(
         long,
         env = "TIDINGS_HUB",
-        value_name = "URL",
+        value_name = "URL|@NAME",
         default_value = "http://localhost:8081",
         hide_env_values = true
     )]

@@ -12,14 +12,13 @@ use tidings_client::transport::ReqwestTransport;
 use tidings_client::{Event, PublishError, Publisher, Update};
 
 use self::lines::Lines;
-use super::{headers, hub};
+use super::{hub, saved};
 use crate::args::PublishArgs;
 use crate::console::{self, put};
 use crate::outcome::{Ended, Outcome};
 
 pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Outcome> {
-    let url = hub::url(&args.hub.hub)?;
-    let headers = headers::read_with_token(&args.hub.request)?;
+    let (url, headers) = saved::target(&args.hub)?;
     let transport = match args.lines {
         true => ReqwestTransport::pooled(),
         false => ReqwestTransport::new(),

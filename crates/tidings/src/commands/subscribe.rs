@@ -8,23 +8,22 @@ use tidings_client::{EventId, EventSource};
 use super::exec::Exec;
 use super::follow::Follow;
 use super::output::Output;
-use super::{headers, hub};
-use crate::args::{HubArgs, SubscribeArgs, units};
+use super::{hub, saved};
+use crate::args::{SubscribeArgs, units};
 use crate::outcome::{Ended, Outcome};
 
 /// The number of consecutive failed connection attempts after which the command gives up.
 const ATTEMPTS_MAX: u32 = 20;
 
 pub(crate) async fn run(args: SubscribeArgs) -> anyhow::Result<Outcome> {
-    let HubArgs { hub, request } = args.hub;
-    let url = hub::url(&hub)?;
+    let (url, headers) = saved::target(&args.hub)?;
     let mut policy = Policy::default();
     policy.retry_first = false;
     policy.attempts_max = Some(ATTEMPTS_MAX);
     let mut source = EventSource::topics(&url, &args.topics)
-        .headers(headers::read_with_token(&request)?)
+        .headers(headers)
         .policy(policy)
-        .answer_within(request.common.timeout);
+        .answer_within(args.hub.request.common.timeout);
     if args.from != "now" {
         let from =
             position(&args.from).map_err(|error| Ended::usage(format!("--from: {error}")))?;

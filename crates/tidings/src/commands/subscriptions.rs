@@ -2,13 +2,14 @@
 
 use std::io::Write as _;
 
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, Url};
 use serde_json::Value;
 use tidings_client::transport::ReqwestTransport;
 
 use super::ask::{Ask, Response};
 use super::output::printable;
-use super::{headers, hub};
+use super::{hub, saved};
 use crate::args::{HubArgs, SubscriptionsArgs, SubscriptionsCommand};
 use crate::console::{self, put};
 use crate::outcome::{Ended, Outcome};
@@ -24,9 +25,9 @@ pub(crate) async fn run(args: SubscriptionsArgs) -> anyhow::Result<Outcome> {
 }
 
 async fn list(topic: Option<String>, json: bool, hub: &HubArgs) -> anyhow::Result<Outcome> {
-    let mut url = hub::url(&hub.hub)?;
+    let (mut url, headers) = saved::target(hub)?;
     extend(&mut url, [Some("subscriptions"), topic.as_deref()].into_iter().flatten());
-    let answer = ask(Method::GET, url, hub).await?;
+    let answer = ask(Method::GET, url, headers, hub).await?;
     let mut out = console::out();
     if json {
         out.write_all(&answer.body)?;
@@ -45,7 +46,7 @@ async fn list(topic: Option<String>, json: bool, hub: &HubArgs) -> anyhow::Resul
 }
 
 async fn end(id: &str, hub: &HubArgs) -> anyhow::Result<Outcome> {
-    let base = hub::url(&hub.hub)?;
+    let (base, headers) = saved::target(hub)?;
     let path = format!("{}/subscriptions/", hub::HUB_PATH);
     // The id is a path on the hub, or a URL with that path.
     let Some((_, rest)) = id.split_once(&path) else {
@@ -57,16 +58,16 @@ async fn end(id: &str, hub: &HubArgs) -> anyhow::Result<Outcome> {
     let mut url = base.clone();
     // The segments are encoded already.
     url.set_path(&format!("{}/subscriptions/{rest}", base.path()));
-    ask(Method::DELETE, url, hub).await?;
+    ask(Method::DELETE, url, headers, hub).await?;
     put!("ended {id}");
     Ok(Outcome::Done)
 }
 
 /// Revokes a token by its id, and ends its streams.
 pub(crate) async fn revoke(id: &str, hub: &HubArgs) -> anyhow::Result<()> {
-    let mut url = hub::url(&hub.hub)?;
+    let (mut url, headers) = saved::target(hub)?;
     extend(&mut url, ["tokens", id]);
-    ask(Method::DELETE, url, hub).await.map(drop)
+    ask(Method::DELETE, url, headers, hub).await.map(drop)
 }
 
 /// Appends segments to the path, encoded.
@@ -77,8 +78,13 @@ fn extend<'a>(url: &mut Url, segments: impl IntoIterator<Item = &'a str>) {
     }
 }
 
-async fn ask(method: Method, url: Url, hub: &HubArgs) -> anyhow::Result<Response> {
-    let headers = headers::read_with_token(&hub.request)?;
+async fn ask(
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    hub: &HubArgs,
+) -> anyhow::Result<Response> {
+    let has_token = headers.contains_key(AUTHORIZATION);
     let within = hub.request.common.timeout;
     let ask = Ask { method, url, headers, within, bytes_max: LIST_BYTES_MAX };
     let answer = ask.send(&ReqwestTransport::new()?).await?;
@@ -86,7 +92,7 @@ async fn ask(method: Method, url: Url, hub: &HubArgs) -> anyhow::Result<Response
         return Ok(answer);
     }
     let hint = match answer.status.as_u16() {
-        401 if hub.request.token.is_none() => "; set --token",
+        401 if !has_token => "; set --token",
         _ => "",
     };
     Err(Ended::refused(format!(

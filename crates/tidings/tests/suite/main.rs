@@ -41,6 +41,7 @@ mod pipes;
 mod proxies;
 mod reload;
 mod retention;
+mod saved_hubs;
 mod sockets;
 mod stalled_readers;
 mod stopping;

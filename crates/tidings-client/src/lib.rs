@@ -62,6 +62,7 @@ mod notice;
 mod publish;
 mod received;
 mod subscribe;
+mod subscription;
 
 pub mod blocking;
 
@@ -76,7 +77,8 @@ pub use login::hide_login;
 pub use notice::{Notice, NoticeKind};
 pub use publish::{PublishError, Publisher, Update};
 pub use received::ReceivedEvent;
-pub use subscribe::{EventSource, Subscription};
+pub use subscribe::EventSource;
+pub use subscription::Subscription;
 
 #[cfg(feature = "reqwest")]
 pub use events::ResponseExt;

@@ -1,7 +1,7 @@
 //! Records of updates that retention trimmed or the journal lost, for the next start.
 
 use rusqlite::{Connection, params};
-use tidings_core::journal::dropped::{Dropped, Lost};
+use tidings_core::journal::dropped::{Dropped, DroppedNames};
 use tidings_core::model::Position;
 
 use crate::columns::{self, number, position};
@@ -35,14 +35,7 @@ pub(crate) fn note_public(
     at: Position,
 ) -> rusqlite::Result<()> {
     let sum = public_sum(topic, at).end();
-    connection
-        .prepare_cached(
-            "INSERT INTO dropped (topic, position, sum) VALUES (?1, ?2, ?3)
-             ON CONFLICT (topic) DO UPDATE SET position = excluded.position, sum = excluded.sum
-             WHERE excluded.position > position",
-        )?
-        .execute(params![topic, number(at), sum])
-        .map(drop)
+    note(connection, "dropped", "topic", params![topic, number(at), sum])
 }
 
 /// Notes the newest trimmed or lost private update of these topics.
@@ -52,14 +45,22 @@ pub(crate) fn note_private(
     at: Position,
 ) -> rusqlite::Result<()> {
     let sum = private_sum(topics, at).end();
-    connection
-        .prepare_cached(
-            "INSERT INTO dropped_private (topics, position, sum) VALUES (?1, ?2, ?3)
-             ON CONFLICT (topics) DO UPDATE SET position = excluded.position, sum = excluded.sum
-             WHERE excluded.position > position",
-        )?
-        .execute(params![topics, number(at), sum])
-        .map(drop)
+    note(connection, "dropped_private", "topics", params![topics, number(at), sum])
+}
+
+/// Adds a row, or replaces the position of its key if this one is newer.
+fn note(
+    connection: &Connection,
+    table: &str,
+    key: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> rusqlite::Result<()> {
+    let statement = format!(
+        "INSERT INTO {table} ({key}, position, sum) VALUES (?1, ?2, ?3)
+         ON CONFLICT ({key}) DO UPDATE SET position = excluded.position, sum = excluded.sum
+         WHERE excluded.position > position"
+    );
+    connection.prepare_cached(&statement)?.execute(values).map(drop)
 }
 
 fn public_sum(topic: i64, at: Position) -> Sum {
@@ -93,8 +94,12 @@ pub(crate) fn restore(connection: &Connection, identity: &Identity) -> rusqlite:
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     dropped.restore(
-        Lost::restored(noted("dropped_public")?, noted("dropped_forgotten")?, public),
-        Lost::restored(noted("dropped_private")?, noted("dropped_private_forgotten")?, private),
+        DroppedNames::restored(noted("dropped_public")?, noted("dropped_forgotten")?, public),
+        DroppedNames::restored(
+            noted("dropped_private")?,
+            noted("dropped_private_forgotten")?,
+            private,
+        ),
         noted("dropped_presence")?,
     );
     Ok(dropped)

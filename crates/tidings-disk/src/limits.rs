@@ -19,8 +19,7 @@ pub(crate) const SAME_ID_MAX: usize = bound(tidings_core::limits::SAME_ID_MAX, 3
 /// See [`tidings_core::limits::SCAN_UPDATES`].
 pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
 /// The bounds of one read of the journal.
-pub(crate) const BATCH_MAX: BatchMax =
-    BatchMax { bytes: BATCH_BYTES, updates: SCAN_UPDATES, steps: 1024 * SCAN_UPDATES };
+pub(crate) const BATCH_MAX: BatchMax = BatchMax::new(BATCH_BYTES, SCAN_UPDATES);
 /// See [`tidings_core::limits::PRESENCE_COUNT`].
 pub(crate) const PRESENCE_COUNT: u64 =
     bound(tidings_core::limits::PRESENCE_COUNT as usize, 10) as u64;

@@ -41,6 +41,7 @@ impl Default for DiskOptions {
 
 /// The guarantee that an acknowledgement gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Promise {
     /// The update survives the end of the process and a power cut.
     #[default]

@@ -53,10 +53,13 @@ pub(crate) fn start(folder: Folder, options: DiskOptions) -> Result<Started, Ope
     let revoked = revoked::read(&connection).map_err(failed)?;
     let mut rebuild = Rebuild::left(&connection).map_err(failed)?;
     let mut rules = options.retention;
-    let bounds = Retention { bytes: 1 << 30, ..Retention::default() };
-    let all = |bounds| RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
+    let bounds = Retention::default().bytes(1 << 30);
+    let all = |bounds| RetentionRule::new(Selectors::all(), Keep::All, bounds);
     rules.push(all(bounds));
-    rules.push(all(Retention { count: PRESENCE_COUNT, bytes: PRESENCE_BYTES, age: PRESENCE_AGE }));
+    rules.push(all(Retention::default()
+        .count(PRESENCE_COUNT)
+        .bytes(PRESENCE_BYTES)
+        .age(PRESENCE_AGE)));
     // Where a start fails on damage, the damaged part is rebuilt, each part once.
     let mut made_anew = Vec::new();
     let loaded = loop {

@@ -145,9 +145,9 @@ impl DiskState {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Option<Batch> {
-        let missed = self.dropped.missed(after, selectors, rights);
-        let is_complete = after.next() >= self.recent.first();
-        self.recent.read((after, until), BATCH_MAX, selectors, rights, is_complete, missed)
+        let has_all = after.next() >= self.recent.first()
+            && self.dropped.missed(after, selectors, rights).is_none();
+        has_all.then(|| self.recent.read((after, until), BATCH_MAX, selectors, rights))
     }
 
     /// The notice for a subscriber that had everything up to `after`. If it continues after `after`

@@ -51,12 +51,11 @@ impl MemoryClock for SystemClock {
 
 /// A journal in memory with the bounds that the one on disk has in these tests.
 fn small_memory(retention: Retention) -> MemoryJournal<SystemClock> {
-    let bounds = MemoryBounds {
-        presence_count: PRESENCE_COUNT,
-        dropped_topics: DROPPED_TOPICS,
-        same_id: SAME_ID_MAX,
-        batch: BATCH_MAX,
-    };
+    let bounds = MemoryBounds::default()
+        .presence_count(PRESENCE_COUNT)
+        .dropped_topics(DROPPED_TOPICS)
+        .same_id(SAME_ID_MAX)
+        .batch(BATCH_MAX);
     MemoryJournal::bounded(retention, bounds, SystemClock)
 }
 
@@ -75,8 +74,8 @@ fn folder() -> TempDir {
 
 fn rule(topics: &str, keep: Keep, count: u64) -> RetentionRule {
     let topics = Selectors::new([Selector::new(topics).unwrap()]).unwrap();
-    let bounds = Retention { count, bytes: u64::MAX, age: Duration::MAX };
-    RetentionRule { topics, keep, bounds }
+    let bounds = Retention::default().count(count).bytes(u64::MAX).age(Duration::MAX);
+    RetentionRule::new(topics, keep, bounds)
 }
 
 fn keeping(rules: Vec<RetentionRule>) -> DiskOptions {
@@ -302,7 +301,7 @@ fn both_journals_answer_alike() {
     for _ in 0..6 {
         let folder = folder();
         let count = fastrand::u64(3..40);
-        let bounds = Retention { count, bytes: u64::MAX, age: Duration::MAX };
+        let bounds = Retention::default().count(count).bytes(u64::MAX).age(Duration::MAX);
         let memory = small_memory(bounds);
         let mut disk = open(&folder, keeping(vec![rule("*", Keep::All, count)]));
         let (mut sent, mut told) = (0, 0);
@@ -399,15 +398,15 @@ fn changed_rules_sort_the_kept_updates_again() {
 fn bytes_and_age_bound_it_too() {
     let folder = folder();
     let one = update("a", "0123456789");
-    let by_bytes = Retention { count: 1000, bytes: one.weight() * 5, age: Duration::MAX };
-    let rules = vec![RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds: by_bytes }];
+    let by_bytes = Retention::default().count(1000).bytes(one.weight() * 5).age(Duration::MAX);
+    let rules = vec![RetentionRule::new(Selectors::all(), Keep::All, by_bytes)];
     let journal = open(&folder, keeping(rules));
     append(&journal, vec![one; 30]);
     until_kept(&journal, |all| all.len() == 5);
     assert_eq!(journal.edges().first, Position::new(26));
     drop(journal);
-    let by_age = Retention { age: Duration::from_millis(50), ..Retention::default() };
-    let rules = vec![RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds: by_age }];
+    let by_age = Retention::default().age(Duration::from_millis(50));
+    let rules = vec![RetentionRule::new(Selectors::all(), Keep::All, by_age)];
     let journal = open(&folder, keeping(rules));
     until_kept(&journal, |all| all.is_empty());
     // Nothing is left, and the position is known all the same, also after a restart.
@@ -613,8 +612,8 @@ fn a_clock_that_is_set_by_an_hour_loses_nothing_and_keeps_the_order() {
         let shift = Duration::from_secs(seconds.unsigned_abs());
         if seconds < 0 { SystemTime::now() - shift } else { SystemTime::now() + shift }
     }
-    let bounds = Retention { age: Duration::from_secs(1800), ..Retention::default() };
-    let rules = vec![RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds }];
+    let bounds = Retention::default().age(Duration::from_secs(1800));
+    let rules = vec![RetentionRule::new(Selectors::all(), Keep::All, bounds)];
     let options = DiskOptions { now: shifted, ..keeping(rules) };
     let folder = folder();
     let journal = open(&folder, options.clone());

@@ -247,8 +247,8 @@ fn hub_on(dir: &Path) -> Hub {
 }
 
 fn keep_all() -> DiskOptions {
-    let bounds = Retention { count: u64::MAX, bytes: u64::MAX, age: Duration::MAX };
-    let rule = RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
+    let bounds = Retention::default().count(u64::MAX).bytes(u64::MAX).age(Duration::MAX);
+    let rule = RetentionRule::new(Selectors::all(), Keep::All, bounds);
     DiskOptions::default().retention(vec![rule])
 }
 

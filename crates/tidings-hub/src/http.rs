@@ -1,6 +1,6 @@
 //! HTTP: turns requests into calls of the hub, and its answers into responses.
 
-mod accept;
+mod accept_header;
 pub(crate) mod admission;
 pub(crate) mod ambiguous;
 mod app;

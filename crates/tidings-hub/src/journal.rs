@@ -27,11 +27,10 @@ impl Clock for SystemClock {
 /// A journal in memory with the small bounds of unit tests.
 #[cfg(test)]
 pub(crate) fn small_memory(retention: tidings_core::journal::Retention) -> MemoryJournal {
-    let bounds = tidings_core::journal::MemoryBounds {
-        presence_count: 10,
-        dropped_topics: 500,
-        same_id: 3,
-        batch: crate::limits::BATCH_MAX,
-    };
+    let bounds = tidings_core::journal::MemoryBounds::default()
+        .presence_count(10)
+        .dropped_topics(500)
+        .same_id(3)
+        .batch(crate::limits::BATCH_MAX);
     MemoryJournal::bounded(retention, bounds, SystemClock)
 }

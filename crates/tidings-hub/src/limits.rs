@@ -243,11 +243,8 @@ pub(crate) const BATCH_BYTES: usize = bound(tidings_core::limits::BATCH_BYTES, 7
 pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
 /// The bounds of one read of a journal.
 #[cfg(test)]
-pub(crate) const BATCH_MAX: tidings_core::journal::BatchMax = tidings_core::journal::BatchMax {
-    bytes: BATCH_BYTES,
-    updates: SCAN_UPDATES,
-    steps: 1024 * SCAN_UPDATES,
-};
+pub(crate) const BATCH_MAX: tidings_core::journal::BatchMax =
+    tidings_core::journal::BatchMax::new(BATCH_BYTES, SCAN_UPDATES);
 /// Pairs of a form: the allowed number of topics, and unknown names. Each takes some fifty bytes
 /// besides its text.
 pub(crate) const PAIRS_MAX: usize = 4096;

@@ -13,6 +13,7 @@ mod label;
 
 #[cfg(feature = "metrics")]
 use std::sync::{Arc, atomic::AtomicU64};
+use std::time::Duration;
 
 use tidings_core::stream::notice::GapCause;
 
@@ -30,15 +31,15 @@ pub(crate) struct Metrics {
     subscribers: PerLabel<Lane, Gauge>,
     opened: Counter,
     closed: PerLabel<EndReason, Counter>,
-    pub(crate) updates: Counter,
+    updates: Counter,
     refused: PerLabel<RefusalReason, Counter>,
-    pub(crate) publish_ack: Histogram,
-    pub(crate) deliveries: Counter,
-    pub(crate) delivered_bytes: Counter,
-    pub(crate) delivery: Histogram,
-    pub(crate) replays: Gauge,
+    publish_ack: Histogram,
+    deliveries: Counter,
+    delivered_bytes: Counter,
+    delivery: Histogram,
+    replays: Gauge,
     gaps: PerLabel<GapCause, Counter>,
-    pub(crate) feeds: Gauge,
+    feeds: Gauge,
     #[cfg(feature = "tls")]
     handshakes_failed: Counter,
     turned_away: PerLabel<Limit, Counter>,
@@ -46,7 +47,7 @@ pub(crate) struct Metrics {
     connections_displaced: Counter,
     /// The process counts them.
     #[cfg(feature = "metrics")]
-    pub(crate) log_lines_dropped: Arc<AtomicU64>,
+    log_lines_dropped: Arc<AtomicU64>,
 }
 
 impl Metrics {
@@ -58,6 +59,49 @@ impl Metrics {
     pub(crate) fn stream_closed(&self, lane: Lane, reason: EndReason) {
         self.subscribers.of(lane).dec();
         self.closed.of(reason).inc();
+    }
+
+    /// Updates were accepted.
+    pub(crate) fn published(&self, updates: u64) {
+        self.updates.inc_by(updates);
+    }
+
+    /// A publish request was acknowledged this long after its body arrived.
+    pub(crate) fn publish_acknowledged(&self, after: Duration) {
+        self.publish_ack.observe(after);
+    }
+
+    /// A shard wrote this many events and bytes to streams.
+    pub(crate) fn delivered(&self, events: u64, bytes: u64) {
+        self.deliveries.inc_by(events);
+        self.delivered_bytes.inc_by(bytes);
+    }
+
+    /// The last delivery of an update in a feed was made this long after its publish.
+    pub(crate) fn feed_delivered(&self, after: Duration) {
+        self.delivery.observe(after);
+    }
+
+    pub(crate) fn replay_began(&self) {
+        self.replays.inc();
+    }
+
+    pub(crate) fn replay_ended(&self) {
+        self.replays.dec();
+    }
+
+    pub(crate) fn feeds_opened(&self, count: usize) {
+        self.feeds.inc_by(count as i64);
+    }
+
+    pub(crate) fn feeds_closed(&self, count: usize) {
+        self.feeds.dec_by(count as i64);
+    }
+
+    /// The process counts dropped log lines here.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn set_log_lines_dropped(&mut self, count: Arc<AtomicU64>) {
+        self.log_lines_dropped = count;
     }
 
     pub(crate) fn turned_away(&self, limit: TurnedAway) {

@@ -32,7 +32,7 @@ const BATCH_TRY_AGAIN: [u64; 4] = [10176, 10177, 10210, 10211];
 const TOO_LARGE: u64 = 10054;
 
 /// How often an acknowledged publish checks whether the stream keeps its messages.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const STREAM_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a publish checks whether the connection is back.
 const CONNECTION_PAUSE: Duration = Duration::from_millis(25);
 
@@ -465,7 +465,7 @@ impl Sending<'_> {
             let (epoch, there) = match waiting {
                 Err(known) => known,
                 Ok(shown) => {
-                    let next = self.until.min(Instant::now() + LOOK_INTERVAL);
+                    let next = self.until.min(Instant::now() + STREAM_CHECK_INTERVAL);
                     // The update was not shown, and the journal was not reset.
                     if tokio::time::timeout_at(next, shown).await.is_err()
                         && (Instant::now() >= self.until || !self.is_kept())

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::limits::NATS_REFUSED_TIME;
-
-/// How often the log repeats that NATS is unreachable.
-const TOLD_INTERVAL: Duration = Duration::from_secs(30);
+use crate::limits::{LOG_INTERVAL, NATS_REFUSED_TIME};
 
 /// What is known of NATS. The task that notes a change also logs it, once per change.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ impl Condition {
         match &mut *trouble {
             Some(known) => {
                 reason.clone_into(&mut known.reason);
-                if known.told.elapsed() >= TOLD_INTERVAL {
+                if known.told.elapsed() >= LOG_INTERVAL {
                     known.told = Instant::now();
                     tracing::warn!(reason, "NATS is still unreachable");
                 }

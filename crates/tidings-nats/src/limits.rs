@@ -14,6 +14,8 @@ const fn bound(real: usize, in_tests: usize) -> usize {
     if cfg!(test) { in_tests } else { real }
 }
 
+/// How often the log repeats that something is still wrong.
+pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(30);
 /// See [`tidings_core::limits::BATCH_BYTES`].
 pub(crate) const BATCH_BYTES: usize = bound(tidings_core::limits::BATCH_BYTES, 700);
 /// See [`tidings_core::limits::REVOKED_MAX`].
@@ -23,8 +25,7 @@ pub(crate) const SAME_ID_MAX: usize = bound(tidings_core::limits::SAME_ID_MAX, 3
 /// See [`tidings_core::limits::SCAN_UPDATES`].
 pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
 /// The bounds of one read of the journal.
-pub(crate) const BATCH_MAX: BatchMax =
-    BatchMax { bytes: BATCH_BYTES, updates: SCAN_UPDATES, steps: 1024 * SCAN_UPDATES };
+pub(crate) const BATCH_MAX: BatchMax = BatchMax::new(BATCH_BYTES, SCAN_UPDATES);
 /// How long a start waits for the servers of a journal on NATS.
 pub(crate) const NATS_START_TIME: Duration = Duration::from_secs(30);
 /// The time for one request to NATS. An unanswered request is sent again.

@@ -19,7 +19,7 @@ use crate::connection::{Failure, Pause, queued, words};
 use crate::limits::{NATS_ANSWER_BYTES, NATS_ANSWER_TIME, NATS_NODES};
 use crate::message::Nonce;
 use crate::options::NatsOptions;
-use crate::other_hubs::{LEFT, LOOK_INTERVAL, NODE, REVOKED, header};
+use crate::other_hubs::{ENDED_CHECK_INTERVAL, LEFT, NODE, REVOKED, header};
 use crate::revocation_tail;
 use crate::shared::{NatsShared, unreachable};
 
@@ -252,7 +252,7 @@ impl NatsShared {
             if Instant::now() >= until {
                 return failed(format!("the hub {missing} does not answer"));
             }
-            match tokio::time::timeout(LOOK_INTERVAL, answers.next()).await {
+            match tokio::time::timeout(ENDED_CHECK_INTERVAL, answers.next()).await {
                 Ok(Some(message)) => {
                     bytes += message.payload.len();
                     if bytes > NATS_ANSWER_BYTES || parts.len() > NATS_NODES {

@@ -159,11 +159,10 @@ setters! {
 impl NatsRetention {
     /// The bounds of a new stream.
     pub(crate) fn or_default(self) -> Retention {
-        let default = Retention { bytes: 1 << 30, ..Retention::default() };
-        Retention {
-            count: self.count.unwrap_or(default.count),
-            bytes: self.bytes.unwrap_or(default.bytes),
-            age: self.age.unwrap_or(default.age),
-        }
+        let default = Retention::default().bytes(1 << 30);
+        Retention::default()
+            .count(self.count.unwrap_or(default.count))
+            .bytes(self.bytes.unwrap_or(default.bytes))
+            .age(self.age.unwrap_or(default.age))
     }
 }

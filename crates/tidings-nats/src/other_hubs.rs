@@ -20,7 +20,7 @@ use crate::strangers::Strangers;
 /// A hub counts as ended after this time without a greeting.
 const ENDED_TIME: Duration = Duration::from_secs(2);
 /// How often a waiting task checks whether another hub has ended.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const ENDED_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The random name of the hub that sent the message.
 pub(crate) const NODE: &str = "Tidings-Node";
 /// How far the hub has read the revocations.
@@ -171,7 +171,7 @@ impl OtherHubs {
                 return;
             }
             // The end of a hub's silent time sends no notification.
-            let _ = tokio::time::timeout(LOOK_INTERVAL, heard).await;
+            let _ = tokio::time::timeout(ENDED_CHECK_INTERVAL, heard).await;
         }
     }
 

@@ -13,6 +13,7 @@ use tidings_core::model::RevokedToken;
 use tokio::time::Instant;
 
 use crate::connection::Failure;
+use crate::limits::LOG_INTERVAL;
 use crate::shared::NatsShared;
 
 /// A token that expires within this time needs no message: clocks differ, and its message may have
@@ -25,8 +26,6 @@ const LOOKED_UP_TOGETHER: usize = 64;
 const PAUSE_FACTOR: u32 = 20;
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// How often the log says that revocations cannot be restored.
-const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Writes lost revocations into the stream again, for as long as this is polled.
 pub(crate) async fn restore_lost(shared: &NatsShared, node: &Arc<dyn Node>) -> Infallible {
@@ -39,7 +38,7 @@ pub(crate) async fn restore_lost(shared: &NatsShared, node: &Arc<dyn Node>) -> I
             Ok(()) => losses.restored(held),
             // The next report of the stream shows the loss again.
             Err(failure) => {
-                if told.is_none_or(|told| told.elapsed() >= TOLD_INTERVAL) {
+                if told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
                     told = Some(Instant::now());
                     tracing::warn!(
                         error = &failure as &dyn std::error::Error,

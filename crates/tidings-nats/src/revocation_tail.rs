@@ -17,7 +17,7 @@ use crate::shared::NatsShared;
 use crate::stream::Unfit;
 
 /// How often the stream is read if no message announces a revocation.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const TAIL_READ_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of messages that one read of the stream may answer.
 const ASKING_TOGETHER: usize = 1024;
 
@@ -35,7 +35,7 @@ pub(crate) async fn follow(
 }
 
 async fn read_on(shared: &NatsShared, node: &Arc<dyn Node>, mut messages: Subscriber) -> Failure {
-    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    let mut look = tokio::time::interval(TAIL_READ_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -15,15 +15,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::condition::Condition;
-use crate::limits::NATS_REVOKED_TIME;
+use crate::limits::{LOG_INTERVAL, NATS_REVOKED_TIME};
 use crate::losses::{Losses, StreamContent};
 use crate::options::NatsOptions;
 use crate::read::Reader;
 use crate::revocation_stream::{News, ReadPosition, ensure, name, news};
 use crate::stream::Unfit;
-
-/// How often the log repeats that revocations are unknown.
-const TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The revocations read from the stream.
 #[derive(Debug)]
@@ -164,7 +161,7 @@ impl Revocations {
         }
         let now = Instant::now();
         match &mut known.lapse {
-            Some(lapse) if lapse.told.elapsed() < TOLD_INTERVAL => {}
+            Some(lapse) if lapse.told.elapsed() < LOG_INTERVAL => {}
             Some(lapse) => {
                 lapse.told = now;
                 tracing::warn!(reason, "revocations of other hubs are still unknown");

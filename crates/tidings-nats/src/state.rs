@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tidings_core::journal::dropped::{Dropped, Lost};
+use tidings_core::journal::dropped::{Dropped, DroppedNames};
 use tidings_core::journal::ids::Ids;
 use tidings_core::journal::keys::Keys;
 use tidings_core::journal::recent::Recent;
@@ -116,8 +116,8 @@ impl NatsState {
         let mut seen = Dropped::new(keys);
         let unknown = before.position;
         seen.restore(
-            Lost::restored(unknown, unknown, []),
-            Lost::restored(unknown, unknown, []),
+            DroppedNames::restored(unknown, unknown, []),
+            DroppedNames::restored(unknown, unknown, []),
             unknown,
         );
         Self {
@@ -197,15 +197,15 @@ impl NatsState {
     /// Skips lost updates up to `through`, which this hub did not read.
     pub(crate) fn skip(&mut self, through: Position) {
         self.lose(through);
-        self.leave_out(through, HoleCause::Deleted);
+        self.add_hole(through, HoleCause::Deleted);
     }
 
     /// Skips `position`, which holds no valid update.
     pub(crate) fn pass(&mut self, position: Position) {
-        self.leave_out(position, HoleCause::Invalid);
+        self.add_hole(position, HoleCause::Invalid);
     }
 
-    fn leave_out(&mut self, position: Position, cause: HoleCause) {
+    fn add_hole(&mut self, position: Position, cause: HoleCause) {
         let after = self.last();
         let through = HubId::of_dropped(self.epoch, position);
         // A client that sends only invalid messages must not fill memory.
@@ -297,9 +297,8 @@ impl NatsState {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Option<Batch> {
-        let missed = self.missed(after, selectors, rights);
-        let is_complete = self.has_all_after(after);
-        self.recent.read((after, until), BATCH_MAX, selectors, rights, is_complete, missed)
+        let has_all = self.has_all_after(after) && self.missed(after, selectors, rights).is_none();
+        has_all.then(|| self.recent.read((after, until), BATCH_MAX, selectors, rights))
     }
 
     pub(crate) fn followers(&self) -> Vec<Arc<Follower>> {
@@ -441,7 +440,7 @@ mod tests {
             messages: last + 1 - first,
             bytes: 100 * (last + 1 - first),
             message_bytes_max: usize::MAX,
-            retention: Retention { count: 100, bytes: 10_000, age: Duration::MAX },
+            retention: Retention::default().count(100).bytes(10_000).age(Duration::MAX),
         }
     }
 

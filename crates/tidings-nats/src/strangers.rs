@@ -2,15 +2,14 @@
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-/// How often the log reports them.
-const TOLD_INTERVAL: Duration = Duration::from_secs(30);
+use crate::limits::LOG_INTERVAL;
 
 /// The messages of one kind that a hub ignored. Noting one also logs it, at most once per
-/// `TOLD_INTERVAL`.
+/// `LOG_INTERVAL`.
 #[derive(Debug)]
 pub(crate) struct Strangers {
     what: &'static str,
@@ -35,7 +34,7 @@ impl Strangers {
     pub(crate) fn note(&self, which: impl Display) {
         let count = 1 + self.count.fetch_add(1, Ordering::Relaxed);
         let mut last = self.last_report.lock();
-        if last.as_ref().is_some_and(|last| last.at.elapsed() < TOLD_INTERVAL) {
+        if last.as_ref().is_some_and(|last| last.at.elapsed() < LOG_INTERVAL) {
             return;
         }
         let more = count - last.as_ref().map_or(0, |last| last.count);

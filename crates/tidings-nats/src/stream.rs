@@ -52,11 +52,10 @@ fn report(info: &Info) -> StreamReport {
         messages: state.messages,
         bytes: state.bytes,
         message_bytes_max: message_bytes_max(config),
-        retention: Retention {
-            count: bound(config.max_messages),
-            bytes: bound(config.max_bytes),
-            age: age(config.max_age),
-        },
+        retention: Retention::default()
+            .count(bound(config.max_messages))
+            .bytes(bound(config.max_bytes))
+            .age(age(config.max_age)),
     }
 }
 

@@ -27,7 +27,7 @@ impl Running {
         let access = Access::default().anonymous_publish(true).anonymous_subscribe(true);
         let hub = Hub::builder()
             .shards(1)
-            .journal(MemoryJournal::new(Retention { count: kept, ..Retention::default() }))
+            .journal(MemoryJournal::new(Retention::default().count(kept)))
             .access(access)
             .build()
             .await

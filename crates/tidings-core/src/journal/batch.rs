@@ -7,6 +7,7 @@ use crate::model::{HubId, Position, Record, Rights, Selectors, matching_steps};
 
 /// How much one read of the journal takes at most, before others get their turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BatchMax {
     /// Bytes of the records that it returns. The last record may exceed this.
     pub bytes: usize,
@@ -20,6 +21,13 @@ impl Default for BatchMax {
     /// 64 KiB, 4096 updates, 1024 steps for each of them.
     fn default() -> Self {
         Self { bytes: BATCH_BYTES, updates: SCAN_UPDATES, steps: SCAN_STEPS }
+    }
+}
+
+impl BatchMax {
+    /// Bounds with 1024 steps for each update.
+    pub const fn new(bytes: usize, updates: usize) -> Self {
+        Self { bytes, updates, steps: 1024 * updates }
     }
 }
 

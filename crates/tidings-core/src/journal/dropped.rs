@@ -29,14 +29,14 @@ use crate::model::{
 pub struct Dropped {
     keys: Keys,
     topics_max: usize,
-    public: Lost<u64>,
-    private: Lost<Box<[Topic]>>,
+    public: DroppedNames<u64>,
+    private: DroppedNames<Box<[Topic]>>,
     presence: Position,
 }
 
 /// The updates of one kind that were trimmed or lost: for each name, or set of names, the newest.
 #[derive(Debug)]
-pub struct Lost<K> {
+pub struct DroppedNames<K> {
     /// The newest of all.
     newest: Position,
     /// None of the dropped updates that are not recorded is newer than this.
@@ -65,7 +65,7 @@ impl Name for Box<[Topic]> {
     }
 }
 
-impl<K: Name> Lost<K> {
+impl<K: Name> DroppedNames<K> {
     fn nothing() -> Self {
         Self::restored(Position::START, Position::START, [])
     }
@@ -118,7 +118,13 @@ impl Dropped {
     /// The same, which records at most so many topics.
     pub fn knowing(keys: Keys, topics_max: usize) -> Self {
         let presence = Position::START;
-        Self { keys, topics_max, public: Lost::nothing(), private: Lost::nothing(), presence }
+        Self {
+            keys,
+            topics_max,
+            public: DroppedNames::nothing(),
+            private: DroppedNames::nothing(),
+            presence,
+        }
     }
 
     /// Records that the update at `position` was trimmed or lost.
@@ -164,7 +170,7 @@ impl Dropped {
     }
 
     fn newest_public(&self, selector: &Selector) -> Position {
-        let Lost { newest, forgotten, known, .. } = &self.public;
+        let DroppedNames { newest, forgotten, known, .. } = &self.public;
         match selector {
             // Topics are recorded by their hashes only, so none can be compared with a pattern.
             Selector::All | Selector::Template(_) | Selector::Pattern(_) => *newest,
@@ -181,7 +187,7 @@ impl Dropped {
         selectors: &Selectors,
         granted: &Selectors,
     ) -> Option<Position> {
-        let Lost { newest, forgotten, known, .. } = &self.private;
+        let DroppedNames { newest, forgotten, known, .. } = &self.private;
         if *newest <= after {
             return None;
         }
@@ -219,7 +225,12 @@ impl Dropped {
 
 impl Dropped {
     /// Continues with the records of an earlier process.
-    pub fn restore(&mut self, public: Lost<u64>, private: Lost<Box<[Topic]>>, presence: Position) {
+    pub fn restore(
+        &mut self,
+        public: DroppedNames<u64>,
+        private: DroppedNames<Box<[Topic]>>,
+        presence: Position,
+    ) {
         self.public = public;
         self.private = private;
         self.presence = presence;
@@ -253,7 +264,7 @@ impl Dropped {
     }
 }
 
-impl<K: Name> Lost<K> {
+impl<K: Name> DroppedNames<K> {
     /// Removes the names up to `position`. Their dropped updates are then not newer than it.
     fn forget(&mut self, position: Position) {
         self.newest = position.max(self.newest);

@@ -43,6 +43,7 @@ pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
 
 /// Bounds of a journal in memory that retention does not set.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct MemoryBounds {
     /// Presence updates.
     pub presence_count: u64,
@@ -63,6 +64,15 @@ impl Default for MemoryBounds {
             same_id: SAME_ID_MAX,
             batch: BatchMax::default(),
         }
+    }
+}
+
+crate::setters! {
+    MemoryBounds {
+        presence_count: u64,
+        dropped_topics: usize,
+        same_id: usize,
+        batch: BatchMax,
     }
 }
 

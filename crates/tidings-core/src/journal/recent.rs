@@ -113,20 +113,17 @@ impl Recent {
         self.records.range(skipped..)
     }
 
-    /// The updates after `after` that a subscriber gets, if memory has all of them (`is_complete`),
-    /// and it `missed` no dropped one. An update that the storage has deleted is reported as
-    /// missed, even if it is still in memory.
+    /// The updates after `after` that a subscriber gets. The caller makes sure that memory has all of
+    /// them, and that the subscriber missed no dropped one: an update that the storage has deleted is
+    /// reported as missed, even if it is still in memory.
     pub fn read(
         &self,
         (after, until): (Position, Position),
         max: BatchMax,
         selectors: &Selectors,
         rights: &Rights,
-        is_complete: bool,
-        missed: Option<Position>,
-    ) -> Option<Batch> {
-        let all_there = is_complete && missed.is_none();
-        all_there.then(|| Batch::for_subscriber(self.after(after), until, max, selectors, rights))
+    ) -> Batch {
+        Batch::for_subscriber(self.after(after), until, max, selectors, rights)
     }
 
     /// The update at this position, if it is in memory.

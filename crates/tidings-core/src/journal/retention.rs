@@ -6,6 +6,7 @@ use crate::model::Selectors;
 
 /// How much is kept: an update is dropped as soon as it breaks any of the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retention {
     /// Updates at most.
     pub count: u64,
@@ -23,8 +24,17 @@ impl Default for Retention {
     }
 }
 
+crate::setters! {
+    Retention {
+        count: u64,
+        bytes: u64,
+        age: Duration,
+    }
+}
+
 /// Which of the updates within the bounds are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Keep {
     /// All.
     #[default]
@@ -38,6 +48,7 @@ pub enum Keep {
 
 /// How the updates about some topics are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetentionRule {
     /// It applies to updates about any topic that these select, unless an earlier rule applies.
     pub topics: Selectors,
@@ -45,4 +56,11 @@ pub struct RetentionRule {
     pub keep: Keep,
     /// And how much.
     pub bounds: Retention,
+}
+
+impl RetentionRule {
+    /// A rule for updates about any topic that `topics` select.
+    pub fn new(topics: Selectors, keep: Keep, bounds: Retention) -> Self {
+        Self { topics, keep, bounds }
+    }
 }

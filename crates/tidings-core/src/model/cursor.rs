@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 /// The updates that a subscriber already has, as its request says.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cursor {
     /// There is no cursor: only updates from now on.
     Now,

@@ -178,18 +178,24 @@ impl Feed {
 
     /// Notes that one of its live subscribers is now behind.
     #[inline]
-    pub fn fall_behind(&mut self) {
+    pub fn note_behind(&mut self) {
         self.behind += 1;
     }
 
     /// Notes that one of its subscribers that were behind is now live. With the last of them, the
     /// spans that were kept for them are removed, unless a walk does that later.
     #[inline]
-    pub fn go_live(&mut self, window_start: Offset, ranges: usize) {
+    pub fn note_live(&mut self, window_start: Offset, ranges: usize) {
         self.behind -= 1;
         if self.behind == 0 && self.queued.is_none() && self.walked.is_none() {
             self.free(window_start, self.end(), ranges);
         }
+    }
+
+    /// The number of its subscribers that are behind.
+    #[inline]
+    pub fn behind(&self) -> usize {
+        self.behind
     }
 
     /// Whether none of its subscribers is live.
@@ -395,14 +401,14 @@ mod tests {
     fn a_feed_counts_the_subscribers_that_are_behind() {
         let (mut feed, _) = walking(0);
         assert!(feed.all_behind());
-        feed.go_live(0, FEED_RANGES);
+        feed.note_live(0, FEED_RANGES);
         assert!(!feed.all_behind());
         feed.remove(0, SubscriberState::Live, |_, _| {});
         assert!(feed.all_behind());
         feed.remove(0, SubscriberState::Behind, |_, _| {});
         assert!(feed.all_behind());
-        feed.go_live(0, FEED_RANGES);
-        feed.fall_behind();
+        feed.note_live(0, FEED_RANGES);
+        feed.note_behind();
         assert!(feed.all_behind());
     }
 
@@ -428,10 +434,10 @@ mod tests {
         let (mut feed, _) = walking(5);
         feed.end_walk(0, FEED_RANGES);
         for _ in 0..4 {
-            feed.go_live(0, FEED_RANGES);
+            feed.note_live(0, FEED_RANGES);
         }
         assert_eq!(since(&feed, 0).unwrap(), [span(0, 5)]);
-        feed.go_live(0, FEED_RANGES);
+        feed.note_live(0, FEED_RANGES);
         assert_eq!(since(&feed, 0), None);
     }
 
@@ -475,7 +481,7 @@ mod tests {
     #[test]
     fn what_is_kept_for_those_behind_is_bounded_and_in_the_window() {
         let mut feed = Feed::new(Source::Clock, Position::START, 0);
-        feed.fall_behind();
+        feed.note_behind();
         for at in 0..2 * FEED_RANGES as u64 {
             feed.push(span(10 * at, 10 * at + 1));
         }

@@ -62,8 +62,8 @@ enum PlaceStatus {
     Located,
     /// The journal has not located it yet.
     Unlocated(Box<StartRequest>),
-    /// The journal of the place no longer exists.
-    Lost,
+    /// The place is in another journal, or in an earlier generation of this one.
+    Foreign,
 }
 
 impl Behind {
@@ -155,10 +155,10 @@ impl Behind {
         self.offset = None;
     }
 
-    /// The journal of its position no longer exists: the stream is closed, and the subscriber
-    /// reconnects.
-    pub fn mark_lost(&mut self) {
-        self.status = PlaceStatus::Lost;
+    /// Its position is of another journal, or of an earlier generation of this one: the stream is
+    /// closed, and the subscriber reconnects.
+    pub fn mark_foreign(&mut self) {
+        self.status = PlaceStatus::Foreign;
     }
 
     /// Its place in the journal.
@@ -203,7 +203,7 @@ impl Behind {
         match &self.status {
             PlaceStatus::Located => {}
             PlaceStatus::Unlocated(request) => return Rest::Unlocated(request.clone()),
-            PlaceStatus::Lost => return Rest::Unavailable,
+            PlaceStatus::Foreign => return Rest::Reconnect,
         }
         if self.place.through.max(self.until) > routed {
             return Rest::NotRouted;
@@ -224,7 +224,7 @@ impl Behind {
         match self.offset.filter(in_window).or_else(by_position) {
             Some(offset) if offset >= feed.end() => Rest::Nothing,
             Some(offset) => Rest::Window(offset),
-            None if !feed.follows_journal() => Rest::Unavailable,
+            None if !feed.follows_journal() => Rest::Reconnect,
             None => Rest::Journal,
         }
     }
@@ -255,7 +255,7 @@ impl Behind {
 
     /// The part of the journal that it needs, if the shard has routed up to `routed`.
     pub fn missing(&self, routed: Position, source: &Source) -> Step {
-        let Source::Updates { selectors, rights, .. } = source else { return Step::Lost };
+        let Source::Updates { selectors, rights, .. } = source else { return Step::Reconnect };
         let after = self.place.through;
         let (until, which) = if after < self.last_until {
             (self.last_until, DueUpdates::Last)
@@ -371,9 +371,9 @@ pub enum Step {
     Unconfirmed,
     /// Nothing: the subscriber was removed, or its peer is disconnected.
     Closed,
-    /// To be closed: an event was partly written and the rest of it is no longer available, or the
-    /// journal no longer exists.
-    Lost,
+    /// To reconnect, so its stream is closed: an event was partly written and the rest of it was
+    /// dropped, or the journal is another one.
+    Reconnect,
 }
 
 /// A part of the journal that a subscriber needs.
@@ -404,8 +404,8 @@ pub enum Rest {
     Journal,
     /// Not routed by the shard yet.
     NotRouted,
-    /// No longer available.
-    Unavailable,
+    /// Dropped, or of another journal: the subscriber must reconnect.
+    Reconnect,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod meter;
 mod patterns;
+mod prefixes;
 
 use std::collections::HashMap;
 

@@ -95,7 +95,7 @@ fn private_updates_with_an_id_are_found_only_with_a_grant() {
 #[test]
 fn an_id_is_found_by_topic_until_its_update_is_dropped() {
     let keep = MANY as usize;
-    let memory = small_memory(Retention { count: keep as u64, ..Retention::default() });
+    let memory = small_memory(Retention::default().count(keep as u64));
     let folder = folder();
     let disk = open(&folder, keeping(vec![rule("*", Keep::All, keep as u64)]));
     for journal in [&memory as &dyn Journal, &disk] {

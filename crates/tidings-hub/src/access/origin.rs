@@ -156,6 +156,7 @@ impl std::error::Error for InvalidOrigin {}
 
 /// The websites whose pages may read the hub's answers. By default only the hub's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CorsOrigins {
     /// These, with their visitors' credentials.
     These(Vec<Origin>),

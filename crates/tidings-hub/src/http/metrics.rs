@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 
-use super::accept::{self, MediaType};
+use super::accept_header::{self, MediaType};
 use crate::hub::Hub;
 use crate::metrics::{MetricsFormat, Readings};
 
@@ -29,7 +29,7 @@ const CLASSIC: MediaType =
 /// The format that a request prefers. One without a preference, or that accepts neither, gets
 /// the classic one.
 fn preferred(headers: &HeaderMap) -> MetricsFormat {
-    if accept::quality(headers, &OPEN_METRICS) > accept::quality(headers, &CLASSIC) {
+    if accept_header::quality(headers, &OPEN_METRICS) > accept_header::quality(headers, &CLASSIC) {
         MetricsFormat::OpenMetrics
     } else {
         MetricsFormat::Classic

@@ -101,7 +101,7 @@ async fn take(
     let begun = Instant::now();
     let appended =
         hub.publish_once(updates, key).await.map_err(|error| refuse(format, body, error))?;
-    hub.metrics().publish_ack.observe(begun.elapsed());
+    hub.metrics().publish_acknowledged(begun.elapsed());
     if let Some(first) = appended.ids.first() {
         let (count, repeated) = (appended.ids.len(), appended.repeated);
         // A publisher's own id may be anything.

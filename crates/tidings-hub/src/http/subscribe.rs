@@ -19,7 +19,7 @@ use tidings_core::model::{
 use tidings_core::stream::notice::Notice;
 use tidings_server::{LastEventId, place};
 
-use super::accept::{self, MediaType};
+use super::accept_header::{self, MediaType};
 use super::admission::ClientAdmission;
 use super::body::{Unreceived, read_body};
 use super::content;
@@ -255,7 +255,7 @@ const EVENT_STREAM: MediaType = MediaType { kind: "text", subtype: "event-stream
 
 /// Whether a client accepts event streams. One without a preference does.
 fn accepts_streams(headers: &HeaderMap) -> bool {
-    accept::quality(headers, &EVENT_STREAM) != Some(0)
+    accept_header::quality(headers, &EVENT_STREAM) != Some(0)
 }
 
 fn check_limits(selectors: &[Spelled], limits: &Limits) -> Result<(), Refusal> {

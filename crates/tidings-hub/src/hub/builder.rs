@@ -13,7 +13,7 @@ use tidings_core::journal::{Journal, Retention};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 
-use super::{Hub, HubInner};
+use super::state::{Extras, Hub, HubInner};
 use crate::access::gate::Gate;
 use crate::access::{Access, Authorize, Authorizer};
 use crate::admission::Admission;
@@ -24,14 +24,6 @@ use crate::limits::{APPENDING_BYTES, HEARTBEAT, Limits};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::shard::{Command, ShardContext, ShardHandle, ShardThread, clock};
-
-/// The paths that the hub serves besides its protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extras {
-    pub(crate) page: bool,
-    pub(crate) demo: bool,
-    pub(crate) admin: bool,
-}
 
 /// The description of a hub.
 #[derive(Debug)]
@@ -141,7 +133,7 @@ impl HubBuilder {
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn log_lines_dropped(mut self, count: Arc<AtomicU64>) -> Self {
-        self.metrics.log_lines_dropped = count;
+        self.metrics.set_log_lines_dropped(count);
         self
     }
 

@@ -1,33 +1,15 @@
 //! Drain and stop: streams end, each with its own time to reconnect, then requests, then threads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
-use super::Hub;
+use super::requests::RequestGuard;
+use super::state::Hub;
 use crate::limits::DRAIN_TIME;
 use crate::shard::{Command, ShardHandle};
-
-/// Counts the requests under way, so that the end of the hub can wait for them.
-#[derive(Debug, Default)]
-pub(crate) struct Requests {
-    count: AtomicUsize,
-    changed: Notify,
-}
-
-/// A request under way, counted for this value's lifetime.
-#[derive(Debug)]
-pub(crate) struct RequestGuard(Arc<Requests>);
-
-impl Drop for RequestGuard {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.changed.notify_waiters();
-        }
-    }
-}
 
 impl Hub {
     /// Ends all streams. Each subscriber is told that the hub is draining, and when to reconnect,
@@ -72,24 +54,14 @@ impl Hub {
 
     /// Waits until no request is under way, or five seconds have passed.
     pub async fn idle(&self) {
-        let idle = async {
-            loop {
-                let changed = self.0.requests.changed.notified();
-                if self.0.requests.count.load(Ordering::Acquire) == 0 {
-                    break;
-                }
-                changed.await;
-            }
-        };
-        if tokio::time::timeout(DRAIN_TIME, idle).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIME, self.0.requests.until_none()).await.is_err() {
             tracing::warn!("requests were still running after {} s", DRAIN_TIME.as_secs());
         }
     }
 
     /// Counts a request until the guard is dropped.
     pub(crate) fn count_request(&self) -> RequestGuard {
-        self.0.requests.count.fetch_add(1, Ordering::AcqRel);
-        RequestGuard(Arc::clone(&self.0.requests))
+        self.0.requests.count()
     }
 
     /// Ends the hub's threads, and with them every stream that is left. Blocks until they have

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
-use super::{Hub, HubFailed};
+use super::error::HubFailed;
+use super::state::Hub;
 use crate::limits::HEALTH_INTERVAL;
 use crate::shard::ShardHandle;
 

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tidings_core::journal::{AnswerRoom, AppendError, Node, Nodes, Pending, ReadError};
 use tidings_core::model::{RevokedToken, TokenId};
 
-use super::{Hub, HubInner};
+use super::state::{Hub, HubInner};
 use crate::access::Dialect;
 use crate::admission::Client;
 use crate::budget::{Budget, Exhausted, Growing, Standing};

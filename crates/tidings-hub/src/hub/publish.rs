@@ -7,7 +7,8 @@ use tidings_core::journal::{Appended, IdempotencyKey, Room};
 use tidings_core::model::Update;
 use tidings_sse::EventId;
 
-use super::{Hub, PublishError};
+use super::error::PublishError;
+use super::state::Hub;
 use crate::limits::{
     APPENDING_BYTES, BATCH_UPDATES_MAX, PUBLISH_WAIT, RETRY_MAX, RETRY_MIN, UNOFFERED_BYTES,
 };
@@ -78,7 +79,7 @@ impl Hub {
         let appended = self.journal().append(updates, key, room).await;
         let appended = appended.map_err(PublishError::Journal)?;
         if !appended.repeated {
-            self.metrics().updates.inc_by(count);
+            self.metrics().published(count);
         }
         Ok(appended)
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Hub;
+use super::state::Hub;
 use crate::access::Access;
 use crate::limits::Limits;
 

@@ -3,7 +3,7 @@
 use tidings_core::journal::AppendError;
 use tokio::sync::oneshot;
 
-use super::Hub;
+use super::state::Hub;
 use crate::presence::{RevocationEffects, SubscriberAddress};
 use crate::shard::Command;
 

@@ -16,7 +16,7 @@ use tidings_server::place::Form;
 use tidings_sse::encode;
 use tokio::time::error::Elapsed;
 
-use super::Hub;
+use super::state::Hub;
 use crate::admission::StreamPermit;
 use crate::limits::{LOCATE_TIME, RETRY, RETRY_JITTER};
 use crate::shard::{NewStream, StreamBody};

@@ -8,14 +8,14 @@ use super::label::Label;
 
 /// A count that only grows.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(super) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(crate) fn inc(&self) {
+    pub(super) fn inc(&self) {
         self.inc_by(1);
     }
 
-    pub(crate) fn inc_by(&self, count: u64) {
+    pub(super) fn inc_by(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -27,22 +27,22 @@ impl Counter {
 
 /// A count that grows and shrinks.
 #[derive(Debug, Default)]
-pub(crate) struct Gauge(AtomicI64);
+pub(super) struct Gauge(AtomicI64);
 
 impl Gauge {
-    pub(crate) fn inc(&self) {
+    pub(super) fn inc(&self) {
         self.inc_by(1);
     }
 
-    pub(crate) fn dec(&self) {
+    pub(super) fn dec(&self) {
         self.dec_by(1);
     }
 
-    pub(crate) fn inc_by(&self, count: i64) {
+    pub(super) fn inc_by(&self, count: i64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(crate) fn dec_by(&self, count: i64) {
+    pub(super) fn dec_by(&self, count: i64) {
         self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
@@ -54,7 +54,7 @@ impl Gauge {
 
 /// Durations, counted by how long they are.
 #[derive(Debug)]
-pub(crate) struct Histogram {
+pub(super) struct Histogram {
     /// The inclusive upper bounds of the buckets in seconds, ascending.
     bounds: [f64; BOUNDS],
     /// The durations in each bucket; the last bucket has those above every bound.
@@ -77,7 +77,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    pub(crate) fn observe(&self, duration: Duration) {
+    pub(super) fn observe(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl Histogram {
 /// One metric for each value of a label. Each is there, at 0, before it first counts: a series
 /// that appears with its first count looks to `rate()` as if nothing had happened.
 #[derive(Debug)]
-pub(crate) struct PerLabel<L, M> {
+pub(super) struct PerLabel<L, M> {
     /// In the order of `Label::ALL`.
     metrics: Box<[M]>,
     label: PhantomData<L>,

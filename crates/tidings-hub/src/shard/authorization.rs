@@ -11,23 +11,15 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::deadlines::{AGAIN, Deadline, DeadlineKind, Deadlines};
-use super::thread::{ShardThread, notice};
+use super::slot::Authorization;
+use super::thread::ShardThread;
 use crate::access::Grants;
 use crate::limits::SLICE_SOCKETS;
 use crate::metrics::EndReason;
-use crate::presence::{Membership, Presence, SubscriberAddress};
+use crate::presence::{Presence, SubscriberAddress};
 
 /// The subscriber's token was revoked while its stream opened.
 pub(super) struct RevokedWhileOpening;
-
-/// How long a subscriber's authorization lasts.
-#[derive(Debug)]
-pub(super) struct Authorization {
-    end: Option<Instant>,
-    /// The deadline in the shard's list, if one waits.
-    pub(super) deadline: Option<Deadline>,
-    _membership: Option<Membership>,
-}
 
 /// Ends each stream when its token expires.
 pub(super) async fn keep_deadlines(thread: Rc<ShardThread>) {
@@ -78,8 +70,8 @@ impl ShardThread {
         }
         let deadline = end.map(|end| Deadlines::first(now, end));
         let authorization = Box::new(Authorization { end, deadline, _membership: joined });
-        if let Some(subscriber) = self.shard.borrow_mut().subscribers.get_mut(key) {
-            subscriber.socket.authorization = Some(authorization);
+        if let Some(slot) = self.shard.borrow_mut().socket_mut(key) {
+            slot.authorization = Some(authorization);
         }
         if let Some(deadline) = deadline {
             self.await_deadline(key, deadline);
@@ -98,9 +90,9 @@ impl ShardThread {
     fn meet_deadline(self: &Rc<Self>, key: SubscriberKey, due: DeadlineKind) {
         let next = {
             let mut shard = self.shard.borrow_mut();
-            let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
-            let is_live = subscriber.behind.is_none();
-            let Some(authorization) = subscriber.socket.authorization.as_mut() else { return };
+            let is_live = shard.is_live(key);
+            let Some(slot) = shard.socket_mut(key) else { return };
+            let Some(authorization) = slot.authorization.as_mut() else { return };
             let Some(end) = authorization.end else { return };
             authorization.deadline = None;
             match due {
@@ -116,7 +108,7 @@ impl ShardThread {
                     if is_live {
                         let left = end.saturating_duration_since(now).as_millis();
                         let in_ms = u64::try_from(left).unwrap_or(u64::MAX);
-                        let bytes = notice(&shard, key, &Notice::Expiring { in_ms }, None);
+                        let bytes = shard.notice(key, &Notice::Expiring { in_ms }, None);
                         shard.send_own(key, &bytes);
                     }
                     Some(next)
@@ -134,7 +126,7 @@ impl ShardThread {
     /// notice, and no update.
     pub(super) fn close_revoked(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
-        let bytes = notice(&shard, key, &Notice::Revoked, None);
+        let bytes = shard.notice(key, &Notice::Revoked, None);
         shard.open_only(key, &bytes);
         self.finish_step(shard);
         self.remove(key, EndReason::Revoked);
@@ -144,8 +136,8 @@ impl ShardThread {
     /// unless it waits between two events: otherwise the notice would be in the middle of an event.
     pub(super) fn revoke(self: &Rc<Self>, key: SubscriberKey) {
         let mut shard = self.shard.borrow_mut();
-        if shard.subscribers.contains_key(key) {
-            let bytes = notice(&shard, key, &Notice::Revoked, None);
+        if shard.socket(key).is_some() {
+            let bytes = shard.notice(key, &Notice::Revoked, None);
             shard.send_own(key, &bytes);
         }
         self.finish_step(shard);

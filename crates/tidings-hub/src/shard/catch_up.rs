@@ -1,16 +1,15 @@
 //! A shard's side of a replay: writes due bytes to the socket of a subscriber that is behind.
 
-use std::io::ErrorKind;
-
 use tidings_core::journal::Batch;
 use tidings_core::stream::feed::{FeedKey, SubscriberKey};
-use tidings_core::stream::replay::{Behind, Received, Rest, Step};
+use tidings_core::stream::replay::{Received, Rest, Step};
 use tidings_core::stream::start::StartPlace;
 use tidings_core::stream::window::{JournalPosition, Offset, PartlyWritten, Span, WindowPieces};
 use tidings_core::stream::wire;
 
-use super::{Outgoing, Shard, Socket, WrittenBytes};
-use crate::limits::{BATCH_BYTES, FEED_RANGES, SLICE_BYTES};
+use super::socket::{Outgoing, Socket};
+use super::state::Shard;
+use crate::limits::{BATCH_BYTES, SLICE_BYTES};
 
 impl<S: Socket> Shard<S> {
     /// Advances a subscriber that is behind as far as possible without waiting.
@@ -55,7 +54,7 @@ impl<S: Socket> Shard<S> {
                 Rest::Unlocated(request) => return Step::Locate(request),
                 Rest::Journal => return self.missing(key),
                 Rest::NotRouted => return Step::Route,
-                Rest::Unavailable => return Step::Lost,
+                Rest::Reconnect => return Step::Reconnect,
             }
         }
     }
@@ -64,11 +63,11 @@ impl<S: Socket> Shard<S> {
     pub(super) fn begin(&mut self, key: SubscriberKey, place: StartPlace, bytes: Vec<u8>) {
         let is_foreign = self.is_foreign(&place);
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
-        let Some(behind) = subscriber.behind.as_deref_mut() else { return };
+        let Some(behind) = subscriber.behind.get_mut() else { return };
         behind.begin(place, bytes);
         subscriber.told = behind.position().through;
         if is_foreign {
-            behind.mark_lost();
+            behind.mark_foreign();
         }
     }
 
@@ -89,12 +88,12 @@ impl<S: Socket> Shard<S> {
     /// dropped, and read again when it has room: a subscriber that stalls holds no memory.
     pub(super) fn deliver(&mut self, key: SubscriberKey, batch: &Batch) -> Step {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return Step::Closed };
-        let feed = subscriber.feed;
-        let Some(behind) = subscriber.behind.as_deref_mut() else { return Step::Closed };
+        let feed = subscriber.feed();
+        let Some(behind) = subscriber.behind.get_mut() else { return Step::Closed };
         let received = behind.receive(batch);
         let place = behind.position();
         let step = match received {
-            Received::Unusable => return Step::Lost,
+            Received::Unusable => return Step::Reconnect,
             Received::All => self.write_batch(key, feed, place, batch),
             Received::First(record) => {
                 let through = record.position;
@@ -113,7 +112,7 @@ impl<S: Socket> Shard<S> {
 
     fn note_full(&mut self, key: SubscriberKey, step: &Step) {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
-        let Some(behind) = subscriber.behind.as_deref_mut() else { return };
+        let Some(behind) = subscriber.behind.get_mut() else { return };
         if *step == Step::Full && !behind.is_full() {
             behind.set_full();
             subscriber.socket.set_full(true);
@@ -178,7 +177,7 @@ impl<S: Socket> Shard<S> {
 
     fn add_notices(&mut self, key: SubscriberKey, rest: &Rest) {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return };
-        let Some(behind) = subscriber.behind.as_deref_mut() else { return };
+        let Some(behind) = subscriber.behind.get_mut() else { return };
         if behind.add_notices(rest, self.routed, self.heartbeat_ms) {
             subscriber.told = self.routed.position;
         }
@@ -186,18 +185,17 @@ impl<S: Socket> Shard<S> {
 
     fn write_own(&mut self, key: SubscriberKey) -> WriteResult {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return WriteResult::Broken };
-        let Some(behind) = subscriber.behind.as_deref_mut() else { return WriteResult::Broken };
+        let Some(behind) = subscriber.behind.get_mut() else { return WriteResult::Broken };
         if behind.own().is_empty() {
             return WriteResult::All(0);
         }
-        let taken = match subscriber.socket.write(&Outgoing::of(behind.own())) {
-            Ok(taken) => taken,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return WriteResult::Part,
-            Err(_) => {
-                self.broken.push(key);
-                return WriteResult::Broken;
-            }
+        let Ok(taken) = subscriber.socket.offer(&Outgoing::of(behind.own())) else {
+            self.broken.push(key);
+            return WriteResult::Broken;
         };
+        if taken.bytes == 0 {
+            return WriteResult::Part;
+        }
         subscriber.sent = self.now;
         self.tally.bytes += taken.sent as u64;
         if !behind.wrote_own(taken.bytes) {
@@ -211,20 +209,16 @@ impl<S: Socket> Shard<S> {
 
     fn write_window(&mut self, key: SubscriberKey, feed: FeedKey, offset: Offset) -> WriteResult {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return WriteResult::Broken };
-        let Some(behind) = subscriber.behind.as_mut() else { return WriteResult::Broken };
+        let Some(behind) = subscriber.behind.get_mut() else { return WriteResult::Broken };
         let Some(spans) = self.feeds[feed].since(offset) else { return WriteResult::Broken };
         let mut at = offset;
         let mut total = 0;
         for span in spans {
             let mut pieces = WindowPieces::new();
             self.window.pieces(span, &mut pieces);
-            let taken = match subscriber.socket.write(&Outgoing::new(pieces)) {
-                Ok(taken) => taken,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => WrittenBytes::default(),
-                Err(_) => {
-                    self.broken.push(key);
-                    return WriteResult::Broken;
-                }
+            let Ok(taken) = subscriber.socket.offer(&Outgoing::new(pieces)) else {
+                self.broken.push(key);
+                return WriteResult::Broken;
             };
             total += taken.bytes;
             self.tally.bytes += taken.sent as u64;
@@ -248,18 +242,15 @@ impl<S: Socket> Shard<S> {
     /// Writes bytes of this subscriber's own; a full socket takes none of them.
     fn write(&mut self, key: SubscriberKey, bytes: &[u8]) -> Result<usize, ()> {
         let Some(subscriber) = self.subscribers.get_mut(key) else { return Err(()) };
-        match subscriber.socket.write(&Outgoing::of(bytes)) {
-            Ok(taken) => {
-                subscriber.sent = self.now;
-                self.tally.bytes += taken.sent as u64;
-                Ok(taken.bytes)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-            Err(_) => {
-                self.broken.push(key);
-                Err(())
-            }
+        let Ok(taken) = subscriber.socket.offer(&Outgoing::of(bytes)) else {
+            self.broken.push(key);
+            return Err(());
+        };
+        if taken.bytes > 0 {
+            subscriber.sent = self.now;
+            self.tally.bytes += taken.sent as u64;
         }
+        Ok(taken.bytes)
     }
 
     fn missing(&self, key: SubscriberKey) -> Step {
@@ -270,22 +261,14 @@ impl<S: Socket> Shard<S> {
     /// The only step by which a subscriber becomes live: everything routed so far is written, and
     /// everything routed from now on is after its offset.
     fn go_live(&mut self, key: SubscriberKey) {
-        let Some(subscriber) = self.subscribers.get_mut(key) else { return };
-        if subscriber.behind.take().is_some_and(|behind| behind.is_full()) {
-            subscriber.socket.set_full(false);
+        let Some(subscriber) = self.subscribers.get(key) else { return };
+        let feed = &mut self.feeds[subscriber.feed()];
+        let (start, end) = (self.window.start(), self.window.end());
+        let was_full =
+            self.subscribers.go_live(key, feed, start, end).is_some_and(|behind| behind.is_full());
+        if was_full && let Some(socket) = self.socket_mut(key) {
+            socket.set_full(false);
         }
-        subscriber.offset = self.window.end();
-        self.feeds[subscriber.feed].go_live(self.window.start(), FEED_RANGES);
-        self.behind -= 1;
-    }
-
-    fn behind_of(&self, key: SubscriberKey) -> Option<(FeedKey, &Behind)> {
-        let subscriber = self.subscribers.get(key)?;
-        Some((subscriber.feed, subscriber.behind.as_deref()?))
-    }
-
-    fn behind_mut(&mut self, key: SubscriberKey) -> Option<&mut Behind> {
-        self.subscribers.get_mut(key)?.behind.as_deref_mut()
     }
 }
 

@@ -8,7 +8,8 @@ use tidings_core::stream::framing::chunk;
 use tidings_sse::{Event, encode};
 use tokio::time::MissedTickBehavior;
 
-use super::handle::{Command, ShardHandle};
+use super::command::Command;
+use super::handle::ShardHandle;
 use super::thread::ShardThread;
 
 const INTERVAL: Duration = Duration::from_secs(2);

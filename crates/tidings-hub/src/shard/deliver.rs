@@ -11,9 +11,9 @@ use tidings_core::stream::notice::GapCause;
 use tidings_core::stream::replay::Step;
 use tokio::task::yield_now;
 
-use super::Shard;
 use super::flush::Flushed;
 use super::slot::ConnectionSlot;
+use super::state::Shard;
 use super::thread::ShardThread;
 use crate::limits::{ROUTE_FEEDS, ROUTE_STEPS, ROUTE_UPDATES, UNOFFERED_BYTES};
 use crate::metrics::EndReason;
@@ -112,11 +112,10 @@ impl ShardThread {
         let tally = std::mem::take(&mut shard.tally);
         let metrics = &self.shared.metrics;
         if tally.bytes > 0 {
-            metrics.deliveries.inc_by(tally.deliveries);
-            metrics.delivered_bytes.inc_by(tally.bytes);
+            metrics.delivered(tally.deliveries, tally.bytes);
         }
         if let Some(since) = tally.delivered_since {
-            metrics.delivery.observe(since.elapsed());
+            metrics.feed_delivered(since.elapsed());
         }
         for (cause, count) in GapCause::ALL.iter().zip(tally.gaps) {
             if count > 0 {

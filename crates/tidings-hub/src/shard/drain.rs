@@ -7,18 +7,11 @@ use tidings_core::stream::feed::SubscriberKey;
 use tidings_core::stream::notice::Notice;
 use tokio::task::yield_now;
 
-use super::Shard;
 use super::slot::ConnectionSlot;
-use super::thread::{ShardThread, notice};
+use super::state::Shard;
+use super::thread::{Reconnect, ShardThread};
 use crate::limits::{CATCH_UP_TIME, DRAIN_STEP, SLICE_SOCKETS};
 use crate::metrics::EndReason;
-
-/// When a subscriber is to reconnect: `after` plus a random part of `spread`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reconnect {
-    pub(super) after: Duration,
-    pub(super) spread: Duration,
-}
 
 impl ShardThread {
     /// Tells every subscriber that the hub is draining, each with its own time to reconnect, and
@@ -74,7 +67,7 @@ impl ShardThread {
     /// While the hub drains, tells a live subscriber, and ends its stream once the socket has taken
     /// everything.
     pub(super) fn end_if_draining(self: &Rc<Self>, key: SubscriberKey) {
-        let told = self.shard.borrow().subscribers.get(key).and_then(|one| one.socket.told_end);
+        let told = self.shard.borrow().socket(key).and_then(|slot| slot.told_end);
         match (told, self.reconnect.get()) {
             // Its socket was full then, and has taken it now.
             (Some(reason), _) => self.remove(key, reason),
@@ -92,13 +85,15 @@ impl ShardThread {
         reason: EndReason,
     ) {
         let mut shard = self.shard.borrow_mut();
-        let Some(subscriber) = shard.subscribers.get_mut(key) else { return };
-        if subscriber.behind.is_none() && subscriber.socket.told_end.is_none() {
-            subscriber.socket.told_end = Some(reason);
+        let is_live = shard.is_live(key);
+        let Some(slot) = shard.socket_mut(key) else { return };
+        if is_live && slot.told_end.is_none() {
+            slot.told_end = Some(reason);
             let bytes = draining_notice(&shard, key, back);
             shard.send_own(key, &bytes);
         }
-        let is_live = shard.subscribers.get(key).is_some_and(|one| one.behind.is_none());
+        // A full socket has put it behind.
+        let is_live = shard.is_live(key);
         self.finish_step(shard);
         if is_live {
             self.remove(key, reason);
@@ -118,5 +113,5 @@ impl ShardThread {
 fn draining_notice(shard: &Shard<ConnectionSlot>, key: SubscriberKey, back: Reconnect) -> Vec<u8> {
     let retry = back.after + back.spread.mul_f64(fastrand::f64());
     let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
-    notice(shard, key, &Notice::Draining { retry_ms }, Some(retry))
+    shard.notice(key, &Notice::Draining { retry_ms }, Some(retry))
 }

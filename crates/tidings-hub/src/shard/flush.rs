@@ -1,12 +1,11 @@
 //! The flusher's walk: each subscriber gets, in one write, all bytes between its offset and its
 //! feed's end.
 
-use std::io::ErrorKind;
-
 use tidings_core::stream::feed::Feed;
 use tidings_core::stream::window::{Offset, Span, Window, WindowPieces};
 
-use super::{Outgoing, Shard, Socket, Walk, WrittenBytes};
+use super::socket::{Outgoing, Socket};
+use super::state::{Shard, Walk};
 use crate::limits::{FEED_RANGES, SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
 
 /// Whether the walk is complete.
@@ -76,7 +75,7 @@ impl<S: Socket> Shard<S> {
             walked += 1;
             slice.looks += 1;
             let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
-            while subscriber.behind.is_none() && subscriber.offset < feed.end() {
+            while subscriber.is_live() && subscriber.offset < feed.end() {
                 let pending = match &mut cached {
                     Some(pending) if pending.from == subscriber.offset => pending,
                     cached => {
@@ -84,13 +83,9 @@ impl<S: Socket> Shard<S> {
                     }
                 };
                 slice.sockets += 1;
-                let taken = match subscriber.socket.write(&pending.outgoing) {
-                    Ok(taken) => taken,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => WrittenBytes::default(),
-                    Err(_) => {
-                        self.broken.push(key);
-                        break;
-                    }
+                let Ok(taken) = subscriber.socket.offer(&pending.outgoing) else {
+                    self.broken.push(key);
+                    break;
                 };
                 slice.bytes += taken.sent;
                 subscriber.sent = self.now;
@@ -112,6 +107,36 @@ impl<S: Socket> Shard<S> {
             self.fall_behind(key, offset, Vec::new());
         }
         is_complete
+    }
+
+    /// The offset up to which everything was offered to every subscriber whose socket is not full.
+    fn offered(&mut self) -> Offset {
+        if let Some(walk) = &self.walk {
+            return walk.queued.since;
+        }
+        while let Some(key) = self.queue.front() {
+            if let Some(queued) = self.feeds.get(*key).and_then(Feed::queued) {
+                return queued.since;
+            }
+            self.queue.pop_front();
+        }
+        self.window.end()
+    }
+
+    /// Bytes that are not offered yet. Publishers are slowed down by them.
+    pub(super) fn unoffered(&mut self) -> u64 {
+        let waiting = self.window.end() - self.offered();
+        waiting + (self.queued_spans * size_of::<Span>()) as u64
+    }
+
+    /// Frees what the window need not keep: everything that was offered, except a budget for
+    /// subscribers that are only briefly behind.
+    fn trim(&mut self) {
+        let mut keep_from = self.offered();
+        if self.subscribers.is_any_behind() {
+            keep_from = keep_from.min(self.window.end().saturating_sub(self.window_bytes));
+        }
+        self.window.trim(keep_from);
     }
 }
 

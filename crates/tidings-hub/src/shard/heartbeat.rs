@@ -9,10 +9,9 @@ use tidings_core::stream::notice::Notice;
 use tidings_core::stream::wire;
 use tokio::task::yield_now;
 
-use super::drain::Reconnect;
 use super::slot::ConnectionSlot;
-use super::thread::ShardThread;
-use super::{Subscriber, Tick};
+use super::subscribers::{Subscriber, Tick};
+use super::thread::{Reconnect, ShardThread};
 use crate::access::{REFUSED_GRANTS, REFUSED_TOKENS};
 use crate::limits::{RETRY, SLICE_SOCKETS};
 use crate::metrics::EndReason;

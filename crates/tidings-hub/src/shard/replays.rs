@@ -12,8 +12,8 @@ use tidings_core::stream::resume::Located;
 use tidings_core::stream::start::StartRequest;
 use tokio::task::{spawn_local, yield_now};
 
-use super::Shard;
 use super::slot::ConnectionSlot;
+use super::state::Shard;
 use super::thread::ShardThread;
 use crate::limits::{AWAY_PAUSE, STALL_TIME, UNCONFIRMED_TIME};
 use crate::metrics::{EndReason, Metrics};
@@ -22,8 +22,8 @@ impl ShardThread {
     /// Starts a task that brings a subscriber back from behind, and ends with it.
     pub(super) fn start_replay(self: &Rc<Self>, key: SubscriberKey, step: Step) {
         let replay = spawn_local(Rc::clone(self).replay(key, step)).abort_handle();
-        match self.shard.borrow_mut().subscribers.get_mut(key) {
-            Some(subscriber) => subscriber.socket.replay = Some(replay),
+        match self.shard.borrow_mut().socket_mut(key) {
+            Some(slot) => slot.replay = Some(replay),
             None => replay.abort(),
         }
     }
@@ -38,7 +38,7 @@ impl ShardThread {
                     break None;
                 }
                 Step::Closed => break None,
-                Step::Lost => break Some(EndReason::Lost),
+                Step::Reconnect => break Some(EndReason::Lost),
                 Step::Full => {
                     let room = poll_fn(|context| self.poll_writable(key, context));
                     if tokio::time::timeout(STALL_TIME, room).await.is_err() {
@@ -154,7 +154,7 @@ impl ShardThread {
     /// Whether a subscriber has a token that another hub may have revoked.
     fn is_unconfirmed(&self, key: SubscriberKey) -> bool {
         let shard = self.shard.borrow();
-        let by_token = shard.subscribers.get(key).is_some_and(|one| one.socket.by_token);
+        let by_token = shard.socket(key).is_some_and(|slot| slot.by_token);
         by_token && !self.knows_revocations()
     }
 
@@ -202,7 +202,7 @@ impl ShardThread {
         // The batch may follow updates of another generation, which this shard has not routed yet.
         // The subscriber then reconnects, and is told of the reset.
         if journal.generation() != self.shard.borrow().generation {
-            return Ok(Step::Lost);
+            return Ok(Step::Reconnect);
         }
         Ok(self.write(key, |shard| shard.deliver(key, &batch)))
     }
@@ -219,8 +219,8 @@ impl ShardThread {
     }
 
     fn poll_writable(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
-        match self.shard.borrow_mut().subscribers.get_mut(key) {
-            Some(subscriber) => subscriber.socket.connection.poll_writable(context),
+        match self.shard.borrow_mut().socket_mut(key) {
+            Some(slot) => slot.connection.poll_writable(context),
             None => Poll::Ready(()),
         }
     }
@@ -236,13 +236,13 @@ struct Replaying(Arc<Metrics>);
 
 impl Replaying {
     fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.replays.inc();
+        metrics.replay_began();
         Self(Arc::clone(metrics))
     }
 }
 
 impl Drop for Replaying {
     fn drop(&mut self) {
-        self.0.replays.dec();
+        self.0.replay_ended();
     }
 }

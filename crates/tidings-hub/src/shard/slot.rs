@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
-use super::authorization::Authorization;
+use super::deadlines::Deadline;
 use super::lane::LaneSocket;
-use super::{Outgoing, Socket, Tick, WrittenBytes};
+use super::socket::{Outgoing, Socket, WrittenBytes};
+use super::subscribers::Tick;
 use crate::admission::StreamPermit;
 use crate::metrics::EndReason;
+use crate::presence::Membership;
 
 /// A subscriber's connection, and the guards that end with it.
 #[derive(Debug)]
@@ -29,6 +32,15 @@ pub(super) struct ConnectionSlot {
     pub(super) ends: Option<Tick>,
     pub(super) permit: StreamPermit,
     pub(super) _load: Load,
+}
+
+/// How long a subscriber's authorization lasts.
+#[derive(Debug)]
+pub(super) struct Authorization {
+    pub(super) end: Option<Instant>,
+    /// The deadline in the shard's list, if one waits.
+    pub(super) deadline: Option<Deadline>,
+    pub(super) _membership: Option<Membership>,
 }
 
 impl Drop for ConnectionSlot {

@@ -17,6 +17,17 @@ pub(super) trait Socket {
     /// `WouldBlock` if it takes nothing now; any other error means that the peer is disconnected.
     fn write(&mut self, bytes: &Outgoing<'_>) -> io::Result<WrittenBytes>;
 
+    /// Like [`Socket::write`], but a full socket takes nothing, without an error.
+    ///
+    /// # Errors
+    /// If the peer is disconnected.
+    fn offer(&mut self, bytes: &Outgoing<'_>) -> io::Result<WrittenBytes> {
+        match self.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(WrittenBytes::default()),
+            written => written,
+        }
+    }
+
     /// The socket is full, or no longer so.
     fn set_full(&mut self, full: bool);
 }

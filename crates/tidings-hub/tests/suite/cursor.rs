@@ -7,7 +7,7 @@ use crate::server::{Server, on_both_lanes, open};
 
 /// A hub that keeps three updates.
 fn short() -> HubBuilder {
-    open().journal(MemoryJournal::new(Retention { count: 3, ..Retention::default() }))
+    open().journal(MemoryJournal::new(Retention::default().count(3)))
 }
 
 /// Publishes updates about `a` with the data 1 to `count`; gives their ids.
@@ -442,8 +442,7 @@ fn however_many_others_have_an_id_a_subscriber_of_topics_finds_its_own() {
 
 #[test]
 fn an_id_that_only_updates_of_other_topics_have_is_a_gap() {
-    let short =
-        || open().journal(MemoryJournal::new(Retention { count: 4, ..Retention::default() }));
+    let short = || open().journal(MemoryJournal::new(Retention::default().count(4)));
     on_both_lanes(short, async |server| {
         for (topic, id) in [("a", "x"), ("a", "1"), ("a", "2"), ("theirs", "x"), ("a", "3")] {
             server.publish(&format!("topic={topic}&data={id}&id={id}")).await;

@@ -70,7 +70,7 @@ fn a_large_event_reaches_a_subscription_whole() {
 #[test]
 fn a_subscription_that_missed_something_is_told_so() {
     runtime().block_on(async {
-        let journal = MemoryJournal::new(Retention { count: 3, ..Retention::default() });
+        let journal = MemoryJournal::new(Retention::default().count(3));
         let hub = Hub::builder().shards(1).journal(journal).build().await.unwrap();
         let first = hub.publish(update(0)).await.unwrap();
         let mut live = hub.subscribe(Selectors::topic("t"), Since::Now).await.unwrap();

@@ -318,7 +318,7 @@ fn a_reader_that_is_behind_is_served_from_the_window_as_far_as_that_reaches() {
     let large = "x".repeat(500_000);
     let build = |window| {
         move || {
-            let kept = Retention { count: 2, ..Retention::default() };
+            let kept = Retention::default().count(2);
             let builder = limited(|limits| limits.window_bytes = Some(window)).shards(1);
             builder.journal(MemoryJournal::new(kept))
         }

@@ -8,7 +8,7 @@ use crate::client::{Request, Seen, Stream};
 use crate::server::{on_both_lanes, open};
 
 fn retaining(count: u64) -> HubBuilder {
-    open().journal(MemoryJournal::new(Retention { count, ..Retention::default() }))
+    open().journal(MemoryJournal::new(Retention::default().count(count)))
 }
 
 /// Nothing but events, in which no notice is, up to the one with this data.

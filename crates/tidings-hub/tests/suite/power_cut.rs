@@ -43,12 +43,8 @@ struct World {
 
 impl World {
     fn open(&self) -> DiskJournal {
-        let bounds = |count| Retention { count, bytes: u64::MAX, age: Duration::MAX };
-        let rule = |count| RetentionRule {
-            topics: Selectors::all(),
-            keep: Keep::All,
-            bounds: bounds(count),
-        };
+        let bounds = |count| Retention::default().count(count).bytes(u64::MAX).age(Duration::MAX);
+        let rule = |count| RetentionRule::new(Selectors::all(), Keep::All, bounds(count));
         let options = DiskOptions::default()
             .retention(vec![rule(self.keeps.unwrap_or(u64::MAX))])
             .promise(self.promise)

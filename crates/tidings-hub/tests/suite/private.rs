@@ -125,7 +125,7 @@ fn topics_of_a_private_update_are_shown_only_as_far_as_they_are_granted() {
 }
 
 fn of_three() -> HubBuilder {
-    with_keys().journal(MemoryJournal::new(Retention { count: 3, ..Retention::default() }))
+    with_keys().journal(MemoryJournal::new(Retention::default().count(3)))
 }
 
 #[test]

@@ -116,8 +116,7 @@ fn a_replay_of_many_events_is_whole_and_in_order() {
 
 #[test]
 fn a_reader_of_a_short_journal_is_told_of_each_loss_and_sees_nothing_twice() {
-    let short =
-        || open().journal(MemoryJournal::new(Retention { count: 5, ..Retention::default() }));
+    let short = || open().journal(MemoryJournal::new(Retention::default().count(5)));
     on_both_lanes(short, async |server| {
         let mut asked = server.tell("a", "0").await;
         let mut newest = 0;

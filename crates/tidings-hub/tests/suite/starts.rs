@@ -9,11 +9,11 @@ use crate::server::{Server, on_both_lanes, open};
 
 /// Runs `test` with each journal, keeping so many updates, on each lane.
 fn on_both_journals(count: u64, test: impl AsyncFn(&Server)) {
-    let bounds = Retention { count, ..Retention::default() };
+    let bounds = Retention::default().count(count);
     on_both_lanes(|| open().journal(MemoryJournal::new(bounds)), &test);
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = || -> HubBuilder {
-        let rule = RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds };
+        let rule = RetentionRule::new(Selectors::all(), Keep::All, bounds);
         let options = DiskOptions::default().retention(vec![rule]);
         let name = fastrand::u64(..).to_string();
         let journal = DiskJournal::open(folder.path().join(name), options);

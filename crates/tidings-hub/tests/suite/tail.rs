@@ -30,7 +30,7 @@ struct State {
 
 /// An empty journal that keeps so many updates.
 fn keeping(count: u64) -> Arc<MemoryJournal> {
-    Arc::new(MemoryJournal::new(Retention { count, ..Retention::default() }))
+    Arc::new(MemoryJournal::new(Retention::default().count(count)))
 }
 
 fn now<T>(mut pending: Pending<'_, T>) -> T {

@@ -99,6 +99,7 @@ impl Report {
         let subscribing = match &running.cors_origins {
             CorsOrigins::All => "all, without credentials".to_owned(),
             CorsOrigins::These(origins) => named(origins),
+            other => format!("{other:?}"),
         };
         lines.push(format!("websites    may subscribe: {subscribing}"));
         lines.push(format!("            may publish: {}", named(&running.publish_origins)));

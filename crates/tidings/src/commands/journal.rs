@@ -187,12 +187,11 @@ fn bytes_in(folder: &Path) -> u64 {
 async fn trim(folder: &Path, bounds: &TrimArgs) -> anyhow::Result<Outcome> {
     // Fails if there is no journal. Opening a `DiskJournal` would create one.
     let before = JournalFile::open(folder)?.summary()?;
-    let bounds = Retention {
-        count: bounds.count.unwrap_or(u64::MAX),
-        bytes: bounds.bytes.map_or(u64::MAX, |size| size.as_u64()),
-        age: bounds.age.unwrap_or(Duration::MAX),
-    };
-    let retention = vec![RetentionRule { topics: Selectors::all(), keep: Keep::All, bounds }];
+    let bounds = Retention::default()
+        .count(bounds.count.unwrap_or(u64::MAX))
+        .bytes(bounds.bytes.map_or(u64::MAX, |size| size.as_u64()))
+        .age(bounds.age.unwrap_or(Duration::MAX));
+    let retention = vec![RetentionRule::new(Selectors::all(), Keep::All, bounds)];
     let journal = DiskJournal::open(folder, DiskOptions::default().retention(retention));
     let journal = journal.map_err(|error| match error {
         OpenError::InUse { .. } => anyhow::anyhow!("{error}; stop that hub before you trim"),

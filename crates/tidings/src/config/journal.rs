@@ -171,7 +171,7 @@ pub(super) fn memory_retention(rules: &[RetentionFile]) -> anyhow::Result<Retent
 }
 
 pub(super) fn disk_retention(rules: &[RetentionFile]) -> anyhow::Result<Vec<RetentionRule>> {
-    let default = Retention { bytes: 1 << 30, ..Retention::default() };
+    let default = Retention::default().bytes(1 << 30);
     let rule = |rule: &RetentionFile| {
         let topics = Selector::template(rule.topics.as_deref().unwrap_or("*"))
             .and_then(|selector| Selectors::new([selector]))
@@ -181,17 +181,16 @@ pub(super) fn disk_retention(rules: &[RetentionFile]) -> anyhow::Result<Vec<Rete
             KeepFile::Last => Keep::Last,
             KeepFile::None => Keep::None,
         };
-        Ok(RetentionRule { topics, keep, bounds: rule.bounds(default) })
+        Ok(RetentionRule::new(topics, keep, rule.bounds(default)))
     };
     rules.iter().map(rule).collect()
 }
 
 impl RetentionFile {
     fn bounds(&self, default: Retention) -> Retention {
-        Retention {
-            count: self.count.unwrap_or(default.count),
-            bytes: self.bytes.map_or(default.bytes, |size| size.bytes()),
-            age: self.age.map_or(default.age, |time| time.0),
-        }
+        Retention::default()
+            .count(self.count.unwrap_or(default.count))
+            .bytes(self.bytes.map_or(default.bytes, Size::bytes))
+            .age(self.age.map_or(default.age, |time| time.0))
     }
 }

@@ -5,6 +5,7 @@ use super::{Base, InvalidSelectors, Pattern, Selector, Template};
 
 /// A selector that is not read yet: it may take time to compile it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Spelled {
     /// `match` and `match_exact` of Mercure 1.0.
     Exact(String),

@@ -117,7 +117,7 @@ fn the_journal_finishes_what_the_window_no_longer_has() {
     let (mut window, mut feed) = routed_to_seven(Source::Clock);
     window.trim(30);
     feed.free(window.start(), 30, 4);
-    assert_eq!(half_of_six().rest(at(7), &window, &feed), Rest::Unavailable);
+    assert_eq!(half_of_six().rest(at(7), &window, &feed), Rest::Reconnect);
 }
 
 #[test]
@@ -136,15 +136,15 @@ fn the_newest_update_about_each_topic_comes_from_the_journal() {
     };
     assert_eq!(last.missing(at(9), &updates()), read(0, 7, DueUpdates::Last));
     assert_eq!(opening(after(5, 7)).missing(at(9), &updates()), read(5, 9, DueUpdates::All));
-    assert_eq!(last.missing(at(9), &Source::Clock), Step::Lost);
+    assert_eq!(last.missing(at(9), &Source::Clock), Step::Reconnect);
 }
 
 #[test]
 fn a_place_that_is_unknown_or_lost_comes_before_all_else() {
     check_rest(&unlocated(), &Rest::Unlocated(request()));
     let mut lost = unlocated();
-    lost.mark_lost();
-    check_rest(&lost, &Rest::Unavailable);
+    lost.mark_foreign();
+    check_rest(&lost, &Rest::Reconnect);
     let mut located = unlocated();
     located.begin(after(6, 7), b"opening".to_vec());
     check_rest(&located, &Rest::Window(20));

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use bytesize::ByteSize;
-use tidings_hub::Retention;
 
 use super::Finding;
 use crate::args::ServeArgs;
@@ -59,7 +58,7 @@ fn streams(streams: usize) -> Finding {
 
 fn disk(journal: &JournalConfig) -> Option<Finding> {
     let JournalConfig::Disk { folder, options } = journal else { return None };
-    let default = Retention { bytes: 1 << 30, ..Retention::default() }.bytes;
+    let default = 1 << 30;
     let kept = options.retention.iter().map(|rule| rule.bounds.bytes);
     let kept = kept.reduce(u64::saturating_add).unwrap_or(default);
     let existing = folder.ancestors().find(|path| path.exists())?;

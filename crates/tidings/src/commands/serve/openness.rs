@@ -46,6 +46,7 @@ pub(crate) fn journal(journal: &JournalConfig) -> String {
             let synced = match options.promise {
                 Promise::Always => "before each acknowledgement".to_owned(),
                 Promise::Interval(time) => format!("every {}", humantime::format_duration(time)),
+                other => format!("{other:?}"),
             };
             format!("in {}, synced {synced}", folder.display())
         }

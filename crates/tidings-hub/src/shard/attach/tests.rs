@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tidings_core::journal::{Journal, Log, Retention, Room};
 use tidings_core::model::{
     Cursor, Position, Rights, Selector, Selectors, StreamOptions, TokenId, Update,
@@ -9,15 +11,19 @@ use tidings_core::stream::wire;
 use tidings_sse::Event;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
 use tokio::task::yield_now;
 
 use super::super::lane::body::{StreamBody, hand_over};
+use super::super::thread::{ShardContext, ShardInit};
 use super::*;
 use crate::access::{Dialects, Grants, Revoked};
 use crate::admission::Admission;
 use crate::budget::Budget;
 use crate::journal::{MemoryJournal, small_memory};
-use crate::limits::ROUTE_FEEDS;
+use crate::limits::{Limits, ROUTE_FEEDS};
+use crate::metrics::Metrics;
 use crate::presence::Presence;
 
 fn thread(journal: &Arc<MemoryJournal>) -> Rc<ShardThread> {
@@ -106,7 +112,7 @@ async fn routing_stops_after_many_feeds_and_lets_other_tasks_run() {
         // Few feeds are reached, so that the last one begins in the same turn.
         assert_eq!(turn(), (true, ROUTE_FEEDS / 2 + 2));
         while turn().0 {}
-        assert_eq!(bodies.len(), thread.shard.borrow().subscribers.len());
+        assert_eq!(bodies.len(), thread.keys().len());
     };
     LocalSet::new().run_until(routing).await;
 }
@@ -123,9 +129,9 @@ async fn a_notice_to_a_reader_that_is_behind_has_no_id() {
             .subscribers
             .iter()
             .map(|(key, one)| {
-                let bytes = notice(&shard, key, &Notice::Revoked, None);
+                let bytes = shard.notice(key, &Notice::Revoked, None);
                 let has_id = String::from_utf8_lossy(&bytes).contains("\nid: ");
-                (one.behind.is_some(), has_id)
+                (!one.is_live(), has_id)
             })
             .collect();
         assert_eq!(told, [(false, true), (true, false)]);
@@ -223,13 +229,14 @@ async fn a_loss_counts_once_and_not_before_it_is_reported() {
         };
         thread.attach(LaneSocket::Body(socket), opening);
         // A heartbeat is left, so that what is found first is thrown away.
-        for subscriber in thread.shard.borrow_mut().subscribers.values_mut() {
-            subscriber.behind.as_mut().expect("it waits").add_own(wire::HEARTBEAT);
+        for key in thread.keys() {
+            let mut shard = thread.shard.borrow_mut();
+            shard.behind_mut(key).expect("it waits").add_own(wire::HEARTBEAT);
         }
         let is_told = || thread.shared.metrics.gaps(GapCause::Reset) == 1;
         let is_full = || {
             let shard = thread.shard.borrow();
-            shard.subscribers.values().any(|one| one.behind.as_ref().is_some_and(|b| b.is_full()))
+            shard.subscribers.iter().any(|(_, one)| one.behind.get().is_some_and(|b| b.is_full()))
         };
         for _ in 0..100 {
             yield_now().await;

@@ -1,0 +1,99 @@
+//! The commands that a shard's thread takes, and the loop that carries them out.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tidings_core::stream::feed::SubscriberKey;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinSet, LocalSet, spawn_local};
+
+use super::attach::NewStream;
+use super::authorization::keep_deadlines;
+use super::deliver::deliver;
+use super::heartbeat::beat;
+use super::lane::LaneSocket;
+use super::lane::body::BodySocket;
+use super::slot::Load;
+use super::thread::{ShardInit, ShardThread};
+
+/// A function to run on a shard's thread.
+pub(crate) type ShardTask = Box<dyn FnOnce(&Rc<ShardThread>) + Send>;
+
+/// A command for a shard's thread.
+pub(crate) enum Command {
+    /// Run this on the shard's thread.
+    Run(ShardTask),
+    /// Send a stream through a body, and answer when it has joined. Until then it counts as
+    /// assigned.
+    Attach(NewStream, BodySocket, oneshot::Sender<()>, Load),
+    /// End the streams of these subscribers, whose authorization is revoked, then answer.
+    Revoke { keys: Vec<SubscriberKey>, done: oneshot::Sender<()> },
+    /// Drain every subscriber, each at its own moment until the end, then answer.
+    DrainUntil { end: Instant, spread: Duration, done: oneshot::Sender<()> },
+    /// Drain every subscriber, then answer.
+    Drain { spread: Duration, done: oneshot::Sender<()> },
+    /// End the thread.
+    Stop,
+}
+
+/// Drives a shard until [`Command::Stop`].
+pub(super) fn run(
+    runtime: &tokio::runtime::Runtime,
+    init: ShardInit,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let tasks = LocalSet::new();
+    tasks.block_on(runtime, async move {
+        let thread = Rc::new(ShardThread::new(init));
+        let mut driving = JoinSet::new();
+        driving.spawn_local(deliver(Rc::clone(&thread)));
+        driving.spawn_local(beat(Rc::clone(&thread)));
+        driving.spawn_local(keep_deadlines(Rc::clone(&thread)));
+        loop {
+            let command = tokio::select! {
+                command = commands.recv() => command,
+                // These tasks never end by themselves. Without them nothing is delivered, so the
+                // shard ends too, and its inbox closes.
+                Some(ended) = driving.join_next() => {
+                    tracing::error!(?ended, "a shard has failed");
+                    break;
+                }
+            };
+            let Some(command) = command else { break };
+            match command {
+                Command::Run(task) => task(&thread),
+                Command::Attach(opening, socket, joined, dealt) => {
+                    thread.attach(LaneSocket::Body(socket), opening);
+                    drop(dealt);
+                    // The caller may have stopped waiting.
+                    let _ = joined.send(());
+                }
+                Command::Revoke { keys, done } => {
+                    keys.iter().for_each(|key| thread.revoke(*key));
+                    // The caller may have stopped waiting.
+                    let _ = done.send(());
+                }
+                Command::DrainUntil { end, spread, done } => {
+                    let thread = Rc::clone(&thread);
+                    spawn_local(async move {
+                        thread.drain_until(end, spread).await;
+                        // The caller may have stopped waiting.
+                        let _ = done.send(());
+                    });
+                }
+                Command::Drain { spread, done } => {
+                    let thread = Rc::clone(&thread);
+                    spawn_local(async move {
+                        thread.drain(spread).await;
+                        // The caller may have stopped waiting.
+                        let _ = done.send(());
+                    });
+                }
+                Command::Stop => {
+                    thread.close().await;
+                    break;
+                }
+            }
+        }
+    });
+}

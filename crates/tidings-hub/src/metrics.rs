@@ -21,8 +21,8 @@ use tidings_core::stream::notice::GapCause;
 use crate::admission::TurnedAway;
 use crate::budget::Exhausted;
 use count::{Counter, Gauge, Histogram, PerLabel};
-use label::{Bound, Limit};
-pub(crate) use label::{EndReason, Label, Lane, RefusalReason};
+use label::Bound;
+pub(crate) use label::{EndReason, Label, Lane, Limit, RefusalReason};
 #[cfg(feature = "metrics")]
 pub(crate) use {exposition::Readings, format::MetricsFormat};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::pending;
-use std::io::{self, StdoutLock, Write};
+use std::io::{self, IsTerminal, StdoutLock, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -81,6 +81,13 @@ fn told(error: io::Error) -> io::Error {
         _ => {}
     }
     io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
+}
+
+/// Whether text for this stream may have colours: on a terminal, unless `NO_COLOR` is set.
+pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    stream.is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
 /// Whether standard output is known to have no reader.

@@ -1,5 +1,4 @@
-//! The `tidings` command, with `serve`, `publish`, `subscribe`, `tail`, `inspect`, `journal`,
-//! `token`, `check` and `bench`.
+//! The `tidings` command. `args` has its subcommands and flags, `commands` what they do.
 
 mod args;
 mod commands;
@@ -33,10 +32,20 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(cli: Cli) -> std::process::ExitCode {
-    let command = cli.command.unwrap_or_default();
-    if let Err(error) = start_log(&cli.global, &command) {
+    let Cli { global, command } = cli;
+    let command = command.unwrap_or_default();
+    if let Err(error) = start_log(&global, &command) {
         say!("tidings: {error:#}");
         return Outcome::Failed.into();
+    }
+    // Every line of a log in JSON is JSON, also the last one.
+    let is_logged =
+        matches!(command, Command::Serve(_)) && global.log_format == args::LogFormat::Json;
+    // The hub and `check` have warnings of their own.
+    if !matches!(command, Command::Serve(_) | Command::Check(_)) {
+        for warning in Cli::unknown_variables() {
+            say!("warning: {warning}");
+        }
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -50,7 +59,7 @@ fn run(cli: Cli) -> std::process::ExitCode {
     let running: Pin<Box<dyn Future<Output = _>>> = Box::pin(async {
         outlive_full_files();
         match command {
-            Command::Serve(args) => commands::serve::run(*args).await,
+            Command::Serve(args) => commands::serve::run(*args, global.log_format).await,
             Command::Publish(args) => commands::publish::run(args).await,
             Command::Subscribe(args) => commands::subscribe::run(args).await,
             Command::Tail(args) => commands::tail::run(args).await,
@@ -58,7 +67,16 @@ fn run(cli: Cli) -> std::process::ExitCode {
             Command::Journal(args) => commands::journal::run(args).await,
             Command::Token(args) => commands::token::run(*args).await,
             Command::Check(args) => commands::check::run(*args),
+            Command::Init(args) => commands::init::run(&args),
+            Command::Key(args) => commands::key::run(&args),
+            Command::Health(args) => commands::health::run(args).await,
+            Command::Doctor(args) => commands::doctor::run(*args).await,
+            Command::Subscriptions(args) => commands::subscriptions::run(args).await,
+            Command::Hubs(args) => commands::saved::run(args),
             Command::Bench(args) => commands::bench::run(args).await,
+            Command::Completions(args) => commands::about::completions(&args),
+            Command::Man(args) => commands::about::man(&args),
+            Command::Version(args) => commands::about::version(&args),
         }
     });
     let ended = runtime.block_on(running);
@@ -67,7 +85,9 @@ fn run(cli: Cli) -> std::process::ExitCode {
         Err(error) => {
             let outcome = Outcome::of(&error);
             // A closed pipe, as in `… | head`, is not reported.
-            if outcome != Outcome::Unread {
+            if outcome != Outcome::Unread && is_logged {
+                tracing::error!(error = format!("{error:#}"), "the hub stopped");
+            } else if outcome != Outcome::Unread {
                 say!("tidings: {error:#}");
             }
             outcome.into()
@@ -111,7 +131,7 @@ fn start_log(global: &args::Global, command: &Command) -> anyhow::Result<()> {
     };
     let log = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(console::is_coloured(&std::io::stderr()))
         // Errors of the log would be printed on standard error, which has failed.
         .log_internal_errors(false);
     let log = match global.log_format {

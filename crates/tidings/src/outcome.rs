@@ -23,6 +23,11 @@ pub(crate) enum Outcome {
     Unread,
 }
 
+/// The exit codes, for the help text.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes: 0 success, 1 failure, 2 usage error, 3 refused by the server, 4 events were lost,
+130 interrupted, 141 standard output was closed, 143 ended by SIGTERM (but `serve` drains)";
+
 impl Outcome {
     /// The outcome for an error: the one that it carries, or [`Self::Failed`].
     pub(crate) fn of(error: &anyhow::Error) -> Self {
@@ -31,20 +36,24 @@ impl Outcome {
         }
         error.downcast_ref::<Ended>().map_or(Self::Failed, |ended| ended.outcome)
     }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::EventsLost => 4,
+            Self::Interrupted => 130,
+            // As shells report a program killed by SIGPIPE.
+            Self::Unread => 141,
+        }
+    }
 }
 
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
-        Self::from(match outcome {
-            Outcome::Done => 0,
-            Outcome::Failed => 1,
-            Outcome::Usage => 2,
-            Outcome::Refused => 3,
-            Outcome::EventsLost => 4,
-            Outcome::Interrupted => 130,
-            // As shells report a program killed by SIGPIPE.
-            Outcome::Unread => 141,
-        })
+        Self::from(outcome.code())
     }
 }
 
@@ -74,3 +83,27 @@ impl std::fmt::Display for Ended {
 }
 
 impl std::error::Error for Ended {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exit_code_is_in_the_help_and_in_the_reference() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/interfaces.md");
+        let reference = std::fs::read_to_string(path).expect("the repository has it");
+        for outcome in [
+            Outcome::Done,
+            Outcome::Failed,
+            Outcome::Usage,
+            Outcome::Refused,
+            Outcome::EventsLost,
+            Outcome::Interrupted,
+            Outcome::Unread,
+        ] {
+            let code = outcome.code();
+            assert!(reference.contains(&format!("\n| {code} | ")), "{code}");
+            assert!(EXIT_CODES.contains(&format!("{code} ")), "{code}");
+        }
+    }
+}

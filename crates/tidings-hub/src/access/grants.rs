@@ -70,7 +70,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    pub(super) fn verb(self) -> &'static str {
+    pub(crate) fn verb(self) -> &'static str {
         match self {
             Self::Publish => "publish",
             Self::Subscribe => "subscribe",

@@ -14,7 +14,7 @@ use super::forwarded;
 use super::refusal::Refusal;
 use crate::admission::Client;
 use crate::hub::Hub;
-use crate::metrics::RefusalReason;
+use crate::metrics::{Limit, RefusalReason};
 use crate::shard::NewStream;
 
 /// The other end of a request's connection.
@@ -39,7 +39,7 @@ impl ClientAdmission {
             Ok(()) => true,
             Err(why) => {
                 self.hub.metrics().turned_away(why);
-                tracing::debug!(?why, "refused a stream");
+                tracing::debug!(limit = %Limit::of(why), "refused a stream");
                 false
             }
         }
@@ -55,7 +55,7 @@ impl ClientAdmission {
         let permit = opening.permit_mut();
         if let Err(why) = permit.belongs_to(self.client, Instant::now()) {
             self.hub.metrics().turned_away(why);
-            tracing::debug!(?why, "refused a stream");
+            tracing::debug!(limit = %Limit::of(why), "refused a stream");
             return false;
         }
         let address = self.client.map(tracing::field::display);

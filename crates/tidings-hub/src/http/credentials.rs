@@ -42,6 +42,19 @@ pub(super) enum Carrier {
     Service,
 }
 
+impl Carrier {
+    /// The word for the log.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Header => "header",
+            Self::Query => "query",
+            Self::Cookie => "cookie",
+            Self::Service => "service",
+        }
+    }
+}
+
 /// The rights of a request's sender, and how its token was sent.
 pub(super) struct Requester {
     pub(super) grants: Arc<Grants>,
@@ -95,7 +108,8 @@ impl<'a> RequestCredentials<'a> {
                 }
                 let reason = unquoted(&error.to_string());
                 REFUSED_TOKENS.log(Instant::now(), || {
-                    tracing::info!(?role, ?carrier, reason, "a token was refused")
+                    let (role, carrier) = (role.verb(), carrier.text());
+                    tracing::info!(%role, %carrier, reason, "a token was refused")
                 });
                 Err(self.bad_token(&error))
             }

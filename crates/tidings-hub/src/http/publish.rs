@@ -219,7 +219,11 @@ fn status_of(cause: &InvalidUpdate) -> StatusCode {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sent {
+    #[serde(default)]
     topics: Vec<String>,
+    /// The only topic. Most publishers have one, and the form has this name.
+    #[serde(default)]
+    topic: Option<String>,
     #[serde(default, deserialize_with = "read_data")]
     data: String,
     #[serde(default, rename = "type")]
@@ -275,7 +279,16 @@ impl Sent {
         if let Some(milliseconds) = self.retry {
             event = event.with_retry(Duration::from_millis(milliseconds));
         }
-        let mut topics = self.topics.into_iter();
+        let mut topics = match (self.topic, self.topics) {
+            (Some(_), several) if !several.is_empty() => {
+                return Err(
+                    "the update has both \"topic\" and \"topics\"; it needs one of them".to_owned()
+                );
+            }
+            (Some(topic), _) => vec![topic],
+            (None, several) => several,
+        }
+        .into_iter();
         let canonical = topics.next().ok_or("the update has no topic; it needs at least one")?;
         let update = Update::new(canonical, event).about_all(topics);
         Ok(if self.private { update.private() } else { update })
@@ -290,6 +303,7 @@ fn read_form(body: &[u8]) -> Result<Update, Refusal> {
     let owned = |value: Option<&str>| value.map(str::to_owned);
     let sent = Sent {
         topics: pairs.all("topic").map(str::to_owned).collect(),
+        topic: None,
         data: pairs.one("data")?.unwrap_or_default().to_owned(),
         event_type: owned(pairs.one("type")?),
         id: owned(pairs.one("id")?),
@@ -311,6 +325,11 @@ fn read_json(bytes: &[u8]) -> Result<Update, String> {
     }
     let sent: Sent = serde_json::from_str(text)
         .map_err(|error| format!("the body is not an update in JSON: {error}"))?;
+    if sent.topic.is_none() && sent.topics.is_empty() {
+        return Err(
+            "the update has no topic; set \"topic\", or \"topics\" to a list of them".to_owned()
+        );
+    }
     sent.into_update()
 }
 

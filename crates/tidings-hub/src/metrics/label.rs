@@ -17,7 +17,7 @@ pub(crate) trait Label: Copy + 'static {
     #[cfg(feature = "metrics")]
     const NAME: &str;
 
-    /// The value as queries write it: lower case, words joined by `_`.
+    /// The value as queries and the log write it: lower case, words joined by `_`.
     fn text(self) -> &'static str;
 }
 
@@ -147,6 +147,13 @@ label! {
         Total = "total",
         /// The bound of the lists of subscriptions that hubs exchange.
         Lists = "lists",
+    }
+}
+
+impl Limit {
+    /// The value of the label, for the log.
+    pub(crate) fn of(why: TurnedAway) -> &'static str {
+        Self::from(why).text()
     }
 }
 

@@ -24,7 +24,7 @@ use super::slot::ConnectionSlot;
 use super::thread::ShardThread;
 use crate::access::Grants;
 use crate::admission::StreamPermit;
-use crate::metrics::EndReason;
+use crate::metrics::{EndReason, Label as _};
 use crate::transport::Transport;
 
 /// A stream that is about to be handed to a shard.
@@ -94,7 +94,7 @@ impl ShardThread {
     pub(super) fn attach(self: &Rc<Self>, connection: LaneSocket, opening: NewStream) {
         let lane = connection.lane();
         self.shared.metrics.stream_opened(lane);
-        tracing::debug!(stream = opening.permit.number(), ?lane, "stream opened");
+        tracing::debug!(stream = opening.permit.number(), lane = %lane.text(), "stream opened");
         let NewStream { source, start, bytes, permit, grants } = opening;
         let selectors = match &source {
             Source::Updates { selectors, .. } => Some(selectors.clone()),

@@ -20,7 +20,7 @@ use super::state::Shard;
 use crate::admission::{Admission, Client};
 use crate::budget::Budget;
 use crate::limits::{CLOSE_TIME, Limits, REPLAYS_READING, WAITING_MIN};
-use crate::metrics::{EndReason, Metrics};
+use crate::metrics::{EndReason, Label as _, Metrics};
 use crate::presence::Presence;
 
 /// State shared by all shards of a hub.
@@ -186,8 +186,8 @@ impl ShardThread {
         self.shared.metrics.feeds_closed(closed);
         self.shared.feeds.fetch_sub(closed, Ordering::Relaxed);
         self.shared.metrics.stream_closed(slot.connection.lane(), reason);
-        let lane = slot.connection.lane();
-        tracing::debug!(stream = slot.permit.number(), ?lane, ?reason, "stream closed");
+        let (lane, why) = (slot.connection.lane().text(), reason.text());
+        tracing::debug!(stream = slot.permit.number(), %lane, reason = %why, "stream closed");
         self.closed.notify_one();
         ended::close(slot, reason, self.ended.subscribe());
     }

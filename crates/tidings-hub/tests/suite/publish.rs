@@ -77,6 +77,15 @@ fn a_published_update_arrives_with_all_its_fields() {
 }
 
 #[test]
+fn an_update_in_json_may_have_its_only_topic_as_a_string() {
+    on_both_lanes(open, async |server| {
+        let mut stream = server.subscribe("topic=a").await;
+        assert_eq!(publish_json(server, r#"{"topic":"a","data":"x"}"#).await.status(), 200);
+        assert_eq!(stream.data(1).await, ["x"]);
+    });
+}
+
+#[test]
 fn an_update_without_data_is_an_event_with_empty_data() {
     on_both_lanes(open, async |server| {
         let mut stream = server.subscribe("topic=a").await;

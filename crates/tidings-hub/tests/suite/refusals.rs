@@ -47,6 +47,8 @@ fn a_form_without_a_topic_is_refused() {
         json(server, r#"{"topics":[]}"#, &["no topic"]).await;
         json(server, r#"{"data":"x"}"#, &["topics"]).await;
         json(server, r#"{"topics":[""]}"#, &["topic is empty"]).await;
+        json(server, r#"{"topic":""}"#, &["topic is empty"]).await;
+        json(server, r#"{"topic":"a","topics":["b"]}"#, &["both", "one of them"]).await;
     });
 }
 

@@ -35,6 +35,57 @@ pub(super) fn variable_of(error: &Error, command: &Command) -> Option<String> {
     })
 }
 
+/// The variables that `subscribe --exec` sets for its command.
+pub(crate) const OF_EXEC: [&str; 4] =
+    ["TIDINGS_TOPIC", "TIDINGS_TYPE", "TIDINGS_ID", "TIDINGS_TIME"];
+
+/// A warning for each variable `TIDINGS_…` in the environment that no command reads.
+pub(super) fn unknown(command: &Command) -> Vec<String> {
+    let mut known = Vec::new();
+    collect(command, &mut known);
+    let set = env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        let is_known = known.contains(&name) || OF_EXEC.contains(&name.as_str());
+        let is_ours = name.starts_with("TIDINGS_") && !is_known && !value.is_empty();
+        (is_ours && !is_of_kubernetes(&name, &value.to_string_lossy())).then_some(name)
+    });
+    let mut unknown: Vec<_> = set.collect();
+    unknown.sort_unstable();
+    unknown.iter().map(|name| warning(name, &known)).collect()
+}
+
+fn warning(name: &str, known: &[String]) -> String {
+    if name == "TIDINGS_PORT" {
+        return format!("{name} is set but ignored: the port is part of TIDINGS_LISTEN");
+    }
+    let nearest = known
+        .iter()
+        .map(|known| {
+            (strsim::jaro_winkler(&name["TIDINGS_".len()..], &known["TIDINGS_".len()..]), known)
+        })
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .filter(|(likeness, _)| *likeness > 0.75);
+    match nearest {
+        Some((_, nearest)) => format!("{name} is set but ignored: did you mean {nearest}?"),
+        None => {
+            format!("{name} is set but ignored: no such setting; `tidings serve --help` lists them")
+        }
+    }
+}
+
+/// Whether Kubernetes sets this variable, as it does in every pod beside a service `tidings`.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    name.starts_with("TIDINGS_SERVICE_")
+        || name.starts_with("TIDINGS_PORT_")
+        || (name == "TIDINGS_PORT" && value.contains("://"))
+}
+
+fn collect(command: &Command, names: &mut Vec<String>) {
+    let own = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
+    names.extend(own.filter(|name| name.starts_with("TIDINGS_")).map(str::to_owned));
+    command.get_subcommands().for_each(|command| collect(command, names));
+}
+
 fn find(command: &Command, is_meant: &dyn Fn(&Arg) -> bool) -> Option<String> {
     let own = command.get_arguments().find(|arg| is_meant(arg)).and_then(Arg::get_env);
     let own = own.and_then(OsStr::to_str).map(str::to_owned);
@@ -43,4 +94,32 @@ fn find(command: &Command, is_meant: &dyn Fn(&Arg) -> bool) -> Option<String> {
 
 fn value(arg: &Arg) -> Option<std::ffi::OsString> {
     arg.get_env().and_then(env::var_os)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_names_the_nearest_variable() {
+        let known = ["TIDINGS_LISTEN", "TIDINGS_TLS_CERT"].map(str::to_owned);
+        for (name, says) in [
+            ("TIDINGS_LISTN", "did you mean TIDINGS_LISTEN?"),
+            ("TIDINGS_TLS_CERTIFICATE", "did you mean TIDINGS_TLS_CERT?"),
+            ("TIDINGS_PORT", "TIDINGS_LISTEN"),
+            ("TIDINGS_", "no such setting"),
+            ("TIDINGS_QUUX", "no such setting"),
+        ] {
+            let warning = warning(name, &known);
+            assert!(warning.contains(says), "{warning}");
+        }
+    }
+
+    #[test]
+    fn variables_that_kubernetes_sets_are_no_mistakes() {
+        assert!(is_of_kubernetes("TIDINGS_SERVICE_HOST", "10.0.0.1"));
+        assert!(is_of_kubernetes("TIDINGS_PORT_8081_TCP_ADDR", "10.0.0.1"));
+        assert!(is_of_kubernetes("TIDINGS_PORT", "tcp://10.0.0.1:8081"));
+        assert!(!is_of_kubernetes("TIDINGS_PORT", "9000"));
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidings_hub::{Access, CorsOrigins, IssuerKeys, Origin};
 
-use crate::args::ServeArgs;
+use crate::args::{Cli, ServeArgs};
 use crate::commands::serve::{Bounds, Mode, check_open, openness, reload};
 use crate::config::place::{self, Place};
 use crate::config::{Config, unread_settings};
@@ -16,103 +16,129 @@ use crate::outcome::Outcome;
 const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
 
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
-    let mut config = Config::of(args)?;
-    let mut warnings = Vec::new();
-    let is_local = config.listen.iter().all(Place::is_loopback);
-    let admin_is_local = config.admin_listen.as_ref().is_none_or(Place::is_loopback);
-    let mode = Mode::of(&config, is_local && admin_is_local);
-    check_open(mode, &config)?;
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
-
-    for place in &config.listen {
-        for words in listens(&config, scheme, place) {
-            put!("listens     {words}");
-        }
+    let report = Report::of(args)?;
+    for line in &report.lines {
+        put!("{line}");
     }
-    match &config.admin_listen {
-        Some(place) => {
-            for words in listens(&config, "http", place) {
-                put!("admin       {words}: /metrics /healthz /readyz /operator");
-            }
-            if matches!(place, Place::Address(_)) && !admin_is_local {
-                warnings.push(
-                    "every client that reaches the admin address can read the metrics and counts of the hub".to_owned(),
-                );
-            }
-        }
-        None if is_local => put!("admin       same addresses: /metrics /healthz /readyz /operator"),
-        None => {
-            put!("admin       none");
-            warnings.push("metrics and health checks are off: set admin_listen".to_owned());
-        }
-    }
-    let access = &config.access;
-    let (subscribe, publish) = match mode {
-        Mode::Development => {
-            let users = "every user of this machine";
-            (users.to_owned(), users.to_owned())
-        }
-        Mode::Configured => (openness::subscribers(access), openness::publishers(access)),
-    };
-    let is_public_only = !access.tokens.has_keys() && subscribe != openness::NO_CLIENT;
-    let only = if is_public_only { ", public updates only" } else { "" };
-    put!("subscribe   {subscribe}{only}");
-    put!("publish     {publish}");
-    put!("tokens      {}", tokens(access, &mut warnings));
-    if config.presence_events {
-        put!("presence    published to subscribers whose token grants it");
-    }
-    // The access that the running hub grants: in development mode more than was configured.
-    let running = reload::access(mode, &config);
-    let named = |origins: &[Origin]| {
-        let local = running.local_only.then_some("those of this machine");
-        let named: Vec<_> = local.into_iter().chain(origins.iter().map(Origin::as_str)).collect();
-        if named.is_empty() { "only the hub's own page".to_owned() } else { named.join(", ") }
-    };
-    let subscribing = match &running.cors_origins {
-        CorsOrigins::All => "all, without credentials".to_owned(),
-        CorsOrigins::These(origins) => named(origins),
-        other => format!("{other:?}"),
-    };
-    put!("websites    may subscribe: {subscribing}");
-    put!("            may publish: {}", named(&running.publish_origins));
-    if !access.allowed_hosts.is_empty() {
-        let names: Vec<_> = access.allowed_hosts.iter().map(ToString::to_string).collect();
-        put!("names       {}", names.join(", "));
-    }
-    if config.access.anonymous_publish && !is_local {
-        warnings.push("every client on the network may publish".to_owned());
-    }
-    if subscribe == openness::NO_CLIENT {
-        warnings.push("no client may subscribe: set anonymous_subscribe, or a key".to_owned());
-    }
-    if publish == openness::NO_CLIENT {
-        warnings.push("no client may publish: set anonymous_publish, or a key".to_owned());
-    }
-    let is_on_network = |place: &Place| matches!(place, Place::Address(_)) && !place.is_loopback();
-    if config.tls.is_none() && config.listen.iter().any(is_on_network) {
-        warnings.push(
-            "events cross the network unencrypted: set tls, or use a reverse proxy with TLS"
-                .to_owned(),
-        );
-    }
-    let is_anonymous = access.anonymous_subscribe || access.anonymous_publish;
-    let knows_its_names = access.hub_url.is_some() || !access.allowed_hosts.is_empty();
-    if mode == Mode::Configured && is_anonymous && config.tls.is_none() && !knows_its_names {
-        warnings.push(
-            "a website can reach the hub through its visitors by DNS rebinding: set allowed_hosts"
-                .to_owned(),
-        );
-    }
-    warnings.extend(config.doubts.iter().cloned());
-    warnings.extend(unread_settings(access));
-    certificate(&config, &mut warnings)?;
-    put!("journal     {}", openness::journal(&config.journal));
-    limits(&mut config)?;
-    for warning in &warnings {
+    for warning in &report.warnings {
         put!("warning     {warning}");
     }
     Ok(Outcome::Done)
+}
+
+/// What a configuration allows, as lines to print, and warnings of probable mistakes.
+pub(crate) struct Report {
+    pub(crate) lines: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+    /// The number of streams that the configuration and the system allow at a time.
+    pub(crate) streams: usize,
+}
+
+impl Report {
+    /// # Errors
+    /// If the configuration is invalid.
+    pub(crate) fn of(args: ServeArgs) -> anyhow::Result<Self> {
+        let mut config = Config::of(args)?;
+        let mut warnings = Vec::new();
+        let mut lines = Vec::new();
+        let is_local = config.listen.iter().all(Place::is_loopback);
+        let admin_is_local = config.admin_listen.as_ref().is_none_or(Place::is_loopback);
+        let mode = Mode::of(&config, is_local && admin_is_local);
+        check_open(mode, &config)?;
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+
+        for place in &config.listen {
+            for words in listens(&config, scheme, place) {
+                lines.push(format!("listens     {words}"));
+            }
+        }
+        match &config.admin_listen {
+            Some(place) => {
+                for words in listens(&config, "http", place) {
+                    lines.push(format!("admin       {words}: /metrics /healthz /readyz /operator"));
+                }
+                if matches!(place, Place::Address(_)) && !admin_is_local {
+                    warnings.push(
+                        "every client that reaches the admin address can read the metrics and counts of the hub"
+                            .to_owned(),
+                    );
+                }
+            }
+            None if is_local => lines
+                .push("admin       same addresses: /metrics /healthz /readyz /operator".to_owned()),
+            None => {
+                lines.push("admin       none".to_owned());
+                warnings.push("metrics and health checks are off: set admin_listen".to_owned());
+            }
+        }
+        let access = &config.access;
+        let (subscribe, publish) = match mode {
+            Mode::Development => {
+                let users = "every user of this machine";
+                (users.to_owned(), users.to_owned())
+            }
+            Mode::Configured => (openness::subscribers(access), openness::publishers(access)),
+        };
+        let is_public_only = !access.tokens.has_keys() && subscribe != openness::NO_CLIENT;
+        let only = if is_public_only { ", public updates only" } else { "" };
+        lines.push(format!("subscribe   {subscribe}{only}"));
+        lines.push(format!("publish     {publish}"));
+        lines.push(format!("tokens      {}", tokens(access, &mut warnings)));
+        if config.presence_events {
+            lines.push("presence    published to subscribers whose token grants it".to_owned());
+        }
+        // The access that the running hub grants: in development mode more than was configured.
+        let running = reload::access(mode, &config);
+        let named = |origins: &[Origin]| {
+            let local = running.local_only.then_some("those of this machine");
+            let named: Vec<_> =
+                local.into_iter().chain(origins.iter().map(Origin::as_str)).collect();
+            if named.is_empty() { "only the hub's own page".to_owned() } else { named.join(", ") }
+        };
+        let subscribing = match &running.cors_origins {
+            CorsOrigins::All => "all, without credentials".to_owned(),
+            CorsOrigins::These(origins) => named(origins),
+            other => format!("{other:?}"),
+        };
+        lines.push(format!("websites    may subscribe: {subscribing}"));
+        lines.push(format!("            may publish: {}", named(&running.publish_origins)));
+        if !access.allowed_hosts.is_empty() {
+            let names: Vec<_> = access.allowed_hosts.iter().map(ToString::to_string).collect();
+            lines.push(format!("names       {}", names.join(", ")));
+        }
+        if config.access.anonymous_publish && !is_local {
+            warnings.push("every client on the network may publish".to_owned());
+        }
+        if subscribe == openness::NO_CLIENT {
+            warnings.push("no client may subscribe: set anonymous_subscribe, or a key".to_owned());
+        }
+        if publish == openness::NO_CLIENT {
+            warnings.push("no client may publish: set anonymous_publish, or a key".to_owned());
+        }
+        let is_on_network =
+            |place: &Place| matches!(place, Place::Address(_)) && !place.is_loopback();
+        if config.tls.is_none() && config.listen.iter().any(is_on_network) {
+            warnings.push(
+                "events cross the network unencrypted: set tls, or use a reverse proxy with TLS"
+                    .to_owned(),
+            );
+        }
+        let is_anonymous = access.anonymous_subscribe || access.anonymous_publish;
+        let knows_its_names = access.hub_url.is_some() || !access.allowed_hosts.is_empty();
+        if mode == Mode::Configured && is_anonymous && config.tls.is_none() && !knows_its_names {
+            warnings.push(
+            "a website can reach the hub through its visitors by DNS rebinding: set allowed_hosts"
+                .to_owned(),
+        );
+        }
+        warnings.extend(config.doubts.iter().cloned());
+        warnings.extend(unread_settings(access));
+        warnings.extend(Cli::unknown_variables());
+        certificate(&config, &mut lines, &mut warnings)?;
+        lines.push(format!("journal     {}", openness::journal(&config.journal)));
+        limits(&mut config, &mut lines)?;
+        Ok(Self { lines, warnings, streams: config.limits.streams })
+    }
 }
 
 /// The addresses or the file of a listener, and which clients can connect to it.
@@ -155,7 +181,7 @@ fn tokens(access: &Access, warnings: &mut Vec<String>) -> String {
     words.join("; ")
 }
 
-fn limits(config: &mut Config) -> anyhow::Result<()> {
+fn limits(config: &mut Config, lines: &mut Vec<String>) -> anyhow::Result<()> {
     let said = config.limits.streams;
     Bounds::of_system()?.apply(config)?;
     let limits = &config.limits;
@@ -173,26 +199,30 @@ fn limits(config: &mut Config) -> anyhow::Result<()> {
         rate => format!("{rate}/s"),
     };
     let time = |time: Duration| humantime::format_duration(time).to_string();
-    put!(
+    lines.push(format!(
         "streams     {} in all{bound}, {} per address, new: {}, age: {}",
         count(limits.streams),
         count(limits.streams_per_address),
         rate(limits.streams_per_second),
         limits.stream_age.map_or_else(|| "no limit".to_owned(), time),
-    );
-    put!(
+    ));
+    lines.push(format!(
         "publishes   {} per address, body: {}",
         rate(limits.publishes_per_second),
         bytesize::ByteSize::b(limits.body_bytes as u64)
-    );
+    ));
     let proxies: Vec<_> = limits.trusted_proxies.iter().map(ToString::to_string).collect();
     let proxies = if proxies.is_empty() { "none".to_owned() } else { proxies.join(", ") };
-    put!("proxies     trusted: {proxies}");
+    lines.push(format!("proxies     trusted: {proxies}"));
     Ok(())
 }
 
 #[cfg(feature = "tls")]
-fn certificate(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<()> {
+fn certificate(
+    config: &Config,
+    lines: &mut Vec<String>,
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<()> {
     use std::time::SystemTime;
 
     use anyhow::Context as _;
@@ -200,11 +230,11 @@ fn certificate(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<()
     let Some((certificate, key)) = &config.tls else { return Ok(()) };
     let tls = tidings_hub::Tls::of_files(certificate, key).context("cannot set up TLS")?;
     let Some(until) = tls.expires() else {
-        put!("certificate {}", certificate.display());
+        lines.push(format!("certificate {}", certificate.display()));
         return Ok(());
     };
     let shown = humantime::format_rfc3339_seconds(until);
-    put!("certificate {}, until {shown}", certificate.display());
+    lines.push(format!("certificate {}, until {shown}", certificate.display()));
     match tls.problem() {
         Some(problem) => warnings.push(problem.to_string()),
         None if until < SystemTime::now() + CERTIFICATE_WARNING => {
@@ -216,6 +246,6 @@ fn certificate(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<()
 }
 
 #[cfg(not(feature = "tls"))]
-fn certificate(_: &Config, _: &mut Vec<String>) -> anyhow::Result<()> {
+fn certificate(_: &Config, _: &mut Vec<String>, _: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }

@@ -7,8 +7,8 @@ use tidings_client::{
     CloseReason, ConnectError, Incoming, LossError, Notice, NoticeKind, ReceivedEvent, Subscription,
 };
 
+use super::exec::Exec;
 use super::hub;
-pub(crate) use super::output::Form;
 use super::output::Output;
 use super::resume::Resume;
 use crate::console::{self, put, say};
@@ -25,6 +25,8 @@ pub(crate) struct Follow {
     pub(crate) until: Option<String>,
     pub(crate) fail_on_gap: bool,
     pub(crate) output: Output,
+    /// The command that runs for each event instead of printing it.
+    pub(crate) exec: Option<Exec>,
     pub(crate) resume: Option<Resume>,
     pub(crate) tells_opening: bool,
 }
@@ -75,7 +77,10 @@ impl Follow {
             };
             match incoming {
                 Incoming::Event(event) if self.is_wanted(&event) => {
-                    self.output.write(&event)?;
+                    match &mut self.exec {
+                        Some(exec) => exec.run(&event).await?,
+                        None => self.output.write(&event)?,
+                    }
                     let id = event.last_event_id();
                     if let Some(resume) = &mut self.resume {
                         resume.written(id, self.output.end())?;
@@ -189,12 +194,12 @@ impl Follow {
             CloseReason::Failed(ConnectError::Status(refusal)) => {
                 Err(hub::refused(self.server, &refusal))
             }
-            CloseReason::Failed(ConnectError::Transport(error)) if error.proxy().is_some() => {
-                Err(hub::not_through_proxy(error))
-            }
             CloseReason::Failed(
                 error @ (ConnectError::Transport(_) | ConnectError::NoAnswer { .. }),
-            ) if !opened => Err(anyhow::Error::new(error).context(self.no_answer.clone())),
+            ) => {
+                let what = if opened { "cannot reconnect" } else { &self.no_answer };
+                Err(hub::unanswered(error, what.to_owned()))
+            }
             CloseReason::GaveUp {
                 last: Some(LossError::Connect(ConnectError::Status(last))),
                 ..
@@ -204,7 +209,12 @@ impl Follow {
     }
 
     fn outcome(&self, lost: bool) -> Outcome {
-        if lost && self.fail_on_gap { Outcome::EventsLost } else { Outcome::Done }
+        let has_failed = self.exec.as_ref().is_some_and(Exec::has_failed);
+        match lost && self.fail_on_gap {
+            true => Outcome::EventsLost,
+            false if has_failed => Outcome::Failed,
+            false => Outcome::Done,
+        }
     }
 }
 

@@ -29,8 +29,16 @@ pub(crate) fn read(args: &RequestArgs) -> anyhow::Result<HeaderMap> {
 /// # Errors
 /// If one of them is not a header.
 pub(crate) fn read_with_token(args: &HubRequestArgs) -> anyhow::Result<HeaderMap> {
-    let mut headers = read(&args.common)?;
-    if let Some(token) = &args.token {
+    with_token(&args.common, args.token.as_deref())
+}
+
+/// The headers of `-H`, and this token.
+///
+/// # Errors
+/// If one of them is not a header.
+pub(crate) fn with_token(args: &RequestArgs, token: Option<&str>) -> anyhow::Result<HeaderMap> {
+    let mut headers = read(args)?;
+    if let Some(token) = token {
         let mut value = value_of(&format!("Bearer {token}"))?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);

@@ -1,8 +1,7 @@
 //! URLs of hubs, and texts of failed requests.
 
 use reqwest::{StatusCode, Url};
-use tidings_client::transport::TransportError;
-use tidings_client::{Refusal, hide_login};
+use tidings_client::{ConnectError, Refusal, hide_login};
 
 use crate::outcome::Ended;
 
@@ -10,7 +9,7 @@ use crate::outcome::Ended;
 const WORDS_CHARACTERS_MAX: usize = 4096;
 
 /// The path of the protocol, after the path under which a proxy serves the hub.
-const HUB_PATH: &str = "/.well-known/mercure";
+pub(crate) const HUB_PATH: &str = "/.well-known/mercure";
 
 /// Whether the path of this URL is a hub's.
 pub(crate) fn is_hubs(url: &Url) -> bool {
@@ -82,12 +81,21 @@ pub(crate) fn refused(server: &str, refusal: &Refusal) -> anyhow::Error {
     Ended::refused(format!("the {server} refused the request ({status}){through}: {words}"))
 }
 
-/// An error of a proxy or of the connection to it, with what to do.
-pub(crate) fn not_through_proxy(error: TransportError) -> anyhow::Error {
-    anyhow::anyhow!(
-        "{error}; this proxy is set in the environment (http_proxy, https_proxy, all_proxy); list \
-         hosts that need no proxy in no_proxy"
-    )
+/// The error of a request without a response, with what to do. `what` says what failed.
+pub(crate) fn unanswered(error: ConnectError, what: String) -> anyhow::Error {
+    match &error {
+        ConnectError::Transport(transport) if transport.proxy().is_some() => anyhow::anyhow!(
+            "{error}; this proxy is set in the environment (http_proxy, https_proxy, all_proxy); \
+             list hosts that need no proxy in no_proxy"
+        ),
+        // The first bytes of the answer were no TLS.
+        ConnectError::Transport(transport)
+            if transport.to_string().contains("InvalidContentType") =>
+        {
+            anyhow::anyhow!("{what}: the server does not speak TLS on this port; use http://")
+        }
+        _ => anyhow::Error::new(error).context(what),
+    }
 }
 
 /// A URL that is safe to print: without its login and query, which may hold secrets.

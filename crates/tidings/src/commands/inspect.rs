@@ -3,14 +3,14 @@
 
 mod conformance;
 mod explain;
-mod head;
+pub(crate) mod head;
 
 use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::header::{HeaderValue, USER_AGENT};
-use tidings_client::{ConnectError, EventSource};
+use tidings_client::EventSource;
 use tokio::sync::mpsc;
 
 use self::explain::Explainer;
@@ -83,10 +83,7 @@ async fn ask(args: &InspectArgs, explainer: &mut Explainer) -> anyhow::Result<Pi
     let source = EventSource::get(&url).headers(headers).answer_within(args.request.timeout);
     let answer = match source.answer().await {
         Ok(answer) => answer,
-        Err(ConnectError::Transport(error)) if error.proxy().is_some() => {
-            return Err(hub::not_through_proxy(error));
-        }
-        Err(error) => return Err(error).context("no response"),
+        Err(error) => return Err(hub::unanswered(error, "no response".to_owned())),
     };
     let lines = head::explain(answer.status, &answer.head.headers, answer.coding().as_deref());
     for line in &lines {

@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -12,7 +14,7 @@ use tidings_hub::{
     RetentionRule, Selectors,
 };
 
-use crate::args::{JournalArgs, JournalCommand, TrimArgs};
+use crate::args::{JournalArgs, JournalCommand, TrimArgs, units};
 use crate::config::data_dir;
 use crate::console;
 use crate::outcome::{Ended, Outcome};
@@ -112,10 +114,10 @@ fn place(file: &JournalFile, from: &str) -> anyhow::Result<Position> {
     if let Ok(id) = from.parse::<HubId>() {
         return Ok(id.position);
     }
-    let time = humantime::parse_rfc3339_weak(from).map_err(|_| {
+    let time = units::instant(from).map_err(|_| {
         Ended::usage(format!(
-            "--from is {from:?}; it must be an id made by the hub, or a time such as \
-             2026-01-31T12:00:00Z"
+            "--from is {from:?}; it must be an id made by the hub, a date such as 2026-01-31, or a \
+             time such as 2026-01-31T12:00:00Z"
         ))
     })?;
     Ok(file.before(time)?)
@@ -150,9 +152,36 @@ fn line(record: &Record, details: bool) -> Value {
 }
 
 fn backup(folder: &Path, to: &PathBuf) -> anyhow::Result<Outcome> {
-    let written = JournalFile::open(folder)?.back_up(to)?;
+    let file = JournalFile::open(folder)?;
+    let written = thread::scope(|scope| {
+        // Dropping the sender ends the thread.
+        let (_copying, ended) = sync_channel::<()>(0);
+        if io::stderr().is_terminal() {
+            scope.spawn(move || tell_growth(to, bytes_in(folder), &ended));
+        }
+        file.back_up(to)
+    })?;
     writeln!(console::out(), "{}", written.display())?;
     Ok(Outcome::Done)
+}
+
+/// Prints how much of a copy is written, until the channel is closed.
+fn tell_growth(folder: &Path, whole: u64, ended: &Receiver<()>) {
+    let mut is_told = false;
+    while ended.recv_timeout(PROGRESS_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        let (written, whole) = (ByteSize::b(bytes_in(folder)), ByteSize::b(whole));
+        is_told = true;
+        let _ = write!(io::stderr().lock(), "\r\x1b[K{written} of {whole} copied");
+    }
+    if is_told {
+        let _ = write!(io::stderr().lock(), "\r\x1b[K");
+    }
+}
+
+/// The bytes of the files in a folder.
+fn bytes_in(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }
 
 async fn trim(folder: &Path, bounds: &TrimArgs) -> anyhow::Result<Outcome> {

@@ -1,31 +1,25 @@
 //! Writes events to standard output.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
+use std::ops::Range;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tidings_client::ReceivedEvent;
 use tidings_sse::{Event, EventId, EventType, encode};
 
+use crate::args::Format;
 use crate::console;
 
 /// The maximum of bytes after the stored position that are compared with events that arrive again.
 #[cfg(unix)]
 const UNKEPT_BYTES_MAX: u64 = 64 << 20;
 
-/// The format of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// The fields of the event stream.
-    Stream,
-    Data,
-    Json,
-    JsonWithTopics,
-}
-
 /// Standard output, and its length if it is a file.
 pub(crate) struct Output {
-    form: Form,
+    format: Format,
+    is_coloured: bool,
     /// The end of the output, if it is a file.
     end: Option<End>,
     /// Output of an earlier run after its stored position. It is not written again.
@@ -41,8 +35,9 @@ pub(crate) struct End {
 }
 
 impl Output {
-    pub(crate) fn new(form: Form) -> Self {
-        Self { form, end: None, unkept: Vec::new() }
+    pub(crate) fn new(format: Format) -> Self {
+        let is_coloured = console::is_coloured(&io::stdout());
+        Self { format, is_coloured, end: None, unkept: Vec::new() }
     }
 
     /// Starts tracking the end of the output, given its end at the stored position.
@@ -88,7 +83,9 @@ impl Output {
 
     /// Writes an event and flushes the output.
     pub(crate) fn write(&mut self, event: &ReceivedEvent) -> io::Result<()> {
-        let bytes = self.render(event);
+        let (mut bytes, time) = self.render(event);
+        // It was written at an earlier time.
+        adopt(&mut bytes, time, &self.unkept);
         let mut rest = bytes.as_slice();
         if !self.unkept.is_empty() {
             let same = self.unkept.len().min(bytes.len());
@@ -112,26 +109,80 @@ impl Output {
         Ok(())
     }
 
-    fn render(&self, event: &ReceivedEvent) -> Vec<u8> {
-        let mut line = match self.form {
-            Form::Data => event.data().to_owned(),
-            Form::Stream => return in_stream(event),
-            Form::Json | Form::JsonWithTopics => {
-                let mut line = json!({
-                    "type": event.event_type(),
-                    "id": event.last_event_id(),
-                    "data": event.data(),
-                });
-                let topics: Vec<_> = event.topics().collect();
-                if self.form == Form::JsonWithTopics || !topics.is_empty() {
-                    line["topics"] = topics.into();
-                }
-                line.to_string()
-            }
-        };
-        line.push('\n');
-        line.into_bytes()
+    /// The text of an event, and where in it the time is.
+    fn render(&self, event: &ReceivedEvent) -> (Vec<u8>, Range<usize>) {
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        match self.format {
+            Format::Text => in_text(event, &time, self.is_coloured),
+            Format::Json => in_json(event, &time),
+            Format::Data => (format!("{}\n", event.data()).into_bytes(), 0..0),
+            Format::Stream => (in_stream(event), 0..0),
+        }
     }
+}
+
+/// Replaces the time by the one at the same place in `written`, as far as that has one.
+fn adopt(bytes: &mut [u8], time: Range<usize>, written: &[u8]) {
+    let end = time.end.min(written.len());
+    let Some(earlier) = written.get(time.start..end) else { return };
+    let is_of_time = |byte: &u8| byte.is_ascii_digit() || b"-T:.Z".contains(byte);
+    if earlier.iter().all(is_of_time) {
+        bytes[time.start..end].copy_from_slice(earlier);
+    }
+}
+
+/// A line with the time, the topics, the type and the id, then the data, indented.
+fn in_text(event: &ReceivedEvent, time: &str, is_coloured: bool) -> (Vec<u8>, Range<usize>) {
+    let (faint, bold, end) =
+        if is_coloured { ("\x1b[2m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+    let mut text = format!("{faint}{time}{end}");
+    let place = faint.len()..faint.len() + time.len();
+    for topic in event.topics() {
+        text.push_str(&format!("  topic={bold}{}{end}", printable(topic)));
+    }
+    text.push_str(&format!("  type={}", printable(event.event_type())));
+    if !event.last_event_id().is_empty() {
+        text.push_str(&format!("  {faint}id={}{end}", printable(event.last_event_id())));
+    }
+    text.push('\n');
+    for line in event.data().split('\n').filter(|_| !event.data().is_empty()) {
+        text.push_str("  ");
+        text.push_str(&printable(line));
+        text.push('\n');
+    }
+    (text.into_bytes(), place)
+}
+
+/// The text with its control characters escaped, so that an event cannot control the terminal.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let is_harmless = |c: char| !c.is_control() || c == '\t';
+    if text.chars().all(is_harmless) {
+        return text.into();
+    }
+    let mut printable = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_harmless(c) {
+            printable.push(c);
+        } else {
+            printable.extend(c.escape_default());
+        }
+    }
+    printable.into()
+}
+
+/// The time comes first, so that its place is known.
+fn in_json(event: &ReceivedEvent, time: &str) -> (Vec<u8>, Range<usize>) {
+    const BEFORE: &str = "{\"time\":\"";
+    let json = |text: &str| serde_json::Value::from(text).to_string();
+    let topics: Vec<_> = event.topics().map(json).collect();
+    let line = format!(
+        "{BEFORE}{time}\",\"topics\":[{}],\"type\":{},\"id\":{},\"data\":{}}}\n",
+        topics.join(","),
+        json(event.event_type()),
+        json(event.last_event_id()),
+        json(event.data()),
+    );
+    (line.into_bytes(), BEFORE.len()..BEFORE.len() + time.len())
 }
 
 fn in_stream(event: &ReceivedEvent) -> Vec<u8> {
@@ -147,4 +198,27 @@ fn in_stream(event: &ReceivedEvent) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode::event(again.as_ref(), &mut bytes);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(printable("a\tb \u{1b}[2J\u{7}ö"), "a\tb \\u{1b}[2J\\u{7}ö");
+    }
+
+    #[test]
+    fn the_time_of_a_partly_written_line_is_kept() {
+        let check = |written: &str, expected: &str| {
+            let mut bytes = b"x 2026-11-30T12:00:00.000Z\n".to_vec();
+            adopt(&mut bytes, 2..26, written.as_bytes());
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        };
+        check("x 2025-01-01T01:01:01.111Z\ny", "x 2025-01-01T01:01:01.111Z\n");
+        check("x 2025", "x 2025-11-30T12:00:00.000Z\n");
+        check("x hello, world, this is text", "x 2026-11-30T12:00:00.000Z\n");
+        check("", "x 2026-11-30T12:00:00.000Z\n");
+    }
 }

@@ -1,56 +1,71 @@
-//! `tidings publish`: publishes an update to a hub.
+//! `tidings publish`: publishes an update to a hub, or one for each line of standard input.
+
+mod lines;
 
 use std::io::Read as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use reqwest::Url;
 use serde_json::json;
 use tidings_client::transport::ReqwestTransport;
-use tidings_client::{ConnectError, Event, PublishError, Publisher, Update};
+use tidings_client::{Event, PublishError, Publisher, Update};
 
-use super::{headers, hub};
-use crate::args::{HubArgs, PublishArgs};
-use crate::console::put;
+use self::lines::Lines;
+use super::{hub, saved};
+use crate::args::PublishArgs;
+use crate::console::{self, put};
 use crate::outcome::{Ended, Outcome};
 
 pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Outcome> {
-    let HubArgs { hub, request } = args.hub;
-    let url = hub::url(&hub)?;
-    let headers = headers::read_with_token(&request)?;
-    let data = if args.data == "-" { read_input()? } else { args.data };
-    let mut event = Event::new(data);
-    if let Some(event_type) = args.event_type.filter(|text| !text.is_empty()) {
-        let typed = event.with_type(&event_type);
-        event = typed.map_err(|error| Ended::usage(format!("--type: {error}")))?;
-    }
-    if let Some(id) = args.id.filter(|text| !text.is_empty()) {
-        let identified = event.with_id(&id);
-        event = identified.map_err(|error| Ended::usage(format!("--id: {error}")))?;
-    }
-    if let Some(retry) = args.retry {
-        event = event.with_retry(retry);
-    }
-    let mut update = Update::new(args.topic, event);
-    for topic in args.also {
-        update = update.also_about(topic);
-    }
-    if args.private {
-        update = update.private();
-    }
-    let transport = ReqwestTransport::new().context("cannot set up the HTTP client")?;
+    let (url, headers) = saved::target(&args.hub)?;
+    let transport = match args.lines {
+        true => ReqwestTransport::pooled(),
+        false => ReqwestTransport::new(),
+    };
+    let transport = transport.context("cannot set up the HTTP client")?;
     let publisher = Publisher::new(url.clone(), Arc::new(transport))
         .headers(headers)
-        .answer_within(request.common.timeout);
-    let id = match publisher.publish(&update).await {
+        .answer_within(args.hub.request.common.timeout);
+    if !args.lines {
+        let data = if args.data == "-" { read_input()? } else { args.data.clone() };
+        publish(&publisher, &url, &args, data).await?;
+        return Ok(Outcome::Done);
+    }
+    if !matches!(args.data.as_str(), "" | "-") {
+        return Err(Ended::usage(
+            "--lines reads the data from standard input; remove the data, or --lines",
+        ));
+    }
+    let mut lines = Lines::of_input()?;
+    let publishing = async {
+        while let Some((number, line)) = lines.next().await? {
+            publish(&publisher, &url, &args, line)
+                .await
+                // The exit code is that of the cause.
+                .map_err(|error| error.context(format!("line {number} was not published")))?;
+        }
+        Ok(Outcome::Done)
+    };
+    tokio::select! {
+        done = publishing => done,
+        () = console::reader_gone() => Ok(Outcome::Unread),
+        _ = tokio::signal::ctrl_c() => Ok(Outcome::Interrupted),
+    }
+}
+
+/// Publishes an update with this data, and prints its id.
+async fn publish(
+    publisher: &Publisher,
+    url: &Url,
+    args: &PublishArgs,
+    data: String,
+) -> anyhow::Result<()> {
+    let id = match publisher.publish(&update(args, data)?).await {
         Ok(id) => id,
         Err(PublishError::Refused(refusal)) => return Err(hub::refused("hub", &refusal)),
-        Err(PublishError::NotSent(ConnectError::Transport(error))) if error.proxy().is_some() => {
-            return Err(hub::not_through_proxy(error));
-        }
         Err(PublishError::NotSent(error)) => {
-            return Err(
-                anyhow::Error::new(error).context(format!("no response from {}", hub::shown(&url)))
-            );
+            return Err(hub::unanswered(error, format!("no response from {}", hub::shown(url))));
         }
         Err(error) => return Err(error.into()),
     };
@@ -59,7 +74,27 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Outcome> {
     } else {
         put!("{id}");
     }
-    Ok(Outcome::Done)
+    Ok(())
+}
+
+fn update(args: &PublishArgs, data: String) -> anyhow::Result<Update> {
+    let mut event = Event::new(data);
+    if let Some(event_type) = args.event_type.as_deref().filter(|text| !text.is_empty()) {
+        let typed = event.with_type(event_type);
+        event = typed.map_err(|error| Ended::usage(format!("--type: {error}")))?;
+    }
+    if let Some(id) = args.id.as_deref().filter(|text| !text.is_empty()) {
+        let identified = event.with_id(id);
+        event = identified.map_err(|error| Ended::usage(format!("--id: {error}")))?;
+    }
+    if let Some(retry) = args.retry {
+        event = event.with_retry(retry);
+    }
+    let mut update = Update::new(&args.topic, event);
+    for topic in &args.also {
+        update = update.also_about(topic);
+    }
+    Ok(if args.private { update.private() } else { update })
 }
 
 fn read_input() -> anyhow::Result<String> {

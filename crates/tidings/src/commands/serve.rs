@@ -25,7 +25,7 @@ use tidings_hub::{DiskJournal, Hub, HubBuilder, MemoryJournal, OpenError};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::args::ServeArgs;
+use crate::args::{Cli, LogFormat, ServeArgs};
 use crate::config::{Config, JournalConfig, unread_settings};
 use crate::log;
 use crate::outcome::{Ended, Outcome};
@@ -40,7 +40,7 @@ const WAITING_MIN: usize = 16;
 /// The minimum time over which the clients of a draining hub are told to reconnect.
 const DRAIN_SPREAD_MIN: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
+pub(crate) async fn run(args: ServeArgs, format: LogFormat) -> anyhow::Result<Outcome> {
     panics::log_locations();
     let mut config = Config::of(args.clone())?;
     let bounds = Bounds::of_system()?;
@@ -80,7 +80,8 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     let hub = builder.build().await.context("cannot start the hub's threads")?;
 
     let mut serving = JoinSet::new();
-    greet(&Greeting { listeners: &listeners, mode, access: &access, demo, config: &config });
+    let greeting = Greeting { listeners: &listeners, mode, access: &access, demo, config: &config };
+    greet(&greeting, format);
     // The socket files are removed when this function ends, also with an error.
     let mut _files = Vec::new();
     for listener in listeners.main {
@@ -113,7 +114,8 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
             }
         }
     }
-    for doubt in config.doubts.iter().chain(&unread_settings(&config.access)) {
+    let unread = [unread_settings(&config.access), Cli::unknown_variables()].concat();
+    for doubt in config.doubts.iter().chain(&unread) {
         tracing::warn!("{doubt}");
     }
     let mut certificate = tls.watch();

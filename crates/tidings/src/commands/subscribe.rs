@@ -5,27 +5,29 @@ use std::time::SystemTime;
 use tidings_client::reconnect::Policy;
 use tidings_client::{EventId, EventSource};
 
-use super::follow::{Follow, Form};
+use super::exec::Exec;
+use super::follow::Follow;
 use super::output::Output;
-use super::{headers, hub};
-use crate::args::{HubArgs, SubscribeArgs};
+use super::{hub, saved};
+use crate::args::{SubscribeArgs, units};
 use crate::outcome::{Ended, Outcome};
 
 /// The number of consecutive failed connection attempts after which the command gives up.
 const ATTEMPTS_MAX: u32 = 20;
 
 pub(crate) async fn run(args: SubscribeArgs) -> anyhow::Result<Outcome> {
-    let HubArgs { hub, request } = args.hub;
-    let url = hub::url(&hub)?;
+    let (url, headers) = saved::target(&args.hub)?;
     let mut policy = Policy::default();
     policy.retry_first = false;
     policy.attempts_max = Some(ATTEMPTS_MAX);
     let mut source = EventSource::topics(&url, &args.topics)
-        .headers(headers::read_with_token(&request)?)
+        .headers(headers)
         .policy(policy)
-        .answer_within(request.common.timeout);
+        .answer_within(args.hub.request.common.timeout);
     if args.from != "now" {
-        let from = EventId::new(&position(&args.from));
+        let from =
+            position(&args.from).map_err(|error| Ended::usage(format!("--from: {error}")))?;
+        let from = EventId::new(&from);
         let from = from.map_err(|error| Ended::usage(format!("--from: {error}")))?;
         source = source.last_event_id(from);
     }
@@ -39,7 +41,8 @@ pub(crate) async fn run(args: SubscribeArgs) -> anyhow::Result<Outcome> {
         count: args.count,
         until: args.until,
         fail_on_gap: args.fail_on_gap,
-        output: Output::new(if args.json { Form::JsonWithTopics } else { Form::Data }),
+        output: Output::new(args.format.chosen()),
+        exec: args.exec.map(|command| Exec::new(command, args.exec_timeout)),
         resume: None,
         tells_opening: false,
     };
@@ -47,20 +50,21 @@ pub(crate) async fn run(args: SubscribeArgs) -> anyhow::Result<Outcome> {
 }
 
 /// The id for a position to begin at. Times and `last` have ids of a special form.
-fn position(from: &str) -> String {
+///
+/// # Errors
+/// If the position looks like a date, and is none.
+fn position(from: &str) -> Result<String, String> {
     let since = |time: SystemTime| format!("tidings:since:{}", humantime::format_rfc3339(time));
     if from == "last" {
-        return "tidings:last".to_owned();
+        return Ok("tidings:last".to_owned());
     }
-    // Any offset from UTC may follow; the hub checks it.
-    let is_date = |text: &str| text.len() >= 19 && text.as_bytes()[10] == b'T';
-    if humantime::parse_rfc3339_weak(from.get(..19).unwrap_or_default()).is_ok() && is_date(from) {
-        return format!("tidings:since:{from}");
+    if units::is_like_date(from) {
+        return units::instant(from).map(since);
     }
-    match humantime::parse_duration(from) {
+    Ok(match humantime::parse_duration(from) {
         Ok(ago) => since(SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)),
         Err(_) => from.to_owned(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -69,15 +73,21 @@ mod tests {
 
     #[test]
     fn a_position_may_be_a_time_an_age_a_word_or_an_id() {
+        let position = |from: &str| position(from).unwrap();
         assert_eq!(position("last"), "tidings:last");
+        assert_eq!(position("2026-01-31"), "tidings:since:2026-01-31T00:00:00Z");
         assert_eq!(position("2026-01-31T12:00:00Z"), "tidings:since:2026-01-31T12:00:00Z");
-        assert_eq!(
-            position("2026-01-31T12:00:00+01:00"),
-            "tidings:since:2026-01-31T12:00:00+01:00"
-        );
+        assert_eq!(position("2026-01-31T12:00:00+01:00"), "tidings:since:2026-01-31T11:00:00Z");
         assert!(position("10m").starts_with("tidings:since:20"));
-        for id in ["earliest", "tidings:aaaaaa.7.aaaa", "urn:uuid:1", "7"] {
+        for id in ["earliest", "tidings:aaaaaa.7.aaaa", "urn:uuid:1", "7", "20260131"] {
             assert_eq!(position(id), id);
+        }
+    }
+
+    #[test]
+    fn a_date_that_does_not_exist_is_an_error() {
+        for from in ["2026-13-01", "2026-01-32T12:00:00Z", "2026-01-31T12"] {
+            assert!(position(from).unwrap_err().contains("is not a time"), "{from}");
         }
     }
 }

@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use tidings_client::reconnect::{Mode, Policy};
 use tidings_client::{EventId, EventSource, hide_login};
 
-use super::follow::{Follow, Form};
+use super::follow::Follow;
 use super::output::Output;
 use super::resume::Resume;
 use super::{headers, hub};
@@ -20,9 +20,9 @@ pub(crate) async fn run(args: TailArgs) -> anyhow::Result<Outcome> {
     let stream = without_login(&url);
     let is_asked = url.query_pairs().any(|(name, _)| name == "tidings");
     if args.post.is_none() && hub::is_hubs(&url) && !is_asked {
-        // Asks for the position before the first event, so that a connection lost before it loses
-        // nothing.
-        url.query_pairs_mut().append_pair("tidings", "place");
+        // The position before the first event, so that a connection lost before it loses nothing,
+        // and the topics of each event.
+        url.query_pairs_mut().append_pair("tidings", "place,topics");
     }
     let mut headers = headers::read(&args.request)?;
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(super::AGENT));
@@ -52,11 +52,7 @@ pub(crate) async fn run(args: TailArgs) -> anyhow::Result<Outcome> {
     if args.post.is_none() {
         source = source.answer_within(args.request.timeout);
     }
-    let mut output = Output::new(match (args.json, args.data_only) {
-        (true, _) => Form::Json,
-        (_, true) => Form::Data,
-        _ => Form::Stream,
-    });
+    let mut output = Output::new(args.format.chosen());
     let resume = match args.resume_file {
         None => None,
         Some(path) => {
@@ -82,6 +78,7 @@ pub(crate) async fn run(args: TailArgs) -> anyhow::Result<Outcome> {
         until: args.until,
         fail_on_gap: args.fail_on_gap,
         output,
+        exec: None,
         resume,
         tells_opening: true,
     };

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 use tidings_hub::{
-    Dialect, SigningKey, TokenError, TokenGrant, TokenReport, TokenUse, inspect_token, sign_token,
-    token_time,
+    Access, Dialect, SigningKey, TokenError, TokenGrant, TokenReport, TokenUse, inspect_token,
+    sign_token, token_time,
 };
 
-use crate::args::{ServeArgs, TokenArgs, TokenCommand, TokenDialect, TokenInspectArgs};
+use super::subscriptions;
+use crate::args::{HubArgs, ServeArgs, TokenArgs, TokenCommand, TokenDialect, TokenInspectArgs};
 use crate::config::{Config, secret};
 use crate::console::{put, say};
 use crate::outcome::{Ended, Outcome};
@@ -21,6 +22,7 @@ const URL_PATTERN: &str = "urlpattern:";
 pub(crate) async fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
     match args.command {
         Some(TokenCommand::Inspect(inspected)) => inspect(inspected).await,
+        Some(TokenCommand::Revoke { revoked, hub }) => revoke(revoked, &hub).await,
         None => make(&args),
     }
 }
@@ -196,14 +198,43 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-async fn inspect(args: TokenInspectArgs) -> anyhow::Result<Outcome> {
-    let mut token = args.token;
+async fn revoke(revoked: String, hub: &HubArgs) -> anyhow::Result<Outcome> {
+    let revoked = token_or_input(revoked)?;
+    let id = match revoked.split('.').count() {
+        3 => id_of(&revoked).await?,
+        _ => revoked,
+    };
+    subscriptions::revoke(&id, hub).await?;
+    put!("revoked {id}");
+    Ok(Outcome::Done)
+}
+
+/// The id of a token, which the hub needs to revoke it. The hub that revokes it knows whether it is
+/// valid.
+async fn id_of(token: &str) -> anyhow::Result<String> {
+    let report = inspect_token(token, Access::default()).await;
+    let report = report.map_err(|error| Ended::usage(format!("not a token: {error}")))?;
+    let id = report.claims.get("jti").and_then(Value::as_str).map(str::to_owned);
+    id.ok_or_else(|| {
+        Ended::usage(
+            "the token has no id (claim jti), so it cannot be revoked by it; end its streams with \
+             `tidings subscriptions end`, which revokes it too",
+        )
+    })
+}
+
+/// The token of an argument; `-` reads it from standard input.
+fn token_or_input(mut token: String) -> anyhow::Result<String> {
     if token == "-" {
         token.clear();
         std::io::stdin().read_to_string(&mut token).context("standard input is not text")?;
     }
     let token = token.trim();
-    let token = token.strip_prefix("Bearer ").unwrap_or(token);
+    Ok(token.strip_prefix("Bearer ").unwrap_or(token).to_owned())
+}
+
+async fn inspect(args: TokenInspectArgs) -> anyhow::Result<Outcome> {
+    let token = &token_or_input(args.token)?;
     let hub = ServeArgs { access: args.hub, config: args.config, ..ServeArgs::default() };
     let (access, doubts) = Config::access_to_inspect(hub)?;
     let has_keys = access.tokens.has_keys();

@@ -3,16 +3,20 @@
 
 pub(crate) mod secret;
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
-use serde::{Deserialize, Serialize};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use tidings_hub::{
     Access, Algorithm, CorsOrigins, Dialect, Dialects, HUB_PATH, Host, InvalidKey,
     InvalidKeySetUrl, Issuer, IssuerKeys, Key, KeySetUrl, Origin, Tokens,
 };
 
+use super::one_or_more::OneOrMore;
 use crate::args::host::is_host;
 use crate::args::{DialectChoice, ServeArgs};
 use crate::outcome::Ended;
@@ -28,15 +32,16 @@ pub(super) struct AccessFile {
     subscriber_key: Option<String>,
     subscriber_key_file: Option<PathBuf>,
     subscriber_algorithm: Option<String>,
+    #[serde(deserialize_with = "read_issuers")]
     issuers: Option<Vec<IssuerFile>>,
     audience: Option<OneOrMore>,
     dialect: Option<DialectChoice>,
     query_tokens: Option<bool>,
     cookie_name: Option<OneOrMore>,
     hub_url: Option<String>,
-    allowed_hosts: Option<Vec<String>>,
-    publish_origins: Option<Vec<String>>,
-    cors_origins: Option<Vec<String>>,
+    allowed_hosts: Option<OneOrMore>,
+    publish_origins: Option<OneOrMore>,
+    cors_origins: Option<OneOrMore>,
 }
 
 impl AccessFile {
@@ -62,14 +67,14 @@ impl AccessFile {
                 jwks_allow_internal: Some(true),
                 authorization_server: Some(true),
             })]),
-            audience: Some(OneOrMore::More(Vec::new())),
+            audience: Some(OneOrMore::default()),
             dialect: Some(DialectChoice::All),
             query_tokens: Some(true),
-            cookie_name: Some(OneOrMore::More(Vec::new())),
+            cookie_name: Some(OneOrMore::default()),
             hub_url: text(),
-            allowed_hosts: Some(Vec::new()),
-            publish_origins: Some(Vec::new()),
-            cors_origins: Some(Vec::new()),
+            allowed_hosts: Some(OneOrMore::default()),
+            publish_origins: Some(OneOrMore::default()),
+            cors_origins: Some(OneOrMore::default()),
         }
     }
 }
@@ -82,6 +87,31 @@ enum IssuerFile {
     Table(IssuerTable),
 }
 
+/// A name, or a list of names and tables.
+fn read_issuers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<IssuerFile>>, D::Error> {
+    struct Issuers;
+
+    impl<'de> Visitor<'de> for Issuers {
+        type Value = Vec<IssuerFile>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the name of an issuer, or a list of names and tables")
+        }
+
+        fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+            Ok(vec![IssuerFile::Name(name.to_owned())])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+            Deserialize::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+
+    deserializer.deserialize_any(Issuers).map(Some)
+}
+
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct IssuerTable {
@@ -92,25 +122,6 @@ struct IssuerTable {
     jwks_url: Option<String>,
     jwks_allow_internal: Option<bool>,
     authorization_server: Option<bool>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
-}
-
-impl OneOrMore {
-    /// The values of the flags, or else those of the file.
-    fn or(flags: &[String], file: Option<Self>) -> Vec<String> {
-        match file {
-            _ if !flags.is_empty() => flags.to_vec(),
-            None => Vec::new(),
-            Some(Self::One(one)) => vec![one],
-            Some(Self::More(several)) => several,
-        }
-    }
 }
 
 /// Whether the flags configure access, which turns development mode off.
@@ -179,9 +190,6 @@ pub(super) fn read_parts(args: &ServeArgs, file: AccessFile) -> anyhow::Result<R
         })?),
         None => audience.iter().find_map(|name| audience_url(name)),
     };
-    let or = |flags: &[String], file: Option<Vec<String>>| {
-        if flags.is_empty() { file.unwrap_or_default() } else { flags.to_vec() }
-    };
     let (issuers, authorization_servers) = issuers(args, file.issuers, &mut doubts)?;
     names("the name of an issuer", issuers.iter().map(|issuer| issuer.name.clone()).collect())?;
     let access = Access::default()
@@ -194,8 +202,8 @@ pub(super) fn read_parts(args: &ServeArgs, file: AccessFile) -> anyhow::Result<R
                 .issuers(issuers)
                 .audience(audience)
                 .authorization_servers(authorization_servers)
-                .cookies(cookies(OneOrMore::or(&args.access.cookie_name, file.cookie_name))?)
-                .in_query(args.access.query_tokens.or(file.query_tokens).unwrap_or(false)),
+                .cookies(cookies(OneOrMore::or(&args.cookie_name, file.cookie_name))?)
+                .in_query(args.query_tokens.or(file.query_tokens).unwrap_or(false)),
         )
         .dialects(match args.access.dialect.or(file.dialect).unwrap_or(DialectChoice::All) {
             DialectChoice::All => Dialects::All,
@@ -203,9 +211,12 @@ pub(super) fn read_parts(args: &ServeArgs, file: AccessFile) -> anyhow::Result<R
             DialectChoice::Coming => Dialects::Only(Dialect::Coming),
         })
         .hub_url(hub_url)
-        .allowed_hosts(allowed_hosts(&or(&args.access.allowed_host, file.allowed_hosts))?)
-        .publish_origins(publish_origins(&or(&args.publish_origin, file.publish_origins))?)
-        .cors_origins(cors_origins(&or(&args.cors_origin, file.cors_origins))?);
+        .allowed_hosts(allowed_hosts(&OneOrMore::or(&args.allowed_host, file.allowed_hosts))?)
+        .publish_origins(publish_origins(&OneOrMore::or(
+            &args.publish_origin,
+            file.publish_origins,
+        ))?)
+        .cors_origins(cors_origins(&OneOrMore::or(&args.cors_origin, file.cors_origins))?);
     Ok(Read { access, doubts })
 }
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JournalConfig, JournalFile, Time};
+use super::journal::{JournalConfig, JournalFile};
+use super::time::Time;
 use crate::args::{NatsStorageChoice, ServeArgs};
 use crate::outcome::Ended;
 
@@ -109,7 +110,10 @@ mod options {
 
     use super::{Ended, JournalConfig, JournalFile, NatsFile, NatsStorageChoice, ServeArgs, Time};
     use crate::args::{JournalChoice, host};
-    use crate::config::{HOUR, KeepFile, RetentionFile, between};
+    use crate::config::journal::{KeepFile, RetentionFile};
+    use crate::config::one_or_more::OneOrMore;
+    use crate::config::size::Size;
+    use crate::config::time::{HOUR, between};
 
     pub(in super::super) fn read(
         args: &ServeArgs,
@@ -128,7 +132,7 @@ mod options {
         }
         let servers = match &args.journal {
             Some(JournalChoice::Nats(servers)) => servers.clone(),
-            _ => file.servers.clone().unwrap_or_default(),
+            _ => OneOrMore::or(&[], file.servers.clone()),
         };
         if servers.is_empty() {
             return Err(Ended::usage(
@@ -215,7 +219,7 @@ mod options {
             {
                 Ok(NatsRetention::default()
                     .count(rule.count)
-                    .bytes(rule.bytes.map(|size| size.as_u64()))
+                    .bytes(rule.bytes.map(Size::bytes))
                     .age(rule.age.map(|time| time.0)))
             }
             _ => Err(Ended::usage(

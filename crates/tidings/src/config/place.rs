@@ -91,28 +91,36 @@ impl FromStr for Place {
             };
         }
         let Some((host, port)) = text.rsplit_once(':') else {
+            if text.parse::<u16>().is_ok() {
+                return wrong(without_host(text, text));
+            }
             return wrong(format!(
                 "{text:?} is not an address; write it as HOST:PORT, or a Unix socket as unix:PATH"
             ));
         };
-        let Ok(port) = port.parse() else {
+        let Ok(number) = port.parse() else {
             return wrong(format!("{port:?} is not a port; it must be 0 to 65535"));
         };
         if host == "localhost" {
-            return Ok(Self::Localhost { port });
+            return Ok(Self::Localhost { port: number });
         }
         if host.is_empty() {
-            return wrong(format!(
-                "{text:?} has no host; use localhost:{port} for this machine only, 0.0.0.0:{port} \
-                 or [::]:{port} for every address"
-            ));
+            return wrong(without_host(text, port));
         }
         let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
         let Ok(ip) = ip else {
             return wrong(format!("{host:?} is neither localhost nor an IP address"));
         };
-        Ok(Self::Address(SocketAddr::new(ip, port)))
+        Ok(Self::Address(SocketAddr::new(ip, number)))
     }
+}
+
+/// What is wrong with an address that is a port only, which other programs take for all addresses.
+fn without_host(text: &str, port: &str) -> String {
+    format!(
+        "{text:?} has no host; use localhost:{port} for this machine only, 0.0.0.0:{port} or \
+         [::]:{port} for every address"
+    )
 }
 
 /// A text that is not an address to listen on.
@@ -141,7 +149,8 @@ mod tests {
             assert_eq!(place(text).to_string(), text);
         }
         for (text, says) in [
-            ("8081", "HOST:PORT"),
+            ("8081", "use localhost:8081"),
+            ("host", "HOST:PORT"),
             ("a.test:80", "neither localhost"),
             (":80", "no host; use localhost:80"),
             ("localhost:65536", "not a port"),

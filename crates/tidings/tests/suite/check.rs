@@ -127,6 +127,43 @@ fn a_hub_that_no_client_could_use_is_refused() {
 }
 
 #[test]
+fn one_value_may_stand_for_a_list_of_one() {
+    let rest =
+        "anonymous_subscribe = true\npublisher_key = \"a secret of at least thirty-two bytes\"\n";
+    let config = |[open, close]: [&str; 2]| {
+        let list = |value: &str| format!("{open}\"{value}\"{close}");
+        let text = format!(
+            "listen = {}\n[access]\n{rest}issuers = {}\naudience = {}\nallowed_hosts = {}\n\
+             publish_origins = {}\ncors_origins = {}\ncookie_name = {}\n[limits]\ntrusted_proxies = {}\n",
+            list("127.0.0.1:1"),
+            list("https://a.test"),
+            list("https://h.test"),
+            list("h.test"),
+            list("https://p.test"),
+            list("https://c.test"),
+            list("c"),
+            list("10.0.0.0/8"),
+        );
+        let config = File::new(&text);
+        let ended = tidings(&["check", "--config", config.path()]);
+        assert_eq!(ended.code, Some(0), "{text}: {}", ended.error);
+        ended.out
+    };
+    let one = config(["", ""]);
+    for shown in [
+        "127.0.0.1:1",
+        "https://a.test",
+        "h.test",
+        "https://p.test",
+        "https://c.test",
+        "10.0.0.0/8",
+    ] {
+        assert!(one.contains(shown), "{shown}: {one}");
+    }
+    assert_eq!(one, config(["[", "]"]));
+}
+
+#[test]
 fn an_invalid_configuration_is_a_usage_error() {
     for (text, says) in [
         ("[limits]\nstreams = 0", "limits.streams is 0; it must be between 1 and"),
@@ -134,6 +171,8 @@ fn an_invalid_configuration_is_a_usage_error() {
         ("[limits]\nhead = \"1KiB\"", "at least 8KiB"),
         ("[limits]\ntrusted_proxies = [\"proxy.test\"]", "is neither an address nor a network"),
         ("[streams]\nage_max = \"1s\"", "streams.age_max is 1s; it must be at least 10s"),
+        ("[limits]\nbody = \"1XB\"", "write a number with a unit (B, kB, KiB, MB, MiB, GB, GiB)"),
+        ("[streams]\nheartbeat = 3", "expected a time with its unit, such as \"15s\""),
         ("[limits]\nstream = 1", "did you mean \"limits.streams\"?"),
         ("[tls]\ncert = \"a\"", "a certificate needs its key"),
     ] {

@@ -34,7 +34,7 @@ fn subscribe(hub: &Hub, arguments: &[&str]) -> Child {
 #[test]
 fn publish_prints_the_id_and_subscribe_the_data() {
     let hub = Hub::start();
-    let subscriber = subscribe(&hub, &["https://a.test/1", "--count", "2"]);
+    let subscriber = subscribe(&hub, &["https://a.test/1", "--count", "2", "--format", "data"]);
     let published = run(&hub, &["publish", "https://a.test/1", "hello"]);
     assert_eq!(published.code, Some(0), "{}", published.error);
     assert!(published.out.starts_with("tidings:") && published.out.lines().count() == 1);
@@ -61,6 +61,86 @@ fn publish_reads_standard_input_and_removes_the_last_line_break() {
 }
 
 #[test]
+fn publish_publishes_each_line_as_it_arrives() {
+    let hub = Hub::start();
+    let mut stream = hub.subscribe("a");
+    let mut child = start(&hub.url(), &["publish", "a", "--lines", "--type", "line"]);
+    let mut input = child.stdin.take().expect("piped");
+    let mut ids = BufReader::new(child.stdout.take().expect("piped")).lines();
+    // The input stays open, so each line is published before the next one is written.
+    for (line, data) in [("one\n", "one"), ("\r\n\ntwo\r\n", "two")] {
+        input.write_all(line.as_bytes()).expect("it reads");
+        let event = stream.event();
+        assert_eq!((event.data.as_str(), event.event_type.as_str()), (data, "line"));
+        assert_eq!(ids.next().expect("a line").expect("text"), event.id);
+    }
+    input.write_all(b"the last one").expect("it reads");
+    drop(input);
+    assert_eq!(stream.event().data, "the last one");
+    assert_eq!(finish(child).code, Some(0));
+    // It stops at the first line that cannot be published, and names it.
+    let mut child = start(&hub.url(), &["publish", "a", "--lines", "--type", "tidings"]);
+    child.stdin.take().expect("piped").write_all(b"\na\nb\n").expect("it reads");
+    let refused = finish(child);
+    assert_eq!(refused.code, Some(3), "{}", refused.error);
+    assert!(refused.error.contains("line 2 was not published"), "{}", refused.error);
+    for arguments in
+        [&["publish", "a", "data", "--lines"][..], &["publish", "a", "--lines", "--id", "7"]]
+    {
+        let wrong = run(&hub, arguments);
+        assert_eq!(wrong.code, Some(2), "{}", wrong.error);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn subscribe_runs_a_command_for_each_event() {
+    let hub = Hub::start();
+    let publisher = |arguments: &[&str]| assert_eq!(run(&hub, arguments).code, Some(0));
+    publisher(&["publish", "https://a.test/1", "one\ntwo", "--type", "price", "--id", "7"]);
+    publisher(&["publish", "https://a.test/2", "fails", "--id", "8"]);
+    publisher(&["publish", "https://a.test/3", "ignored by the command", "--id", "9"]);
+    let command = r#"[ "$TIDINGS_ID" = 9 ] || echo "$TIDINGS_TOPIC $TIDINGS_TYPE $TIDINGS_ID [$(cat)] ${TIDINGS_TIME%%-*}"
+                     [ "$TIDINGS_ID" != 8 ] || exit 5"#;
+    let exec = ["subscribe", "*", "--from", "earliest", "--exec", command];
+    let ended = run(&hub, &[&exec[..], &["--count", "3"]].concat());
+    let mut lines = ended.out.lines();
+    let mut next = || lines.next().unwrap_or_default().to_owned();
+    assert_eq!(next(), "https://a.test/1 price 7 [one");
+    assert!(next().starts_with("two] 20"), "{}", ended.out);
+    assert!(next().starts_with("https://a.test/2 message 8 [fails] 20"), "{}", ended.out);
+    assert_eq!(next(), "");
+    // A failure is told, the next event follows, and the exit code says it too.
+    assert!(
+        ended.error.contains("failed with exit code 5, for the event \"8\""),
+        "{}",
+        ended.error
+    );
+    assert_eq!(ended.code, Some(1));
+    let good =
+        run(&hub, &["subscribe", "*", "--from", "earliest", "--exec", "true", "--count", "3"]);
+    assert_eq!((good.code, good.out.as_str()), (Some(0), ""), "{}", good.error);
+    // One that never ends is killed.
+    let hangs = ["--exec", "exec sleep 1000", "--exec-timeout", "50ms", "--count", "1"];
+    let killed = run(&hub, &[&["subscribe", "*", "--from", "earliest"][..], &hangs].concat());
+    assert_eq!(killed.code, Some(1), "{}", killed.error);
+    assert!(killed.error.contains("took longer than 50ms and was killed"), "{}", killed.error);
+    let both = run(&hub, &["subscribe", "*", "--exec", "true", "--json"]);
+    assert_eq!(both.code, Some(2), "{}", both.error);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_terminated_subscribe_ends_by_that_signal() {
+    let hub = Hub::start();
+    let mut subscriber = subscribe(&hub, &["a"]);
+    signal(subscriber.id(), "TERM");
+    let status = crate::hub::exit(&mut subscriber);
+    // Shells report it as 143.
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+}
+
+#[test]
 fn subscribe_ends_with_the_requested_event() {
     let hub = Hub::start();
     let subscriber = subscribe(&hub, &["*", "--json", "--type", "price", "--until", "end"]);
@@ -69,8 +149,7 @@ fn subscribe_ends_with_the_requested_event() {
     run(&hub, &["publish", "b", "end", "--also", "c", "--type", "price", "--id", "8"]);
     let subscribed = finish(subscriber);
     assert_eq!(subscribed.code, Some(0), "{}", subscribed.error);
-    let lines: Vec<serde_json::Value> =
-        subscribed.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let lines: Vec<_> = subscribed.out.lines().map(crate::tail::without_time).collect();
     let event = |id: &str, data: &str, topics: &[&str]| serde_json::json!({ "type": "price", "id": id, "data": data, "topics": topics });
     assert_eq!(lines, [event("7", "1", &["a"]), event("8", "end", &["b", "c"])]);
 }
@@ -79,10 +158,16 @@ fn subscribe_ends_with_the_requested_event() {
 fn subscribe_begins_at_the_given_position() {
     let hub = Hub::start();
     let ids = hub.publisher().publish(&[("a", "1"), ("a", "2"), ("a", "3")]);
-    let from =
-        |id: &str, count: &str| run(&hub, &["subscribe", "a", "--from", id, "--count", count]);
+    let from = |id: &str, count: &str| {
+        run(&hub, &["subscribe", "a", "--data-only", "--from", id, "--count", count])
+    };
     assert_eq!(from("earliest", "3").out, "1\n2\n3\n");
     assert_eq!(from(&ids[0], "2").out, "2\n3\n");
+    assert_eq!(from("2020-01-31", "3").out, "1\n2\n3\n");
+    assert_eq!(from("2020-01-31T12:00+01:00", "3").out, "1\n2\n3\n");
+    let no_date = from("2020-13-01", "1");
+    assert_eq!(no_date.code, Some(2), "{}", no_date.error);
+    assert!(no_date.error.contains("write a date (2026-01-31)"), "{}", no_date.error);
     let broken = from("no\nid", "1");
     assert_eq!(broken.code, Some(2), "{}", broken.error);
     assert!(broken.error.contains("--from"), "{}", broken.error);
@@ -94,7 +179,7 @@ fn subscribe_reports_lost_events_and_fails_on_request() {
     let ids = hub.publisher().publish(&[("a", "1"), ("a", "2"), ("a", "3"), ("a", "4")]);
     // It drops nothing that a shard has still to take.
     hub.wait_for_metric("tidings_journal_first_position", 3);
-    let all = ["subscribe", "a", "--from", &ids[0], "--count", "2"];
+    let all = ["subscribe", "a", "--from", &ids[0], "--count", "2", "--format", "data"];
     let told = run(&hub, &all);
     assert_eq!((told.code, told.out.as_str()), (Some(0), "3\n4\n"));
     assert!(told.error.contains(&format!("continues from {}", ids[2])), "{}", told.error);
@@ -179,8 +264,10 @@ impl Relay {
 fn subscribe_survives_a_restart_of_the_hub() {
     let first = Hub::start();
     let relay = Relay::to(first.address);
-    let mut subscriber =
-        start(&format!("http://{}", relay.address), &["subscribe", "a", "--count", "2"]);
+    let mut subscriber = start(
+        &format!("http://{}", relay.address),
+        &["subscribe", "a", "--count", "2", "--format", "data"],
+    );
     first.wait_for_metric("tidings_subscribers", 1);
     // The shortest reconnection time that a publisher may set.
     run(&first, &["publish", "a", "1", "--retry", "1ms"]);

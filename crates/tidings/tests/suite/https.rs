@@ -73,7 +73,8 @@ fn the_commands_speak_https_to_a_hub_whose_certificate_they_trust() {
     assert_eq!(certificate.publish(&hub), Some(0));
     let url = format!("https://{}", hub.address);
     let cert = certificate.cert();
-    let subscribe = ["subscribe", "a", "--from", "earliest", "--count", "1", "--hub", &url];
+    let first = ["--from", "earliest", "--count", "1", "--format", "data"];
+    let subscribe = [&["subscribe", "a", "--hub", &url][..], &first].concat();
     let ended = tidings_with(&[("SSL_CERT_FILE", &cert)], &subscribe);
     assert_eq!((ended.code, ended.out.as_str()), (Some(0), "good\n"), "{}", ended.error);
     let stranger = Certificate::new();

@@ -54,6 +54,13 @@ impl Hub {
         Self::run(command)
     }
 
+    /// A hub that is started without the word `serve`.
+    pub(crate) fn without_serve(flags: &[&str]) -> Self {
+        let mut command = program();
+        command.args(flags);
+        Self::run(command)
+    }
+
     /// A hub with these variables in its environment.
     pub(crate) fn with_environment(variables: &[(&str, &str)]) -> Self {
         let mut command = program();

@@ -82,7 +82,7 @@ fn check(format: &str, read: fn(&str) -> Option<Line>) {
     let lines: Vec<_> = log.iter().filter_map(|line| read(line)).collect();
 
     // A stream, by its number: its client, how it was served, why it ended.
-    for (reason, number) in [("Client", "1"), ("Drain", "2")] {
+    for (reason, number) in [("client", "1"), ("drain", "2")] {
         let one = |message| {
             let mut found = lines.iter().filter(|line| line.is(message, "stream", number));
             let line = found.next().unwrap_or_else(|| panic!("no {message:?} in {log:#?}"));
@@ -90,7 +90,7 @@ fn check(format: &str, read: fn(&str) -> Option<Line>) {
             line
         };
         assert_eq!(one("stream granted").field("address"), "127.0.0.1");
-        assert_eq!(one("stream opened").field("lane"), "Direct");
+        assert_eq!(one("stream opened").field("lane"), "direct");
         assert_eq!(one("stream closed").field("reason"), reason);
     }
     // An update, by its id: its trace, and how many feeds received it.
@@ -117,6 +117,26 @@ fn a_stream_and_an_update_can_be_followed_in_text() {
 #[test]
 fn a_stream_and_an_update_can_be_followed_in_json() {
     check("json", Line::of_json);
+}
+
+#[test]
+fn every_line_of_a_log_in_json_is_json_from_the_start_to_the_end() {
+    let mut command = crate::hub::program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+    command.env("TIDINGS_JOURNAL", "memory").stderr(std::process::Stdio::piped());
+    let mut hub = Hub::run(command);
+    assert_eq!(hub.began, [""; 0], "the start is the first line, and has the address");
+    hub.signal("TERM");
+    hub.log_until("drained").iter().for_each(|line| {
+        Line::of_json(line).unwrap_or_else(|| panic!("not JSON: {line}"));
+    });
+    assert_eq!(hub.exit().code(), Some(0));
+    // Errors too.
+    let failed = tidings(&["serve", "--log-format", "json", "--listen", "127.0.0.1"]);
+    assert_eq!(failed.code, Some(2));
+    let line = Line::of_json(failed.error.trim()).unwrap_or_else(|| panic!("{}", failed.error));
+    assert_eq!(line.message, "the hub stopped");
+    assert!(line.field("error").contains("HOST:PORT"), "{line:?}");
 }
 
 /// Secrets that clients send.

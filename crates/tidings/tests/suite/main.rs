@@ -10,6 +10,7 @@ mod nats;
 mod network;
 mod wire;
 
+mod about;
 mod attack;
 mod bad_requests;
 mod bench;
@@ -19,16 +20,19 @@ mod client_commands;
 mod cluster;
 mod comings_and_goings;
 mod descriptors;
+mod doctor;
 mod durability;
 mod early_signals;
 #[cfg(target_os = "linux")]
 mod failed_thread;
+mod health;
 #[cfg(feature = "tls")]
 mod https;
 mod inspect;
 mod journal_command;
 #[cfg(feature = "nats")]
 mod journal_on_nats;
+mod keys;
 mod logs;
 mod measured;
 mod names;
@@ -37,9 +41,11 @@ mod pipes;
 mod proxies;
 mod reload;
 mod retention;
+mod saved_hubs;
 mod sockets;
 mod stalled_readers;
 mod stopping;
+mod subscriptions;
 mod supervision;
 mod surroundings;
 mod tail;

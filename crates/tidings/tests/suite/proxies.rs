@@ -52,7 +52,8 @@ fn requests_to_this_machine_never_use_a_proxy() {
     let url = hub.url().replace("127.0.0.1", "localhost");
     let published = behind(&proxy.url(), &["publish", "a", "1", "--hub", &url]);
     assert_eq!(published.code, Some(0), "{}", published.error);
-    let from = ["subscribe", "a", "--from", "earliest", "--count", "1", "--hub", &url];
+    let from =
+        ["subscribe", "a", "--data-only", "--from", "earliest", "--count", "1", "--hub", &url];
     assert_eq!(behind(&proxy.url(), &from).out, "1\n");
 }
 

@@ -82,7 +82,7 @@ fn a_unix_socket_serves_everything_that_an_address_does_on_the_direct_lane() {
     assert_eq!(found.permissions().mode() & 0o777, 0o660);
     let (status, mut stream) = socket.ask("GET", "/.well-known/mercure?topic=a", "", "");
     assert_eq!(status, 200);
-    assert!(hub.wait_for_log("stream opened").contains("lane=Direct"));
+    assert!(hub.wait_for_log("stream opened").contains("lane=direct"));
     hub.publish("a", "one");
     wait_for_line(&mut stream, "data: one");
     let (status, _) = socket.ask("POST", "/.well-known/mercure", "", "topic=a&data=two");
@@ -92,7 +92,7 @@ fn a_unix_socket_serves_everything_that_an_address_does_on_the_direct_lane() {
     let (_, other) = socket.ask("GET", "/.well-known/mercure?topic=a", "", "");
     hub.wait_for_log("stream opened");
     drop(other);
-    assert!(hub.wait_for_log("stream closed").contains("reason=Client"));
+    assert!(hub.wait_for_log("stream closed").contains("reason=client"));
     hub.signal("TERM");
     let mut rest = String::new();
     stream.read_to_string(&mut rest).expect("text");

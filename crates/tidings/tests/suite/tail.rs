@@ -23,7 +23,7 @@ fn tail(arguments: &[&str]) -> (Finished, Answers) {
 fn each_form_of_output_is_as_its_help_says() {
     for (arguments, expected) in [
         (
-            &[][..],
+            &["--format", "stream"][..],
             "event: price\ndata: {\"a\":\ndata: 1}\nid: 1\n\ndata: plain\n\n\
              event: price\ndata: end\nid: 3\n\n",
         ),
@@ -37,10 +37,9 @@ fn each_form_of_output_is_as_its_help_says() {
         assert_eq!((ended.code, ended.out.as_str()), (Some(0), expected), "{}", ended.error);
         assert!(ended.error.starts_with("connected to http://127.0.0.1:"), "{}", ended.error);
     }
-    let (ended, _) = tail(&["--json"]);
-    let lines: Vec<serde_json::Value> =
-        ended.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let event = |kind: &str, id: &str, data: &str| serde_json::json!({ "type": kind, "id": id, "data": data });
+    let (ended, _) = tail(&["--format", "json"]);
+    let lines: Vec<_> = ended.out.lines().map(without_time).collect();
+    let event = |kind: &str, id: &str, data: &str| serde_json::json!({ "topics": [], "type": kind, "id": id, "data": data });
     let expected = [
         event("price", "1", "{\"a\":\n1}"),
         event("message", "1", "plain"),
@@ -49,6 +48,75 @@ fn each_form_of_output_is_as_its_help_says() {
     assert_eq!(lines, expected);
     assert!(ended.error.contains("the stream ended; reconnecting in 100ms"), "{}", ended.error);
     assert!(ended.error.contains("the server ended the stream"), "{}", ended.error);
+    let (same, _) = tail(&["--json"]);
+    assert_eq!(same.out.lines().map(without_time).collect::<Vec<_>>(), expected);
+    let (ended, _) = tail(&[]);
+    let lines: Vec<_> = ended.out.lines().collect();
+    let [first, data, rest, second, plain, third, end] = lines[..] else { panic!("{lines:?}") };
+    let after_time = |line: &'static str| move |found: &str| assert_eq!(&found[24..], line);
+    after_time("  type=price  id=1")(first);
+    after_time("  type=message  id=1")(second);
+    after_time("  type=price  id=3")(third);
+    assert_eq!([data, rest, plain, end], ["  {\"a\":", "  1}", "  plain", "  end"]);
+    assert_eq!(first.as_bytes()[10], b'T', "{first}");
+}
+
+/// The event in a line of JSON, without its time.
+pub(crate) fn without_time(line: &str) -> serde_json::Value {
+    let mut event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    let time = event.as_object_mut().expect("an object").remove("time").expect("a time");
+    let time = time.as_str().expect("text");
+    assert!(time.len() == 24 && time.ends_with('Z') && time.starts_with("20"), "{time}");
+    event
+}
+
+#[test]
+fn an_event_cannot_control_the_terminal_of_its_reader() {
+    let stream = format!("{STREAM}event: a\u{1b}[2J\ndata: b\u{7}\tc\n\n");
+    let answers = || Answers::of(&[stream.clone(), NO_CONTENT.to_owned()]);
+    let shown = tidings(&["tail", &answers().url()]).out;
+    assert!(shown.contains("type=a\\u{1b}[2J\n  b\\u{7}\tc\n"), "{shown:?}");
+    let raw = tidings(&["tail", &answers().url(), "--format", "data"]).out;
+    assert_eq!(raw, "b\u{7}\tc\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn colours_are_for_terminals_and_never_with_no_color() {
+    for (no_color, is_coloured) in [("", true), ("1", false)] {
+        let answers = Answers::of(&[format!("{STREAM}{EVENTS}"), NO_CONTENT.to_owned()]);
+        let on_a_terminal = "import pty, sys; pty.spawn(sys.argv[1:])";
+        let ended = std::process::Command::new("python3")
+            .args(["-c", on_a_terminal, crate::hub::TIDINGS, "tail", &answers.url()])
+            .env("NO_COLOR", no_color)
+            .env("TERM", "xterm")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("python3");
+        let text = String::from_utf8(ended.stdout).expect("text");
+        assert!(text.contains("type=price"), "{text:?}");
+        assert_eq!(text.contains('\u{1b}'), is_coloured, "{text:?}");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn https_to_a_port_without_tls_is_an_error_that_says_so() {
+    let hub = Hub::start();
+    let url = format!("https://{}/sse", hub.address);
+    let at_hub = format!("https://{}", hub.address);
+    for arguments in [
+        &["tail", &url][..],
+        &["inspect", &url],
+        &["subscribe", "a", "--hub", &at_hub],
+        &["publish", "a", "b", "--hub", &at_hub],
+        &["health", &at_hub],
+    ] {
+        let ended = tidings(arguments);
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {}", ended.error);
+        let says = "does not speak TLS on this port; use http://";
+        assert!(ended.error.contains(says), "{arguments:?}: {}", ended.error);
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ fn invalid_flags_are_usage_errors() {
     check(&["serve", "--heartbeat", "10ms"], 2, "1s to 1h");
     check(&["serve", "--heartbeat", "500000000y"], 2, "1s to 1h");
     check(&["serve", "--listen", "127.0.0.1"], 2, "HOST:PORT");
+    check(&["serve", "--listen", ":9000"], 2, "use localhost:9000");
+    check(&["serve", "--listen", "9000"], 2, "use localhost:9000");
     check(&["serve", "--listen", "127.0.0.1:99999"], 2, "not a port");
     check(&["serve", "--listen", "no-such-host:0"], 2, "neither localhost nor an IP");
     check(&["serve", "--cors-origin", "https://a.test/path"], 2, "without a path");
@@ -39,6 +41,40 @@ fn invalid_flags_are_usage_errors() {
     check(&["subscribe", "a", "--count", "0"], 2, "--count");
     check(&["publish", "a", "--hub", "ftp://h.test"], 2, "not ftp");
     check(&["publish", "a", "-H", "nonsense"], 2, "Name: value");
+}
+
+#[test]
+fn flags_of_serve_work_without_serve() {
+    let hub = Hub::without_serve(&["--listen", "127.0.0.1:0", "--journal", "memory"]);
+    hub.is_well();
+    check(&["--heartbeat", "10ms"], 2, "1s to 1h");
+    check(&["--lisen", "127.0.0.1:0"], 2, "'--listen'");
+    check(&["--no-such-flag"], 2, "tidings serve");
+    // With a command, its flags count.
+    check(&["--listen", "127.0.0.1:0", "publish", "a"], 2, "--listen");
+}
+
+#[test]
+fn flags_of_other_programs_get_a_tip() {
+    for arguments in [&["--port", "9000"][..], &["serve", "-p9000"], &["check", "--port=9000"]] {
+        check(arguments, 2, "--listen localhost:9000");
+    }
+    check(&["serve", "--host", "0.0.0.0"], 2, "use --listen HOST:PORT");
+    check(&["publish", "--topic", "a", "b"], 2, "tidings publish TOPIC DATA");
+    check(&["subscribe", "a", "--url", "http://h.test"], 2, "use --hub URL");
+}
+
+#[test]
+fn an_unknown_variable_causes_a_warning_that_names_the_nearest() {
+    let says = "TIDINGS_LISTN is set but ignored: did you mean TIDINGS_LISTEN?";
+    let set = [("TIDINGS_LISTN", "127.0.0.1:0"), ("TIDINGS_SERVICE_HOST", "10.0.0.1")];
+    let checked = tidings_with(&set, &["check"]);
+    assert_eq!(checked.code, Some(0), "{}", checked.error);
+    assert!(checked.out.contains(says) && !checked.out.contains("SERVICE_HOST"), "{}", checked.out);
+    let key = "a secret of at least thirty-two bytes";
+    let made = tidings_with(&set, &["token", "--publish", "*", "--key", key]);
+    assert_eq!((made.code, made.error), (Some(0), format!("warning: {says}\n")));
+    Hub::with_environment(&set).wait_for_log(says);
 }
 
 #[test]
@@ -54,6 +90,12 @@ fn a_command_has_only_the_request_options_that_it_uses() {
         ("check", &[]),
         ("token", &[]),
         ("journal", &[]),
+        ("health", &flags[3..]),
+        ("key", &[]),
+        ("init", &[]),
+        ("completions", &[]),
+        ("man", &[]),
+        ("version", &[]),
     ];
     for (command, used) in commands {
         let help = tidings(&[command, "--help"]).out;
@@ -62,6 +104,24 @@ fn a_command_has_only_the_request_options_that_it_uses() {
             assert_eq!(is_listed, used.contains(&flag), "{command} {flag}: {help}");
         }
     }
+}
+
+#[test]
+fn commands_without_a_log_do_not_list_its_flags() {
+    for (command, has_log) in [
+        ("serve", true),
+        ("publish", true),
+        ("key", false),
+        ("init", false),
+        ("completions", false),
+        ("man", false),
+        ("version", false),
+    ] {
+        let help = tidings(&[command, "--help"]).out;
+        assert_eq!(help.contains("--log-format"), has_log, "{command}: {help}");
+    }
+    // They are accepted everywhere.
+    assert_eq!(tidings(&["version", "-v", "--log-format", "json"]).code, Some(0));
 }
 
 #[test]

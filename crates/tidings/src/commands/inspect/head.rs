@@ -6,7 +6,7 @@ use tidings_client::ContentType;
 
 /// The status in words, followed by warnings. `coding` is the content coding of the body, as the
 /// client reads the head.
-pub(super) fn explain(
+pub(crate) fn explain(
     status: StatusCode,
     headers: &HeaderMap,
     coding: Option<&str>,

@@ -6,6 +6,7 @@ use tidings_hub::Access;
 
 use super::listen::{Listener, Listeners};
 use super::{Mode, openness};
+use crate::args::LogFormat;
 use crate::config::Config;
 use crate::log;
 
@@ -19,9 +20,45 @@ pub(super) struct Greeting<'a> {
 }
 
 /// Prints the greeting on standard error, as the log does. Its first line with an address is a URL
-/// that a browser opens.
-pub(super) fn greet(greeting: &Greeting<'_>) {
-    log::write(text(greeting).as_bytes());
+/// that a browser opens. In JSON it is an event of the log, so that every line is JSON.
+pub(super) fn greet(greeting: &Greeting<'_>, format: LogFormat) {
+    match format {
+        LogFormat::Text => drop(log::write(text(greeting).as_bytes())),
+        LogFormat::Json => log_start(greeting),
+    }
+}
+
+fn log_start(greeting: &Greeting<'_>) {
+    let Greeting { listeners, mode, access, demo, config } = greeting;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let shown = listeners.main.iter().find(|listener| listener.address().is_some());
+    let url = shown.map(|listener| format!("{}/", base(scheme, listener)));
+    let (mode, subscribe, publish) = match mode {
+        Mode::Development => {
+            let users = "every user of this machine";
+            ("development", users.to_owned(), users.to_owned())
+        }
+        Mode::Configured => {
+            ("configured", openness::subscribers(access), openness::publishers(access))
+        }
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        url,
+        listen = words(&listeners.main),
+        admin_listen = (!listeners.admin.is_empty()).then(|| words(&listeners.admin)),
+        mode,
+        subscribe,
+        publish,
+        tokens = openness::tokens(access),
+        journal = openness::journal(&config.journal),
+        demo,
+        "started"
+    );
+}
+
+fn words(listeners: &[Listener]) -> String {
+    listeners.iter().map(Listener::words).collect::<Vec<_>>().join(", ")
 }
 
 fn text(greeting: &Greeting<'_>) -> String {
@@ -54,9 +91,6 @@ fn text(greeting: &Greeting<'_>) -> String {
         }
     }
     lines.push(String::new());
-    let words = |listeners: &[Listener]| {
-        listeners.iter().map(Listener::words).collect::<Vec<_>>().join(", ")
-    };
     lines.push(format!("Listens on {}.", words(&listeners.main)));
     if !listeners.admin.is_empty() {
         lines.push(format!(

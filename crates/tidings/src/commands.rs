@@ -8,6 +8,7 @@ mod hub;
 mod output;
 mod resume;
 pub(crate) mod saved;
+mod stop;
 
 /// The default `User-Agent` of requests: some servers refuse requests without one.
 const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

@@ -19,6 +19,8 @@ pub(crate) enum Outcome {
     EventsLost,
     /// The user stopped it.
     Interrupted,
+    /// SIGTERM stopped it.
+    Terminated,
     /// Standard output was closed by its reader.
     Unread,
 }
@@ -47,6 +49,8 @@ impl Outcome {
             Self::Interrupted => 130,
             // As shells report a program killed by SIGPIPE.
             Self::Unread => 141,
+            // As shells report a program killed by SIGTERM.
+            Self::Terminated => 143,
         }
     }
 }
@@ -100,6 +104,7 @@ mod tests {
             Outcome::EventsLost,
             Outcome::Interrupted,
             Outcome::Unread,
+            Outcome::Terminated,
         ] {
             let code = outcome.code();
             assert!(reference.contains(&format!("\n| {code} | ")), "{code}");

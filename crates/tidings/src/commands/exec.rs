@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use tidings_client::ReceivedEvent;
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::args::OF_EXEC;
 use crate::console::say;
@@ -38,13 +38,14 @@ impl Exec {
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         let topic = event.topics().next().unwrap_or_default();
         let values = [topic, event.event_type(), event.last_event_id(), &time];
-        let mut child = shell(&self.command)
+        let child = shell(&self.command)
             .envs(OF_EXEC.iter().zip(values))
             .stdin(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .context("cannot start the command of --exec")?;
-        let input = child.stdin.take();
+        let mut running = Running(child);
+        let input = running.0.stdin.take();
         let write = async {
             if let Some(mut input) = input {
                 // The command need not read its input.
@@ -53,10 +54,11 @@ impl Exec {
             pending::<()>().await;
         };
         let failure = tokio::select! {
-            ended = child.wait() => failure(ended.context("cannot wait for the command of --exec")?),
+            ended = running.0.wait() => failure(ended.context("cannot wait for the command of --exec")?),
             () = write => None,
             () = tokio::time::sleep(self.time_max) => {
-                child.kill().await.context("cannot kill the command of --exec")?;
+                running.kill();
+                running.0.wait().await.context("cannot kill the command of --exec")?;
                 let time = humantime::format_duration(self.time_max);
                 Some(format!("took longer than {time} and was killed (--exec-timeout)"))
             }
@@ -69,10 +71,43 @@ impl Exec {
     }
 }
 
+/// A shell, and the programs that it runs.
+struct Running(Child);
+
+impl Running {
+    /// Kills all of them, unless the shell has ended.
+    fn kill(&mut self) {
+        #[cfg(unix)]
+        if let Some(group) = self.group() {
+            // An error means that none of them is left.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+        #[cfg(not(unix))]
+        let _ = self.0.start_kill();
+    }
+
+    /// The process group of the shell. `None` once the shell was waited for: another process may
+    /// have its id then.
+    #[cfg(unix)]
+    fn group(&self) -> Option<rustix::process::Pid> {
+        let id = i32::try_from(self.0.id()?).ok()?;
+        rustix::process::Pid::from_raw(id)
+    }
+}
+
+/// As when `subscribe` is stopped.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The shell has a process group of its own. Otherwise only the shell could be killed, and not the
+/// programs that it runs.
 #[cfg(unix)]
 fn shell(command: &str) -> Command {
     let mut shell = Command::new("sh");
-    shell.args(["-c", command]);
+    shell.args(["-c", command]).process_group(0);
     shell
 }
 

@@ -11,6 +11,7 @@ use super::exec::Exec;
 use super::hub;
 use super::output::Output;
 use super::resume::Resume;
+use super::stop::stopped;
 use crate::console::{self, put, say};
 use crate::outcome::Outcome;
 
@@ -42,7 +43,7 @@ impl Follow {
         tokio::select! {
             done = self.follow(stream) => done,
             () = console::reader_gone() => Ok(Outcome::Unread),
-            _ = tokio::signal::ctrl_c() => Ok(Outcome::Interrupted),
+            outcome = stopped() => Ok(outcome),
         }
     }
 

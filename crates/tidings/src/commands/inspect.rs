@@ -14,6 +14,7 @@ use tidings_client::EventSource;
 use tokio::sync::mpsc;
 
 use self::explain::Explainer;
+use super::stop::stopped;
 use super::{headers, hub, tail};
 use crate::args::InspectArgs;
 use crate::console::{self, put};
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: InspectArgs) -> anyhow::Result<Outcome> {
         done = explained => done.map(|()| Outcome::Done),
         () = console::reader_gone() => return Ok(Outcome::Unread),
         () = tokio::time::sleep(limit) => Ok(Outcome::Done),
-        _ = tokio::signal::ctrl_c() => Ok(Outcome::Interrupted),
+        outcome = stopped() => Ok(outcome),
     };
     if outcome.is_err() && is_url && !console::reader_is_gone() {
         put!("the connection was lost");

@@ -131,13 +131,35 @@ fn subscribe_runs_a_command_for_each_event() {
 
 #[test]
 #[cfg(unix)]
-fn a_terminated_subscribe_ends_by_that_signal() {
+fn a_terminated_subscribe_has_its_own_exit_code() {
     let hub = Hub::start();
-    let mut subscriber = subscribe(&hub, &["a"]);
+    let subscriber = subscribe(&hub, &["a"]);
     signal(subscriber.id(), "TERM");
-    let status = crate::hub::exit(&mut subscriber);
-    // Shells report it as 143.
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+    assert_eq!(finish(subscriber).code, Some(143));
+}
+
+/// The programs that a command of `--exec` runs hold its standard output open, so its end shows that
+/// all of them were killed.
+#[test]
+#[cfg(unix)]
+fn no_program_of_a_command_outlives_subscribe() {
+    let hub = Hub::start();
+    hub.publish("a", "1");
+    // The shell waits for `sleep`, and does not become it.
+    let command = "echo begun; sleep 1000; true";
+    let exec = ["subscribe", "a", "--from", "earliest", "--count", "1", "--exec", command];
+    let killed = run(&hub, &[&exec[..], &["--exec-timeout", "50ms"]].concat());
+    assert_eq!(killed.code, Some(1), "{}", killed.error);
+    for (name, code) in [("TERM", 143), ("INT", 130)] {
+        let mut child = start(&hub.url(), &exec);
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("text");
+        assert_eq!(line, "begun\n");
+        signal(child.id(), name);
+        assert_eq!(out.read_line(&mut line).expect("text"), 0, "{line}");
+        assert_eq!(finish(child).code, Some(code));
+    }
 }
 
 #[test]

@@ -1,0 +1,27 @@
+//! The signals that stop a command that follows or sends a stream.
+
+use crate::outcome::Outcome;
+
+/// Waits for Ctrl-C or SIGTERM. Without a handler a process with the id 1, as in a container,
+/// ignores SIGTERM, and elsewhere a command of `--exec` would continue to run.
+pub(crate) async fn stopped() -> Outcome {
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => Outcome::Interrupted,
+        () = terminated() => Outcome::Terminated,
+    }
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut signal) => drop(signal.recv().await),
+        // Then the default action remains.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
+}

@@ -27,7 +27,8 @@ pub(crate) struct PublishArgs {
     #[arg(default_value = "")]
     pub(crate) data: String,
     /// Publish each line of standard input as an update of its own, in order, as it arrives. Empty
-    /// lines are skipped. At the first line that cannot be published, `publish` stops and names it
+    /// lines are skipped. At the first line that is refused or gets no response, `publish` stops and
+    /// names it
     #[arg(long, conflicts_with = "id")]
     pub(crate) lines: bool,
     /// An additional topic of the same update; repeatable

@@ -7,15 +7,19 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::json;
 use tidings_client::transport::ReqwestTransport;
 use tidings_client::{Event, PublishError, Publisher, Update};
 
 use self::lines::Lines;
+use super::stop::stopped;
 use super::{hub, saved};
 use crate::args::PublishArgs;
 use crate::console::{self, put};
 use crate::outcome::{Ended, Outcome};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Outcome> {
     let (url, headers) = saved::target(&args.hub)?;
@@ -25,7 +29,7 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Outcome> {
     };
     let transport = transport.context("cannot set up the HTTP client")?;
     let publisher = Publisher::new(url.clone(), Arc::new(transport))
-        .headers(headers)
+        .headers(headers.clone())
         .answer_within(args.hub.request.common.timeout);
     if !args.lines {
         let data = if args.data == "-" { read_input()? } else { args.data.clone() };
@@ -40,18 +44,34 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<Outcome> {
     let mut lines = Lines::of_input()?;
     let publishing = async {
         while let Some((number, line)) = lines.next().await? {
+            // A proxy may send a request again.
+            let mut headers = headers.clone();
+            headers.insert(IDEMPOTENCY_KEY, key()?);
+            let publisher = publisher.clone().headers(headers);
             publish(&publisher, &url, &args, line)
                 .await
                 // The exit code is that of the cause.
-                .map_err(|error| error.context(format!("line {number} was not published")))?;
+                .map_err(|error| {
+                    let is_refused = Outcome::of(&error) == Outcome::Refused;
+                    error.context(match is_refused {
+                        true => format!("line {number} was not published"),
+                        // Without an answer it may have been published.
+                        false => format!("stopped at line {number}"),
+                    })
+                })?;
         }
         Ok(Outcome::Done)
     };
     tokio::select! {
         done = publishing => done,
         () = console::reader_gone() => Ok(Outcome::Unread),
-        _ = tokio::signal::ctrl_c() => Ok(Outcome::Interrupted),
+        outcome = stopped() => Ok(outcome),
     }
+}
+
+/// A new key of a publish: the hub publishes an update once, however often its request arrives.
+fn key() -> anyhow::Result<HeaderValue> {
+    Ok(format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)).parse()?)
 }
 
 /// Publishes an update with this data, and prints its id.

@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use crate::answers::Answers;
 use crate::hub::{Finished, Hub, finish, program, signal, tidings};
 
 fn start(hub: &str, arguments: &[&str]) -> Child {
@@ -90,6 +91,21 @@ fn publish_publishes_each_line_as_it_arrives() {
         let wrong = run(&hub, arguments);
         assert_eq!(wrong.code, Some(2), "{}", wrong.error);
     }
+}
+
+#[test]
+fn a_line_without_a_response_may_have_been_published() {
+    let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 10\r\n\r\n{\"id\":\"1\"}";
+    let answers = Answers::of(&[answer.to_owned(), answer.to_owned(), String::new()]);
+    let mut child = start(&answers.url(), &["publish", "a", "--lines"]);
+    child.stdin.take().expect("piped").write_all(b"a\nb\nc\n").expect("it reads");
+    let ended = finish(child);
+    assert_eq!(ended.out, "1\n1\n", "{}", ended.error);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.error.contains("stopped at line 3"), "{}", ended.error);
+    assert!(!ended.error.contains("was not published"), "{}", ended.error);
+    let keys = [(); 3].map(|()| answers.request().header("idempotency-key").map(str::to_owned));
+    assert!(keys.iter().all(Option::is_some) && keys[0] != keys[1] && keys[1] != keys[2]);
 }
 
 #[test]

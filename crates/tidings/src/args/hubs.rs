@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 /// Save the URL and the token of a hub under a name.
 ///
-/// Commands with --hub then take @NAME. The names are in $XDG_CONFIG_HOME/tidings/hubs.json or
+/// Commands with --hub then take @NAME, as do `bench`, `doctor` and `health`. The names are in $XDG_CONFIG_HOME/tidings/hubs.json or
 /// ~/.config/tidings/hubs.json, which only its owner can read, because it holds tokens.
 #[derive(Args, Debug)]
 #[command(after_help = "\

@@ -29,7 +29,7 @@ pub(crate) fn read(args: &RequestArgs) -> anyhow::Result<HeaderMap> {
 /// # Errors
 /// If one of them is not a header.
 pub(crate) fn read_with_token(args: &HubRequestArgs) -> anyhow::Result<HeaderMap> {
-    with_token(&args.common, args.token.as_deref())
+    with_token(&args.common, args.token.text())
 }
 
 /// The headers of `-H`, and this token.

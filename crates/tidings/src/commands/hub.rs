@@ -19,16 +19,32 @@ pub(crate) fn is_hubs(url: &Url) -> bool {
 /// The protocol's URL of a hub, from its origin, the URL under which a proxy serves it, or the
 /// protocol's URL itself.
 pub(crate) fn url(text: &str) -> anyhow::Result<Url> {
-    refuse_unix(text)?;
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let mut url = Url::parse(&with_scheme).map_err(|error| {
-        Ended::usage(format!("invalid URL of a hub {:?}: {error}", hide_login(text)))
-    })?;
-    check_scheme(&url)?;
+    let mut url = parse(text, "URL of a hub")?;
     if !is_hubs(&url) {
         let path = format!("{}{HUB_PATH}", url.path().trim_end_matches('/'));
         url.set_path(&path);
     }
+    Ok(url)
+}
+
+/// A URL as it was written, and with `http://` if the text has no scheme. `what` names it in errors.
+///
+/// # Errors
+/// If it is no URL of http or https.
+pub(crate) fn parse(text: &str, what: &str) -> anyhow::Result<Url> {
+    refuse_unix(text)?;
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    // As a URL it would have the host NAME, and a token would be sent there.
+    if rest.starts_with('@') {
+        return Err(Ended::usage(format!(
+            "{text:?} is not a URL; @NAME, a hub that `tidings hubs save` has saved, can be used with \
+             --hub, and with bench, doctor and health"
+        )));
+    }
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = Url::parse(&with_scheme)
+        .map_err(|error| Ended::usage(format!("invalid {what} {:?}: {error}", hide_login(text))))?;
+    check_scheme(&url)?;
     Ok(url)
 }
 
@@ -122,6 +138,11 @@ mod tests {
         }
         assert!(super::url("ftp://h.test").is_err());
         assert!(super::url("http://").is_err());
+        for name in ["@work", "http://@work", "https://@work/path"] {
+            let error = super::url(name).unwrap_err().to_string();
+            assert!(error.contains("is not a URL"), "{error}");
+        }
+        assert!(super::url("http://user@h.test").is_ok());
         let unix = super::url("unix:/run/hub.sock").unwrap_err().to_string();
         assert!(unix.contains("curl --unix-socket /run/hub.sock http://localhost"), "{unix}");
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tidings_client::hide_login;
 
 use super::{headers, hub};
-use crate::args::{HubArgs, HubsArgs, HubsCommand};
+use crate::args::{HubArgs, HubRequestArgs, HubsArgs, HubsCommand};
 use crate::console::put;
 use crate::outcome::{Ended, Outcome};
 
@@ -36,6 +36,7 @@ pub(crate) fn run(args: HubsArgs) -> anyhow::Result<Outcome> {
     let mut hubs = read(&path)?;
     match args.command {
         HubsCommand::Save { name, url, token } => {
+            let name = name.strip_prefix('@').unwrap_or(&name).to_owned();
             check_name(&name)?;
             // An error now is better than one at each use.
             hub::url(&url)?;
@@ -61,19 +62,46 @@ pub(crate) fn run(args: HubsArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The protocol's URL of the hub that these options name, and the headers of requests to it. The
-/// token of a saved hub is sent to that hub only, unless there is a --token.
+/// The protocol's URL of the hub of `--hub`, and the headers of requests to it.
+///
+/// # Errors
+/// See [`named`].
+pub(crate) fn target(args: &HubArgs) -> anyhow::Result<(Url, HeaderMap)> {
+    named(&args.hub, &args.request)
+}
+
+/// The protocol's URL of a hub, given by its URL or as @NAME, and the headers of requests to it. The
+/// token of a saved hub is sent to that hub only, and only --token takes precedence over it.
 ///
 /// # Errors
 /// If no hub is saved under the name, or an option is invalid.
-pub(crate) fn target(args: &HubArgs) -> anyhow::Result<(Url, HeaderMap)> {
-    let Some(name) = args.hub.strip_prefix('@') else {
-        return Ok((hub::url(&args.hub)?, headers::read_with_token(&args.request)?));
+pub(crate) fn named(text: &str, request: &HubRequestArgs) -> anyhow::Result<(Url, HeaderMap)> {
+    let Some(saved) = find(text)? else {
+        return Ok((hub::url(text)?, headers::read_with_token(request)?));
     };
-    let hubs = read(&path()?)?;
-    let saved = hubs.get(name).ok_or_else(|| unknown(name, &hubs))?;
-    let token = args.request.token.as_deref().or(saved.token.as_deref());
-    Ok((hub::url(&saved.url)?, headers::with_token(&args.request.common, token)?))
+    let token = request.token.or_saved(saved.token.as_deref());
+    Ok((hub::url(&saved.url)?, headers::with_token(&request.common, token)?))
+}
+
+/// The URL of a hub, given as one or as @NAME.
+///
+/// # Errors
+/// If no hub is saved under the name, or the URL is invalid.
+pub(crate) fn url(text: &str) -> anyhow::Result<Url> {
+    match find(text)? {
+        Some(saved) => hub::parse(&saved.url, "URL of a hub"),
+        None => hub::parse(text, "URL of a hub"),
+    }
+}
+
+/// The saved hub, if the text is @NAME.
+fn find(text: &str) -> anyhow::Result<Option<SavedHub>> {
+    let Some(name) = text.strip_prefix('@') else { return Ok(None) };
+    let mut hubs = read(&path()?)?;
+    match hubs.remove(name) {
+        Some(saved) => Ok(Some(saved)),
+        None => Err(unknown(name, &hubs)),
+    }
 }
 
 fn unknown(name: &str, hubs: &SavedHubs) -> anyhow::Error {
@@ -141,7 +169,7 @@ fn write(path: &Path, hubs: &SavedHubs) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(hubs)?;
     let written = options
         .open(&beside)
-        .and_then(|mut file| writeln!(file, "{text}"))
+        .and_then(|mut file| writeln!(file, "{text}").and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&beside, path));
     written.map_err(|error| {
         // The error to report is that of the write.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use tidings_client::reconnect::{Mode, Policy};
-use tidings_client::{EventId, EventSource, hide_login};
+use tidings_client::{EventId, EventSource};
 
 use super::follow::Follow;
 use super::output::Output;
@@ -87,12 +87,7 @@ pub(crate) async fn run(args: TailArgs) -> anyhow::Result<Outcome> {
 
 /// The URL of a stream. `http://` is added if the text has no scheme.
 pub(crate) fn url(text: &str) -> anyhow::Result<Url> {
-    hub::refuse_unix(text)?;
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let url = Url::parse(&with_scheme)
-        .map_err(|error| Ended::usage(format!("invalid URL {:?}: {error}", hide_login(text))))?;
-    hub::check_scheme(&url)?;
-    Ok(url)
+    hub::parse(text, "URL")
 }
 
 /// The URL of the stream, without a login.

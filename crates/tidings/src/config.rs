@@ -164,7 +164,7 @@ impl Config {
         let file = file.map_err(|error| Ended::usage(format!("{error:#}")))?.unwrap_or_default();
         let listen = OneOrMore::or(&args.listen, file.listen);
         let admin = args.admin_listen.clone().or(file.admin_listen);
-        let has_tls = admin.is_none() && file.tls.cert.is_some();
+        let has_tls = admin.is_none() && (args.tls_cert.is_some() || file.tls.cert.is_some());
         let text = admin.or_else(|| listen.first().cloned());
         let text = text.unwrap_or_else(|| "localhost:8081".to_owned());
         let place = text.parse::<Place>().map_err(|error| Ended::usage(error.to_string()))?;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::heading::{CONFIGURATION, LISTENING};
+use super::heading::{CONFIGURATION, LISTENING, TLS};
 use super::units;
 
-/// Check whether a hub works: exit code 0 if it does, else 1.
+/// Check whether a hub works: exit code 0 if it does, else 1 (2 for unknown flags).
 ///
 /// Asks /healthz, or with --ready /readyz. Without a URL it asks the hub that has the same flags,
 /// variables or configuration: inside its container, `tidings health` needs no arguments.
@@ -22,7 +22,7 @@ Examples:
   tidings health http://10.0.0.7:9081 --ready
   HEALTHCHECK CMD [\"tidings\", \"health\"]")]
 pub(crate) struct HealthArgs {
-    /// The URL of the hub's admin address [default: from --admin-listen or --listen, else
+    /// The URL of the hub's admin address, or @NAME, a saved hub [default: from --admin-listen or --listen, else
     /// http://localhost:8081]
     pub(crate) url: Option<String>,
     /// Check whether it can publish and subscribe (/readyz), not only whether it runs
@@ -37,6 +37,9 @@ pub(crate) struct HealthArgs {
     /// The addresses of the hub
     #[arg(help_heading = LISTENING, long, env = "TIDINGS_LISTEN", value_name = "HOST:PORT", value_delimiter = ',')]
     pub(crate) listen: Vec<String>,
+    /// The hub's certificate. With it the hub speaks https on --listen, and its URL is needed
+    #[arg(help_heading = TLS, long, env = "TIDINGS_TLS_CERT", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
     /// The configuration file of the hub
     #[arg(help_heading = CONFIGURATION, long, env = "TIDINGS_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -5,7 +5,8 @@ use reqwest::{Method, Url};
 use tidings_client::transport::ReqwestTransport;
 
 use super::ask::Ask;
-use super::tail;
+use super::output::printable;
+use super::{hub, saved};
 use crate::args::{HealthArgs, ServeArgs};
 use crate::config::Config;
 use crate::config::place::Place;
@@ -15,13 +16,18 @@ use crate::outcome::{Ended, Outcome};
 /// The maximum of bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
+/// Every error has the exit code 1: Docker reserves 2.
 pub(crate) async fn run(args: HealthArgs) -> anyhow::Result<Outcome> {
+    check(args).await.map_err(|error| anyhow::anyhow!("{error:#}"))
+}
+
+async fn check(args: HealthArgs) -> anyhow::Result<Outcome> {
     let path = if args.ready { "/readyz" } else { "/healthz" };
     let (transport, mut url) = match &args.url {
-        Some(url) => (ReqwestTransport::new()?, tail::url(url)?),
+        Some(url) => (ReqwestTransport::new()?, saved::url(url)?),
         None => of_configuration(&args)?,
     };
-    let base = url.path().trim_end_matches('/').to_owned();
+    let base = url.path().trim_end_matches(hub::HUB_PATH).trim_end_matches('/').to_owned();
     url.set_path(&format!("{base}{path}"));
     let ask = Ask {
         method: Method::GET,
@@ -32,9 +38,10 @@ pub(crate) async fn run(args: HealthArgs) -> anyhow::Result<Outcome> {
     };
     let answer = ask.send(&transport).await?;
     let text = answer.text();
+    let text = printable(&text);
     match answer.status.as_u16() {
         200 => {
-            put!("{}", if text.is_empty() { "ok" } else { &text });
+            put!("{}", if text.is_empty() { "ok" } else { &*text });
             Ok(Outcome::Done)
         }
         404 => anyhow::bail!(
@@ -51,6 +58,7 @@ fn of_configuration(args: &HealthArgs) -> anyhow::Result<(ReqwestTransport, Url)
         listen: args.listen.clone(),
         admin_listen: args.admin_listen.clone(),
         config: args.config.clone(),
+        tls_cert: args.tls_cert.clone(),
         ..ServeArgs::default()
     };
     let (place, has_tls) = Config::health_place(&serve)?;

@@ -69,5 +69,18 @@ fn a_hub_that_does_not_work_is_not_well() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", silent.local_addr().expect("an address"));
     check(&[&url, "--timeout", "50ms"], 1, "within 50ms");
-    check(&["ftp://a.test"], 2, "not ftp");
+    // Docker reserves the exit code 2.
+    check(&["ftp://a.test"], 1, "not ftp");
+    check(&["--listen", "8081"], 1, "use localhost:8081");
+    let hostile = Answers::of(&["HTTP/1.1 503 Service Unavailable\r\n\r\n\x1b[2J".to_owned()]);
+    check(&[&hostile.url()], 1, "\\u{1b}[2J");
+}
+
+#[test]
+fn a_hub_with_a_certificate_is_not_asked_over_http() {
+    let says = "give the URL with the name of its certificate";
+    check(&["--listen", "localhost:1", "--tls-cert", "cert.pem"], 1, says);
+    let ended = tidings_with(&[("TIDINGS_TLS_CERT", "cert.pem")], &["health"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.error);
+    assert!(ended.error.contains(says), "{}", ended.error);
 }

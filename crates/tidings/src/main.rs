@@ -41,8 +41,8 @@ fn run(cli: Cli) -> std::process::ExitCode {
     // Every line of a log in JSON is JSON, also the last one.
     let is_logged =
         matches!(command, Command::Serve(_)) && global.log_format == args::LogFormat::Json;
-    // The hub and `check` have warnings of their own.
-    if !matches!(command, Command::Serve(_) | Command::Check(_)) {
+    // These have warnings of their own.
+    if !matches!(command, Command::Serve(_) | Command::Check(_) | Command::Doctor(_)) {
         for warning in Cli::unknown_variables() {
             say!("warning: {warning}");
         }

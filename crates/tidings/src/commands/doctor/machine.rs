@@ -5,7 +5,7 @@ use std::path::Path;
 use bytesize::ByteSize;
 
 use super::Finding;
-use crate::args::ServeArgs;
+use crate::args::{Cli, ServeArgs};
 use crate::commands::check::Report;
 use crate::config::{Config, JournalConfig};
 
@@ -21,7 +21,12 @@ pub(super) fn check(args: ServeArgs) -> Vec<Finding> {
     let read = Config::of(args.clone()).and_then(|config| Ok((config, Report::of(args)?)));
     let (config, report) = match read {
         Ok(read) => read,
-        Err(error) => return vec![Finding::problem("configuration", format!("{error:#}"))],
+        Err(error) => {
+            let mut findings = vec![Finding::problem("configuration", format!("{error:#}"))];
+            let unknown = Cli::unknown_variables();
+            findings.extend(unknown.iter().map(|text| Finding::advice("configuration", text)));
+            return findings;
+        }
     };
     let mut findings = Vec::new();
     findings.extend(report.warnings.iter().map(|text| Finding::advice("configuration", text)));
@@ -44,14 +49,15 @@ fn streams(streams: usize) -> Finding {
         count => count,
     };
     if count >= STREAMS_MIN {
-        return Finding::good("streams", format!("{count} at a time"));
+        let text = format!("{count} at a time, with the limit of open files of this shell");
+        return Finding::good("streams", text);
     }
     Finding::advice(
         "streams",
         format!(
-            "{count} at a time, limited by open files, memory or limits.streams; raise the limit of \
-             open files with `ulimit -n 100000`, LimitNOFILE=100000 (systemd) or --ulimit \
-             nofile=100000 (Docker)"
+            "{count} at a time, limited by open files, memory or limits.streams; the limit of open \
+             files is this shell's, and a service may have another; raise it with `ulimit -n 100000`, \
+             LimitNOFILE=100000 (systemd) or --ulimit nofile=100000 (Docker)"
         ),
     )
 }
@@ -78,12 +84,12 @@ fn disk(journal: &JournalConfig) -> Option<Finding> {
     let (free_shown, kept_shown) = (ByteSize::b(free), ByteSize::b(kept));
     Some(if free < SPACE_MIN {
         Finding::problem("disk", format!("{free_shown} are free for {shown}; free some space"))
-    } else if free < kept {
+    } else if free.saturating_add(existing_bytes(folder)) < kept {
         Finding::advice(
             "disk",
             format!(
-                "{free_shown} are free for {shown}, but the journal may keep {kept_shown}; free some \
-                 space, or lower bytes in [[journal.retention]]"
+                "{free_shown} are free for {shown}, but the journal may grow to {kept_shown}; free \
+                 some space, or lower bytes in [[journal.retention]]"
             ),
         )
     } else {
@@ -92,6 +98,13 @@ fn disk(journal: &JournalConfig) -> Option<Finding> {
             format!("{free_shown} are free for {shown}, which may keep {kept_shown}"),
         )
     })
+}
+
+/// The size of the journal in this folder, if there is one.
+fn existing_bytes(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = files.filter_map(|file| Some(file.metadata().ok()?.len()));
+    sizes.fold(0, u64::saturating_add)
 }
 
 #[cfg(unix)]
@@ -135,4 +148,20 @@ fn backlog() -> Option<Finding> {
 #[cfg(not(target_os = "linux"))]
 fn backlog() -> Option<Finding> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_existing_journal_counts_as_space() {
+        let folder = std::env::temp_dir().join(format!("tidings-space-{}", std::process::id()));
+        assert_eq!(existing_bytes(&folder), 0);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("journal.db"), [0; 100]).unwrap();
+        std::fs::write(folder.join("journal.db-wal"), [0; 23]).unwrap();
+        assert_eq!(existing_bytes(&folder), 123);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

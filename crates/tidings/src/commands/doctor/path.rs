@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, DATE, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Method, StatusCode, Url, Version};
 use tidings_client::transport::ReqwestTransport;
 use tidings_client::{Answer, Event, EventSource, PublishError, Publisher, Update};
@@ -13,20 +13,19 @@ use super::Finding;
 use crate::args::HubRequestArgs;
 use crate::commands::ask::{Ask, Response};
 use crate::commands::inspect::head;
-use crate::commands::{AGENT, headers, hub};
+use crate::commands::{AGENT, hub, saved};
 
 /// How long the first bytes of a stream, or an event, may take. A proxy that buffers needs longer.
 const ARRIVAL_MAX: Duration = Duration::from_secs(5);
 /// A larger difference between two clocks makes tokens expire too early or too late.
 const SKEW_MAX: Duration = Duration::from_secs(5);
-/// The maximum of bytes that are read to find one event.
-const STREAM_BYTES_MAX: usize = 1 << 20;
+/// The maximum of bytes of the answer that tells the hub's time.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 const BUFFERS: &str = "a proxy buffers the stream; turn its buffering off (nginx: `proxy_buffering \
                        off`), see docs/proxies.md";
 
 pub(super) async fn check(text: &str, request: &HubRequestArgs) -> anyhow::Result<Vec<Finding>> {
-    let url = hub::url(text)?;
-    let mut headers = headers::read_with_token(request)?;
+    let (url, mut headers) = saved::named(text, request)?;
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
     let within = request.common.timeout;
     let mut findings = Vec::new();
@@ -35,14 +34,14 @@ pub(super) async fn check(text: &str, request: &HubRequestArgs) -> anyhow::Resul
         url: url.clone(),
         headers: headers.clone(),
         within,
-        bytes_max: STREAM_BYTES_MAX,
+        bytes_max: ANSWER_BYTES_MAX,
     };
     match probe.send(&ReqwestTransport::new()?).await {
         Ok(answer) => findings.extend(clock(&answer, SystemTime::now())),
         Err(error) => return Ok(vec![Finding::problem("hub", format!("{error:#}"))]),
     }
     findings.extend(protocol(&url, within).await);
-    // Unique, so that nobody else subscribes to it.
+    // Unique, so that only subscribers of `*` receive the event.
     let topic = format!("https://tidings.test/doctor/{:016x}", fastrand::u64(..));
     findings.extend(stream(&url, &topic, &headers, within).await?);
     Ok(findings)
@@ -109,12 +108,12 @@ async fn stream(
         EventSource::get(&url).headers(headers).answer_within(within).answer().await
     };
     let is_denied = |status| matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    let mut opened = open(headers.clone()).await;
+    let mut accepted = headers.clone();
+    let mut opened = open(accepted.clone()).await;
     if opened.as_ref().is_ok_and(|answer| is_denied(answer.status)) {
         // The token may be one for publishing only.
-        let mut anonymous = headers.clone();
-        if anonymous.remove(AUTHORIZATION).is_some() {
-            opened = open(anonymous).await;
+        if accepted.remove(AUTHORIZATION).is_some() {
+            opened = open(accepted.clone()).await;
         }
     }
     let mut answer = match opened {
@@ -126,7 +125,8 @@ async fn stream(
     };
     if answer.status != StatusCode::OK {
         let hint = match is_denied(answer.status) {
-            true => "; subscribing needs another token (--token)",
+            true if headers.contains_key(AUTHORIZATION) => "; the token does not grant subscribing",
+            true => "; subscribing needs a token (--token)",
             false => "",
         };
         return Ok(vec![Finding::problem(
@@ -143,16 +143,19 @@ async fn stream(
             ),
         )]);
     }
+    let mut findings: Vec<_> = compression(&url, &accepted, within).await.into_iter().collect();
     let explained = head::explain(answer.status, &answer.head.headers, None);
-    let warnings = explained.iter().filter_map(|line| line.trim().strip_prefix("warning: "));
-    let mut findings: Vec<_> = warnings.map(|text| Finding::advice("stream", text)).collect();
     let begun = Instant::now();
     // The hub sends its first bytes at once.
     let within = within.min(ARRIVAL_MAX);
     let shown_within = humantime::format_duration(within);
-    if !arrives(&mut answer, b"\n", within).await? {
-        let text = format!("no byte within {shown_within}: {BUFFERS}");
-        findings.push(Finding::problem("stream", text));
+    let first = arrival(&mut answer, b"\n", within).await;
+    let warnings = explained.iter().filter_map(|line| line.trim().strip_prefix("warning: "));
+    // nginx removes its header from the answer, and has not buffered if the bytes are here.
+    let is_shown = |text: &&str| first != Arrival::InTime || !text.contains(head::NGINX);
+    findings.extend(warnings.filter(is_shown).map(|text| Finding::advice("stream", text)));
+    if let Some(fault) = first.fault(&shown_within) {
+        findings.push(Finding::problem("stream", format!("no first byte: {fault}")));
         return Ok(findings);
     }
     findings.push(Finding::good("stream", format!("first bytes after {}", shown(begun))));
@@ -165,37 +168,83 @@ async fn stream(
     let published = publisher.publish(&Update::new(topic, Event::new(&word))).await;
     findings.push(match published {
         Err(PublishError::Refused(refusal)) if is_denied(refusal.status) => {
-            Finding::advice("event", "not tried: publishing needs a token; set --token")
+            let reason = match headers.contains_key(AUTHORIZATION) {
+                false => "publishing needs a token; set --token".to_owned(),
+                true => format!(
+                    "{:#}; the token must grant publishing to {topic}, or to `*`",
+                    hub::refused("hub", &refusal)
+                ),
+            };
+            Finding::advice("event", format!("not tried: {reason}"))
         }
         Err(error) => Finding::problem("event", format!("publishing failed: {error}")),
-        Ok(_) if arrives(&mut answer, word.as_bytes(), within).await? => {
-            Finding::good("event", format!("published and received within {}", shown(begun)))
-        }
-        Ok(_) => Finding::problem(
-            "event",
-            format!("published, but not received within {shown_within}: {BUFFERS}"),
-        ),
+        Ok(_) => match arrival(&mut answer, word.as_bytes(), within).await.fault(&shown_within) {
+            None => {
+                Finding::good("event", format!("published and received within {}", shown(begun)))
+            }
+            Some(fault) => {
+                Finding::problem("event", format!("published, but not received: {fault}"))
+            }
+        },
     });
     Ok(findings)
 }
 
-/// Whether these bytes arrive in time.
-async fn arrives(answer: &mut Answer, bytes: &[u8], within: Duration) -> anyhow::Result<bool> {
+/// Whether a proxy compresses the stream for browsers, which accept these codings.
+async fn compression(url: &Url, headers: &HeaderMap, within: Duration) -> Option<Finding> {
+    let mut headers = headers.clone();
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, br, zstd"));
+    let source = EventSource::get(url).headers(headers).answer_within(within);
+    let coding = source.answer().await.ok()?.coding()?;
+    Some(Finding::problem(
+        "stream",
+        format!(
+            "a proxy compresses it with {coding} for browsers, which delays events; exclude \
+             text/event-stream"
+        ),
+    ))
+}
+
+/// How the wait for some bytes of a stream ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Arrival {
+    InTime,
+    TimedOut,
+    /// The stream ended.
+    Ended,
+    /// The connection was lost, for this reason.
+    Lost(String),
+}
+
+impl Arrival {
+    fn fault(&self, within: &impl std::fmt::Display) -> Option<String> {
+        match self {
+            Self::InTime => None,
+            Self::TimedOut => Some(format!("none arrived within {within}; {BUFFERS}")),
+            Self::Ended => Some("the stream ended; a proxy or the hub closed it".to_owned()),
+            Self::Lost(reason) => Some(format!("the connection was lost: {reason}")),
+        }
+    }
+}
+
+/// Waits for these bytes of a stream.
+async fn arrival(answer: &mut Answer, bytes: &[u8], within: Duration) -> Arrival {
     let read = async {
         let mut seen = Vec::new();
-        while seen.len() < STREAM_BYTES_MAX {
-            let Some(piece) = answer.chunk().await? else { return anyhow::Ok(false) };
-            seen.extend_from_slice(&piece);
-            if seen.windows(bytes.len()).any(|window| window == bytes) {
-                return Ok(true);
+        loop {
+            match answer.chunk().await {
+                Ok(Some(piece)) => seen.extend_from_slice(&piece),
+                Ok(None) => return Arrival::Ended,
+                Err(error) => return Arrival::Lost(error.to_string()),
             }
+            if seen.windows(bytes.len()).any(|window| window == bytes) {
+                return Arrival::InTime;
+            }
+            // The bytes may continue in the next piece.
+            seen.drain(..seen.len().saturating_sub(bytes.len()));
         }
-        Ok(false)
     };
-    match tokio::time::timeout(within, read).await {
-        Ok(arrived) => arrived,
-        Err(_) => Ok(false),
-    }
+    tokio::time::timeout(within, read).await.unwrap_or(Arrival::TimedOut)
 }
 
 fn shown(begun: Instant) -> String {

@@ -4,6 +4,9 @@ use reqwest::StatusCode;
 use reqwest::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use tidings_client::ContentType;
 
+/// The header that turns off nginx's buffering.
+pub(crate) const NGINX: &str = "X-Accel-Buffering";
+
 /// The status in words, followed by warnings. `coding` is the content coding of the body, as the
 /// client reads the head.
 pub(crate) fn explain(
@@ -55,7 +58,10 @@ pub(crate) fn explain(
     }
     if text("x-accel-buffering".parse().unwrap_or(CACHE_CONTROL)).is_none_or(|value| value != "no")
     {
-        warn("without `X-Accel-Buffering: no` nginx buffers events".into());
+        warn(format!(
+            "without `{NGINX}: no` nginx buffers events; ignore this if nginx sent the answer, because \
+             it removes the header"
+        ));
     }
     if let Some(length) = text(CONTENT_LENGTH) {
         warn(format!("Content-Length is {length}; the stream ends after so many bytes"));

@@ -47,7 +47,7 @@ test("the check of a token in docs/troubleshooting.md shows why a hub refuses it
 
 test("the measurements of docs/operating.md and docs/comparison.md lose nothing", async (test) => {
   const hub = await Hub.start(test);
-  const small = (/** @type {string} */ code) => code.replaceAll("--subscribers 5000 --messages 600", "--subscribers 20 --messages 20").replaceAll("https://hub.example.com", hub.origin);
+  const small = (/** @type {string} */ code) => code.replaceAll("--subscribers 5000 --updates 600", "--subscribers 20 --updates 20").replaceAll("https://hub.example.com", hub.origin);
   const { ends } = shell(test);
   for (const code of [snippet("comparison.md", "bench"), snippet("operating.md", "bench")]) {
     const { output, errors } = await ends(small(code), hub.mercure);

@@ -45,7 +45,7 @@ pub(crate) fn measure(
 ) -> Result<[f64; FIGURES.len()]> {
     let streams = STREAMS.to_string();
     let run = |servers: &Servers, messages: &str, rate: &str| -> Result<(f64, serde_json::Value)> {
-        let flags = ["--subscribers", &streams, "--messages", messages, "--rate", rate];
+        let flags = ["--subscribers", &streams, "--updates", messages, "--rate", rate];
         let load = Load::start(&servers.url, &[&flags[..], &["--size", "100"], lane].concat())?;
         let before = servers.cpu();
         let result = load.finish()?;
@@ -68,7 +68,7 @@ pub(crate) fn measure(
     let servers = start()?;
     let before = servers.memory();
     let idle = IDLE.to_string();
-    let flags = ["--subscribers", &idle, "--messages", "5", "--rate", "1", "--size", "24"];
+    let flags = ["--subscribers", &idle, "--updates", "5", "--rate", "1", "--size", "24"];
     let load = Load::start(&servers.url, &[&flags[..], lane].concat())?;
     sleep(Duration::from_secs(2));
     let memory = servers.memory().saturating_sub(before) as f64 / f64::from(IDLE);

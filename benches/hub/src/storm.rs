@@ -70,7 +70,7 @@ fn restart(streams: u32, drain: &str, how: &str) -> Result<Outcome> {
     let seconds = if how == "KILL" { 20 } else { 20 + 3 * drain_seconds(drain)? };
     let (count, messages) = (streams.to_string(), (RATE * seconds).to_string());
     let rate = RATE.to_string();
-    let load = ["--subscribers", &count, "--messages", &messages, "--rate", &rate];
+    let load = ["--subscribers", &count, "--updates", &messages, "--rate", &rate];
     let load = Load::start(&url, &[&load[..], &["--size", "100", "--reconnect"]].concat())?;
     eprintln!("{streams} streams are open after {:.1} s", load.opening.as_secs_f64());
     sleep(BEFORE);

@@ -15,21 +15,21 @@ use super::request::HubRequestArgs;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  tidings bench http://localhost:8081 --subscribers 1000 --messages 500 --rate 50
+  tidings bench http://localhost:8081 --subscribers 1000 --updates 500 --rate 50
   tidings bench https://hub.example.com --http2 --subscribers 5000 --size 1024 --token …
 
 Each subscriber needs a file descriptor, with --http2 each 100 subscribers (raise ulimit -n).")]
 pub(crate) struct BenchArgs {
-    /// The hub's URL
+    /// The hub's URL, or @NAME, a saved hub
     pub(crate) url: String,
     /// The number of streams to open
     #[arg(long, value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) subscribers: u32,
     /// The number of updates to publish
-    #[arg(long, value_name = "N", default_value_t = 100,
+    #[arg(long, alias = "messages", value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub(crate) messages: u32,
+    pub(crate) updates: u32,
     /// Updates per second; 0 publishes as fast as the hub acknowledges, 16 at a time
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) rate: u32,

@@ -15,7 +15,7 @@ use tidings_sse::decode::{Decoder, Item, Limits};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
-use super::{headers, hub};
+use super::saved;
 use crate::args::BenchArgs;
 use crate::console::{put, say};
 use crate::outcome::{Ended, Outcome};
@@ -71,7 +71,7 @@ impl Seen {
 }
 
 async fn measure(args: BenchArgs) -> anyhow::Result<Outcome> {
-    let url = hub::url(&args.url)?;
+    let (url, headers) = saved::named(&args.url, &args.request)?;
     // Unique, so that two runs on one hub do not count each other's updates.
     let topic = format!("https://tidings.test/bench/{:016x}", fastrand::u64(..));
     let seen = Rc::new(RefCell::new(Seen {
@@ -83,18 +83,18 @@ async fn measure(args: BenchArgs) -> anyhow::Result<Outcome> {
         reads: 0,
         away: Away::default(),
         last: Instant::now(),
-        places: vec![None; args.messages as usize],
+        places: vec![None; args.updates as usize],
         next_place: 0,
     }));
     let begun = Instant::now();
-    let mut streams = open(&args, &url, &topic, &seen).await?;
+    let mut streams = open(&args, &url, &headers, &topic, &seen).await?;
     let opening = begun.elapsed();
     say!("opened {} streams in {:.2} s", args.subscribers, opening.as_secs_f64());
 
-    let expected = u64::from(args.subscribers) * u64::from(args.messages);
+    let expected = u64::from(args.subscribers) * u64::from(args.updates);
     let begun = Instant::now();
-    let publisher = client(&args)?;
-    let publishing = publish(&args, &publisher, &url, &topic);
+    let publisher = client(&args, &url)?;
+    let publishing = publish(&args, &publisher, &url, &headers, &topic);
     let mut publishing = std::pin::pin!(publishing);
     let mut is_published = false;
     let mut progress = tokio::time::interval(PROGRESS);
@@ -134,7 +134,7 @@ async fn measure(args: BenchArgs) -> anyhow::Result<Outcome> {
     report(&args, &seen, expected, opening, busy)
 }
 
-fn client(args: &BenchArgs) -> anyhow::Result<Client> {
+fn client(args: &BenchArgs, url: &Url) -> anyhow::Result<Client> {
     let mut builder = Client::builder().connect_timeout(args.request.common.timeout).no_proxy();
     builder = if args.http2 {
         builder.http2_prior_knowledge().http2_keep_alive_interval(Duration::from_secs(20))
@@ -144,7 +144,7 @@ fn client(args: &BenchArgs) -> anyhow::Result<Client> {
     #[cfg(feature = "tls")]
     {
         builder = builder.danger_accept_invalid_certs(args.insecure);
-        if args.http2 && args.url.starts_with("https") {
+        if args.http2 && url.scheme() == "https" {
             // Over TLS, client and server negotiate HTTP/2.
             builder = Client::builder()
                 .connect_timeout(args.request.common.timeout)
@@ -163,7 +163,7 @@ struct Stream {
     headers: HeaderMap,
     timeout: Duration,
     reconnect: bool,
-    messages: u32,
+    updates: u32,
     seen: Rc<RefCell<Seen>>,
     /// The id to continue after, and the time to wait, once the stream has ended.
     last_event_id: Option<HeaderValue>,
@@ -174,6 +174,7 @@ struct Stream {
 async fn open(
     args: &BenchArgs,
     url: &Url,
+    headers: &HeaderMap,
     topic: &str,
     seen: &Rc<RefCell<Seen>>,
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
@@ -184,7 +185,6 @@ async fn open(
         // before the first event.
         subscription.query_pairs_mut().append_pair("tidings", "notices");
     }
-    let headers = headers::read_with_token(&args.request)?;
     let per_client = if args.http2 { args.streams_per_connection } else { u32::MAX };
     let mut opening = JoinSet::new();
     let mut streams = JoinSet::new();
@@ -192,7 +192,7 @@ async fn open(
     for number in 0..args.subscribers {
         let client = match &shared {
             Some(client) if number % per_client != 0 => Client::clone(client),
-            _ => shared.insert(client(args)?).clone(),
+            _ => shared.insert(client(args, url)?).clone(),
         };
         let stream = Stream {
             client,
@@ -200,7 +200,7 @@ async fn open(
             headers: headers.clone(),
             timeout: args.request.common.timeout,
             reconnect: args.reconnect,
-            messages: args.messages,
+            updates: args.updates,
             seen: Rc::clone(seen),
             last_event_id: None,
             retry: RETRY,
@@ -248,7 +248,7 @@ impl Stream {
 
     /// Reads to the end of the stream. With `--reconnect`, reconnects and continues.
     async fn read(mut self, mut response: Response) -> anyhow::Result<()> {
-        let mut had = Had::new(self.messages);
+        let mut had = Had::new(self.updates);
         loop {
             self.read_one(response, &mut had).await;
             self.seen.borrow_mut().ended += 1;
@@ -321,8 +321,8 @@ struct Had {
 }
 
 impl Had {
-    fn new(messages: u32) -> Self {
-        Self { numbers: vec![0; messages.div_ceil(64) as usize], newest: None }
+    fn new(updates: u32) -> Self {
+        Self { numbers: vec![0; updates.div_ceil(64) as usize], newest: None }
     }
 
     /// Whether this number is new; `None` if it is not one of this run.
@@ -349,12 +349,17 @@ fn stamp(data: &str) -> Option<(u32, SystemTime)> {
     Some((number, UNIX_EPOCH + Duration::from_micros(sent)))
 }
 
-async fn publish(args: &BenchArgs, client: &Client, url: &Url, topic: &str) -> anyhow::Result<()> {
-    let headers = headers::read_with_token(&args.request)?;
+async fn publish(
+    args: &BenchArgs,
+    client: &Client,
+    url: &Url,
+    headers: &HeaderMap,
+    topic: &str,
+) -> anyhow::Result<()> {
     let turns = std::sync::Arc::new(Semaphore::new(if args.rate == 0 { PUBLISHING } else { 1024 }));
     let mut answers = JoinSet::new();
     let begun = tokio::time::Instant::now();
-    for number in 0..args.messages {
+    for number in 0..args.updates {
         if let Some(interval) = Duration::from_secs(1).checked_div(args.rate) {
             tokio::time::sleep_until(begun + interval * number).await;
         }
@@ -413,7 +418,7 @@ fn report(
     if args.json {
         let mut result = serde_json::json!({
             "subscribers": args.subscribers,
-            "messages": args.messages,
+            "updates": args.updates,
             "bytes": args.size,
             "opened_in_seconds": opening.as_secs_f64(),
             "delivered_in_seconds": busy.as_secs_f64(),

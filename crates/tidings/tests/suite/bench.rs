@@ -15,7 +15,7 @@ fn bench_reports_no_loss_if_the_hub_loses_nothing() {
         &url,
         "--subscribers",
         "20",
-        "--messages",
+        "--updates",
         "50",
         "--rate",
         "0",
@@ -40,7 +40,7 @@ fn bench_reports_no_loss_if_the_hub_loses_nothing() {
 #[test]
 fn bench_fails_if_the_hub_refuses_its_publishes() {
     let hub = Hub::with(&["--anonymous-subscribe"]);
-    let ended = tidings(&["bench", &hub.url(), "--subscribers", "2", "--messages", "2"]);
+    let ended = tidings(&["bench", &hub.url(), "--subscribers", "2", "--updates", "2"]);
     assert_eq!(ended.code, Some(3), "{}", ended.error);
     assert!(ended.error.contains("401"), "{}", ended.error);
 }
@@ -52,6 +52,7 @@ fn bench_reports_how_its_streams_reconnect_after_a_restart() {
     let address = old.address;
     let mut bench = program()
         .args(["bench", &old.url(), "--reconnect", "--json", "--subscribers", "20"])
+        // The former name of --updates.
         .args(["--messages", "40", "--rate", "8"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -136,7 +136,7 @@ fn a_bench_over_http_2_loses_nothing() {
         "--insecure",
         "--subscribers",
         "150",
-        "--messages",
+        "--updates",
         "20",
         "--rate",
         "0",

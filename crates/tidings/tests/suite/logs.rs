@@ -302,7 +302,7 @@ fn no_token_key_or_payload_is_in_the_log_over_http_2() {
     };
     let good = token(&["--publish", "*", "--subscribe", "*"]);
     let url = format!("https://{}", hub.address);
-    let bench = ["bench", &url, "--http2", "--insecure", "--subscribers", "3", "--messages", "2"];
+    let bench = ["bench", &url, "--http2", "--insecure", "--subscribers", "3", "--updates", "2"];
     let ended = tidings(&[&bench[..], &["--rate", "0", "--token", &good]].concat());
     assert_eq!(ended.code, Some(0), "{}", ended.error);
     let bad = token(&["--publish", "*", "--expires", "0s"]);

@@ -12,8 +12,12 @@ fn a_saved_hub_is_used_by_its_name_with_its_token() {
     let _ = fs::remove_dir_all(&folder);
     let run = |arguments: &[&str]| {
         let mut command = program();
-        let ended =
-            command.args(arguments).env("XDG_CONFIG_HOME", &folder).output().expect("it starts");
+        command.args(arguments).env("XDG_CONFIG_HOME", &folder);
+        if arguments[0] != "hubs" {
+            // Another hub's token.
+            command.env("TIDINGS_TOKEN", "a.b.c");
+        }
+        let ended = command.output().expect("it starts");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         (ended.status.code(), text(ended.stdout), text(ended.stderr))
     };
@@ -33,7 +37,7 @@ fn a_saved_hub_is_used_by_its_name_with_its_token() {
         "{error}"
     );
 
-    good(&["hubs", "save", "other", "https://hub.invalid"]);
+    good(&["hubs", "save", "@other", "https://hub.invalid"]);
     assert_eq!(
         good(&["hubs", "save", "work", &url, "--token", token.trim()]),
         format!("@work  {url}\n")
@@ -50,6 +54,15 @@ fn a_saved_hub_is_used_by_its_name_with_its_token() {
     let first = ["--from", "earliest", "--count", "1", "--format", "data"];
     assert_eq!(good(&[&["subscribe", "a", "--hub", "@work"][..], &first].concat()), "hello\n");
     assert_eq!(good(&["subscriptions", "list", "--hub", "@work"]), "");
+    // Wherever a hub is named.
+    good(&["health", "@work"]);
+    good(&["bench", "@work", "--subscribers", "1", "--updates", "1"]);
+    assert!(good(&["doctor", "@work"]).contains("published and received"));
+    for arguments in [&["tail", "@work"][..], &["publish", "a", "b", "--hub", "http://@work"]] {
+        let (code, _, error) = run(arguments);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains("is not a URL"), "{error}");
+    }
     // A token on the command line takes precedence.
     let (code, _, error) = run(&["publish", "a", "b", "--hub", "@work", "--token", "x"]);
     assert_eq!(code, Some(3), "{error}");

@@ -4,12 +4,15 @@ use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use tidings_hub::{
     Access, Dialect, SigningKey, TokenError, TokenGrant, TokenReport, TokenUse, inspect_token,
     sign_token, token_time,
 };
 
+use super::output::printable;
 use super::subscriptions;
 use crate::args::{HubArgs, ServeArgs, TokenArgs, TokenCommand, TokenDialect, TokenInspectArgs};
 use crate::config::{Config, secret};
@@ -18,6 +21,9 @@ use crate::outcome::{Ended, Outcome};
 
 /// The prefix of selectors that are URL patterns, in Mercure 1.0.
 const URL_PATTERN: &str = "urlpattern:";
+
+/// The maximum of bytes of a token on standard input.
+const INPUT_BYTES_MAX: u64 = 1 << 20;
 
 pub(crate) async fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
     match args.command {
@@ -200,13 +206,18 @@ fn seconds(time: SystemTime) -> u64 {
 
 async fn revoke(revoked: String, hub: &HubArgs) -> anyhow::Result<Outcome> {
     let revoked = token_or_input(revoked)?;
-    let id = match revoked.split('.').count() {
-        3 => id_of(&revoked).await?,
-        _ => revoked,
-    };
+    let id = if is_token(&revoked) { id_of(&revoked).await? } else { revoked };
     subscriptions::revoke(&id, hub).await?;
-    put!("revoked {id}");
+    put!("revoked {}", printable(&id));
     Ok(Outcome::Done)
+}
+
+/// Whether the text is a token, and not an id: an id may have two dots too.
+fn is_token(text: &str) -> bool {
+    let Some((head, rest)) = text.split_once('.') else { return false };
+    let head = BASE64_URL_SAFE_NO_PAD.decode(head).unwrap_or_default();
+    rest.split('.').count() == 2
+        && serde_json::from_slice(&head).is_ok_and(|head: Map<_, _>| head.contains_key("alg"))
 }
 
 /// The id of a token, which the hub needs to revoke it. The hub that revokes it knows whether it is
@@ -227,7 +238,15 @@ async fn id_of(token: &str) -> anyhow::Result<String> {
 fn token_or_input(mut token: String) -> anyhow::Result<String> {
     if token == "-" {
         token.clear();
-        std::io::stdin().read_to_string(&mut token).context("standard input is not text")?;
+        let input = std::io::stdin().lock();
+        let mut input = input.take(INPUT_BYTES_MAX + 1);
+        input.read_to_string(&mut token).context("standard input is not text")?;
+        if token.len() as u64 > INPUT_BYTES_MAX {
+            let max = bytesize::ByteSize::b(INPUT_BYTES_MAX);
+            return Err(Ended::usage(format!(
+                "standard input has more than {max}; it is no token"
+            )));
+        }
     }
     let token = token.trim();
     Ok(token.strip_prefix("Bearer ").unwrap_or(token).to_owned())
@@ -329,4 +348,18 @@ fn explain(report: &TokenReport) {
         }
     }
     put!("{}", serde_json::to_string_pretty(&report.claims).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_with_two_dots_is_no_token() {
+        assert!(is_token("eyJhbGciOiJIUzI1NiJ9.e30.c2ln"));
+        for id in ["a", "a.b.c", "e30.e30.e30", "eyJhbGciOiJIUzI1NiJ9.e30", "eyJhbGciOiJIUzI1NiJ9"]
+        {
+            assert!(!is_token(id), "{id}");
+        }
+    }
 }

@@ -94,3 +94,16 @@ fn a_token_is_revoked_by_its_text_or_its_id() {
     let no_token = run(&hub, &all, &["token", "revoke", "a.b.c"]);
     assert_eq!(no_token.code, Some(2), "{}", no_token.error);
 }
+
+#[test]
+fn an_id_with_two_dots_is_revoked() {
+    let hub = Hub::with(&["--publisher-key", SECRET, "--subscriber-key", SECRET]);
+    let all = token(&["--publish", "*", "--subscribe", "*"]);
+    let revoked = run(&hub, &all, &["token", "revoke", "a.b.c"]);
+    assert_eq!(
+        (revoked.code, revoked.out.as_str()),
+        (Some(0), "revoked a.b.c\n"),
+        "{}",
+        revoked.error
+    );
+}

@@ -79,15 +79,36 @@ fn value(name: &str, arguments: &[OsString]) -> Option<String> {
     }
 }
 
-/// The command that the arguments name.
+/// The command that the arguments name. The value of a flag is none, even if it is a command's name,
+/// as in `--data-dir journal`.
 fn named<'a>(arguments: &[OsString], command: &'a Command) -> Option<&'a str> {
-    arguments.iter().find_map(|one| {
-        let one = one.to_str()?;
+    let mut arguments = arguments.iter().filter_map(|one| one.to_str());
+    while let Some(one) = arguments.next() {
         if one == "help" {
             return Some("help");
         }
-        command.find_subcommand(one).map(Command::get_name)
-    })
+        if let Some(flag) = one.strip_prefix("--") {
+            if has_value(flag, command) {
+                arguments.next();
+            }
+            continue;
+        }
+        if let Some(found) = command.find_subcommand(one) {
+            return Some(found.get_name());
+        }
+    }
+    None
+}
+
+/// Whether the argument after this flag of any command, or of `serve`, is its value.
+fn has_value(flag: &str, command: &Command) -> bool {
+    let of = |command: &Command| {
+        command.get_arguments().any(|arg| {
+            let takes = arg.get_action().takes_values() && !arg.is_require_equals_set();
+            takes && arg.get_long() == Some(flag)
+        })
+    };
+    of(command) || command.find_subcommand("serve").is_some_and(of)
 }
 
 #[cfg(test)]

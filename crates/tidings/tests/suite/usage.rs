@@ -50,6 +50,8 @@ fn flags_of_serve_work_without_serve() {
     check(&["--heartbeat", "10ms"], 2, "1s to 1h");
     check(&["--lisen", "127.0.0.1:0"], 2, "'--listen'");
     check(&["--no-such-flag"], 2, "tidings serve");
+    // The value of a flag is no command.
+    check(&["--journal", "disk", "--data-dir", "journal", "--heartbeat", "10ms"], 2, "1s to 1h");
     // With a command, its flags count.
     check(&["--listen", "127.0.0.1:0", "publish", "a"], 2, "--listen");
 }

@@ -73,11 +73,15 @@ fn warning(name: &str, known: &[String]) -> String {
     }
 }
 
-/// Whether Kubernetes sets this variable, as it does in every pod beside a service `tidings`.
+/// Whether Kubernetes sets this variable, as it does in every pod beside a service `tidings` or
+/// `tidings-…`.
 fn is_of_kubernetes(name: &str, value: &str) -> bool {
-    name.starts_with("TIDINGS_SERVICE_")
-        || name.starts_with("TIDINGS_PORT_")
-        || (name == "TIDINGS_PORT" && value.contains("://"))
+    let of_port = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.split_once("_PORT_").is_some_and(|(_, rest)| of_port(rest))
+        || (name.ends_with("_PORT") && value.contains("://"))
 }
 
 fn collect(command: &Command, names: &mut Vec<String>) {
@@ -120,6 +124,13 @@ mod tests {
         assert!(is_of_kubernetes("TIDINGS_SERVICE_HOST", "10.0.0.1"));
         assert!(is_of_kubernetes("TIDINGS_PORT_8081_TCP_ADDR", "10.0.0.1"));
         assert!(is_of_kubernetes("TIDINGS_PORT", "tcp://10.0.0.1:8081"));
+        assert!(is_of_kubernetes("TIDINGS_HUB_SERVICE_HOST", "10.0.0.1"));
+        assert!(is_of_kubernetes("TIDINGS_HUB_SERVICE_PORT", "8081"));
+        assert!(is_of_kubernetes("TIDINGS_HUB_SERVICE_PORT_HTTP", "8081"));
+        assert!(is_of_kubernetes("TIDINGS_HUB_PORT_8081_TCP_PROTO", "tcp"));
+        assert!(is_of_kubernetes("TIDINGS_HUB_PORT", "tcp://10.0.0.1:8081"));
         assert!(!is_of_kubernetes("TIDINGS_PORT", "9000"));
+        assert!(!is_of_kubernetes("TIDINGS_HUB_PORT", "9000"));
+        assert!(!is_of_kubernetes("TIDINGS_PORT_NUMBER", "9000"));
     }
 }

@@ -1,7 +1,7 @@
 //! `tidings init`: writes a configuration to begin with, and a key.
 
 use crate::args::InitArgs;
-use crate::commands::key::{Readers, exists, write_new, write_secret};
+use crate::commands::key::{exists, write_beside, write_secret};
 use crate::config::template;
 use crate::console::{put, say};
 use crate::outcome::{Ended, Outcome};
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &InitArgs) -> anyhow::Result<Outcome> {
     };
     let text = template::with_key(text);
     write_secret(&key)?;
-    write_new(file, text.as_bytes(), Readers::Everybody)?;
+    write_beside(&key, file, text.as_bytes())?;
     put!("{}\n{}", file.display(), key.display());
     say!(
         "Next:\n  \

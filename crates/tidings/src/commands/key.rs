@@ -38,7 +38,7 @@ pub(crate) fn run(args: &KeyArgs) -> anyhow::Result<Outcome> {
     }
     let Pair { private_pem, public_pem } = Pair::make(args.algorithm)?;
     write_new(&args.file, private_pem.as_bytes(), Readers::Owner)?;
-    write_new(&public, public_pem.as_bytes(), Readers::Everybody)?;
+    write_beside(&args.file, &public, public_pem.as_bytes())?;
     put!("{shown}\n{}", public.display());
     say!(
         "The private key {shown} signs tokens: `tidings token --key-file {shown}`.\n\
@@ -97,7 +97,7 @@ impl Pair {
 
 /// The users who may read a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Readers {
+enum Readers {
     Owner,
     Everybody,
 }
@@ -106,7 +106,7 @@ pub(crate) enum Readers {
 ///
 /// # Errors
 /// If there is a file, or it cannot be written.
-pub(crate) fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> anyhow::Result<()> {
+fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -126,6 +126,17 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> anyhow::
         // The error to report is that of the write.
         let _ = fs::remove_file(path);
         anyhow::Error::new(error).context(format!("cannot write {}", path.display()))
+    })
+}
+
+/// Writes a file that belongs to a new key. If that fails, the key is removed.
+///
+/// # Errors
+/// See [`write_new`].
+pub(crate) fn write_beside(key: &Path, path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_new(path, bytes, Readers::Everybody).inspect_err(|_| {
+        // The error to report is that of the write.
+        let _ = fs::remove_file(key);
     })
 }
 

@@ -126,3 +126,17 @@ fn the_configuration_that_init_writes_runs_a_hub() {
         assert!(!fs::exists(removed).expect("a folder"));
     }
 }
+
+#[test]
+fn a_key_is_removed_if_the_file_that_belongs_to_it_cannot_be_written() {
+    let folder = Folder::new("keys-removed");
+    // A file's name has at most 255 bytes, and that of the second file is longer.
+    let configuration = folder.file(&format!("{}.toml", "x".repeat(251)));
+    let key = folder.file(&"x".repeat(252));
+    for arguments in [&["init", &configuration][..], &["key", &key, "--algorithm", "EdDSA"]] {
+        let failed = tidings(arguments);
+        assert_eq!(failed.code, Some(1), "{}", failed.error);
+        assert!(failed.error.contains("cannot create"), "{}", failed.error);
+        assert_eq!(fs::read_dir(&folder.0).expect("a folder").count(), 0, "{arguments:?}");
+    }
+}

@@ -35,6 +35,6 @@ pub(crate) enum Format {
     Json,
     /// The data alone
     Data,
-    /// The fields of the event stream, as the server sends them
+    /// The type, data and id, in the form of an event stream
     Stream,
 }

@@ -34,8 +34,8 @@ pub(crate) struct ServeArgs {
     /// [default: localhost:8081]
     #[arg(help_heading = LISTENING, long, env = "TIDINGS_LISTEN", value_name = "HOST:PORT", value_delimiter = ',')]
     pub(crate) listen: Vec<String>,
-    /// The address of /healthz, /readyz and /metrics, HOST:PORT or unix:PATH [default: the main
-    /// addresses, if all of them are loopback; else none]
+    /// The address of /healthz, /readyz, /metrics and /operator, HOST:PORT or unix:PATH [default: the
+    /// main addresses, if all of them are loopback; else none]
     #[arg(help_heading = LISTENING, long, env = "TIDINGS_ADMIN_LISTEN", value_name = "HOST:PORT")]
     pub(crate) admin_listen: Option<String>,
     /// Accept no IPv4 connections on `[::]`. This is also the case if --listen names an IPv4

@@ -1,6 +1,6 @@
 //! The configuration that `tidings init` writes.
 
-/// Every setting, with its default and an explanation. A setting that is off is a comment without
+/// Every setting, with its default or an example, and an explanation. A setting that is off is a comment without
 /// a space after its `#`.
 const TEMPLATE: &str = include_str!("template.toml");
 

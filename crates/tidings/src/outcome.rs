@@ -19,6 +19,8 @@ pub(crate) enum Outcome {
     EventsLost,
     /// The user stopped it.
     Interrupted,
+    /// Its terminal was closed.
+    HungUp,
     /// SIGTERM stopped it.
     Terminated,
     /// Standard output was closed by its reader.
@@ -28,7 +30,8 @@ pub(crate) enum Outcome {
 /// The exit codes, for the help text.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 failure, 2 usage error, 3 refused by the server, 4 events were lost,
-130 interrupted, 141 standard output was closed, 143 ended by SIGTERM (but `serve` drains)";
+129 the terminal was closed, 130 interrupted, 141 standard output was closed, 143 ended by SIGTERM
+(but `serve` drains)";
 
 impl Outcome {
     /// The outcome for an error: the one that it carries, or [`Self::Failed`].
@@ -46,6 +49,8 @@ impl Outcome {
             Self::Usage => 2,
             Self::Refused => 3,
             Self::EventsLost => 4,
+            // As shells report a program killed by SIGHUP.
+            Self::HungUp => 129,
             Self::Interrupted => 130,
             // As shells report a program killed by SIGPIPE.
             Self::Unread => 141,
@@ -102,6 +107,7 @@ mod tests {
             Outcome::Usage,
             Outcome::Refused,
             Outcome::EventsLost,
+            Outcome::HungUp,
             Outcome::Interrupted,
             Outcome::Unread,
             Outcome::Terminated,

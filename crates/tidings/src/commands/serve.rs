@@ -31,6 +31,8 @@ use crate::log;
 use crate::outcome::{Ended, Outcome};
 use greet::{Greeting, greet};
 use listen::{Listener, Listeners};
+#[cfg(unix)]
+pub(super) use signals::is_hangup_ignored;
 use signals::{Cause, Hangup, Stop};
 
 /// File descriptors for files, event queues, listeners, and requests that are being answered.

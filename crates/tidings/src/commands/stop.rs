@@ -2,12 +2,13 @@
 
 use crate::outcome::Outcome;
 
-/// Waits for Ctrl-C or SIGTERM. Without a handler a process with the id 1, as in a container,
+/// Waits for Ctrl-C, SIGTERM, or the end of the terminal. Without a handler a process with the id 1, as in a container,
 /// ignores SIGTERM, and elsewhere a command of `--exec` would continue to run.
 pub(crate) async fn stopped() -> Outcome {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => Outcome::Interrupted,
         () = terminated() => Outcome::Terminated,
+        () = hung_up() => Outcome::HungUp,
     }
 }
 
@@ -19,6 +20,25 @@ async fn terminated() {
         // Then the default action remains.
         Err(_) => std::future::pending().await,
     }
+}
+
+/// Waits for SIGHUP. Under `nohup` the command continues.
+#[cfg(unix)]
+async fn hung_up() {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Read first, because listening for the signal replaces ignoring it.
+    if super::serve::is_hangup_ignored() {
+        return std::future::pending().await;
+    }
+    match signal(SignalKind::hangup()) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn hung_up() {
+    std::future::pending().await
 }
 
 #[cfg(not(unix))]

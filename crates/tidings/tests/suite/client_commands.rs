@@ -157,7 +157,7 @@ fn a_terminated_subscribe_has_its_own_exit_code() {
 /// The programs that a command of `--exec` runs hold its standard output open, so its end shows that
 /// all of them were killed.
 #[test]
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn no_program_of_a_command_outlives_subscribe() {
     let hub = Hub::start();
     hub.publish("a", "1");
@@ -166,8 +166,12 @@ fn no_program_of_a_command_outlives_subscribe() {
     let exec = ["subscribe", "a", "--from", "earliest", "--count", "1", "--exec", command];
     let killed = run(&hub, &[&exec[..], &["--exec-timeout", "50ms"]].concat());
     assert_eq!(killed.code, Some(1), "{}", killed.error);
-    for (name, code) in [("TERM", 143), ("INT", 130)] {
-        let mut child = start(&hub.url(), &exec);
+    for (name, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
+        // The tests may run under `nohup`.
+        let mut command = std::process::Command::new("env");
+        command.arg("--default-signal=HUP").arg(program().get_program()).args(exec);
+        command.args(["--hub", &hub.url()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         out.read_line(&mut line).expect("text");

@@ -3,6 +3,8 @@
 #[cfg(not(unix))]
 pub(super) use elsewhere::{Hangup, Stop};
 #[cfg(unix)]
+pub(in super::super) use unix::is_hangup_ignored;
+#[cfg(unix)]
 pub(super) use unix::{Hangup, Stop};
 
 /// What a `SIGHUP` means.
@@ -160,7 +162,7 @@ mod unix {
 
     /// Whether the process was started with `SIGHUP` ignored, as `nohup` does.
     #[cfg(target_os = "linux")]
-    fn is_hangup_ignored() -> bool {
+    pub(in super::super::super) fn is_hangup_ignored() -> bool {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
         let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
@@ -169,7 +171,7 @@ mod unix {
 
     /// Other systems have no safe way to ask. `nohup` leaves no stream on the terminal.
     #[cfg(not(target_os = "linux"))]
-    fn is_hangup_ignored() -> bool {
+    pub(in super::super::super) fn is_hangup_ignored() -> bool {
         Terminal::present().streams == [false; 3]
     }
 }

@@ -279,8 +279,9 @@ impl EventSource {
     }
 
     /// Defines the last event of the stream. It is delivered, then the stream is closed as
-    /// [`CloseReason::Complete`]. The stream of a single request that ends without it is
-    /// [`CloseReason::Truncated`]. See [`crate::end`].
+    /// [`CloseReason::Complete`](crate::CloseReason::Complete). The stream of a single request that
+    /// ends without it is [`CloseReason::Truncated`](crate::CloseReason::Truncated). See
+    /// [`crate::end`].
     pub fn ends_with(
         mut self,
         end: impl Fn(&ReceivedEvent) -> bool + Send + Sync + 'static,
@@ -290,7 +291,7 @@ impl EventSource {
     }
 
     /// Defines the events that report an error. Such an event closes the stream as
-    /// [`CloseReason::ErrorEvent`].
+    /// [`CloseReason::ErrorEvent`](crate::CloseReason::ErrorEvent).
     pub fn fails_with(
         mut self,
         error: impl Fn(&ReceivedEvent) -> bool + Send + Sync + 'static,

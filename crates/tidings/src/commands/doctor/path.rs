@@ -110,11 +110,11 @@ async fn stream(
     let is_denied = |status| matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     let mut accepted = headers.clone();
     let mut opened = open(accepted.clone()).await;
-    if opened.as_ref().is_ok_and(|answer| is_denied(answer.status)) {
-        // The token may be one for publishing only.
-        if accepted.remove(AUTHORIZATION).is_some() {
-            opened = open(accepted.clone()).await;
-        }
+    // The token may be one for publishing only.
+    if opened.as_ref().is_ok_and(|answer| is_denied(answer.status))
+        && accepted.remove(AUTHORIZATION).is_some()
+    {
+        opened = open(accepted.clone()).await;
     }
     let mut answer = match opened {
         Ok(answer) => answer,
@@ -143,13 +143,14 @@ async fn stream(
             ),
         )]);
     }
-    let mut findings: Vec<_> = compression(&url, &accepted, within).await.into_iter().collect();
     let explained = head::explain(answer.status, &answer.head.headers, None);
     let begun = Instant::now();
     // The hub sends its first bytes at once.
     let within = within.min(ARRIVAL_MAX);
     let shown_within = humantime::format_duration(within);
     let first = arrival(&mut answer, b"\n", within).await;
+    let first_after = shown(begun);
+    let mut findings: Vec<_> = compression(&url, &accepted, within).await.into_iter().collect();
     let warnings = explained.iter().filter_map(|line| line.trim().strip_prefix("warning: "));
     // nginx removes its header from the answer, and has not buffered if the bytes are here.
     let is_shown = |text: &&str| first != Arrival::InTime || !text.contains(head::NGINX);
@@ -158,7 +159,7 @@ async fn stream(
         findings.push(Finding::problem("stream", format!("no first byte: {fault}")));
         return Ok(findings);
     }
-    findings.push(Finding::good("stream", format!("first bytes after {}", shown(begun))));
+    findings.push(Finding::good("stream", format!("first bytes after {first_after}")));
     let transport = ReqwestTransport::new().context("cannot set up the HTTP client")?;
     let publisher = Publisher::new(hub.clone(), Arc::new(transport))
         .headers(headers.clone())

@@ -135,24 +135,16 @@ async fn measure(args: BenchArgs) -> anyhow::Result<Outcome> {
 }
 
 fn client(args: &BenchArgs, url: &Url) -> anyhow::Result<Client> {
-    let mut builder = Client::builder().connect_timeout(args.request.common.timeout).no_proxy();
-    builder = if args.http2 {
-        builder.http2_prior_knowledge().http2_keep_alive_interval(Duration::from_secs(20))
+    let builder = Client::builder().connect_timeout(args.request.common.timeout).no_proxy();
+    #[cfg(feature = "tls")]
+    let builder = builder.danger_accept_invalid_certs(args.insecure);
+    let builder = if args.http2 {
+        let builder = builder.http2_keep_alive_interval(Duration::from_secs(20));
+        // Over TLS, client and server negotiate HTTP/2.
+        if url.scheme() == "https" { builder } else { builder.http2_prior_knowledge() }
     } else {
         builder.http1_only()
     };
-    #[cfg(feature = "tls")]
-    {
-        builder = builder.danger_accept_invalid_certs(args.insecure);
-        if args.http2 && url.scheme() == "https" {
-            // Over TLS, client and server negotiate HTTP/2.
-            builder = Client::builder()
-                .connect_timeout(args.request.common.timeout)
-                .no_proxy()
-                .danger_accept_invalid_certs(args.insecure)
-                .http2_keep_alive_interval(Duration::from_secs(20));
-        }
-    }
     builder.build().context("cannot set up the HTTP client")
 }
 

@@ -30,15 +30,15 @@ pub(crate) struct Operator {
     readers: Arc<Semaphore>,
     /// One permit for each search for the last events of a topic.
     searches: Semaphore,
-    /// The newest reading, which all readers share. Whoever finds it too old makes the next one.
-    newest: tokio::sync::Mutex<Option<(Instant, Arc<Reading>)>>,
+    /// The newest reading, which all readers share. A request that finds it too old replaces it.
+    newest: tokio::sync::Mutex<Option<(Instant, Arc<OperatorReading>)>>,
     /// The oldest update that was looked at last, and its time.
     oldest: Mutex<Option<(Position, Option<SystemTime>)>>,
 }
 
 /// What was read of the shards and the journal for one second.
 #[derive(Debug)]
-pub(crate) struct Reading {
+pub(crate) struct OperatorReading {
     pub(crate) slow: SlowReaders,
     /// When the oldest update was published, if the journal could say it.
     pub(crate) oldest: Option<SystemTime>,
@@ -105,7 +105,7 @@ impl Operator {
         &self.searches
     }
 
-    pub(crate) fn newest(&self) -> &tokio::sync::Mutex<Option<(Instant, Arc<Reading>)>> {
+    pub(crate) fn newest(&self) -> &tokio::sync::Mutex<Option<(Instant, Arc<OperatorReading>)>> {
         &self.newest
     }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::state::Hub;
 use crate::limits::{OPERATOR_PATIENCE, OPERATOR_READING_AGE, OPERATOR_SLOW_SHOWN};
-use crate::operator::{Operator, Reading, SlowReaders, TrafficShare};
+use crate::operator::{Operator, OperatorReading, SlowReaders, TrafficShare};
 use crate::shard::{Command, FoundStream, ShardThread};
 
 /// The shares of the updates of one publish.
@@ -38,7 +38,7 @@ impl Hub {
     }
 
     /// The newest reading, or another one if that is too old. All readers of the page share it.
-    pub(crate) async fn reading(&self) -> Arc<Reading> {
+    pub(crate) async fn reading(&self) -> Arc<OperatorReading> {
         let mut newest = self.operator().newest().lock().await;
         if let Some((at, reading)) = newest.as_ref()
             && at.elapsed() < OPERATOR_READING_AGE
@@ -48,7 +48,7 @@ impl Hub {
         let slow = self.slow_readers().await;
         let oldest = self.oldest_update().await;
         let busiest = self.operator().busiest(Instant::now());
-        let reading = Arc::new(Reading { slow, oldest, busiest });
+        let reading = Arc::new(OperatorReading { slow, oldest, busiest });
         *newest = Some((Instant::now(), Arc::clone(&reading)));
         reading
     }

@@ -59,7 +59,7 @@ pub(crate) struct FoundStream {
 
 impl ShardThread {
     /// The number of streams that are behind, and the `most` that are furthest behind. `first` is
-    /// the journal's oldest position: nobody waits for what came before it.
+    /// the journal's oldest position: updates before it were trimmed, so they do not count.
     pub(crate) fn slow_readers(&self, first: Position, most: usize) -> (usize, Vec<SlowReader>) {
         let shard = self.shard.borrow();
         let count = shard.subscribers.behind();

@@ -1,5 +1,4 @@
-//! Which requests the operator's page answers: those of a person who opened it under a name of the
-//! hub, and of its own scripts.
+//! Refuses requests that another website may have sent to the operator's page.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -15,8 +14,12 @@ use crate::hub::Hub;
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Refuses what another website may have sent.
-pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+/// Accepts only requests of the page's own scripts, and those that open the page in a browser's tab.
+pub(super) async fn own_page_only(
+    State(hub): State<Hub>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = match check(&hub, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),

@@ -1,10 +1,11 @@
 //! What the operator's page shows, as JSON.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tidings_core::journal::Edges;
 
+use super::json::{milliseconds, milliseconds_of, shortened};
 use super::viewer::{Viewer, can_have_tokens};
 use crate::access::{Dialect, Grants};
 use crate::hub::Hub;
@@ -138,23 +139,6 @@ fn hubs(hub: &Hub) -> Value {
         .map(|one| json!({ "name": one.name, "heardMs": milliseconds_of(one.heard) }))
         .collect();
     json!({ "own": nodes.own_name(), "others": others })
-}
-
-/// At most so many characters of a text, and whether that is all of it.
-pub(super) fn shortened(text: &str, most: usize) -> (&str, bool) {
-    match text.char_indices().nth(most) {
-        None => (text, true),
-        Some((end, _)) => (&text[..end], false),
-    }
-}
-
-/// As JavaScript counts time.
-pub(super) fn milliseconds(time: SystemTime) -> u64 {
-    milliseconds_of(time.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn milliseconds_of(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn since(start: Instant) -> u64 {

@@ -12,9 +12,8 @@ use tidings_core::journal::ReadError;
 use tidings_core::model::{Position, Record, Rights, Selectors, Topic};
 
 use super::super::refusal::Refusal;
-use super::act::read_json;
-use super::snapshot::{milliseconds, shortened};
-use super::viewer::{Viewer, no_store};
+use super::json::{milliseconds, no_store, read_json, shortened};
+use super::viewer::Viewer;
 use crate::hub::Hub;
 use crate::limits::{
     OPERATOR_DATA_SHOWN, OPERATOR_EVENTS, OPERATOR_SEARCH_READS, OPERATOR_SEARCH_TIME,

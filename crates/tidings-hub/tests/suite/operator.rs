@@ -211,11 +211,25 @@ fn a_page_of_another_origin_reaches_nothing() {
                 let answer = server.ask(request.header("sec-fetch-site", site)).await;
                 assert_eq!(answer.status(), 403, "{site}");
             }
-            // A link may lead to the page.
-            let link = Request::get("/operator")
-                .header("sec-fetch-site", site)
-                .header("sec-fetch-mode", "navigate");
-            assert_eq!(server.ask(link).await.status(), 200);
+            // A link may lead to the page, and to nothing else. No frame may hold it.
+            for (path, destination, status) in [
+                ("/operator", "document", 200),
+                ("/operator/", "document", 308),
+                ("/operator", "iframe", 403),
+                ("/operator", "empty", 403),
+                (EVENTS, "document", 403),
+                (EVENTS, "iframe", 403),
+                ("/operator/page/operator/operator.js", "document", 403),
+            ] {
+                let link = Request::get(path)
+                    .header("sec-fetch-site", site)
+                    .header("sec-fetch-mode", "navigate")
+                    .header("sec-fetch-dest", destination);
+                let answer = server.ask(link).await;
+                assert_eq!(answer.status(), status, "{path} {destination}");
+                let policy = answer.header("content-security-policy").expect("a policy");
+                assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+            }
         }
     });
 }

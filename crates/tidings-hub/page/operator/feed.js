@@ -40,7 +40,7 @@ const HIDDEN_MS_MAX = 20_000;
  * @property {number} positions
  * @property {boolean} byToken
  * @property {boolean} isListed
- * @property {{ first: string[], count: number } | null} selectors
+ * @property {{ first: string[], count: number, isWhole: boolean } | null} selectors those that the token may list
  *
  * @typedef {object} BusyTopic
  * @property {string} topic

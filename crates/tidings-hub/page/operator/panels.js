@@ -161,7 +161,8 @@ function showSlow({ slow, view }, { onEnd }) {
       write(why, WHY[one.cause]);
       const { selectors } = one;
       const more = selectors && selectors.count > selectors.first.length ? ` and ${selectors.count - selectors.first.length} more` : "";
-      write(selects, selectors ? `${selectors.first.join(", ")}${more}` : "–");
+      const others = selectors && !selectors.isWhole ? ", perhaps others" : "";
+      write(selects, selectors ? `${selectors.first.join(", ")}${more}${others}` : "–");
     },
   );
 }

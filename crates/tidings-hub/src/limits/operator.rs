@@ -19,6 +19,9 @@ pub(crate) const OPERATOR_TRAFFIC_PERIOD: Duration = Duration::from_secs(60);
 pub(crate) const OPERATOR_TOPICS_SHOWN: usize = 20;
 /// The streams that are shown as behind.
 pub(crate) const OPERATOR_SLOW_SHOWN: usize = 20;
+/// The selectors of one of them that are compared with the viewer's grants. It may have 1000, and
+/// the viewer's token as many.
+pub(crate) const OPERATOR_SELECTORS_COMPARED: usize = 16;
 /// The selectors that are shown of one of them, and the characters of each.
 pub(crate) const OPERATOR_SELECTORS_SHOWN: usize = 3;
 /// See [`OPERATOR_SELECTORS_SHOWN`].

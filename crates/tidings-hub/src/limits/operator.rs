@@ -11,6 +11,8 @@ pub(crate) const OPERATOR_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const OPERATOR_READING_AGE: Duration = Duration::from_millis(900);
 /// How long a reading waits for each shard, and for the journal.
 pub(crate) const OPERATOR_PATIENCE: Duration = Duration::from_millis(700);
+/// How long a reader waits for a reading before it makes sure that one is being made.
+pub(crate) const OPERATOR_READING_TIME: Duration = OPERATOR_PATIENCE.saturating_mul(3);
 /// The topics whose updates are counted in each of two periods: at 4 KiB each, 1 MiB in all.
 pub(crate) const OPERATOR_TOPICS: usize = 128;
 /// A period of the traffic by topic.

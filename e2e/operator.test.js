@@ -237,7 +237,7 @@ test("a token that is revoked is used no more, and the page says why", async (t)
 test("a hub without keys says that nothing can be ended, and what to do", async (t) => {
   const hub = await Hub.start(t);
   const { page } = await open(t, hub.url("/operator"));
-  await says(page, "#access-words", /no keys.*--publisher-key-file/);
+  await says(page, "#access-words", /no keys.*key for publishers' tokens/);
   assert.equal(await page.locator("#token-form").isVisible(), false);
   assert.equal(await page.locator("#revoke-form").isVisible(), false);
 });

@@ -186,7 +186,7 @@ function showTopics({ topics, access }, { onTopic }) {
   if (topics === null) {
     const how = access.canAct
       ? "Enter a token below."
-      : "Start the hub with a subscriber's key (--subscriber-key-file), or let clients subscribe without a token (--anonymous-subscribe).";
+      : "Give the hub a key for subscribers' tokens, or let clients subscribe without a token.";
     write(words, `This hub does not allow subscribing without a token, so topics and events are shown only to a token. ${how}`);
     fill(find(document, "#topics-table"), [], String, () => {}, () => {});
     return;

@@ -87,8 +87,8 @@ pub(super) async fn granted(
 }
 
 /// What to do on a hub without keys.
-pub(super) const NO_KEYS: &str = "this hub has no keys, so no token is valid and nothing can be ended or revoked; start it with \
-     a publisher's key (--publisher-key-file) and a subscriber's key (--subscriber-key-file)";
+pub(super) const NO_KEYS: &str = "this hub has no keys, so no token is valid and nothing can be ended or revoked; give it \
+     a key for publishers' tokens and a key for subscribers' tokens";
 
 pub(super) fn can_have_tokens(hub: &Hub) -> bool {
     hub.access().has_token_keys() || hub.authorizer().is_set()

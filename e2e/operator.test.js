@@ -237,9 +237,25 @@ test("a token that is revoked is used no more, and the page says why", async (t)
 test("a hub without keys says that nothing can be ended, and what to do", async (t) => {
   const hub = await Hub.start(t);
   const { page } = await open(t, hub.url("/operator"));
-  await says(page, "#access-words", /no keys.*--publisher-key-file/);
+  await says(page, "#access-words", /no keys.*key for publishers' tokens/);
   assert.equal(await page.locator("#token-form").isVisible(), false);
   assert.equal(await page.locator("#revoke-form").isVisible(), false);
+});
+
+test("a state that cannot be shown is reported, and the page goes on with the next one", async (t) => {
+  const admin = await AdminHub.start(t);
+  const { page } = await open(t, admin.page);
+  await says(page, "#topics-words", /No update was published/);
+  const rename = (/** @type {string} */ from, /** @type {string} */ to) =>
+    page.locator(`#${from}`).evaluate((element, id) => {
+      element.id = id;
+    }, to);
+  await rename("topics-words", "elsewhere");
+  await says(page, "#feed-words", /could not be shown.*the page has no #topics-words/);
+  await rename("elsewhere", "topics-words");
+  await says(page, "#feed-words", /^$/);
+  await admin.publish({ topic: TOPIC, data: "x" });
+  await says(page, "#topics-words", /Updates published/);
 });
 
 test("a closed hub shows counts only, and asks for a token", async (t) => {

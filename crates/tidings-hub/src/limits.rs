@@ -388,7 +388,8 @@ pub(crate) const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 pub(crate) const CUT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the connection of a stream that the hub has ended stays open for a client that does not
 /// hang up itself. Chromium discards what a page has not read of a response that is cut, so a busy
-/// page would lose the last notice. Each such connection still counts as a stream.
+/// page would lose the last notice. A stream on a TCP connection of its own counts as open until
+/// then; that of a body (TLS, HTTP/2, a service) does not.
 pub(crate) const LAST_READ_TIME: Duration = Duration::from_millis(500);
 /// How long the end of a shard waits for its connections' remaining output.
 pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(2);

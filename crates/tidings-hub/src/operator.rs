@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tidings_core::model::Position;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 
 use crate::limits::{OPERATOR_READERS, OPERATOR_SEARCHES};
 use crate::shard::SlowReader;
@@ -30,15 +31,17 @@ pub(crate) struct Operator {
     readers: Arc<Semaphore>,
     /// One permit for each search for the last events of a topic.
     searches: Semaphore,
-    /// The newest reading, which all readers share. Whoever finds it too old makes the next one.
-    newest: tokio::sync::Mutex<Option<(Instant, Arc<Reading>)>>,
+    /// The newest reading, which all readers share.
+    newest: watch::Sender<Option<(Instant, Arc<OperatorReading>)>>,
+    /// The task that makes the next reading. The hub waits for it when it stops.
+    maker: Mutex<Option<JoinHandle<()>>>,
     /// The oldest update that was looked at last, and its time.
     oldest: Mutex<Option<(Position, Option<SystemTime>)>>,
 }
 
 /// What was read of the shards and the journal for one second.
 #[derive(Debug)]
-pub(crate) struct Reading {
+pub(crate) struct OperatorReading {
     pub(crate) slow: SlowReaders,
     /// When the oldest update was published, if the journal could say it.
     pub(crate) oldest: Option<SystemTime>,
@@ -64,7 +67,8 @@ impl Operator {
             traffic: Mutex::new(Traffic::new(now)),
             readers: Arc::new(Semaphore::new(OPERATOR_READERS)),
             searches: Semaphore::new(OPERATOR_SEARCHES),
-            newest: tokio::sync::Mutex::default(),
+            newest: watch::Sender::default(),
+            maker: Mutex::default(),
             oldest: Mutex::default(),
         }
     }
@@ -105,8 +109,19 @@ impl Operator {
         &self.searches
     }
 
-    pub(crate) fn newest(&self) -> &tokio::sync::Mutex<Option<(Instant, Arc<Reading>)>> {
-        &self.newest
+    /// The newest reading and its time.
+    pub(crate) fn newest(&self) -> watch::Receiver<Option<(Instant, Arc<OperatorReading>)>> {
+        self.newest.subscribe()
+    }
+
+    /// Shows a reading to all readers that wait for one.
+    pub(crate) fn show(&self, reading: OperatorReading, now: Instant) {
+        self.newest.send_replace(Some((now, Arc::new(reading))));
+    }
+
+    /// The task that makes the next reading, or made the last one.
+    pub(crate) fn maker(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.maker.lock()
     }
 
     /// The time of the oldest update, if it was looked at before.

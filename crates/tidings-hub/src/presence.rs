@@ -16,4 +16,4 @@ pub(crate) use address::SubscriberAddress;
 pub(crate) use list::{ListPiece, piece};
 pub(crate) use members::{ListStart, Membership, Presence, RevocationEffects};
 pub(crate) use path::{SubscriptionPath, decoded};
-pub(crate) use subscription::CONTEXT;
+pub(crate) use subscription::{ActiveSubscription, CONTEXT};

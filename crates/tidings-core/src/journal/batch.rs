@@ -25,9 +25,9 @@ impl Default for BatchMax {
 }
 
 impl BatchMax {
-    /// Bounds with 1024 steps for each update.
+    /// Bounds with 1024 steps for each update. `usize::MAX` stands for no bound.
     pub const fn new(bytes: usize, updates: usize) -> Self {
-        Self { bytes, updates, steps: 1024 * updates }
+        Self { bytes, updates, steps: updates.saturating_mul(1024) }
     }
 }
 
@@ -136,5 +136,16 @@ impl Missed {
             resume: if is_further { other.resume } else { self.resume },
             newest: self.newest.max(other.newest),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BatchMax;
+
+    #[test]
+    fn bounds_without_a_largest_number_of_updates_have_no_bound_of_steps() {
+        assert_eq!(BatchMax::new(1, 2).steps, 2048);
+        assert_eq!(BatchMax::new(usize::MAX, usize::MAX).steps, usize::MAX);
     }
 }

@@ -134,7 +134,7 @@ function confirmed(title, words, button) {
 let canAct = false;
 
 const whyNot = () =>
-  "This hub has no keys, so no token is valid, and nothing can be ended or revoked here. Start it with a publisher's key (--publisher-key-file), and make a token with `tidings token`.";
+  "This hub has no keys, so no token is valid, and nothing can be ended or revoked here. Give it a key for publishers' tokens, and make a token with that key.";
 
 /** @param {import("./feed.js").Reading} reading */
 export function showWhatIsAllowed({ access, view }) {

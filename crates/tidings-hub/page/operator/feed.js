@@ -40,7 +40,7 @@ const HIDDEN_MS_MAX = 20_000;
  * @property {number} positions
  * @property {boolean} byToken
  * @property {boolean} isListed
- * @property {{ first: string[], count: number } | null} selectors
+ * @property {{ first: string[], count: number, isWhole: boolean } | null} selectors those that the token may list
  *
  * @typedef {object} BusyTopic
  * @property {string} topic
@@ -85,6 +85,7 @@ export class Feed {
   /**
    * @param {object} callbacks
    * @param {(reading: Reading) => void} callbacks.onReading
+   * @param {(why: string) => void} callbacks.onNotShown a reading could not be shown
    * @param {(state: FeedState) => void} callbacks.onState
    * @param {(why: string) => void} callbacks.onTokenRefused the token is used no more
    */
@@ -116,11 +117,25 @@ export class Feed {
     try {
       for await (const event of source) {
         if (source !== this.#source) return;
-        this.#say(1, "");
-        this.callbacks.onReading(JSON.parse(event.data));
+        this.#show(event.data);
       }
     } catch {
-      // `onError` reports it.
+      // `onError` reports the end of the connection.
+    }
+  }
+
+  /**
+   * Shows a reading. If that fails, the stream goes on: the next one may be shown.
+   *
+   * @param {string} data
+   */
+  #show(data) {
+    try {
+      this.#say(1, "");
+      this.callbacks.onReading(JSON.parse(data));
+    } catch (error) {
+      reportError(error);
+      this.callbacks.onNotShown(error instanceof Error ? error.message : String(error));
     }
   }
 

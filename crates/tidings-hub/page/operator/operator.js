@@ -29,6 +29,11 @@ const feed = new Feed({
     showWhatIsAllowed(reading);
     sayFeed(restarted, false);
   },
+  onNotShown(why) {
+    heardAt = performance.now();
+    document.body.classList.add("stale");
+    sayFeed(`The hub's newest state could not be shown, so this page is out of date: ${why}`, true);
+  },
   onState(state) {
     isLive = state.readyState === 1;
     retryAt = state.retryAt;

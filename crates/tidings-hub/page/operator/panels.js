@@ -161,7 +161,8 @@ function showSlow({ slow, view }, { onEnd }) {
       write(why, WHY[one.cause]);
       const { selectors } = one;
       const more = selectors && selectors.count > selectors.first.length ? ` and ${selectors.count - selectors.first.length} more` : "";
-      write(selects, selectors ? `${selectors.first.join(", ")}${more}` : "–");
+      const others = selectors && !selectors.isWhole ? ", perhaps others" : "";
+      write(selects, selectors ? `${selectors.first.join(", ")}${more}${others}` : "–");
     },
   );
 }
@@ -185,7 +186,7 @@ function showTopics({ topics, access }, { onTopic }) {
   if (topics === null) {
     const how = access.canAct
       ? "Enter a token below."
-      : "Start the hub with a subscriber's key (--subscriber-key-file), or let clients subscribe without a token (--anonymous-subscribe).";
+      : "Give the hub a key for subscribers' tokens, or let clients subscribe without a token.";
     write(words, `This hub does not allow subscribing without a token, so topics and events are shown only to a token. ${how}`);
     fill(find(document, "#topics-table"), [], String, () => {}, () => {});
     return;

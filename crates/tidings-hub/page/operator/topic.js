@@ -39,7 +39,7 @@ export function showTopicForm(tokenToRead) {
       if (!response.ok) return say(said, await sayStatus(response), true);
       const { events, isComplete } = /** @type {{ events: FoundEvent[], isComplete: boolean }} */ (await response.json());
       if (turn !== asked) return;
-      say(said, events.length === 0 ? "The journal has no event of it that may be read here." : `${events.length === 1 ? "One event" : `${number(events.length)} events`}, newest first.${isComplete ? "" : " Older ones may be in the journal: the search ended at its limit."}`);
+      say(said, summary(events.length, isComplete));
       list.replaceChildren(...events.map(entry));
     } catch {
       if (turn === asked) say(said, "The hub can't be reached.", true);
@@ -54,6 +54,16 @@ export function showTopicForm(tokenToRead) {
     void look(topic);
     box.focus();
   };
+}
+
+/**
+ * @param {number} count
+ * @param {boolean} isComplete
+ */
+function summary(count, isComplete) {
+  const found = count === 0 ? "" : `${count === 1 ? "One event" : `${number(count)} events`}, newest first.`;
+  if (isComplete) return found || "The journal has no event of it that may be read here.";
+  return `${found || "No event was found."} The search ended at its limit: the journal may have others.`;
 }
 
 /** @param {FoundEvent} event */

@@ -1,12 +1,13 @@
 //! The operator's page: what the hub does now, live, and how to end a stream or revoke a token.
 //!
 //! It is for a person in front of a browser, and any website that this person visits could send
-//! requests to it. So each request passes [`guard`], and acting needs a token in the header
+//! requests to it. So each request passes the [`guard`], and acting needs a token in the header
 //! `Authorization`, always.
 
 mod act;
 mod events;
 mod guard;
+mod json;
 mod page;
 mod snapshot;
 mod topic;
@@ -29,5 +30,5 @@ pub(super) fn routes(hub: &Hub) -> Router<App> {
         .route("/operator/topic", post(topic::last_events).fallback(only_post))
         .route("/operator/end", post(act::end_stream).fallback(only_post))
         .route("/operator/revoke", post(act::revoke_token).fallback(only_post))
-        .layer(middleware::from_fn_with_state(hub.clone(), guard::guard))
+        .layer(middleware::from_fn_with_state(hub.clone(), guard::own_page_only))
 }

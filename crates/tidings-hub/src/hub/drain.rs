@@ -70,6 +70,7 @@ impl Hub {
         self.0.stopping.store(true, Ordering::Release);
         self.0.drain_end.get_or_init(Instant::now);
         self.0.draining.store(true, Ordering::Release);
+        self.end_reading().await;
         for shard in &self.0.shards {
             shard.send(Command::Stop).await;
         }

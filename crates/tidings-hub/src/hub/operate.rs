@@ -1,16 +1,20 @@
 //! The operator's page: what the hub reads for it, and how a stream is ended from it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use smallvec::SmallVec;
 use tidings_core::model::{Position, Rights, Selectors, Update};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::state::Hub;
-use crate::limits::{OPERATOR_PATIENCE, OPERATOR_READING_AGE, OPERATOR_SLOW_SHOWN};
-use crate::operator::{Operator, Reading, SlowReaders, TrafficShare};
+use crate::limits::{
+    OPERATOR_PATIENCE, OPERATOR_READING_AGE, OPERATOR_READING_TIME, OPERATOR_SLOW_SHOWN,
+};
+use crate::operator::{Operator, OperatorReading, SlowReaders, TrafficShare};
 use crate::shard::{Command, FoundStream, ShardThread};
 
 /// The shares of the updates of one publish.
@@ -38,19 +42,58 @@ impl Hub {
     }
 
     /// The newest reading, or another one if that is too old. All readers of the page share it.
-    pub(crate) async fn reading(&self) -> Arc<Reading> {
-        let mut newest = self.operator().newest().lock().await;
-        if let Some((at, reading)) = newest.as_ref()
-            && at.elapsed() < OPERATOR_READING_AGE
-        {
-            return Arc::clone(reading);
+    pub(crate) async fn reading(&self) -> Arc<OperatorReading> {
+        loop {
+            let mut newest = self.operator().newest();
+            if let Some((at, reading)) = newest.borrow_and_update().as_ref()
+                && at.elapsed() < OPERATOR_READING_AGE
+            {
+                return Arc::clone(reading);
+            }
+            if !self.make_shared_reading() {
+                return Arc::new(self.make_reading().await);
+            }
+            // The task may have ended with its runtime: then this reader starts another one.
+            let made = timeout(OPERATOR_READING_TIME, newest.changed()).await;
+            if let (Ok(Ok(())), Some((_, reading))) = (made, newest.borrow().as_ref()) {
+                return Arc::clone(reading);
+            }
         }
+    }
+
+    /// Starts the task that makes the next reading, unless it runs already. It does not depend on
+    /// the reader that needed it first, whose client may stop reading. Returns `false` if the hub
+    /// has been stopped.
+    fn make_shared_reading(&self) -> bool {
+        let mut maker = self.operator().maker();
+        if self.0.stopping.load(Ordering::Acquire) {
+            return false;
+        }
+        if maker.as_ref().is_none_or(JoinHandle::is_finished) {
+            let hub = self.clone();
+            *maker = Some(tokio::spawn(async move {
+                let reading = hub.make_reading().await;
+                hub.operator().show(reading, Instant::now());
+            }));
+        }
+        true
+    }
+
+    /// Ends the task that makes a reading. Another one does not start once the hub is stopping.
+    pub(super) async fn end_reading(&self) {
+        let maker = self.operator().maker().take();
+        if let Some(maker) = maker {
+            maker.abort();
+            // It has ended, or its runtime has.
+            let _ = maker.await;
+        }
+    }
+
+    async fn make_reading(&self) -> OperatorReading {
         let slow = self.slow_readers().await;
         let oldest = self.oldest_update().await;
         let busiest = self.operator().busiest(Instant::now());
-        let reading = Arc::new(Reading { slow, oldest, busiest });
-        *newest = Some((Instant::now(), Arc::clone(&reading)));
-        reading
+        OperatorReading { slow, oldest, busiest }
     }
 
     /// Asks every shard for its streams that are behind.

@@ -1,5 +1,7 @@
+use std::future::Future as _;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::Hub;
@@ -36,4 +38,21 @@ async fn a_hub_that_was_stopped_has_not_failed() {
     let mut failed = pin!(watched.failed());
     hub.close().await;
     assert!(tokio::time::timeout(Duration::from_millis(1), &mut failed).await.is_err());
+}
+
+#[tokio::test]
+async fn a_reader_of_the_operators_page_that_stops_reading_holds_up_no_other() {
+    let hub = Hub::builder().shards(1).build().await.unwrap();
+    let (go_on, held_up) = std::sync::mpsc::sync_channel::<()>(1);
+    let hold_up = move |_: &Rc<ShardThread>| held_up.recv().expect("the test goes on");
+    assert!(hub.shards()[0].send(Command::Run(Box::new(hold_up))).await);
+    // It needs a reading, and is never polled again.
+    let mut first = pin!(hub.reading());
+    assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    go_on.send(()).unwrap();
+    let second = tokio::time::timeout(Duration::from_secs(60), hub.reading()).await;
+    assert_eq!(second.expect("a reading").slow.count, 0);
+    hub.stop().await;
+    let later = hub.reading().await;
+    assert_eq!(later.slow.count, 0);
 }

@@ -11,6 +11,8 @@ pub(crate) const OPERATOR_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const OPERATOR_READING_AGE: Duration = Duration::from_millis(900);
 /// How long a reading waits for each shard, and for the journal.
 pub(crate) const OPERATOR_PATIENCE: Duration = Duration::from_millis(700);
+/// How long a reader waits for a reading before it makes sure that one is being made.
+pub(crate) const OPERATOR_READING_TIME: Duration = OPERATOR_PATIENCE.saturating_mul(3);
 /// The topics whose updates are counted in each of two periods: at 4 KiB each, 1 MiB in all.
 pub(crate) const OPERATOR_TOPICS: usize = 128;
 /// A period of the traffic by topic.
@@ -19,6 +21,9 @@ pub(crate) const OPERATOR_TRAFFIC_PERIOD: Duration = Duration::from_secs(60);
 pub(crate) const OPERATOR_TOPICS_SHOWN: usize = 20;
 /// The streams that are shown as behind.
 pub(crate) const OPERATOR_SLOW_SHOWN: usize = 20;
+/// The selectors of one of them that are compared with the viewer's grants. It may have 1000, and
+/// the viewer's token as many.
+pub(crate) const OPERATOR_SELECTORS_COMPARED: usize = 16;
 /// The selectors that are shown of one of them, and the characters of each.
 pub(crate) const OPERATOR_SELECTORS_SHOWN: usize = 3;
 /// See [`OPERATOR_SELECTORS_SHOWN`].

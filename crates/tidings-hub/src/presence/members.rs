@@ -162,6 +162,13 @@ impl Presence {
         selectors.map(|selector| ActiveSubscription::of(id, &member.grants, selector)).collect()
     }
 
+    /// The first `most` subscriptions of one subscriber.
+    pub(crate) fn first_of(&self, id: SubscriberId, most: usize) -> Vec<ActiveSubscription> {
+        let Some(member) = self.members.lock().by_id.get(&id).cloned() else { return Vec::new() };
+        let selectors = member.selectors.iter().take(most);
+        selectors.map(|selector| ActiveSubscription::of(id, &member.grants, selector)).collect()
+    }
+
     /// Gives `take` the subscriptions that `wanted` picks, from a start on, in the order of their
     /// subscribers, until `take` has enough. Returns where to continue, if anywhere.
     ///

@@ -49,9 +49,7 @@ impl ConnectionSlot {
     pub(super) fn subscriber(&self) -> Option<SubscriberId> {
         self.authorization.as_ref()?.membership.as_ref().map(Membership::id)
     }
-}
 
-impl ConnectionSlot {
     /// Ends everything but the connection: its tasks, and the subscription's place in the list.
     pub(super) fn leave(&mut self) {
         for task in [self.watcher.take(), self.replay.take()].into_iter().flatten() {

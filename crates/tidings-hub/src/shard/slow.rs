@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use tidings_core::model::Position;
 use tidings_core::model::presence::SubscriberId;
-use tidings_core::model::{Position, Selectors};
-use tidings_core::stream::feed::{Source, SubscriberKey};
+use tidings_core::stream::feed::SubscriberKey;
 use tidings_core::stream::replay::Behind;
 
 use super::thread::ShardThread;
@@ -24,7 +24,6 @@ pub(crate) struct SlowReader {
     pub(crate) subscriber: Option<SubscriberId>,
     /// Whether a token authorized it.
     pub(crate) by_token: bool,
-    pub(crate) selectors: Selectors,
 }
 
 /// Why a stream is behind.
@@ -59,7 +58,7 @@ pub(crate) struct FoundStream {
 
 impl ShardThread {
     /// The number of streams that are behind, and the `most` that are furthest behind. `first` is
-    /// the journal's oldest position: nobody waits for what came before it.
+    /// the journal's oldest position: updates before it were trimmed, so they do not count.
     pub(crate) fn slow_readers(&self, first: Position, most: usize) -> (usize, Vec<SlowReader>) {
         let shard = self.shard.borrow();
         let count = shard.subscribers.behind();
@@ -78,9 +77,6 @@ impl ShardThread {
         }
         let reader = |(positions, key): (u64, SubscriberKey)| {
             let one = &shard.subscribers[key];
-            let Source::Updates { selectors, .. } = shard.feeds[one.feed()].source() else {
-                return None;
-            };
             let slot = &one.socket;
             Some(SlowReader {
                 stream: slot.permit.number(),
@@ -89,7 +85,6 @@ impl ShardThread {
                 positions,
                 subscriber: slot.subscriber(),
                 by_token: slot.by_token,
-                selectors: selectors.clone(),
             })
         };
         let worst = worst.into_sorted_vec().into_iter().filter_map(|Reverse(one)| reader(one));

@@ -25,6 +25,7 @@ mod framing;
 mod heartbeat;
 mod place;
 
+mod last_events;
 mod limits;
 mod request_room;
 

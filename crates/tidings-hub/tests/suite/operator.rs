@@ -68,8 +68,13 @@ fn closed() -> HubBuilder {
 }
 
 /// A stream whose client reads nothing, so that it falls behind; and its number.
-async fn slow_reader(server: &Server, token: Option<&str>, watcher: &mut Stream) -> (Stream, u64) {
-    let request = Request::get(&format!("{HUB}?topic=a"));
+async fn slow_reader(
+    server: &Server,
+    query: &str,
+    token: Option<&str>,
+    watcher: &mut Stream,
+) -> (Stream, u64) {
+    let request = Request::get(&format!("{HUB}?{query}"));
     let stream = server.open(token.map_or(request.clone(), |token| request.bearer(token))).await;
     let large = "x".repeat(900_000);
     // More than the kernel holds for a client that does not read.
@@ -211,11 +216,25 @@ fn a_page_of_another_origin_reaches_nothing() {
                 let answer = server.ask(request.header("sec-fetch-site", site)).await;
                 assert_eq!(answer.status(), 403, "{site}");
             }
-            // A link may lead to the page.
-            let link = Request::get("/operator")
-                .header("sec-fetch-site", site)
-                .header("sec-fetch-mode", "navigate");
-            assert_eq!(server.ask(link).await.status(), 200);
+            // A link may lead to the page, and to nothing else. No frame may hold it.
+            for (path, destination, status) in [
+                ("/operator", "document", 200),
+                ("/operator/", "document", 308),
+                ("/operator", "iframe", 403),
+                ("/operator", "empty", 403),
+                (EVENTS, "document", 403),
+                (EVENTS, "iframe", 403),
+                ("/operator/page/operator/operator.js", "document", 403),
+            ] {
+                let link = Request::get(path)
+                    .header("sec-fetch-site", site)
+                    .header("sec-fetch-mode", "navigate")
+                    .header("sec-fetch-dest", destination);
+                let answer = server.ask(link).await;
+                assert_eq!(answer.status(), status, "{path} {destination}");
+                let policy = answer.header("content-security-policy").expect("a policy");
+                assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+            }
         }
     });
 }
@@ -273,7 +292,8 @@ fn a_stream_ends_only_by_a_token_that_may_publish_to_its_path() {
     on_both_lanes(with_keys, async |server| {
         let reads = subscriber(&["*"]);
         let mut watcher = watch(server, Some(&reads)).await;
-        let (mut slow, number) = slow_reader(server, Some(&subscriber(&["a"])), &mut watcher).await;
+        let (mut slow, number) =
+            slow_reader(server, "topic=a", Some(&subscriber(&["a"])), &mut watcher).await;
         let end = || post(END, &json!({ "stream": number }));
         let answer = refused(server, end(), 401).await;
         assert!(answer.header("www-authenticate").is_some());
@@ -411,7 +431,7 @@ fn the_last_events_of_a_topic_are_those_that_the_token_may_read() {
 fn the_selectors_of_a_slow_reader_are_shown_only_to_a_token_that_may_list_it() {
     on_both_lanes(with_keys, async |server| {
         let mut watcher = watch(server, None).await;
-        let (_slow, _) = slow_reader(server, None, &mut watcher).await;
+        let (_slow, _) = slow_reader(server, "topic=a", None, &mut watcher).await;
         let seen = async |token: Option<&str>| {
             let mut watcher = watch(server, token).await;
             let reading = reading(&mut watcher).await;
@@ -422,7 +442,33 @@ fn the_selectors_of_a_slow_reader_are_shown_only_to_a_token_that_may_list_it() {
         assert_eq!(seen(None).await, Value::Null);
         assert_eq!(seen(Some(&subscriber(&["a"]))).await, Value::Null);
         let lists = subscriber(&["/.well-known/mercure/subscriptions/{+rest}"]);
-        assert_eq!(seen(Some(&lists)).await, json!({ "first": ["a"], "count": 1 }));
+        assert_eq!(
+            seen(Some(&lists)).await,
+            json!({ "first": ["a"], "count": 1, "isWhole": true })
+        );
+    });
+}
+
+#[test]
+fn of_a_slow_reader_only_the_selectors_are_shown_that_the_token_may_list() {
+    on_both_lanes(with_keys, async |server| {
+        let mut watcher = watch(server, None).await;
+        let topics: String = (10..30).map(|n| format!("&topic=z{n}")).collect();
+        let query = format!("topic=a&topic=secret{topics}");
+        let (_slow, _) = slow_reader(server, &query, None, &mut watcher).await;
+        let seen = async |grants: &[&str]| {
+            let mut watcher = watch(server, Some(&subscriber(grants))).await;
+            reading(&mut watcher).await["slow"]["list"][0]["selectors"].clone()
+        };
+        let path =
+            |topic: &str| format!("/.well-known/mercure/subscriptions/{topic}/{{subscriber}}");
+        let a = json!({ "first": ["a"], "count": 1, "isWhole": false });
+        assert_eq!(seen(&[&path("a")]).await, a);
+        // Under the name that the hub's URL gives it, too.
+        assert_eq!(seen(&[&format!("https://h.test{}", path("a"))]).await, a);
+        let all = json!({ "first": ["a", "secret", "z10"], "count": 16, "isWhole": false });
+        assert_eq!(seen(&[&path("{topic}")]).await, all);
+        assert_eq!(seen(&[&path("other")]).await, Value::Null);
     });
 }
 

@@ -7,19 +7,17 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tidings_core::model::presence::segment;
 use tidings_core::model::{HUB_PATH, TokenId};
 
 use super::super::credentials::RequestCredentials;
 use super::super::query::Pairs;
 use super::super::refusal::Refusal;
-use super::super::{admission, body, subscriptions};
+use super::super::subscriptions;
+use super::json::read_json;
 use super::viewer::{NO_KEYS, can_have_tokens, granted};
 use crate::access::{Dialect, Grants, Role};
-use crate::budget::Standing;
 use crate::hub::Hub;
-use crate::limits::OPERATOR_BODY_BYTES;
 use crate::presence::SubscriptionPath;
 
 #[derive(Debug, Deserialize)]
@@ -118,24 +116,4 @@ async fn acting(hub: &Hub, parts: &Parts) -> Result<std::sync::Arc<Grants>, Refu
 fn is_granted(credentials: &RequestCredentials<'_>, grants: &Grants, path: &str) -> bool {
     let names = subscriptions::names(credentials, path);
     names.iter().any(|name| grants.may_publish(std::slice::from_ref(name)))
-}
-
-/// The body of a request of the page.
-pub(super) async fn read_json<T: DeserializeOwned>(
-    hub: &Hub,
-    parts: &Parts,
-    body: axum::body::Body,
-) -> Result<T, Refusal> {
-    use http_body::Body as _;
-    if body.size_hint().lower() > OPERATOR_BODY_BYTES as u64 {
-        return Err(body::too_large(OPERATOR_BODY_BYTES));
-    }
-    let client = admission::client(hub, &parts.extensions, &parts.headers);
-    let (version, extensions) = (parts.version, &parts.extensions);
-    let read = body::read_body(hub, client, Standing::Anyone, version, extensions, body).await?;
-    if read.bytes.len() > OPERATOR_BODY_BYTES {
-        return Err(body::too_large(OPERATOR_BODY_BYTES));
-    }
-    serde_json::from_slice(&read.bytes)
-        .map_err(|error| Refusal::bad_request(format!("the body cannot be read: {error}")))
 }

@@ -70,7 +70,9 @@ impl Stream for Readings {
 async fn next(mut reader: Reader) -> (Reader, Option<Event>) {
     reader.ticks.tick().await;
     let event = match Viewer::of(&reader.hub, &reader.parts).await {
-        Ok(viewer) => Some(Event::new(snapshot::of(&reader.hub, &viewer).await.to_string())),
+        Ok(viewer) => {
+            Some(Event::new(snapshot::of(&reader.hub, &viewer, &reader.parts).await.to_string()))
+        }
         Err(_) => None,
     };
     (reader, event)

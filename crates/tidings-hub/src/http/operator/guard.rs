@@ -1,5 +1,4 @@
-//! Which requests the operator's page answers: those of a person who opened it under a name of the
-//! hub, and of its own scripts.
+//! Refuses requests that another website may have sent to the operator's page.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -13,10 +12,15 @@ use super::super::refusal::Refusal;
 use crate::hub::Hub;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Refuses what another website may have sent.
-pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+/// Accepts only requests of the page's own scripts, and those that open the page in a browser's tab.
+pub(super) async fn own_page_only(
+    State(hub): State<Hub>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = match check(&hub, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
@@ -27,6 +31,10 @@ pub(super) async fn guard(State(hub): State<Hub>, request: Request, next: Next) 
     set(header::REFERRER_POLICY, "no-referrer");
     set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
     set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    // The page's files have one already, which allows them to load one another.
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     response
 }
 
@@ -44,10 +52,8 @@ fn check(hub: &Hub, request: &Request) -> Result<(), Refusal> {
             return Err(foreign(format!("pages of the origin {origin:?}")));
         }
     }
-    let is_navigation = request.method() == Method::GET && is(headers, &FETCH_MODE, "navigate");
     let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
-    // A link on another website may lead to the page, which shows nothing by itself.
-    if !is_navigation && !matches!(site, None | Some(b"same-origin" | b"none")) {
+    if !opens_page(request) && !matches!(site, None | Some(b"same-origin" | b"none")) {
         return Err(foreign("pages of other websites".to_owned()));
     }
     if request.method() == Method::POST {
@@ -62,6 +68,16 @@ fn check(hub: &Hub, request: &Request) -> Result<(), Refusal> {
         content::check_coding(headers)?;
     }
     Ok(())
+}
+
+/// Whether the request opens the page in a tab. A link on another website may do that: the page shows
+/// nothing by itself. Hidden frames of that website could hold streams open, or the page itself.
+fn opens_page(request: &Request) -> bool {
+    let headers = request.headers();
+    request.method() == Method::GET
+        && matches!(request.uri().path(), "/operator" | "/operator/")
+        && is(headers, &FETCH_MODE, "navigate")
+        && is(headers, &FETCH_DEST, "document")
 }
 
 fn is(headers: &HeaderMap, name: &HeaderName, value: &str) -> bool {

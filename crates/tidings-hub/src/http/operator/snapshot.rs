@@ -1,20 +1,29 @@
 //! What the operator's page shows, as JSON.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
+use axum::http::request::Parts;
 use serde_json::{Value, json};
 use tidings_core::journal::Edges;
 
+use super::super::credentials::RequestCredentials;
+use super::super::query::Pairs;
+use super::super::subscriptions;
+use super::json::{milliseconds, milliseconds_of, shortened};
 use super::viewer::{Viewer, can_have_tokens};
-use crate::access::{Dialect, Grants};
+use crate::access::Dialect;
 use crate::hub::Hub;
-use crate::limits::{OPERATOR_SELECTORS_SHOWN, OPERATOR_TEXT_SHOWN, OPERATOR_TOPICS_SHOWN};
+use crate::limits::{
+    OPERATOR_SELECTORS_COMPARED, OPERATOR_SELECTORS_SHOWN, OPERATOR_TEXT_SHOWN,
+    OPERATOR_TOPICS_SHOWN,
+};
 use crate::metrics::Label as _;
 use crate::operator::{BusyTopics, SlowReaders, TopicCount};
+use crate::presence::ActiveSubscription;
 use crate::shard::{BehindCause, SlowReader};
 
-/// The hub as it is now, as far as the viewer may see it.
-pub(super) async fn of(hub: &Hub, viewer: &Viewer) -> Value {
+/// The hub as it is now, as far as the viewer may see it. `parts` is the head of its request.
+pub(super) async fn of(hub: &Hub, viewer: &Viewer, parts: &Parts) -> Value {
     let reading = hub.reading().await;
     let (access, limits) = (hub.access(), hub.limits());
     let trouble = hub.journal().trouble();
@@ -47,7 +56,7 @@ pub(super) async fn of(hub: &Hub, viewer: &Viewer) -> Value {
         "presenceDropped": hub.presence().dropped(),
         "journal": journal(hub, trouble, reading.oldest),
         "topics": topics(&reading.busiest, viewer),
-        "slow": slow(hub, &reading.slow, viewer),
+        "slow": slow(hub, &reading.slow, viewer, parts),
         "hubs": hubs(hub),
     })
 }
@@ -86,12 +95,15 @@ fn topics(busiest: &BusyTopics, viewer: &Viewer) -> Value {
     json!({ "seconds": busiest.time.as_secs_f64(), "list": listed })
 }
 
-fn slow(hub: &Hub, slow: &SlowReaders, viewer: &Viewer) -> Value {
-    let list: Vec<_> = slow.worst.iter().map(|one| slow_reader(hub, one, viewer)).collect();
+fn slow(hub: &Hub, slow: &SlowReaders, viewer: &Viewer, parts: &Parts) -> Value {
+    let pairs = Pairs::default();
+    let credentials = RequestCredentials::new(hub, parts, &pairs);
+    let list: Vec<_> =
+        slow.worst.iter().map(|one| slow_reader(&credentials, one, viewer)).collect();
     json!({ "count": slow.count, "silentShards": slow.silent_shards, "list": list })
 }
 
-fn slow_reader(hub: &Hub, one: &SlowReader, viewer: &Viewer) -> Value {
+fn slow_reader(credentials: &RequestCredentials<'_>, one: &SlowReader, viewer: &Viewer) -> Value {
     let cause = match one.cause {
         BehindCause::Full => "full",
         BehindCause::CatchingUp => "catching-up",
@@ -104,28 +116,37 @@ fn slow_reader(hub: &Hub, one: &SlowReader, viewer: &Viewer) -> Value {
         "positions": one.positions,
         "byToken": one.by_token,
         "isListed": one.subscriber.is_some(),
-        "selectors": selectors(hub, one, viewer),
+        "selectors": selectors(credentials, one, viewer),
     })
 }
 
-/// The first selectors of a stream, for a token that may read the list of subscriptions.
-fn selectors(hub: &Hub, one: &SlowReader, viewer: &Viewer) -> Value {
+/// The selectors of a stream that the viewer's token may list, out of its first ones. Each is a
+/// subscription with a path of its own, and one grant says nothing about another.
+fn selectors(credentials: &RequestCredentials<'_>, one: &SlowReader, viewer: &Viewer) -> Value {
     let (Viewer::Token(grants), Some(subscriber)) = (viewer, one.subscriber) else {
         return Value::Null;
     };
-    let listed = hub.presence().of(subscriber, |_| true);
-    let forms = [Dialect::Deployed, Dialect::Coming];
-    let is_granted = |grants: &Grants| {
-        let mut paths = listed.iter().flat_map(|one| forms.map(|form| one.path(form)));
-        paths.any(|path| grants.subscribe.grant(&path.into()))
+    let dialects = credentials.access().dialects;
+    let may_list = |one: &&ActiveSubscription| {
+        [Dialect::Deployed, Dialect::Coming].into_iter().any(|form| {
+            dialects.has(form) && ActiveSubscription::has_form(&one.selector, form) && {
+                let names = subscriptions::names(credentials, &one.path(form));
+                names.iter().any(|name| grants.subscribe.grant(name))
+            }
+        })
     };
-    if !is_granted(grants) {
+    // One more shows that the stream has others.
+    let most = OPERATOR_SELECTORS_COMPARED;
+    let listed = credentials.hub.presence().first_of(subscriber, most + 1);
+    let granted: Vec<_> = listed.iter().take(most).filter(may_list).collect();
+    if granted.is_empty() {
         return Value::Null;
     }
-    let texts = one.selectors.iter().map(|one| shortened(one.text(), OPERATOR_TEXT_SHOWN).0);
+    let texts = granted.iter().map(|one| shortened(one.selector.text(), OPERATOR_TEXT_SHOWN).0);
     json!({
         "first": texts.take(OPERATOR_SELECTORS_SHOWN).collect::<Vec<_>>(),
-        "count": one.selectors.iter().count(),
+        "count": granted.len(),
+        "isWhole": listed.len() <= most,
     })
 }
 
@@ -138,23 +159,6 @@ fn hubs(hub: &Hub) -> Value {
         .map(|one| json!({ "name": one.name, "heardMs": milliseconds_of(one.heard) }))
         .collect();
     json!({ "own": nodes.own_name(), "others": others })
-}
-
-/// At most so many characters of a text, and whether that is all of it.
-pub(super) fn shortened(text: &str, most: usize) -> (&str, bool) {
-    match text.char_indices().nth(most) {
-        None => (text, true),
-        Some((end, _)) => (&text[..end], false),
-    }
-}
-
-/// As JavaScript counts time.
-pub(super) fn milliseconds(time: SystemTime) -> u64 {
-    milliseconds_of(time.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn milliseconds_of(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn since(start: Instant) -> u64 {

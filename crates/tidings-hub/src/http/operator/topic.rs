@@ -12,9 +12,8 @@ use tidings_core::journal::ReadError;
 use tidings_core::model::{Position, Record, Rights, Selectors, Topic};
 
 use super::super::refusal::Refusal;
-use super::act::read_json;
-use super::snapshot::{milliseconds, shortened};
-use super::viewer::{Viewer, no_store};
+use super::json::{milliseconds, no_store, read_json, shortened};
+use super::viewer::Viewer;
 use crate::hub::Hub;
 use crate::limits::{
     OPERATOR_DATA_SHOWN, OPERATOR_EVENTS, OPERATOR_SEARCH_READS, OPERATOR_SEARCH_TIME,
@@ -66,48 +65,99 @@ struct FoundEvents {
     is_complete: bool,
 }
 
-/// Reads backwards in growing steps from the newest event of the topic, which the journal knows by
-/// its index, until there are enough or the reads are used up.
+/// Asks the journal for the newest event of the topic, and reads backwards from there until there
+/// are enough events, or the reads are used up.
 async fn search(hub: &Hub, topic: Topic, rights: &Rights) -> Result<FoundEvents, ReadError> {
-    const STEP_FIRST: u64 = 512;
     let journal = hub.journal();
     let edges = journal.edges();
-    let selectors = Selectors::topic(topic);
     let last = edges.last.position;
-    let newest = journal.read_last(Position::START, last, &selectors, rights).await?;
-    let Some(newest) = newest.records.iter().map(|record| record.position).max() else {
-        return Ok(FoundEvents { events: VecDeque::new(), is_complete: true });
+    let selectors = Selectors::topic(topic);
+    // A newest event that was published after `edges` were read is found too: with `last` as the
+    // end, it would hide the event before it, and not be found itself.
+    let newest = journal.read_last(Position::START, Position::MAX, &selectors, rights).await?;
+    // Without an index the journal may have looked at its oldest updates only.
+    let knows_newest = newest.through >= last;
+    let mut newest = newest.records;
+    newest.sort_by_key(|record| record.position);
+    let mut search = BackwardSearch {
+        hub,
+        selectors,
+        rights,
+        begin: edges.first.previous(),
+        until: last,
+        events: VecDeque::new(),
+        reads: OPERATOR_SEARCH_READS - 1,
     };
-    let mut events: VecDeque<Arc<Record>> = VecDeque::new();
-    let (mut until, mut step) = (newest, STEP_FIRST);
-    let mut reads = 0;
-    let begin = edges.first.previous();
-    loop {
-        let from = Position::new(until.number().saturating_sub(step)).max(begin);
-        let mut part: VecDeque<Arc<Record>> = VecDeque::new();
+    if knows_newest {
+        let Some(newest) = newest.pop() else {
+            return Ok(FoundEvents { events: VecDeque::new(), is_complete: true });
+        };
+        search.until = newest.position.previous();
+        search.events.push_back(newest);
+    }
+    let is_complete = search.run().await?;
+    let mut events = search.events;
+    if events.is_empty() && !is_complete {
+        events.extend(newest);
+    }
+    Ok(FoundEvents { events, is_complete })
+}
+
+/// A search from the newest position to the oldest.
+struct BackwardSearch<'a> {
+    hub: &'a Hub,
+    selectors: Selectors,
+    rights: &'a Rights,
+    /// The position before the oldest update.
+    begin: Position,
+    /// All events of the topic after this position were found.
+    until: Position,
+    /// The oldest first.
+    events: VecDeque<Arc<Record>>,
+    /// How often the journal may still be read.
+    reads: usize,
+}
+
+impl BackwardSearch<'_> {
+    /// Returns whether all events were found that are to be shown. Otherwise the reads are used up.
+    async fn run(&mut self) -> Result<bool, ReadError> {
+        // Large events take a read each, so the first step has no more positions than are shown.
+        let mut step = OPERATOR_EVENTS as u64;
+        while self.events.len() < OPERATOR_EVENTS && self.until > self.begin {
+            let from = Position::new(self.until.number().saturating_sub(step)).max(self.begin);
+            let reads = self.reads;
+            let Some(mut part) = self.part(from).await? else { return Ok(false) };
+            part.append(&mut self.events);
+            self.events = part;
+            self.until = from;
+            if reads - self.reads == 1 {
+                step = step.saturating_mul(4);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The last events after `from`, as many as are still to be found. `None` if the reads are used
+    /// up before: what was read then may not be the last events.
+    async fn part(&mut self, from: Position) -> Result<Option<VecDeque<Arc<Record>>>, ReadError> {
+        let journal = self.hub.journal();
+        let (selectors, until) = (&self.selectors, self.until);
+        let mut part = VecDeque::new();
         let mut after = from;
         while after < until {
-            if reads == OPERATOR_SEARCH_READS {
-                // What was read of this part may not be its last events.
-                return Ok(FoundEvents { events, is_complete: false });
-            }
-            reads += 1;
-            let batch = match journal.read_at_hand(after, until, &selectors, rights) {
+            let Some(reads) = self.reads.checked_sub(1) else { return Ok(None) };
+            self.reads = reads;
+            let batch = match journal.read_at_hand(after, until, selectors, self.rights) {
                 Some(batch) => batch,
-                None => journal.read(after, until, &selectors, rights).await?,
+                None => journal.read(after, until, selectors, self.rights).await?,
             };
             part.extend(batch.records);
-            while part.len() + events.len() > OPERATOR_EVENTS {
+            while part.len() + self.events.len() > OPERATOR_EVENTS {
                 part.pop_front();
             }
             after = batch.through;
         }
-        part.append(&mut events);
-        events = part;
-        if events.len() >= OPERATOR_EVENTS || from <= begin {
-            return Ok(FoundEvents { events, is_complete: true });
-        }
-        (until, step) = (from, step.saturating_mul(4));
+        Ok(Some(part))
     }
 }
 
@@ -117,7 +167,7 @@ fn shown(record: &Record) -> Value {
     let (text, is_whole) = shortened(data, OPERATOR_DATA_SHOWN);
     json!({
         "id": shortened(record.id().as_str(), OPERATOR_TEXT_SHOWN).0,
-        "type": event.event_type(),
+        "type": shortened(event.event_type(), OPERATOR_TEXT_SHOWN).0,
         "time": milliseconds(record.time),
         "isPrivate": record.update.is_private(),
         "topics": record.update.topics().len(),

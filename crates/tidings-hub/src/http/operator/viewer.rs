@@ -1,17 +1,18 @@
-//! Who looks at the operator's page: what a request may see of topics and data, by its token.
+//! The rights of a request for the operator's page: its token decides which topics and data it sees.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde_json::json;
 use tidings_core::model::Rights;
 
 use super::super::credentials::{Carrier, RequestCredentials};
 use super::super::query::Pairs;
 use super::super::refusal::Refusal;
+use super::json::no_store;
 use crate::access::{Grants, Role};
 use crate::hub::Hub;
 
@@ -86,8 +87,8 @@ pub(super) async fn granted(
 }
 
 /// What to do on a hub without keys.
-pub(super) const NO_KEYS: &str = "this hub has no keys, so no token is valid and nothing can be ended or revoked; start it with \
-     a publisher's key (--publisher-key-file) and a subscriber's key (--subscriber-key-file)";
+pub(super) const NO_KEYS: &str = "this hub has no keys, so no token is valid and nothing can be ended or revoked; give it \
+     a key for publishers' tokens and a key for subscribers' tokens";
 
 pub(super) fn can_have_tokens(hub: &Hub) -> bool {
     hub.access().has_token_keys() || hub.authorizer().is_set()
@@ -114,10 +115,4 @@ pub(super) async fn token(State(hub): State<Hub>, parts: Parts) -> Result<Respon
     let reads_private = matches!(&read, Ok(Some(grants)) if grants.subscribe.granted().is_some());
     let good_for = json!({ "read": read.is_ok(), "private": reads_private, "act": may_act });
     Ok(no_store(good_for))
-}
-
-/// An answer that no cache keeps.
-pub(super) fn no_store(value: serde_json::Value) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    (headers, format!("{value}\n")).into_response()
 }

@@ -31,11 +31,15 @@ pub use dialect::{Dialect, Dialects};
 pub(crate) use grants::{Grants, Role};
 #[cfg(feature = "tokens")]
 pub use inspect::{TokenGrant, TokenReport, TokenUse, inspect_token, token_time};
+#[cfg(not(feature = "tokens"))]
+pub(crate) use no_tokens::begins_like_token;
 pub use origin::{CorsOrigins, InvalidOrigin, Origin};
 pub(crate) use origin::{host_of, is_address, is_local};
 pub(crate) use revoked::Revoked;
 pub use rules::Access;
 pub use token_error::TokenError;
+#[cfg(feature = "tokens")]
+pub(crate) use tokens::begins_like_token;
 #[cfg(feature = "tokens")]
 pub use tokens::{Algorithm, InvalidKey, Issuer, IssuerKeys, Key, SigningKey, Tokens, sign_token};
 #[cfg(feature = "jwks")]

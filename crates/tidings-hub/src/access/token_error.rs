@@ -33,6 +33,8 @@ pub enum TokenError {
     NoKey {
         /// The intended action.
         role: &'static str,
+        /// Whether the hub accepts tokens that name one of its issuers.
+        has_issuers: bool,
     },
     /// The dialect is off.
     Dialect {
@@ -98,7 +100,13 @@ impl fmt::Display for TokenError {
                 write!(f, "the token is signed with {shown:?}, but the hub has no key for it")
             }
             Self::Signature => f.write_str("the token's signature does not match the hub's keys"),
-            Self::NoKey { role } => write!(f, "the hub has no key for tokens to {role}"),
+            Self::NoKey { role, has_issuers: false } => {
+                write!(f, "the hub has no key for tokens to {role}")
+            }
+            Self::NoKey { role, has_issuers: true } => write!(
+                f,
+                "the hub has no key for tokens to {role} that name none of its issuers (iss)"
+            ),
             Self::Dialect { dialect, on } => {
                 write!(f, "the token is of Mercure {dialect}, but this hub accepts {on}")
             }

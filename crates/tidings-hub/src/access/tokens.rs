@@ -11,6 +11,7 @@ pub(super) mod token;
 pub use key::{Algorithm, InvalidKey, Key, SigningKey};
 #[cfg(feature = "jwks")]
 pub use key_set::{InvalidKeySetUrl, KeySetUrl};
+pub(crate) use token::begins_like_token;
 pub use token::sign_token;
 
 use tidings_core::setters;

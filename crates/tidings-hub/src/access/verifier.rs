@@ -228,7 +228,11 @@ impl Verifier {
                 keys.ok_or(TokenError::KeysUnavailable)?.to_vec()
             }
         };
-        if keys.is_empty() { Err(TokenError::NoKey { role: role.verb() }) } else { Ok(keys) }
+        if keys.is_empty() {
+            let has_issuers = !tokens.issuers.is_empty();
+            return Err(TokenError::NoKey { role: role.verb(), has_issuers });
+        }
+        Ok(keys)
     }
 
     /// A signature of public-key cryptography takes up to a millisecond, in which a shard could

@@ -17,7 +17,7 @@ use super::credentials::{Carrier, RequestCredentials};
 use super::listing::Listing;
 use super::query::Pairs;
 use super::refusal::Refusal;
-use crate::access::{DETAIL_TYPE, Dialect, Role};
+use crate::access::{DETAIL_TYPE, Dialect, Role, begins_like_token};
 use crate::hub::{FullHub, Hub, OtherSubscriptions, Unreached};
 use crate::presence::{CONTEXT, RevocationEffects, SubscriptionPath, decoded};
 
@@ -189,7 +189,19 @@ pub(super) async fn revoke_token(
     may_revoke(&hub, &parts).await?;
     let id = parts.uri.path().strip_prefix(HUB_PATH).and_then(|rest| rest.strip_prefix("/tokens/"));
     let id = id.and_then(decoded).filter(|id| !id.is_empty()).ok_or_else(nothing_here)?;
+    check_token_id(&id)?;
     carry_out(&hub, hub.presence().revoke_token(TokenId::named(&id), None)).await
+}
+
+/// # Errors
+/// If this is a token and not its id. To revoke it as an id would leave the token valid.
+pub(super) fn check_token_id(id: &str) -> Result<(), Refusal> {
+    match begins_like_token(id) {
+        true => Err(Refusal::bad_request(
+            "this is a token, or the beginning of one; to revoke it, give its id (claim jti)",
+        )),
+        false => Ok(()),
+    }
 }
 
 pub(super) async fn carry_out(

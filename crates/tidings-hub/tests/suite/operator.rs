@@ -333,6 +333,13 @@ fn a_token_is_revoked_by_its_id_only_by_one_that_may() {
         refused(server, revoke(), 401).await;
         refused(server, revoke().bearer(&publisher(&["a/b c"])), 403).await;
         refused(server, post(REVOKE, &json!({ "jti": "" })).bearer(&publisher(&["*"])), 400).await;
+        // The token itself, whole or cut off, is not its id.
+        for text in [token.as_str(), &token[..40]] {
+            let revoke = post(REVOKE, &json!({ "jti": text })).bearer(&publisher(&["*"]));
+            refused(server, revoke, 400).await;
+            let delete = Request::new("DELETE", &format!("{HUB}/tokens/{text}"));
+            refused(server, delete.bearer(&publisher(&["*"])), 400).await;
+        }
         assert_eq!(server.hub.subscribers(), 1);
         let path = format!("{HUB}/tokens/a%2Fb%20c");
         let answer = server.ask(revoke().bearer(&publisher(&[&path]))).await;

@@ -82,7 +82,8 @@ pub(crate) enum TokenCommand {
     /// Show the claims of a token, and whether a hub accepts it
     ///
     /// The hub's flags or its --config tell `inspect` which keys and names the hub has. If the hub
-    /// refuses the token, `inspect` says why and exits with code 3.
+    /// refuses the token, `inspect` says why and exits with code 3. Only the running hub knows
+    /// whether a token was revoked.
     Inspect(TokenInspectArgs),
     /// Revoke a token at a hub, and end its streams
     ///

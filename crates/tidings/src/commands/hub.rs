@@ -62,7 +62,7 @@ pub(crate) fn refuse_unix(text: &str) -> anyhow::Result<()> {
 /// # Errors
 /// If this build does not support the scheme of the URL.
 pub(crate) fn check_scheme(url: &Url) -> anyhow::Result<()> {
-    let known = if cfg!(feature = "tls") { "http and https" } else { "http" };
+    let known = if cfg!(feature = "tls") { "http or https" } else { "http" };
     match url.scheme() {
         "http" => Ok(()),
         "https" if cfg!(feature = "tls") => Ok(()),

@@ -13,7 +13,7 @@ use reqwest::header::{HeaderValue, USER_AGENT};
 use tidings_client::EventSource;
 use tokio::sync::mpsc;
 
-use self::explain::Explainer;
+use self::explain::{Explainer, ReadTo};
 use super::stop::stopped;
 use super::{headers, hub, tail};
 use crate::args::InspectArgs;
@@ -45,16 +45,16 @@ pub(crate) async fn run(args: InspectArgs) -> anyhow::Result<Outcome> {
         anyhow::Ok(())
     };
     let limit = args.time.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
-    let outcome = tokio::select! {
-        done = explained => done.map(|()| Outcome::Done),
+    let (outcome, read_to) = tokio::select! {
+        done = explained => (done.map(|()| Outcome::Done), ReadTo::End),
         () = console::reader_gone() => return Ok(Outcome::Unread),
-        () = tokio::time::sleep(limit) => Ok(Outcome::Done),
-        outcome = stopped() => Ok(outcome),
+        () = tokio::time::sleep(limit) => (Ok(Outcome::Done), ReadTo::Pause),
+        outcome = stopped() => (Ok(outcome), ReadTo::Pause),
     };
     if outcome.is_err() && is_url && !console::reader_is_gone() {
         put!("the connection was lost");
     }
-    explainer.finish();
+    explainer.finish(read_to);
     console::out().write_all(explainer.take_text().as_bytes())?;
     outcome
 }

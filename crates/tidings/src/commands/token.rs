@@ -206,9 +206,15 @@ fn seconds(time: SystemTime) -> u64 {
 
 async fn revoke(revoked: String, hub: &HubArgs) -> anyhow::Result<Outcome> {
     let revoked = token_or_input(revoked)?;
-    let id = if is_token(&revoked) { id_of(&revoked).await? } else { revoked };
+    let is_whole = is_token(&revoked);
+    let id = if is_whole { id_of(&revoked).await? } else { revoked };
     subscriptions::revoke(&id, hub).await?;
     put!("revoked {}", printable(&id));
+    if !is_whole {
+        say!(
+            "The hub refuses every token with this id from now on. It cannot know whether there is one."
+        );
+    }
     Ok(Outcome::Done)
 }
 

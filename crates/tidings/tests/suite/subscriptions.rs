@@ -94,6 +94,10 @@ fn a_token_is_revoked_by_its_text_or_its_id() {
     // An id may have two dots, as a token has.
     let done = run(&hub, &all, &["token", "revoke", "a.b.c"]);
     assert_eq!((done.code, done.out.as_str()), (Some(0), "revoked a.b.c\n"), "{}", done.error);
+    // A token that was cut off.
+    let part = run(&hub, &all, &["token", "revoke", &by_text[..60]]);
+    assert_eq!(part.code, Some(3), "{}", part.error);
+    assert!(part.error.contains("the beginning of one"), "{}", part.error);
     let without_id = run(&hub, &all, &["token", "revoke", "eyJhbGciOiJIUzI1NiJ9.e30.c2ln"]);
     assert_eq!(without_id.code, Some(2), "{}", without_id.error);
 }

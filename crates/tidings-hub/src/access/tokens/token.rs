@@ -164,6 +164,16 @@ impl Signed {
     }
 }
 
+/// Whether this text is a token, or the beginning of one: its first part is a header, which names an
+/// algorithm.
+pub(crate) fn begins_like_token(text: &str) -> bool {
+    let header = text.split('.').next().unwrap_or_default().as_bytes();
+    // A header that is cut off is read as far as it is there.
+    let whole = &header[..header.len() / 4 * 4];
+    let read = [header, whole].into_iter().find_map(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    read.is_some_and(|json| String::from_utf8_lossy(&json).contains("\"alg\""))
+}
+
 fn decode(part: &str) -> Option<Map<String, Value>> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }

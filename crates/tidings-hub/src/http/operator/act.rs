@@ -85,6 +85,7 @@ pub(super) async fn revoke_token(
     if jti.is_empty() {
         return Err(Refusal::bad_request("the id of the token (jti) is empty"));
     }
+    subscriptions::check_token_id(&jti)?;
     let pairs = Pairs::default();
     let credentials = RequestCredentials::new(&hub, &parts, &pairs);
     let path = format!("{HUB_PATH}/tokens/{}", segment(&jti));

@@ -15,6 +15,14 @@ const LONG_LINE: usize = 64 << 10;
 /// The maximum of bytes of a line that are explained. The decoder gets all of them.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
+/// How far a stream was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadTo {
+    End,
+    /// Until it was time to stop. The stream goes on, so nothing can be said of what is unfinished.
+    Pause,
+}
+
 /// Explains a stream that arrives in pieces.
 pub(super) struct Explainer {
     decoder: Decoder,
@@ -118,15 +126,16 @@ impl Explainer {
         self.events_max.is_some_and(|max| self.events >= max)
     }
 
-    /// Explains the rest and sums up, at the end of the stream.
-    pub(super) fn finish(&mut self) {
+    /// Explains the rest and sums up, where the stream or the inspection ends.
+    pub(super) fn finish(&mut self, end: ReadTo) {
         self.ends.cr |= self.after_cr;
-        if self.line_bytes > 0 {
+        if self.line_bytes > 0 && end == ReadTo::End {
             let shown = shown(&self.line);
             self.number += 1;
             self.say(&format!("{shown}  (ignored: the line has no end)"));
         }
-        if self.decoder.end_stream() == StreamEnd::Unfinished && !self.has_enough() {
+        let is_unfinished = self.decoder.end_stream() == StreamEnd::Unfinished;
+        if is_unfinished && end == ReadTo::End && !self.has_enough() {
             self.warn(
                 "the stream ends without a blank line, so the fields after the last one are ignored",
             );
@@ -365,15 +374,24 @@ mod tests {
     fn explained(stream: &[u8]) -> String {
         let mut whole = Explainer::new(None);
         whole.push(stream);
-        whole.finish();
+        whole.finish(ReadTo::End);
         let mut bytewise = Explainer::new(None);
         for byte in stream {
             bytewise.push(&[*byte]);
         }
-        bytewise.finish();
+        bytewise.finish(ReadTo::End);
         let text = whole.take_text();
         assert_eq!(text, bytewise.take_text());
         text
+    }
+
+    #[test]
+    fn a_stream_that_goes_on_after_the_inspection_is_not_blamed_for_its_unfinished_event() {
+        let mut explainer = Explainer::new(None);
+        explainer.push(b"data: a\n\nid: 7\nda");
+        explainer.finish(ReadTo::Pause);
+        let text = explainer.take_text();
+        assert!(text.contains("1 events, 0 comments, 0 warnings"), "{text}");
     }
 
     #[track_caller]

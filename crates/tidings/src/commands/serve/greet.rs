@@ -100,7 +100,8 @@ fn text(greeting: &Greeting<'_>) -> String {
     }
     match mode {
         Mode::Development => lines.push(
-            "Development mode: every user of this machine may publish and subscribe, websites may not.\n\
+            "Development mode: every user of this machine may publish and subscribe, and so\n\
+             may websites of this machine, but no others.\n\
              A configuration, or an address that is not loopback, turns it off."
                 .to_owned(),
         ),

@@ -1,9 +1,12 @@
 //! The signals that stop a command that follows or sends a stream.
 
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::outcome::Outcome;
 
-/// Waits for Ctrl-C, SIGTERM, or the end of the terminal. Without a handler a process with the id 1, as in a container,
-/// ignores SIGTERM, and elsewhere a command of `--exec` would continue to run.
+/// Waits for Ctrl-C, SIGTERM, or the end of the terminal. Without a handler a process with the id
+/// 1, as in a container, ignores SIGTERM, and elsewhere a command of `--exec` would continue to run.
 pub(crate) async fn stopped() -> Outcome {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => Outcome::Interrupted,
@@ -14,24 +17,24 @@ pub(crate) async fn stopped() -> Outcome {
 
 #[cfg(unix)]
 async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut signal) => drop(signal.recv().await),
-        // Then the default action remains.
-        Err(_) => std::future::pending().await,
-    }
+    received(SignalKind::terminate()).await;
 }
 
 /// Waits for SIGHUP. Under `nohup` the command continues.
 #[cfg(unix)]
 async fn hung_up() {
-    use tokio::signal::unix::{SignalKind, signal};
     // Read first, because listening for the signal replaces ignoring it.
     if super::serve::is_hangup_ignored() {
         return std::future::pending().await;
     }
-    match signal(SignalKind::hangup()) {
+    received(SignalKind::hangup()).await;
+}
+
+#[cfg(unix)]
+async fn received(kind: SignalKind) {
+    match signal(kind) {
         Ok(mut signal) => drop(signal.recv().await),
+        // Then the default action remains.
         Err(_) => std::future::pending().await,
     }
 }

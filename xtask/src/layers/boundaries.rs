@@ -79,7 +79,7 @@ pub(super) const ACCESS_BOUNDARIES: &[Boundary] = &[
     only("reqwest", &["tokens"]),
 ];
 
-/// In `shard/`, one module decides who is live and who is behind, and counts both.
+/// In `shard/`, one module decides which subscribers are live and which are behind, and counts both.
 pub(super) const SHARD_BOUNDARIES: &[Boundary] =
     &[only(".note_behind", &["subscribers"]), only(".note_live", &["subscribers"])];
 

@@ -62,7 +62,7 @@ async fn publish_public(server: &Server, topic: &str, data: &str) {
     server.ask(Request::form(&form).bearer(&publisher(&["*"]))).await.id();
 }
 
-/// A hub with keys that nobody may subscribe to without a token.
+/// A hub with keys, at which every subscriber needs a token.
 fn closed() -> HubBuilder {
     open().access(access().anonymous_subscribe(false))
 }
@@ -315,7 +315,7 @@ fn a_stream_ends_only_by_a_token_that_may_publish_to_its_path() {
             slow.next().await;
         }
         reading_with(&mut watcher, |reading| count(reading, "closed", "revoked") == 1).await;
-        // Its token is revoked, and the stream is gone.
+        // The stream has ended, and its token is revoked.
         let again = Request::get(&format!("{HUB}?topic=a")).bearer(&subscriber(&["a"]));
         refused(server, again, 401).await;
         refused(server, end().bearer(&paths), 404).await;
@@ -551,7 +551,7 @@ fn the_page_shows_a_drain_until_the_hub_ends() {
 fn where_a_callback_decides_a_request_to_act_needs_the_header_too() {
     let build = || {
         open().authorize(|request: &Parts| {
-            // Whoever they are: by a cookie, for example.
+            // Every request is allowed, as if a cookie had authorized it.
             let grants = Permissions::none().subscribe(Rights::Granted(Selectors::all()));
             match request.uri.path() {
                 HUB => grants,

@@ -6,9 +6,10 @@ use clap::Args;
 
 /// Write a configuration to begin with, and a key for tokens.
 ///
-/// The configuration lists every setting with its default, or an example, and an explanation. It lets everybody
-/// subscribe to public updates, and clients with a token publish. The key is a secret (HS256) in a
-/// file beside the configuration, which only its owner can read. Neither file is overwritten.
+/// The configuration lists every setting with its default, or an example, and an explanation. With
+/// it, every client may subscribe to public updates, and clients with a token may publish. The key
+/// is a secret (HS256) in a file beside the configuration, which only its owner can read. Neither
+/// file is overwritten.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -1,4 +1,4 @@
-//! `tidings key` and `tidings init`: what they write works, and is nobody else's to read.
+//! `tidings key` and `tidings init`: their files work, and only their owner can read the secrets.
 
 use std::fs;
 use std::path::PathBuf;

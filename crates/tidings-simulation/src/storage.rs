@@ -1,0 +1,224 @@
+//! What outlives a hub: nothing, a disk, or a stream of JetStream. Opens the journal of each boot.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use fastrand::Rng;
+use tempfile::TempDir;
+use tidings_core::journal::{Journal, RetentionRule};
+use tidings_core::model::{Position, Record, Rights, Selectors};
+use tidings_disk::{DiskJournal, DiskOptions};
+use tidings_hub::MemoryJournal;
+use tokio::task::yield_now;
+
+use crate::disk::Disk;
+use crate::journals::jetstream::{Fate, JournalOptions, NodeNumber, Stream, StreamOptions};
+use crate::setting::{JournalKind, Setting};
+use crate::threads::{Entered, Threads};
+use crate::trace::Trace;
+use crate::truth::Entry;
+use crate::view::Kept;
+
+/// The storage under all boots of a simulation.
+pub(crate) enum Storage {
+    Memory,
+    Disk(Box<DiskStorage>),
+    JetStream(JetStreamStorage),
+}
+
+pub(crate) struct DiskStorage {
+    pub(crate) disk: Disk,
+    pub(crate) threads: Threads,
+    _entered: Entered,
+    folder: TempDir,
+}
+
+pub(crate) struct JetStreamStorage {
+    pub(crate) stream: Stream,
+    /// The connection of the present hub.
+    pub(crate) node: Option<NodeNumber>,
+}
+
+impl Storage {
+    pub(crate) fn new(setting: &Setting, seed: u64, trace: &Trace) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        match setting.journal {
+            JournalKind::Memory => Self::Memory,
+            JournalKind::Disk => {
+                let disk = Disk::new(rng.fork(), trace.clone());
+                let threads = Threads::new(rng.fork(), trace.clone());
+                let entered = threads.enter();
+                let folder = folder().expect("there is a folder for temporary files");
+                Self::Disk(Box::new(DiskStorage { disk, threads, _entered: entered, folder }))
+            }
+            JournalKind::JetStream => {
+                let mut options = StreamOptions::of_seed(rng.u64(..));
+                options.begins_at = crate::run::start_time();
+                options.retention = setting.rules[0].bounds;
+                Self::JetStream(JetStreamStorage { stream: Stream::new(&options), node: None })
+            }
+        }
+    }
+
+    /// Opens the journal of a boot.
+    pub(crate) async fn open(
+        &mut self,
+        setting: &Setting,
+    ) -> Result<Arc<dyn Journal>, Box<dyn Error + Send + Sync>> {
+        match self {
+            Self::Memory => Ok(Arc::new(MemoryJournal::new(setting.rules[0].bounds))),
+            Self::Disk(storage) => {
+                let rule = |rule: &crate::setting::Rule| {
+                    RetentionRule::new(rule.topics.selectors(), rule.keep, rule.bounds)
+                };
+                let options = DiskOptions::default()
+                    .retention(setting.rules.iter().map(rule).collect())
+                    .promise(setting.promise)
+                    .vfs(Some(storage.disk.vfs()))
+                    .now(tidings_hub::simulation::time);
+                Ok(Arc::new(DiskJournal::open(storage.folder.path(), options)?))
+            }
+            Self::JetStream(storage) => {
+                let journal = storage.stream.open(JournalOptions::default()).await?;
+                storage.node = Some(journal.node());
+                Ok(Arc::new(journal))
+            }
+        }
+    }
+
+    /// Lets the journal's own threads run: all until they wait, or only so many steps.
+    pub(crate) fn run_threads(&self, steps: Option<usize>) {
+        let Self::Disk(storage) = self else { return };
+        match steps {
+            None => storage.threads.run(),
+            Some(steps) => {
+                for _ in 0..steps {
+                    if !storage.threads.step() {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends all faults.
+    pub(crate) fn heal(&self) {
+        match self {
+            Self::Memory => {}
+            Self::Disk(storage) => {
+                storage.disk.release();
+                storage.disk.set_capacity(None);
+                storage.disk.fail(crate::disk::Failing::default());
+            }
+            Self::JetStream(storage) => {
+                if let Some(node) = storage.node {
+                    storage.stream.catch_up(node);
+                    storage.stream.set_reachable(node, true);
+                    storage.stream.set_reads_lag(node, false);
+                    storage.stream.lose_acknowledgements(node, 0);
+                    storage.stream.set_delays(node, Duration::ZERO, Duration::ZERO);
+                }
+                storage.stream.refuse(None);
+            }
+        }
+    }
+
+    /// Waits for an answer of the journal, whose threads and requests are driven meanwhile. `None`
+    /// if none comes in a long time.
+    pub(crate) async fn drive<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        let mut answer = std::pin::pin!(answer);
+        for round in 0..2_000_u32 {
+            let polled = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
+            if let Poll::Ready(answer) = polled {
+                return Some(answer);
+            }
+            self.run_threads(None);
+            yield_now().await;
+            if round % 8 == 7 {
+                tokio::time::advance(Duration::from_millis(20)).await;
+            }
+        }
+        None
+    }
+
+    /// Everything that the journal has, in order.
+    pub(crate) async fn scan(&self, journal: &dyn Journal) -> Result<Vec<Arc<Record>>, String> {
+        let rights = Rights::Granted(Selectors::all());
+        let all = Selectors::all();
+        let until = journal.edges().last.position;
+        let mut after = Position::START;
+        let mut records = Vec::new();
+        while after < until {
+            let read = journal.read(after, until, &all, &rights);
+            let batch = self.drive(read).await.ok_or("a read of the journal is not answered")?;
+            let batch = batch.map_err(|error| format!("the journal cannot be read: {error}"))?;
+            if batch.through <= after {
+                return Err(format!("a read after {after} makes no progress"));
+            }
+            after = batch.through;
+            records.extend(batch.records);
+        }
+        Ok(records)
+    }
+}
+
+/// In memory where the system has such a place: the lock of the folder is a real file.
+fn folder() -> std::io::Result<TempDir> {
+    let shared = std::path::Path::new("/dev/shm");
+    if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() }
+}
+
+/// Asks the journal whether it has an update. Driving the journal's threads is all that it changes.
+pub(crate) struct Keeping<'a> {
+    pub(crate) storage: &'a Storage,
+    pub(crate) journal: &'a dyn Journal,
+    /// Answers of this step.
+    pub(crate) known: RefCell<std::collections::BTreeMap<u64, Option<bool>>>,
+}
+
+impl Kept for Keeping<'_> {
+    fn is_kept(&self, entry: &Entry) -> Option<bool> {
+        if let Some(known) = self.known.borrow().get(&entry.position) {
+            return *known;
+        }
+        let kept = self.ask(entry);
+        self.known.borrow_mut().insert(entry.position, kept);
+        kept
+    }
+}
+
+impl Keeping<'_> {
+    fn ask(&self, entry: &Entry) -> Option<bool> {
+        if let Storage::JetStream(storage) = self.storage {
+            let contents = storage.stream.contents();
+            let is_it = |message: &Arc<crate::journals::jetstream::Message>| {
+                message.position.number() == entry.position
+                    && message.hub_id() == Some(entry.hub_id)
+            };
+            let found = contents.ever.iter().rev().find(|(message, _)| is_it(message));
+            return Some(found.is_some_and(|(_, fate)| *fate == Fate::Held));
+        }
+        let rights = Rights::Granted(Selectors::all());
+        let all = Selectors::all();
+        let at = Position::new(entry.position);
+        if let Some(batch) = self.journal.read_at_hand(at.previous(), at, &all, &rights) {
+            return Some(batch.records.iter().any(|record| record.position == at));
+        }
+        let mut read = self.journal.read(at.previous(), at, &all, &rights);
+        for _ in 0..1_000 {
+            let mut context = Context::from_waker(Waker::noop());
+            match read.as_mut().poll(&mut context) {
+                Poll::Ready(Ok(batch)) => {
+                    return Some(batch.records.iter().any(|record| record.position == at));
+                }
+                Poll::Ready(Err(_)) => return None,
+                Poll::Pending => self.storage.run_threads(Some(64)),
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,463 @@
+//! What one client has received over all its streams, checked against the truth block by block.
+
+use std::collections::BTreeSet;
+
+use tidings_core::journal::Keep;
+
+use crate::invariants::{Invariant, Violation};
+use crate::script::Choice;
+use crate::stream::Block;
+use crate::truth::{Entry, Gone, Truth, number_of, position_of};
+
+/// Where a stream continues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// After this position.
+    After(u64),
+    /// After one of these positions: updates with the same publisher's id.
+    OneOf(Vec<u64>),
+    /// After a position in this range: the end of the journal at some moment.
+    Between(u64, u64),
+    /// With everything that the journal has; what is dropped when it begins is not reported.
+    Earliest,
+    /// With the last update of each topic, and then with everything after this position.
+    Last(u64),
+}
+
+/// What a subscriber requested.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) selects: Choice,
+    /// The topics of which it may read private updates.
+    pub(crate) grants: Option<Choice>,
+    pub(crate) shows_topics: bool,
+}
+
+impl Wanted {
+    /// Whether the subscriber gets this update.
+    pub(crate) fn is_for(self, entry: &Entry) -> bool {
+        self.selects.selects_any(&entry.topics) && self.may_read(entry)
+    }
+
+    fn may_read(self, entry: &Entry) -> bool {
+        !entry.private || self.grants.is_some_and(|grants| grants.selects_any(&entry.topics))
+    }
+}
+
+/// What is asked of the journal about an update: whether it still has it.
+pub(crate) trait Kept {
+    /// `None` if the journal cannot say it now.
+    fn is_kept(&self, entry: &Entry) -> Option<bool>;
+}
+
+/// One stream, from its head to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    wanted: Wanted,
+    /// The index of its era.
+    era: usize,
+    from: From,
+    /// The cursor that was requested.
+    asked: Option<String>,
+    /// A notice of missed updates came after the last event.
+    has_gap: bool,
+    /// The newest position that an id of this stream named.
+    newest: u64,
+    /// Updates that the stream has delivered, for the cursor `tidings:last`.
+    delivered: BTreeSet<u64>,
+    /// The last event id, as a client keeps it.
+    pub(crate) last_id: Option<String>,
+    /// The stream ends: its token was revoked or expires.
+    pub(crate) is_revoked: bool,
+    pub(crate) is_draining: bool,
+    /// The journal was reset while the stream opened: what it should deliver is not known.
+    pub(crate) is_unknown: bool,
+}
+
+/// What a block was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Update,
+    Place,
+    Notice(String),
+}
+
+impl View {
+    pub(crate) fn new(wanted: Wanted, era: usize, from: From, asked: Option<String>) -> Self {
+        Self {
+            wanted,
+            era,
+            from,
+            asked,
+            has_gap: false,
+            newest: 0,
+            delivered: BTreeSet::new(),
+            last_id: None,
+            is_revoked: false,
+            is_draining: false,
+            is_unknown: false,
+        }
+    }
+
+    /// The era whose positions it has.
+    pub(crate) fn era(&self) -> usize {
+        self.era
+    }
+
+    /// Notes that an announced loss or an unknown id was only told by the header of the response.
+    pub(crate) fn set_from(&mut self, from: From) {
+        self.from = from;
+    }
+
+    /// Checks one block.
+    pub(crate) fn receive(
+        &mut self,
+        truth: &Truth,
+        kept: &dyn Kept,
+        block: &Block,
+    ) -> Result<Received, Violation> {
+        if let Some(id) = &block.id {
+            self.last_id = Some(id.clone());
+        }
+        if self.is_unknown {
+            return Ok(match (block.has_data, block.kind.as_str()) {
+                (true, "tidings") => Received::Notice(kind(block)?),
+                (true, _) => Received::Update,
+                (false, _) => Received::Place,
+            });
+        }
+        if !block.has_data {
+            let id = block.id.as_deref().unwrap_or_default();
+            self.place(truth, kept, id)?;
+            return Ok(Received::Place);
+        }
+        if block.kind == "tidings" {
+            let kind = kind(block)?;
+            self.notice(truth, kept, &kind, block)?;
+            return Ok(Received::Notice(kind));
+        }
+        self.update(truth, kept, block)?;
+        Ok(Received::Update)
+    }
+
+    fn update(
+        &mut self,
+        truth: &Truth,
+        kept: &dyn Kept,
+        block: &Block,
+    ) -> Result<(), Violation> {
+        let id = block.id.as_deref().unwrap_or_default();
+        let Some(entry) = self.entry(truth, block, id) else {
+            return Err(Violation::new(
+                Invariant::AsPublished,
+                format!("the journal never showed the event {block:?}"),
+            ));
+        };
+        let entry = entry.clone();
+        self.check_content(truth, &entry, block)?;
+        self.check_allowed(&entry)?;
+        let position = entry.position;
+        if position <= self.newest {
+            let invariant = if self.delivered.contains(&position) {
+                Invariant::NoRepeat
+            } else {
+                Invariant::InOrder
+            };
+            return Err(Violation::new(
+                invariant,
+                format!("position {position} comes after {}", self.newest),
+            ));
+        }
+        self.advance(truth, kept, position.saturating_sub(1), Some(position))?;
+        self.newest = position;
+        self.delivered.insert(position);
+        self.from = match &self.from {
+            From::Last(end) if position < *end => From::Last(*end),
+            _ => From::After(position),
+        };
+        self.has_gap = false;
+        Ok(())
+    }
+
+    fn entry<'a>(&self, truth: &'a Truth, block: &Block, id: &str) -> Option<&'a Entry> {
+        let era = &truth.eras[self.era];
+        if let Some((hub_id, position)) = position_of(id) {
+            return era.at(position).filter(|entry| entry.hub_id == hub_id);
+        }
+        // A publisher's id may name several updates; the number is of one.
+        let number = number_of(&block.data);
+        era.entries.iter().rev().find(|entry| entry.id == id && entry.number == number)
+    }
+
+    fn check_content(
+        &self,
+        truth: &Truth,
+        entry: &Entry,
+        block: &Block,
+    ) -> Result<(), Violation> {
+        if let Some(sent) = entry.number.and_then(|number| truth.sent.get(number as usize))
+            && (sent.data != block.data || sent.kind != block.kind)
+        {
+            return Err(Violation::new(
+                Invariant::AsPublished,
+                format!("sent as {sent:?}, received as {block:?}"),
+            ));
+        }
+        if entry.id != block.id.as_deref().unwrap_or_default() {
+            return Err(Violation::new(
+                Invariant::AsPublished,
+                format!("the update has the id {:?}, the event {:?}", entry.id, block.id),
+            ));
+        }
+        let selected = |topic: &&String| self.wanted.selects.selects(topic);
+        let shown: Vec<_> = match self.wanted.shows_topics {
+            true => entry.topics.iter().filter(selected).cloned().collect(),
+            false => Vec::new(),
+        };
+        if block.topics != shown {
+            return Err(Violation::new(
+                Invariant::OnlySelected,
+                format!("the event shows the topics {:?}, not {shown:?}", block.topics),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_allowed(&self, entry: &Entry) -> Result<(), Violation> {
+        let what = || format!("{:?} received {entry:?}", self.wanted);
+        if !self.wanted.selects.selects_any(&entry.topics) {
+            return Err(Violation::new(Invariant::OnlySelected, what()));
+        }
+        if !self.wanted.may_read(entry) {
+            return Err(Violation::new(Invariant::PrivateStaysPrivate, what()));
+        }
+        Ok(())
+    }
+
+    fn notice(
+        &mut self,
+        truth: &Truth,
+        kept: &dyn Kept,
+        kind: &str,
+        block: &Block,
+    ) -> Result<(), Violation> {
+        let id = block.id.as_deref();
+        match kind {
+            "gap" => self.gap(truth, kept, id.unwrap_or_default()),
+            "reset" => self.reset(truth, kept, id.unwrap_or_default()),
+            "revoked" => {
+                self.is_revoked = true;
+                Ok(())
+            }
+            "draining" => {
+                self.is_draining = true;
+                id.map_or(Ok(()), |id| self.place(truth, kept, id))
+            }
+            "expiring" | "anonymous" | "slow" | "live" | "resumed" | "cursor" => {
+                id.map_or(Ok(()), |id| self.place(truth, kept, id))
+            }
+            _ => Err(Violation::new(
+                Invariant::WellFormed,
+                format!("the hub sent the notice {block:?}"),
+            )),
+        }
+    }
+
+    /// A place from which the stream continues, with no loss before it.
+    fn place(&mut self, truth: &Truth, kept: &dyn Kept, id: &str) -> Result<(), Violation> {
+        let Some((_, position)) = position_of(id) else {
+            // A publisher's id, as it was requested or as the last event had it.
+            return Ok(());
+        };
+        if position < self.newest {
+            return Err(Violation::new(
+                Invariant::CursorNeverBack,
+                format!("the id {id} comes after position {}", self.newest),
+            ));
+        }
+        if let From::Between(low, high) = self.from
+            && !(low..=high).contains(&position)
+        {
+            return Err(Violation::new(
+                Invariant::NoLoss,
+                format!("a new stream begins after {position}, which is not from {low} to {high}"),
+            ));
+        }
+        self.advance(truth, kept, position, None)?;
+        self.newest = position;
+        self.from = match &self.from {
+            From::Last(end) if position < *end => From::Last(*end),
+            _ => From::After(position),
+        };
+        Ok(())
+    }
+
+    fn gap(&mut self, truth: &Truth, kept: &dyn Kept, id: &str) -> Result<(), Violation> {
+        let Some((_, position)) = position_of(id) else {
+            return Err(Violation::new(
+                Invariant::WellFormed,
+                format!("a gap has the id {id:?}, which is not the hub's"),
+            ));
+        };
+        if position < self.newest {
+            return Err(Violation::new(
+                Invariant::CursorNeverBack,
+                format!("a gap's id {id} comes after position {}", self.newest),
+            ));
+        }
+        let is_ambiguous = match (&self.from, &self.asked) {
+            // Another update may have been meant.
+            (From::OneOf(_), Some(_)) => true,
+            _ => false,
+        };
+        let low = self.low();
+        let era = &truth.eras[self.era];
+        let is_true = is_ambiguous
+            || era.entries[era.after(low)..]
+                .iter()
+                .any(|entry| self.wanted.is_for(entry) && is_gone(kept, entry));
+        if !is_true {
+            return Err(Violation::new(
+                Invariant::GapTrue,
+                format!(
+                    "{:?} got a gap with the id {id} after position {low}, and nothing that it \
+                     selects was dropped",
+                    self.wanted
+                ),
+            ));
+        }
+        self.has_gap = true;
+        self.advance(truth, kept, position, None)?;
+        self.newest = position;
+        self.from = From::After(position.max(low));
+        self.has_gap = true;
+        Ok(())
+    }
+
+    fn reset(&mut self, truth: &Truth, kept: &dyn Kept, id: &str) -> Result<(), Violation> {
+        let Some((_, position)) = position_of(id) else {
+            return Err(Violation::new(
+                Invariant::WellFormed,
+                format!("a reset has the id {id:?}, which is not the hub's"),
+            ));
+        };
+        let era = &truth.eras[self.era];
+        if let Some(asked) = &self.asked {
+            let is_known = match position_of(asked) {
+                Some((hub_id, position)) => era
+                    .at(position)
+                    .is_some_and(|entry| entry.hub_id == hub_id && !is_gone(kept, entry)),
+                None => era.entries.iter().any(|entry| {
+                    entry.id == *asked && self.wanted.is_for(entry) && !is_gone(kept, entry)
+                }),
+            };
+            if is_known {
+                return Err(Violation::new(
+                    Invariant::ResetTrue,
+                    format!("the journal has {asked}, and the stream got a reset"),
+                ));
+            }
+        }
+        self.newest = position;
+        self.from = From::After(position);
+        self.has_gap = false;
+        Ok(())
+    }
+
+    /// The position after which updates are due, at the latest.
+    fn low(&self) -> u64 {
+        match &self.from {
+            From::After(position) => *position,
+            From::OneOf(positions) => positions.iter().copied().max().unwrap_or(u64::MAX),
+            From::Between(_, high) => *high,
+            From::Earliest => 0,
+            From::Last(end) => *end,
+        }
+    }
+
+    /// The stream passes all positions up to `through`: none of the updates there is due.
+    fn advance(
+        &self,
+        truth: &Truth,
+        kept: &dyn Kept,
+        through: u64,
+        next: Option<u64>,
+    ) -> Result<(), Violation> {
+        let era = &truth.eras[self.era];
+        let low = match &self.from {
+            // The stream continues after one of them: after the one closest before the next event.
+            From::OneOf(positions) => {
+                let next = next.unwrap_or(through + 1);
+                match positions.iter().copied().filter(|one| *one < next).max() {
+                    Some(position) => position,
+                    None => return Ok(()),
+                }
+            }
+            _ => self.low(),
+        };
+        let is_first = matches!(self.from, From::Earliest);
+        let (from, to) = (era.after(low), era.after(through));
+        for entry in era.entries.get(from..to).unwrap_or_default() {
+            if !self.wanted.is_for(entry) || self.may_be_omitted(era.entries.as_slice(), entry) {
+                continue;
+            }
+            let is_gone = is_gone(kept, entry);
+            if is_gone && (self.has_gap || is_first) {
+                continue;
+            }
+            let invariant = if is_gone { Invariant::GapAnnounced } else { Invariant::NoLoss };
+            return Err(Violation::new(
+                invariant,
+                format!(
+                    "{:?} passed position {through} from {:?} without {entry:?}",
+                    self.wanted, self.from
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the rule of retention lets this update be missing without a notice.
+    fn may_be_omitted(&self, entries: &[Entry], entry: &Entry) -> bool {
+        match entry.keep {
+            Keep::None => true,
+            Keep::Last => entry.topics.iter().all(|topic| {
+                entries.iter().any(|newer| {
+                    newer.position > entry.position
+                        && newer.private == entry.private
+                        && newer.topics.contains(topic)
+                })
+            }),
+            _ => false,
+        }
+    }
+
+    /// At rest: everything that is due was delivered, up to the end of the journal.
+    pub(crate) fn check_complete(&self, truth: &Truth, kept: &dyn Kept) -> Result<(), Violation> {
+        if self.is_unknown || self.is_revoked {
+            return Ok(());
+        }
+        let mut last = self.clone();
+        // A gap in the middle of nothing is announced with the next event.
+        last.has_gap = true;
+        last.advance(truth, kept, u64::MAX - 1, None)
+    }
+
+    /// The position up to which the stream has delivered everything.
+    pub(crate) fn position(&self) -> u64 {
+        self.newest
+    }
+}
+
+fn is_gone(kept: &dyn Kept, entry: &Entry) -> bool {
+    // A journal that cannot be read now cannot be blamed.
+    entry.gone == Gone::Dropped || !kept.is_kept(entry).unwrap_or(false)
+}
+
+fn kind(block: &Block) -> Result<String, Violation> {
+    let bad = || {
+        Violation::new(Invariant::WellFormed, format!("a notice is not the hub's JSON: {block:?}"))
+    };
+    let value: serde_json::Value = serde_json::from_str(&block.data).map_err(|_| bad())?;
+    value["kind"].as_str().map(str::to_owned).ok_or_else(bad)
+}

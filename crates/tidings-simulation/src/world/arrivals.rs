@@ -1,0 +1,354 @@
+//! What arrives at the clients, and what it must be.
+
+use super::subscriber::Cursor;
+use super::{Running, World};
+use crate::connection::{Arrived, Asked};
+use crate::http::Head;
+use crate::invariants::{Invariant, Violation};
+use crate::setting::JournalKind;
+use crate::storage::Keeping;
+use crate::stream::Block;
+use crate::truth::{Fate, position_of};
+use crate::view::{From, Received, View};
+
+impl World {
+    /// Looks at everything after a step: the tail, and what has arrived.
+    pub(super) async fn look(&mut self, running: &mut Running) -> Result<(), Violation> {
+        self.observe(running).await?;
+        let mut at = 0;
+        while at < self.connections.len() {
+            if !self.connections[at].is_slow {
+                self.read(running, at, usize::MAX)?;
+            } else if self.connections[at].end.unread() == 0 {
+                self.read(running, at, 0)?;
+            }
+            if self.connections[at].has_ended() {
+                self.connections.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        self.check_bounds(running)
+    }
+
+    /// Takes everything that the hub has written.
+    pub(super) async fn read_all(&mut self, running: &Running) -> Result<(), Violation> {
+        for at in 0..self.connections.len() {
+            self.read(running, at, usize::MAX)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn read_slowly(
+        &mut self,
+        running: &mut Running,
+        subscriber: usize,
+        bytes: usize,
+    ) -> Result<(), Violation> {
+        self.observe(running).await?;
+        match self.connection_of(subscriber) {
+            Some(at) => self.read(running, at, bytes),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn connection_of(&self, subscriber: usize) -> Option<usize> {
+        self.connections.iter().position(|one| one.subscriber() == Some(subscriber))
+    }
+
+    fn read(&mut self, running: &Running, at: usize, max: usize) -> Result<(), Violation> {
+        let arrived = self.connections[at].read(max)?;
+        for one in arrived {
+            match one {
+                Arrived::Answer { asked, head, body } => {
+                    self.trace.note(u64::from(head.status));
+                    self.answer(running, asked, &head, &body)?;
+                }
+                Arrived::StreamHead { subscriber, head } => {
+                    self.stream_head(running, subscriber, &head);
+                }
+                Arrived::Block { subscriber, block } => {
+                    self.trace.note_bytes(block.data.as_bytes());
+                    self.block(running, subscriber, &block)?;
+                }
+                Arrived::Ended => {
+                    if let Some(subscriber) = self.connections[at].subscriber() {
+                        self.subscribers[subscriber].end_stream();
+                    }
+                    self.connections[at].exchanges.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        running: &Running,
+        asked: Asked,
+        head: &Head,
+        body: &[u8],
+    ) -> Result<(), Violation> {
+        self.counts.check(Invariant::EveryRequestAnswered);
+        self.counts.outcome(&format!("{} {}", kind(&asked), head.status));
+        match asked {
+            Asked::Publish { first, count, attempt } => {
+                self.published(first, count, attempt, head, body)
+            }
+            Asked::Stream(subscriber) => {
+                self.subscribers[subscriber].end_stream();
+                Ok(())
+            }
+            Asked::Revoke { token, jti } => {
+                if head.status == 204
+                    && let Some(token) = self.tokens.get_mut(token).filter(|one| one.jti == jti)
+                {
+                    token.is_revoked = true;
+                }
+                self.revoked.extend((head.status == 204).then_some(jti));
+                Ok(())
+            }
+            Asked::EndSubscription { subscriber } => {
+                self.chosen_subscription(running, subscriber, head, body);
+                Ok(())
+            }
+            Asked::List | Asked::Delete => Ok(()),
+        }
+    }
+
+    /// Ends one of the listed subscriptions.
+    fn chosen_subscription(
+        &mut self,
+        running: &Running,
+        choice: usize,
+        head: &Head,
+        body: &[u8],
+    ) {
+        if head.status != 200 {
+            return;
+        }
+        let Ok(list) = serde_json::from_slice::<serde_json::Value>(body) else { return };
+        let Some(all) = list["subscriptions"].as_array() else { return };
+        let chosen = all.get(choice % all.len().max(1));
+        if let Some(path) = chosen.and_then(|one| one["id"].as_str()) {
+            self.delete_subscription(running, path);
+        }
+    }
+
+    fn published(
+        &mut self,
+        first: u32,
+        count: u32,
+        attempt: u32,
+        head: &Head,
+        body: &[u8],
+    ) -> Result<(), Violation> {
+        let numbers = first..first + count;
+        match head.status {
+            200 => {
+                self.unanswered.retain(|one| one.first != first);
+                let ids = ids(body);
+                self.counts.check(Invariant::AnsweredTruly);
+                if ids.len() != count as usize {
+                    return Err(Violation::new(
+                        Invariant::AnsweredTruly,
+                        format!("{count} updates got the ids {ids:?}"),
+                    ));
+                }
+                for (number, id) in numbers.zip(&ids) {
+                    self.check_acknowledged(number, id)?;
+                    self.truth.sent[number as usize].fate = Fate::Acknowledged(ids.clone());
+                }
+            }
+            400..=499 => {
+                if head.status == 400 {
+                    return Err(Violation::new(
+                        Invariant::AnsweredTruly,
+                        format!("a good request was refused: {}", String::from_utf8_lossy(body)),
+                    ));
+                }
+                for number in numbers {
+                    let sent = &mut self.truth.sent[number as usize];
+                    // An earlier attempt may have been accepted.
+                    if attempt == 1 && sent.fate == Fate::Unanswered {
+                        sent.fate = Fate::Refused(head.status);
+                        if self.truth.place(number).is_some() {
+                            return Err(Violation::new(
+                                Invariant::AnsweredTruly,
+                                format!("update {number} is published, and was refused"),
+                            ));
+                        }
+                    }
+                }
+            }
+            _ => {
+                for number in numbers {
+                    let sent = &mut self.truth.sent[number as usize];
+                    if sent.fate == Fate::Unanswered {
+                        sent.fate = Fate::Unknown;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An acknowledged update is in the journal under the id of its acknowledgement.
+    fn check_acknowledged(&mut self, number: u32, id: &str) -> Result<(), Violation> {
+        self.counts.check(Invariant::AcknowledgedSurvives);
+        let Some(entry) = self.truth.place(number) else {
+            if self.setting.journal == JournalKind::JetStream {
+                // The stream may have lost or trimmed it since.
+                self.counts.outcome("acknowledged, and not shown yet");
+                return Ok(());
+            }
+            // An update that was published in an earlier life.
+            let is_old = self.truth.eras.iter().any(|era| {
+                era.entries.iter().any(|entry| entry.number == Some(number))
+            });
+            if is_old {
+                return Ok(());
+            }
+            return Err(Violation::new(
+                Invariant::AcknowledgedSurvives,
+                format!("update {number} was acknowledged as {id}, and the journal lacks it"),
+            ));
+        };
+        let is_same = entry.id == id || entry.hub_id.to_string() == id;
+        if !is_same {
+            return Err(Violation::new(
+                Invariant::AnsweredTruly,
+                format!("update {number} has the id {}, and was acknowledged as {id}", entry.id),
+            ));
+        }
+        Ok(())
+    }
+
+    fn stream_head(&mut self, running: &Running, subscriber: usize, head: &Head) {
+        let high = self.truth.shown();
+        let era = self.truth.eras.len() - 1;
+        let place_of = |id: &str| self.place_of(id);
+        let Some(stream) = &self.subscribers[subscriber].stream else { return };
+        let opening = &stream.opening;
+        let anywhere = From::Between(opening.low, high);
+        let (from, asked) = match &opening.cursor {
+            Cursor::Now => (anywhere, None),
+            Cursor::Earliest => (From::Earliest, None),
+            Cursor::Last => (From::Last(high), None),
+            // The times of dropped updates are not known exactly, so a gap may be announced.
+            Cursor::Since(position, asked) => {
+                (From::OneOf(vec![*position]), Some(asked.clone()))
+            }
+            Cursor::After(id) => (place_of(id).unwrap_or(anywhere), Some(id.clone())),
+        };
+        let mut view = View::new(opening.wanted, era, from, asked);
+        // The journal may have been reset in between.
+        view.is_unknown = opening.era != era;
+        if head.get("connection") == Some("close") {
+            self.counts.outcome("a stream was told to reconnect");
+        }
+        let _ = running;
+        if let Some(stream) = &mut self.subscribers[subscriber].stream {
+            stream.view = Some(view);
+        }
+        self.counts.outcome("a stream began");
+    }
+
+    /// Where a stream continues that asks for this id; `None` if the journal may not know it.
+    fn place_of(&self, id: &str) -> Option<From> {
+        let era = self.truth.era();
+        if let Some((hub_id, position)) = position_of(id) {
+            let is_here = hub_id.epoch == era.end.epoch && position <= era.end.position.number();
+            let is_same = era.at(position).is_none_or(|entry| entry.hub_id == hub_id);
+            return (is_here && is_same).then_some(From::After(position));
+        }
+        let positions: Vec<_> =
+            era.entries.iter().filter(|one| one.id == id).map(|one| one.position).collect();
+        (!positions.is_empty()).then_some(From::OneOf(positions))
+    }
+
+    fn block(
+        &mut self,
+        running: &Running,
+        subscriber: usize,
+        block: &Block,
+    ) -> Result<(), Violation> {
+        let Some(stream) = &mut self.subscribers[subscriber].stream else { return Ok(()) };
+        let Some(view) = &mut stream.view else { return Ok(()) };
+        let keeping = Keeping {
+            storage: &self.storage,
+            journal: running.journal.as_ref(),
+            known: Default::default(),
+        };
+        let received = view.receive(&self.truth, &keeping, block).map_err(|violation| {
+            Violation { what: format!("subscriber {subscriber}: {}", violation.what), ..violation }
+        })?;
+        let last_id = view.last_id.clone();
+        for invariant in [
+            Invariant::NoLoss,
+            Invariant::CursorNeverBack,
+            Invariant::WellFormed,
+        ] {
+            self.counts.check(invariant);
+        }
+        match received {
+            Received::Update => {
+                for invariant in [
+                    Invariant::InOrder,
+                    Invariant::NoRepeat,
+                    Invariant::AsPublished,
+                    Invariant::OnlySelected,
+                    Invariant::PrivateStaysPrivate,
+                    Invariant::GapAnnounced,
+                ] {
+                    self.counts.check(invariant);
+                }
+                self.counts.outcome("an event was delivered");
+            }
+            Received::Place => self.counts.outcome("a place was sent"),
+            Received::Notice(kind) => {
+                match kind.as_str() {
+                    "gap" => self.counts.check(Invariant::GapTrue),
+                    "reset" => self.counts.check(Invariant::ResetTrue),
+                    "revoked" => self.counts.check(Invariant::RevokedEnds),
+                    _ => {}
+                }
+                self.counts.outcome(&format!("a notice {kind} was sent"));
+            }
+        }
+        if last_id.is_some() {
+            self.subscribers[subscriber].last_id = last_id;
+        }
+        Ok(())
+    }
+
+    /// What waits in the hub stays within its bounds.
+    fn check_bounds(&mut self, running: &Running) -> Result<(), Violation> {
+        let _ = running;
+        Ok(())
+    }
+}
+
+fn kind(asked: &Asked) -> &'static str {
+    match asked {
+        Asked::Publish { .. } => "publish",
+        Asked::Stream(_) => "subscribe",
+        Asked::List => "list",
+        Asked::Revoke { .. } => "revoke",
+        Asked::EndSubscription { .. } => "list to end one",
+        Asked::Delete => "end a subscription",
+    }
+}
+
+/// The ids in an answer to a publish: the text itself, or lines of JSON.
+fn ids(body: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(body);
+    if !text.starts_with('{') {
+        return vec![text.into_owned()];
+    }
+    let id = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        value["id"].as_str().map(str::to_owned)
+    };
+    text.lines().filter_map(id).collect()
+}

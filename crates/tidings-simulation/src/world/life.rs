@@ -1,0 +1,374 @@
+//! One life of the hub: its start on what the one before left, its steps, and its end.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tidings_core::journal::Tail;
+use tidings_core::model::Record;
+use tidings_disk::Promise;
+use tidings_hub::{Access, Hub, Key, Limits, Tokens};
+
+use super::{Running, World};
+use crate::disk::Crash;
+use crate::invariants::{Invariant, Violation};
+use crate::journals::jetstream::Fate;
+use crate::network::Network;
+use crate::script::{Boot, Ending};
+use crate::setting::JournalKind;
+use crate::shared_journal::SharedJournal;
+use crate::storage::Storage;
+use crate::token::SECRET;
+use crate::truth::{Entry, Gone};
+
+impl World {
+    /// Lives one boot from its start to its end.
+    pub(super) fn live(&mut self, boot: &Boot, seed: u64) -> Result<(), Violation> {
+        let seed = seed ^ ((self.boot as u64) << 48);
+        let result = crate::run::run(seed, async || {
+            tidings_hub::simulation::set_time(self.time);
+            let begun = tokio::time::Instant::now();
+            let lived = self.live_within(boot).await;
+            self.time = tidings_hub::simulation::time();
+            self.counts.time += begun.elapsed();
+            // A journal that is dropped ends its threads: they belong to this run.
+            self.connections.clear();
+            for subscriber in &mut self.subscribers {
+                subscriber.end_stream();
+            }
+            lived
+        });
+        if let Storage::Disk(storage) = &self.storage
+            && storage.disk.crashed().is_some()
+        {
+            storage.disk.restore();
+        }
+        result
+    }
+
+    async fn live_within(&mut self, boot: &Boot) -> Result<(), Violation> {
+        let mut running = self.start().await?;
+        for (index, step) in boot.steps.iter().enumerate() {
+            self.step = index;
+            self.counts.steps += 1;
+            let mut rng = Rng::with_seed(step.salt);
+            self.act(&mut running, step.act, &mut rng).await?;
+            self.pass(&mut rng).await;
+            self.look(&mut running).await?;
+        }
+        self.step = boot.steps.len();
+        match boot.ending {
+            Ending::Kill { after } => self.crash(running, Crash::Kill, after).await,
+            Ending::PowerCut { after } => self.crash(running, Crash::PowerCut, after).await,
+            Ending::Drain { window_ms, spread_ms } => {
+                self.rest(&mut running).await?;
+                let window = Duration::from_millis(window_ms.into());
+                self.drain(running, window, Duration::from_millis(spread_ms.into())).await
+            }
+        }
+    }
+
+    async fn start(&mut self) -> Result<Running, Violation> {
+        self.storage.heal();
+        self.was_clock_set = false;
+        let opened = self.storage.open(&self.setting).await;
+        let journal = opened.map_err(|error| {
+            Violation::new(
+                Invariant::AcknowledgedSurvives,
+                format!("the journal does not open after the end before: {error}"),
+            )
+        })?;
+        let records = self.storage.scan(journal.as_ref()).await;
+        let records = records.map_err(|what| Violation::new(Invariant::NoLoss, what))?;
+        self.begin_era(&records, journal.edges().last, true)?;
+        let follower = journal.follow();
+        let seen = follower.begin();
+        self.limits = self.first_limits();
+        self.access = access(true)?;
+        let hub = Hub::builder()
+            .journal(SharedJournal(Arc::clone(&journal)))
+            .shards(self.setting.shards)
+            .heartbeat(self.setting.heartbeat)
+            .limits(self.limits.clone())
+            .access(self.access.clone())
+            .presence_events(self.setting.presence_events)
+            .build()
+            .await;
+        let hub = hub.map_err(|error| {
+            Violation::new(Invariant::NoPanic, format!("the hub does not start: {error}"))
+        })?;
+        let (direct, bodies) = (Network::new(), Network::new());
+        let service = bodies.serve_bodies(hub.router());
+        let (listener, served) = (direct.listener(), hub.clone());
+        tokio::task::spawn_local(async move {
+            // It ends with the hub.
+            let _ = tidings_hub::serve(listener, served, axum::Router::new()).await;
+        });
+        crate::run::settle().await;
+        let running = Running { hub, journal, follower, seen, direct, bodies, _service: service };
+        Ok(running)
+    }
+
+    fn first_limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.window_bytes = self.setting.window_bytes;
+        limits.request_bytes = self.setting.request_bytes;
+        limits.stream_age = self.setting.stream_age;
+        limits
+    }
+
+    /// Begins an era with these records.
+    pub(super) fn begin_era(
+        &mut self,
+        records: &[Arc<Record>],
+        end: tidings_core::model::HubId,
+        is_start: bool,
+    ) -> Result<(), Violation> {
+        let missing = self.truth.begin_era(&self.setting, records, end)?;
+        self.counts.check(Invariant::AcknowledgedSurvives);
+        match &self.storage {
+            Storage::Memory => {}
+            Storage::Disk(_) => {
+                if is_start {
+                    for entry in &missing {
+                        self.check_dropped(entry, records)?;
+                    }
+                }
+                self.truth.keep_dropped(missing);
+            }
+            Storage::JetStream(storage) => {
+                let contents = storage.stream.contents();
+                let is_trimmed = |entry: &Entry| {
+                    contents.ever.iter().any(|(message, fate)| {
+                        *fate == Fate::Trimmed && message.hub_id() == Some(entry.hub_id)
+                    })
+                };
+                self.truth.keep_dropped(missing.into_iter().filter(is_trimmed).collect());
+                self.add_trimmed(end, 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// An update that the journal on disk has no longer after a restart: retention must explain it,
+    /// or a power cut under `sync` with an interval.
+    fn check_dropped(&self, entry: &Entry, records: &[Arc<Record>]) -> Result<(), Violation> {
+        let Storage::Disk(storage) = &self.storage else { return Ok(()) };
+        let was_cut = self.last_crash == Some(Crash::PowerCut);
+        if entry.gone == Gone::Dropped || (was_cut && self.setting.promise != Promise::Always) {
+            return Ok(());
+        }
+        let _ = storage;
+        if self.may_be_dropped(entry, records) {
+            return Ok(());
+        }
+        Err(Violation::new(
+            Invariant::AcknowledgedSurvives,
+            format!("after {:?} the journal lacks {entry:?}", self.last_crash),
+        ))
+    }
+
+    /// Whether a rule of retention may have removed this update.
+    fn may_be_dropped(&self, entry: &Entry, _: &[Arc<Record>]) -> bool {
+        if entry.presence {
+            return true;
+        }
+        let rules = &self.setting.rules;
+        let Some(rule) = rules.iter().find(|rule| rule.topics.selects_any(&entry.topics)) else {
+            return true;
+        };
+        let bounds = rule.bounds;
+        rule.keep != tidings_core::journal::Keep::All
+            || bounds.count < u64::MAX
+            || bounds.bytes < u64::MAX
+            || bounds.age < Duration::MAX
+    }
+
+    /// Messages of the stream that were trimmed before the hub could show them.
+    pub(super) fn add_trimmed(&mut self, end: tidings_core::model::HubId, after: u64) {
+        let Storage::JetStream(storage) = &self.storage else { return };
+        let contents = storage.stream.contents();
+        let dropped = contents.ever.iter().filter(|(message, fate)| {
+            *fate == Fate::Trimmed
+                && message.epoch == end.epoch
+                && message.position.number() > after
+                && message.position <= end.position
+        });
+        let entries = dropped.filter_map(|(message, _)| {
+            let update = message.update.as_ref()?;
+            let topics: Vec<_> =
+                update.topics().iter().map(|topic| topic.as_str().to_owned()).collect();
+            Some(Entry {
+                position: message.position.number(),
+                id: message.hub_id()?.to_string(),
+                hub_id: message.hub_id()?,
+                number: None,
+                topics,
+                private: update.is_private(),
+                presence: update.is_presence(),
+                time: message.time,
+                weight: update.weight(),
+                gone: Gone::Dropped,
+                keep: tidings_core::journal::Keep::All,
+            })
+        });
+        let entries = entries.collect();
+        self.truth.keep_dropped(entries);
+    }
+
+    /// Reads the journal's tail into the truth.
+    pub(super) async fn observe(&mut self, running: &mut Running) -> Result<(), Violation> {
+        for _ in 0..100 {
+            let mut records = Vec::new();
+            running.follower.hear();
+            match running.journal.tail(running.seen, 1000, &mut records) {
+                Tail::Through(through) => {
+                    if records.is_empty() && through <= running.seen.position {
+                        return Ok(());
+                    }
+                    for record in &records {
+                        self.trace.note(record.position.number());
+                        self.truth.add(&self.setting, record)?;
+                        running.seen = record.hub_id();
+                        running.follower.take(record);
+                    }
+                    if records.is_empty() {
+                        return Ok(());
+                    }
+                }
+                Tail::Nothing(end) => {
+                    running.seen = end;
+                    running.follower.pass(end.position);
+                    self.truth.pass(end);
+                }
+                Tail::Dropped(end) => {
+                    let after = running.seen.position.number();
+                    running.seen = end;
+                    running.follower.pass(end.position);
+                    self.truth.pass(end);
+                    self.add_trimmed(end, after);
+                    self.counts.outcome("the tail was dropped before it was shown");
+                }
+                Tail::Reset(end) => {
+                    // What was written before belongs to the era before.
+                    self.read_all(running).await?;
+                    self.counts.outcome("the journal was reset");
+                    let scanned = self.storage.scan(running.journal.as_ref()).await;
+                    match scanned {
+                        Ok(records) => {
+                            let records: Vec<_> = records
+                                .into_iter()
+                                .filter(|record| record.position <= end.position)
+                                .collect();
+                            self.begin_era(&records, end, false)?;
+                        }
+                        // It is unreachable again.
+                        Err(_) => self.begin_era(&[], end, false)?,
+                    }
+                    running.seen = end;
+                    running.follower.pass(end.position);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the process or the power in the middle of whatever is under way.
+    async fn crash(
+        &mut self,
+        mut running: Running,
+        crash: Crash,
+        after: u16,
+    ) -> Result<(), Violation> {
+        self.counts.outcome(match crash {
+            Crash::Kill => "the process was killed",
+            Crash::PowerCut => "the power was cut",
+        });
+        self.last_crash = Some(crash);
+        if let Storage::Disk(storage) = &self.storage {
+            storage.disk.release();
+            storage.disk.crash_in(after.into(), crash);
+            let mut rng = Rng::with_seed(self.seed ^ u64::from(after));
+            for _ in 0..8 {
+                let Storage::Disk(storage) = &self.storage else { break };
+                if storage.disk.crashed().is_some() {
+                    break;
+                }
+                self.pass(&mut rng).await;
+                self.look(&mut running).await?;
+            }
+            if let Storage::Disk(storage) = &self.storage {
+                storage.disk.crash(crash);
+            }
+        }
+        // What the clients had received by then counts; requests under way get no answer.
+        self.look(&mut running).await?;
+        self.forget_requests();
+        let Running { hub, journal, follower, .. } = running;
+        tidings_hub::simulation::crash().await;
+        drop((hub, follower, journal));
+        Ok(())
+    }
+
+    /// Drains the hub and stops it.
+    async fn drain(
+        &mut self,
+        mut running: Running,
+        window: Duration,
+        spread: Duration,
+    ) -> Result<(), Violation> {
+        self.last_crash = None;
+        let ended = Rc::new(std::cell::Cell::new(false));
+        let (hub, note) = (running.hub.clone(), Rc::clone(&ended));
+        tokio::task::spawn_local(async move {
+            hub.drain_over(window, spread).await;
+            hub.idle().await;
+            hub.stop().await;
+            note.set(true);
+        });
+        self.counts.check(Invariant::DrainedHubEnds);
+        for _ in 0..4_000 {
+            if ended.get() {
+                break;
+            }
+            self.deliver_all();
+            self.storage.run_threads(None);
+            crate::run::settle().await;
+            self.look(&mut running).await?;
+            tokio::time::advance(Duration::from_millis(50)).await;
+        }
+        if !ended.get() {
+            return Err(Violation::new(
+                Invariant::DrainedHubEnds,
+                "the hub has not ended 200 s after the drain began",
+            ));
+        }
+        self.look(&mut running).await?;
+        let open = self.connections.iter().filter(|one| one.has_stream() && !one.has_ended());
+        let open = open.count();
+        if open > 0 {
+            return Err(Violation::new(
+                Invariant::DrainedHubEnds,
+                format!("{open} streams are open after the hub has ended"),
+            ));
+        }
+        let Running { hub, journal, follower, .. } = running;
+        drop((hub, follower, journal));
+        Ok(())
+    }
+}
+
+/// Which requests are allowed.
+pub(super) fn access(is_anonymous: bool) -> Result<Access, Violation> {
+    let key = || {
+        Key::read(SECRET, None).map_err(|error| {
+            Violation::new(Invariant::NoPanic, format!("the key is refused: {error}"))
+        })
+    };
+    let tokens = Tokens::default().publisher_key(Some(key()?)).subscriber_key(Some(key()?));
+    Ok(Access::default()
+        .anonymous_publish(is_anonymous)
+        .anonymous_subscribe(is_anonymous)
+        .tokens(tokens))
+}

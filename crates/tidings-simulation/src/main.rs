@@ -1,6 +1,7 @@
 //! `cargo xtask simulate`: runs simulations of many seeds, and prints what they found.
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use tidings_simulation::{Counts, JournalKind, Script, Violation, shrink, simulat
 const HELP: &str = "\
 Usage: simulate [--seed FIRST] [--seeds COUNT] [--minutes M] [--steps N] [--boots B]
                 [--journal memory|disk|jetstream] [--threads T] [--trace] [--quiet]
+       simulate --script FILE
 
   --seed FIRST   the first seed; by default one drawn at random
   --seeds COUNT  how many seeds; by default 1 with --seed, 1000 without
@@ -21,9 +23,10 @@ Usage: simulate [--seed FIRST] [--seeds COUNT] [--minutes M] [--steps N] [--boot
   --threads T    simulations at the same time; by default one for each core
   --trace        prints the number that is the same whenever the same happened
   --quiet        prints no counts
+  --script FILE  runs this script, as a failure has left one
 
 The exit code is 1 if an invariant broke. Then the invariant, the seed and a short script that
-breaks it are printed.";
+breaks it are printed, and the script is left in target/simulate.";
 
 struct Options {
     first: u64,
@@ -35,6 +38,7 @@ struct Options {
     threads: usize,
     trace: bool,
     quiet: bool,
+    script: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(path) = &options.script {
+        return run_script(path);
+    }
     match run(&options) {
         None => ExitCode::SUCCESS,
         Some((seed, violation)) => {
@@ -69,6 +76,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Stri
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         trace: false,
         quiet: false,
+        script: None,
     };
     let mut default_seeds = 1000;
     if let Ok(seed) = std::env::var("TIDINGS_SEED") {
@@ -96,6 +104,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Stri
             "--threads" => options.threads = number(value()?)?.max(1) as usize,
             "--trace" => options.trace = true,
             "--quiet" => options.quiet = true,
+            "--script" => options.script = Some(value()?.into()),
             "--journal" => {
                 let name = value()?;
                 let kind = JournalKind::ALL.into_iter().find(|kind| kind.name() == name);
@@ -110,6 +119,29 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Stri
         options.seeds = default_seeds;
     }
     Ok(Some(options))
+}
+
+/// Runs one script.
+fn run_script(path: &std::path::Path) -> ExitCode {
+    let script = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let script = script.and_then(|text| Script::read(&text).map_err(|error| error.to_string()));
+    let script = match script {
+        Ok(script) => script,
+        Err(error) => {
+            eprintln!("error: cannot read the script {}: {error}", path.display());
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = simulate(&script);
+    println!("{}trace: {:016x}", outcome.counts, outcome.trace);
+    match outcome.violation {
+        None => ExitCode::SUCCESS,
+        Some((violation, boot, step)) => {
+            println!("\ninvariant: {}", violation.invariant.name());
+            println!("in boot {boot}, step {step}: {}", violation.what);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs the simulations, and returns the first broken invariant.
@@ -180,10 +212,20 @@ fn tell(options: &Options, seed: u64, violation: &Violation) {
     println!("promise: {} ({})", violation.invariant.statement(), violation.invariant.source());
     let script = Script::of(seed, options.steps, options.boots, options.journal);
     let (short, violation) = shrink(&script, violation);
-    println!("\nof {} acts {} are needed:\n{short:#?}\n{}", script.steps(), short.steps(), violation.what);
+    println!("\nof {} acts {} are needed: {}", script.steps(), short.steps(), violation.what);
+    for line in short.lines() {
+        println!("  {line}");
+    }
     let journal = options.journal.map_or(String::new(), |one| format!(" --journal {}", one.name()));
     println!(
         "\nagain: cargo xtask simulate --seed {seed} --steps {} --boots {}{journal}",
         options.steps, options.boots
     );
+    let path = PathBuf::from("target/simulate");
+    let file = path.join(format!("{}-{seed}.json", violation.invariant.name()));
+    let written = std::fs::create_dir_all(&path).and_then(|()| std::fs::write(&file, short.text()));
+    match written {
+        Ok(()) => println!("or: cargo xtask simulate --script {}", file.display()),
+        Err(error) => eprintln!("cannot write {}: {error}", file.display()),
+    }
 }

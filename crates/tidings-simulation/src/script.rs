@@ -3,6 +3,7 @@
 //! removed still does the same with the rest.
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::setting::{JournalKind, Setting};
 
@@ -14,7 +15,7 @@ pub(crate) const TOKENS: u8 = 6;
 pub(crate) const SUBSCRIBERS: u8 = 8;
 
 /// A whole simulation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Script {
     /// The seed that made it.
     pub seed: u64,
@@ -23,21 +24,21 @@ pub struct Script {
 }
 
 /// One life of the hub.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Boot {
     pub(crate) steps: Vec<Step>,
     pub(crate) ending: Ending,
 }
 
 /// One act, and what decides the schedule until the next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Step {
     pub(crate) act: Act,
     pub(crate) salt: u64,
 }
 
 /// How a life of the hub ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ending {
     /// The process is killed after so many more operations of the disk.
     Kill { after: u16 },
@@ -48,7 +49,7 @@ pub(crate) enum Ending {
 }
 
 /// The selectors of a stream or the grants of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Choice {
     All,
     One(u8),
@@ -62,7 +63,7 @@ pub(crate) enum Choice {
 }
 
 /// Where a new stream begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Begin {
     Now,
     Earliest,
@@ -75,7 +76,7 @@ pub(crate) enum Begin {
 }
 
 /// The form of a publish request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Form {
     Form,
     Json,
@@ -83,7 +84,7 @@ pub(crate) enum Form {
 }
 
 /// What one step does.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Act {
     Publish {
         form: Form,
@@ -160,6 +161,30 @@ impl Script {
             })
             .collect();
         Self { seed, setting, boots }
+    }
+
+    /// Reads a script that [`Script::text`] wrote.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub fn read(text: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
+
+    /// The script as JSON.
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).expect("numbers and names become JSON")
+    }
+
+    /// The script for a reader, in lines.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let boots = self.boots.iter().enumerate().flat_map(|(index, boot)| {
+            let steps = boot.steps.iter().map(|step| format!("  {:?}", step.act));
+            std::iter::once(format!("boot {index}"))
+                .chain(steps)
+                .chain(std::iter::once(format!("  {:?}", boot.ending)))
+        });
+        std::iter::once(format!("{:?}", self.setting)).chain(boots)
     }
 
     /// The number of steps.

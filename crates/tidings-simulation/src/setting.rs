@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 use tidings_core::journal::{Keep, Retention};
 use tidings_disk::Promise;
 
 use crate::script::{Choice, choice};
 
 /// The kinds of journals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum JournalKind {
     Memory,
     Disk,
@@ -31,18 +33,57 @@ impl JournalKind {
 }
 
 /// How the updates about some topics are kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Rule {
     pub(crate) topics: Choice,
-    pub(crate) keep: Keep,
-    pub(crate) bounds: Retention,
+    pub(crate) keep: Kept,
+    bounds: Bounds,
+}
+
+/// Which of the updates of a rule are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kept {
+    All,
+    Last,
+    None,
+}
+
+/// How much of it; `None` for no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Bounds {
+    count: Option<u64>,
+    bytes: Option<u64>,
+    age_ms: Option<u64>,
+}
+
+impl Rule {
+    pub(crate) fn keep(&self) -> Keep {
+        match self.keep {
+            Kept::All => Keep::All,
+            Kept::Last => Keep::Last,
+            Kept::None => Keep::None,
+        }
+    }
+
+    pub(crate) fn retention(&self) -> Retention {
+        Retention::default()
+            .count(self.bounds.count.unwrap_or(u64::MAX))
+            .bytes(self.bounds.bytes.unwrap_or(u64::MAX))
+            .age(self.bounds.age_ms.map_or(Duration::MAX, Duration::from_millis))
+    }
+
+    /// Whether it removes nothing.
+    pub(crate) fn keeps_everything(&self) -> bool {
+        self.keep == Kept::All && self.bounds == Bounds::default()
+    }
 }
 
 /// The circumstances of a simulation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Setting {
     pub(crate) journal: JournalKind,
-    pub(crate) promise: Promise,
+    /// The interval of `sync`; `None` for always.
+    sync_ms: Option<u64>,
     /// The first rule that matches applies; the last one matches all.
     pub(crate) rules: Vec<Rule>,
     pub(crate) shards: usize,
@@ -55,7 +96,7 @@ pub(crate) struct Setting {
 }
 
 /// What a token grants, and for how long after it was made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct TokenSetting {
     pub(crate) subscribe: Choice,
     pub(crate) lifetime: Option<Duration>,
@@ -65,15 +106,15 @@ impl Setting {
     pub(crate) fn of(rng: &mut Rng, journal: Option<JournalKind>) -> Self {
         let drawn = JournalKind::ALL[rng.usize(..JournalKind::ALL.len())];
         let journal = journal.unwrap_or(drawn);
-        let interval = Promise::Interval(Duration::from_millis(rng.u64(10..2000)));
+        let interval = rng.u64(10..2000);
         Self {
             journal,
-            promise: if rng.u8(..3) == 0 { interval } else { Promise::Always },
+            sync_ms: (rng.u8(..3) == 0).then_some(interval),
             rules: rules(rng, journal),
             shards: rng.usize(1..4),
             heartbeat: Duration::from_secs(rng.u64(5..20)),
             presence_events: rng.u8(..3) == 0,
-            window_bytes: (rng.u8(..2) == 0).then(|| rng.usize(1 << 10..64 << 10)),
+            window_bytes: rng.bool().then(|| rng.usize(1 << 10..64 << 10)),
             request_bytes: if rng.u8(..4) == 0 { 256 << 10 } else { 64 << 20 },
             stream_age: (rng.u8(..5) == 0).then(|| Duration::from_secs(rng.u64(20..300))),
             tokens: (0..crate::script::TOKENS)
@@ -84,33 +125,44 @@ impl Setting {
                 .collect(),
         }
     }
+
+    pub(crate) fn promise(&self) -> Promise {
+        match self.sync_ms {
+            Some(ms) => Promise::Interval(Duration::from_millis(ms)),
+            None => Promise::Always,
+        }
+    }
 }
 
 fn rules(rng: &mut Rng, journal: JournalKind) -> Vec<Rule> {
     let mut rules = Vec::new();
-    if journal == JournalKind::Disk && rng.u8(..2) == 0 {
+    if journal == JournalKind::Disk && rng.bool() {
         for topics in [Choice::Template, Choice::Pattern] {
             if rng.bool() {
                 let keep = match rng.u8(..4) {
-                    0 => Keep::Last,
-                    1 => Keep::None,
-                    _ => Keep::All,
+                    0 => Kept::Last,
+                    1 => Kept::None,
+                    _ => Kept::All,
                 };
                 rules.push(Rule { topics, keep, bounds: bounds(rng) });
             }
         }
     }
-    rules.push(Rule { topics: Choice::All, keep: Keep::All, bounds: bounds(rng) });
+    rules.push(Rule { topics: Choice::All, keep: Kept::All, bounds: bounds(rng) });
     rules
 }
 
-fn bounds(rng: &mut Rng) -> Retention {
-    let all = Retention::default().count(u64::MAX).bytes(u64::MAX).age(Duration::MAX);
+fn bounds(rng: &mut Rng) -> Bounds {
+    let mut bounds = Bounds::default();
     match rng.u8(..8) {
-        0..=2 => all,
-        3..=4 => all.count(rng.u64(1..60)),
-        5 => all.bytes(rng.u64(2_000..60_000)),
-        6 => all.age(Duration::from_secs(rng.u64(5..200))),
-        _ => all.count(rng.u64(5..60)).bytes(rng.u64(5_000..60_000)),
+        0..=2 => {}
+        3..=4 => bounds.count = Some(rng.u64(1..60)),
+        5 => bounds.bytes = Some(rng.u64(2_000..60_000)),
+        6 => bounds.age_ms = Some(rng.u64(5_000..200_000)),
+        _ => {
+            bounds.count = Some(rng.u64(5..60));
+            bounds.bytes = Some(rng.u64(5_000..60_000));
+        }
     }
+    bounds
 }

@@ -58,7 +58,7 @@ impl Storage {
             JournalKind::JetStream => {
                 let mut options = StreamOptions::of_seed(rng.u64(..));
                 options.begins_at = crate::run::start_time();
-                options.retention = setting.rules[0].bounds;
+                options.retention = setting.rules[0].retention();
                 Self::JetStream(JetStreamStorage { stream: Stream::new(&options), node: None })
             }
         }
@@ -70,14 +70,14 @@ impl Storage {
         setting: &Setting,
     ) -> Result<Arc<dyn Journal>, Box<dyn Error + Send + Sync>> {
         match self {
-            Self::Memory => Ok(Arc::new(MemoryJournal::new(setting.rules[0].bounds))),
+            Self::Memory => Ok(Arc::new(MemoryJournal::new(setting.rules[0].retention()))),
             Self::Disk(storage) => {
                 let rule = |rule: &crate::setting::Rule| {
-                    RetentionRule::new(rule.topics.selectors(), rule.keep, rule.bounds)
+                    RetentionRule::new(rule.topics.selectors(), rule.keep(), rule.retention())
                 };
                 let options = DiskOptions::default()
                     .retention(setting.rules.iter().map(rule).collect())
-                    .promise(setting.promise)
+                    .promise(setting.promise())
                     .vfs(Some(storage.disk.vfs()))
                     .now(tidings_hub::simulation::time);
                 Ok(Arc::new(DiskJournal::open(storage.folder.path(), options)?))

@@ -172,7 +172,7 @@ impl Truth {
         let data = update.event().data();
         let number = number_of(data);
         let rule = setting.rules.iter().find(|rule| rule.topics.selects_any(&topics));
-        let keep = rule.map_or(Keep::All, |rule| rule.keep);
+        let keep = rule.map_or(Keep::All, |rule| rule.keep());
         if let Some(number) = number {
             self.check_sent(number, record, &topics)?;
             if let Some(first) = self.places.insert(number, position) {

@@ -156,7 +156,7 @@ impl World {
     fn check_dropped(&self, entry: &Entry, records: &[Arc<Record>]) -> Result<(), Violation> {
         let Storage::Disk(storage) = &self.storage else { return Ok(()) };
         let was_cut = self.last_crash == Some(Crash::PowerCut);
-        if entry.gone == Gone::Dropped || (was_cut && self.setting.promise != Promise::Always) {
+        if entry.gone == Gone::Dropped || (was_cut && self.setting.promise() != Promise::Always) {
             return Ok(());
         }
         let _ = storage;
@@ -178,11 +178,7 @@ impl World {
         let Some(rule) = rules.iter().find(|rule| rule.topics.selects_any(&entry.topics)) else {
             return true;
         };
-        let bounds = rule.bounds;
-        rule.keep != tidings_core::journal::Keep::All
-            || bounds.count < u64::MAX
-            || bounds.bytes < u64::MAX
-            || bounds.age < Duration::MAX
+        !rule.keeps_everything()
     }
 
     /// Messages of the stream that were trimmed before the hub could show them.

@@ -25,6 +25,8 @@ Usage: cargo xtask COMMAND
                        builds, deliveries, idle streams, and the memory after each attack
   bench storm [-- STREAMS DRAIN]
                        the same of 10000 streams that come back after `kill -9`, and after a drain
+  simulate [OPTIONS]   build the simulator of the whole hub and run it; `simulate --help` has the
+                       options, of which --seed N repeats a simulation
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
                        times and held for longer than every limit, and ten rounds of what may
                        happen to a cluster
@@ -64,6 +66,10 @@ pub(crate) enum Invocation {
     BenchAllocators {
         options: Vec<String>,
     },
+    /// The simulator of the whole hub.
+    Simulate {
+        options: Vec<String>,
+    },
     Soak,
     SoakAttacks,
 }
@@ -81,6 +87,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
         "setup" if rest.is_empty() => Ok(Invocation::Setup(Vec::new())),
         "setup" => chosen(rest).map(Invocation::Setup),
         "bench" => bench(rest),
+        "simulate" => Ok(Invocation::Simulate { options: rest.to_vec() }),
         "soak" => match rest {
             [] => Ok(Invocation::Soak),
             [only] if only == "attack" => Ok(Invocation::SoakAttacks),

@@ -15,6 +15,7 @@ mod outcome;
 mod packages;
 mod report;
 mod setup;
+mod simulate;
 mod snippets;
 mod soak;
 mod steps;
@@ -64,6 +65,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Invocation::BenchAllocators { options } => {
             allocators::compare(&Workspace::load()?, &options)?;
         }
+        Invocation::Simulate { options } => simulate::run(&options)?,
         Invocation::Soak => soak::run_all(&Workspace::load()?)?,
         Invocation::SoakAttacks => soak::attacks()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,

@@ -149,14 +149,15 @@ impl Truth {
 
     /// Keeps in this era, as dropped, entries of the era before.
     pub(crate) fn keep_dropped(&mut self, dropped: Vec<Entry>) {
-        let era = self.era_mut();
+        let Self { eras, places, .. } = self;
+        let era = eras.last_mut().expect("a hub has started");
         for mut entry in dropped {
             entry.gone = Gone::Dropped;
             let at = era.after(entry.position);
             let is_taken = at > 0 && era.entries[at - 1].position == entry.position;
             if !is_taken && entry.position <= era.end.position.number() {
                 if let Some(number) = entry.number {
-                    self.places.insert(number, entry.position);
+                    places.insert(number, entry.position);
                 }
                 era.entries.insert(at, entry);
             }

@@ -16,7 +16,6 @@ use crate::invariants::{Invariant, Violation};
 use crate::journals::jetstream::Fate;
 use crate::network::Network;
 use crate::script::{Boot, Ending};
-use crate::setting::JournalKind;
 use crate::shared_journal::SharedJournal;
 use crate::storage::Storage;
 use crate::token::SECRET;

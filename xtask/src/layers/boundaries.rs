@@ -60,14 +60,13 @@ pub(super) const HUB_BOUNDARIES: &[Boundary] = &[
     only("reqwest", &["access"]),
     // Metrics.
     only("prometheus_client", &["metrics"]),
-    // Clocks: what decides from plain values is in tidings-core.
-    only("Instant::now", CLOCKS),
-    only("SystemTime::now", CLOCKS),
-    only(".elapsed", CLOCKS),
+    // Clocks and threads, which a simulation replaces. Handshakes of TLS have a runtime of their own.
+    only("Instant::now", &["clock"]),
+    only("SystemTime::now", &["clock"]),
+    only(".elapsed", &[]),
+    only("task::spawn_blocking", &["beside"]),
+    only("std::thread", &["beside", "shard"]),
 ];
-
-const CLOCKS: &[&str] =
-    &["access", "admission", "budget", "http", "hub", "journal", "serve", "shard"];
 
 /// In `access/`, what is needed to read and verify tokens belongs to `tokens/`.
 pub(super) const ACCESS_BOUNDARIES: &[Boundary] = &[

@@ -12,6 +12,14 @@ pub fn unique() -> u128 {
     u128::from_ne_bytes(bytes())
 }
 
+/// The number of this thread's simulation. Threads that are in none share the number 0.
+pub(crate) fn scope() -> u64 {
+    #[cfg(feature = "simulation")]
+    return seeded::number();
+    #[cfg(not(feature = "simulation"))]
+    0
+}
+
 fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     #[cfg(feature = "simulation")]
@@ -29,10 +37,13 @@ mod seeded {
 
     use std::cell::Cell;
     use std::marker::PhantomData;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     thread_local! {
         static STATE: Cell<Option<u64>> = const { Cell::new(None) };
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
     }
+    static LAST: AtomicU64 = AtomicU64::new(0);
 
     /// The random numbers of this thread come from a seed until the guard is dropped.
     #[derive(Debug)]
@@ -41,13 +52,20 @@ mod seeded {
     /// Makes the random numbers of this thread those of `seed`.
     pub fn seed(seed: u64) -> Seeded {
         STATE.set(Some(seed));
+        NUMBER.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
         Seeded(PhantomData)
     }
 
     impl Drop for Seeded {
         fn drop(&mut self) {
             STATE.set(None);
+            NUMBER.set(0);
         }
+    }
+
+    /// Differs for each simulation of the process.
+    pub(super) fn number() -> u64 {
+        NUMBER.get()
     }
 
     /// Fills `bytes`, if this thread has a seed.

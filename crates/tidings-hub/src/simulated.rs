@@ -73,7 +73,7 @@ pub(crate) fn set_time(time: SystemTime, now: Instant) {
 }
 
 /// Ends the shards of all hubs of this thread at once, with all their tasks and connections, as the
-/// end of the process would.
+/// end of the process would. What the service around the hub has started is its caller's to end.
 ///
 /// # Panics
 /// If the thread is in no simulation.

@@ -36,6 +36,8 @@ pub fn run<T>(seed: u64, body: impl AsyncFnOnce() -> T) -> T {
         })
         .build()
         .expect("a runtime without I/O needs nothing of the system");
+    // A run that panicked may have left its waker.
+    SETTLED.set(None);
     let context = runtime.enter();
     let entered = simulation::enter(seed, start_time());
     let tasks = LocalSet::new();

@@ -78,9 +78,13 @@ pub(super) const ACCESS_BOUNDARIES: &[Boundary] = &[
     only("reqwest", &["tokens"]),
 ];
 
-/// In `shard/`, one module decides which subscribers are live and which are behind, and counts both.
-pub(super) const SHARD_BOUNDARIES: &[Boundary] =
-    &[only(".note_behind", &["subscribers"]), only(".note_live", &["subscribers"])];
+/// In `shard/`, one module starts threads, and one decides which subscribers are live and which are
+/// behind, and counts both.
+pub(super) const SHARD_BOUNDARIES: &[Boundary] = &[
+    only("std::thread", &["handle"]),
+    only(".note_behind", &["subscribers"]),
+    only(".note_live", &["subscribers"]),
+];
 
 /// In `serve/`, few files know hyper, TLS and the kinds of sockets.
 pub(super) const SERVE_BOUNDARIES: &[Boundary] = &[

@@ -310,7 +310,7 @@ impl State {
     }
 
     pub(super) fn close_client(&mut self) -> Wakers {
-        if self.is_client_closed {
+        if self.is_client_closed || self.has_vanished {
             return Wakers::default();
         }
         if !self.written.is_empty() {
@@ -331,6 +331,9 @@ impl State {
     }
 
     pub(super) fn reset_by_client(&mut self) -> Wakers {
+        if self.has_vanished {
+            return Wakers::default();
+        }
         self.is_client_closed = true;
         self.is_sent_whole = true;
         self.sent.clear();

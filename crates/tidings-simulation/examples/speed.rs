@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tidings_hub::{Access, Hub, MemoryJournal, Retention, simulation};
 use tidings_simulation::network::Network;
-use tidings_simulation::run::{run, settle};
+use tidings_simulation::{run, settle};
 use tokio::task::spawn_local;
 
 const HUBS: u32 = 1_000;

@@ -2,4 +2,6 @@
 //! schedule, the clock, the sockets, the disk and the workload.
 
 pub mod network;
-pub mod run;
+mod run;
+
+pub use run::{pass, run, settle, start_time};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tidings_hub::{Access, Hub, HubBuilder, MemoryJournal, Retention};
 use tidings_simulation::network::{BodyService, ClientEnd, Network};
-use tidings_simulation::run::settle;
+use tidings_simulation::settle;
 use tokio::task::{JoinHandle, spawn_local};
 
 pub(crate) const HUB: &str = "/.well-known/mercure";

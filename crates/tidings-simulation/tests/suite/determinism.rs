@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidings_simulation::run::{pass, run};
+use tidings_simulation::{pass, run};
 
 use crate::client::{Lane, Server, publish};
 

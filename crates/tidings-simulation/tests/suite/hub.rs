@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidings_hub::simulation;
 use tidings_simulation::network::HubSide;
-use tidings_simulation::run::{pass, run, settle};
+use tidings_simulation::{pass, run, settle};
 
 use crate::client::{Lane, Server, publish, subscribe};
 

@@ -1,5 +1,7 @@
 //! Records of updates that retention trimmed or the journal lost, for the next start.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, params};
 use tidings_core::journal::dropped::{Dropped, DroppedNames};
 use tidings_core::model::Position;
@@ -136,10 +138,13 @@ pub(crate) fn renew(connection: &Connection, dropped: &Dropped) -> rusqlite::Res
     table::abandon(connection, "dropped")?;
     table::abandon(connection, "dropped_private")?;
     connection.execute_batch(TABLES)?;
-    for (topic, at) in dropped.known_public() {
+    // Sorted: the order of a hash map differs in each process, and with it the pages of the table.
+    let known = BTreeMap::from_iter(dropped.known_public());
+    for (topic, at) in known {
         note_public(connection, topic.cast_signed(), at)?;
     }
-    for (topics, at) in dropped.known_private() {
+    let known = BTreeMap::from_iter(dropped.known_private());
+    for (topics, at) in known {
         note_private(connection, &columns::text(topics), at)?;
     }
     NewestDropped::of(dropped).save(connection)

@@ -7,6 +7,7 @@ use tidings_core::model::{Allowance, InvalidSelectors, Selectors, Spelled};
 use tokio::sync::Semaphore;
 
 use crate::admission::Client;
+use crate::beside;
 use crate::budget::{Budget, ClientAccount, Standing};
 use crate::limits::{COMPILING_BYTES, PATTERN_BYTES, PATTERNS_BYTES, PATTERNS_MAX, PUBLISH_WAIT};
 
@@ -43,7 +44,7 @@ impl From<InvalidSelectors> for NotCompiled {
 impl Compiler {
     /// A compiler whose results may use this many bytes at a time.
     pub(crate) fn new(bytes: usize) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = beside::cores();
         Self {
             kept: Budget::new(bytes),
             compiling: Budget::new(COMPILING_BYTES),
@@ -120,7 +121,7 @@ impl Compiler {
             let mut allowance = Allowance::charged(PATTERNS_BYTES, Some(Arc::new(account)));
             rest.iter().map(|one| one.compile(&mut allowance)).collect::<Result<_, _>>()
         };
-        match tokio::task::spawn_blocking(compile).await {
+        match beside::run(compile).await {
             Ok(compiled) => compiled.map_err(NotCompiled::from),
             // The same text would fail again, so the client is not told to reconnect.
             Err(error) if error.is_panic() => {

@@ -4,6 +4,8 @@ use std::time::{Instant, SystemTime};
 
 use tidings_core::journal::Clock;
 
+use crate::clock;
+
 /// The journal in memory: one bounded ring for updates, one for presence updates. A restart empties
 /// it.
 pub type MemoryJournal = tidings_core::journal::MemoryJournal<SystemClock>;
@@ -15,12 +17,12 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[inline]
     fn time(&self) -> SystemTime {
-        SystemTime::now()
+        clock::time()
     }
 
     #[inline]
     fn moment(&self) -> Instant {
-        Instant::now()
+        clock::now()
     }
 }
 

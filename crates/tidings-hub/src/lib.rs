@@ -75,6 +75,13 @@
 //! Without `tokens` the hub refuses every token with 401, unless a callback of yours decides. Without
 //! `metrics` the hub has no route `/metrics`: that path is free for the metrics of your service.
 
+#[cfg(feature = "simulation")]
+mod simulated;
+
+mod clock;
+
+mod beside;
+
 mod transport;
 
 mod limits;
@@ -98,6 +105,11 @@ mod hub;
 mod http;
 
 mod serve;
+
+/// For the simulator of this repository only: hubs on the simulator's thread, clock and sockets.
+/// Nothing here is stable.
+#[cfg(feature = "simulation")]
+pub mod simulation;
 
 pub use access::{
     Access, Authorize, Authorizing, CorsOrigins, Dialect, Dialects, InvalidOrigin, Origin,

@@ -37,6 +37,8 @@ use crate::hub::Hub;
 use accept::ListenerProtocol;
 #[cfg(feature = "tls")]
 use handshake::Handshakes;
+#[cfg(feature = "simulation")]
+pub use listen::SimulatedListener;
 pub use listen::{Listener, is_ipv6_only, listen, listen_ipv6_only};
 #[cfg(feature = "tls")]
 pub use tls::{Reload, Tls, TlsError};

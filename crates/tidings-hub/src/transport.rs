@@ -1,6 +1,7 @@
 //! A connection to a peer, over TCP or a Unix socket. Functions that only one of them, or only some
 //! systems, support are here, so that other modules need not distinguish them.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,12 +13,116 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+/// What the lanes need of a connection. Readiness is as tokio's: it is kept until a call would block,
+/// and one task waits to read and one to write.
+#[cfg_attr(not(feature = "simulation"), allow(unreachable_pub))]
+pub trait Connection: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {
+    /// Ready when a read may succeed, or the connection has ended or failed.
+    ///
+    /// # Errors
+    /// If the thread's event queue is gone.
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ready when a write may succeed, or the connection has ended or failed.
+    ///
+    /// # Errors
+    /// If the thread's event queue is gone.
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Reads what has arrived.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if that is nothing, or the connection's failure.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes as many bytes as there is room for.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is no room, or the connection's failure.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// The same for several pieces.
+    ///
+    /// # Errors
+    /// As [`Connection::try_write`].
+    fn try_write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize>;
+
+    /// How long the system waits for a peer's acknowledgement before it gives up.
+    fn set_patience(&self, patience: Duration);
+
+    /// Whether closing it resets the connection, upon which the peer gets an error and no end.
+    fn reset_on_close(&self, reset: bool);
+}
+
+impl Connection for TcpStream {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_write_ready(context)
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_read(buffer)
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write(bytes)
+    }
+
+    fn try_write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(pieces)
+    }
+
+    fn set_patience(&self, patience: Duration) {
+        // Only a socket that is broken already refuses; its next write says so.
+        let _ = set_patience(SockRef::from(self), patience);
+    }
+
+    fn reset_on_close(&self, reset: bool) {
+        // Only a socket that is broken already refuses.
+        let _ = SockRef::from(self).set_linger(reset.then_some(Duration::ZERO));
+    }
+}
+
+#[cfg(unix)]
+impl Connection for UnixStream {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_write_ready(context)
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_read(buffer)
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write(bytes)
+    }
+
+    fn try_write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(pieces)
+    }
+
+    /// A peer on this machine needs none: the kernel knows when it is disconnected.
+    fn set_patience(&self, _patience: Duration) {}
+
+    /// Unix sockets have no such thing: the peer gets an end.
+    fn reset_on_close(&self, _reset: bool) {}
+}
+
 /// A connection in the event queue of the thread that uses it.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+    #[cfg(feature = "simulation")]
+    Simulated(Box<dyn Connection>),
 }
 
 /// A connection in no event queue, on its way to another thread.
@@ -26,15 +131,22 @@ pub(crate) enum Detached {
     Tcp(std::net::TcpStream),
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixStream),
+    #[cfg(feature = "simulation")]
+    Simulated(Box<dyn Connection>),
 }
 
 /// The same call on whichever it is.
-macro_rules! on_either {
-    ($transport:expr, $stream:ident => $call:expr) => {
+macro_rules! on_each {
+    ($transport:expr, $as_ref:ident, $stream:ident => $call:expr) => {
         match $transport {
             Transport::Tcp($stream) => $call,
             #[cfg(unix)]
             Transport::Unix($stream) => $call,
+            #[cfg(feature = "simulation")]
+            Transport::Simulated(simulated) => {
+                let $stream = simulated.$as_ref();
+                $call
+            }
         }
     };
 }
@@ -45,53 +157,37 @@ impl Transport {
             Self::Tcp(stream) => Detached::Tcp(stream.into_std()?),
             #[cfg(unix)]
             Self::Unix(stream) => Detached::Unix(stream.into_std()?),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Detached::Simulated(stream),
         })
     }
 
     pub(crate) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_either!(self, stream => stream.poll_read_ready(context))
+        on_each!(self, as_ref, stream => Connection::poll_read_ready(stream, context))
     }
 
     pub(crate) fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_either!(self, stream => stream.poll_write_ready(context))
+        on_each!(self, as_ref, stream => Connection::poll_write_ready(stream, context))
     }
 
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        on_either!(self, stream => stream.try_read(buffer))
+        on_each!(self, as_ref, stream => Connection::try_read(stream, buffer))
     }
 
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        on_either!(self, stream => stream.try_write(bytes))
+        on_each!(self, as_ref, stream => Connection::try_write(stream, bytes))
     }
 
     pub(crate) fn try_write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        on_either!(self, stream => stream.try_write_vectored(pieces))
+        on_each!(self, as_ref, stream => Connection::try_write_vectored(stream, pieces))
     }
 
-    /// How long the kernel waits for a peer's acknowledgement before it gives up. A peer on this
-    /// machine needs none: the kernel knows when it is disconnected.
     pub(crate) fn set_patience(&self, patience: Duration) {
-        match self {
-            Self::Tcp(stream) => {
-                // Only a socket that is broken already refuses; its next write says so.
-                let _ = set_patience(SockRef::from(stream), patience);
-            }
-            #[cfg(unix)]
-            Self::Unix(_) => {}
-        }
+        on_each!(self, as_ref, stream => Connection::set_patience(stream, patience));
     }
 
-    /// Whether closing it resets the connection, upon which the peer gets an error and no end.
-    /// Unix sockets have no such thing: there the peer gets an end.
     pub(crate) fn reset_on_close(&self, reset: bool) {
-        match self {
-            Self::Tcp(stream) => {
-                // Only a socket that is broken already refuses.
-                let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
-            }
-            #[cfg(unix)]
-            Self::Unix(_) => {}
-        }
+        on_each!(self, as_ref, stream => Connection::reset_on_close(stream, reset));
     }
 }
 
@@ -102,6 +198,8 @@ impl Detached {
             Self::Tcp(stream) => Transport::Tcp(TcpStream::from_std(stream)?),
             #[cfg(unix)]
             Self::Unix(stream) => Transport::Unix(UnixStream::from_std(stream)?),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Transport::Simulated(stream),
         })
     }
 }
@@ -124,7 +222,7 @@ impl AsyncRead for Transport {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_read(context, buffer))
+        on_each!(self.get_mut(), as_mut, stream => Pin::new(stream).poll_read(context, buffer))
     }
 }
 
@@ -134,7 +232,7 @@ impl AsyncWrite for Transport {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_write(context, bytes))
+        on_each!(self.get_mut(), as_mut, stream => Pin::new(stream).poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -142,7 +240,7 @@ impl AsyncWrite for Transport {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(context, pieces))
+        on_each!(self.get_mut(), as_mut, stream => Pin::new(stream).poll_write_vectored(context, pieces))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -150,10 +248,10 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_flush(context))
+        on_each!(self.get_mut(), as_mut, stream => Pin::new(stream).poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_either!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(context))
+        on_each!(self.get_mut(), as_mut, stream => Pin::new(stream).poll_shutdown(context))
     }
 }

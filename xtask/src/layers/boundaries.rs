@@ -60,14 +60,13 @@ pub(super) const HUB_BOUNDARIES: &[Boundary] = &[
     only("reqwest", &["access"]),
     // Metrics.
     only("prometheus_client", &["metrics"]),
-    // Clocks: what decides from plain values is in tidings-core.
-    only("Instant::now", CLOCKS),
-    only("SystemTime::now", CLOCKS),
-    only(".elapsed", CLOCKS),
+    // Clocks and threads, which a simulation replaces. Handshakes of TLS have a runtime of their own.
+    only("Instant::now", &["clock"]),
+    only("SystemTime::now", &["clock"]),
+    only(".elapsed", &[]),
+    only("task::spawn_blocking", &["beside"]),
+    only("std::thread", &["beside", "shard"]),
 ];
-
-const CLOCKS: &[&str] =
-    &["access", "admission", "budget", "http", "hub", "journal", "serve", "shard"];
 
 /// In `access/`, what is needed to read and verify tokens belongs to `tokens/`.
 pub(super) const ACCESS_BOUNDARIES: &[Boundary] = &[
@@ -79,9 +78,13 @@ pub(super) const ACCESS_BOUNDARIES: &[Boundary] = &[
     only("reqwest", &["tokens"]),
 ];
 
-/// In `shard/`, one module decides which subscribers are live and which are behind, and counts both.
-pub(super) const SHARD_BOUNDARIES: &[Boundary] =
-    &[only(".note_behind", &["subscribers"]), only(".note_live", &["subscribers"])];
+/// In `shard/`, one module starts threads, and one decides which subscribers are live and which are
+/// behind, and counts both.
+pub(super) const SHARD_BOUNDARIES: &[Boundary] = &[
+    only("std::thread", &["handle"]),
+    only(".note_behind", &["subscribers"]),
+    only(".note_live", &["subscribers"]),
+];
 
 /// In `serve/`, few files know hyper, TLS and the kinds of sockets.
 pub(super) const SERVE_BOUNDARIES: &[Boundary] = &[

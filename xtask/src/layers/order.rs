@@ -194,6 +194,9 @@ pub(super) const CRATES: &[Layers] = &[
         root: "crates/tidings-hub/src/lib.rs",
         within: &[],
         order: &[
+            "simulated",
+            "clock",
+            "beside",
             "transport",
             "limits",
             "admission",
@@ -209,6 +212,7 @@ pub(super) const CRATES: &[Layers] = &[
             "hub",
             "http",
             "serve",
+            "simulation",
         ],
         boundaries: HUB_BOUNDARIES,
     },

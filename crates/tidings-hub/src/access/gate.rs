@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tidings_core::model::Base;
 
@@ -16,6 +15,7 @@ use super::token_error::TokenError;
 #[cfg(feature = "tokens")]
 use super::verifier::Verifier;
 use crate::budget::ClientAccount;
+use crate::clock;
 
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -71,7 +71,7 @@ impl Gate {
     ) -> Result<Arc<Grants>, TokenError> {
         let Some(token) = token else { return Ok(Arc::clone(&self.anonymous)) };
         let grants = self.verifier.grants(token, role, account).await?;
-        if let Some(ago) = grants.expired(SystemTime::now()) {
+        if let Some(ago) = grants.expired(clock::time()) {
             return Err(TokenError::Expired { ago });
         }
         if grants.token.as_ref().is_some_and(|token| self.revoked.contains(token)) {

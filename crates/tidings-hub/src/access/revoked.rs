@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use tidings_core::model::{RevokedToken, TokenId};
 
+use crate::clock;
 use crate::limits::REVOKED_MAX;
 
 /// The revoked tokens. Each is kept until it expires. At the bound, the oldest is dropped.
@@ -21,7 +22,7 @@ struct RevokedList {
 impl Revoked {
     /// Adds the tokens that an earlier process revoked, unless they have expired since.
     pub(crate) fn restore(&self, tokens: Vec<RevokedToken>) {
-        let now = SystemTime::now();
+        let now = clock::time();
         let lasting = |token: &RevokedToken| token.until.is_none_or(|until| until > now);
         for token in tokens.into_iter().filter(lasting) {
             if let Some(id) = TokenId::kept(&token.name) {
@@ -47,7 +48,7 @@ impl Revoked {
 
     /// The tokens that have not expired, in the order in which they were revoked.
     pub(crate) fn list(&self) -> Vec<RevokedToken> {
-        let now = SystemTime::now();
+        let now = clock::time();
         let list = self.0.lock();
         let tokens = list.order.iter().filter_map(|token| {
             let until = *list.until.get(token)?;
@@ -65,7 +66,7 @@ impl Revoked {
 
 impl RevokedList {
     fn trim(&mut self) {
-        let now = SystemTime::now();
+        let now = clock::time();
         self.until.retain(|_, expires| expires.is_none_or(|expires| expires > now));
         self.order.retain(|token| self.until.contains_key(token));
         while self.order.len() > REVOKED_MAX

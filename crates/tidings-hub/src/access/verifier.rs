@@ -4,14 +4,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tidings_core::model::{Account, Allowance, Base, Charge, TokenId};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use super::dialect::Dialect;
 use super::grants::{Grants, Role};
@@ -29,6 +28,7 @@ use crate::limits::{
     GRANTS_BYTES, GRANTS_BYTES_HERE, SELECTORS_BYTES_FREE, TOKENS_KEPT, TOKENS_KEPT_BYTES,
     TOKENS_KEPT_FOR, TOKENS_SWEEP_INTERVAL, VERIFYING, WARNING_PAUSE,
 };
+use crate::{beside, clock};
 
 /// The grants of recently verified tokens.
 #[derive(Debug, Default)]
@@ -61,23 +61,22 @@ impl VerifiedTokens {
             // stream each, so remembering them gains nothing.
             self.forget();
         }
-        let remembered =
-            VerifiedGrants { grants: Arc::clone(grants), since: Instant::now(), bytes };
+        let remembered = VerifiedGrants { grants: Arc::clone(grants), since: clock::now(), bytes };
         let before = self.grants.insert(key, remembered).map_or(0, |known| known.bytes);
         self.bytes = self.bytes - before + bytes;
     }
 
     fn get(&mut self, key: &([u8; 32], Role)) -> Option<Arc<Grants>> {
-        if self.swept.is_none_or(|swept| swept.elapsed() >= TOKENS_SWEEP_INTERVAL) {
+        if self.swept.is_none_or(|swept| clock::since(swept) >= TOKENS_SWEEP_INTERVAL) {
             self.forget_outdated();
         }
         let known = self.grants.get(key)?;
-        (known.since.elapsed() < TOKENS_KEPT_FOR).then(|| Arc::clone(&known.grants))
+        (clock::since(known.since) < TOKENS_KEPT_FOR).then(|| Arc::clone(&known.grants))
     }
 
     fn forget_outdated(&mut self) {
-        self.swept = Some(Instant::now());
-        self.grants.retain(|_, known| known.since.elapsed() < TOKENS_KEPT_FOR);
+        self.swept = Some(clock::now());
+        self.grants.retain(|_, known| clock::since(known.since) < TOKENS_KEPT_FOR);
         self.bytes = self.grants.values().map(|known| known.bytes).sum();
     }
 
@@ -179,7 +178,7 @@ impl Verifier {
         if token.dialect == Dialect::Coming && audience.is_empty() {
             return Err(TokenError::NoAudience);
         }
-        let expires = token.check_claims(SystemTime::now(), audience)?;
+        let expires = token.check_claims(clock::time(), audience)?;
         if token.in_milliseconds().any(|claim| claim == "exp") {
             self.warn_of_endless();
         }
@@ -198,8 +197,8 @@ impl Verifier {
     /// Warns, once an hour at most, about a token that never expires although it has an expiry.
     fn warn_of_endless(&self) {
         let mut warned = self.warned.lock();
-        if warned.is_none_or(|at| at.elapsed() >= WARNING_PAUSE) {
-            *warned = Some(Instant::now());
+        if warned.is_none_or(|at| clock::since(at) >= WARNING_PAUSE) {
+            *warned = Some(clock::now());
             drop(warned);
             tracing::warn!(
                 "a token's end (exp) is beyond the year 5000, so it never expires; its issuer \
@@ -259,7 +258,7 @@ impl Verifier {
             let _turn = turn;
             work()
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or(Err(TokenError::Signature))
+        beside::run(work).await.unwrap_or(Err(TokenError::Signature))
     }
 
     /// The grants of a token. Many patterns are compiled on a thread beside the shards.

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use axum::extract::{ConnectInfo, FromRef, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -13,6 +12,7 @@ use super::body_format::BodyFormat;
 use super::forwarded;
 use super::refusal::Refusal;
 use crate::admission::Client;
+use crate::clock;
 use crate::hub::Hub;
 use crate::metrics::{Limit, RefusalReason};
 use crate::shard::NewStream;
@@ -35,7 +35,7 @@ impl ClientAdmission {
 
     /// Whether the client may open another stream now.
     pub(super) fn may_open_stream(&self) -> bool {
-        match self.hub.admission().may_open(self.client, Instant::now()) {
+        match self.hub.admission().may_open(self.client, clock::now()) {
             Ok(()) => true,
             Err(why) => {
                 self.hub.metrics().turned_away(why);
@@ -53,7 +53,7 @@ impl ClientAdmission {
     /// Counts a stream as one of the client, if it may still be opened.
     pub(super) fn count_stream(&self, opening: &mut NewStream) -> bool {
         let permit = opening.permit_mut();
-        if let Err(why) = permit.belongs_to(self.client, Instant::now()) {
+        if let Err(why) = permit.belongs_to(self.client, clock::now()) {
             self.hub.metrics().turned_away(why);
             tracing::debug!(limit = %Limit::of(why), "refused a stream");
             return false;
@@ -85,7 +85,7 @@ pub(super) fn check_publish_rate(hub: &Hub, request: &Request) -> Result<(), Box
         return Ok(());
     }
     let client = client(hub, request.extensions(), request.headers());
-    if hub.admission().may_publish(client, Instant::now()) {
+    if hub.admission().may_publish(client, clock::now()) {
         return Ok(());
     }
     hub.metrics().publish_refused(RefusalReason::Rate);

@@ -13,6 +13,7 @@ use super::arriving;
 use super::refusal::Refusal;
 use crate::admission::Client;
 use crate::budget::{Exhausted, Permit, Standing};
+use crate::clock;
 use crate::hub::Hub;
 use crate::limits::{BODY_BYTES_MIN, BODY_BYTES_UNKNOWN, PUBLISH_WAIT};
 
@@ -127,7 +128,7 @@ pub(super) async fn read_body(
     let received = |bytes, permits, taken| ReceivedBody { bytes, client, standing, permits, taken };
     let too_slow = |_| too_slow(time);
     let mut read = Box::pin(read_up_to(body, first));
-    let begun = tokio::time::Instant::now();
+    let begun = clock::now();
     let part = tokio::time::timeout(time, &mut read).await.map_err(too_slow)?.map_err(note)?;
     let (whole, rest) = match part {
         BodyPart::Whole(bytes) => return Ok(received(bytes, permits, weight(first))),
@@ -138,7 +139,7 @@ pub(super) async fn read_body(
     if more > 0 {
         permits.push(budget.try_take(client, standing, more).map_err(no_room)?);
     }
-    let left = time.saturating_sub(begun.elapsed());
+    let left = time.saturating_sub(clock::since(begun));
     let rest = tokio::time::timeout(left, continue_up_to(whole, rest, max));
     match rest.await.map_err(too_slow)?.map_err(note)? {
         BodyPart::Whole(bytes) => Ok(received(bytes, permits, weight(first) + more)),

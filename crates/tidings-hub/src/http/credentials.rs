@@ -2,7 +2,6 @@
 //! "authorization"; RFC 6750).
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::NestedPath;
 use axum::http::request::Parts;
@@ -18,6 +17,7 @@ use crate::access::gate::Gate;
 use crate::access::{Access, Dialect, Grants, REFUSED_GRANTS, REFUSED_TOKENS, Role, TokenError};
 use crate::admission::TurnedAway;
 use crate::budget::Standing;
+use crate::clock;
 use crate::hub::Hub;
 use crate::limits::KEY_SET_PAUSE;
 
@@ -107,7 +107,7 @@ impl<'a> RequestCredentials<'a> {
                     self.hub.metrics().turned_away(TurnedAway::Selectors);
                 }
                 let reason = unquoted(&error.to_string());
-                REFUSED_TOKENS.log(Instant::now(), || {
+                REFUSED_TOKENS.log(clock::now(), || {
                     let (role, carrier) = (role.verb(), carrier.text());
                     tracing::info!(%role, %carrier, reason, "a token was refused")
                 });
@@ -269,9 +269,8 @@ impl<'a> RequestCredentials<'a> {
     /// The header has no token. 1.0 demands a 400 for that (RFC 6750 3.1); a request in the dialect
     /// 0.x gets the 401 of hubs of 0.x.
     fn malformed(&self, detail: &str) -> Refusal {
-        REFUSED_TOKENS.log(Instant::now(), || {
-            tracing::info!(reason = unquoted(detail), "a token was refused")
-        });
+        REFUSED_TOKENS
+            .log(clock::now(), || tracing::info!(reason = unquoted(detail), "a token was refused"));
         let dialects = self.access().dialects;
         let deployed = dialects.has(Dialect::Deployed)
             && (self.query.has("topic") || !dialects.has(Dialect::Coming));
@@ -303,7 +302,7 @@ impl<'a> RequestCredentials<'a> {
     pub(super) fn forbidden(&self, detail: impl Into<String>) -> Refusal {
         let detail = detail.into();
         let (what, reason) = (route(self.parts.uri.path()), unquoted(&detail));
-        REFUSED_GRANTS.log(Instant::now(), || {
+        REFUSED_GRANTS.log(clock::now(), || {
             tracing::info!(what, reason, "the token does not grant this request")
         });
         self.challenged(StatusCode::FORBIDDEN, Some("insufficient_scope"), detail)

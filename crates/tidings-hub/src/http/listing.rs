@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
+use crate::beside;
 use crate::hub::Documents;
 use crate::limits::{LIST_BYTES, LIST_TIME};
 use crate::presence::{ListPiece, ListStart, Presence, SubscriptionPath, piece};
@@ -109,7 +110,7 @@ impl Listing {
                 let _turn = turn;
                 piece(&presence, &named, from, is_first)
             };
-            let made = tokio::task::spawn_blocking(work).await;
+            let made = beside::run(work).await;
             // The runtime is shutting down, and the connection with it.
             made.unwrap_or_else(|_| ListPiece { text: String::new(), next: None })
         })

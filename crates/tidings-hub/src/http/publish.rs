@@ -1,7 +1,7 @@
 //! Publishing: a form (Mercure, "publication"), a JSON object, or a line of JSON per update.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -21,6 +21,7 @@ use super::refusal::Refusal;
 use super::{admission, content};
 use crate::access::Role;
 use crate::budget::Standing;
+use crate::clock;
 use crate::hub::{Hub, PublishError};
 use crate::limits::BATCH_UPDATES_MAX;
 use crate::metrics::RefusalReason;
@@ -98,10 +99,10 @@ async fn take(
     check_topics_granted(&credentials, &requester, &updates, format, body)?;
     let key = key.map(|key| IdempotencyKey::new(&key, body)).transpose();
     let key = key.map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let begun = Instant::now();
+    let begun = clock::now();
     let appended =
         hub.publish_once(updates, key).await.map_err(|error| refuse(format, body, error))?;
-    hub.metrics().publish_acknowledged(begun.elapsed());
+    hub.metrics().publish_acknowledged(clock::since(begun));
     if let Some(first) = appended.ids.first() {
         let (count, repeated) = (appended.ids.len(), appended.repeated);
         // A publisher's own id may be anything.

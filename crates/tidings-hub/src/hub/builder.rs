@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 #[cfg(feature = "metrics")]
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tidings_core::journal::{Journal, Retention};
@@ -25,7 +25,8 @@ use crate::limits::{APPENDING_BYTES, HEARTBEAT, Limits};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::presence::Presence;
-use crate::shard::{Command, ShardContext, ShardHandle, ShardThread, clock};
+use crate::shard::{Command, ShardContext, ShardHandle, ShardThread, clock as demo_clock};
+use crate::{beside, clock};
 
 /// The description of a hub.
 #[derive(Debug)]
@@ -180,7 +181,7 @@ impl HubBuilder {
             .map(|index| ShardHandle::start(index, shared.clone()))
             .collect::<io::Result<_>>()?;
         if self.extras.demo {
-            shards.iter().for_each(clock::start);
+            shards.iter().for_each(demo_clock::start);
         }
         if self.presence_events {
             start_presence(&shards[0], Arc::clone(&presence), Arc::clone(&shared.journal));
@@ -201,7 +202,7 @@ impl HubBuilder {
             authorizer: self.authorizer,
             compiler,
             extras: self.extras,
-            operator: Operator::new(format!("{:032x}", unique()), Instant::now()),
+            operator: Operator::new(format!("{:032x}", unique()), clock::now()),
         }));
         hub.meet_others().await;
         Ok(hub)
@@ -211,7 +212,7 @@ impl HubBuilder {
 impl Hub {
     /// Begins to describe a hub.
     pub fn builder() -> HubBuilder {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = beside::cores();
         HubBuilder {
             journal: None,
             shards: cores,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -10,6 +10,7 @@ use super::requests::RequestGuard;
 use super::state::Hub;
 use crate::limits::DRAIN_TIME;
 use crate::shard::{Command, ShardHandle};
+use crate::{beside, clock};
 
 impl Hub {
     /// Ends all streams. Each subscriber is told that the hub is draining, and when to reconnect,
@@ -24,7 +25,7 @@ impl Hub {
     /// meanwhile. Until the window's end updates are accepted and delivered; after it publishes
     /// fail. Ends early when no stream is left.
     pub async fn drain_over(&self, window: Duration, spread: Duration) {
-        let end = *self.0.drain_end.get_or_init(|| Instant::now() + window);
+        let end = *self.0.drain_end.get_or_init(|| clock::now() + window);
         if !window.is_zero() {
             self.tell_shards(|done| Command::DrainUntil { end, spread, done }).await;
         }
@@ -68,16 +69,17 @@ impl Hub {
     /// ended, so it must not be called on one of them, and only once the last request is done.
     pub async fn stop(&self) {
         self.0.stopping.store(true, Ordering::Release);
-        self.0.drain_end.get_or_init(Instant::now);
+        self.0.drain_end.get_or_init(clock::now);
         self.0.draining.store(true, Ordering::Release);
         self.end_reading().await;
         for shard in &self.0.shards {
             shard.send(Command::Stop).await;
         }
+        for shard in &self.0.shards {
+            shard.ended().await;
+        }
         let inner = Arc::clone(&self.0);
-        let join = tokio::task::spawn_blocking(move || {
-            inner.shards.iter().for_each(ShardHandle::join);
-        });
+        let join = beside::run(move || inner.shards.iter().for_each(ShardHandle::join));
         if let Err(error) = join.await {
             tracing::error!(%error, "waiting for the shards failed");
         }
@@ -90,7 +92,7 @@ impl Hub {
     /// The hub also ends if the future is dropped.
     pub async fn close(self) {
         self.stop().await;
-        let drop = tokio::task::spawn_blocking(move || drop(self));
+        let drop = beside::run(move || drop(self));
         if let Err(error) = drop.await {
             tracing::error!(%error, "closing the journal failed");
         }

@@ -29,6 +29,8 @@ impl Hub {
                 if ended { Poll::Ready(()) } else { Poll::Pending }
             });
             let stopped = tokio::select! {
+                // If both have failed, either answer is right.
+                biased;
                 () = a_shard => "a shard",
                 _ = journal.tick() => {
                     if self.journal().is_running() {

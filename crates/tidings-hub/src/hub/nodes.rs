@@ -17,6 +17,7 @@ use tidings_core::model::{RevokedToken, TokenId};
 use super::state::{Hub, HubInner};
 use crate::access::Dialect;
 use crate::admission::Client;
+use crate::beside;
 use crate::budget::{Budget, Exhausted, Growing, Standing};
 use crate::limits::{MEETING_TIME, PUBLISH_WAIT};
 use crate::presence::{ListStart, Presence, RevocationEffects, SubscriptionPath, piece};
@@ -374,7 +375,7 @@ fn total_of(exhausted: Exhausted) -> usize {
 async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ReadError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = beside::run(work).await;
     done.map_err(|error| ReadError::Unavailable(Box::new(error)))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use smallvec::SmallVec;
 use tidings_core::model::{Position, Rights, Selectors, Update};
@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::state::Hub;
+use crate::clock;
 use crate::limits::{
     OPERATOR_PATIENCE, OPERATOR_READING_AGE, OPERATOR_READING_TIME, OPERATOR_SLOW_SHOWN,
 };
@@ -37,7 +38,7 @@ impl Hub {
     /// Counts updates that were published.
     pub(super) fn count_traffic(&self, traffic: &[TrafficShare]) {
         if !traffic.is_empty() {
-            self.operator().count(traffic, Instant::now());
+            self.operator().count(traffic, clock::now());
         }
     }
 
@@ -46,7 +47,7 @@ impl Hub {
         loop {
             let mut newest = self.operator().newest();
             if let Some((at, reading)) = newest.borrow_and_update().as_ref()
-                && at.elapsed() < OPERATOR_READING_AGE
+                && clock::since(*at) < OPERATOR_READING_AGE
             {
                 return Arc::clone(reading);
             }
@@ -73,7 +74,7 @@ impl Hub {
             let hub = self.clone();
             *maker = Some(tokio::spawn(async move {
                 let reading = hub.make_reading().await;
-                hub.operator().show(reading, Instant::now());
+                hub.operator().show(reading, clock::now());
             }));
         }
         true
@@ -92,7 +93,7 @@ impl Hub {
     async fn make_reading(&self) -> OperatorReading {
         let slow = self.slow_readers().await;
         let oldest = self.oldest_update().await;
-        let busiest = self.operator().busiest(Instant::now());
+        let busiest = self.operator().busiest(clock::now());
         OperatorReading { slow, oldest, busiest }
     }
 
@@ -128,7 +129,7 @@ impl Hub {
         &self,
         question: impl Fn(&ShardThread) -> T + Clone + Send + 'static,
     ) -> Vec<Option<T>> {
-        let until = tokio::time::Instant::now() + OPERATOR_PATIENCE;
+        let until = clock::now() + OPERATOR_PATIENCE;
         let mut waiting = Vec::new();
         for shard in self.shards() {
             let (send, answer) = oneshot::channel();
@@ -137,7 +138,7 @@ impl Hub {
                 // The page may have stopped waiting.
                 let _ = send.send(question(thread));
             }));
-            let sent = tokio::time::timeout_at(until, shard.send(command)).await;
+            let sent = tokio::time::timeout_at(until.into(), shard.send(command)).await;
             waiting.push(matches!(sent, Ok(true)).then_some(answer));
         }
         let mut answers = Vec::new();
@@ -145,7 +146,7 @@ impl Hub {
             answers.push(match answer {
                 None => None,
                 Some(answer) => {
-                    tokio::time::timeout_at(until, answer).await.ok().and_then(Result::ok)
+                    tokio::time::timeout_at(until.into(), answer).await.ok().and_then(Result::ok)
                 }
             });
         }

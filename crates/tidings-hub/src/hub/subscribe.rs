@@ -18,6 +18,7 @@ use tokio::time::error::Elapsed;
 
 use super::state::Hub;
 use crate::admission::StreamPermit;
+use crate::clock;
 use crate::limits::{LOCATE_TIME, RETRY, RETRY_JITTER};
 use crate::shard::{NewStream, StreamBody};
 use crate::subscription::{Since, SubscribeError, Subscription};
@@ -138,7 +139,7 @@ impl Hub {
 
     /// A reconnection time of the hub's own, not before the end of a drain.
     fn retry(&self) -> Duration {
-        let until = |end: &Instant| end.saturating_duration_since(Instant::now());
+        let until = |end: &Instant| end.saturating_duration_since(clock::now());
         let left = self.0.drain_end.get().map_or(Duration::ZERO, until);
         left + RETRY + (RETRY_JITTER + left).mul_f64(fastrand::f64())
     }

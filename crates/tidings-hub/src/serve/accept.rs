@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use tidings_core::log_rate::LogRate;
@@ -15,6 +15,7 @@ use super::direct_lane;
 use super::handshake::Handshakes;
 use super::listen::Listener;
 use crate::admission::Client;
+use crate::clock;
 use crate::hub::Hub;
 use crate::shard::{Command, Load, ShardThread};
 use crate::transport::{Detached, Transport};
@@ -44,8 +45,10 @@ pub(super) async fn run(
         spawn_local(async move {
             let _stop = stop;
             tokio::select! {
-                () = accept(thread, listener, protocol) => {}
+                // Connections that keep coming must not delay the end.
+                biased;
                 _ = ended => {}
+                () = accept(thread, listener, protocol) => {}
             }
         });
     };
@@ -75,8 +78,8 @@ impl ListenerProtocol {
                 match stream {
                     Transport::Tcp(stream) => handshakes.begin(stream, peer).await,
                     // It was created from a TCP listener.
-                    #[cfg(unix)]
-                    Transport::Unix(_) => {}
+                    #[cfg(any(unix, feature = "simulation"))]
+                    _ => {}
                 }
             }
         }
@@ -94,7 +97,7 @@ async fn accept(thread: Rc<ShardThread>, listener: Listener, protocol: ListenerP
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 ACCEPTING.log(
-                    Instant::now(),
+                    clock::now(),
                     || tracing::warn!(%error, "cannot accept connections for now"),
                 );
                 tokio::time::sleep(ACCEPT_PAUSE).await;

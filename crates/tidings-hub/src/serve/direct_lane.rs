@@ -27,6 +27,7 @@ use super::exchange::{Answer, Exchange, WatchedStream, close_after};
 use super::service_stream::ServiceStream;
 use super::{linger, service_stream, unread};
 use crate::admission::Client;
+use crate::clock;
 use crate::http::admission::Peer;
 use crate::http::ambiguous;
 use crate::http::subscribe::PendingStream;
@@ -130,6 +131,7 @@ async fn requests(
     let io = TokioIo::new(WatchedStream::new(stream, &exchange));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .auto_date_header(clock::is_of_system())
         // A client may end its side after its request, and is still answered.
         .half_close(true)
         .header_read_timeout(limits.head_time)

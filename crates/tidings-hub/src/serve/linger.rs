@@ -55,8 +55,10 @@ async fn discard<T: AsyncRead + Unpin>(mut socket: T, most: usize) {
     };
     let mut place = LingerSlot::take(most);
     tokio::select! {
-        _ = timeout(LINGER_TIME, read) => {}
+        // A peer that keeps sending must not keep the place.
+        biased;
         _ = &mut place.lost => {}
+        _ = timeout(LINGER_TIME, read) => {}
     }
 }
 

@@ -74,6 +74,25 @@ enum Kind {
     Tcp(StdListener),
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixListener),
+    #[cfg(feature = "simulation")]
+    Simulated(Box<dyn SimulatedListener>),
+}
+
+/// A listener of the simulator.
+#[cfg(feature = "simulation")]
+pub trait SimulatedListener: std::fmt::Debug + Send + Sync {
+    /// The next connection, and the address of the client.
+    fn poll_accept(
+        &self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<(Box<dyn crate::transport::Connection>, std::net::IpAddr)>>;
+}
+
+#[cfg(feature = "simulation")]
+impl From<Box<dyn SimulatedListener>> for Listener {
+    fn from(listener: Box<dyn SimulatedListener>) -> Self {
+        Self(Kind::Simulated(listener))
+    }
 }
 
 impl From<StdListener> for Listener {
@@ -99,6 +118,8 @@ impl Listener {
             }
             #[cfg(unix)]
             Kind::Unix(listener) => listener.set_nonblocking(true),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(_) => Ok(()),
         }
     }
 
@@ -108,6 +129,8 @@ impl Listener {
             Kind::Tcp(listener) => Accepting::Tcp(TcpListener::from_std(listener)?),
             #[cfg(unix)]
             Kind::Unix(listener) => Accepting::Unix(tokio::net::UnixListener::from_std(listener)?),
+            #[cfg(feature = "simulation")]
+            Kind::Simulated(listener) => Accepting::Simulated(listener),
         })
     }
 }
@@ -117,6 +140,8 @@ pub(super) enum Accepting {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(tokio::net::UnixListener),
+    #[cfg(feature = "simulation")]
+    Simulated(Box<dyn SimulatedListener>),
 }
 
 impl Accepting {
@@ -133,6 +158,12 @@ impl Accepting {
                 // These inherit nothing. One that is broken already refuses, and says so later.
                 let _ = SockRef::from(&stream).set_send_buffer_size(SOCKET_SEND_BYTES);
                 Ok((Transport::Unix(stream), Client::Unix))
+            }
+            #[cfg(feature = "simulation")]
+            Self::Simulated(listener) => {
+                let accepted = std::future::poll_fn(|context| listener.poll_accept(context));
+                let (stream, peer) = accepted.await?;
+                Ok((Transport::Simulated(stream), peer.into()))
             }
         }
     }

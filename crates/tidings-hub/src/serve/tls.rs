@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig};
 use webpki::{EndEntityCert, KeyUsage};
 
+use crate::clock;
 use crate::http::certificate::{Certificate, ConnectionCertificate};
 
 /// HTTP/2 first: a browser opens no more than six connections to a server of HTTP/1.1, and so
@@ -108,7 +109,7 @@ impl Tls {
             return Ok(Reload::Unchanged);
         }
         let loaded = LoadedCertificate::read(certificate, key, config.crypto_provider())?;
-        let now = SystemTime::now();
+        let now = clock::time();
         let old = shown.0.read().validity;
         if let Some(error) = not_good(certificate, loaded.validity, now)
             && not_good(certificate, old, now).is_none()
@@ -127,7 +128,7 @@ impl Tls {
     /// Why clients refuse the certificate now, if they do.
     pub fn problem(&self) -> Option<TlsError> {
         let validity = self.0.shown.0.read().validity;
-        not_good(&self.0.certificate, validity, SystemTime::now())
+        not_good(&self.0.certificate, validity, clock::time())
     }
 
     /// The certificate, for the requests of a connection.

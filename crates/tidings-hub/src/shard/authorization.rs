@@ -2,18 +2,19 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tidings_core::model::Selectors;
 use tidings_core::stream::feed::SubscriberKey;
 use tidings_core::stream::notice::Notice;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::deadlines::{AGAIN, Deadline, DeadlineKind, Deadlines};
 use super::slot::Authorization;
 use super::thread::ShardThread;
 use crate::access::Grants;
+use crate::clock;
 use crate::limits::SLICE_SOCKETS;
 use crate::metrics::EndReason;
 use crate::presence::{Presence, SubscriberAddress};
@@ -27,15 +28,17 @@ pub(super) async fn keep_deadlines(thread: Rc<ShardThread>) {
         let next = thread.deadlines.borrow().next();
         let due = async {
             match next {
-                Some(at) => sleep_until(at).await,
+                Some(at) => sleep_until(at.into()).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
+            // A deadline that is due now is met, also if an earlier one has come meanwhile.
+            biased;
             () = due => {}
             () = thread.sooner.notified() => continue,
         }
-        let taken = thread.deadlines.borrow_mut().take(Instant::now(), SLICE_SOCKETS);
+        let taken = thread.deadlines.borrow_mut().take(clock::now(), SLICE_SOCKETS);
         taken.into_iter().for_each(|(key, due)| thread.meet_deadline(key, due));
         yield_now().await;
     }
@@ -49,9 +52,9 @@ impl ShardThread {
         selectors: Selectors,
         grants: Arc<Grants>,
     ) -> Result<(), RevokedWhileOpening> {
-        let now = Instant::now();
+        let now = clock::now();
         let end = grants.expires.map(|expires| {
-            let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+            let left = expires.duration_since(clock::time()).unwrap_or_default();
             // Ten years mean never; no clock counts further.
             now + left.min(Duration::from_secs(10 * 365 * 24 * 3600))
         });
@@ -98,7 +101,7 @@ impl ShardThread {
             match due {
                 DeadlineKind::End => None,
                 DeadlineKind::Warning => {
-                    let now = Instant::now();
+                    let now = clock::now();
                     let next = if is_live || now + AGAIN >= end {
                         (end, DeadlineKind::End)
                     } else {

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use chrono::{DateTime, Local};
 use tidings_core::stream::framing::chunk;
 use tidings_sse::{Event, encode};
 use tokio::time::MissedTickBehavior;
@@ -11,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 use super::command::Command;
 use super::handle::ShardHandle;
 use super::thread::ShardThread;
+use crate::clock;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -28,7 +30,7 @@ async fn tick(thread: Rc<ShardThread>) {
     loop {
         ticks.tick().await;
         thread.tick_clock(|out| {
-            let now = chrono::Local::now().format("%-I:%M:%S %p");
+            let now = DateTime::<Local>::from(clock::time()).format("%-I:%M:%S %p");
             let event = Event::new(format!("{{\"message\":\"Current time is {now}\"}}"));
             chunk(out, |out| encode::event(event.as_ref(), out));
         });

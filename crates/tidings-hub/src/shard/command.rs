@@ -36,14 +36,10 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// Drives a shard until [`Command::Stop`].
-pub(super) fn run(
-    runtime: &tokio::runtime::Runtime,
-    init: ShardInit,
-    mut commands: mpsc::Receiver<Command>,
-) {
+/// Drives a shard until [`Command::Stop`]. Its tasks and connections end with the future.
+pub(super) async fn run(init: ShardInit, mut commands: mpsc::Receiver<Command>) {
     let tasks = LocalSet::new();
-    tasks.block_on(runtime, async move {
+    let running = async move {
         let thread = Rc::new(ShardThread::new(init));
         let mut driving = JoinSet::new();
         driving.spawn_local(deliver(Rc::clone(&thread)));
@@ -51,13 +47,15 @@ pub(super) fn run(
         driving.spawn_local(keep_deadlines(Rc::clone(&thread)));
         loop {
             let command = tokio::select! {
-                command = commands.recv() => command,
+                // Commands that keep coming must not hide a failure.
+                biased;
                 // These tasks never end by themselves. Without them nothing is delivered, so the
                 // shard ends too, and its inbox closes.
                 Some(ended) = driving.join_next() => {
                     tracing::error!(?ended, "a shard has failed");
                     break;
                 }
+                command = commands.recv() => command,
             };
             let Some(command) = command else { break };
             match command {
@@ -95,5 +93,6 @@ pub(super) fn run(
                 }
             }
         }
-    });
+    };
+    tasks.run_until(running).await;
 }

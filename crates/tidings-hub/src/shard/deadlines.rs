@@ -1,10 +1,9 @@
 //! Deadlines of streams whose tokens expire. One timer serves all streams of a shard.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidings_core::stream::feed::SubscriberKey;
-use tokio::time::Instant;
 
 use crate::limits::EXPIRING_NOTICE;
 

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
 
 use tidings_core::journal::Tail;
 use tidings_core::model::Record;
@@ -15,6 +14,7 @@ use super::flush::Flushed;
 use super::slot::ConnectionSlot;
 use super::state::Shard;
 use super::thread::ShardThread;
+use crate::clock;
 use crate::limits::{ROUTE_FEEDS, ROUTE_STEPS, ROUTE_UPDATES, UNOFFERED_BYTES};
 use crate::metrics::EndReason;
 
@@ -23,6 +23,8 @@ pub(super) async fn deliver(thread: Rc<ShardThread>) {
     let mut records = Vec::new();
     loop {
         tokio::select! {
+            // What follows is the same for both.
+            biased;
             () = thread.follower.changed() => {}
             () = thread.poke.notified() => {}
         }
@@ -57,7 +59,7 @@ impl ShardThread {
         let routed = shard.routed;
         match self.shared.journal.tail(routed, ROUTE_UPDATES, records) {
             Tail::Through(through) => {
-                let (now, clock) = (Instant::now(), SystemTime::now());
+                let (now, time) = (clock::now(), clock::time());
                 let (mut reached, mut steps) = (0, 0);
                 let is_unconfirmed = !self.knows_revocations();
                 let mut rest = records.drain(..);
@@ -66,7 +68,7 @@ impl ShardThread {
                     if is_unconfirmed && record.update.is_private() {
                         shard.set_aside(&record, |slot| slot.by_token);
                     }
-                    let waited = clock.duration_since(record.time).unwrap_or_default();
+                    let waited = time.duration_since(record.time).unwrap_or_default();
                     let feeds = shard.route(&record, now.checked_sub(waited).unwrap_or(now));
                     tracing::debug!(id = %record.hub_id(), feeds, "update routed");
                     reached += feeds;
@@ -115,7 +117,7 @@ impl ShardThread {
             metrics.delivered(tally.deliveries, tally.bytes);
         }
         if let Some(since) = tally.delivered_since {
-            metrics.feed_delivered(since.elapsed());
+            metrics.feed_delivered(clock::since(since));
         }
         for (cause, count) in GapCause::ALL.iter().zip(tally.gaps) {
             if count > 0 {
@@ -143,7 +145,7 @@ impl ShardThread {
     pub(crate) fn tick_clock(&self, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut shard = self.shard.borrow_mut();
         if shard.has_clock() {
-            shard.tick_clock(Instant::now(), encode);
+            shard.tick_clock(clock::now(), encode);
             self.poke.notify_one();
         }
     }

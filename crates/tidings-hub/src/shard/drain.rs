@@ -10,6 +10,7 @@ use tokio::task::yield_now;
 use super::slot::ConnectionSlot;
 use super::state::Shard;
 use super::thread::{Reconnect, ShardThread};
+use crate::clock;
 use crate::limits::{CATCH_UP_TIME, DRAIN_STEP, LAST_READ_TIME, SLICE_SOCKETS};
 use crate::metrics::EndReason;
 
@@ -45,11 +46,11 @@ impl ShardThread {
     pub(super) async fn drain_until(self: &Rc<Self>, end: Instant, spread: Duration) {
         let mut keys = self.keys();
         fastrand::shuffle(&mut keys);
-        let begun = Instant::now();
+        let begun = clock::now();
         let window = end.saturating_duration_since(begun);
         let count = keys.len();
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             let left = end.saturating_duration_since(now);
             let part = left.as_secs_f64() / window.as_secs_f64().max(f64::MIN_POSITIVE);
             let keep = ((count as f64) * part.clamp(0.0, 1.0)) as usize;

@@ -12,6 +12,8 @@ use super::lane::body::{StreamBody, hand_over};
 use super::slot::Load;
 use super::thread::{ShardContext, ShardInit};
 use crate::limits::SHARD_INBOX;
+#[cfg(feature = "simulation")]
+use crate::simulated;
 
 /// A shard, for other threads.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub(crate) struct ShardHandle {
     load: Arc<AtomicUsize>,
     follower: Arc<Follower>,
     unoffered: Arc<AtomicU64>,
+    /// `None` once it was joined, and for a shard without a thread of its own.
     thread: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -34,7 +37,6 @@ impl ShardHandle {
         let follower = shared.journal.follow();
         let load = Arc::new(AtomicUsize::new(0));
         let unoffered = Arc::new(AtomicU64::new(0));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let init = ShardInit {
             index,
             shared,
@@ -42,10 +44,7 @@ impl ShardHandle {
             load: Arc::clone(&load),
             unoffered: Arc::clone(&unoffered),
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("shard-{index}"))
-            .spawn(move || run(&runtime, init, commands))?;
-        let thread = parking_lot::Mutex::new(Some(thread));
+        let thread = parking_lot::Mutex::new(drive(index, init, commands)?);
         Ok(Self { inbox, load, follower, unoffered, thread })
     }
 
@@ -96,7 +95,7 @@ impl ShardHandle {
         wait.await.is_ok().then_some(body)
     }
 
-    /// Waits for the thread's end.
+    /// Blocks until the thread has ended.
     pub(crate) fn join(&self) {
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
@@ -104,4 +103,22 @@ impl ShardHandle {
             tracing::error!("a shard panicked");
         }
     }
+}
+
+/// Starts to drive a shard, on a thread of its own.
+fn drive(
+    index: usize,
+    init: ShardInit,
+    commands: mpsc::Receiver<Command>,
+) -> std::io::Result<Option<std::thread::JoinHandle<()>>> {
+    #[cfg(feature = "simulation")]
+    if simulated::is_entered() {
+        simulated::drive(run(init, commands));
+        return Ok(None);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new()
+        .name(format!("shard-{index}"))
+        .spawn(move || runtime.block_on(run(init, commands)))?;
+    Ok(Some(thread))
 }

@@ -1,7 +1,7 @@
 //! Heartbeats to streams that are silent, and the end of streams at their maximum age.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidings_core::model::Position;
 use tidings_core::stream::feed::SubscriberKey;
@@ -13,6 +13,7 @@ use super::slot::ConnectionSlot;
 use super::subscribers::{Subscriber, Tick};
 use super::thread::{Reconnect, ShardThread};
 use crate::access::{REFUSED_GRANTS, REFUSED_TOKENS};
+use crate::clock;
 use crate::limits::{RETRY, SLICE_SOCKETS};
 use crate::metrics::EndReason;
 
@@ -32,8 +33,8 @@ pub(super) async fn beat(thread: Rc<ShardThread>) {
             shard.silent_for(TICKS - 1 as Tick)
         };
         thread.end_old();
-        REFUSED_TOKENS.log_suppressed(Instant::now());
-        REFUSED_GRANTS.log_suppressed(Instant::now());
+        REFUSED_TOKENS.log_suppressed(clock::now());
+        REFUSED_GRANTS.log_suppressed(clock::now());
         if silent.is_empty() {
             continue;
         }

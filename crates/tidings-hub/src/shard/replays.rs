@@ -15,6 +15,7 @@ use tokio::task::{spawn_local, yield_now};
 use super::slot::ConnectionSlot;
 use super::state::Shard;
 use super::thread::ShardThread;
+use crate::clock;
 use crate::limits::{AWAY_PAUSE, STALL_TIME, UNCONFIRMED_TIME};
 use crate::metrics::{EndReason, Metrics};
 
@@ -161,9 +162,9 @@ impl ShardThread {
     /// Holds a subscriber back, with heartbeats, while its token may have been revoked at another
     /// hub. Returns false if that took too long.
     async fn wait_for_revocations(self: &Rc<Self>, key: SubscriberKey) -> bool {
-        let until = tokio::time::Instant::now() + UNCONFIRMED_TIME;
+        let until = clock::now() + UNCONFIRMED_TIME;
         while self.is_unconfirmed(key) {
-            if tokio::time::Instant::now() >= until {
+            if clock::now() >= until {
                 return false;
             }
             self.wait_for_journal(key).await;

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use tidings_core::model::presence::SubscriberId;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::deadlines::Deadline;
 use super::lane::LaneSocket;

@@ -43,6 +43,15 @@ pub(crate) struct ShardContext {
 }
 
 impl ShardContext {
+    /// The number of threads that the shards run on.
+    fn threads(&self) -> usize {
+        #[cfg(feature = "simulation")]
+        if crate::simulated::is_entered() {
+            return 1;
+        }
+        self.shards
+    }
+
     /// The bytes that one shard may keep for subscribers whose sockets are full.
     pub(super) fn window_bytes(&self) -> Option<u64> {
         self.admission.limits().window_bytes.map(|bytes| (bytes / self.shards) as u64)
@@ -138,13 +147,13 @@ impl ShardThread {
             budget: Arc::clone(&self.shared.requests),
             // Behind a proxy's address are many clients.
             client: client.filter(|client| !client.is_one_of(&limits.trusted_proxies)),
-            waiting: (limits.waiting_connections / self.shared.shards).max(WAITING_MIN),
+            waiting: (limits.waiting_connections / self.shared.threads()).max(WAITING_MIN),
         }
     }
 
     /// Connections of this thread that may linger after their last answer.
     pub(crate) fn lingering_max(&self) -> usize {
-        (self.limits().lingering_connections / self.shared.shards).max(1)
+        (self.limits().lingering_connections / self.shared.threads()).max(1)
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -3,10 +3,10 @@
 //! Each distinct pattern is stored once, however many feeds select it. It is only tried for topics
 //! that begin with its prefix and contain its longest literal after that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use indexmap::IndexSet;
+use indexmap::{IndexMap, IndexSet};
 
 use super::meter::{Meter, OutOfSteps};
 use crate::model::{Pattern, Template, Topic};
@@ -111,7 +111,8 @@ impl<P: Written> Prefixes<P> {
         tried: &mut Vec<Tried<'a>>,
     ) {
         for alike in self.0.values() {
-            for member in alike.by_literal.values().chain([&alike.others]).flat_map(HashMap::values)
+            for member in
+                alike.by_literal.values().chain([&alike.others]).flat_map(IndexMap::values)
             {
                 let steps = topics.clone().map(|topic| member.pattern.steps(topic)).sum();
                 tried.push(Tried { steps, ..member.tried("") });
@@ -150,8 +151,8 @@ impl<P: Written> Member<P> {
     }
 }
 
-/// Each distinct pattern by its text.
-type Members<P> = HashMap<Topic, Member<P>>;
+/// Each distinct pattern by its text. Their order depends on nothing but what was added and removed.
+type Members<P> = IndexMap<Topic, Member<P>>;
 
 /// Patterns with the same prefix, by a literal that every text that matches contains after it.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ struct Alike<P> {
 
 impl<P> Default for Alike<P> {
     fn default() -> Self {
-        Self { by_literal: BTreeMap::new(), others: HashMap::new() }
+        Self { by_literal: BTreeMap::new(), others: IndexMap::new() }
     }
 }
 
@@ -192,7 +193,7 @@ impl<P: Written> Alike<P> {
         if let Some(Member { feeds, .. }) = here.get_mut(pattern.text()) {
             feeds.swap_remove(&feed);
             if feeds.is_empty() {
-                here.remove(pattern.text());
+                here.swap_remove(pattern.text());
             }
         }
         if here.is_empty() {

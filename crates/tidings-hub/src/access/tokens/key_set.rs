@@ -6,17 +6,19 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jsonwebtoken as jwt;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use parking_lot::RwLock;
 use serde::Deserialize;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+
 use url::{Host, Url};
 
 use super::key::{Algorithm, InvalidKey, Key};
 use super::{Issuer, IssuerKeys};
+use crate::clock;
 use crate::limits::{
     KEY_SET_AGE, KEY_SET_BYTES, KEY_SET_KEYS, KEY_SET_PAUSE, KEY_SET_STALE, KEY_SET_TIME,
 };
@@ -165,7 +167,7 @@ impl KeySet {
     async fn keys(self: &Arc<Self>, name: Option<&str>) -> Option<Arc<[Key]>> {
         let known = self.known.read().clone();
         if let Some(known) = known {
-            let age = known.since.elapsed();
+            let age = clock::since(known.since);
             if known.has(name) && age < KEY_SET_AGE {
                 return Some(known.keys);
             }
@@ -181,7 +183,7 @@ impl KeySet {
         }
         self.refresh(name).await;
         let known = self.known.read().clone()?;
-        (known.since.elapsed() < KEY_SET_STALE).then_some(known.keys)
+        (clock::since(known.since) < KEY_SET_STALE).then_some(known.keys)
     }
 
     /// Fetches the keys, unless they were just fetched. Concurrent callers wait for the same
@@ -192,17 +194,16 @@ impl KeySet {
             .known
             .read()
             .as_ref()
-            .is_some_and(|known| known.has(name) && known.since.elapsed() < KEY_SET_AGE);
-        if is_fresh || tried.is_some_and(|at| at.elapsed() < KEY_SET_PAUSE) {
+            .is_some_and(|known| known.has(name) && clock::since(known.since) < KEY_SET_AGE);
+        if is_fresh || tried.is_some_and(|at| clock::since(at) < KEY_SET_PAUSE) {
             return;
         }
-        *tried = Some(Instant::now());
+        *tried = Some(clock::now());
         let url = self.source.shown();
         match self.fetch().await {
             Ok(keys) => {
                 tracing::info!(url, keys = keys.len(), "fetched an issuer's keys");
-                *self.known.write() =
-                    Some(FetchedKeys { keys: keys.into(), since: Instant::now() });
+                *self.known.write() = Some(FetchedKeys { keys: keys.into(), since: clock::now() });
             }
             Err(error) => {
                 tracing::warn!(

@@ -12,6 +12,7 @@ use super::super::subscriptions;
 use super::json::{milliseconds, milliseconds_of, shortened};
 use super::viewer::{Viewer, can_have_tokens};
 use crate::access::Dialect;
+use crate::clock;
 use crate::hub::Hub;
 use crate::limits::{
     OPERATOR_SELECTORS_COMPARED, OPERATOR_SELECTORS_SHOWN, OPERATOR_TEXT_SHOWN,
@@ -31,7 +32,7 @@ pub(super) async fn of(hub: &Hub, viewer: &Viewer, parts: &Parts) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "instance": hub.operator().instance(),
         "uptimeMs": since(hub.operator().started()),
-        "time": milliseconds(SystemTime::now()),
+        "time": milliseconds(clock::time()),
         "view": viewer.name(),
         "status": {
             "isHealthy": hub.is_healthy(),
@@ -162,5 +163,5 @@ fn hubs(hub: &Hub) -> Value {
 }
 
 fn since(start: Instant) -> u64 {
-    milliseconds_of(start.elapsed())
+    milliseconds_of(clock::since(start))
 }

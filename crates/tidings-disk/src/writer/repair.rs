@@ -72,8 +72,10 @@ impl Writer {
     }
 
     fn renew_dropped(&mut self) -> bool {
+        // Only this thread changes them. Publishers and shards must not wait for the disk.
+        let known = self.shared.state.lock().dropped().clone();
         let renewed = self.begin().and_then(|()| {
-            dropped::renew(&self.connection, self.shared.state.lock().dropped())?;
+            dropped::renew(&self.connection, &known)?;
             self.commit()
         });
         match renewed {

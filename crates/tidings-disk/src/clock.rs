@@ -1,6 +1,15 @@
-//! Two clocks that are independent of changes to the system's clock.
+//! Clocks that are independent of changes to the system's clock.
 
 use std::time::{Duration, Instant, SystemTime};
+
+/// The time by the clock that cannot be set.
+pub(crate) fn now() -> Instant {
+    #[cfg(feature = "simulation")]
+    if crate::simulation::host().is_some() {
+        return tokio::time::Instant::now().into_std();
+    }
+    Instant::now()
+}
 
 /// The times of updates, which never fall, and the journal's own clock, which measures their age.
 ///
@@ -15,20 +24,20 @@ pub(crate) struct JournalClock {
 
 impl JournalClock {
     /// Continues from the newest update's time and age.
-    pub(crate) fn after(time: SystemTime, age: Duration, now: SystemTime) -> Self {
-        let stopped = now.duration_since(time).unwrap_or_default();
-        Self { time, base: age + stopped, started: Instant::now() }
+    pub(crate) fn after(time: SystemTime, age: Duration, system: SystemTime) -> Self {
+        let stopped = system.duration_since(time).unwrap_or_default();
+        Self { time, base: age + stopped, started: now() }
     }
 
     /// The time for an update that is appended now.
-    pub(crate) fn time(&mut self, now: SystemTime) -> SystemTime {
-        self.time = self.time.max(now);
+    pub(crate) fn time(&mut self, system: SystemTime) -> SystemTime {
+        self.time = self.time.max(system);
         self.time
     }
 
     /// The journal's age.
     pub(crate) fn age(&self) -> Duration {
-        self.base + self.started.elapsed()
+        self.base + now().saturating_duration_since(self.started)
     }
 }
 

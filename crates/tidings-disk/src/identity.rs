@@ -16,12 +16,21 @@ pub(crate) struct Identity {
 impl Identity {
     /// Gives a new journal an identity, as part of the running transaction.
     pub(crate) fn found(connection: &Connection) -> rusqlite::Result<Self> {
-        let identity = Self { epoch: Epoch::random(), keys: Keys::random() };
+        let identity = Self::random();
         let [first, second] = identity.keys.secret();
         put(connection, "epoch", identity.epoch.number())?;
         put(connection, "secret_1", first.cast_signed())?;
         put(connection, "secret_2", second.cast_signed())?;
         Ok(identity)
+    }
+
+    fn random() -> Self {
+        #[cfg(feature = "simulation")]
+        if let Some(host) = crate::simulation::host() {
+            let keys = Keys::new([host.random(), host.random()]);
+            return Self { epoch: Epoch::new(host.random() as u32), keys };
+        }
+        Self { epoch: Epoch::random(), keys: Keys::random() }
     }
 
     /// Reads the journal's identity.

@@ -18,6 +18,9 @@
 
 mod limits;
 mod options;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 
 // The journal: its traits, its start, and its state in memory.
 mod clock;
@@ -29,6 +32,7 @@ mod state;
 mod query;
 mod queue;
 mod readers;
+mod threads;
 mod writer;
 
 // What the writer does beside appending.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::Mutex;
 use tidings_core::journal::once::{Appended, IdempotencyKey};
 use tidings_core::journal::{AppendError, Room};
 use tidings_core::model::{RevokedToken, Update};
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::damage::Damage;
 use crate::limits::{APPENDS_WAITING, GROUP_UPDATES};
 use crate::state::DiskState;
+use crate::threads::{Gate, Signal};
 
 /// State shared by the writer, publishers and readers.
 #[derive(Debug)]
@@ -22,13 +23,13 @@ pub(crate) struct DiskShared {
     pub(crate) state: Mutex<DiskState>,
     /// Locked while a deletion is committed and noted, and while a reader begins. So an update that
     /// a reader does not find is known to be deleted.
-    pub(crate) gate: RwLock<()>,
+    pub(crate) gate: Gate,
     pub(crate) damage: Damage,
     /// Why the writer cannot write.
     trouble: Mutex<Option<String>>,
     interruptions: AtomicU64,
     queue: Mutex<Queue>,
-    changed: Condvar,
+    changed: Signal,
 }
 
 #[derive(Debug, Default)]
@@ -59,12 +60,12 @@ impl DiskShared {
     pub(crate) fn new(state: DiskState, damage: Damage) -> Self {
         Self {
             state: Mutex::new(state),
-            gate: RwLock::new(()),
+            gate: Gate::new(),
             damage,
             trouble: Mutex::default(),
             interruptions: AtomicU64::new(0),
             queue: Mutex::new(Queue::default()),
-            changed: Condvar::new(),
+            changed: Signal::new(),
         }
     }
 
@@ -137,7 +138,7 @@ impl DiskShared {
             if queue.closed {
                 return None;
             }
-            if self.changed.wait_until(&mut queue, until).timed_out() {
+            if self.changed.wait_until(&mut queue, until) {
                 break;
             }
         }

@@ -1,9 +1,8 @@
 //! A few reader threads, each with a connection of its own, so that no shard waits for a disk.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -13,16 +12,94 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::folder::Folder;
 use crate::limits::{JOURNAL_READERS, READS_WAITING};
 use crate::open_error::OpenError;
+use crate::threads::{Signal, Thread};
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The threads. They end when this is dropped.
 pub(crate) struct Readers {
-    jobs: Option<SyncSender<Job>>,
+    jobs: Arc<Jobs>,
     /// One permit for each read that fits into the queue. A read holds its permit until a thread
     /// takes it from the queue. A caller without a permit waits, first come, first served.
     room: Arc<Semaphore>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
+}
+
+/// The reads that wait for a thread.
+struct Jobs {
+    queue: Mutex<Queue>,
+    changed: Signal,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Job>,
+    /// The number of running threads.
+    threads: usize,
+    closed: bool,
+}
+
+impl Jobs {
+    fn new() -> Self {
+        Self { queue: Mutex::default(), changed: Signal::new() }
+    }
+
+    fn push(&self, job: Job) -> Result<(), ReadError> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(unavailable("the journal is closed"));
+        }
+        if queue.threads == 0 {
+            return Err(unavailable("the journal's readers have stopped"));
+        }
+        if queue.waiting.len() >= READS_WAITING {
+            return Err(unavailable("too many reads wait"));
+        }
+        queue.waiting.push_back(job);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits for a read. `None` when the journal is closed and no read waits.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.waiting.pop_front() {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            self.changed.wait(&mut queue);
+        }
+    }
+
+    fn close(&self) {
+        self.queue.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Counts a running thread. The last one to end fails the reads that still wait.
+struct Running(Arc<Jobs>);
+
+impl Running {
+    fn new(jobs: &Arc<Jobs>) -> Self {
+        jobs.queue.lock().threads += 1;
+        Self(Arc::clone(jobs))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue.lock();
+        queue.threads -= 1;
+        let is_last = queue.threads == 0;
+        let left = if is_last { std::mem::take(&mut queue.waiting) } else { VecDeque::new() };
+        drop(queue);
+        // The drop wakes callers, and so runs code of their executors.
+        drop(left);
+    }
 }
 
 impl fmt::Debug for Readers {
@@ -33,20 +110,20 @@ impl fmt::Debug for Readers {
 
 impl Readers {
     pub(crate) fn start(folder: &Folder) -> Result<Self, OpenError> {
-        let (jobs, queue) = sync_channel(READS_WAITING);
-        let queue = Arc::new(Mutex::new(queue));
-        let mut threads = Vec::new();
+        let room = Arc::new(Semaphore::new(READS_WAITING));
+        // If a thread cannot be started, the drop of this ends those before it.
+        let mut readers = Self { jobs: Arc::new(Jobs::new()), room, threads: Vec::new() };
         for index in 0..JOURNAL_READERS {
             let connection =
                 folder.reader().map_err(|error| OpenError::of(&folder.database(), error))?;
-            let queue = Arc::clone(&queue);
-            let thread = thread::Builder::new()
-                .name(format!("journal-read-{index}"))
-                .spawn(move || work(&connection, &queue))
-                .map_err(|source| OpenError::Unusable { path: folder.database(), source })?;
-            threads.push(thread);
+            let running = Running::new(&readers.jobs);
+            let thread = Thread::start(format!("journal-read-{index}"), move || {
+                work(&connection, &running.0);
+            })
+            .map_err(|source| OpenError::Unusable { path: folder.database(), source })?;
+            readers.threads.push(thread);
         }
-        Ok(Self { jobs: Some(jobs), room: Arc::new(Semaphore::new(READS_WAITING)), threads })
+        Ok(readers)
     }
 
     /// Runs `read` on one of the threads.
@@ -64,14 +141,7 @@ impl Readers {
                 let _ = answer.send(read(connection));
             }
         });
-        let jobs = self.jobs.as_ref().ok_or_else(|| unavailable("the journal is closed"))?;
-        match jobs.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(unavailable("too many reads wait")),
-            Err(TrySendError::Disconnected(_)) => {
-                return Err(unavailable("the journal's readers have stopped"));
-            }
-        }
+        self.jobs.push(job)?;
         let read = answered.await.map_err(|_| unavailable("reading the journal failed"))?;
         read.map_err(|error| ReadError::Unavailable(Box::new(error)))
     }
@@ -81,11 +151,8 @@ fn unavailable(reason: &str) -> ReadError {
     ReadError::Unavailable(reason.into())
 }
 
-fn work(connection: &Connection, queue: &Mutex<Receiver<Job>>) {
-    loop {
-        // Locked only while waiting for the next job. The other threads wait for the lock instead.
-        let job = queue.lock().recv();
-        let Ok(job) = job else { break };
+fn work(connection: &Connection, jobs: &Jobs) {
+    while let Some(job) = jobs.next() {
         job(connection);
     }
 }
@@ -93,7 +160,7 @@ fn work(connection: &Connection, queue: &Mutex<Receiver<Job>>) {
 impl Readers {
     /// Ends the threads and closes their connections.
     pub(crate) fn end(&mut self) {
-        self.jobs = None;
+        self.jobs.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a journal's reader panicked");

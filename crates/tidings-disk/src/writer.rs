@@ -8,7 +8,6 @@ mod trim;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Instant, SystemTime};
 
 use rusqlite::Connection;
@@ -19,7 +18,7 @@ use tidings_core::model::{HubId, Position, Record};
 use tidings_sse::EventId;
 
 use self::outage::reason;
-use crate::clock::JournalClock;
+use crate::clock::{self, JournalClock};
 use crate::columns;
 use crate::draft::Draft;
 use crate::folder::Folder;
@@ -34,6 +33,7 @@ use crate::queue::{CloseOnDrop, DiskShared, Request, unavailable};
 use crate::rebuild::Rebuild;
 use crate::retain::Classes;
 use crate::sum::{FilePart, is_damage, within};
+use crate::threads::Thread;
 use crate::{ids, revoked};
 
 /// Updates after which the classes' counts are saved, so that a start counts no more than these.
@@ -61,7 +61,7 @@ pub(crate) struct WriterInit {
 
 /// The writer's thread. It ends when the queue is closed.
 #[derive(Debug)]
-pub(crate) struct WriterThread(Option<JoinHandle<()>>);
+pub(crate) struct WriterThread(Option<Thread>);
 
 impl WriterThread {
     /// Starts the thread.
@@ -70,8 +70,7 @@ impl WriterThread {
     /// If the system cannot start a thread.
     pub(crate) fn start(init: WriterInit, shared: Arc<DiskShared>) -> io::Result<Self> {
         let writer = Writer::new(init, shared);
-        let thread =
-            thread::Builder::new().name("journal-write".to_owned()).spawn(move || writer.run())?;
+        let thread = Thread::start("journal-write".to_owned(), move || writer.run())?;
         Ok(Self(Some(thread)))
     }
 
@@ -155,13 +154,13 @@ impl Writer {
             now: init.now,
             keys: init.keys,
             is_failing: false,
-            next_probe: Instant::now(),
+            next_probe: clock::now(),
             unsynced: None,
             in_place,
             is_displaced: false,
             is_noted: true,
             rebuild: init.rebuild,
-            next_rebuild: Instant::now(),
+            next_rebuild: clock::now(),
             appended: 0,
             is_ids_noted: false,
             keys_damaged_at: init.keys_damaged_at,
@@ -171,14 +170,14 @@ impl Writer {
 
     fn run(mut self) {
         let _close = CloseOnDrop(Arc::clone(&self.shared));
-        let mut next_look = Instant::now();
+        let mut next_look = clock::now();
         let mut saved = self.last.position.number();
         let mut is_any_left = false;
         loop {
             let next_sync = self.next_sync().unwrap_or(next_look);
-            let until = if is_any_left { Instant::now() } else { next_look.min(next_sync) };
+            let until = if is_any_left { clock::now() } else { next_look.min(next_sync) };
             let Some(group) = self.shared.next_group(until) else { break };
-            let is_time = Instant::now() >= next_look;
+            let is_time = clock::now() >= next_look;
             if is_time || self.in_place.as_ref().is_some_and(InPlace::is_log_shorter) {
                 self.look_at_files();
             }
@@ -191,7 +190,7 @@ impl Writer {
             }
             self.keep_revoked();
             if is_time {
-                next_look = Instant::now() + TRIM_INTERVAL;
+                next_look = clock::now() + TRIM_INTERVAL;
                 self.look();
                 if !is_any_left && !self.is_failing {
                     self.shared.state.lock().count_look();
@@ -205,7 +204,7 @@ impl Writer {
                 saved = self.last.position.number();
                 self.save();
             }
-            if self.next_sync().is_some_and(|at| Instant::now() >= at) {
+            if self.next_sync().is_some_and(|at| clock::now() >= at) {
                 self.sync();
             }
         }
@@ -240,7 +239,7 @@ impl Writer {
             rooms.push(room);
             dones.push(done);
         }
-        let is_due = self.next_sync().is_some_and(|at| Instant::now() >= at);
+        let is_due = self.next_sync().is_some_and(|at| clock::now() >= at);
         let written = if is_due {
             self.write_synced(|writer| writer.write(requests))
         } else {
@@ -340,7 +339,7 @@ impl Writer {
         if let Err(error) = synced {
             self.give_up(&error);
             // The sync is tried again like every failed write, but not at once.
-            self.unsynced = Some(Instant::now());
+            self.unsynced = Some(clock::now());
         }
         self.checkpoint();
     }
@@ -373,7 +372,7 @@ impl Writer {
             Ok(Some(kept)) => kept,
             Ok(None) => return Ok(Earlier::Nothing),
             Err(error) if is_damage(&error) => {
-                self.shared.damage.of_key(&error, Instant::now());
+                self.shared.damage.of_key(&error, clock::now());
                 return Ok(Earlier::Unknown);
             }
             Err(error) => return Err(error),
@@ -494,7 +493,7 @@ impl Writer {
     /// Notes a commit that only the next sync makes safe.
     fn note_unsynced(&mut self) {
         if self.promise != Promise::Always {
-            self.unsynced.get_or_insert_with(Instant::now);
+            self.unsynced.get_or_insert_with(clock::now);
         }
     }
 

@@ -133,10 +133,10 @@ pub(super) const CORE_BOUNDARIES: &[Boundary] = &[
 pub(super) const DISK_BOUNDARIES: &[Boundary] = &[
     only("rusqlite", SQL),
     only("crc32fast", &["group", "sum"]),
-    only("parking_lot", &["damage", "queue", "readers"]),
-    only("std::thread", &["readers", "writer"]),
+    only("parking_lot", &["damage", "queue", "readers", "threads"]),
+    only("std::thread", &["threads"]),
     only("tokio::sync", &["journal", "queue", "readers"]),
-    only("tokio::time", &["journal"]),
+    only("tokio::time", &["clock", "journal"]),
     only("std::fs", &["folder", "in_place", "inspect", "lock"]),
     only("std::os", &["in_place", "lock"]),
     // The journal's path is held with names of sockets.
@@ -146,9 +146,9 @@ pub(super) const DISK_BOUNDARIES: &[Boundary] = &[
     only("socket2", &["lock"]),
     only("siphasher", &["lock"]),
     // The writer has a schedule. The system's clock is a default of the options.
-    only("Instant::now", &["clock", "writer"]),
+    only("Instant::now", &["clock"]),
     only("SystemTime::now", &["options"]),
-    only(".elapsed", &["clock"]),
+    only(".elapsed", &[]),
 ];
 
 const SQL: &[&str] = &[

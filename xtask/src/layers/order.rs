@@ -73,6 +73,8 @@ pub(super) const CRATES: &[Layers] = &[
         order: &[
             "limits",
             "options",
+            "simulation",
+            "threads",
             "clock",
             "files",
             "in_place",

@@ -25,7 +25,7 @@ use crate::model::{
 ///
 /// Of presence updates only the newest is recorded. Each is about a topic that was never seen
 /// before, so many of them would displace all others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dropped {
     keys: Keys,
     topics_max: usize,
@@ -35,7 +35,7 @@ pub struct Dropped {
 }
 
 /// The updates of one kind that were trimmed or lost: for each name, or set of names, the newest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DroppedNames<K> {
     /// The newest of all.
     newest: Position,

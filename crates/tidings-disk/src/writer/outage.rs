@@ -1,11 +1,10 @@
 //! Failures of all writing: the files were moved, or the disk is full or broken. Publishes fail
 //! until a probe succeeds.
 
-use std::time::Instant;
-
 use rusqlite::config::DbConfig;
 
 use super::Writer;
+use crate::clock;
 use crate::in_place::{InPlace, Look};
 use crate::limits::PROBE_INTERVAL;
 use crate::meta::put;
@@ -79,7 +78,7 @@ impl Writer {
 
     /// Ends a failed transaction, and frees room for the next one.
     pub(super) fn give_up(&mut self, error: &rusqlite::Error) {
-        self.next_probe = Instant::now() + PROBE_INTERVAL;
+        self.next_probe = clock::now() + PROBE_INTERVAL;
         self.shared.set_trouble(Some(reason(error)));
         if !std::mem::replace(&mut self.is_failing, true) {
             self.shared.interrupt();
@@ -100,7 +99,7 @@ impl Writer {
     /// Tests whether writing works again. A hub that cannot write receives no publishes, so none of
     /// them would test it.
     pub(super) fn probe(&mut self) {
-        self.next_probe = Instant::now() + PROBE_INTERVAL;
+        self.next_probe = clock::now() + PROBE_INTERVAL;
         let is_room = self.in_place.is_none() || self.folder.probe().is_ok();
         if is_room && self.write_anything().is_ok() {
             self.note_success();

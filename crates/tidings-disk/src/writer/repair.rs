@@ -1,14 +1,14 @@
 //! Damage that the writer meets: it avoids or rebuilds the damaged part, so that the next
 //! transaction does not fail on it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Writer;
 use crate::limits::{REBUILD_BYTES, REBUILD_RETRY};
 use crate::meta::put;
 use crate::rebuild::{self, Copied, Progress, Rebuild};
 use crate::sum::{FilePart, damaged_part, is_damage};
-use crate::{columns, dropped, ids, keys};
+use crate::{clock, columns, dropped, ids, keys};
 
 impl Writer {
     /// Ends a failed transaction, and avoids or rebuilds the damaged part so that the next one does
@@ -51,7 +51,7 @@ impl Writer {
     }
 
     fn begin_rebuild(&mut self) -> bool {
-        if self.is_copying() || Instant::now() < self.next_rebuild {
+        if self.is_copying() || clock::now() < self.next_rebuild {
             return false;
         }
         match Rebuild::begin(&self.connection) {
@@ -60,7 +60,7 @@ impl Writer {
                 true
             }
             Err(error) => {
-                self.next_rebuild = Instant::now() + REBUILD_RETRY;
+                self.next_rebuild = clock::now() + REBUILD_RETRY;
                 self.give_up(&error);
                 true
             }
@@ -72,8 +72,10 @@ impl Writer {
     }
 
     fn renew_dropped(&mut self) -> bool {
+        // Only this thread changes them. Publishers and shards must not wait for the disk.
+        let known = self.shared.state.lock().dropped().clone();
         let renewed = self.begin().and_then(|()| {
-            dropped::renew(&self.connection, self.shared.state.lock().dropped())?;
+            dropped::renew(&self.connection, &known)?;
             self.commit()
         });
         match renewed {
@@ -140,7 +142,7 @@ impl Writer {
             }
             Err(error) => {
                 self.classes = before;
-                self.next_rebuild = Instant::now() + REBUILD_RETRY;
+                self.next_rebuild = clock::now() + REBUILD_RETRY;
                 self.give_up(&error);
                 if rebuild.is_copying() {
                     // The copy's room is freed for now.

@@ -1,7 +1,7 @@
 //! Work between two groups: forgets old keys and trims updates.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidings_core::model::Position;
 
@@ -11,17 +11,17 @@ use crate::limits::{KEYS_MAX, KEYS_TIME};
 use crate::meta::put;
 use crate::retain::{Classes, TrimmedUpdate, Trimming};
 use crate::sum::{FilePart, within};
-use crate::{columns, keys, rewrite, rows, updates};
+use crate::{clock, columns, keys, rewrite, rows, updates};
 
 impl Writer {
     /// Forgets old keys, and moves the position before which quiet clients are told a newer id.
     pub(super) fn look(&mut self) {
-        self.shared.damage.log_suppressed(Instant::now());
+        self.shared.damage.log_suppressed(clock::now());
         if self.is_displaced {
             return;
         }
         if self.is_failing {
-            if Instant::now() >= self.next_probe {
+            if clock::now() >= self.next_probe {
                 self.probe();
             }
             return;
@@ -83,7 +83,7 @@ impl Writer {
 
     /// Does a little of the work between two groups. Returns whether more may be left.
     pub(super) fn tidy(&mut self, count: usize) -> bool {
-        if Instant::now() < self.next_rebuild {
+        if clock::now() < self.next_rebuild {
             return false;
         }
         let is_rebuilding = self.rebuild_some();

@@ -25,7 +25,8 @@ const REVOKED_MAX: usize = tidings_core::limits::REVOKED_MAX;
 pub(super) struct Server {
     pub(super) random: fastrand::Rng,
     began: Instant,
-    begins_at: SystemTime,
+    /// The time of the stream's clock at that moment.
+    pub(super) begins_at: SystemTime,
     pub(super) retention: Retention,
     pub(super) message_bytes_max: usize,
     epoch: Epoch,

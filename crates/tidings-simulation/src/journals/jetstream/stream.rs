@@ -74,7 +74,12 @@ impl Stream {
         self.server.lock().now()
     }
 
-    /// The number of the newest position that was assigned.
+    /// Sets the stream's clock forward.
+    pub fn move_clock(&self, by: Duration) {
+        self.server.lock().begins_at += by;
+    }
+
+    /// The newest position that was assigned.
     pub fn last(&self) -> Position {
         self.server.lock().last()
     }

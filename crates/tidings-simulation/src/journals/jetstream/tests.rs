@@ -8,8 +8,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tidings_core::journal::{
     AnswerRoom, AppendError, BatchMax, Clock, Grow, Health as _, History as _, IdempotencyKey,
-    Journal as _, Log as _, MemoryBounds, MemoryJournal, Node, Nodes as _, Pending, ReadError,
-    Retention, RevokedTokens as _, Room, Tail,
+    Journal as _, Log as _, MemoryBounds, MemoryJournal, Node, Pending, ReadError, Retention,
+    RevokedTokens as _, Room, Tail,
 };
 use tidings_core::model::{Epoch, HubId, Position, RevokedToken, Rights, Selectors, Update};
 use tidings_sse::Event;
@@ -76,6 +76,33 @@ async fn read_all(
         missed |= batch.missed.is_some();
         data.extend(batch.records.iter().map(|one| one.update.event().data().to_string()));
         after = batch.through;
+    }
+    panic!("the end is never reached");
+}
+
+/// Reads the newest update of each topic after `after`.
+async fn read_all_last(
+    journal: &dyn Journal,
+    mut after: Position,
+    selectors: &Selectors,
+    rights: &Rights,
+) -> Vec<String> {
+    let until = journal.edges().last.position;
+    let mut data = Vec::new();
+    for _ in 0..10_000 {
+        if after >= until {
+            return data;
+        }
+        match journal.read_last(after, until, selectors, rights).await {
+            Ok(batch) => {
+                assert!(batch.through > after, "no progress after {after}");
+                let of = |one: &Arc<Record>| one.update.event().data().to_string();
+                data.extend(batch.records.iter().map(of));
+                after = batch.through;
+            }
+            // The newest updates of all topics are still being read.
+            Err(_) => pass(100).await,
+        }
     }
     panic!("the end is never reached");
 }
@@ -216,10 +243,13 @@ async fn nothing_is_appended_under_a_key_that_any_hub_used() {
     assert_eq!(again.ids[0], first.ids[0]);
     let epoch = stream.contents().epoch;
     assert_eq!(again.ids[1], HubId::of_dropped(epoch, Position::new(2)).to_event_id());
+    drop(other);
     // A key is remembered for 24 hours, by the stream's clock.
-    pass(25 * 3600 * 1000).await;
+    stream.set_retention(Retention::default().age(Duration::MAX));
+    stream.move_clock(Duration::from_secs(25 * 3600));
     publish(&journal, &[update("a", "later")], None).await.unwrap();
     assert!(!publish(&journal, &two, key("k", "x")).await.unwrap().repeated);
+    assert_eq!(held(&stream), ["1", "later", "1", "2"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -585,8 +615,12 @@ async fn a_question_is_answered_by_every_hub_that_runs() {
     // A hub that crashes is missed until it was silent for a while. A hub that ends says so.
     three.crash();
     drop(three);
-    assert!(matches!(ask().await, Err(ReadError::Unreachable(_))) || ask().await.is_ok());
-    pass(3000).await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(ask().await.unwrap(), [b"2"]);
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    stream.set_reachable(two.node(), false);
+    pass(1400).await;
+    stream.set_reachable(two.node(), true);
     assert_eq!(ask().await.unwrap(), [b"2"]);
     drop(two);
     assert_eq!(ask().await.unwrap(), [b""; 0]);
@@ -625,9 +659,11 @@ fn random_update(random: &mut fastrand::Rng, number: usize) -> Update {
 
 #[tokio::test(start_paused = true)]
 async fn the_same_acts_have_the_same_results_as_in_memory() {
-    for seed in 0..40 {
+    for seed in 0..20 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let count = random.u64(5..60);
+        // A stream that trims the message of a key forgets the key, which memory does not.
+        let has_keys = seed % 2 == 0;
+        let count = if has_keys { 1000 } else { random.u64(5..60) };
         let options = StreamOptions {
             retention: Retention::default().count(count),
             ..StreamOptions::of_seed(seed)
@@ -652,7 +688,7 @@ async fn the_same_acts_have_the_same_results_as_in_memory() {
                 })
                 .collect();
             let name = random.u8(..6).to_string();
-            let key = (random.u8(..3) == 0).then(|| key(&name, &name).unwrap());
+            let key = (has_keys && random.u8(..3) == 0).then(|| key(&name, &name).unwrap());
             let on = if random.bool() { &journal } else { &other };
             let in_memory = memory.append(updates.clone(), key.clone(), Room::uncounted()).await;
             let in_stream = on.append(updates, key, Room::uncounted()).await;
@@ -680,15 +716,9 @@ async fn the_same_acts_have_the_same_results_as_in_memory() {
                 let read = read_all(journal, after, &selectors, &rights).await.unwrap();
                 assert_eq!(read.0, expected.0, "{why}");
                 assert!(read.1 || !expected.1, "{why}: a loss is never hidden");
-                let until = last;
-                let data = |batch: tidings_core::journal::Batch| -> Vec<String> {
-                    batch.records.iter().map(|one| one.update.event().data().to_string()).collect()
-                };
-                if selectors != Selectors::all() {
-                    let newest = journal.read_last(after, until, &selectors, &rights).await;
-                    let expected = memory.read_last(after, until, &selectors, &rights).await;
-                    assert_eq!(data(newest.unwrap()), data(expected.unwrap()), "{why}");
-                }
+                let newest = read_all_last(journal, after, &selectors, &rights).await;
+                let expected = read_all_last(&memory, after, &selectors, &rights).await;
+                assert_eq!(newest, expected, "{why}");
                 let id = ["x", "y", "z"][random.usize(..3)];
                 let place = |found: Option<tidings_core::journal::Found>| {
                     found.map(|found| (found.place.position, found.is_certain))
@@ -754,7 +784,7 @@ fn the_same_seed_gives_the_same_run() {
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(trace(seed))
     };
-    for seed in 0..5 {
+    for seed in 0..3 {
         let (one, other) = (run(seed), run(seed));
         for (index, (one, other)) in one.iter().zip(&other).enumerate() {
             assert_eq!(one, other, "seed {seed}, line {index}");

@@ -9,8 +9,8 @@ pub mod disk;
 pub mod journals;
 pub mod network;
 mod run;
-mod threads;
-mod trace;
+pub mod threads;
+pub mod trace;
 
 // What clients send and receive.
 mod http;
@@ -36,8 +36,8 @@ mod world;
 
 pub use counts::Counts;
 pub use invariants::{Invariant, Violation};
-pub use run::{run, settle};
+pub use run::{pass, run, settle, start_time};
 pub use script::Script;
 pub use setting::JournalKind;
 pub use shrink::shrink;
-pub use world::{Outcome, run as simulate};
+pub use world::{Outcome, simulate};

@@ -92,7 +92,7 @@ struct Running {
 }
 
 /// Carries out a script.
-pub fn run(script: &Script) -> Outcome {
+pub fn simulate(script: &Script) -> Outcome {
     let trace = Trace::default();
     let mut world = World::new(script, &trace);
     let mut violation = None;

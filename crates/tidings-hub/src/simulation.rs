@@ -1,11 +1,15 @@
 //! What the simulator of this repository needs to run hubs on its own thread, clock and sockets.
 
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 pub use crate::serve::SimulatedListener;
 pub use crate::simulated::{Entered, crash, is_entered};
 pub use crate::transport::Connection;
 
+use crate::hub::Hub;
+use crate::limits::{APPENDING_BYTES, UNOFFERED_BYTES};
+use crate::shard::{Command, ShardThread};
 use crate::{clock, simulated};
 
 /// Enters a simulation: hubs that are built on this thread run on it, on the clock of its runtime,
@@ -28,4 +32,49 @@ pub fn time() -> SystemTime {
 /// If the thread is in no simulation.
 pub fn set_time(time: SystemTime) {
     simulated::set_time(time, clock::now());
+}
+
+/// Bytes that a hub holds for its clients, and their bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldBytes {
+    /// What holds them.
+    pub what: &'static str,
+    pub bytes: usize,
+    pub max: usize,
+}
+
+/// What a hub holds for its clients now, beside the windows of its shards.
+pub fn held(hub: &Hub) -> [HeldBytes; 4] {
+    let limits = hub.limits();
+    let of = |what, bytes, max| HeldBytes { what, bytes, max };
+    [
+        of("requests", hub.request_budget().used(), limits.request_bytes),
+        of("lists of subscriptions", hub.lists().used(), limits.request_bytes),
+        of("selectors", hub.compiler().kept_bytes(), limits.selector_bytes),
+        of("updates that wait for the journal", hub.appending_bytes(), APPENDING_BYTES),
+    ]
+}
+
+/// The number of different streams that the shards have.
+pub fn feeds(hub: &Hub) -> usize {
+    hub.feeds().load(Ordering::Relaxed)
+}
+
+/// The bytes in the window of each shard. The bound does not count the updates of the last step,
+/// which the shard may have routed beyond it.
+pub async fn windows(hub: &Hub) -> Vec<HeldBytes> {
+    let mut windows = Vec::new();
+    for shard in hub.shards() {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let look = move |thread: &std::rc::Rc<ShardThread>| {
+            let (bytes, budget) = thread.window();
+            let max = budget + UNOFFERED_BYTES;
+            let _ = answer.send(HeldBytes { what: "window", bytes, max });
+        };
+        shard.send(Command::Run(Box::new(look))).await;
+        // A shard that has ended has no window.
+        windows.extend(answered.await.ok());
+    }
+    windows
 }

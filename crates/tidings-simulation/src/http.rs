@@ -1,5 +1,7 @@
 //! A naive reader of HTTP/1 responses, and the texts of requests.
 
+use std::fmt;
+
 /// The end of a response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
@@ -20,10 +22,16 @@ enum ChunkState {
 }
 
 /// The head of a response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) status: u16,
     fields: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with the cursor {:?}", self.status, self.get("last-event-id"))
+    }
 }
 
 impl Head {

@@ -40,4 +40,4 @@ pub use run::{pass, run, settle, start_time};
 pub use script::Script;
 pub use setting::JournalKind;
 pub use shrink::shrink;
-pub use world::{Outcome, simulate};
+pub use world::{Outcome, simulate, simulate_aloud};

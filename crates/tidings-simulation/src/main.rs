@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tidings_simulation::{Counts, JournalKind, Script, Violation, shrink, simulate};
+use tidings_simulation::{Counts, JournalKind, Script, Violation, shrink, simulate, simulate_aloud};
 
 const HELP: &str = "\
 Usage: simulate [--seed FIRST] [--seeds COUNT] [--minutes M] [--steps N] [--boots B]
@@ -23,7 +23,7 @@ Usage: simulate [--seed FIRST] [--seeds COUNT] [--minutes M] [--steps N] [--boot
   --threads T    simulations at the same time; by default one for each core
   --trace        prints the number that is the same whenever the same happened
   --quiet        prints no counts
-  --script FILE  runs this script, as a failure has left one
+  --script FILE  runs this script, as a failure has left one, and tells what happens
 
 The exit code is 1 if an invariant broke. Then the invariant, the seed and a short script that
 breaks it are printed, and the script is left in target/simulate.";
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     match run(&options) {
         None => ExitCode::SUCCESS,
         Some((seed, violation)) => {
-            tell(&options, seed, &violation);
+            report(&options, seed, &violation);
             ExitCode::FAILURE
         }
     }
@@ -132,7 +132,7 @@ fn run_script(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let outcome = simulate(&script);
+    let outcome = simulate_aloud(&script);
     println!("{}trace: {:016x}", outcome.counts, outcome.trace);
     match outcome.violation {
         None => ExitCode::SUCCESS,
@@ -205,7 +205,7 @@ fn run(options: &Options) -> Option<(u64, Violation)> {
     found.into_inner().expect("no thread panics")
 }
 
-fn tell(options: &Options, seed: u64, violation: &Violation) {
+fn report(options: &Options, seed: u64, violation: &Violation) {
     println!("\ninvariant: {}", violation.invariant.name());
     println!("seed: {seed}");
     println!("{}", violation.what);

@@ -1,6 +1,7 @@
 //! What outlives a hub: nothing, a disk, or a stream of JetStream. Opens the journal of each boot.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -105,6 +106,15 @@ impl Storage {
         }
     }
 
+    /// Whether the stream ever stored an update under this id of the hub. It may have lost it since,
+    /// or lost another one in whose place it is, and the node does not know that yet.
+    pub(crate) fn has_stored(&self, id: &str) -> bool {
+        let Self::JetStream(storage) = self else { return false };
+        let contents = storage.stream.contents();
+        let mut ever = contents.ever.iter().filter_map(|(message, _)| message.hub_id());
+        ever.any(|one| one.to_string() == id)
+    }
+
     /// Ends all faults.
     pub(crate) fn heal(&self) {
         match self {
@@ -174,10 +184,16 @@ fn folder() -> std::io::Result<TempDir> {
 
 /// Asks the journal whether it has an update. Driving the journal's threads is all that it changes.
 pub(crate) struct Keeping<'a> {
-    pub(crate) storage: &'a Storage,
-    pub(crate) journal: &'a dyn Journal,
+    storage: &'a Storage,
+    journal: &'a dyn Journal,
     /// Answers of this step.
-    pub(crate) known: RefCell<std::collections::BTreeMap<u64, Option<bool>>>,
+    known: RefCell<BTreeMap<u64, Option<bool>>>,
+}
+
+impl<'a> Keeping<'a> {
+    pub(crate) fn new(storage: &'a Storage, journal: &'a dyn Journal) -> Self {
+        Self { storage, journal, known: RefCell::default() }
+    }
 }
 
 impl Kept for Keeping<'_> {

@@ -32,6 +32,11 @@ impl Choice {
         topics.iter().any(|topic| self.selects(topic))
     }
 
+    /// Whether it has a template or a URL pattern.
+    pub(crate) fn has_pattern(self) -> bool {
+        matches!(self, Self::Template | Self::Pattern | Self::Mixed(_))
+    }
+
     /// The parameters of a stream's request.
     pub(crate) fn query(self) -> String {
         let of = |number| format!("topic={}", escape(&topic(number)));

@@ -115,6 +115,11 @@ impl Truth {
         self.era().at(*self.places.get(&number)?)
     }
 
+    /// A key is forgotten with the update that was published under it.
+    pub(crate) fn forget_place(&mut self, number: u32) {
+        self.places.remove(&number);
+    }
+
     /// Begins an era with what the journal has now. What the era before had besides counts as
     /// dropped. Returns those entries.
     pub(crate) fn begin_era(

@@ -59,8 +59,9 @@ pub(crate) struct View {
     from: From,
     /// The cursor that was requested.
     asked: Option<String>,
-    /// A notice of missed updates came after the last event.
-    has_gap: bool,
+    /// Updates that were dropped when a notice `gap` came. One notice stands for all of them, also
+    /// for those between updates that are still kept.
+    announced: BTreeSet<u64>,
     /// The newest position that an id of this stream named.
     newest: u64,
     /// Updates that the stream has delivered, for the cursor `tidings:last`.
@@ -89,7 +90,7 @@ impl View {
             era,
             from,
             asked,
-            has_gap: false,
+            announced: BTreeSet::new(),
             newest: 0,
             delivered: BTreeSet::new(),
             last_id: None,
@@ -104,9 +105,11 @@ impl View {
         self.era
     }
 
-    /// Notes that an announced loss or an unknown id was only told by the header of the response.
-    pub(crate) fn set_from(&mut self, from: From) {
-        self.from = from;
+    /// What is dropped when the stream begins is not reported: its subscriber did not ask for what
+    /// came after an update that it has.
+    pub(crate) fn excuse_dropped(&mut self, truth: &Truth, kept: &dyn Kept) {
+        let gone = truth.eras[self.era].entries.iter().filter(|entry| is_gone(kept, entry));
+        self.announced.extend(gone.map(|entry| entry.position));
     }
 
     /// Checks one block.
@@ -128,6 +131,7 @@ impl View {
         }
         if !block.has_data {
             let id = block.id.as_deref().unwrap_or_default();
+            self.check_beginning(id)?;
             self.place(truth, kept, id)?;
             return Ok(Received::Place);
         }
@@ -175,7 +179,6 @@ impl View {
             From::Last(end) if position < *end => From::Last(*end),
             _ => From::After(position),
         };
-        self.has_gap = false;
         Ok(())
     }
 
@@ -209,7 +212,12 @@ impl View {
                 format!("the update has the id {:?}, the event {:?}", entry.id, block.id),
             ));
         }
-        let selected = |topic: &&String| self.wanted.selects.selects(topic);
+        // Of a private update also only those that the token grants.
+        let is_granted = |topic: &String| {
+            !entry.private || self.wanted.grants.is_some_and(|grants| grants.selects(topic))
+        };
+        let selected =
+            |topic: &&String| self.wanted.selects.selects(topic) && is_granted(topic);
         let shown: Vec<_> = match self.wanted.shows_topics {
             true => entry.topics.iter().filter(selected).cloned().collect(),
             false => Vec::new(),
@@ -263,6 +271,19 @@ impl View {
         }
     }
 
+    /// A stream without a cursor begins at the end of the journal at some moment while it opens.
+    fn check_beginning(&self, id: &str) -> Result<(), Violation> {
+        if let (From::Between(low, high), Some((_, position))) = (&self.from, position_of(id))
+            && !(*low..=*high).contains(&position)
+        {
+            return Err(Violation::new(
+                Invariant::NoLoss,
+                format!("a new stream begins after {position}, which is not from {low} to {high}"),
+            ));
+        }
+        Ok(())
+    }
+
     /// A place from which the stream continues, with no loss before it.
     fn place(&mut self, truth: &Truth, kept: &dyn Kept, id: &str) -> Result<(), Violation> {
         let Some((_, position)) = position_of(id) else {
@@ -273,14 +294,6 @@ impl View {
             return Err(Violation::new(
                 Invariant::CursorNeverBack,
                 format!("the id {id} comes after position {}", self.newest),
-            ));
-        }
-        if let From::Between(low, high) = self.from
-            && !(low..=high).contains(&position)
-        {
-            return Err(Violation::new(
-                Invariant::NoLoss,
-                format!("a new stream begins after {position}, which is not from {low} to {high}"),
             ));
         }
         self.advance(truth, kept, position, None)?;
@@ -312,25 +325,33 @@ impl View {
         };
         let low = self.low();
         let era = &truth.eras[self.era];
+        // The topics of dropped public updates are known by their hashes only, which no pattern can
+        // be compared with.
+        let is_vague = |entry: &Entry| self.wanted.selects.has_pattern() && !entry.private;
         let is_true = is_ambiguous
-            || era.entries[era.after(low)..]
-                .iter()
-                .any(|entry| self.wanted.is_for(entry) && is_gone(kept, entry));
+            || era.entries[era.after(low)..].iter().any(|entry| {
+                (self.wanted.is_for(entry) || is_vague(entry)) && is_gone(kept, entry)
+            });
         if !is_true {
+            let entries = era.entries[era.after(low)..].iter().map(|entry| {
+                let gone = if is_gone(kept, entry) { "dropped" } else { "kept" };
+                format!("{} {gone} {:?} {:?}", entry.position, entry.topics, entry.keep)
+            });
             return Err(Violation::new(
                 Invariant::GapTrue,
                 format!(
                     "{:?} got a gap with the id {id} after position {low}, and nothing that it \
-                     selects was dropped",
-                    self.wanted
+                     selects was dropped: {}",
+                    self.wanted,
+                    entries.collect::<Vec<_>>().join(", ")
                 ),
             ));
         }
-        self.has_gap = true;
+        let gone = era.entries[era.after(low)..].iter().filter(|entry| is_gone(kept, entry));
+        self.announced.extend(gone.map(|entry| entry.position));
         self.advance(truth, kept, position, None)?;
         self.newest = position;
         self.from = From::After(position.max(low));
-        self.has_gap = true;
         Ok(())
     }
 
@@ -360,7 +381,6 @@ impl View {
         }
         self.newest = position;
         self.from = From::After(position);
-        self.has_gap = false;
         Ok(())
     }
 
@@ -395,14 +415,13 @@ impl View {
             }
             _ => self.low(),
         };
-        let is_first = matches!(self.from, From::Earliest);
         let (from, to) = (era.after(low), era.after(through));
         for entry in era.entries.get(from..to).unwrap_or_default() {
             if !self.wanted.is_for(entry) || self.may_be_omitted(era.entries.as_slice(), entry) {
                 continue;
             }
             let is_gone = is_gone(kept, entry);
-            if is_gone && (self.has_gap || is_first) {
+            if is_gone && self.announced.contains(&entry.position) {
                 continue;
             }
             let invariant = if is_gone { Invariant::GapAnnounced } else { Invariant::NoLoss };
@@ -437,10 +456,11 @@ impl View {
         if self.is_unknown || self.is_revoked {
             return Ok(());
         }
-        let mut last = self.clone();
-        // A gap in the middle of nothing is announced with the next event.
-        last.has_gap = true;
-        last.advance(truth, kept, u64::MAX - 1, None)
+        match self.advance(truth, kept, u64::MAX - 1, None) {
+            // A loss is announced with the next event.
+            Err(violation) if violation.invariant == Invariant::GapAnnounced => Ok(()),
+            result => result,
+        }
     }
 
     /// The position up to which the stream has delivered everything.

@@ -28,6 +28,16 @@ use crate::trace::Trace;
 use crate::truth::Truth;
 use subscriber::Subscriber;
 
+/// Prints what happens, to find out why a script fails.
+macro_rules! tell {
+    ($world:expr, $($what:tt)*) => {
+        if $world.is_told {
+            eprintln!("  {}:{:>4}  {}", $world.boot, $world.step, format_args!($($what)*));
+        }
+    };
+}
+use tell;
+
 /// What a simulation found.
 #[derive(Debug)]
 pub struct Outcome {
@@ -61,6 +71,9 @@ struct World {
     tokens_made: u32,
     /// Names of tokens whose revocation was acknowledged.
     revoked: std::collections::BTreeSet<String>,
+    /// Paths of subscriptions that were announced and have not ended, in this boot.
+    present: std::collections::BTreeSet<String>,
+    ended_subscriptions: std::collections::BTreeSet<String>,
     /// The operator's token, which grants everything and never expires.
     operator: Token,
     subscribers: Vec<Subscriber>,
@@ -77,6 +90,7 @@ struct World {
     last_crash: Option<Crash>,
     boot: usize,
     step: usize,
+    is_told: bool,
 }
 
 /// The hub of one boot.
@@ -93,8 +107,18 @@ struct Running {
 
 /// Carries out a script.
 pub fn simulate(script: &Script) -> Outcome {
+    carry_out(script, false)
+}
+
+/// Carries out a script, and tells on the standard error what happens.
+pub fn simulate_aloud(script: &Script) -> Outcome {
+    carry_out(script, true)
+}
+
+fn carry_out(script: &Script, is_told: bool) -> Outcome {
     let trace = Trace::default();
     let mut world = World::new(script, &trace);
+    world.is_told = is_told;
     let mut violation = None;
     for (index, boot) in script.boots.iter().enumerate() {
         (world.boot, world.step) = (index, 0);
@@ -120,6 +144,8 @@ impl World {
             tokens: Vec::new(),
             tokens_made: 0,
             revoked: Default::default(),
+            present: Default::default(),
+            ended_subscriptions: Default::default(),
             operator: operator(),
             subscribers,
             connections: Vec::new(),
@@ -132,6 +158,7 @@ impl World {
             last_crash: None,
             boot: 0,
             step: 0,
+            is_told: false,
             setting,
         }
     }

@@ -8,7 +8,7 @@ use tidings_core::model::{Position, RevokedToken, Update};
 use tidings_sse::Event;
 
 use super::subscriber::{Cursor, Opening, Stream, Wants};
-use super::{Running, Unanswered, World};
+use super::{Running, Unanswered, World, tell};
 use crate::connection::Asked;
 use crate::disk::Failing;
 use crate::invariants::Violation;
@@ -33,6 +33,7 @@ impl World {
         rng: &mut Rng,
     ) -> Result<(), Violation> {
         self.counts.act(name(&act));
+        tell!(self, "{act:?}");
         match act {
             Act::Publish { .. } => self.publish(running, act),
             Act::Retry { body_changed } => self.retry(running, body_changed),
@@ -176,6 +177,11 @@ impl World {
         let Unanswered { request, key, first, count, attempts } = last.clone();
         let at = self.idle_connection(running, false);
         if !body_changed {
+            for sent in &mut self.truth.sent[first as usize..(first + count) as usize] {
+                if matches!(sent.fate, Fate::Refused(_)) {
+                    sent.fate = Fate::Unknown;
+                }
+            }
             let asked = Asked::Publish { first, count, attempt: attempts };
             self.connections[at].send(asked, &request);
             self.counts.outcome("a publish with a key was sent again");
@@ -358,6 +364,10 @@ impl World {
         let request = request::plain(method, path, Some(&text));
         let at = self.idle_connection(running, false);
         self.connections[at].send(asked, &request);
+    }
+
+    pub(super) fn list_as_operator(&mut self, running: &Running) {
+        self.by_operator(running, "GET", "/subscriptions", Asked::List);
     }
 
     /// Ends a subscription by its path.

@@ -1,9 +1,10 @@
 //! What arrives at the clients, and what it must be.
 
+use tidings_core::model::HubId;
 use tidings_hub::simulation;
 
 use super::subscriber::Cursor;
-use super::{Running, World};
+use super::{Running, World, tell};
 use crate::connection::{Arrived, Asked};
 use crate::http::Head;
 use crate::invariants::{Invariant, Violation};
@@ -64,6 +65,16 @@ impl World {
     fn read(&mut self, running: &Running, at: usize, max: usize) -> Result<(), Violation> {
         let arrived = self.connections[at].read(max)?;
         for one in arrived {
+            match &one {
+                Arrived::Answer { asked, head, body } => {
+                    tell!(self, "{asked:?} got {head:?}: {:.200}", String::from_utf8_lossy(body));
+                }
+                Arrived::Block { subscriber, block } => {
+                    let (id, data) = (&block.id, &block.data);
+                    tell!(self, "subscriber {subscriber} received {id:?} {data:.120}");
+                }
+                other => tell!(self, "{other:?}"),
+            }
             match one {
                 Arrived::Answer { asked, head, body } => {
                     self.trace.note(u64::from(head.status));
@@ -174,8 +185,11 @@ impl World {
                 }
                 for number in numbers {
                     let sent = &mut self.truth.sent[number as usize];
-                    // An earlier attempt may have been accepted.
-                    if attempt == 1 && sent.fate == Fate::Unanswered {
+                    // Another attempt may have been accepted.
+                    let is_only = !self.unanswered.iter().any(|one| {
+                        one.first == first && one.attempts > 1
+                    });
+                    if attempt == 1 && is_only && sent.fate == Fate::Unanswered {
                         sent.fate = Fate::Refused(head.status);
                         if self.truth.place(number).is_some() {
                             return Err(Violation::new(
@@ -219,8 +233,11 @@ impl World {
                 format!("update {number} was acknowledged as {id}, and the journal lacks it"),
             ));
         };
-        let is_same = entry.id == id || entry.hub_id.to_string() == id;
-        if !is_same {
+        // Of an update that it has dropped, the journal in memory remembers the position.
+        let dropped = HubId::of_dropped(entry.hub_id.epoch, entry.hub_id.position);
+        let ids = [entry.hub_id.to_string(), dropped.to_string()];
+        let is_same = entry.id == id || ids.iter().any(|one| one == id);
+        if !is_same && !self.storage.has_stored(id) {
             return Err(Violation::new(
                 Invariant::AnsweredTruly,
                 format!("update {number} has the id {}, and was acknowledged as {id}", entry.id),
@@ -252,7 +269,10 @@ impl World {
         if head.get("connection") == Some("close") {
             self.counts.outcome("a stream was told to reconnect");
         }
-        let _ = running;
+        if matches!(opening.cursor, Cursor::Earliest | Cursor::Last) {
+            let keeping = self.keeping(running);
+            view.excuse_dropped(&self.truth, &keeping);
+        }
         if let Some(stream) = &mut self.subscribers[subscriber].stream {
             stream.view = Some(view);
         }
@@ -272,6 +292,10 @@ impl World {
         (!positions.is_empty()).then_some(From::OneOf(positions))
     }
 
+    pub(super) fn keeping<'a>(&'a self, running: &'a Running) -> Keeping<'a> {
+        Keeping::new(&self.storage, running.journal.as_ref())
+    }
+
     fn block(
         &mut self,
         running: &Running,
@@ -280,11 +304,7 @@ impl World {
     ) -> Result<(), Violation> {
         let Some(stream) = &mut self.subscribers[subscriber].stream else { return Ok(()) };
         let Some(view) = &mut stream.view else { return Ok(()) };
-        let keeping = Keeping {
-            storage: &self.storage,
-            journal: running.journal.as_ref(),
-            known: Default::default(),
-        };
+        let keeping = Keeping::new(&self.storage, running.journal.as_ref());
         let received = view.receive(&self.truth, &keeping, block).map_err(|violation| {
             Violation { what: format!("subscriber {subscriber}: {}", violation.what), ..violation }
         })?;

@@ -10,16 +10,18 @@ use tidings_core::model::Record;
 use tidings_disk::Promise;
 use tidings_hub::{Access, Hub, Key, Limits, Tokens};
 
-use super::{Running, World};
+use super::{Running, World, tell};
 use crate::disk::Crash;
 use crate::invariants::{Invariant, Violation};
 use crate::journals::jetstream::Fate;
 use crate::network::Network;
 use crate::script::{Boot, Ending};
+use crate::setting::JournalKind;
 use crate::shared_journal::SharedJournal;
 use crate::storage::Storage;
 use crate::token::SECRET;
-use crate::truth::{Entry, Gone};
+use crate::truth::{Entry, Gone, number_of};
+use crate::view::Kept as _;
 
 impl World {
     /// Lives one boot from its start to its end.
@@ -62,6 +64,9 @@ impl World {
             Ending::PowerCut { after } => self.crash(running, Crash::PowerCut, after).await,
             Ending::Drain { window_ms, spread_ms } => {
                 self.rest(&mut running).await?;
+                if window_ms % 2 == 0 && spread_ms % 2 == 0 {
+                    self.leave_all(&mut running).await?;
+                }
                 let window = Duration::from_millis(window_ms.into());
                 self.drain(running, window, Duration::from_millis(spread_ms.into())).await
             }
@@ -71,6 +76,8 @@ impl World {
     async fn start(&mut self) -> Result<Running, Violation> {
         self.storage.heal();
         self.was_clock_set = false;
+        self.present.clear();
+        self.ended_subscriptions.clear();
         let opened = self.storage.open(&self.setting).await;
         let journal = opened.map_err(|error| {
             Violation::new(
@@ -223,8 +230,11 @@ impl World {
                         return Ok(());
                     }
                     for record in &records {
+                        tell!(self, "shown: {:?} {:.40}", record.hub_id(), record.update.event().data());
                         self.trace.note(record.position.number());
+                        self.forget_trimmed_keys(running, record);
                         self.truth.add(&self.setting, record)?;
+                        self.note_presence(record)?;
                         running.seen = record.hub_id();
                         running.follower.take(record);
                     }
@@ -265,6 +275,54 @@ impl World {
                     running.follower.pass(end.position);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// On JetStream a key is known for as long as the stream keeps what was published under it.
+    fn forget_trimmed_keys(&mut self, running: &Running, record: &Record) {
+        if self.setting.journal != JournalKind::JetStream {
+            return;
+        }
+        let Some(number) = number_of(record.update.event().data()) else { return };
+        let first = self.truth.place(number);
+        let is_gone =
+            first.is_some_and(|first| self.keeping(running).is_kept(first) == Some(false));
+        if is_gone {
+            self.truth.forget_place(number);
+        }
+    }
+
+    /// The start and the end of each subscription come once, in this order.
+    fn note_presence(&mut self, record: &Record) -> Result<(), Violation> {
+        if !record.update.is_presence() {
+            return Ok(());
+        }
+        self.counts.check(Invariant::PresenceTrue);
+        let data = record.update.event().data();
+        let document: serde_json::Value = serde_json::from_str(data).map_err(|error| {
+            Violation::new(Invariant::PresenceTrue, format!("{data:?} is not JSON: {error}"))
+        })?;
+        let (Some(path), Some(is_active)) = (document["id"].as_str(), document["active"].as_bool())
+        else {
+            return Err(Violation::new(
+                Invariant::PresenceTrue,
+                format!("{data:?} names no subscription"),
+            ));
+        };
+        let has_changed = match is_active {
+            true => !self.ended_subscriptions.contains(path)
+                && self.present.insert(path.to_owned()),
+            false => self.present.remove(path),
+        };
+        if !is_active {
+            self.ended_subscriptions.insert(path.to_owned());
+        }
+        if !has_changed {
+            return Err(Violation::new(
+                Invariant::PresenceTrue,
+                format!("the subscription {path} is announced again: {data}"),
+            ));
         }
         Ok(())
     }

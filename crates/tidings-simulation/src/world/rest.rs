@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use tidings_hub::simulation;
+
 use super::{Running, World};
 use crate::invariants::{Invariant, Violation};
-use crate::storage::Keeping;
 
 /// Simulated time after which everything must have come to rest. Publishes wait for 10 s, a reader
 /// that vanished is noticed within three heartbeats, and a token's keys are known after 5 s.
@@ -38,6 +39,50 @@ impl World {
         }
     }
 
+    /// All clients leave. After the times that the documents name the hub holds nothing for them.
+    pub(super) async fn leave_all(&mut self, running: &mut Running) -> Result<(), Violation> {
+        self.forget_requests();
+        self.counts.check(Invariant::NothingLeaks);
+        let mut left = String::new();
+        for round in 0..REST_ROUNDS {
+            if round == REST_ROUNDS / 2 {
+                // Verified tokens are forgotten after 30 s, when another one is verified.
+                self.list_as_operator(running);
+            }
+            self.deliver_all();
+            self.storage.run_threads(None);
+            crate::run::settle().await;
+            self.look(running).await?;
+            left = self.left(running);
+            if left.is_empty() {
+                return Ok(());
+            }
+            tokio::time::advance(Duration::from_millis(300)).await;
+        }
+        Err(Violation::new(
+            Invariant::NothingLeaks,
+            format!("{} s after all clients have left, the hub has {left}", REST_ROUNDS * 3 / 10),
+        ))
+    }
+
+    /// What the hub has, as a text.
+    fn left(&self, running: &Running) -> String {
+        let mut left = Vec::new();
+        for held in simulation::held(&running.hub) {
+            if held.bytes > 0 {
+                left.push(format!("{} bytes of {}", held.bytes, held.what));
+            }
+        }
+        let (streams, feeds) = (running.hub.subscribers(), simulation::feeds(&running.hub));
+        if streams + feeds > 0 {
+            left.push(format!("{streams} streams and {feeds} feeds"));
+        }
+        if !self.present.is_empty() {
+            left.push(format!("the subscriptions {:?}", self.present));
+        }
+        left.join(", ")
+    }
+
     pub(super) fn deliver_all(&self) {
         for connection in &self.connections {
             connection.end.deliver(usize::MAX);
@@ -56,11 +101,7 @@ impl World {
                 ));
             }
         }
-        let keeping = Keeping {
-            storage: &self.storage,
-            journal: running.journal.as_ref(),
-            known: Default::default(),
-        };
+        let keeping = self.keeping(running);
         for (number, subscriber) in self.subscribers.iter().enumerate() {
             let Some(view) = subscriber.stream.as_ref().and_then(|one| one.view.as_ref()) else {
                 continue;

@@ -18,6 +18,9 @@ use tidings_disk::simulation::{self, Host, SignalNumber, ThreadNumber};
 
 use crate::trace::Trace;
 
+#[cfg(test)]
+mod tests;
+
 /// The bytes of a coroutine's stack: SQLite's deepest calls need less than half of it.
 const STACK_BYTES: usize = 512 << 10;
 /// The steps of all coroutines after which one that is waited for counts as caught in a loop.

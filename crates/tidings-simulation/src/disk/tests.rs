@@ -95,10 +95,30 @@ struct World<'a> {
     published: usize,
     /// An earlier power cut took updates, as it may under an interval.
     has_lost: bool,
+    /// The power was cut since the last check.
+    is_cut: bool,
 }
 
 impl World<'_> {
-    fn open(&self) -> DiskJournal {
+    /// Opens the journal. It may crash during that, several times.
+    fn open_after_crashes(&mut self) -> DiskJournal {
+        while self.rng.u8(..4) == 0 {
+            let crash = if self.rng.bool() { Crash::Kill } else { Crash::PowerCut };
+            self.disk.crash_in(self.rng.u64(..40), crash);
+            let opened = self.try_open();
+            self.disk.cancel_crash();
+            self.trace.note(u64::from(opened.is_ok()));
+            match opened {
+                Ok(journal) => return journal,
+                Err(error) => assert!(self.disk.crashed().is_some(), "{error}"),
+            }
+            self.is_cut |= self.disk.crashed() == Some(Crash::PowerCut);
+            self.disk.restore();
+        }
+        self.try_open().expect("it opens after every crash")
+    }
+
+    fn try_open(&self) -> Result<DiskJournal, tidings_disk::OpenError> {
         let bounds = |count| Retention::default().count(count).bytes(u64::MAX).age(Duration::MAX);
         let keeps = self.settings.keeps.unwrap_or(u64::MAX);
         let options = DiskOptions::default()
@@ -106,7 +126,7 @@ impl World<'_> {
             .promise(self.settings.promise)
             .now(wall)
             .vfs(Some(self.disk.vfs()));
-        DiskJournal::open(self.folder, options).expect("it opens after every crash")
+        DiskJournal::open(self.folder, options)
     }
 
     fn advance(&self, by: Duration) {
@@ -294,7 +314,7 @@ impl World<'_> {
         Some((all, lost))
     }
 
-    fn check(&mut self, journal: &DiskJournal, crash: Option<Crash>) {
+    fn check(&mut self, journal: &DiskJournal) {
         if let Some(keeps) = self.settings.keeps {
             let kept =
                 || journal.edges().last.position.number() + 1 - journal.edges().first.number();
@@ -311,7 +331,8 @@ impl World<'_> {
         }
         let (all, lost) = self.read(journal).expect("no crash");
         let first = journal.edges().first.number();
-        let may_lose = self.settings.promise != Promise::Always && crash == Some(Crash::PowerCut);
+        let is_cut = std::mem::take(&mut self.is_cut);
+        let may_lose = self.settings.promise != Promise::Always && is_cut;
         self.has_lost |= lost && may_lose;
         let may_tell = first > 1 || self.has_lost;
         assert_eq!(lost, may_tell, "a loss is told in vain, or not told");
@@ -415,9 +436,10 @@ fn run_traced(seed: u64, settings: Settings, trace: Trace) -> u64 {
         shown: BTreeMap::new(),
         published: 0,
         has_lost: false,
+        is_cut: false,
     };
     disk.lie(settings.is_lying);
-    let mut journal = world.open();
+    let mut journal = world.open_after_crashes();
     for _ in 0..settings.lives {
         let follower: Arc<Follower> = journal.follow();
         world.life(&journal, &follower);
@@ -426,15 +448,17 @@ fn run_traced(seed: u64, settings: Settings, trace: Trace) -> u64 {
         disk.release();
         drop(journal);
         assert_eq!(threads.running(), [""; 0]);
+        assert_eq!(threads.take_panics(), [""; 0]);
         let crash = disk.crashed();
+        world.is_cut |= crash == Some(Crash::PowerCut);
         disk.restore();
         // A power cut may also take the note of the newest acknowledged position.
         if crash == Some(Crash::PowerCut) && settings.promise == Promise::Always && world.rng.bool()
         {
             std::fs::remove_file(folder.path().join("journal.lock")).expect("it is there");
         }
-        journal = world.open();
-        world.check(&journal, crash);
+        journal = world.open_after_crashes();
+        world.check(&journal);
         world.send_again(&journal);
     }
     drop(journal);

@@ -29,6 +29,7 @@ fn a_panic_surfaces_with_its_message_and_the_name_of_its_thread() {
         let joined = threads.start("reader", || panic!("no page 8")).expect("a thread");
         let panic = threads.join(joined).expect_err("it panicked");
         assert_eq!(message(&*panic), "no page 8");
+        assert_eq!(threads.take_panics(), ["the thread reader panicked: no page 8"]);
     });
 }
 

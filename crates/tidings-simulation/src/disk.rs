@@ -132,6 +132,11 @@ impl Disk {
         self.0.borrow_mut().crash_in = Some((changes, crash));
     }
 
+    /// No crash is planned any more.
+    pub fn cancel_crash(&self) {
+        self.0.borrow_mut().crash_in = None;
+    }
+
     /// The crash that happened, if the disk was not restored since.
     pub fn crashed(&self) -> Option<Crash> {
         self.0.borrow().down

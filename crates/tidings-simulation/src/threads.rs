@@ -18,6 +18,9 @@ use tidings_disk::simulation::{self, Host, SignalNumber, ThreadNumber};
 
 use crate::trace::Trace;
 
+#[cfg(test)]
+mod tests;
+
 /// The bytes of a coroutine's stack: SQLite's deepest calls need less than half of it.
 const STACK_BYTES: usize = 512 << 10;
 /// The steps of all coroutines after which one that is waited for counts as caught in a loop.
@@ -46,6 +49,8 @@ struct Inner {
     /// How often each signal was given.
     signals: RefCell<Vec<u64>>,
     steps: Cell<u64>,
+    /// The panics that were not reported yet.
+    panics: RefCell<Vec<String>>,
     /// Whether the simulation was unwinding when it resumed the coroutine that runs.
     unwinds: Cell<bool>,
 }
@@ -114,6 +119,7 @@ impl Threads {
             started: Cell::new(0),
             signals: RefCell::default(),
             steps: Cell::new(0),
+            panics: RefCell::default(),
             unwinds: Cell::new(false),
         }))
     }
@@ -134,9 +140,13 @@ impl Threads {
     /// whether there was one.
     ///
     /// # Panics
-    /// If the coroutine panicked, with its message.
+    /// If a coroutine panicked, now or during a join, with its message.
     pub fn step(&self) -> bool {
-        self.0.step(true)
+        let is_run = self.0.step();
+        if let Some(panic) = self.take_panics().into_iter().next() {
+            panic!("{panic}");
+        }
+        is_run
     }
 
     /// Runs coroutines until each of them waits.
@@ -165,6 +175,11 @@ impl Threads {
         let coroutines = self.0.coroutines.borrow();
         let running = coroutines.iter().filter(|one| one.state != State::Ended);
         running.map(|one| one.name.clone()).collect()
+    }
+
+    /// The panics of coroutines that ended during a join. They are reported once.
+    pub fn take_panics(&self) -> Vec<String> {
+        self.0.panics.take()
     }
 
     /// How often a coroutine was resumed.
@@ -210,7 +225,7 @@ impl Inner {
         self.coroutines.borrow().iter().filter(|one| one.is_runnable(now)).count()
     }
 
-    fn step(&self, surface: bool) -> bool {
+    fn step(&self) -> bool {
         let now = now();
         let count = self.coroutines.borrow().iter().filter(|one| one.is_runnable(now)).count();
         if count == 0 {
@@ -226,12 +241,12 @@ impl Inner {
             }
             one.number
         };
-        self.resume(number, surface);
+        self.resume(number);
         true
     }
 
     /// Runs a coroutine until it suspends itself or ends.
-    fn resume(&self, number: ThreadNumber, surface: bool) {
+    fn resume(&self, number: ThreadNumber) {
         self.steps.set(self.steps.get() + 1);
         self.trace.note(number);
         let generator = self.of(number, |one| one.generator.take());
@@ -251,9 +266,7 @@ impl Inner {
             let panic = ended.as_ref().and_then(|ended| ended.as_ref().err());
             panic.map(|panic| format!("the thread {} panicked: {}", one.name, message(&**panic)))
         });
-        if let (Some(panic), true) = (panic, surface) {
-            panic!("{panic}");
-        }
+        self.panics.borrow_mut().extend(panic);
     }
 
     fn of<T>(&self, number: ThreadNumber, act: impl FnOnce(&mut Coroutine) -> T) -> T {
@@ -287,7 +300,7 @@ impl Inner {
     fn run_until(&self, done: impl Fn() -> bool) -> bool {
         let limit = self.steps.get() + STEPS_MAX;
         while !done() {
-            if !self.step(false) && !self.hurry() {
+            if !self.step() && !self.hurry() {
                 return false;
             }
             assert!(self.steps.get() < limit, "these threads never wait: {self:?}");

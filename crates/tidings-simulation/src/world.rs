@@ -88,6 +88,7 @@ struct World {
     /// The clock was set in this boot, so expiry cannot be predicted.
     was_clock_set: bool,
     last_crash: Option<Crash>,
+    has_lost_tail: bool,
     boot: usize,
     step: usize,
     is_told: bool,
@@ -156,6 +157,7 @@ impl World {
             access: Access::default(),
             was_clock_set: false,
             last_crash: None,
+            has_lost_tail: false,
             boot: 0,
             step: 0,
             is_told: false,

@@ -441,7 +441,10 @@ impl World {
                         let through = contents.first.number() + u64::from(count);
                         stream.trim(Position::new(through.min(contents.last.number())));
                     }
-                    Act::LoseTail { count } => stream.lose_newest(count.into()),
+                    Act::LoseTail { count } => {
+                        stream.lose_newest(count.into());
+                        self.has_lost_tail = true;
+                    }
                     Act::NewStream => stream.recreate(),
                     Act::Foreign => drop(stream.publish_foreign()),
                     Act::OtherNode { topic: number, private } => {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::mutants::MutantOptions;
 use crate::steps::{self, Step};
 
 pub(crate) const HELP: &str = "\
@@ -25,6 +26,9 @@ Usage: cargo xtask COMMAND
                        builds, deliveries, idle streams, and the memory after each attack
   bench storm [-- STREAMS DRAIN]
                        the same of 10000 streams that come back after `kill -9`, and after a drain
+  simulate --mutants [NAME]… [--seeds COUNT] [-- OPTIONS]
+                       build the simulator with one fault after the other, each of which an
+                       invariant must catch; OPTIONS go to the simulator
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
                        times and held for longer than every limit, and ten rounds of what may
                        happen to a cluster
@@ -64,6 +68,8 @@ pub(crate) enum Invocation {
     BenchAllocators {
         options: Vec<String>,
     },
+    /// Builds of the simulator with a fault.
+    Mutants(MutantOptions),
     Soak,
     SoakAttacks,
 }
@@ -81,6 +87,9 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
         "setup" if rest.is_empty() => Ok(Invocation::Setup(Vec::new())),
         "setup" => chosen(rest).map(Invocation::Setup),
         "bench" => bench(rest),
+        "simulate" if rest.first().is_some_and(|one| one == "--mutants") => {
+            MutantOptions::of(&rest[1..]).map(Invocation::Mutants)
+        }
         "soak" => match rest {
             [] => Ok(Invocation::Soak),
             [only] if only == "attack" => Ok(Invocation::SoakAttacks),

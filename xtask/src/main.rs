@@ -10,6 +10,7 @@ mod command;
 mod embedded;
 mod layers;
 mod links;
+mod mutants;
 mod nodes;
 mod outcome;
 mod packages;
@@ -64,6 +65,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Invocation::BenchAllocators { options } => {
             allocators::compare(&Workspace::load()?, &options)?;
         }
+        Invocation::Mutants(options) => mutants::run(&Workspace::load()?, &options)?,
         Invocation::Soak => soak::run_all(&Workspace::load()?)?,
         Invocation::SoakAttacks => soak::attacks()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,

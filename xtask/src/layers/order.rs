@@ -372,6 +372,7 @@ pub(super) const CRATES: &[Layers] = &[
             "allocators",
             "bench",
             "soak",
+            "mutants",
             "args",
         ],
         boundaries: &[],

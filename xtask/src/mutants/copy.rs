@@ -16,9 +16,6 @@ pub(super) struct SourceCopy {
     pub(super) target: PathBuf,
 }
 
-/// Folders without a part in the simulator.
-const LEFT_OUT: [&str; 5] = ["browser/", "docs/", "e2e/", "fuzz/", "target/"];
-
 impl SourceCopy {
     /// Copies the sources below `folder`. Files that are the same stay as they are, so that cargo
     /// builds only what has changed.
@@ -33,9 +30,7 @@ impl SourceCopy {
         };
         let files = tree::files(root)?.context("this is not a git checkout")?;
         for file in &files {
-            if !LEFT_OUT.iter().any(|folder| file.starts_with(folder)) {
-                copy.restore_file(file)?;
-            }
+            copy.restore_file(file)?;
         }
         Ok(copy)
     }

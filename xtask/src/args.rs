@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::mutants::MutantOptions;
 use crate::steps::{self, Step};
 
 pub(crate) const HELP: &str = "\
@@ -27,6 +28,9 @@ Usage: cargo xtask COMMAND
                        the same of 10000 streams that come back after `kill -9`, and after a drain
   simulate [OPTIONS]   build the simulator of the whole hub and run it; `simulate --help` has the
                        options, of which --seed N repeats a simulation
+  simulate --mutants [NAME]… [--seeds COUNT] [-- OPTIONS]
+                       build the simulator with one fault after the other, each of which an
+                       invariant must catch; OPTIONS go to the simulator
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
                        times and held for longer than every limit, and ten rounds of what may
                        happen to a cluster
@@ -70,6 +74,8 @@ pub(crate) enum Invocation {
     Simulate {
         options: Vec<String>,
     },
+    /// Builds of the simulator with a fault.
+    Mutants(MutantOptions),
     Soak,
     SoakAttacks,
 }
@@ -87,6 +93,9 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
         "setup" if rest.is_empty() => Ok(Invocation::Setup(Vec::new())),
         "setup" => chosen(rest).map(Invocation::Setup),
         "bench" => bench(rest),
+        "simulate" if rest.first().is_some_and(|one| one == "--mutants") => {
+            MutantOptions::of(&rest[1..]).map(Invocation::Mutants)
+        }
         "simulate" => Ok(Invocation::Simulate { options: rest.to_vec() }),
         "soak" => match rest {
             [] => Ok(Invocation::Soak),

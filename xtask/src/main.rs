@@ -10,6 +10,7 @@ mod command;
 mod embedded;
 mod layers;
 mod links;
+mod mutants;
 mod nodes;
 mod outcome;
 mod packages;
@@ -66,6 +67,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
             allocators::compare(&Workspace::load()?, &options)?;
         }
         Invocation::Simulate { options } => simulate::run(&options)?,
+        Invocation::Mutants(options) => mutants::run(&Workspace::load()?, &options)?,
         Invocation::Soak => soak::run_all(&Workspace::load()?)?,
         Invocation::SoakAttacks => soak::attacks()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,

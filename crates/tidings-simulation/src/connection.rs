@@ -14,8 +14,6 @@ pub(crate) enum Asked {
     Publish {
         first: u32,
         count: u32,
-        /// The number of attempts so far, with this one.
-        attempt: u32,
     },
     Stream(usize),
     List,

@@ -35,6 +35,8 @@ pub(crate) struct Sent {
     /// The first update of its request, and the number of updates of the request.
     pub(crate) batch: (u32, u32),
     pub(crate) key: Option<String>,
+    /// How often it was sent.
+    pub(crate) attempts: u32,
     pub(crate) fate: Fate,
 }
 
@@ -59,6 +61,8 @@ pub(crate) struct Entry {
     pub(crate) time: SystemTime,
     pub(crate) weight: u64,
     pub(crate) gone: Gone,
+    /// The journal knows what it was about, also once it has dropped it.
+    pub(crate) is_known: bool,
     /// Whether a subscriber may miss it without a notice, as its rule of retention says.
     pub(crate) keep: Keep,
 }
@@ -207,6 +211,7 @@ impl Truth {
             time: record.time,
             weight: record.weight(),
             gone: Gone::No,
+            is_known: true,
             keep: if update.is_presence() { Keep::All } else { keep },
         };
         let era = self.era_mut();

@@ -327,7 +327,9 @@ impl View {
         let era = &truth.eras[self.era];
         // The topics of dropped public updates are known by their hashes only, which no pattern can
         // be compared with.
-        let is_vague = |entry: &Entry| self.wanted.selects.has_pattern() && !entry.private;
+        let is_vague = |entry: &Entry| {
+            !entry.is_known || (self.wanted.selects.has_pattern() && !entry.private)
+        };
         let is_true = is_ambiguous
             || era.entries[era.after(low)..].iter().any(|entry| {
                 (self.wanted.is_for(entry) || is_vague(entry)) && is_gone(kept, entry)

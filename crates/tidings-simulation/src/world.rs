@@ -56,7 +56,6 @@ struct Unanswered {
     key: String,
     first: u32,
     count: u32,
-    attempts: u32,
 }
 
 /// Everything but the hub that runs.

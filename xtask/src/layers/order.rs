@@ -378,6 +378,7 @@ pub(super) const CRATES: &[Layers] = &[
             "allocators",
             "bench",
             "soak",
+            "mutants",
             "args",
         ],
         boundaries: &[],

@@ -134,6 +134,7 @@ impl World {
                 own_id: own_id.map(|id| format!("own/{id}")),
                 batch: (first, count),
                 key: None,
+                attempts: 1,
                 fate: Fate::Unanswered,
             });
         }
@@ -147,13 +148,13 @@ impl World {
         let token = token.map(|token| self.token(token.into()).text.clone());
         let updates = &self.truth.sent[first as usize..];
         let request = request::publish(form, updates, token.as_deref(), key.as_deref());
-        let asked = Asked::Publish { first, count, attempt: 1 };
+        let asked = Asked::Publish { first, count };
         if let Some(key) = key {
             if self.unanswered.len() == UNANSWERED_MAX {
                 self.unanswered.remove(0);
             }
             let request = request.clone();
-            self.unanswered.push(Unanswered { request, key, first, count, attempts: 1 });
+            self.unanswered.push(Unanswered { request, key, first, count });
         }
         let at = self.idle_connection(running, bodies);
         let connection = &mut self.connections[at];
@@ -172,17 +173,17 @@ impl World {
     }
 
     fn retry(&mut self, running: &Running, body_changed: bool) {
-        let Some(last) = self.unanswered.last_mut() else { return };
-        last.attempts += 1;
-        let Unanswered { request, key, first, count, attempts } = last.clone();
+        let Some(last) = self.unanswered.last() else { return };
+        let Unanswered { request, key, first, count } = last.clone();
         let at = self.idle_connection(running, false);
         if !body_changed {
             for sent in &mut self.truth.sent[first as usize..(first + count) as usize] {
+                sent.attempts += 1;
                 if matches!(sent.fate, Fate::Refused(_)) {
                     sent.fate = Fate::Unknown;
                 }
             }
-            let asked = Asked::Publish { first, count, attempt: attempts };
+            let asked = Asked::Publish { first, count };
             self.connections[at].send(asked, &request);
             self.counts.outcome("a publish with a key was sent again");
             return;
@@ -196,11 +197,12 @@ impl World {
             own_id: None,
             batch: (number, 1),
             key: Some(key.clone()),
+            attempts: 1,
             fate: Fate::Unanswered,
         };
         let request = request::publish(Form::Form, std::slice::from_ref(&sent), None, Some(&key));
         self.truth.sent.push(sent);
-        let asked = Asked::Publish { first: number, count: 1, attempt: 1 };
+        let asked = Asked::Publish { first: number, count: 1 };
         self.connections[at].send(asked, &request);
     }
 

@@ -108,8 +108,8 @@ impl World {
         self.counts.check(Invariant::EveryRequestAnswered);
         self.counts.outcome(&format!("{} {}", kind(&asked), head.status));
         match asked {
-            Asked::Publish { first, count, attempt } => {
-                self.published(first, count, attempt, head, body)
+            Asked::Publish { first, count } => {
+                self.published(first, count, head, body)
             }
             Asked::Stream(subscriber) => {
                 self.subscribers[subscriber].end_stream();
@@ -155,7 +155,6 @@ impl World {
         &mut self,
         first: u32,
         count: u32,
-        attempt: u32,
         head: &Head,
         body: &[u8],
     ) -> Result<(), Violation> {
@@ -186,10 +185,7 @@ impl World {
                 for number in numbers {
                     let sent = &mut self.truth.sent[number as usize];
                     // Another attempt may have been accepted.
-                    let is_only = !self.unanswered.iter().any(|one| {
-                        one.first == first && one.attempts > 1
-                    });
-                    if attempt == 1 && is_only && sent.fate == Fate::Unanswered {
+                    if sent.attempts == 1 && sent.fate == Fate::Unanswered {
                         sent.fate = Fate::Refused(head.status);
                         if self.truth.place(number).is_some() {
                             return Err(Violation::new(

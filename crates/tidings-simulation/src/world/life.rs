@@ -150,7 +150,9 @@ impl World {
                         *fate == Fate::Trimmed && message.hub_id() == Some(entry.hub_id)
                     })
                 };
-                self.truth.keep_dropped(missing.into_iter().filter(is_trimmed).collect());
+                let trimmed = missing.into_iter().filter(is_trimmed);
+                let trimmed = trimmed.map(|entry| Entry { is_known: false, ..entry });
+                self.truth.keep_dropped(trimmed.collect());
                 self.add_trimmed(end, 0);
             }
         }
@@ -212,6 +214,7 @@ impl World {
                 time: message.time,
                 weight: update.weight(),
                 gone: Gone::Dropped,
+                is_known: false,
                 keep: tidings_core::journal::Keep::All,
             })
         });

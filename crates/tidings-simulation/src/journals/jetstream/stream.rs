@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tidings_core::journal::Retention;
-use tidings_core::model::{Position, RevokedToken, Update};
+use tidings_core::model::{HubId, Position, RevokedToken, Update};
 
 use super::JetstreamJournal;
 use super::connection::{Connection, Failure};
@@ -67,6 +67,12 @@ impl Stream {
     /// What the stream holds and ever held.
     pub fn contents(&self) -> Contents {
         self.server.lock().contents()
+    }
+
+    /// Whether the stream holds the update with this id.
+    pub fn holds(&self, id: HubId) -> bool {
+        let message = self.server.lock().at(id.position);
+        message.is_some_and(|message| message.hub_id() == Some(id))
     }
 
     /// The time by the stream's clock.

@@ -291,6 +291,7 @@ async fn a_loss_of_the_newest_updates_resets_the_journal_in_the_same_epoch() {
     }
     assert_eq!(follow(&journal, &mut at), ["1", "2", "3"]);
     let lost = at;
+    assert!(stream.holds(lost));
     stream.lose_newest(2);
     stream.publish_elsewhere(vec![update("a", "other 2")], None);
     stream.publish_elsewhere(vec![update("a", "other 3")], None);
@@ -299,6 +300,7 @@ async fn a_loss_of_the_newest_updates_resets_the_journal_in_the_same_epoch() {
     assert_eq!(journal.generation(), 1);
     assert_eq!(follow(&journal, &mut at), ["reset"]);
     assert_eq!((at.epoch, at.position), (lost.epoch, Position::new(4)));
+    assert!(stream.holds(at) && !stream.holds(lost));
     assert_eq!(read_public(&journal).await.0, ["1", "other 2", "other 3", "other 4"]);
     let (all, public) = (Selectors::all(), Rights::Public);
     assert_eq!(journal.find(&lost.to_string(), &all, &public).await.unwrap(), None);

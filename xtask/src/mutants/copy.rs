@@ -1,0 +1,73 @@
+//! The copy of the sources that mutants are made of.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::list::Mutant;
+use crate::tree;
+
+/// A copy of the sources, with a target folder that all mutants share.
+#[derive(Debug)]
+pub(super) struct SourceCopy {
+    root: PathBuf,
+    pub(super) sources: PathBuf,
+    pub(super) target: PathBuf,
+}
+
+impl SourceCopy {
+    /// Copies the sources below `folder`. Files that are the same stay as they are, so that cargo
+    /// builds only what has changed.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written.
+    pub(super) fn new(root: &Path, folder: PathBuf) -> Result<Self> {
+        let copy = Self {
+            root: root.to_owned(),
+            sources: folder.join("sources"),
+            target: folder.join("target"),
+        };
+        let files = tree::files(root)?.context("this is not a git checkout")?;
+        for file in &files {
+            copy.restore_file(file)?;
+        }
+        Ok(copy)
+    }
+
+    /// Makes the mutant of the copy.
+    ///
+    /// # Errors
+    /// If its text does not stand in its file exactly once.
+    pub(super) fn apply(&self, mutant: &Mutant) -> Result<()> {
+        let source = read(&self.root.join(&mutant.file))?;
+        let source = String::from_utf8(source).with_context(|| mutant.file.clone())?;
+        let mutated = mutant.mutated(&source)?;
+        let file = self.sources.join(&mutant.file);
+        fs::write(&file, mutated).with_context(|| file.display().to_string())
+    }
+
+    /// Undoes the mutant.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(super) fn restore(&self, mutant: &Mutant) -> Result<()> {
+        self.restore_file(&mutant.file)
+    }
+
+    fn restore_file(&self, name: &str) -> Result<()> {
+        let content = read(&self.root.join(name))?;
+        let file = self.sources.join(name);
+        if fs::read(&file).is_ok_and(|there| there == content) {
+            return Ok(());
+        }
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
+        fs::write(&file, content).with_context(|| file.display().to_string())
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).with_context(|| file.display().to_string())
+}

@@ -14,6 +14,7 @@ mod nodes;
 mod outcome;
 mod packages;
 mod report;
+mod seeds;
 mod setup;
 mod snippets;
 mod soak;

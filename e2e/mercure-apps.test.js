@@ -112,6 +112,9 @@ async function laravel(t) {
   return { mercure, origin, browser, broadcast };
 }
 
+/** Streams that visitors have opened, which are named by their numbers. */
+let streams = 0;
+
 /**
  * A visitor of the application, with its own cookies.
  *
@@ -133,7 +136,8 @@ async function visit({ mercure, origin, browser }, user, channels) {
   /** Opens the one stream for all channels; `query` is appended to its URL. */
   const listen = async (/** @type {string[]} */ matches, /** @type {string[]} */ patterns, query = "") => {
     const asked = [...matches.map((one) => `match=${encodeURIComponent(one)}`), ...patterns.map((one) => `match_urlpattern=${encodeURIComponent(one)}`)];
-    const name = `stream${Math.random()}`;
+    streams += 1;
+    const name = `stream${streams}`;
     await page.evaluate(async ({ url, name }) => {
       const seen = /** @type {{ type: string, data: string, id: string }[]} */ ([]);
       const source = new EventSource(url, { withCredentials: true });

@@ -54,12 +54,12 @@ fn check(lengths: &[u8], stream: &[u8]) {
 
 #[test]
 fn any_bytes_are_read_as_the_standard_says() {
-    bolero::check!().with_type::<Input>().for_each(|(lengths, bytes)| check(lengths, bytes));
+    tidings_seed::fuzz!(Input, 20_000, |(lengths, bytes)| check(lengths, bytes));
 }
 
 #[test]
 fn any_pieces_of_streams_are_read_as_the_standard_says() {
-    bolero::check!().with_type::<Input>().for_each(|(lengths, choices)| {
+    tidings_seed::fuzz!(Input, 3000, |(lengths, choices)| {
         let pieces = choices.iter().map(|choice| PIECES[usize::from(*choice) % PIECES.len()]);
         check(lengths, &pieces.collect::<Vec<_>>().concat());
     });

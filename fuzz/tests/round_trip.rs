@@ -21,7 +21,7 @@ fn event(data: &str, (_, event_type, id, retry): &Parts) -> Event {
 
 #[test]
 fn every_encoded_event_decodes_to_itself() {
-    bolero::check!().with_type::<Vec<Parts>>().for_each(|events| {
+    tidings_seed::fuzz!(Vec<Parts>, 3000, |events| {
         let mut bytes = Vec::new();
         for parts in events {
             encode::event(event(&parts.0, parts).as_ref(), &mut bytes);

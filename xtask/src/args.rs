@@ -40,6 +40,7 @@ Usage: cargo xtask COMMAND
 
 Nothing is installed outside the target folder, e2e/node_modules and the like, but for Debian
 packages that are missing (apt-get, as root or through sudo).
+  TIDINGS_SEED=NUMBER  the seed of all random tests; each prints its own
   CHROMIUM=PATH        the browser to test with, instead of chromium from the PATH
   CARGO_TARGET_DIR     is respected";
 

@@ -15,6 +15,7 @@ mod nodes;
 mod outcome;
 mod packages;
 mod report;
+mod seeds;
 mod setup;
 mod simulate;
 mod snippets;

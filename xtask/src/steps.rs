@@ -14,6 +14,7 @@ use crate::links;
 use crate::nodes;
 use crate::outcome::Outcome;
 use crate::packages;
+use crate::seeds;
 use crate::setup::{self, Need};
 use crate::snippets;
 use crate::systems;
@@ -82,6 +83,13 @@ pub(crate) const ALL: &[Step] = &[
         what: "names that only some systems have are behind a cfg",
         needs: &[],
         run: |workspace, _| systems::check(&workspace.root),
+    },
+    Step {
+        name: "seeds",
+        group: "lint",
+        what: "every random test takes its randomness from TIDINGS_SEED",
+        needs: &[Need::Git],
+        run: |workspace, _| seeds::check(&workspace.root),
     },
     Step {
         name: "deny",

@@ -3,6 +3,7 @@
 //! A message's first line is JSON: the topics and all other fields except the data. The data
 //! follows unchanged, so a message is hardly longer than the published update.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -140,7 +141,9 @@ pub(crate) fn decode(
         event = event.with_retry(Duration::from_millis(retry).clamp(RETRY_MIN, RETRY_MAX));
     }
     let topics: Vec<Topic> = head.topics.iter().map(|topic| Topic::from(topic.as_ref())).collect();
-    if topics.is_empty() {
+    // Publishers may name a topic twice, but hubs write each once.
+    let mut seen = HashSet::with_capacity(topics.len());
+    if topics.is_empty() || !topics.iter().all(|topic| seen.insert(topic)) {
         return None;
     }
     let update = Update::of_parts(topics, event, head.private);
@@ -201,6 +204,7 @@ mod tests {
             b"{\"nonce\":\"0\",\"topics\":[\"a\"],\"type\":\"a\\nb\"}\n",
             b"{\"nonce\":\"0\",\"topics\":[\"\"]}\nx",
             b"{\"nonce\":\"0\",\"topics\":[\"*\"]}\nx",
+            b"{\"nonce\":\"0\",\"topics\":[\"a\",\"b\",\"a\"]}\nx",
             b"{\"nonce\":\"0\",\"topics\":[\"/.well-known/mercure/subscriptions\"]}\nx",
             b"{\"nonce\":\"0\",\"topics\":[\"a\"],\"id\":\"tidings:a\"}\nx",
             b"{\"nonce\":\"0\",\"topics\":[\"a\"],\"type\":\"tidings\"}\nx",

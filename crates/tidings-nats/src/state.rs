@@ -423,6 +423,7 @@ pub(crate) fn age(value: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::SystemTime;
 
     use tidings_core::journal::keys::ANY_TOPIC;
@@ -445,8 +446,10 @@ mod tests {
     }
 
     fn record(epoch: Epoch, position: u64, topic: &str) -> Arc<Record> {
+        static STAMP: AtomicU64 = AtomicU64::new(0);
         let update = Update::new(topic, Event::new("x"));
-        let (time, stamp) = (SystemTime::now(), fastrand::u128(..));
+        let stamp = u128::from(STAMP.fetch_add(1, Ordering::Relaxed));
+        let time = SystemTime::now();
         Arc::new(Record::stamped(epoch, Position::new(position), time, stamp, update))
     }
 

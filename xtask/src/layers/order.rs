@@ -373,6 +373,7 @@ pub(super) const CRATES: &[Layers] = &[
             "layers",
             "embedded",
             "systems",
+            "seeds",
             "steps",
             "report",
             "allocators",

@@ -144,6 +144,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(tidings_seed::proptest())]
+
         #[test]
         fn an_id_reads_back_as_itself(
             epoch in 0_u32..1 << 30, position in 0..=Position::MAX.number(), check in 0_u32..1 << 20,

@@ -476,6 +476,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(tidings_seed::proptest())]
+
         #[test]
         fn what_is_plainly_outside_is_outside(
             parts in proptest::collection::vec(

@@ -32,7 +32,7 @@ fn filled() -> TempDir {
     folder
 }
 
-fn copy(from: &TempDir) -> TempDir {
+pub(super) fn copy(from: &TempDir) -> TempDir {
     let to = folder();
     for entry in fs::read_dir(from.path()).unwrap() {
         let entry = entry.unwrap();
@@ -77,10 +77,7 @@ fn selections() -> Vec<Selectors> {
 
 #[test]
 fn a_flipped_bit_alters_no_update_and_every_loss_is_reported() {
-    let seed = std::env::var("TIDINGS_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or(fastrand::u64(..));
-    fastrand::seed(seed);
-    println!("seed {seed}");
+    tidings_seed::begin();
     let sound = filled();
     let expected: Vec<_> = {
         let journal = open(&copy(&sound), keep_all());
@@ -94,7 +91,7 @@ fn a_flipped_bit_alters_no_update_and_every_loss_is_reported() {
         flipped[at] ^= 1 << bit;
         let folder = copy(&sound);
         fs::write(folder.path().join("journal.db"), &flipped).unwrap();
-        let place = format!("seed {seed}: bit {bit} of byte {at}, page {}", at / 4096 + 1);
+        let place = format!("bit {bit} of byte {at}, page {}", at / 4096 + 1);
         let checked = JournalFile::open(folder.path()).and_then(|file| file.check(|_| ()));
         let is_found = checked.map_or(true, |problems| !problems.is_empty());
         let Ok(journal) = DiskJournal::open(folder.path(), keep_all()) else {

@@ -42,9 +42,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// A loopback address that nobody else uses: while a server is gone, nobody gets its ports.
-    fn of_its_own() -> Self {
-        let [b, c, d] = [(); 3].map(|()| fastrand::u8(1..250));
+    /// A loopback address that nobody else uses: while a server is gone, nobody gets its ports. The
+    /// seed of a test does not decide it, so that tests with the same seed have different ones.
+    pub fn of_its_own() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number =
+            (u64::from(std::process::id()) << 32) | COUNT.fetch_add(1, Ordering::Relaxed) as u64;
+        let mut random = fastrand::Rng::with_seed(number);
+        let [b, c, d] = [(); 3].map(|()| random.u8(1..250));
         Self { address: IpAddr::from([127, b, c, d]), prefix: Vec::new() }
     }
 }

@@ -1,7 +1,6 @@
 //! Logins of hubs at NATS servers.
 
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -148,7 +147,8 @@ fn by_a_credentials_file() {
 #[test]
 fn over_tls_with_certificates_of_both_sides() {
     let folder = Folder::new("certificates");
-    let address = IpAddr::from([127, fastrand::u8(1..250), fastrand::u8(1..250), 1]);
+    let place = Place::of_its_own();
+    let address = place.address;
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = rcgen::KeyPair::generate().unwrap();
@@ -168,7 +168,6 @@ fn over_tls_with_certificates_of_both_sides() {
         "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {ca:?}, verify: true }}",
         of_server.0, of_server.1
     );
-    let place = Place { address, prefix: Vec::new() };
     let settings = Settings { server: &configuration, ..Settings::default() };
     on(Nats::cluster_at(vec![place], settings), async |nats| {
         let named = options(&nats).ca(Some(ca.clone()));
@@ -192,13 +191,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
-            "{name}-{}-{}",
-            std::process::id(),
-            fastrand::u32(..)
-        ));
-        std::fs::create_dir_all(&folder).expect("a folder can be made");
-        Self(folder)
+        let new = tempfile::Builder::new().prefix(name).tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        Self(new.expect("a folder can be made").keep())
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {

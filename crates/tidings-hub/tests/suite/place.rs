@@ -11,8 +11,8 @@ fn on_both_journals(test: impl AsyncFn(&Server)) {
     on_both_lanes(open, &test);
     let folder = tempfile::tempdir().expect("a folder");
     let on_disk = || -> HubBuilder {
-        let name = fastrand::u64(..).to_string();
-        let journal = DiskJournal::open(folder.path().join(name), DiskOptions::default());
+        let within = tempfile::tempdir_in(&folder).expect("a folder").keep();
+        let journal = DiskJournal::open(within, DiskOptions::default());
         open().journal(journal.expect("a journal in a new folder"))
     };
     on_both_lanes(on_disk, &test);

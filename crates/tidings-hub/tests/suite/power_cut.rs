@@ -178,9 +178,7 @@ enum Note {
 
 fn cuts(count: usize, keeps: Option<u64>, promise: Promise, note: Note) {
     disk::register();
-    let seed = fastrand::u64(..);
-    fastrand::seed(seed);
-    println!("seed {seed}");
+    tidings_seed::begin();
     let mut done = 0;
     while done < count {
         disk::wipe();
@@ -319,8 +317,8 @@ fn while_a_disk_hangs_no_subscriber_sees_unsynced_updates_and_streams_stay_open(
     let folder = tempfile::tempdir().expect("a folder");
     let build = || {
         let options = DiskOptions::default().vfs(Some(disk::NAME.to_owned()));
-        let path = folder.path().join(fastrand::u64(..).to_string());
-        let journal = DiskJournal::open(path, options).expect("it opens");
+        let within = tempfile::tempdir_in(&folder).expect("a folder").keep();
+        let journal = DiskJournal::open(within, options).expect("it opens");
         open().heartbeat(Duration::from_millis(200)).journal(journal)
     };
     on_both_lanes(build, async |server| {

@@ -311,6 +311,7 @@ async fn told_of(watch: &mut Stream, topic: &str, came: usize, gone: usize) -> V
 /// then, and was everybody told of once, in both shapes?
 async fn check_churn(server: &Server, joins: usize) {
     const STAY: usize = 7;
+    tidings_seed::begin();
     let everything = subscriber(&["*"]);
     let old = format!("topic={}", encoded("/.well-known/mercure/subscriptions/{t}/{s}"));
     let new =

@@ -36,6 +36,7 @@ async fn follow(server: &Server, query: &str, expected: &[(String, String)]) {
 #[test]
 fn clients_that_reconnect_during_publishes_get_each_event_once_and_in_order() {
     const UPDATES: usize = 150;
+    tidings_seed::begin();
     on_both_lanes(open, async |server| {
         let both: Vec<(String, String)> = (0..UPDATES)
             .flat_map(|n| [("a".to_owned(), n.to_string()), ("b".to_owned(), n.to_string())])
@@ -117,6 +118,7 @@ fn a_replay_of_many_events_is_whole_and_in_order() {
 #[test]
 fn a_reader_of_a_short_journal_is_told_of_each_loss_and_sees_nothing_twice() {
     let short = || open().journal(MemoryJournal::new(Retention::default().count(5)));
+    tidings_seed::begin();
     on_both_lanes(short, async |server| {
         let mut asked = server.tell("a", "0").await;
         let mut newest = 0;

@@ -15,8 +15,8 @@ fn on_both_journals(count: u64, test: impl AsyncFn(&Server)) {
     let on_disk = || -> HubBuilder {
         let rule = RetentionRule::new(Selectors::all(), Keep::All, bounds);
         let options = DiskOptions::default().retention(vec![rule]);
-        let name = fastrand::u64(..).to_string();
-        let journal = DiskJournal::open(folder.path().join(name), options);
+        let within = tempfile::tempdir_in(&folder).expect("a folder").keep();
+        let journal = DiskJournal::open(within, options);
         open().journal(journal.expect("a journal in a new folder"))
     };
     on_both_lanes(on_disk, &test);

@@ -69,6 +69,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
+    #![proptest_config(tidings_seed::proptest())]
+
     #[test]
     fn a_client_gets_every_event_as_it_was_made(events in proptest::collection::vec(event(), 0..6)) {
         let expected: Vec<_> = events.iter().map(with_line_feeds).collect();

@@ -115,6 +115,8 @@ fn arrived(event: &Event) -> Event {
 }
 
 proptest! {
+    #![proptest_config(tidings_seed::proptest())]
+
     #[test]
     fn a_slow_and_obvious_decoder_agrees(bytes in stream(), lengths in lengths()) {
         prop_assert_eq!(

@@ -105,14 +105,22 @@ impl Checker {
             refused: AtomicUsize::new(0),
             unanswered: Mutex::default(),
         };
+        let seed = tidings_seed::begin();
         let had: Vec<Had> = thread::scope(|scope| {
             let checker = &checker;
-            let subscribers: Vec<_> = (0..plan.subscribers)
-                .map(|index| scope.spawn(move || checker.subscribe(index)))
-                .collect();
-            let publishers: Vec<_> = (0..plan.publishers)
-                .map(|index| scope.spawn(move || checker.publish(index)))
-                .collect();
+            let seeded = move |number: usize| fastrand::seed(seed.wrapping_add(number as u64));
+            let subscribe = move |index| {
+                seeded(1 + index);
+                checker.subscribe(index)
+            };
+            let publish = move |index| {
+                seeded(1 + plan.subscribers + index);
+                checker.publish(index);
+            };
+            let subscribers: Vec<_> =
+                (0..plan.subscribers).map(|index| scope.spawn(move || subscribe(index))).collect();
+            let publishers: Vec<_> =
+                (0..plan.publishers).map(|index| scope.spawn(move || publish(index))).collect();
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| disturb(checker))) {
                 checker.is_given_up.store(true, Ordering::Release);
                 resume_unwind(panic);

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::checker::{Checker, Plan};
+use crate::durability::own_address;
 use crate::hub::{File, Hub, TIDINGS, eventually, program};
 use crate::nats::{Nats, Place, Settings};
 use crate::network::{self, Machine, Side};
@@ -54,8 +55,7 @@ impl<'a> Hubs<'a> {
 /// A hub on a loopback address that no other test uses, so that its port stays free while it is
 /// stopped.
 fn hub_on(nats: &str, address: Option<SocketAddr>, flags: &[&str]) -> Hub {
-    let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];
-    let listen = address.unwrap_or(SocketAddr::from((own, 0))).to_string();
+    let listen = address.unwrap_or(own_address()).to_string();
     let mut command = program();
     command.args(["serve", "--listen", &listen, "--journal", nats]).args(flags);
     Hub::run(command)
@@ -413,8 +413,7 @@ fn clocks_of_hubs_that_are_wrong_and_step_change_nothing() {
     let hubs: Vec<_> = clocks
         .iter()
         .map(|clock| {
-            let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];
-            let listen = SocketAddr::from((own, 0)).to_string();
+            let listen = own_address().to_string();
             let mut command = program();
             command
                 .args(["serve", "--listen", &listen, "--journal", &url])

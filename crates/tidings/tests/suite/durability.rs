@@ -45,13 +45,21 @@ impl Drop for Folder {
 }
 
 pub(crate) fn on_disk(folder: &Folder, address: Option<SocketAddr>, flags: &[&str]) -> Hub {
-    // A loopback address that no other test uses: while the hub is stopped, no other test and no
-    // client's own socket gets its port.
-    let own = [127, fastrand::u8(1..250), fastrand::u8(..), fastrand::u8(1..250)];
-    let listen = address.unwrap_or(SocketAddr::from((own, 0))).to_string();
+    let listen = address.unwrap_or(own_address()).to_string();
     let mut command = program();
     command.args(["serve", "--listen", &listen, "--data-dir", folder.path()]).args(flags);
     Hub::run(command)
+}
+
+/// A loopback address that no other test uses: while the hub is stopped, no other test and no
+/// client's own socket gets its port. The seed of a test does not decide it, so that tests with the
+/// same seed have different ones.
+pub(crate) fn own_address() -> SocketAddr {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed) as u64;
+    let mut random = fastrand::Rng::with_seed((u64::from(std::process::id()) << 32) | number);
+    let own = [127, random.u8(1..250), random.u8(..), random.u8(1..250)];
+    SocketAddr::from((own, 0))
 }
 
 #[test]

@@ -247,6 +247,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(tidings_seed::proptest())]
+
         #[test]
         fn what_is_found_is_what_matches(
             selectors in proptest::collection::vec(selector(), 1..20),

@@ -96,7 +96,7 @@ fn simulate(shards: usize, kept: u64, acts: &[Act]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 4000, ..tidings_seed::proptest() })]
 
     #[test]
     fn every_reader_receives_exactly_the_updates_that_it_selects(acts in proptest::collection::vec(act(), 1..200)) {

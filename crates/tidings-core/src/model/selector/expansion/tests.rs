@@ -166,7 +166,8 @@ fn topic() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, ..tidings_seed::proptest() })]
+
     #[test]
     fn an_automaton_matches_what_a_regular_expression_does(
         template in template(),

@@ -138,7 +138,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "benches",
         group: "lint",
-        what: "the benchmarks, separate workspaces, are formatted and free of warnings",
+        what: "the separate workspaces (benchmarks, interleavings) are formatted and free of warnings",
         needs: &[],
         run: benches,
     },
@@ -171,6 +171,13 @@ pub(crate) const ALL: &[Step] = &[
                 tally,
             ))
         },
+    },
+    Step {
+        name: "interleavings",
+        group: "rust",
+        what: "the hand-made concurrent parts are right in every interleaving of their threads",
+        needs: &[],
+        run: interleavings,
     },
     Step {
         name: "bare",
@@ -305,7 +312,7 @@ fn unpacked_packages() -> Result<Vec<PathBuf>> {
 }
 
 fn benches(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
-    for folder in &workspace.benches {
+    for folder in workspace.benches.iter().chain([&workspace.root.join("interleavings")]) {
         run(cargo().args(["fmt", "--check"]).current_dir(folder))?;
         run(cargo()
             .args(["clippy", "--locked", "--all-targets", "--", "-D", "warnings"])
@@ -314,6 +321,17 @@ fn benches(workspace: &Workspace, _: &mut Tally) -> Result<Outcome> {
             .env("CARGO_TARGET_DIR", &workspace.target))?;
     }
     Ok(Outcome::Passed)
+}
+
+/// Half a minute, and as long again to compile the checker and what else a first run needs.
+fn interleavings(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {
+    passed(run_counted(
+        cargo()
+            .args(["test", "--locked", "--no-fail-fast"])
+            .current_dir(workspace.root.join("interleavings"))
+            .env("CARGO_TARGET_DIR", &workspace.target),
+        tally,
+    ))
 }
 
 fn bare(workspace: &Workspace, tally: &mut Tally) -> Result<Outcome> {

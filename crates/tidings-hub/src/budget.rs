@@ -30,7 +30,7 @@ pub(crate) struct Budget {
     /// How much more work may wait, and how much of that may be work that needs no authorization.
     places: Arc<Semaphore>,
     open_places: Arc<Semaphore>,
-    by_address: Mutex<HashMap<Address, Arc<Share>>>,
+    by_address: Mutex<HashMap<Address, Share>>,
 }
 
 /// The rest of one address's share.
@@ -38,6 +38,8 @@ pub(crate) struct Budget {
 struct Share {
     bytes: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    /// How many permits and waiting requests have it. Without any it is removed.
+    holders: usize,
 }
 
 /// Whether a peer needed authorization for its work.
@@ -73,7 +75,8 @@ pub(crate) struct Growing {
 struct HeldShare {
     budget: Arc<Budget>,
     address: Address,
-    share: Arc<Share>,
+    bytes: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     held: Option<OwnedSemaphorePermit>,
 }
 
@@ -167,7 +170,7 @@ impl Budget {
         };
         let mut address = self.share_of(client);
         if let Some(of) = &mut address {
-            of.held = Some(try_some(&of.share.bytes).ok_or(self.exhausted_share())?);
+            of.held = Some(try_some(&of.bytes).ok_or(self.exhausted_share())?);
         }
         let open = match standing {
             Standing::Anyone => Some(try_some(&self.open).ok_or(self.exhausted())?),
@@ -199,7 +202,7 @@ impl Budget {
         let bytes = self.bounded(bytes);
         let mut address = self.share_of(client);
         let place = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned();
-        let places = address.as_ref().map(|of| place(&of.share.places)).transpose();
+        let places = address.as_ref().map(|of| place(&of.places)).transpose();
         let Ok(_place_of_address) = places else { return Err(self.exhausted_share()) };
         let open_place = match standing {
             Standing::Anyone => place(&self.open_places).map(Some),
@@ -211,7 +214,7 @@ impl Budget {
         let mut waits_for = self.exhausted_share();
         let all = async {
             if let Some(of) = &mut address {
-                let share = Arc::clone(&of.share.bytes);
+                let share = Arc::clone(&of.bytes);
                 of.held = share.acquire_many_owned(bytes as u32).await.ok();
             }
             waits_for = self.exhausted();
@@ -246,14 +249,14 @@ impl Budget {
     fn share_of(self: &Arc<Self>, client: Option<Client>) -> Option<HeldShare> {
         let address = Address::from(client?);
         let mut by_address = self.by_address.lock();
-        let share = by_address.entry(address).or_insert_with(|| {
-            Arc::new(Share {
-                bytes: Arc::new(Semaphore::new(self.share)),
-                places: Arc::new(Semaphore::new(BUDGET_WAITING / 4)),
-            })
+        let share = by_address.entry(address).or_insert_with(|| Share {
+            bytes: Arc::new(Semaphore::new(self.share)),
+            places: Arc::new(Semaphore::new(BUDGET_WAITING / 4)),
+            holders: 0,
         });
-        let share = Arc::clone(share);
-        Some(HeldShare { budget: Arc::clone(self), address, share, held: None })
+        share.holders += 1;
+        let (bytes, places) = (Arc::clone(&share.bytes), Arc::clone(&share.places));
+        Some(HeldShare { budget: Arc::clone(self), address, bytes, places, held: None })
     }
 }
 
@@ -296,9 +299,12 @@ impl Drop for HeldShare {
     fn drop(&mut self) {
         self.held = None;
         let mut by_address = self.budget.by_address.lock();
-        // The map's own and this one: others are made only under the lock.
-        if Arc::strong_count(&self.share) == 2 {
-            by_address.remove(&self.address);
+        // Counted under the lock: of two that are dropped at once, one is the last.
+        if let Some(share) = by_address.get_mut(&self.address) {
+            share.holders -= 1;
+            if share.holders == 0 {
+                by_address.remove(&self.address);
+            }
         }
     }
 }

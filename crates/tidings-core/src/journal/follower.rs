@@ -93,10 +93,12 @@ impl Follower {
 
     /// Called by the journal: the tail now ends at `position`, with `bytes` more than before. A
     /// journal that is reset shows its new end, which may be before the records that were taken.
+    /// [`Log::tail`](super::Log::tail) must not return a record before this has returned.
     #[inline]
     pub fn show(&self, position: Position, bytes: u64) {
-        self.shown_bytes.fetch_add(bytes, Ordering::AcqRel);
+        // First the position: a `pass` that knows of these bytes also knows that they wait.
         self.shown.store(position.number(), Ordering::Release);
+        self.shown_bytes.fetch_add(bytes, Ordering::AcqRel);
         self.news.store(true, Ordering::Release);
         self.changed.notify_one();
     }

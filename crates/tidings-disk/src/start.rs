@@ -134,7 +134,7 @@ impl Loaded {
             dropped::lose_all(connection, identity, newest)?;
             damage.of_all_dropped();
         }
-        let last = find_end(connection, identity, mark, damage)?;
+        let last = find_end(connection, identity, mark, damage, now)?;
         ids::load(connection, identity)?;
         let index = Index::load(connection, identity)?;
         let classes = Classes::load(connection, identity, rules.to_vec())?;
@@ -160,6 +160,7 @@ fn find_end(
     identity: &Identity,
     mark: Option<Mark>,
     damage: &Damage,
+    now: SystemTime,
 ) -> rusqlite::Result<HubId> {
     let noted = noted_last(connection)?;
     let rows = rows::newest_row(connection, identity)?;
@@ -212,6 +213,9 @@ fn find_end(
     let mut newest = dropped::NewestDropped::of(&dropped::restore(&transaction, identity)?);
     newest.lose_all(end);
     newest.save(&transaction)?;
+    // The times of the lost updates are unknown: any of them may be as late as this.
+    let dropped_time = columns::time(take(&transaction, "dropped_time")?.unwrap_or(0)).max(now);
+    put(&transaction, "dropped_time", columns::nanoseconds(dropped_time))?;
     let last = if end > last.position { HubId::of_dropped(identity.epoch, end) } else { last };
     rows::insert_empty(&transaction, identity, covered, end)?;
     put(&transaction, "last", last.to_string())?;

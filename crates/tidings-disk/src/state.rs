@@ -119,11 +119,11 @@ impl DiskState {
     }
 
     /// Notes a commit that deleted updates: those that subscribers can miss, the newest position
-    /// that may have had an unreadable one, and the new oldest update.
+    /// that may have had an unreadable one and the time now, and the new oldest update.
     pub(crate) fn drop_updates<'a>(
         &mut self,
         updates: impl Iterator<Item = &'a Record>,
-        unreadable: Option<Position>,
+        unreadable: Option<(Position, SystemTime)>,
         (first, oldest): (Position, HubId),
         bytes: u64,
     ) {
@@ -131,8 +131,9 @@ impl DiskState {
             self.dropped.note(record.position, &record.update);
             self.dropped_time = self.dropped_time.max(record.time);
         }
-        if let Some(through) = unreadable {
+        if let Some((through, now)) = unreadable {
             self.dropped.note_unknown(through);
+            self.dropped_time = self.dropped_time.max(now);
         }
         (self.first, self.oldest, self.bytes) = (first, oldest, bytes);
     }

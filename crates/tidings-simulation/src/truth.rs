@@ -59,7 +59,6 @@ pub(crate) struct Entry {
     pub(crate) private: bool,
     pub(crate) presence: bool,
     pub(crate) time: SystemTime,
-    pub(crate) weight: u64,
     pub(crate) gone: Gone,
     /// The journal knows what it was about, also once it has dropped it.
     pub(crate) is_known: bool,
@@ -209,7 +208,6 @@ impl Truth {
             private: update.is_private(),
             presence: update.is_presence(),
             time: record.time,
-            weight: record.weight(),
             gone: Gone::No,
             is_known: true,
             keep: if update.is_presence() { Keep::All } else { keep },

@@ -324,6 +324,11 @@ impl View {
             _ => false,
         };
         let low = self.low();
+        let earliest = match &self.from {
+            From::OneOf(positions) => positions.iter().copied().min().unwrap_or(low),
+            From::Between(low, _) => *low,
+            _ => low,
+        };
         let era = &truth.eras[self.era];
         // The topics of dropped public updates are known by their hashes only, which no pattern can
         // be compared with.
@@ -331,7 +336,7 @@ impl View {
             !entry.is_known || (self.wanted.selects.has_pattern() && !entry.private)
         };
         let is_true = is_ambiguous
-            || era.entries[era.after(low)..].iter().any(|entry| {
+            || era.entries[era.after(earliest)..].iter().any(|entry| {
                 (self.wanted.is_for(entry) || is_vague(entry)) && is_gone(kept, entry)
             });
         if !is_true {
@@ -349,11 +354,14 @@ impl View {
                 ),
             ));
         }
-        let gone = era.entries[era.after(low)..].iter().filter(|entry| is_gone(kept, entry));
+        let gone = era.entries[era.after(earliest)..].iter().filter(|entry| is_gone(kept, entry));
         self.announced.extend(gone.map(|entry| entry.position));
         self.advance(truth, kept, position, None)?;
         self.newest = position;
-        self.from = From::After(position.max(low));
+        self.from = match self.from {
+            From::Between(_, high) => From::Between(position, high.max(position)),
+            _ => From::After(position.max(low)),
+        };
         Ok(())
     }
 

@@ -88,6 +88,8 @@ struct World {
     was_clock_set: bool,
     last_crash: Option<Crash>,
     has_lost_tail: bool,
+    /// The journal was reset in this boot.
+    was_reset: bool,
     boot: usize,
     step: usize,
     is_told: bool,
@@ -157,6 +159,7 @@ impl World {
             was_clock_set: false,
             last_crash: None,
             has_lost_tail: false,
+            was_reset: false,
             boot: 0,
             step: 0,
             is_told: false,

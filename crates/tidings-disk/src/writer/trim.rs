@@ -155,6 +155,7 @@ impl Writer {
         self.commit()?;
         let missable = deleted.iter().filter(|one| one.can_be_missed).map(|one| &one.record);
         let bytes = self.classes.bytes();
+        let unreadable = unreadable.map(|through| (through, (self.now)()));
         self.shared.state.lock().drop_updates(missable, unreadable, oldest, bytes);
         drop(gate);
         Ok(trimmed.is_any_left)
@@ -173,6 +174,8 @@ impl Writer {
         within(FilePart::Dropped, newest.note(&self.connection, &self.identity, trimmed))?;
         if let Some(through) = unreadable {
             newest.lose_all(through);
+            // It may have been published at any time until now.
+            time = time.max((self.now)());
         }
         within(FilePart::Dropped, newest.save(&self.connection))?;
         for TrimmedUpdate { record, .. } in trimmed.iter().filter(|one| one.can_be_missed) {

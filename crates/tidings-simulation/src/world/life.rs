@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tidings_core::journal::Tail;
-use tidings_core::model::Record;
+use tidings_core::model::{HubId, Record};
 use tidings_disk::Promise;
 use tidings_hub::{Access, Hub, Key, Limits, Tokens};
 
@@ -76,6 +76,7 @@ impl World {
     async fn start(&mut self) -> Result<Running, Violation> {
         self.storage.heal();
         self.was_clock_set = false;
+        self.was_reset = false;
         self.present.clear();
         self.ended_subscriptions.clear();
         let opened = self.storage.open(&self.setting).await;
@@ -128,7 +129,7 @@ impl World {
     pub(super) fn begin_era(
         &mut self,
         records: &[Arc<Record>],
-        end: tidings_core::model::HubId,
+        end: HubId,
         is_start: bool,
     ) -> Result<(), Violation> {
         let missing = self.truth.begin_era(&self.setting, records, end)?;
@@ -141,7 +142,13 @@ impl World {
                         self.check_dropped(entry, records)?;
                     }
                 }
-                self.truth.keep_dropped(missing);
+                // Of what a power cut took the journal knows nothing but the positions.
+                let was_cut = is_start && self.last_crash == Some(Crash::PowerCut);
+                let missing = missing.into_iter().map(|entry| Entry {
+                    is_known: entry.is_known && !was_cut,
+                    ..entry
+                });
+                self.truth.keep_dropped(missing.collect());
             }
             Storage::JetStream(storage) => {
                 let contents = storage.stream.contents();
@@ -190,7 +197,7 @@ impl World {
     }
 
     /// Messages of the stream that were trimmed before the hub could show them.
-    pub(super) fn add_trimmed(&mut self, end: tidings_core::model::HubId, after: u64) {
+    pub(super) fn add_trimmed(&mut self, end: HubId, after: u64) {
         let Storage::JetStream(storage) = &self.storage else { return };
         let contents = storage.stream.contents();
         let dropped = contents.ever.iter().filter(|(message, fate)| {
@@ -199,24 +206,25 @@ impl World {
                 && message.position.number() > after
                 && message.position <= end.position
         });
-        let entries = dropped.filter_map(|(message, _)| {
-            let update = message.update.as_ref()?;
-            let topics: Vec<_> =
-                update.topics().iter().map(|topic| topic.as_str().to_owned()).collect();
-            Some(Entry {
+        // Also those of other applications: what they were, the hub cannot know.
+        let entries = dropped.map(|(message, _)| {
+            let update = message.update.as_ref();
+            let hub_id = message.hub_id();
+            let hub_id = hub_id.unwrap_or(HubId::of_dropped(end.epoch, message.position));
+            let topics = update.map_or(&[][..], |update| update.topics());
+            Entry {
                 position: message.position.number(),
-                id: message.hub_id()?.to_string(),
-                hub_id: message.hub_id()?,
+                id: hub_id.to_string(),
+                hub_id,
                 number: None,
-                topics,
-                private: update.is_private(),
-                presence: update.is_presence(),
+                topics: topics.iter().map(|topic| topic.as_str().to_owned()).collect(),
+                private: update.is_some_and(|update| update.is_private()),
+                presence: update.is_some_and(|update| update.is_presence()),
                 time: message.time,
-                weight: update.weight(),
                 gone: Gone::Dropped,
                 is_known: false,
                 keep: tidings_core::journal::Keep::All,
-            })
+            }
         });
         let entries = entries.collect();
         self.truth.keep_dropped(entries);
@@ -262,6 +270,7 @@ impl World {
                     // What was written before belongs to the era before.
                     self.read_all(running).await?;
                     self.counts.outcome("the journal was reset");
+                    self.was_reset = true;
                     let scanned = self.storage.scan(running.journal.as_ref()).await;
                     match scanned {
                         Ok(records) => {
@@ -298,7 +307,8 @@ impl World {
 
     /// The start and the end of each subscription come once, in this order.
     fn note_presence(&mut self, record: &Record) -> Result<(), Violation> {
-        if !record.update.is_presence() {
+        // A stream that was created anew, or lost its newest messages, lacks some.
+        if !record.update.is_presence() || self.was_reset {
             return Ok(());
         }
         self.counts.check(Invariant::PresenceTrue);

@@ -77,7 +77,7 @@ impl World {
         if streams + feeds > 0 {
             left.push(format!("{streams} streams and {feeds} feeds"));
         }
-        if !self.present.is_empty() {
+        if !self.present.is_empty() && !self.was_reset {
             left.push(format!("the subscriptions {:?}", self.present));
         }
         left.join(", ")

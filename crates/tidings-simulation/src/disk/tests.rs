@@ -25,6 +25,7 @@ use crate::threads::Threads;
 
 /// A future of the journal.
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+type ReadAnswer<'a> = Answer<'a, Result<Batch, ReadError>>;
 
 thread_local! {
     static WALL: Cell<u64> = const { Cell::new(0) };
@@ -200,7 +201,7 @@ impl World<'_> {
     fn life(&mut self, journal: &DiskJournal, follower: &Follower) {
         let selectors = Selectors::all();
         let mut publishes: Vec<(Sent, Answer<'_, _>)> = Vec::new();
-        let mut reads: Vec<(u64, u64, Answer<'_, Result<Batch, ReadError>>)> = Vec::new();
+        let mut reads: Vec<(u64, u64, ReadAnswer<'_>)> = Vec::new();
         let mut tail = follower.begin();
         let steps = self.rng.usize(10..60);
         if self.rng.bool() {

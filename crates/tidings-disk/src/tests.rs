@@ -1,6 +1,7 @@
 mod damage;
 mod files;
 mod formats;
+mod fuzz;
 mod groups;
 mod pages;
 mod same_id;

@@ -1,3 +1,4 @@
+pub(crate) mod cost;
 mod damage;
 mod files;
 mod formats;

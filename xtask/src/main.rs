@@ -10,6 +10,7 @@ mod command;
 mod embedded;
 mod layers;
 mod links;
+mod minimum;
 mod nodes;
 mod outcome;
 mod packages;
@@ -65,6 +66,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Invocation::BenchAllocators { options } => {
             allocators::compare(&Workspace::load()?, &options)?;
         }
+        Invocation::Minimum => minimum::build(&Workspace::load()?)?,
         Invocation::Soak => soak::run_all(&Workspace::load()?)?,
         Invocation::SoakAttacks => soak::attacks()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,

@@ -372,6 +372,7 @@ pub(super) const CRATES: &[Layers] = &[
             "report",
             "allocators",
             "bench",
+            "minimum",
             "soak",
             "args",
         ],

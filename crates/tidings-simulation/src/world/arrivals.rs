@@ -305,7 +305,12 @@ impl World {
         let Some(view) = &mut stream.view else { return Ok(()) };
         let keeping = Keeping::new(&self.storage, running.journal.as_ref());
         let received = view.receive(&self.truth, &keeping, block).map_err(|violation| {
-            Violation { what: format!("subscriber {subscriber}: {}", violation.what), ..violation }
+            let (damaged, trouble) = (running.journal.damaged(), running.journal.trouble());
+            let what = format!(
+                "subscriber {subscriber} (damaged: {damaged}, trouble: {trouble:?}): {}",
+                violation.what
+            );
+            Violation { what, ..violation }
         })?;
         let last_id = view.last_id.clone();
         for invariant in [

@@ -11,7 +11,7 @@ use tidings_core::journal::Keep;
 use tidings_core::model::{HubId, Position, Record};
 
 use crate::invariants::{Invariant, Violation};
-use crate::setting::Setting;
+use crate::setting::{JournalKind, Setting};
 
 /// What became of a request to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +147,12 @@ impl Truth {
             let same = before.next_if(|old| old.position == position);
             if let Some(old) = same.filter(|old| old.hub_id != record.hub_id()) {
                 missing.push(old);
+            }
+            if setting.journal == JournalKind::JetStream
+                && let Some(number) = number_of(record.update.event().data())
+            {
+                // Its key may have been forgotten in between: then it is there twice.
+                self.forget_place(number);
             }
             self.add(setting, record)?;
         }

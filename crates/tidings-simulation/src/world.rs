@@ -88,7 +88,7 @@ struct World {
     was_clock_set: bool,
     last_crash: Option<Crash>,
     has_lost_tail: bool,
-    /// The journal was reset in this boot.
+    /// The journal was reset in this boot, or may have stored announcements twice.
     was_reset: bool,
     boot: usize,
     step: usize,

@@ -431,6 +431,13 @@ impl World {
             (Storage::JetStream(storage), act) => {
                 let Some(node) = storage.node else { return };
                 let stream = &storage.stream;
+                // An append whose acknowledgement is lost is repeated. If its first message is
+                // trimmed before that, it is there twice.
+                let is_doubtful = matches!(
+                    act,
+                    Act::LoseAnswers { .. } | Act::Unreachable { .. } | Act::TrimStream { .. }
+                );
+                self.was_reset |= is_doubtful;
                 match act {
                     Act::Lag { lags: true } => stream.lag(node),
                     Act::Lag { lags: false } => stream.show(node, 3),

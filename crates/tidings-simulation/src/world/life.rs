@@ -302,7 +302,7 @@ impl World {
         let is_gone = self
             .truth
             .place(number)
-            .is_some_and(|place| self.keeping(running).is_kept(place) == Some(false));
+            .is_none_or(|place| self.keeping(running).is_kept(place) == Some(false));
         if is_gone {
             // The first update of a request has its key: with it the whole request is forgotten.
             let last = if number == first { first + count } else { number + 1 };

@@ -36,6 +36,8 @@ Usage: cargo xtask COMMAND
                        happen to a cluster
   soak attack          only the attacks: peers that make the hub keep, compile or wait for much,
                        while others are measured
+  minimum              install the oldest version of Rust that Cargo.toml declares, and build
+                       everything with it
   help                 this text
 
 Nothing is installed outside the target folder, e2e/node_modules and the like, but for Debian
@@ -79,6 +81,8 @@ pub(crate) enum Invocation {
     Mutants(MutantOptions),
     Soak,
     SoakAttacks,
+    /// A build with the declared minimum of Rust.
+    Minimum,
 }
 
 /// Reads the arguments after the program's name; the error names the fault.
@@ -103,6 +107,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
             [only] if only == "attack" => Ok(Invocation::SoakAttacks),
             _ => Err(format!("soak takes no argument, or `attack`, not {:?}", rest.join(" "))),
         },
+        "minimum" if rest.is_empty() => Ok(Invocation::Minimum),
         other => Err(format!("there is no command {other:?}")),
     }
 }

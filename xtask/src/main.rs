@@ -10,6 +10,7 @@ mod command;
 mod embedded;
 mod layers;
 mod links;
+mod minimum;
 mod mutants;
 mod nodes;
 mod outcome;
@@ -69,6 +70,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         }
         Invocation::Simulate { options } => simulate::run(&options)?,
         Invocation::Mutants(options) => mutants::run(&Workspace::load()?, &options)?,
+        Invocation::Minimum => minimum::build(&Workspace::load()?)?,
         Invocation::Soak => soak::run_all(&Workspace::load()?)?,
         Invocation::SoakAttacks => soak::attacks()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,

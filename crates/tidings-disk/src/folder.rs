@@ -155,9 +155,11 @@ impl Folder {
     fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         let path = self.database();
         let connection = match &self.vfs {
-            None => Connection::open_with_flags(path, flags)?,
-            Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?,
+            None => Connection::open_with_flags(&path, flags)?,
+            Some(vfs) => Connection::open_with_flags_and_vfs(&path, flags, vfs.as_str())?,
         };
+        #[cfg(test)]
+        let connection = crate::tests::cost::counted(connection, &path)?;
         connection.busy_timeout(Duration::from_secs(10))?;
         connection.set_prepared_statement_cache_capacity(64);
         // Without this, SQLite may plan a statement again for each bound value.

@@ -1,6 +1,8 @@
+pub(crate) mod cost;
 mod damage;
 mod files;
 mod formats;
+mod fuzz;
 mod groups;
 mod pages;
 mod same_id;

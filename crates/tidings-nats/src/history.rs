@@ -189,7 +189,7 @@ impl NatsShared {
 
     /// The place after all updates that are older than `time`.
     pub(crate) async fn before(&self, time: SystemTime) -> Result<Before, ReadError> {
-        let (first, last, known) = {
+        let (mut first, last, known) = {
             let state = self.state();
             let mut records = state.after(Position::START);
             let oldest = records.next().filter(|oldest| oldest.time < time);
@@ -204,6 +204,12 @@ impl NatsShared {
             None => {
                 self.check_there()?;
                 let stored = self.reader().since(time).await.map_err(unreachable)?;
+                // The stream may have trimmed updates of that time since its last report.
+                let report = stream::look(self.client(), self.options()).await;
+                let report = report.map_err(unreachable)?;
+                let mut state = self.state();
+                state.note(&report);
+                first = state.first();
                 stored.map_or(last.position.next(), |stored| stored.position)
             }
         };

@@ -159,6 +159,9 @@ pub(crate) fn decode(
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use tidings_core::model::PRESENCE_PATH;
 

@@ -54,6 +54,8 @@ pub(crate) trait Kept {
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     wanted: Wanted,
+    /// The end of the journal when the stream was requested.
+    requested_at: u64,
     /// The index of its era.
     era: usize,
     from: From,
@@ -84,9 +86,15 @@ pub(crate) enum Received {
 }
 
 impl View {
-    pub(crate) fn new(wanted: Wanted, era: usize, from: From, asked: Option<String>) -> Self {
+    pub(crate) fn new(
+        wanted: Wanted,
+        era: usize,
+        (from, requested_at): (From, u64),
+        asked: Option<String>,
+    ) -> Self {
         Self {
             wanted,
+            requested_at,
             era,
             from,
             asked,
@@ -327,6 +335,7 @@ impl View {
         let earliest = match &self.from {
             From::OneOf(positions) => positions.iter().copied().min().unwrap_or(low),
             From::Between(low, _) => *low,
+            From::Last(_) => 0,
             _ => low,
         };
         let era = &truth.eras[self.era];
@@ -360,6 +369,8 @@ impl View {
         self.newest = position;
         self.from = match self.from {
             From::Between(_, high) => From::Between(position, high.max(position)),
+            // It continues after the earliest update that may have been meant.
+            From::OneOf(_) => From::After(position),
             _ => From::After(position.max(low)),
         };
         Ok(())
@@ -378,8 +389,12 @@ impl View {
                 Some((hub_id, position)) => era
                     .at(position)
                     .is_some_and(|entry| entry.hub_id == hub_id && !is_gone(kept, entry)),
+                // Another update may have got the id since.
                 None => era.entries.iter().any(|entry| {
-                    entry.id == *asked && self.wanted.is_for(entry) && !is_gone(kept, entry)
+                    entry.id == *asked
+                        && entry.position <= self.requested_at
+                        && self.wanted.is_for(entry)
+                        && !is_gone(kept, entry)
                 }),
             };
             if is_known {

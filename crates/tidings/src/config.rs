@@ -194,6 +194,9 @@ fn tls(cert: Option<PathBuf>, key: Option<PathBuf>) -> anyhow::Result<Option<(Pa
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use std::fs;
 

@@ -378,6 +378,7 @@ pub(super) const CRATES: &[Layers] = &[
             "report",
             "allocators",
             "bench",
+            "minimum",
             "soak",
             "mutants",
             "args",

@@ -359,3 +359,6 @@ fn lines(body: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 fn bad_line(line: usize, error: impl fmt::Display) -> Refusal {
     Refusal::bad_request(format!("line {line}: {error}; nothing was published"))
 }
+
+#[cfg(test)]
+mod fuzz;

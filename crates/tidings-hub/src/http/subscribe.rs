@@ -487,3 +487,6 @@ pub(super) async fn into_body(hub: Hub, mut response: Response) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -241,6 +241,23 @@ fn updates_that_the_stream_trimmed_are_reported_and_kept_ones_replayed() {
 }
 
 #[test]
+fn a_stream_since_a_time_is_told_of_updates_that_were_trimmed_a_moment_ago() {
+    on(Nats::one(), async |nats| {
+        let retention = NatsRetention::default().count(Some(2));
+        let server = hub(options(&nats).retention(retention)).await;
+        for index in 0..5 {
+            server.tell("a", &index.to_string()).await;
+        }
+        let since = "tidings:since:2026-01-01T00:00:00Z";
+        let mut stream = server.resume("topic=a", since).await;
+        assert_eq!(stream.cursor().as_deref(), Some("earliest"));
+        assert_eq!(stream.event().await.notice("gap")["asked"], json!(since));
+        assert_eq!(stream.data(2).await, ["3", "4"]);
+        stop(&[&server]).await;
+    });
+}
+
+#[test]
 fn however_many_others_have_an_id_a_subscriber_of_topics_finds_its_own() {
     on(Nats::one(), async |nats| {
         let one = hub(options(&nats)).await;

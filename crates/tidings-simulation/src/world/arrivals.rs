@@ -259,7 +259,7 @@ impl World {
             }
             Cursor::After(id) => (place_of(id).unwrap_or(anywhere), Some(id.clone())),
         };
-        let mut view = View::new(opening.wanted, era, from, asked);
+        let mut view = View::new(opening.wanted, era, (from, opening.low), asked);
         // The journal may have been reset in between.
         view.is_unknown = opening.era != era;
         if head.get("connection") == Some("close") {
@@ -280,7 +280,10 @@ impl World {
         let era = self.truth.era();
         if let Some((hub_id, position)) = position_of(id) {
             let is_here = hub_id.epoch == era.end.epoch && position <= era.end.position.number();
-            let is_same = era.at(position).is_none_or(|entry| entry.hub_id == hub_id);
+            // The id of a place whose update was dropped, as a gap has it.
+            let is_of_dropped = hub_id == HubId::of_dropped(hub_id.epoch, hub_id.position);
+            let is_same = is_of_dropped
+                || era.at(position).is_none_or(|entry| entry.hub_id == hub_id);
             return (is_here && is_same).then_some(From::After(position));
         }
         let positions: Vec<_> =
@@ -302,7 +305,12 @@ impl World {
         let Some(view) = &mut stream.view else { return Ok(()) };
         let keeping = Keeping::new(&self.storage, running.journal.as_ref());
         let received = view.receive(&self.truth, &keeping, block).map_err(|violation| {
-            Violation { what: format!("subscriber {subscriber}: {}", violation.what), ..violation }
+            let (damaged, trouble) = (running.journal.damaged(), running.journal.trouble());
+            let what = format!(
+                "subscriber {subscriber} (damaged: {damaged}, trouble: {trouble:?}): {}",
+                violation.what
+            );
+            Violation { what, ..violation }
         })?;
         let last_id = view.last_id.clone();
         for invariant in [

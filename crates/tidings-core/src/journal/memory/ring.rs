@@ -17,6 +17,8 @@ pub(super) struct Ring {
     bytes_ever: u64,
 }
 
+/// A kept record. It is read through its methods only, so that tests can count how many records a
+/// call examines.
 #[derive(Debug)]
 struct KeptRecord {
     record: Arc<Record>,
@@ -24,6 +26,34 @@ struct KeptRecord {
     taken: Instant,
     /// Bytes of this record and of all before it.
     bytes_through: u64,
+}
+
+impl KeptRecord {
+    fn record(&self) -> &Arc<Record> {
+        examined();
+        &self.record
+    }
+
+    fn taken(&self) -> Instant {
+        examined();
+        self.taken
+    }
+
+    fn bytes_through(&self) -> u64 {
+        examined();
+        self.bytes_through
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many records this thread has examined.
+    pub(super) static EXAMINED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+fn examined() {
+    #[cfg(test)]
+    EXAMINED.with(|count| count.set(count.get() + 1));
 }
 
 /// Memory of a record, with its entries in the journal's tables of topics and of publishers' ids.
@@ -45,7 +75,7 @@ impl Ring {
     }
 
     pub(super) fn oldest(&self) -> Option<&Arc<Record>> {
-        self.kept.front().map(|kept| &kept.record)
+        self.kept.front().map(|kept| kept.record())
     }
 
     /// The id of the newest dropped record.
@@ -55,7 +85,7 @@ impl Ring {
 
     /// Where the first record after `after` is.
     fn index_after(&self, after: Position) -> usize {
-        let place = |kept: &KeptRecord| kept.record.position.number();
+        let place = |kept: &KeptRecord| kept.record().position.number();
         let Some((first, last)) = self.kept.front().map(place).zip(self.kept.back().map(place))
         else {
             return 0;
@@ -65,32 +95,32 @@ impl Ring {
             let skipped = (after.number() + 1).saturating_sub(first);
             return usize::try_from(skipped).unwrap_or(usize::MAX).min(self.kept.len());
         }
-        self.kept.partition_point(|kept| kept.record.position <= after)
+        self.kept.partition_point(|kept| kept.record().position <= after)
     }
 
     /// The record at `position`, if it is kept.
     pub(super) fn at(&self, position: Position) -> Option<&Arc<Record>> {
         let index = self.index_after(position).checked_sub(1)?;
-        let record = &self.kept.get(index)?.record;
+        let record = self.kept.get(index)?.record();
         (record.position == position).then_some(record)
     }
 
     /// The records after `after`.
     pub(super) fn after(&self, after: Position) -> impl Iterator<Item = &Arc<Record>> {
-        self.kept.range(self.index_after(after)..).map(|kept| &kept.record)
+        self.kept.range(self.index_after(after)..).map(|kept| kept.record())
     }
 
     /// The place of the first record that came at `time` or later.
     pub(super) fn since(&self, time: SystemTime) -> Option<Position> {
         // Times never decrease here.
-        let index = self.kept.partition_point(|kept| kept.record.time < time);
-        self.kept.get(index).map(|kept| kept.record.position)
+        let index = self.kept.partition_point(|kept| kept.record().time < time);
+        self.kept.get(index).map(|kept| kept.record().position)
     }
 
     /// The newest place of a record up to `until`.
     pub(super) fn newest_until(&self, until: Position) -> Option<Position> {
         let index = self.index_after(until).checked_sub(1)?;
-        self.kept.get(index).map(|kept| kept.record.position)
+        self.kept.get(index).map(|kept| kept.record().position)
     }
 
     pub(super) fn push(&mut self, record: Arc<Record>, now: Instant) {
@@ -101,7 +131,7 @@ impl Ring {
     pub(super) fn bytes(&self) -> u64 {
         self.kept
             .front()
-            .map_or(0, |oldest| self.bytes_ever - oldest.bytes_through + bytes(&oldest.record))
+            .map_or(0, |oldest| self.bytes_ever - oldest.bytes_through() + bytes(oldest.record()))
     }
 
     /// Whether all bounds are met.
@@ -109,7 +139,7 @@ impl Ring {
         self.kept.front().is_none_or(|oldest| {
             self.kept.len() as u64 <= self.bounds.count
                 && self.bytes() <= self.bounds.bytes
-                && now.saturating_duration_since(oldest.taken) <= self.bounds.age
+                && now.saturating_duration_since(oldest.taken()) <= self.bounds.age
         })
     }
 
@@ -128,12 +158,12 @@ impl Ring {
         let Retention { count, bytes, age } = self.bounds;
         let by_count = self.kept.len().saturating_sub((count / 2) as usize);
         let half_bytes = self.bytes_ever.saturating_sub(bytes / 2);
-        let by_bytes = self.kept.partition_point(|kept| kept.bytes_through <= half_bytes);
-        let is_old = |kept: &KeptRecord| now.saturating_duration_since(kept.taken) > age / 2;
+        let by_bytes = self.kept.partition_point(|kept| kept.bytes_through() <= half_bytes);
+        let is_old = |kept: &KeptRecord| now.saturating_duration_since(kept.taken()) > age / 2;
         let by_age = self.kept.partition_point(is_old);
         match by_count.max(by_bytes).max(by_age).checked_sub(1) {
             None => self.dropped.map_or(Position::START, |id| id.position),
-            Some(index) => self.kept[index].record.position,
+            Some(index) => self.kept[index].record().position,
         }
     }
 }

@@ -1,3 +1,5 @@
+mod cost;
+
 use std::time::Duration;
 
 use tidings_sse::Event;

@@ -189,7 +189,7 @@ impl Shared {
 
     /// The place after all updates that are older than `time`.
     pub(super) async fn before(&self, time: SystemTime) -> Result<Before, ReadError> {
-        let (first, last, known) = {
+        let (mut first, last, known) = {
             let state = self.state();
             let mut records = state.after(Position::START);
             let oldest = records.next().filter(|oldest| oldest.time < time);
@@ -205,6 +205,11 @@ impl Shared {
                 self.check_there()?;
                 let asked = self.connection.ask(|server, _| server.since(time)).await;
                 let stored = asked.map_err(unreachable)?;
+                let asked = self.connection.ask(|server, _| server.report()).await;
+                let report = asked.map_err(unreachable)?;
+                let mut state = self.state();
+                state.note(&report);
+                first = state.first();
                 stored.map_or(last.position.next(), |stored| stored.position)
             }
         };

@@ -197,6 +197,10 @@ impl<'a> Keeping<'a> {
 }
 
 impl Kept for Keeping<'_> {
+    fn knows_newest_only(&self) -> bool {
+        matches!(self.storage, Storage::JetStream(_))
+    }
+
     fn is_kept(&self, entry: &Entry) -> Option<bool> {
         if let Some(known) = self.known.borrow().get(&entry.position) {
             return *known;

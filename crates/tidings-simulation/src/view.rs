@@ -48,6 +48,9 @@ impl Wanted {
 pub(crate) trait Kept {
     /// `None` if the journal cannot say it now.
     fn is_kept(&self, entry: &Entry) -> Option<bool>;
+
+    /// Of each topic the journal knows only the newest update, and not which were dropped.
+    fn knows_newest_only(&self) -> bool;
 }
 
 /// One stream, from its head to its end.
@@ -344,8 +347,14 @@ impl View {
         let is_vague = |entry: &Entry| {
             !entry.is_known || (self.wanted.selects.has_pattern() && !entry.private)
         };
+        let later = &era.entries[era.after(earliest)..];
+        // On NATS a hub knows the newest update about each topic, and not which of them were trimmed.
+        let is_of_newer = kept.knows_newest_only()
+            && later.iter().any(|entry| is_gone(kept, entry))
+            && later.iter().any(|entry| self.wanted.is_for(entry) || is_vague(entry));
         let is_true = is_ambiguous
-            || era.entries[era.after(earliest)..].iter().any(|entry| {
+            || is_of_newer
+            || later.iter().any(|entry| {
                 (self.wanted.is_for(entry) || is_vague(entry)) && is_gone(kept, entry)
             });
         if !is_true {
@@ -392,6 +401,8 @@ impl View {
                 // Another update may have got the id since.
                 None => era.entries.iter().any(|entry| {
                     entry.id == *asked
+                        // A replaced update may still be in memory.
+                        && entry.keep == Keep::All
                         && entry.position <= self.requested_at
                         && self.wanted.is_for(entry)
                         && !is_gone(kept, entry)

@@ -297,11 +297,16 @@ impl World {
             return;
         }
         let Some(number) = number_of(record.update.event().data()) else { return };
-        let first = self.truth.place(number);
-        let is_gone =
-            first.is_some_and(|first| self.keeping(running).is_kept(first) == Some(false));
+        let Some(sent) = self.truth.sent.get(number as usize) else { return };
+        let (first, count) = sent.batch;
+        let is_gone = self
+            .truth
+            .place(number)
+            .is_some_and(|place| self.keeping(running).is_kept(place) == Some(false));
         if is_gone {
-            self.truth.forget_place(number);
+            // The first update of a request has its key: with it the whole request is forgotten.
+            let last = if number == first { first + count } else { number + 1 };
+            (number..last).for_each(|number| self.truth.forget_place(number));
         }
     }
 

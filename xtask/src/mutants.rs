@@ -193,7 +193,10 @@ impl Simulator<'_> {
             cargo()
                 .args(["build", "--quiet", "--release", "--package", "tidings-simulation"])
                 .current_dir(&self.copy.sources)
-                .env("CARGO_TARGET_DIR", &self.copy.target),
+                .env("CARGO_TARGET_DIR", &self.copy.target)
+                // After a change of one line, small parts of the changed crates are built again.
+                .env("CARGO_INCREMENTAL", "1")
+                .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "64"),
         )
     }
 

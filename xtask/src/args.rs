@@ -23,6 +23,9 @@ Usage: cargo xtask COMMAND
   bench allocators [-- ROUNDS]
                        build the last commit with glibc's malloc, mimalloc and jemalloc, and measure
                        builds, deliveries, idle streams, and the memory after each attack
+  bench instructions [-- --accept]
+                       count the instructions of decode, route, flush, append and connect beside the
+                       committed figures; `--accept` makes the counts the figures
   bench storm [-- STREAMS DRAIN]
                        the same of 10000 streams that come back after `kill -9`, and after a drain
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
@@ -62,6 +65,10 @@ pub(crate) enum Invocation {
     },
     /// The hub with other allocators.
     BenchAllocators {
+        options: Vec<String>,
+    },
+    /// Instructions of small workloads.
+    BenchInstructions {
         options: Vec<String>,
     },
     Soak,
@@ -123,6 +130,9 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
         [what] if HUB_BENCHES.contains(&what.as_str()) => {
             Ok(Invocation::BenchCrate { name: what.clone(), options: options.to_vec() })
         }
+        [what] if what == "instructions" => {
+            Ok(Invocation::BenchInstructions { options: options.to_vec() })
+        }
         [what] if what == "allocators" => {
             Ok(Invocation::BenchAllocators { options: options.to_vec() })
         }
@@ -131,7 +141,7 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
         }
         _ => Err(
             "bench needs --bench-dir PATH, the folder of bench.py, or `journal`, `nats`, `tls`, \
-                  `storm` or `allocators`"
+                  `storm`, `instructions` or `allocators`"
                 .to_owned(),
         ),
     }

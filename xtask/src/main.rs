@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod command;
 mod embedded;
+mod instructions;
 mod layers;
 mod links;
 mod nodes;
@@ -63,6 +64,9 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         }
         Invocation::BenchAllocators { options } => {
             allocators::compare(&Workspace::load()?, &options)?;
+        }
+        Invocation::BenchInstructions { options } => {
+            instructions::bench(&Workspace::load()?, &options)?;
         }
         Invocation::Soak => soak::run_all(&Workspace::load()?)?,
         Invocation::SoakAttacks => soak::attacks()?,

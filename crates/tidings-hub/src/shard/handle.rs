@@ -1,7 +1,7 @@
 //! The handle of a shard for other threads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use tidings_core::journal::Follower;
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +19,8 @@ pub(crate) struct ShardHandle {
     inbox: mpsc::Sender<Command>,
     /// The number of its streams and connections.
     load: Arc<AtomicUsize>,
-    follower: Arc<Follower>,
+    /// The thread's own. Without it the journal would keep updates for a thread that has failed.
+    follower: Weak<Follower>,
     unoffered: Arc<AtomicU64>,
     thread: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -31,14 +32,15 @@ impl ShardHandle {
     /// If the system has no thread or no event queue for it.
     pub(crate) fn start(index: usize, shared: ShardContext) -> std::io::Result<Self> {
         let (inbox, commands) = mpsc::channel(SHARD_INBOX);
-        let follower = shared.journal.follow();
+        let following = shared.journal.follow();
+        let follower = Arc::downgrade(&following);
         let load = Arc::new(AtomicUsize::new(0));
         let unoffered = Arc::new(AtomicU64::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let init = ShardInit {
             index,
             shared,
-            follower: Arc::clone(&follower),
+            follower: following,
             load: Arc::clone(&load),
             unoffered: Arc::clone(&unoffered),
         };
@@ -68,9 +70,11 @@ impl ShardHandle {
         self.inbox.closed().await;
     }
 
-    /// The bytes that this shard has not yet offered to its subscribers.
+    /// The bytes that this shard has not yet offered to its subscribers. None once its thread has
+    /// ended: then it has no subscribers.
     pub(crate) fn pressure(&self) -> u64 {
-        self.follower.waiting_bytes() + self.unoffered.load(Ordering::Acquire)
+        let Some(follower) = self.follower.upgrade() else { return 0 };
+        follower.waiting_bytes() + self.unoffered.load(Ordering::Acquire)
     }
 
     /// Sends a command once there is room for it. False if the shard has ended.

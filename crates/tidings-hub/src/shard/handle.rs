@@ -44,9 +44,23 @@ impl ShardHandle {
             load: Arc::clone(&load),
             unoffered: Arc::clone(&unoffered),
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("shard-{index}"))
-            .spawn(move || run(&runtime, init, commands))?;
+        // Given to the thread once it runs: dropped with a closure that no thread takes, a runtime
+        // panics if the caller is a task.
+        let (give, given) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+            if let Ok(runtime) = given.recv() {
+                run(&runtime, init, commands);
+            }
+        });
+        let thread = match thread {
+            Ok(thread) => thread,
+            Err(error) => {
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
+        // The thread takes it at its start.
+        let _ = give.send(runtime);
         let thread = parking_lot::Mutex::new(Some(thread));
         Ok(Self { inbox, load, follower, unoffered, thread })
     }

@@ -291,3 +291,32 @@ fn a_journal_whose_writer_panics_refuses_publishes_and_still_serves_what_it_has(
         assert_eq!(server.resume("topic=a", id).await.event().await.data, "two");
     });
 }
+
+/// Set for a process that can start no threads.
+const CHILD: &str = "TIDINGS_TEST_WITHOUT_THREADS";
+
+#[test]
+fn a_hub_whose_threads_cannot_be_started_is_not_built() {
+    if std::env::var_os(CHILD).is_none() {
+        let child = std::process::Command::new(std::env::current_exe().expect("a program"))
+            .args(["--exact", "--nocapture", "--test-threads=1"])
+            .arg("failure::a_hub_whose_threads_cannot_be_started_is_not_built")
+            .env(CHILD, "1")
+            // No system has so much memory for a thread's stack.
+            .env("RUST_MIN_STACK", (1_u64 << 60).to_string())
+            .output()
+            .expect("the program starts");
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && output.contains("1 passed"), "{child:?}");
+        return;
+    }
+    // Neither ends with a panic, in which an outer task would fail.
+    let built = runtime().block_on(open().build());
+    assert!(built.is_err(), "{built:?}");
+    #[cfg(feature = "nats")]
+    {
+        let options = tidings_hub::NatsOptions::of_servers(["nats://127.0.0.1:1"]);
+        let opened = runtime().block_on(tidings_hub::NatsJournal::open(options));
+        assert!(opened.is_err(), "{opened:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -18,6 +19,8 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The threads. They end when this is dropped.
 pub(crate) struct Readers {
+    /// Whether a thread has panicked.
+    has_failed: Arc<AtomicBool>,
     jobs: Option<SyncSender<Job>>,
     /// One permit for each read that fits into the queue. A read holds its permit until a thread
     /// takes it from the queue. A caller without a permit waits, first come, first served.
@@ -46,7 +49,13 @@ impl Readers {
                 .map_err(|source| OpenError::Unusable { path: folder.database(), source })?;
             threads.push(thread);
         }
-        Ok(Self { jobs: Some(jobs), room: Arc::new(Semaphore::new(READS_WAITING)), threads })
+        let room = Arc::new(Semaphore::new(READS_WAITING));
+        Ok(Self { has_failed: Arc::default(), jobs: Some(jobs), room, threads })
+    }
+
+    /// Whether all threads run. The others serve the reads of a thread that has failed.
+    pub(crate) fn are_running(&self) -> bool {
+        !self.has_failed.load(Ordering::Acquire)
     }
 
     /// Runs `read` on one of the threads.
@@ -57,11 +66,15 @@ impl Readers {
         let room = Arc::clone(&self.room).acquire_owned().await;
         let room = room.map_err(|_| unavailable("the journal is closed"))?;
         let (answer, answered) = oneshot::channel();
+        let has_failed = Arc::clone(&self.has_failed);
         let job: Job = Box::new(move |connection| {
             drop(room);
+            // Noted before `answer` is dropped, from which the caller learns of a panic.
+            let _failing = NoteFailure(has_failed);
             // A read whose caller has stopped waiting is skipped.
             if !answer.is_closed() {
-                let _ = answer.send(read(connection));
+                let read = read(connection);
+                let _ = answer.send(read);
             }
         });
         let jobs = self.jobs.as_ref().ok_or_else(|| unavailable("the journal is closed"))?;
@@ -74,6 +87,17 @@ impl Readers {
         }
         let read = answered.await.map_err(|_| unavailable("reading the journal failed"))?;
         read.map_err(|error| ReadError::Unavailable(Box::new(error)))
+    }
+}
+
+/// Notes that its thread has panicked.
+struct NoteFailure(Arc<AtomicBool>);
+
+impl Drop for NoteFailure {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Release);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 mod damage;
+mod failure;
 mod files;
 mod formats;
 mod groups;

@@ -366,6 +366,7 @@ pub(super) const CRATES: &[Layers] = &[
             "snippets",
             "layers",
             "embedded",
+            "instructions",
             "systems",
             "steps",
             "report",

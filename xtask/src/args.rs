@@ -24,6 +24,9 @@ Usage: cargo xtask COMMAND
   bench allocators [-- ROUNDS]
                        build the last commit with glibc's malloc, mimalloc and jemalloc, and measure
                        builds, deliveries, idle streams, and the memory after each attack
+  bench instructions [-- --accept]
+                       count the instructions of decode, route, flush, append and connect beside the
+                       committed figures; `--accept` makes the counts the figures
   bench storm [-- STREAMS DRAIN]
                        the same of 10000 streams that come back after `kill -9`, and after a drain
   simulate [OPTIONS]   build the simulator of the whole hub and run it; `simulate --help` has the
@@ -79,6 +82,10 @@ pub(crate) enum Invocation {
     },
     /// Builds of the simulator with a fault.
     Mutants(MutantOptions),
+    /// Instructions of small workloads.
+    BenchInstructions {
+        options: Vec<String>,
+    },
     Soak,
     SoakAttacks,
     /// A build with the declared minimum of Rust.
@@ -145,6 +152,9 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
         [what] if HUB_BENCHES.contains(&what.as_str()) => {
             Ok(Invocation::BenchCrate { name: what.clone(), options: options.to_vec() })
         }
+        [what] if what == "instructions" => {
+            Ok(Invocation::BenchInstructions { options: options.to_vec() })
+        }
         [what] if what == "allocators" => {
             Ok(Invocation::BenchAllocators { options: options.to_vec() })
         }
@@ -153,7 +163,7 @@ fn bench(args: &[String]) -> Result<Invocation, String> {
         }
         _ => Err(
             "bench needs --bench-dir PATH, the folder of bench.py, or `journal`, `nats`, `tls`, \
-                  `storm` or `allocators`"
+                  `storm`, `instructions` or `allocators`"
                 .to_owned(),
         ),
     }

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod command;
 mod embedded;
+mod instructions;
 mod layers;
 mod links;
 mod minimum;
@@ -71,6 +72,9 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Invocation::Simulate { options } => simulate::run(&options)?,
         Invocation::Mutants(options) => mutants::run(&Workspace::load()?, &options)?,
         Invocation::Minimum => minimum::build(&Workspace::load()?)?,
+        Invocation::BenchInstructions { options } => {
+            instructions::bench(&Workspace::load()?, &options)?;
+        }
         Invocation::Soak => soak::run_all(&Workspace::load()?)?,
         Invocation::SoakAttacks => soak::attacks()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,

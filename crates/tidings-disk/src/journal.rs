@@ -231,7 +231,7 @@ impl RevokedTokens for DiskJournal {
 
 impl Health for DiskJournal {
     fn is_running(&self) -> bool {
-        !self.shared.is_closed()
+        !self.shared.is_closed() && self.readers.are_running()
     }
 
     fn trouble(&self) -> Option<String> {

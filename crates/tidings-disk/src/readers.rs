@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -18,6 +19,8 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The threads. They end when this is dropped.
 pub(crate) struct Readers {
+    /// Whether a thread has panicked.
+    has_failed: Arc<AtomicBool>,
     jobs: Arc<Jobs>,
     /// One permit for each read that fits into the queue. A read holds its permit until a thread
     /// takes it from the queue. A caller without a permit waits, first come, first served.
@@ -112,7 +115,8 @@ impl Readers {
     pub(crate) fn start(folder: &Folder) -> Result<Self, OpenError> {
         let room = Arc::new(Semaphore::new(READS_WAITING));
         // If a thread cannot be started, the drop of this ends those before it.
-        let mut readers = Self { jobs: Arc::new(Jobs::new()), room, threads: Vec::new() };
+        let jobs = Arc::new(Jobs::new());
+        let mut readers = Self { has_failed: Arc::default(), jobs, room, threads: Vec::new() };
         for index in 0..JOURNAL_READERS {
             let connection =
                 folder.reader().map_err(|error| OpenError::of(&folder.database(), error))?;
@@ -126,6 +130,11 @@ impl Readers {
         Ok(readers)
     }
 
+    /// Whether all threads run. The others serve the reads of a thread that has failed.
+    pub(crate) fn are_running(&self) -> bool {
+        !self.has_failed.load(Ordering::Acquire)
+    }
+
     /// Runs `read` on one of the threads.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -134,16 +143,31 @@ impl Readers {
         let room = Arc::clone(&self.room).acquire_owned().await;
         let room = room.map_err(|_| unavailable("the journal is closed"))?;
         let (answer, answered) = oneshot::channel();
+        let has_failed = Arc::clone(&self.has_failed);
         let job: Job = Box::new(move |connection| {
             drop(room);
+            // Noted before `answer` is dropped, from which the caller learns of a panic.
+            let _failing = NoteFailure(has_failed);
             // A read whose caller has stopped waiting is skipped.
             if !answer.is_closed() {
-                let _ = answer.send(read(connection));
+                let read = read(connection);
+                let _ = answer.send(read);
             }
         });
         self.jobs.push(job)?;
         let read = answered.await.map_err(|_| unavailable("reading the journal failed"))?;
         read.map_err(|error| ReadError::Unavailable(Box::new(error)))
+    }
+}
+
+/// Notes that its thread has panicked.
+struct NoteFailure(Arc<AtomicBool>);
+
+impl Drop for NoteFailure {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Release);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 pub(crate) mod cost;
 mod damage;
+mod failure;
 mod files;
 mod formats;
 mod fuzz;

@@ -45,7 +45,8 @@ pub use tls::{Reload, Tls, TlsError};
 
 /// Serves the hub on a listener, of TCP or a Unix socket, with the direct lane: an event stream
 /// over HTTP/1 has its socket to itself. `fallback` answers requests for paths that the hub does
-/// not have. Ends with the hub.
+/// not have. Ends with the hub, or with its first shard, which accepts the connections: then
+/// [`Hub::failed`] says so.
 ///
 /// Dropping the future stops accepting; open streams continue.
 ///

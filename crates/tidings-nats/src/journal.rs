@@ -54,14 +54,24 @@ impl NatsJournal {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
         let (opened, is_opened) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new()
-            .name("journal-nats".to_owned())
-            .spawn(move || {
-                runtime.block_on(run(options, opened, stopped));
-                // The client's remaining tasks are aborted: no caller waits for them.
+        // Given to the thread once it runs: dropped with a closure that no thread takes, a runtime
+        // panics if the caller is a task.
+        let (give, given) = std::sync::mpsc::sync_channel::<tokio::runtime::Runtime>(1);
+        let thread = std::thread::Builder::new().name("journal-nats".to_owned()).spawn(move || {
+            let Ok(runtime) = given.recv() else { return };
+            runtime.block_on(run(options, opened, stopped));
+            // The client's remaining tasks are aborted: no caller waits for them.
+            runtime.shutdown_background();
+        });
+        let thread = match thread {
+            Ok(thread) => thread,
+            Err(error) => {
                 runtime.shutdown_background();
-            })
-            .map_err(system)?;
+                return Err(system(error));
+            }
+        };
+        // The thread takes it at its start.
+        let _ = give.send(runtime);
         let ended = || system(std::io::Error::other("the journal's thread has stopped"));
         let shared = is_opened.await.map_err(|_| ended())??;
         Ok(Self { shared, stop: Some(stop), thread: Some(thread) })

@@ -11,7 +11,7 @@ const WAITING_BYTES: usize = 1 << 20;
 /// How long the process waits at its end for the last lines to be written.
 const END_TIME: Duration = Duration::from_secs(1);
 
-static LOG: OnceLock<Log> = OnceLock::new();
+static LOG: OnceLock<&Log> = OnceLock::new();
 
 /// The lines that wait, and the thread that writes them.
 #[derive(Debug, Default)]
@@ -32,9 +32,12 @@ struct State {
 /// # Errors
 /// If the thread cannot be started.
 pub(crate) fn start() -> io::Result<()> {
-    let log = LOG.get_or_init(Log::default);
+    let log: &Log = Box::leak(Box::default());
     let run = move || log.run(&mut io::stderr());
-    std::thread::Builder::new().name("log".to_owned()).spawn(run).map(drop)
+    std::thread::Builder::new().name("log".to_owned()).spawn(run)?;
+    // Not earlier: without the thread, lines that were given to it would not be written.
+    let _ = LOG.set(log);
+    Ok(())
 }
 
 /// Writes whole lines if the thread was started; else returns false.
@@ -185,5 +188,22 @@ mod tests {
         log.push(b"last\n");
         assert_eq!(pieces.recv().expect("a line"), b"last\n");
         log.finish(Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_thread_that_panics_leaves_the_bound_and_the_count_of_dropped_lines() {
+        let (log, pieces) = log();
+        // The thread panics when it writes.
+        drop(pieces);
+        log.push(b"first\n");
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        for _ in 0..2 * WAITING_BYTES / line.len() {
+            log.push(&line);
+        }
+        let most = (WAITING_BYTES / line.len()) as u64;
+        assert!(log.dropped.load(Ordering::Relaxed) >= most);
+        assert!(log.lock().waiting.len() <= WAITING_BYTES);
+        // The process ends all the same.
+        log.finish(Duration::from_millis(10));
     }
 }

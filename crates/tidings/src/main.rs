@@ -9,6 +9,7 @@ mod outcome;
 
 use std::pin::Pin;
 
+use anyhow::Context as _;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -124,7 +125,7 @@ fn start_log(global: &args::Global, command: &Command) -> anyhow::Result<()> {
     let writer = match command {
         // The hub must continue if the reader of its log stalls.
         Command::Serve(_) => {
-            log::start()?;
+            log::start().context("cannot start the thread of the log")?;
             BoxMakeWriter::new(|| log::Lines)
         }
         _ => BoxMakeWriter::new(std::io::stderr),

@@ -372,6 +372,7 @@ pub(super) const CRATES: &[Layers] = &[
             "snippets",
             "layers",
             "embedded",
+            "instructions",
             "systems",
             "seeds",
             "steps",

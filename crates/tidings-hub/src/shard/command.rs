@@ -1,10 +1,11 @@
 //! The commands that a shard's thread takes, and the loop that carries them out.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidings_core::stream::feed::SubscriberKey;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
 use super::attach::NewStream;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
 
 /// Drives a shard until [`Command::Stop`]. Its tasks and connections end with the future.
 pub(super) async fn run(init: ShardInit, mut commands: mpsc::Receiver<Command>) {
+    // Dropped last, when the shard has no bytes that publishers would wait for.
+    let _relieve = Relieve(Arc::clone(&init.shared.relief));
     let tasks = LocalSet::new();
     let running = async move {
         let thread = Rc::new(ShardThread::new(init));
@@ -95,4 +98,13 @@ pub(super) async fn run(init: ShardInit, mut commands: mpsc::Receiver<Command>) 
         }
     };
     tasks.run_until(running).await;
+}
+
+/// Wakes publishers that waited for the shard, however its thread ends.
+struct Relieve(Arc<Notify>);
+
+impl Drop for Relieve {
+    fn drop(&mut self) {
+        self.0.notify_waiters();
+    }
 }

@@ -1,7 +1,7 @@
 //! The handle of a shard for other threads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use tidings_core::journal::Follower;
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +21,8 @@ pub(crate) struct ShardHandle {
     inbox: mpsc::Sender<Command>,
     /// The number of its streams and connections.
     load: Arc<AtomicUsize>,
-    follower: Arc<Follower>,
+    /// The thread's own. Without it the journal would keep updates for a thread that has failed.
+    follower: Weak<Follower>,
     unoffered: Arc<AtomicU64>,
     /// `None` once it was joined, and for a shard without a thread of its own.
     thread: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -34,13 +35,14 @@ impl ShardHandle {
     /// If the system has no thread or no event queue for it.
     pub(crate) fn start(index: usize, shared: ShardContext) -> std::io::Result<Self> {
         let (inbox, commands) = mpsc::channel(SHARD_INBOX);
-        let follower = shared.journal.follow();
+        let following = shared.journal.follow();
+        let follower = Arc::downgrade(&following);
         let load = Arc::new(AtomicUsize::new(0));
         let unoffered = Arc::new(AtomicU64::new(0));
         let init = ShardInit {
             index,
             shared,
-            follower: Arc::clone(&follower),
+            follower: following,
             load: Arc::clone(&load),
             unoffered: Arc::clone(&unoffered),
         };
@@ -67,9 +69,11 @@ impl ShardHandle {
         self.inbox.closed().await;
     }
 
-    /// The bytes that this shard has not yet offered to its subscribers.
+    /// The bytes that this shard has not yet offered to its subscribers. None once its thread has
+    /// ended: then it has no subscribers.
     pub(crate) fn pressure(&self) -> u64 {
-        self.follower.waiting_bytes() + self.unoffered.load(Ordering::Acquire)
+        let Some(follower) = self.follower.upgrade() else { return 0 };
+        follower.waiting_bytes() + self.unoffered.load(Ordering::Acquire)
     }
 
     /// Sends a command once there is room for it. False if the shard has ended.
@@ -117,8 +121,22 @@ fn drive(
         return Ok(None);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new()
-        .name(format!("shard-{index}"))
-        .spawn(move || runtime.block_on(run(init, commands)))?;
+    // Given to the thread once it runs: dropped with a closure that no thread takes, a runtime
+    // panics if the caller is a task.
+    let (give, given) = std::sync::mpsc::sync_channel::<tokio::runtime::Runtime>(1);
+    let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+        if let Ok(runtime) = given.recv() {
+            runtime.block_on(run(init, commands));
+        }
+    });
+    let thread = match thread {
+        Ok(thread) => thread,
+        Err(error) => {
+            runtime.shutdown_background();
+            return Err(error);
+        }
+    };
+    // The thread takes it at its start.
+    let _ = give.send(runtime);
     Ok(Some(thread))
 }

@@ -41,6 +41,7 @@ mod presence;
 mod selectors;
 
 mod clock;
+mod failure;
 mod health;
 mod metrics;
 mod operator;

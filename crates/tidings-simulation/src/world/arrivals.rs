@@ -257,7 +257,12 @@ impl World {
             Cursor::Since(position, asked) => {
                 (From::OneOf(vec![*position]), Some(asked.clone()))
             }
-            Cursor::After(id) => (place_of(id).unwrap_or(anywhere), Some(id.clone())),
+            Cursor::After(id) => {
+                // The journal may take the id for one of an update that it has dropped.
+                let low = position_of(id).map_or(opening.low, |(_, at)| at.min(opening.low));
+                let unknown = From::Between(low, high);
+                (place_of(id).unwrap_or(unknown), Some(id.clone()))
+            }
         };
         let mut view = View::new(opening.wanted, era, (from, opening.low), asked);
         // The journal may have been reset in between.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::hub::{File, Hub, program};
+use crate::hub::{File, Hub, program, tidings_with};
 
 /// Replaces a function of the C library. Once the file that `FAIL_WHEN` names is removed, the
 /// event queue of the first shard fails, and its thread panics.
@@ -70,4 +70,13 @@ fn a_shard_whose_thread_fails_ends_the_process_with_an_error() {
     assert_eq!(hub.exit().code(), Some(1));
     // Its subscribers are cut, and reconnect to the hub that is started next.
     while stream.next().is_some() {}
+}
+
+#[test]
+fn a_log_whose_thread_cannot_be_started_is_reported_on_standard_error() {
+    // No system has so much memory for a thread's stack.
+    let stack = (1_u64 << 60).to_string();
+    let ended = tidings_with(&[("RUST_MIN_STACK", &stack)], &["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.error.contains("cannot start the thread of the log"), "{ended:?}");
 }

@@ -189,7 +189,7 @@ fn naive(text: &str, base: &Base) -> Option<UrlPattern> {
 #[test]
 fn a_url_pattern_matches_as_the_standards_own_does() {
     let base = Base::of_host("https", "h.test").expect("a host");
-    tidings_seed::fuzz!(((u8, Vec<Change>), Vec<Vec<u8>>), 400, |(input, topics)| {
+    tidings_seed::fuzz!(((u8, Vec<Change>), Vec<Vec<u8>>), 250, |(input, topics)| {
         let text = changed(input, &PATTERNS, &PIECES);
         let Ok(text) = std::str::from_utf8(&text) else { return };
         let selector = match Selector::pattern(text, &base) {
@@ -223,7 +223,7 @@ fn a_url_pattern_matches_as_the_standards_own_does() {
 #[test]
 fn a_set_matches_as_its_selectors_do() {
     let base = Base::of_host("https", "h.test").expect("a host");
-    tidings_seed::fuzz!((Vec<(u8, Vec<u8>)>, Vec<u8>), 500, |(texts, topic)| {
+    tidings_seed::fuzz!((Vec<(u8, Vec<u8>)>, Vec<u8>), 250, |(texts, topic)| {
         let all: Vec<Selector> = texts
             .iter()
             .take(8)

@@ -14,6 +14,8 @@ use crate::in_place::InPlace;
 use crate::layout::{self, APPLICATION, FORMAT};
 use crate::lock::{Lock, Mark};
 use crate::open_error::OpenError;
+#[cfg(test)]
+use crate::tests::cost::counted;
 use crate::upgrade;
 
 /// 1,000 frames, each a page of 4,096 bytes and a head. At this size SQLite copies them to the
@@ -158,14 +160,19 @@ impl Folder {
             None => Connection::open_with_flags(&path, flags)?,
             Some(vfs) => Connection::open_with_flags_and_vfs(&path, flags, vfs.as_str())?,
         };
-        #[cfg(test)]
-        let connection = crate::tests::cost::counted(connection, &path)?;
+        let connection = counted(connection, &path)?;
         connection.busy_timeout(Duration::from_secs(10))?;
         connection.set_prepared_statement_cache_capacity(64);
         // Without this, SQLite may plan a statement again for each bound value.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     }
+}
+
+/// Tests count the steps of some connections.
+#[cfg(not(test))]
+fn counted(connection: Connection, _: &Path) -> rusqlite::Result<Connection> {
+    Ok(connection)
 }
 
 /// Creates the tables in a new file or one of an older format: all of them or none.

@@ -17,9 +17,14 @@ pub(crate) enum Asked {
     },
     Stream(usize),
     List,
-    Revoke { token: usize, jti: String },
+    Revoke {
+        token: usize,
+        jti: String,
+    },
     /// The list from which an operator chooses a subscription to end.
-    EndSubscription { subscriber: usize },
+    EndSubscription {
+        subscriber: usize,
+    },
     Delete,
 }
 

@@ -105,7 +105,9 @@ impl Invariant {
                  where it begins to where it ends, and a stream that follows it from its last event \
                  id continues there. Only dropped updates are missing."
             }
-            Self::NoRepeat => "No stream delivers an update twice, and neither do streams that follow one another.",
+            Self::NoRepeat => {
+                "No stream delivers an update twice, and neither do streams that follow one another."
+            }
             Self::InOrder => "Every stream delivers updates in the order of their positions.",
             Self::GapAnnounced => {
                 "If dropped updates are missing from a stream, a notice `gap` comes before the next \
@@ -116,7 +118,9 @@ impl Invariant {
                  dropped, or may have been."
             }
             Self::ResetTrue => "A notice `reset` comes only if the journal does not know the id.",
-            Self::PrivateStaysPrivate => "No stream delivers a private update that its token does not grant.",
+            Self::PrivateStaysPrivate => {
+                "No stream delivers a private update that its token does not grant."
+            }
             Self::OnlySelected => {
                 "No stream delivers an update that its subscriber did not select, and the option \
                  `topics` shows exactly the selected topics of each."
@@ -134,15 +138,21 @@ impl Invariant {
                 "Every complete request is answered within the documented times, whatever the \
                  journal does."
             }
-            Self::CursorNeverBack => "The ids of one stream never name an earlier position than before.",
+            Self::CursorNeverBack => {
+                "The ids of one stream never name an earlier position than before."
+            }
             Self::DrainedHubEnds => "A hub that is drained and stopped ends all streams, and ends.",
             Self::Idempotent => "Under one idempotency key the updates are published once.",
-            Self::BatchWhole => "The updates of one request are published all or none, in order and adjacent.",
+            Self::BatchWhole => {
+                "The updates of one request are published all or none, in order and adjacent."
+            }
             Self::PresenceTrue => {
                 "Each subscription's start and end is announced once, in this order, and the list \
                  has exactly the open ones."
             }
-            Self::WellFormed => "Every byte that the hub sends is a response of HTTP/1 or an event stream.",
+            Self::WellFormed => {
+                "Every byte that the hub sends is a response of HTTP/1 or an event stream."
+            }
             Self::NoPanic => "No code panics.",
         }
     }

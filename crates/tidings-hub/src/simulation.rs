@@ -40,7 +40,9 @@ pub fn set_time(time: SystemTime) {
 pub struct HeldBytes {
     /// What holds them.
     pub what: &'static str,
+    /// Bytes that it holds now.
     pub bytes: usize,
+    /// The most that it may hold.
     pub max: usize,
 }
 

@@ -193,9 +193,11 @@ impl View {
         if let Some((hub_id, position)) = position_of(id) {
             return era.at(position).filter(|entry| entry.hub_id == hub_id);
         }
-        // A publisher's id may name several updates; the number is of one.
+        // A publisher's id may name several updates. The number is of one, which may be there twice
+        // once its key was forgotten.
         let number = number_of(&block.data);
-        era.entries.iter().rev().find(|entry| entry.id == id && entry.number == number)
+        let all = || era.entries.iter().filter(|one| one.id == id && one.number == number);
+        all().find(|entry| entry.position > self.newest).or(all().next_back())
     }
 
     fn check_content(&self, truth: &Truth, entry: &Entry, block: &Block) -> Result<(), Violation> {

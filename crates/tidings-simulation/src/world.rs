@@ -88,8 +88,12 @@ struct World {
     was_clock_set: bool,
     last_crash: Option<Crash>,
     has_lost_tail: bool,
-    /// The journal was reset in this boot, or may have stored announcements twice.
+    /// The journal was reset in this boot, or may have dropped announcements or stored them twice.
     was_reset: bool,
+    /// The stream has lost messages, or was created anew, and the hub does not know it yet.
+    is_reset_due: bool,
+    /// Eras whose beginning could not be read.
+    unknown_eras: std::collections::BTreeSet<usize>,
     boot: usize,
     step: usize,
     is_told: bool,
@@ -160,6 +164,8 @@ impl World {
             last_crash: None,
             has_lost_tail: false,
             was_reset: false,
+            is_reset_due: false,
+            unknown_eras: Default::default(),
             boot: 0,
             step: 0,
             is_told: false,

@@ -81,7 +81,12 @@ impl World {
                 self.was_clock_set = true;
             }
             Act::Rest => crate::run::settle().await,
-            _ => self.fault(act),
+            _ => {
+                self.fault(act);
+                if self.is_reset_due {
+                    self.forget_views();
+                }
+            }
         }
         Ok(())
     }
@@ -448,6 +453,8 @@ impl World {
                     Act::LoseAnswers { .. } | Act::Unreachable { .. } | Act::TrimStream { .. }
                 );
                 self.was_reset |= is_doubtful;
+                let is_reset = matches!(act, Act::LoseTail { .. } | Act::NewStream);
+                self.is_reset_due |= is_reset;
                 match act {
                     Act::Lag { lags: true } => stream.lag(node),
                     Act::Lag { lags: false } => stream.show(node, 3),

@@ -37,14 +37,6 @@ impl World {
         self.check_bounds(running).await
     }
 
-    /// Takes everything that the hub has written.
-    pub(super) async fn read_all(&mut self, running: &Running) -> Result<(), Violation> {
-        for at in 0..self.connections.len() {
-            self.read(running, at, usize::MAX)?;
-        }
-        Ok(())
-    }
-
     pub(super) async fn read_slowly(
         &mut self,
         running: &mut Running,
@@ -258,7 +250,8 @@ impl World {
         };
         let mut view = View::new(opening.wanted, era, (from, opening.low), asked);
         // The journal may have been reset in between.
-        view.is_unknown = opening.era != era;
+        view.is_unknown =
+            self.is_reset_due || opening.era != era || self.unknown_eras.contains(&era);
         if head.get("connection") == Some("close") {
             self.counts.outcome("a stream was told to reconnect");
         }

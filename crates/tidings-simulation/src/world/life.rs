@@ -77,6 +77,7 @@ impl World {
         self.storage.heal();
         self.was_clock_set = false;
         self.was_reset = false;
+        self.is_reset_due = false;
         self.present.clear();
         self.ended_subscriptions.clear();
         let opened = self.storage.open(&self.setting).await;
@@ -213,9 +214,11 @@ impl World {
             let topics = update.map_or(&[][..], |update| update.topics());
             Entry {
                 position: message.position.number(),
-                id: hub_id.to_string(),
+                id: update
+                    .and_then(|update| update.event().id())
+                    .map_or(hub_id.to_string(), |id| id.as_str().to_owned()),
                 hub_id,
-                number: None,
+                number: update.and_then(|update| number_of(update.event().data())),
                 topics: topics.iter().map(|topic| topic.as_str().to_owned()).collect(),
                 private: update.is_some_and(|update| update.is_private()),
                 presence: update.is_some_and(|update| update.is_presence()),
@@ -268,11 +271,13 @@ impl World {
                     running.follower.pass(end.position);
                     self.truth.pass(end);
                     self.add_trimmed(end, after);
+                    self.was_reset = true;
                     self.counts.outcome("the tail was dropped before it was shown");
                 }
                 Tail::Reset(end) => {
-                    // What was written before belongs to the era before.
-                    self.read_all(running).await?;
+                    // What a stream has written may be of the era before or of this one.
+                    self.forget_views();
+                    self.is_reset_due = false;
                     self.counts.outcome("the journal was reset");
                     self.was_reset = true;
                     let scanned = self.storage.scan(running.journal.as_ref()).await;
@@ -284,8 +289,11 @@ impl World {
                                 .collect();
                             self.begin_era(&records, end, false)?;
                         }
-                        // It is unreachable again.
-                        Err(_) => self.begin_era(&[], end, false)?,
+                        // It is unreachable again: what this era has is not known.
+                        Err(_) => {
+                            self.begin_era(&[], end, false)?;
+                            self.unknown_eras.insert(self.truth.eras.len() - 1);
+                        }
                     }
                     running.seen = end;
                     running.follower.pass(end.position);
@@ -348,6 +356,16 @@ impl World {
             ));
         }
         Ok(())
+    }
+
+    /// From now on it is not known what the open streams should deliver.
+    pub(super) fn forget_views(&mut self) {
+        for subscriber in &mut self.subscribers {
+            let stream = subscriber.stream.as_mut();
+            if let Some(view) = stream.and_then(|stream| stream.view.as_mut()) {
+                view.is_unknown = true;
+            }
+        }
     }
 
     /// Ends the process or the power in the middle of whatever is under way.

@@ -34,8 +34,6 @@ pub(crate) struct Exchange {
     pub(crate) asked: Asked,
     head: Option<Head>,
     body: Vec<u8>,
-    /// Bytes of the request that were sent when it was whole.
-    pub(crate) sent_at: u64,
 }
 
 /// What came over a connection.
@@ -63,7 +61,6 @@ pub(crate) struct Connection {
     /// Part of a request was never sent.
     pub(crate) is_cut: bool,
     has_ended: bool,
-    bytes_sent: u64,
 }
 
 impl Connection {
@@ -77,7 +74,6 @@ impl Connection {
             is_slow: false,
             is_cut: false,
             has_ended: false,
-            bytes_sent: 0,
         }
     }
 
@@ -104,9 +100,7 @@ impl Connection {
 
     pub(crate) fn send(&mut self, asked: Asked, request: &[u8]) {
         self.end.send(request);
-        self.bytes_sent += request.len() as u64;
-        let sent_at = self.bytes_sent;
-        self.exchanges.push_back(Exchange { asked, head: None, body: Vec::new(), sent_at });
+        self.exchanges.push_back(Exchange { asked, head: None, body: Vec::new() });
     }
 
     /// Reads up to `max` bytes.
@@ -121,7 +115,6 @@ impl Connection {
         }
         if !self.has_ended && self.end.unread() == 0 && self.end.hub() != HubSide::Open {
             self.has_ended = true;
-            self.check_end()?;
             arrived.push(Arrived::Ended);
         }
         Ok(arrived)
@@ -170,12 +163,6 @@ impl Connection {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// The end of a connection does not cut an answer. It may cut a stream in the middle of an
-    /// event: then the client drops that event.
-    fn check_end(&mut self) -> Result<(), Violation> {
         Ok(())
     }
 

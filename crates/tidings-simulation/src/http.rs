@@ -76,6 +76,7 @@ impl ResponseReader {
     }
 
     /// Whether the connection may end here without cutting a response.
+    #[cfg(test)]
     pub(crate) fn is_between_responses(&self) -> bool {
         self.framing.is_none() && self.rest.is_empty()
     }

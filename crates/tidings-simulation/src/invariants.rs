@@ -4,6 +4,7 @@ use std::fmt;
 
 /// A statement that no step may break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each has its statement below")]
 pub enum Invariant {
     AcknowledgedSurvives,
     AnsweredTruly,
@@ -189,6 +190,7 @@ impl Invariant {
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
+    /// The invariant.
     pub invariant: Invariant,
     /// What was seen, and what should have been.
     pub what: String,

@@ -16,7 +16,7 @@ pub(crate) fn publish(
     key: Option<&str>,
 ) -> Vec<u8> {
     let (kind, body) = match form {
-        Form::Form => ("application/x-www-form-urlencoded", as_form(&updates[0])),
+        Form::Fields => ("application/x-www-form-urlencoded", as_form(&updates[0])),
         Form::Json => ("application/json", as_json(&updates[0])),
         Form::Lines(_) => {
             let lines: Vec<_> = updates.iter().map(as_json).collect();

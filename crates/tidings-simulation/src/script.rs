@@ -78,7 +78,7 @@ pub(crate) enum Begin {
 /// The form of a publish request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Form {
-    Form,
+    Fields,
     Json,
     Lines(u8),
 }
@@ -349,7 +349,7 @@ fn publish(rng: &mut Rng) -> Act {
     };
     Act::Publish {
         form: match rng.u8(..6) {
-            0..=2 => Form::Form,
+            0..=2 => Form::Fields,
             3..=4 => Form::Json,
             _ => Form::Lines(rng.u8(1..8)),
         },

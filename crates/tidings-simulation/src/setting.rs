@@ -13,8 +13,11 @@ use crate::script::{Choice, choice};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JournalKind {
+    /// The journal in memory, which is empty after each start.
     Memory,
+    /// The journal on disk, on a simulated disk.
     Disk,
+    /// A model of the journal on NATS JetStream.
     JetStream,
 }
 

@@ -42,6 +42,7 @@ impl StreamReader {
     }
 
     /// Whether the bytes end between two blocks.
+    #[cfg(test)]
     pub(crate) fn is_between_blocks(&self) -> bool {
         self.rest.is_empty() && self.block == Block::default()
     }

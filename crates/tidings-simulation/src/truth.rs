@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use tidings_core::journal::Keep;
-use tidings_core::model::{HubId, Position, Record};
+use tidings_core::model::{HubId, Record};
 
 use crate::invariants::{Invariant, Violation};
 use crate::setting::{JournalKind, Setting};
@@ -299,9 +299,4 @@ pub(crate) fn number_of(data: &str) -> Option<u32> {
 pub(crate) fn position_of(id: &str) -> Option<(HubId, u64)> {
     let id: HubId = id.parse().ok()?;
     Some((id, id.position.number()))
-}
-
-/// The position before this one.
-pub(crate) fn before(position: Position) -> u64 {
-    position.number().saturating_sub(1)
 }

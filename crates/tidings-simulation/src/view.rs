@@ -111,11 +111,6 @@ impl View {
         }
     }
 
-    /// The era whose positions it has.
-    pub(crate) fn era(&self) -> usize {
-        self.era
-    }
-
     /// What is dropped when the stream begins is not reported: its subscriber did not ask for what
     /// came after an update that it has.
     pub(crate) fn excuse_dropped(&mut self, truth: &Truth, kept: &dyn Kept) {
@@ -448,7 +443,9 @@ impl View {
                 continue;
             }
             let is_gone = is_gone(kept, entry);
-            if is_gone && self.announced.contains(&entry.position) {
+            // What the hub never showed may have been dropped before the stream began.
+            let is_early = !entry.is_known && matches!(self.from, From::Earliest | From::Last(_));
+            if is_gone && (is_early || self.announced.contains(&entry.position)) {
                 continue;
             }
             let invariant = if is_gone { Invariant::GapAnnounced } else { Invariant::NoLoss };
@@ -488,11 +485,6 @@ impl View {
             Err(violation) if violation.invariant == Invariant::GapAnnounced => Ok(()),
             result => result,
         }
-    }
-
-    /// The position up to which the stream has delivered everything.
-    pub(crate) fn position(&self) -> u64 {
-        self.newest
     }
 }
 

@@ -206,7 +206,7 @@ impl World {
             attempts: 1,
             fate: Fate::Unanswered,
         };
-        let request = request::publish(Form::Form, std::slice::from_ref(&sent), None, Some(&key));
+        let request = request::publish(Form::Fields, std::slice::from_ref(&sent), None, Some(&key));
         self.truth.sent.push(sent);
         let asked = Asked::Publish { first: number, count: 1 };
         self.connections[at].send(asked, &request);
@@ -368,11 +368,6 @@ impl World {
 
     /// Ends the subscription of a subscriber, whose number the operator has from a list.
     fn end_subscription(&mut self, running: &Running, subscriber: usize) {
-        let Some(token) = self.subscribers[subscriber].wants.as_ref().and_then(|one| one.token)
-        else {
-            return;
-        };
-        let _ = token;
         self.by_operator(running, "GET", "/subscriptions", Asked::EndSubscription { subscriber });
     }
 
@@ -495,7 +490,7 @@ impl World {
 
 fn name(act: &Act) -> &'static str {
     match act {
-        Act::Publish { form: Form::Form, .. } => "publish a form",
+        Act::Publish { form: Form::Fields, .. } => "publish a form",
         Act::Publish { form: Form::Json, .. } => "publish JSON",
         Act::Publish { form: Form::Lines(_), .. } => "publish lines",
         Act::Retry { .. } => "publish again under the same key",

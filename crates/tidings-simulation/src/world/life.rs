@@ -140,7 +140,7 @@ impl World {
             Storage::Disk(_) => {
                 if is_start {
                     for entry in &missing {
-                        self.check_dropped(entry, records)?;
+                        self.check_dropped(entry)?;
                     }
                 }
                 // Of what a power cut took the journal knows nothing but the positions.
@@ -168,14 +168,12 @@ impl World {
 
     /// An update that the journal on disk has no longer after a restart: retention must explain it,
     /// or a power cut under `sync` with an interval.
-    fn check_dropped(&self, entry: &Entry, records: &[Arc<Record>]) -> Result<(), Violation> {
-        let Storage::Disk(storage) = &self.storage else { return Ok(()) };
+    fn check_dropped(&self, entry: &Entry) -> Result<(), Violation> {
         let was_cut = self.last_crash == Some(Crash::PowerCut);
         if entry.gone == Gone::Dropped || (was_cut && self.setting.promise() != Promise::Always) {
             return Ok(());
         }
-        let _ = storage;
-        if self.may_be_dropped(entry, records) {
+        if self.may_be_dropped(entry) {
             return Ok(());
         }
         Err(Violation::new(
@@ -185,7 +183,7 @@ impl World {
     }
 
     /// Whether a rule of retention may have removed this update.
-    fn may_be_dropped(&self, entry: &Entry, _: &[Arc<Record>]) -> bool {
+    fn may_be_dropped(&self, entry: &Entry) -> bool {
         if entry.presence {
             return true;
         }

@@ -4,3 +4,4 @@
 mod client;
 mod determinism;
 mod hub;
+mod simulate;

@@ -35,8 +35,8 @@ Usage: cargo xtask COMMAND
                        build the simulator with one fault after the other, each of which an
                        invariant must catch; OPTIONS go to the simulator
   soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
-                       times and held for longer than every limit, and ten rounds of what may
-                       happen to a cluster
+                       times and held for longer than every limit, ten rounds of what may happen to a
+                       cluster, and half an hour of simulations
   soak attack          only the attacks: peers that make the hub keep, compile or wait for much,
                        while others are measured
   minimum              install the oldest version of Rust that Cargo.toml declares, and build

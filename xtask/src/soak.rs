@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::command::{cargo, command, run};
 use crate::packages;
 use crate::setup::{self, Need};
+use crate::simulate;
 use crate::workspace::Workspace;
 
 /// The environment variables that they read; without them their counts are small.
@@ -21,6 +22,9 @@ const COUNTS: [(&str, &str); 8] = [
     ("TIDINGS_MUST_PARTITION", "1"),
     ("TIDINGS_JOINS", "10000"),
 ];
+
+/// How long the simulator of the whole hub runs.
+const SIMULATION_MINUTES: u32 = 30;
 
 /// Runs all of them, optimised, and shows their counts.
 ///
@@ -47,6 +51,8 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
             .envs(COUNTS)
             .envs(setup::nats_servers(workspace)))?;
     }
+    let minutes = SIMULATION_MINUTES.to_string();
+    simulate::run(&["--minutes".to_owned(), minutes])?;
     attacks()?;
     tab_faults(workspace)?;
     clients_of_others(workspace)

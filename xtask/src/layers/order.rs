@@ -380,6 +380,7 @@ pub(super) const CRATES: &[Layers] = &[
             "allocators",
             "bench",
             "minimum",
+            "simulate",
             "soak",
             "mutants",
             "args",

@@ -372,10 +372,6 @@ impl World {
         }
         Ok(())
     }
-
-    fn unread_by_shards(&self, running: &Running) -> u64 {
-        1 << 20
-    }
 }
 
 fn kind(asked: &Asked) -> &'static str {

@@ -22,6 +22,7 @@ use crate::limits::{KEYS_TIME, NATS_BATCH_BYTES, NATS_REQUEST_TIME};
 use crate::message::{self, Decoded, Nonce, Publish};
 use crate::read::StreamMessage;
 use crate::shared::NatsShared;
+use crate::state::Generation;
 use crate::stream;
 
 /// JetStream's codes for a subject whose newest message is not the expected one.
@@ -153,12 +154,15 @@ impl Sending<'_> {
         };
         let mut pause = Pause::default();
         loop {
+            let before = self.shared.state().generation();
             let subject = self.shared.options().subject();
             let failure = match self.send(subject, headers(), &self.payloads[0]).await {
-                Ok(Ack { position }) => match self.appended(Position::new(position)).await {
-                    Ok(appended) => return Ok(appended),
-                    Err(failure) => failure,
-                },
+                Ok(Ack { position }) => {
+                    match self.appended(Position::new(position), before).await {
+                        Ok(appended) => return Ok(appended),
+                        Err(failure) => failure,
+                    }
+                }
                 Err(failure) => failure,
             };
             self.again(failure, &mut pause).await?;
@@ -171,6 +175,7 @@ impl Sending<'_> {
         // The sequence of a message under this name that no longer counts, or 0.
         let mut expected = 0;
         loop {
+            let before = self.shared.state().generation();
             let attempt = match self.payloads.len() {
                 1 => self.try_one(subject, expected).await,
                 _ => {
@@ -184,7 +189,7 @@ impl Sending<'_> {
                 }
             };
             let failure = match attempt {
-                Attempt::Taken(position) => match self.appended(position).await {
+                Attempt::Taken(position) => match self.appended(position, before).await {
                     Ok(appended) => return Ok(appended),
                     Err(failure) => failure,
                 },
@@ -208,7 +213,7 @@ impl Sending<'_> {
                             // It is this publish: only its acknowledgement was lost.
                             let last =
                                 first.number().saturating_add(self.payloads.len() as u64 - 1);
-                            match self.appended(Position::new(last)).await {
+                            match self.appended(Position::new(last), before).await {
                                 Ok(appended) => return Ok(appended),
                                 Err(failure) => {
                                     self.again(failure, &mut pause).await?;
@@ -452,8 +457,9 @@ impl Sending<'_> {
 
     /// The publisher's answer for updates that end at `last`, once this hub has shown that one.
     /// Before that the position may belong to another stream, which was recreated a moment ago. The
-    /// wait also slows the publishers of a hub that lags behind.
-    async fn appended(&self, last: Position) -> Result<Appended, Failure> {
+    /// wait also slows the publishers of a hub that lags behind. `before` is the stream as the hub
+    /// knew it when it published.
+    async fn appended(&self, last: Position, before: Generation) -> Result<Appended, Failure> {
         if last.number() < self.payloads.len() as u64 {
             return Err(Failure::Temporary(format!(
                 "JetStream acknowledged with the sequence {last}, which is before all updates"
@@ -483,6 +489,10 @@ impl Sending<'_> {
                 }
                 Some(_) => {}
                 // Memory no longer holds the update.
+                // The position may be that of the stream before the reset.
+                None if self.shared.state().generation() != before => {
+                    return Err(Failure::Temporary("the stream was recreated".to_owned()));
+                }
                 None => self.is_the_stream_of(epoch).await?,
             }
             return Ok(self.appended_in(epoch, last));

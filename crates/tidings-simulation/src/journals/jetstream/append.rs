@@ -14,6 +14,7 @@ use super::connection::{Failure, Pause, REQUEST_TIME};
 use super::message::{Message, Publish, message_bytes};
 use super::server::{NotStored, PublishName, Published};
 use super::shared::Shared;
+use super::state::Generation;
 
 /// How often an acknowledged publish checks whether the stream keeps its messages.
 const STREAM_CHECK_INTERVAL: Duration = Duration::from_millis(200);
@@ -74,8 +75,9 @@ impl Sending<'_> {
     async fn one(&self) -> Result<Appended, AppendError> {
         let mut pause = Pause::default();
         loop {
+            let before = self.shared.state().generation();
             let failure = match self.send(PublishName::Id).await {
-                Attempt::Taken(position) => match self.appended(position).await {
+                Attempt::Taken(position) => match self.appended(position, before).await {
                     Ok(appended) => return Ok(appended),
                     Err(failure) => failure,
                 },
@@ -93,6 +95,7 @@ impl Sending<'_> {
         let mut expected = Position::START;
         let publish = Publish { fingerprint, count: self.updates.len() };
         loop {
+            let before = self.shared.state().generation();
             let name = PublishName::Subject { subject: subject.to_owned(), expected, publish };
             let attempt = match self.updates.len() {
                 1 => self.send(name).await,
@@ -105,7 +108,7 @@ impl Sending<'_> {
                     }),
             };
             let failure = match attempt {
-                Attempt::Taken(position) => match self.appended(position).await {
+                Attempt::Taken(position) => match self.appended(position, before).await {
                     Ok(appended) => return Ok(appended),
                     Err(failure) => failure,
                 },
@@ -120,7 +123,7 @@ impl Sending<'_> {
                     Ok(Some(there)) if there.nonce == self.nonce => {
                         // It is this publish: only its acknowledgement was lost.
                         let last = there.position.number() + self.updates.len() as u64 - 1;
-                        match self.appended(Position::new(last)).await {
+                        match self.appended(Position::new(last), before).await {
                             Ok(appended) => return Ok(appended),
                             Err(failure) => failure,
                         }
@@ -255,7 +258,7 @@ impl Sending<'_> {
     }
 
     /// The publisher's answer for updates that end at `last`, once this hub has shown that one.
-    async fn appended(&self, last: Position) -> Result<Appended, Failure> {
+    async fn appended(&self, last: Position, before: Generation) -> Result<Appended, Failure> {
         if last.number() < self.updates.len() as u64 {
             return Err(Failure::temporary("the acknowledged position is before all updates"));
         }
@@ -283,6 +286,10 @@ impl Sending<'_> {
                 }
                 Some(_) => {}
                 // Memory no longer holds the update.
+                // The position may be that of the stream before the reset.
+                None if self.shared.state().generation() != before => {
+                    return Err(Failure::temporary("the stream was recreated"));
+                }
                 None => self.is_the_stream_of(epoch).await?,
             }
             return Ok(self.appended_in(epoch, last));

@@ -42,6 +42,8 @@ pub(crate) struct JetStreamStorage {
     pub(crate) stream: Stream,
     /// The connection of the present hub.
     pub(crate) node: Option<NodeNumber>,
+    /// The stream has lost its newest messages, or was created anew.
+    pub(crate) has_lost_tail: bool,
 }
 
 impl Storage {
@@ -60,7 +62,11 @@ impl Storage {
                 let mut options = StreamOptions::of_seed(rng.u64(..));
                 options.begins_at = crate::run::start_time();
                 options.retention = setting.rules[0].retention();
-                Self::JetStream(JetStreamStorage { stream: Stream::new(&options), node: None })
+                Self::JetStream(JetStreamStorage {
+                    stream: Stream::new(&options),
+                    node: None,
+                    has_lost_tail: false,
+                })
             }
         }
     }
@@ -113,6 +119,11 @@ impl Storage {
         let contents = storage.stream.contents();
         let mut ever = contents.ever.iter().filter_map(|(message, _)| message.hub_id());
         ever.any(|one| one.to_string() == id)
+    }
+
+    /// Whether the storage has lost updates that were acknowledged.
+    pub(crate) fn has_lost_tail(&self) -> bool {
+        matches!(self, Self::JetStream(storage) if storage.has_lost_tail)
     }
 
     /// Ends all faults.
@@ -199,6 +210,10 @@ impl<'a> Keeping<'a> {
 impl Kept for Keeping<'_> {
     fn knows_newest_only(&self) -> bool {
         matches!(self.storage, Storage::JetStream(_))
+    }
+
+    fn has_lost_shown(&self) -> bool {
+        matches!(self.storage, Storage::JetStream(storage) if storage.has_lost_tail)
     }
 
     fn is_kept(&self, entry: &Entry) -> Option<bool> {

@@ -51,6 +51,10 @@ pub(crate) trait Kept {
 
     /// Of each topic the journal knows only the newest update, and not which were dropped.
     fn knows_newest_only(&self) -> bool;
+
+    /// The journal has lost updates that it had shown, and may not know which of them a subscriber
+    /// has.
+    fn has_lost_shown(&self) -> bool;
 }
 
 /// One stream, from its head to its end.
@@ -339,6 +343,7 @@ impl View {
             && later.iter().any(|entry| is_gone(kept, entry))
             && later.iter().any(|entry| self.wanted.is_for(entry) || is_vague(entry));
         let is_true = is_ambiguous
+            || kept.has_lost_shown()
             || is_of_newer
             || later.iter().any(|entry| {
                 (self.wanted.is_for(entry) || is_vague(entry)) && is_gone(kept, entry)

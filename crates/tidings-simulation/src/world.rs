@@ -87,7 +87,6 @@ struct World {
     /// The clock was set in this boot, so expiry cannot be predicted.
     was_clock_set: bool,
     last_crash: Option<Crash>,
-    has_lost_tail: bool,
     /// The journal was reset in this boot, or may have dropped announcements or stored them twice.
     was_reset: bool,
     /// The stream has lost messages, or was created anew, and the hub does not know it yet.
@@ -162,7 +161,6 @@ impl World {
             access: Access::default(),
             was_clock_set: false,
             last_crash: None,
-            has_lost_tail: false,
             was_reset: false,
             is_reset_due: false,
             unknown_eras: Default::default(),

@@ -421,7 +421,7 @@ impl World {
     }
 
     fn fault(&mut self, act: Act) {
-        match (&self.storage, act) {
+        match (&mut self.storage, act) {
             (_, Act::Heal) => self.storage.heal(),
             (Storage::Disk(storage), Act::DiskFull { bytes }) => {
                 let there = storage.disk.bytes();
@@ -450,6 +450,7 @@ impl World {
                 self.was_reset |= is_doubtful;
                 let is_reset = matches!(act, Act::LoseTail { .. } | Act::NewStream);
                 self.is_reset_due |= is_reset;
+                storage.has_lost_tail |= is_reset;
                 match act {
                     Act::Lag { lags: true } => stream.lag(node),
                     Act::Lag { lags: false } => stream.show(node, 3),
@@ -464,7 +465,6 @@ impl World {
                     }
                     Act::LoseTail { count } => {
                         stream.lose_newest(count.into());
-                        self.has_lost_tail = true;
                     }
                     Act::NewStream => stream.recreate(),
                     Act::Foreign => drop(stream.publish_foreign()),

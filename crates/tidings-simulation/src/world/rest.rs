@@ -131,7 +131,7 @@ impl World {
         self.counts.check(Invariant::RevokedEnds);
         self.counts.check(Invariant::BatchWhole);
         // A stream that loses its newest messages may lose a part of a request.
-        if let Some(number) = self.truth.torn_batch().filter(|_| !self.has_lost_tail) {
+        if let Some(number) = self.truth.torn_batch().filter(|_| !self.storage.has_lost_tail()) {
             return Err(Violation::new(
                 Invariant::BatchWhole,
                 format!("of the request with update {number} only a part is published"),

@@ -150,6 +150,10 @@ impl View {
             self.notice(truth, kept, &kind, block)?;
             return Ok(Received::Notice(kind));
         }
+        if self.is_ambiguous(truth, block) {
+            self.is_unknown = true;
+            return Ok(Received::Update);
+        }
         self.update(truth, kept, block)?;
         Ok(Received::Update)
     }
@@ -196,7 +200,16 @@ impl View {
         // once its key was forgotten.
         let number = number_of(&block.data);
         let all = || era.entries.iter().filter(|one| one.id == id && one.number == number);
-        all().find(|entry| entry.position > self.newest).or(all().next_back())
+        all().find(|entry| entry.position > self.newest).or_else(|| all().next_back())
+    }
+
+    /// Whether an event may be one of several updates: those with the same publisher's id, which are
+    /// there twice since their key was forgotten.
+    fn is_ambiguous(&self, truth: &Truth, block: &Block) -> bool {
+        let number = number_of(&block.data);
+        let entries = &truth.eras[self.era].entries;
+        let is_it = |one: &&Entry| Some(&one.id) == block.id.as_ref() && one.number == number;
+        number.is_some() && entries.iter().filter(is_it).nth(1).is_some()
     }
 
     fn check_content(&self, truth: &Truth, entry: &Entry, block: &Block) -> Result<(), Violation> {

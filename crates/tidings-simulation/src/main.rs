@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tidings_simulation::{Counts, JournalKind, Script, Violation, shrink, simulate, simulate_aloud};
+use tidings_simulation::{
+    Counts, JournalKind, Script, Violation, shrink, simulate, simulate_aloud,
+};
 
 const HELP: &str = "\
 Usage: simulate [--seed FIRST] [--seeds COUNT] [--minutes M] [--steps N] [--boots B]
@@ -80,7 +82,8 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Stri
     };
     let mut default_seeds = 1000;
     if let Ok(seed) = std::env::var("TIDINGS_SEED") {
-        options.first = seed.parse().map_err(|_| format!("TIDINGS_SEED is {seed:?}, not a number"))?;
+        options.first =
+            seed.parse().map_err(|_| format!("TIDINGS_SEED is {seed:?}, not a number"))?;
         default_seeds = 1;
     }
     while let Some(arg) = args.next() {

@@ -99,7 +99,9 @@ pub(crate) enum Act {
         bodies: bool,
     },
     /// Sends the last unanswered publish with a key again.
-    Retry { body_changed: bool },
+    Retry {
+        body_changed: bool,
+    },
     Subscribe {
         subscriber: u8,
         choice: Choice,
@@ -114,35 +116,85 @@ pub(crate) enum Act {
         old_http: bool,
     },
     /// A subscriber without a stream opens one after its last event id.
-    Reconnect { subscriber: u8, fresh_token: bool },
-    Leave { subscriber: u8, reset: bool },
+    Reconnect {
+        subscriber: u8,
+        fresh_token: bool,
+    },
+    Leave {
+        subscriber: u8,
+        reset: bool,
+    },
     /// A slow subscriber reads so many bytes.
-    Read { subscriber: u8, bytes: u16 },
-    Slower { subscriber: u8, slow: bool },
+    Read {
+        subscriber: u8,
+        bytes: u16,
+    },
+    Slower {
+        subscriber: u8,
+        slow: bool,
+    },
     /// A client ends its side of the connection and still reads.
-    HalfClose { subscriber: u8 },
-    Revoke { token: u8 },
+    HalfClose {
+        subscriber: u8,
+    },
+    Revoke {
+        token: u8,
+    },
     /// Ends a subscription by its path.
-    EndSubscription { subscriber: u8 },
-    List { token: Option<u8>, abandoned: bool },
-    Reconfigure { anonymous: bool, streams: Option<u8>, publishes: Option<u8> },
-    Advance { ms: u32 },
-    ClockStep { seconds: i16 },
+    EndSubscription {
+        subscriber: u8,
+    },
+    List {
+        token: Option<u8>,
+        abandoned: bool,
+    },
+    Reconfigure {
+        anonymous: bool,
+        streams: Option<u8>,
+        publishes: Option<u8>,
+    },
+    Advance {
+        ms: u32,
+    },
+    ClockStep {
+        seconds: i16,
+    },
     Rest,
     /// Faults of the journal on disk.
-    DiskFull { bytes: u32 },
-    DiskFails { operations: u8 },
-    DiskHangs { hangs: bool },
+    DiskFull {
+        bytes: u32,
+    },
+    DiskFails {
+        operations: u8,
+    },
+    DiskHangs {
+        hangs: bool,
+    },
     /// Faults of the journal on JetStream.
-    Lag { lags: bool },
-    Unreachable { unreachable: bool },
-    LoseAnswers { loses: bool },
-    TrimStream { count: u8 },
-    LoseTail { count: u8 },
+    Lag {
+        lags: bool,
+    },
+    Unreachable {
+        unreachable: bool,
+    },
+    LoseAnswers {
+        loses: bool,
+    },
+    TrimStream {
+        count: u8,
+    },
+    LoseTail {
+        count: u8,
+    },
     NewStream,
     Foreign,
-    OtherNode { topic: u8, private: bool },
-    OtherRevokes { token: u8 },
+    OtherNode {
+        topic: u8,
+        private: bool,
+    },
+    OtherRevokes {
+        token: u8,
+    },
     Heal,
 }
 

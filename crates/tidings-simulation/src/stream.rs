@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn blocks_are_read_however_the_bytes_are_cut() {
-        let text = ":\nretry: 3000\nid: 1\n\nevent: x\ndata: a\ndata: b\ntopic: t\nid: 2\n\n: hi\n\n";
+        let text =
+            ":\nretry: 3000\nid: 1\n\nevent: x\ndata: a\ndata: b\ntopic: t\nid: 2\n\n: hi\n\n";
         for cut in 0..text.len() {
             let mut reader = StreamReader::default();
             let mut blocks = reader.push(&text.as_bytes()[..cut]).unwrap();

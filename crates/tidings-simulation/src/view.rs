@@ -155,12 +155,7 @@ impl View {
         Ok(Received::Update)
     }
 
-    fn update(
-        &mut self,
-        truth: &Truth,
-        kept: &dyn Kept,
-        block: &Block,
-    ) -> Result<(), Violation> {
+    fn update(&mut self, truth: &Truth, kept: &dyn Kept, block: &Block) -> Result<(), Violation> {
         let id = block.id.as_deref().unwrap_or_default();
         let Some(entry) = self.entry(truth, block, id) else {
             return Err(Violation::new(
@@ -203,12 +198,7 @@ impl View {
         era.entries.iter().rev().find(|entry| entry.id == id && entry.number == number)
     }
 
-    fn check_content(
-        &self,
-        truth: &Truth,
-        entry: &Entry,
-        block: &Block,
-    ) -> Result<(), Violation> {
+    fn check_content(&self, truth: &Truth, entry: &Entry, block: &Block) -> Result<(), Violation> {
         if let Some(sent) = entry.number.and_then(|number| truth.sent.get(number as usize))
             && (sent.data != block.data || sent.kind != block.kind)
         {
@@ -227,8 +217,7 @@ impl View {
         let is_granted = |topic: &String| {
             !entry.private || self.wanted.grants.is_some_and(|grants| grants.selects(topic))
         };
-        let selected =
-            |topic: &&String| self.wanted.selects.selects(topic) && is_granted(topic);
+        let selected = |topic: &&String| self.wanted.selects.selects(topic) && is_granted(topic);
         let shown: Vec<_> = match self.wanted.shows_topics {
             true => entry.topics.iter().filter(selected).cloned().collect(),
             false => Vec::new(),

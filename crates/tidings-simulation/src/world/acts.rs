@@ -63,7 +63,9 @@ impl World {
                 }
             }
             Act::Revoke { token } => self.revoke(running, token.into()),
-            Act::EndSubscription { subscriber } => self.end_subscription(running, subscriber.into()),
+            Act::EndSubscription { subscriber } => {
+                self.end_subscription(running, subscriber.into())
+            }
             Act::List { token, abandoned } => self.list(running, token, abandoned),
             Act::Reconfigure { anonymous, streams, publishes } => {
                 self.reconfigure(running, anonymous, streams, publishes)?;
@@ -109,9 +111,8 @@ impl World {
     }
 
     fn publish(&mut self, running: &Running, act: Act) {
-        let Act::Publish {
-            form, topics, bytes, private, own_id, keyed, token, hang_up, bodies,
-        } = act
+        let Act::Publish { form, topics, bytes, private, own_id, keyed, token, hang_up, bodies } =
+            act
         else {
             return;
         };
@@ -208,7 +209,16 @@ impl World {
 
     fn want(&mut self, subscriber: usize, act: Act) {
         let Act::Subscribe {
-            choice, token, place, notices, topics, slow, bodies, query_method, old_http, ..
+            choice,
+            token,
+            place,
+            notices,
+            topics,
+            slow,
+            bodies,
+            query_method,
+            old_http,
+            ..
         } = act
         else {
             return;

@@ -108,9 +108,7 @@ impl World {
         self.counts.check(Invariant::EveryRequestAnswered);
         self.counts.outcome(&format!("{} {}", kind(&asked), head.status));
         match asked {
-            Asked::Publish { first, count } => {
-                self.published(first, count, head, body)
-            }
+            Asked::Publish { first, count } => self.published(first, count, head, body),
             Asked::Stream(subscriber) => {
                 self.subscribers[subscriber].end_stream();
                 Ok(())
@@ -133,13 +131,7 @@ impl World {
     }
 
     /// Ends one of the listed subscriptions.
-    fn chosen_subscription(
-        &mut self,
-        running: &Running,
-        choice: usize,
-        head: &Head,
-        body: &[u8],
-    ) {
+    fn chosen_subscription(&mut self, running: &Running, choice: usize, head: &Head, body: &[u8]) {
         if head.status != 200 {
             return;
         }
@@ -218,9 +210,11 @@ impl World {
                 return Ok(());
             }
             // An update that was published in an earlier life.
-            let is_old = self.truth.eras.iter().any(|era| {
-                era.entries.iter().any(|entry| entry.number == Some(number))
-            });
+            let is_old = self
+                .truth
+                .eras
+                .iter()
+                .any(|era| era.entries.iter().any(|entry| entry.number == Some(number)));
             if is_old {
                 return Ok(());
             }
@@ -254,9 +248,7 @@ impl World {
             Cursor::Earliest => (From::Earliest, None),
             Cursor::Last => (From::Last(high), None),
             // The times of dropped updates are not known exactly, so a gap may be announced.
-            Cursor::Since(position, asked) => {
-                (From::OneOf(vec![*position]), Some(asked.clone()))
-            }
+            Cursor::Since(position, asked) => (From::OneOf(vec![*position]), Some(asked.clone())),
             Cursor::After(id) => (place_of(id).unwrap_or(anywhere), Some(id.clone())),
         };
         let mut view = View::new(opening.wanted, era, (from, opening.low), asked);
@@ -282,8 +274,8 @@ impl World {
             let is_here = hub_id.epoch == era.end.epoch && position <= era.end.position.number();
             // The id of a place whose update was dropped, as a gap has it.
             let is_of_dropped = hub_id == HubId::of_dropped(hub_id.epoch, hub_id.position);
-            let is_same = is_of_dropped
-                || era.at(position).is_none_or(|entry| entry.hub_id == hub_id);
+            let is_same =
+                is_of_dropped || era.at(position).is_none_or(|entry| entry.hub_id == hub_id);
             return (is_here && is_same).then_some(From::After(position));
         }
         let positions: Vec<_> =
@@ -313,11 +305,7 @@ impl World {
             Violation { what, ..violation }
         })?;
         let last_id = view.last_id.clone();
-        for invariant in [
-            Invariant::NoLoss,
-            Invariant::CursorNeverBack,
-            Invariant::WellFormed,
-        ] {
+        for invariant in [Invariant::NoLoss, Invariant::CursorNeverBack, Invariant::WellFormed] {
             self.counts.check(invariant);
         }
         match received {

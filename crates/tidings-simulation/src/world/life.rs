@@ -144,10 +144,9 @@ impl World {
                 }
                 // Of what a power cut took the journal knows nothing but the positions.
                 let was_cut = is_start && self.last_crash == Some(Crash::PowerCut);
-                let missing = missing.into_iter().map(|entry| Entry {
-                    is_known: entry.is_known && !was_cut,
-                    ..entry
-                });
+                let missing = missing
+                    .into_iter()
+                    .map(|entry| Entry { is_known: entry.is_known && !was_cut, ..entry });
                 self.truth.keep_dropped(missing.collect());
             }
             Storage::JetStream(storage) => {
@@ -241,7 +240,12 @@ impl World {
                         return Ok(());
                     }
                     for record in &records {
-                        tell!(self, "shown: {:?} {:.40}", record.hub_id(), record.update.event().data());
+                        tell!(
+                            self,
+                            "shown: {:?} {:.40}",
+                            record.hub_id(),
+                            record.update.event().data()
+                        );
                         self.trace.note(record.position.number());
                         self.forget_trimmed_keys(running, record);
                         self.truth.add(&self.setting, record)?;
@@ -329,8 +333,9 @@ impl World {
             ));
         };
         let has_changed = match is_active {
-            true => !self.ended_subscriptions.contains(path)
-                && self.present.insert(path.to_owned()),
+            true => {
+                !self.ended_subscriptions.contains(path) && self.present.insert(path.to_owned())
+            }
             false => self.present.remove(path),
         };
         if !is_active {

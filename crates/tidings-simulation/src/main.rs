@@ -1,5 +1,6 @@
 //! `cargo xtask simulate`: runs simulations of many seeds, and prints what they found.
 
+use std::fmt;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -135,7 +136,7 @@ fn run_script(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let outcome = simulate_aloud(&script);
+    let outcome = tracing::subscriber::with_default(Log, || simulate_aloud(&script));
     println!("{}trace: {:016x}", outcome.counts, outcome.trace);
     match outcome.violation {
         None => ExitCode::SUCCESS,
@@ -145,6 +146,38 @@ fn run_script(path: &std::path::Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what the hub logs.
+struct Log;
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = format!("log: {} {}:", event.metadata().level(), event.metadata().target());
+        event.record(&mut |field: &tracing::field::Field, value: &dyn fmt::Debug| {
+            line += &match field.name() {
+                "message" => format!(" {value:?}"),
+                name => format!(" {name}={value:?}"),
+            };
+        });
+        println!("{line}");
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 /// Runs the simulations, and returns the first broken invariant.

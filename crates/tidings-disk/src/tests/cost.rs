@@ -39,8 +39,8 @@ const TENTH: &str = "tenth";
 fn published(n: u64) -> Update {
     let event = Event::new(n.to_string()).with_id(&format!("urn:{n}")).unwrap();
     let update = Update::new(format!("topic{n}"), event);
-    let update = if n % 10 == 0 { update.about(TENTH) } else { update };
-    if n % 7 == 0 { update.private() } else { update }
+    let update = if n.is_multiple_of(10) { update.about(TENTH) } else { update };
+    if n.is_multiple_of(7) { update.private() } else { update }
 }
 
 fn options(count: u64) -> DiskOptions {

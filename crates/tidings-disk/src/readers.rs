@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::folder::Folder;
 use crate::limits::{JOURNAL_READERS, READS_WAITING};
 use crate::open_error::OpenError;
-use crate::threads::{Signal, Thread};
+use crate::threads::{self, Signal, Thread};
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -165,7 +165,7 @@ struct NoteFailure(Arc<AtomicBool>);
 
 impl Drop for NoteFailure {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if threads::is_panicking() {
             self.0.store(true, Ordering::Release);
         }
     }

@@ -43,6 +43,11 @@ impl Thread {
     }
 }
 
+/// Whether this thread is ending by a panic.
+pub(crate) fn is_panicking() -> bool {
+    thread::panicking()
+}
+
 /// Wakes threads that wait for a change of a value behind a lock. A thread may wake up without it,
 /// and looks at the value again.
 #[derive(Debug)]

@@ -36,6 +36,7 @@ pub(super) const CRATES: &[Layers] = &[
         root: "crates/tidings-core/src/journal.rs",
         within: &["journal"],
         order: &[
+            "loss",
             "error",
             "retention",
             "found",

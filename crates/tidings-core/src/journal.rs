@@ -18,13 +18,13 @@
 //! | [`Log::update_bytes_max`] | an update with so many bytes can be stored; by default there is no such bound |
 //! | [`Log::tail`] | never waits; shows no update earlier than `append` promised; returns [`Tail::Reset`] for an id of another epoch |
 //! | [`Log::follow`] | updates that a follower has not taken are not dropped |
-//! | [`Log::edges`] | never waits; `first` and `last` are what a read can return now |
+//! | [`Log::edges`] | never waits; `first` and `last` are what a read can return now; `last_loss` grows with each update that is dropped, whatever its position |
 //! | [`Log::generation`] | grows when positions that were shown may name other updates, though the epoch is the same; by default it never grows |
 //! | [`History::find`] | finds a hub's id only if its check is right, and a publisher's id only of an update that the rights let read |
 //! | [`History::before`] | every kept update of that time or later is after the place |
-//! | [`History::missed`] | never `None` if an update that such a subscriber would have received was dropped |
+//! | [`History::missed`] | never `None` if an update that such a subscriber would have received was dropped; its number is not lower than that of the last such drop |
 //! | [`History::read_at_hand`] | never waits; returns what `read` would return, or `None`, which is the default |
-//! | [`History::read`] | returns all such updates up to `through`, in order, and the losses before them; makes progress each time |
+//! | [`History::read`] | returns all such updates up to `through`, in order, and the losses after `after`, as `missed` does; makes progress each time |
 //! | [`History::read_last`] | of these updates, the newest about each topic |
 //! | [`RevokedTokens::revoke`] | the future ends when the revocation is as safe as an update; by default at once |
 //! | [`RevokedTokens::revoked`] | returns these revocations after a restart, in their order; by default none |
@@ -272,6 +272,7 @@ mod history;
 pub mod ids;
 pub mod keys;
 mod log;
+mod loss;
 mod memory;
 mod nodes;
 pub mod once;
@@ -289,6 +290,7 @@ pub use found::{Before, Edges, Found};
 pub use health::Health;
 pub use history::History;
 pub use log::{Log, Pending};
+pub use loss::{Loss, LossNumber};
 pub use memory::{Clock, MemoryBounds, MemoryJournal};
 pub use nodes::{Node, Nodes, OtherHub};
 pub use once::{Appended, IdempotencyKey, InvalidIdempotencyKey};

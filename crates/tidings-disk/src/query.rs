@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use rusqlite::Connection;
 use tidings_core::journal::same_id::{self, SameId};
-use tidings_core::journal::{Batch, Before, Found, Missed};
+use tidings_core::journal::{Batch, Before, Found, LossNumber, Missed};
 use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{Rights, Selector, Selectors};
 
@@ -94,7 +94,7 @@ pub(crate) fn batch(
         let mut missed = with_id(connection, identity, after, missed)?;
         if let Some(through) = part.damaged {
             let resume = HubId::of_dropped(identity.epoch, through);
-            let damaged = Missed::new(oldest, resume, through);
+            let damaged = Missed::new(oldest, resume, LossNumber::NONE);
             missed = Some(missed.map_or(damaged, |missed| missed.and(damaged)));
         }
         // The gap may reach further than the requested span.

@@ -159,15 +159,15 @@ impl DiskState {
         selectors: &Selectors,
         rights: &Rights,
     ) -> Option<Missed> {
-        let newest = self.dropped.missed(after, selectors, rights)?;
+        let loss = self.dropped.missed(after, selectors, rights)?;
         let resume = HubId::of_dropped(self.last().epoch, after.max(self.first.previous()));
-        Some(Missed::new(self.oldest, resume, newest))
+        Some(Missed::new(self.oldest, resume, loss.number))
     }
 
     /// Both ends of the journal.
     pub(crate) fn edges(&self) -> Edges {
         let mut edges = Edges::new(self.first, self.last());
-        edges.newest_dropped = self.dropped.newest();
+        edges.last_loss = self.dropped.last_loss();
         edges.midpoint = self.midpoint;
         edges.bytes = self.bytes;
         edges

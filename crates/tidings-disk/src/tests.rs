@@ -269,11 +269,11 @@ fn comings_and_goings_push_nothing_out_and_are_bounded_themselves() {
         // Subscribers without a grant miss nothing either.
         let (sent, lost) = read(journal, 0, &Selectors::all());
         assert_eq!((sent.len(), lost), (20, false));
-        // The newest trimmed one is the last that a subscriber can miss.
-        let dropped = journal.edges().newest_dropped;
-        let missed =
-            |after| block(journal.missed(after, &Selectors::all(), &granted)).unwrap().is_some();
-        assert!(missed(dropped.previous()) && !missed(dropped));
+        // A subscriber that begins now knows of all losses.
+        let missed = |after| block(journal.missed(after, &Selectors::all(), &granted)).unwrap();
+        let last_loss = journal.edges().last_loss;
+        assert_eq!(missed(Position::START).map(|missed| missed.number), Some(last_loss));
+        assert_eq!(missed(journal.edges().last.position), None);
         let resume = block(journal.missed(Position::START, &told, &granted)).unwrap().unwrap();
         assert_eq!(resume.resume.position, Position::START, "the oldest update is the first");
     };
@@ -635,6 +635,33 @@ fn a_clock_that_is_set_by_an_hour_loses_nothing_and_keeps_the_order() {
     }
     let times = on_file(&journal, |stored, _| stored.nanoseconds);
     assert!(times.is_sorted());
+}
+
+#[test]
+fn a_deletion_has_a_later_number_than_an_earlier_deletion_of_a_newer_update() {
+    let folder = folder();
+    let rules = vec![rule("a", Keep::All, 1), rule("b", Keep::All, 3)];
+    let journal = open(&folder, keeping(rules));
+    let missed = |after| {
+        let (after, end) = (Position::new(after), journal.edges().last.position);
+        block(journal.read(after, end, &Selectors::all(), &Rights::Public)).unwrap().missed
+    };
+    for data in ["1", "2", "3"] {
+        tell(&journal, "b", data);
+    }
+    for data in ["4", "5"] {
+        tell(&journal, "a", data);
+    }
+    until_kept(&journal, |all| all == ["1", "2", "3", "5"]);
+    let first = missed(0).expect("4 is deleted");
+    assert_eq!(journal.edges().last_loss, first.number);
+    assert_eq!(missed(4), None);
+    tell(&journal, "b", "6");
+    until_kept(&journal, |all| all == ["2", "3", "5", "6"]);
+    let second = missed(0).expect("1 is deleted too");
+    assert!(second.number > first.number, "{second:?} after {first:?}");
+    assert_eq!(journal.edges().last_loss, second.number);
+    assert_eq!(missed(4), None);
 }
 
 #[test]

@@ -134,8 +134,8 @@ pub use subscription::{Since, SubscribeError, Subscription};
 #[doc(inline)]
 pub use tidings_core::journal::{
     AnswerRoom, AppendError, Appended, Batch, Before, Edges, Follower, Found, Health, History,
-    IdempotencyKey, InvalidIdempotencyKey, Journal, Keep, Log, Missed, Node, Nodes, OtherHub,
-    Pending, ReadError, Retention, RetentionRule, RevokedTokens, Room, Tail,
+    IdempotencyKey, InvalidIdempotencyKey, Journal, Keep, Log, LossNumber, Missed, Node, Nodes,
+    OtherHub, Pending, ReadError, Retention, RetentionRule, RevokedTokens, Room, Tail,
 };
 #[doc(inline)]
 pub use tidings_core::model::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tidings_core::journal::same_id::SameId;
-use tidings_core::journal::{Batch, Before, Found, Missed, ReadError};
+use tidings_core::journal::{Batch, Before, Found, LossNumber, Missed, ReadError};
 use tidings_core::model::{HubId, Position, Record};
 use tidings_core::model::{Rights, Selectors};
 
@@ -14,11 +14,11 @@ use crate::shared::{NatsShared, unreachable, was_reset};
 use crate::stream;
 
 impl NatsShared {
-    /// The notice for a subscriber that missed updates up to `newest`.
+    /// The notice for a subscriber that missed the updates of losses up to this one.
     pub(crate) async fn missed(
         &self,
         after: Position,
-        newest: Position,
+        number: LossNumber,
     ) -> Result<Missed, ReadError> {
         let (generation, first, last) = {
             let state = self.state();
@@ -30,7 +30,7 @@ impl NatsShared {
         };
         let resume = self.id_at(after.max(first.previous())).await?;
         self.check_still(generation)?;
-        Ok(Missed::new(oldest, resume, newest))
+        Ok(Missed::new(oldest, resume, number))
     }
 
     /// The hub's id of a position.
@@ -124,14 +124,15 @@ impl NatsShared {
         let from = after.max(self.state().first().previous());
         let block = self.reader().block(generation, from).await.map_err(unreachable)?;
         let mut reached = block.through;
+        let mut is_end_lost = false;
         if reached <= from && from < until {
-            self.find_end(from, until).await?;
+            is_end_lost = self.find_end(from, until).await?;
             reached = until;
         }
-        if let Some(hole) = block.hole.filter(|hole| *hole > from) {
-            self.note_hole(hole).await?;
+        if let Some(hole) = block.holes.last().filter(|hole| **hole > from) {
+            self.note_hole(*hole).await?;
         }
-        let (newest, first) = {
+        let (loss, first) = {
             let state = self.state();
             if state.generation() != generation {
                 return Err(was_reset());
@@ -142,8 +143,12 @@ impl NatsShared {
         let records = block.records[begin..].iter().filter(|one| one.position >= first);
         let mut batch =
             Batch::for_subscriber(records, until.min(reached), BATCH_MAX, selectors, rights);
-        if let Some(newest) = newest {
-            let missed = self.missed(after, newest).await?;
+        if let Some(loss) = loss {
+            // A stream that knows of a later loss does not know of these holes.
+            let is_hole = |hole: &Position| *hole > from && *hole >= first;
+            batch.is_damaged = is_end_lost
+                || block.holes.iter().any(|hole| is_hole(hole) && *hole <= batch.through);
+            let missed = self.missed(after, loss.number).await?;
             batch.through = batch.through.max(missed.resume.position);
             batch.missed = Some(missed);
         }
@@ -151,14 +156,18 @@ impl NatsShared {
     }
 
     /// The server has none of the wanted updates: either they were deleted, or the server lags
-    /// behind.
-    pub(crate) async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
+    /// behind. Returns whether some are lost that retention did not trim.
+    pub(crate) async fn find_end(
+        &self,
+        from: Position,
+        until: Position,
+    ) -> Result<bool, ReadError> {
         let report = stream::look(self.client(), self.options()).await.map_err(unreachable)?;
         {
             let mut state = self.state();
             state.note(&report);
             if state.first() > until {
-                return Ok(());
+                return Ok(false);
             }
         }
         match self.reader().next_of_leader(from).await.map_err(unreachable)? {
@@ -167,7 +176,7 @@ impl NatsShared {
             }
             _ => {
                 self.state().lose(until);
-                Ok(())
+                Ok(true)
             }
         }
     }

@@ -49,8 +49,8 @@ pub(crate) struct Block {
     /// The block covers positions up to this one.
     pub(crate) through: Position,
     pub(crate) records: Vec<Arc<Record>>,
-    /// The newest position before the newest record that has no message.
-    pub(crate) hole: Option<Position>,
+    /// The ends of the spans between two messages that have no message.
+    pub(crate) holes: Vec<Position>,
     /// The server had no more messages.
     pub(crate) is_end: bool,
     generation: Generation,
@@ -136,7 +136,7 @@ impl Reader {
             after,
             through: after,
             records: Vec::new(),
-            hole: None,
+            holes: Vec::new(),
             is_end,
             generation,
             // A block without updates takes memory too.
@@ -144,7 +144,8 @@ impl Reader {
         };
         for one in &stored {
             if one.position > block.through.next() {
-                block.hole = Some(one.position.previous());
+                block.holes.push(one.position.previous());
+                block.bytes += size_of::<Position>() as u64;
             }
             block.through = one.position;
             if let Some(decoded) = one.decode(generation.epoch) {

@@ -10,7 +10,7 @@ use tidings_core::journal::dropped::{Dropped, DroppedNames};
 use tidings_core::journal::ids::Ids;
 use tidings_core::journal::keys::Keys;
 use tidings_core::journal::recent::Recent;
-use tidings_core::journal::{Batch, Edges, Follower, Retention, Tail, same_id};
+use tidings_core::journal::{Batch, Edges, Follower, Loss, LossNumber, Retention, Tail, same_id};
 use tidings_core::model::{Epoch, HubId, Position, Record};
 use tidings_core::model::{Rights, Selectors};
 use tokio::sync::oneshot;
@@ -43,7 +43,11 @@ pub(crate) struct NatsState {
     /// subscribers missed trimmed updates, since those are the older part of what was noted.
     seen: Dropped,
     /// The newest position whose update this hub never read.
-    lost: Position,
+    lost: Loss,
+    /// The number with which `first` last grew.
+    trimmed: LossNumber,
+    /// The last loss.
+    losses: LossNumber,
     ids: NewestIds,
     keys: Keys,
     /// The stream's bounds.
@@ -127,7 +131,9 @@ impl NatsState {
             holes: VecDeque::new(),
             first: report.first,
             seen,
-            lost: Position::START,
+            lost: Loss::NONE,
+            trimmed: LossNumber::NONE,
+            losses: LossNumber::NONE,
             ids: NewestIds::default(),
             keys,
             retention: report.retention,
@@ -144,6 +150,7 @@ impl NatsState {
     pub(crate) fn reset(&mut self, mut state: Self) {
         state.recent.take_followers(&mut self.recent);
         state.generation = self.generation + 1;
+        state.losses = self.losses;
         *self = state;
     }
 
@@ -250,14 +257,22 @@ impl NatsState {
         self.clock.and_then(|(time, received)| time.checked_add(received.elapsed()))
     }
 
-    /// Notes that unknown updates up to `through` are lost.
+    /// Notes that unknown updates up to `through` are lost. If later ones are, this is no new loss:
+    /// each stream that reads past it gets a gap.
     pub(crate) fn lose(&mut self, through: Position) {
-        self.lost = self.lost.max(through);
+        if through > self.lost.newest {
+            self.losses = self.losses.next();
+            self.lost = Loss { newest: through, number: self.losses };
+        }
     }
 
     /// Takes over the stream's report.
     pub(crate) fn note(&mut self, report: &StreamReport) {
-        self.first = report.first.max(self.first);
+        if report.first > self.first {
+            self.first = report.first;
+            self.losses = self.losses.next();
+            self.trimmed = self.losses;
+        }
         self.bytes = report.bytes;
         self.message_bytes_max = report.message_bytes_max;
         self.retention = report.retention;
@@ -332,19 +347,20 @@ impl NatsState {
         }
     }
 
-    /// The newest trimmed or lost update that such a subscriber would have got, if it had
+    /// The trimmed and lost updates that such a subscriber would have got, if it had
     /// everything up to `after`. Unknown updates count as selected.
     pub(crate) fn missed(
         &self,
         after: Position,
         selectors: &Selectors,
         rights: &Rights,
-    ) -> Option<Position> {
-        let lost = Some(self.lost).filter(|lost| *lost > after);
+    ) -> Option<Loss> {
+        let lost = self.lost.after(after);
         let trimmed = self.first.previous();
         let seen = (trimmed > after).then(|| self.seen.missed(after, selectors, rights)).flatten();
         // It is unknown which of a topic's updates were trimmed, but a newer one existed.
-        lost.max(seen.map(|newest| newest.min(trimmed)))
+        let seen = seen.map(|seen| Loss { newest: seen.newest.min(trimmed), number: self.trimmed });
+        lost.into_iter().chain(seen).reduce(Loss::and)
     }
 
     /// Whether memory has all updates after `after`.
@@ -382,7 +398,7 @@ impl NatsState {
 
     pub(crate) fn edges(&self) -> Edges {
         let mut edges = Edges::new(self.first, self.last());
-        edges.newest_dropped = self.first.previous().max(self.lost);
+        edges.last_loss = self.losses;
         edges.midpoint = self.midpoint();
         edges.bytes = self.bytes;
         edges
@@ -462,6 +478,13 @@ mod tests {
         state
     }
 
+    /// The newest missed update of a topic.
+    fn missed(state: &NatsState, after: u64, topic: &str) -> Option<Position> {
+        let topic = Selectors::topic(topic);
+        let missed = state.missed(Position::new(after), &topic, &Rights::Public);
+        missed.map(|loss| loss.newest)
+    }
+
     fn tail(state: &NatsState, after: HubId) -> (Tail, Vec<u64>) {
         let mut records = Vec::new();
         let tail = state.tail(after, 100, &mut records);
@@ -491,8 +514,7 @@ mod tests {
         state.skip(Position::new(10_005));
         state.pass(Position::new(10_006));
         assert_eq!(state.holes.len(), 3);
-        let missed =
-            |after| state.missed(Position::new(after), &Selectors::topic("never"), &Rights::Public);
+        let missed = |after| missed(&state, after, "never");
         assert_eq!(missed(20), Some(Position::new(10_005)));
         assert_eq!(missed(10_005), None);
     }
@@ -511,8 +533,7 @@ mod tests {
         let hole = HubId::of_dropped(epoch, Position::new(25));
         assert_eq!(tail(&state, at_21), (Tail::Dropped(hole), vec![]));
         assert_eq!(tail(&state, hole), (Tail::Through(Position::new(27)), vec![26, 27]));
-        let missed =
-            |after| state.missed(Position::new(after), &Selectors::topic("never"), &Rights::Public);
+        let missed = |after| missed(&state, after, "never");
         assert_eq!(missed(24), Some(Position::new(25)), "nobody knows what it was");
         assert_eq!(missed(25), None);
         assert!(!state.has_all_after(Position::new(24)) && state.has_all_after(Position::new(25)));
@@ -542,14 +563,12 @@ mod tests {
         let mut state = state(epoch);
         state.show(vec![record(epoch, 21, "b"), record(epoch, 22, "a")]);
         state.note(&report(epoch, 22, 22));
-        let missed = |after, topic: &str| {
-            state.missed(Position::new(after), &Selectors::topic(topic), &Rights::Public)
-        };
+        let missed = |after, topic: &str| missed(&state, after, topic);
         assert_eq!(missed(20, "b"), Some(Position::new(21)));
         assert_eq!(missed(21, "b"), None);
         assert_eq!(missed(16, "never"), None, "all since was seen here");
         assert_eq!(missed(14, "never"), Some(Position::new(15)), "what came before was not");
-        assert_eq!(state.edges().newest_dropped, Position::new(21));
+        assert_eq!(state.edges().last_loss, LossNumber::new(1));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::loss::LossNumber;
 use crate::limits::{BATCH_BYTES, SCAN_STEPS, SCAN_UPDATES};
 use crate::model::{HubId, Position, Record, Rights, Selectors, matching_steps};
 
@@ -116,15 +117,15 @@ pub struct Missed {
     /// The place after which the stream continues. No update between it and the batch's first
     /// record is kept, and no update before it remains to be read.
     pub resume: HubId,
-    /// The newest dropped update. If topics have different retention, it may be newer than many
-    /// updates that are still kept.
-    pub newest: Position,
+    /// The last of these losses. A subscriber that knows of it gets no further gap. If the
+    /// journal does not know exactly, it is a later one.
+    pub number: LossNumber,
 }
 
 impl Missed {
-    /// A loss up to `newest`, after which a stream continues from `resume`.
-    pub fn new(oldest: HubId, resume: HubId, newest: Position) -> Self {
-        Self { oldest, resume, newest }
+    /// Losses up to this one, after which a stream continues from `resume`.
+    pub fn new(oldest: HubId, resume: HubId, number: LossNumber) -> Self {
+        Self { oldest, resume, number }
     }
 
     /// Combines two losses.
@@ -134,7 +135,7 @@ impl Missed {
         Self {
             oldest: self.oldest,
             resume: if is_further { other.resume } else { self.resume },
-            newest: self.newest.max(other.newest),
+            number: self.number.max(other.number),
         }
     }
 }

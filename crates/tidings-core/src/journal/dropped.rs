@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::keys::Keys;
+use super::loss::{Loss, LossNumber};
 use crate::limits::{DROPPED_PRIVATE, DROPPED_PRIVATE_BYTES, DROPPED_STEPS, DROPPED_TOPICS};
 use crate::model::{
     Location, PRESENCE_PATH, Position, Rights, Selector, Selectors, Topic, Update, matching_steps,
@@ -25,23 +26,28 @@ use crate::model::{
 ///
 /// Of presence updates only the newest is recorded. Each is about a topic that was never seen
 /// before, so many of them would displace all others.
+///
+/// Each loss has a number, in the order in which they are recorded: a subscriber that knows of
+/// losses up to a number is told of later ones, also where they are of older updates.
 #[derive(Clone, Debug)]
 pub struct Dropped {
     keys: Keys,
     topics_max: usize,
     public: DroppedNames<u64>,
     private: DroppedNames<Box<[Topic]>>,
-    presence: Position,
+    presence: Loss,
+    /// The last one.
+    number: LossNumber,
 }
 
 /// The updates of one kind that were trimmed or lost: for each name, or set of names, the newest.
 #[derive(Clone, Debug)]
 pub struct DroppedNames<K> {
-    /// The newest of all.
-    newest: Position,
-    /// None of the dropped updates that are not recorded is newer than this.
-    forgotten: Position,
-    known: HashMap<K, Position>,
+    /// All of them.
+    all: Loss,
+    /// Those that are not recorded by name. All names that are recorded have a newer one.
+    forgotten: Loss,
+    known: HashMap<K, Loss>,
     /// Bytes of the names, besides the map.
     bytes: usize,
 }
@@ -76,21 +82,27 @@ impl<K: Name> DroppedNames<K> {
         forgotten: Position,
         known: impl IntoIterator<Item = (K, Position)>,
     ) -> Self {
-        let known: HashMap<_, _> = known.into_iter().collect();
+        let known = known.into_iter().filter(|(_, position)| *position > forgotten);
+        let known: HashMap<_, _> =
+            known.map(|(name, position)| (name, Loss::restored(position))).collect();
         let bytes = known.keys().map(Name::bytes).sum();
-        Self { newest, forgotten, known, bytes }
+        Self { all: Loss::restored(newest), forgotten: Loss::restored(forgotten), known, bytes }
     }
 
-    fn note(&mut self, name: K, position: Position) {
-        self.newest = position.max(self.newest);
+    fn note(&mut self, name: K, loss: Loss) {
+        self.all = self.all.and(loss);
         match self.known.entry(name) {
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
-                *known = position.max(*known);
+                *known = known.and(loss);
+            }
+            // A newer one of this name may be among the forgotten ones.
+            Entry::Vacant(_) if loss.newest <= self.forgotten.newest => {
+                self.forgotten = self.forgotten.and(loss);
             }
             Entry::Vacant(entry) => {
                 self.bytes += entry.key().bytes();
-                entry.insert(position);
+                entry.insert(loss);
             }
         }
     }
@@ -99,11 +111,18 @@ impl<K: Name> DroppedNames<K> {
     /// removes half at a time, so that the work per update stays the same on average.
     fn bound(&mut self, max: usize, bytes_max: usize) {
         while self.known.len() > max || self.bytes > bytes_max {
-            let mut positions: Vec<Position> = self.known.values().copied().collect();
+            let mut positions: Vec<Position> =
+                self.known.values().map(|loss| loss.newest).collect();
             let middle = positions.len() / 2;
             let (_, &mut limit, _) = positions.select_nth_unstable(middle);
-            self.known.retain(|_, position| *position > limit);
-            self.forgotten = limit.max(self.forgotten);
+            let forgotten = &mut self.forgotten;
+            self.known.retain(|_, loss| {
+                let is_kept = loss.newest > limit;
+                if !is_kept {
+                    *forgotten = forgotten.and(*loss);
+                }
+                is_kept
+            });
             self.bytes = self.known.keys().map(Name::bytes).sum();
         }
     }
@@ -117,28 +136,35 @@ impl Dropped {
 
     /// The same, which records at most so many topics.
     pub fn knowing(keys: Keys, topics_max: usize) -> Self {
-        let presence = Position::START;
         Self {
             keys,
             topics_max,
             public: DroppedNames::nothing(),
             private: DroppedNames::nothing(),
-            presence,
+            presence: Loss::NONE,
+            number: LossNumber::NONE,
         }
     }
 
     /// Records that the update at `position` was trimmed or lost.
     pub fn note(&mut self, position: Position, update: &Update) {
+        let loss = self.number(position);
         if update.is_presence() {
-            self.presence = position.max(self.presence);
+            self.presence = self.presence.and(loss);
         } else if update.is_private() {
-            self.private.note(update.topics().into(), position);
+            self.private.note(update.topics().into(), loss);
         } else {
             for topic in update.topics() {
-                self.public.note(self.keys.topic(topic.as_str(), false), position);
+                self.public.note(self.keys.topic(topic.as_str(), false), loss);
             }
         }
         self.bound();
+    }
+
+    /// The next loss, which is of updates up to `position`.
+    fn number(&mut self, position: Position) -> Loss {
+        self.number = self.number.next();
+        Loss { newest: position, number: self.number }
     }
 
     fn bound(&mut self) {
@@ -146,62 +172,61 @@ impl Dropped {
         self.private.bound(DROPPED_PRIVATE, DROPPED_PRIVATE_BYTES);
     }
 
-    /// The newest dropped update that a subscriber would have received, if it has everything up to
+    /// The dropped updates that a subscriber would have received, if it has everything up to
+    /// `after`. The number may be that of a later loss about the same topics, of an update up to
     /// `after`.
-    pub fn missed(
-        &self,
-        after: Position,
-        selectors: &Selectors,
-        rights: &Rights,
-    ) -> Option<Position> {
+    pub fn missed(&self, after: Position, selectors: &Selectors, rights: &Rights) -> Option<Loss> {
         if self.newest() <= after {
             return None;
         }
-        let public = selectors.iter().map(|one| self.newest_public(one)).max();
-        let private = match rights {
-            Rights::Public => None,
+        let public = selectors.iter().map(|one| self.missed_public(one));
+        let [private, presence] = match rights {
+            Rights::Public => [None, None],
             Rights::Granted(granted) => {
                 let sees_presence = may_see_presence(selectors) && may_see_presence(granted);
                 let presence = sees_presence.then_some(self.presence);
-                self.newest_private(after, selectors, granted).max(presence)
+                [self.missed_private(after, selectors, granted), presence]
             }
         };
-        public.max(private).filter(|newest| *newest > after)
+        let losses = public.chain(private).chain(presence);
+        losses.filter_map(|loss| loss.after(after)).reduce(Loss::and)
     }
 
-    fn newest_public(&self, selector: &Selector) -> Position {
-        let DroppedNames { newest, forgotten, known, .. } = &self.public;
+    fn missed_public(&self, selector: &Selector) -> Loss {
+        let DroppedNames { all, forgotten, known, .. } = &self.public;
         match selector {
             // Topics are recorded by their hashes only, so none can be compared with a pattern.
-            Selector::All | Selector::Template(_) | Selector::Pattern(_) => *newest,
+            Selector::All | Selector::Template(_) | Selector::Pattern(_) => *all,
             Selector::Exact(topic) => {
                 let known = known.get(&self.keys.topic(topic.as_str(), false));
-                known.copied().unwrap_or((*forgotten).min(*newest))
+                let newest = forgotten.newest.min(all.newest);
+                known.copied().unwrap_or(Loss { newest, ..*forgotten })
             }
         }
     }
 
-    fn newest_private(
+    fn missed_private(
         &self,
         after: Position,
         selectors: &Selectors,
         granted: &Selectors,
-    ) -> Option<Position> {
-        let DroppedNames { newest, forgotten, known, .. } = &self.private;
-        if *newest <= after {
+    ) -> Option<Loss> {
+        let DroppedNames { all, forgotten, known, .. } = &self.private;
+        if all.newest <= after {
             return None;
         }
         let concerns = |topics: &[Topic]| selectors.match_any(topics) && granted.match_any(topics);
-        let mut missed = (*forgotten).min(*newest);
+        let newest = forgotten.newest.min(all.newest);
+        let mut missed = Loss { newest, ..*forgotten }.after(after).unwrap_or_default();
         let tests_per_topic = selectors.tests() + granted.tests();
         let mut steps = 0;
-        for (topics, position) in known.iter().filter(|(_, newest)| **newest > after) {
+        for (topics, loss) in known.iter().filter(|(_, loss)| loss.newest > after) {
             steps += matching_steps(topics) * tests_per_topic;
             if steps > DROPPED_STEPS {
-                return Some(*newest);
+                return Some(*all);
             }
-            if *position > missed && concerns(topics) {
-                missed = *position;
+            if missed.and(*loss) != missed && concerns(topics) {
+                missed = missed.and(*loss);
             }
         }
         Some(missed)
@@ -209,17 +234,22 @@ impl Dropped {
 
     /// The hashes of the recorded topics, each with the newest public update that was dropped.
     pub fn known_public(&self) -> impl Iterator<Item = (u64, Position)> {
-        self.public.known.iter().map(|(topic, at)| (*topic, *at))
+        self.public.known.iter().map(|(topic, loss)| (*topic, loss.newest))
     }
 
     /// The recorded sets of topics, each with the newest private update that was dropped.
     pub fn known_private(&self) -> impl Iterator<Item = (&[Topic], Position)> {
-        self.private.known.iter().map(|(topics, at)| (&**topics, *at))
+        self.private.known.iter().map(|(topics, loss)| (&**topics, loss.newest))
     }
 
     /// The newest of all dropped updates.
     pub fn newest(&self) -> Position {
-        self.public.newest.max(self.private.newest).max(self.presence)
+        self.public.all.newest.max(self.private.all.newest).max(self.presence.newest)
+    }
+
+    /// The number of the last loss.
+    pub fn last_loss(&self) -> LossNumber {
+        self.number
     }
 }
 
@@ -233,7 +263,7 @@ impl Dropped {
     ) {
         self.public = public;
         self.private = private;
-        self.presence = presence;
+        self.presence = Loss::restored(presence);
         self.bound();
     }
 }
@@ -242,34 +272,38 @@ impl Dropped {
 impl Dropped {
     /// Records that any update up to `position` may be lost.
     pub fn note_unknown(&mut self, position: Position) {
-        self.public.forget(position);
-        self.private.forget(position);
-        self.presence = position.max(self.presence);
+        let loss = self.number(position);
+        self.public.forget(loss);
+        self.private.forget(loss);
+        self.presence = self.presence.and(loss);
     }
 
     /// The newest dropped presence update.
     pub fn newest_of_presence(&self) -> Position {
-        self.presence
+        self.presence.newest
     }
 
     /// The newest dropped update: public, private.
     pub fn newest_of_kinds(&self) -> [Position; 2] {
-        [self.public.newest, self.private.newest]
+        [self.public.all.newest, self.private.all.newest]
     }
 
     /// For topics, and for sets of topics, that are not recorded: no dropped update is newer than
     /// this.
     pub fn forgotten_of_kinds(&self) -> [Position; 2] {
-        [self.public.forgotten, self.private.forgotten]
+        [self.public.forgotten.newest, self.private.forgotten.newest]
     }
 }
 
 impl<K: Name> DroppedNames<K> {
-    /// Removes the names up to `position`. Their dropped updates are then not newer than it.
-    fn forget(&mut self, position: Position) {
-        self.newest = position.max(self.newest);
-        self.forgotten = position.max(self.forgotten);
-        self.known.retain(|_, known| *known > position);
+    /// Removes the names that have no update after this loss. It may be of any name.
+    fn forget(&mut self, loss: Loss) {
+        self.all = self.all.and(loss);
+        self.forgotten = self.forgotten.and(loss);
+        self.known.retain(|_, known| {
+            *known = known.and(loss);
+            known.newest > loss.newest
+        });
         self.bytes = self.known.keys().map(Name::bytes).sum();
     }
 }
@@ -443,5 +477,44 @@ mod tests {
         // Other deleted updates are still recorded.
         assert!(missed(0, &Selector::new("a").unwrap(), &Selector::All));
         assert!(!missed(0, &Selector::new("b").unwrap(), &Selector::All));
+    }
+
+    #[test]
+    fn losses_have_numbers_in_their_order_whatever_their_positions() {
+        let mut dropped = Dropped::new(Keys::random());
+        let missed = |dropped: &Dropped, after, topic: &str| {
+            let (topic, rights) = (Selectors::topic(topic), Rights::Granted(Selectors::all()));
+            let missed = dropped.missed(Position::new(after), &topic, &rights);
+            missed.map(|loss| (loss.newest.number(), loss.number))
+        };
+        let number = LossNumber::new;
+        dropped.note(Position::new(9), &update("a"));
+        dropped.note(Position::new(8), &update("b").private());
+        dropped.note(Position::new(3), &update("a"));
+        dropped.note(Position::new(2), &update("b").private());
+        assert_eq!(missed(&dropped, 0, "a"), Some((9, number(3))));
+        assert_eq!(missed(&dropped, 0, "b"), Some((8, number(4))));
+        assert_eq!(missed(&dropped, 9, "a"), None);
+        // An unknown update may be about any topic, also one with a newer dropped update.
+        dropped.note_unknown(Position::new(5));
+        for (topic, newest) in [("a", 9), ("b", 8), ("other", 5)] {
+            assert_eq!(missed(&dropped, 0, topic), Some((newest, number(5))), "{topic}");
+        }
+        assert_eq!(dropped.last_loss(), number(5));
+    }
+
+    #[test]
+    fn an_older_update_of_a_forgotten_topic_does_not_hide_the_newer_one() {
+        let mut dropped = Dropped::knowing(Keys::random(), 2);
+        for position in 11..=14 {
+            dropped.note(Position::new(position), &update(&format!("t{position}")));
+        }
+        dropped.note(Position::new(1), &update("t11"));
+        let missed = |after| {
+            let missed = dropped.missed(after, &Selectors::topic("t11"), &Rights::Public);
+            missed.map(|loss| loss.number)
+        };
+        assert_eq!(missed(Position::new(10)), Some(LossNumber::new(5)));
+        assert_eq!(missed(Position::new(14)), None);
     }
 }

@@ -1,5 +1,6 @@
 //! Places in a journal: where an id or a time is, and where the journal begins and ends.
 
+use super::loss::LossNumber;
 use crate::model::{HubId, Position};
 
 /// An update that was found by its id.
@@ -51,8 +52,8 @@ pub struct Edges {
     pub first: Position,
     /// The newest update.
     pub last: HubId,
-    /// The newest update that was trimmed or lost.
-    pub newest_dropped: Position,
+    /// The last loss of an update, of all that `first` and the reads account for.
+    pub last_loss: LossNumber,
     /// A client whose last id is older than this should receive a newer one: since then half of the
     /// time, bytes or updates that the journal keeps have passed.
     pub midpoint: Position,
@@ -64,6 +65,6 @@ impl Edges {
     /// A journal with the updates from `first` to `last`, which has lost none and sends no client
     /// a newer id.
     pub fn new(first: Position, last: HubId) -> Self {
-        Self { first, last, newest_dropped: Position::START, midpoint: Position::START, bytes: 0 }
+        Self { first, last, last_loss: LossNumber::NONE, midpoint: Position::START, bytes: 0 }
     }
 }

@@ -287,11 +287,11 @@ impl MemoryState {
     }
 
     fn missed(&self, after: Position, selectors: &Selectors, rights: &Rights) -> Option<Missed> {
-        let newest = self.dropped.missed(after, selectors, rights)?;
+        let loss = self.dropped.missed(after, selectors, rights)?;
         Some(Missed {
             oldest: self.oldest().map_or(self.last, |record| record.hub_id()),
             resume: self.id_at(after.max(self.first().previous())),
-            newest,
+            number: loss.number,
         })
     }
 
@@ -375,7 +375,7 @@ impl<C: Clock> Log for MemoryJournal<C> {
         Edges {
             first: state.first(),
             last: state.last,
-            newest_dropped: state.dropped.newest(),
+            last_loss: state.dropped.last_loss(),
             midpoint: state.updates.midpoint(now),
             bytes: state.bytes(),
         }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::journal::{Batch, Missed};
+use crate::journal::{Batch, LossNumber, Missed};
 use crate::model::{HubId, Position, Record, Rights, Selectors};
 use crate::stream::feed::{Feed, Source};
 use crate::stream::notice::{GapCause, Notice};
@@ -37,8 +37,8 @@ pub struct Behind {
     until: Position,
     /// Up to here it gets only the newest update about each topic.
     last_until: Position,
-    /// The subscriber knows of losses up to here.
-    told: Position,
+    /// The subscriber knows of losses up to this one.
+    told: LossNumber,
     /// The same place in the window, as long as the window has it.
     offset: Option<Offset>,
     /// Its socket is full, and has been notified of that.
@@ -121,7 +121,7 @@ impl Behind {
             place: JournalPosition { through: Position::START, partly_written: None },
             until: Position::START,
             last_until: Position::START,
-            told: Position::START,
+            told: LossNumber::NONE,
             offset: None,
             full: false,
             announce: false,
@@ -273,13 +273,13 @@ impl Behind {
             // With a journal that makes no progress this would never end.
             return Received::Unusable;
         }
-        let is_told = |missed: &Missed| missed.newest <= self.told;
+        let is_due = |missed: &Missed| missed.number > self.told || batch.is_damaged;
         if let Some(partly_written) = self.place.partly_written {
             return match batch.records.first() {
                 Some(record) if record.position == partly_written.position => {
                     // The notice of a gap cannot be within an event. So only this event is
                     // finished, and the updates after it are read again, with the loss.
-                    match batch.missed.filter(|missed| !is_told(missed)) {
+                    match batch.missed.filter(is_due) {
                         Some(_) => Received::First(Arc::clone(record)),
                         None => Received::All,
                     }
@@ -288,8 +288,7 @@ impl Behind {
                 _ => Received::Unusable,
             };
         }
-        let missed = batch.missed.filter(|missed| !is_told(missed) || batch.is_damaged);
-        let Some(missed) = missed else { return Received::All };
+        let Some(missed) = batch.missed.filter(is_due) else { return Received::All };
         let mut own = Vec::new();
         // There is no requested cursor: the subscriber, or its shard, fell behind this far.
         Notice::Gap { asked: None, oldest: missed.oldest.to_string() }.encode(
@@ -299,7 +298,7 @@ impl Behind {
         );
         self.set_own(own);
         self.gap = Some(GapCause::Slow);
-        self.told = missed.newest.max(self.told);
+        self.told = missed.number.max(self.told);
         self.place.through = self.place.through.max(missed.resume.position);
         Received::AfterGap
     }

@@ -3,7 +3,7 @@
 
 use tidings_sse::EventId;
 
-use crate::journal::{Before, Found, Journal, Missed, ReadError};
+use crate::journal::{Before, Found, Journal, LossNumber, Missed, ReadError};
 use crate::model::{Cursor, EARLIEST, LAST, Position, Rights, Selectors};
 use crate::stream::notice::{GapCause, Notice};
 use crate::stream::start::{StartFrom, StartPlace, StartRequest};
@@ -37,7 +37,7 @@ impl StartRequest {
         // counts as foreign.
         let generation = journal.generation();
         let edges = journal.edges();
-        let mut told = Position::START;
+        let mut told = LossNumber::NONE;
         let (from, cursor) = match cursor {
             Cursor::Now => {
                 if let Some(form) = tell_place {
@@ -50,19 +50,19 @@ impl StartRequest {
                 (StartFrom::After(edges.last.position), cursor)
             }
             Cursor::Earliest => {
-                told = edges.newest_dropped;
+                told = edges.last_loss;
                 let after = edges.first.previous();
                 (StartFrom::Earliest { after, tell_place }, EARLIEST.to_owned())
             }
             Cursor::Last => {
-                told = edges.newest_dropped;
+                told = edges.last_loss;
                 (StartFrom::Last { tell_place }, LAST.to_owned())
             }
             Cursor::Since(time, asked) => {
                 let Before { place, dropped_after } = journal.before(time).await?;
                 match journal.missed(dropped_after, &selectors, &rights).await? {
                     Some(missed) => {
-                        told = missed.newest;
+                        told = missed.number;
                         let resume = if missed.resume.position > place.position {
                             missed.resume
                         } else {
@@ -75,7 +75,7 @@ impl StartRequest {
                         (from, EARLIEST.to_owned())
                     }
                     None => {
-                        told = edges.newest_dropped;
+                        told = edges.last_loss;
                         let id = place.to_event_id();
                         tell(Notice::Resumed { asked: asked.clone() }, &id, &mut bytes);
                         if let Some(form) = tell_place {
@@ -93,7 +93,7 @@ impl StartRequest {
                 }
                 Some(found) => match lost(found, journal, &selectors, &rights).await? {
                     Some(missed) => {
-                        told = missed.newest;
+                        told = missed.number;
                         let oldest = missed.oldest.to_string();
                         let notice = Notice::Gap { asked: Some(asked), oldest };
                         tell(notice, &missed.resume.to_event_id(), &mut bytes);
@@ -127,6 +127,6 @@ async fn lost(
     let Found { place, is_certain } = found;
     let missed = journal.missed(place.position, selectors, rights).await?;
     // If another update was meant, which was dropped, some between it and this one are missed.
-    let doubt = Missed { oldest: place, resume: place, newest: place.position };
+    let doubt = Missed { oldest: place, resume: place, number: LossNumber::NONE };
     Ok(missed.or((!is_certain).then_some(doubt)))
 }

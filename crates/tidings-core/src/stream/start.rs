@@ -1,5 +1,6 @@
 //! Where a stream begins, and the notices that it gets there.
 
+use crate::journal::LossNumber;
 use crate::model::{Cursor, HubId, Position, Rights, Selectors};
 use crate::stream::notice::GapCause;
 use crate::stream::wire::PlaceForm;
@@ -37,8 +38,8 @@ pub struct StartRequest {
 pub struct StartPlace {
     /// The updates with which the stream begins.
     pub from: StartFrom,
-    /// The subscriber knows of losses up to here, or did not select the lost updates.
-    pub told: Position,
+    /// The subscriber knows of losses up to this one, or did not select the lost updates.
+    pub told: LossNumber,
     /// The journal's newest update when the place was located. The shard may not have routed it
     /// yet; the stream is not live before that. The place is valid in the journal of this epoch.
     pub end: HubId,

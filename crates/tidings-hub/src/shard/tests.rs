@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tidings_core::journal::{Batch, Follower, History, Log, Missed, Pending, Retention, Room};
+use tidings_core::journal::{
+    Batch, Follower, History, Log, LossNumber, Missed, Pending, Retention, Room,
+};
 use tidings_core::model::{
     Cursor, HubId, Position, Rights, Selector, Selectors, StreamOptions, Update,
 };
@@ -158,7 +160,7 @@ fn now<T>(mut pending: Pending<'_, T>) -> T {
 
 /// The place of a stream that begins after this position of a journal that ends here.
 fn place(after: Position, end: HubId) -> StartPlace {
-    StartPlace { from: StartFrom::After(after), told: Position::START, end, generation: 0 }
+    StartPlace { from: StartFrom::After(after), told: LossNumber::NONE, end, generation: 0 }
 }
 
 impl World {

@@ -138,10 +138,10 @@ impl History for JetstreamJournal {
         selectors: &'a Selectors,
         rights: &'a Rights,
     ) -> Pending<'a, Result<Option<Missed>, ReadError>> {
-        let newest = self.shared.state().missed(after, selectors, rights);
+        let loss = self.shared.state().missed(after, selectors, rights);
         Box::pin(async move {
-            match newest {
-                Some(newest) => self.shared.missed(after, newest).await.map(Some),
+            match loss {
+                Some(loss) => self.shared.missed(after, loss.number).await.map(Some),
                 None => Ok(None),
             }
         })

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidings_sse::Event;
 
 use super::*;
+use crate::journal::LossNumber;
 use crate::limits::KEYS_BYTES;
 
 type MemoryJournal = super::MemoryJournal<TestClock>;
@@ -49,9 +50,9 @@ fn what_is_told_of_subscribers_is_kept_no_longer_than_it_may_be() {
     append(&journal, Update::new("a", Event::new("")));
     append(&journal, coming());
     *journal.clock.ahead.lock() = short.age;
-    assert_eq!(journal.edges().newest_dropped, Position::START);
+    assert_eq!(journal.edges().last_loss, LossNumber::NONE);
     *journal.clock.ahead.lock() += Duration::from_nanos(1);
-    assert_eq!(journal.edges().newest_dropped, Position::new(2));
+    assert_eq!(journal.edges().last_loss, LossNumber::new(1));
     assert_eq!(journal.edges().first, Position::new(1));
     append(&journal, Update::new("a", Event::new("")));
     let state = journal.state.lock();

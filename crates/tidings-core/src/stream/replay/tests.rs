@@ -1,9 +1,12 @@
-use std::time::SystemTime;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Instant, SystemTime};
 
 use tidings_sse::Event;
 
 use super::*;
-use crate::model::{Cursor, Epoch, StreamOptions, Update};
+use crate::journal::{Clock, History as _, Log as _, MemoryBounds, MemoryJournal, Retention, Room};
+use crate::model::{Cursor, Epoch, PRESENCE_PATH, StreamOptions, Update};
 use crate::stream::window::PartlyWritten;
 
 const EPOCH: Epoch = Epoch::new(7);
@@ -39,7 +42,7 @@ fn routed_to_seven(source: Source) -> (Window, Feed) {
 
 /// A stream that begins like this, in a journal that ended there.
 fn start(from: StartFrom, end: u64) -> StartPlace {
-    StartPlace { from, told: Position::START, end: id(end), generation: 0 }
+    StartPlace { from, told: LossNumber::NONE, end: id(end), generation: 0 }
 }
 
 fn after(position: u64, end: u64) -> StartPlace {
@@ -163,8 +166,8 @@ fn receive(
     behind.receive(&Batch { records, through: at(through), missed, is_damaged })
 }
 
-fn missed(resume: u64, newest: u64) -> Missed {
-    Missed { oldest: id(resume + 1), resume: id(resume), newest: at(newest) }
+fn missed(resume: u64, number: u64) -> Missed {
+    Missed::new(id(resume + 1), id(resume), LossNumber::new(number))
 }
 
 #[test]
@@ -186,11 +189,15 @@ fn an_event_that_was_begun_is_finished_or_the_stream_is_lost() {
     let received = receive(&mut behind, &[6, 8], 8, gap, false);
     assert!(matches!(&received, Received::First(first) if first.position == at(6)), "{received:?}");
     assert_eq!(behind.own(), b"");
+    // So it is with damage where later losses were.
+    let mut behind = half_of_six();
+    let gap = Some(Missed::new(id(7), id(6), LossNumber::NONE));
+    assert!(matches!(receive(&mut behind, &[6, 8], 8, gap, true), Received::First(_)));
 }
 
 #[test]
 fn a_gap_is_told_once_and_the_place_moves_past_it() {
-    let mut behind = opening(StartPlace { told: at(2), ..after(1, 9) });
+    let mut behind = opening(StartPlace { told: LossNumber::new(2), ..after(1, 9) });
     // It knew of this one.
     assert!(matches!(receive(&mut behind, &[3], 3, Some(missed(2, 2)), false), Received::All));
     assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 5)), false), Received::AfterGap));
@@ -199,8 +206,74 @@ fn a_gap_is_told_once_and_the_place_moves_past_it() {
     assert!(own.contains("\"kind\":\"gap\"") && own.contains(&id(5).to_string()), "{own}");
     behind.set_own(Vec::new());
     assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 5)), false), Received::All));
-    // Damage is told also where newer losses were.
+    // A later loss is told too.
+    assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 6)), false), Received::AfterGap));
+    behind.set_own(Vec::new());
+    // Damage is told also where later losses were.
     assert!(matches!(receive(&mut behind, &[6], 6, Some(missed(5, 5)), true), Received::AfterGap));
+}
+
+#[derive(Debug)]
+struct StoppedClock(Instant);
+
+impl Clock for StoppedClock {
+    fn time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn moment(&self) -> Instant {
+        self.0
+    }
+}
+
+/// The output of a future that never waits.
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("a journal in memory never waits"),
+    }
+}
+
+#[test]
+fn the_loss_of_an_update_older_than_one_whose_loss_was_told_is_told_too() {
+    let bounds = MemoryBounds::default().presence_count(1);
+    let retention = Retention::default().count(3);
+    let journal = MemoryJournal::bounded(retention, bounds, StoppedClock(Instant::now()));
+    let publish = |update| drop(journal.append(vec![update], None, Room::uncounted()));
+    let about = |topic: &str| Update::new(topic, Event::new("x"));
+    for _ in 1..=3 {
+        publish(about("a"));
+    }
+    // The second presence update displaces the first one, at 4.
+    for _ in 4..=5 {
+        publish(about(&format!("{PRESENCE_PATH}a/1")).private().of_presence());
+    }
+    let rights = Rights::Granted(Selectors::all());
+    let begin = |cursor| {
+        let request = StartRequest { cursor, rights: rights.clone(), ..*request() };
+        opening(ready(request.locate(&journal)).unwrap().place)
+    };
+    let read = |behind: &mut Behind, after| {
+        let batch = ready(journal.read(at(after), Position::MAX, &Selectors::all(), &rights));
+        let received = behind.receive(&batch.unwrap());
+        behind.set_own(Vec::new());
+        received
+    };
+    let begun = HubId::start(journal.edges().last.epoch).to_string();
+    let cursors = || [Cursor::Earliest, Cursor::Last, Cursor::After(begun.clone())];
+    let mut streams = cursors().map(begin);
+    for behind in &mut streams {
+        assert!(matches!(read(behind, 0), Received::All), "it knows of the loss of 4: {behind:?}");
+    }
+    // Each further update displaces an older one: 1, then 2.
+    for displaced in 1..=2 {
+        publish(about("a"));
+        for behind in &mut streams {
+            assert!(matches!(read(behind, displaced - 1), Received::AfterGap), "{behind:?}");
+            assert_eq!(behind.position().through, at(displaced));
+            assert!(matches!(read(behind, displaced), Received::All), "{behind:?}");
+        }
+    }
 }
 
 /// The notices that are added before each rest in turn, by their kinds.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tidings_core::journal::{Journal, Log, Retention, Room};
+use tidings_core::journal::{Journal, Log, LossNumber, Retention, Room};
 use tidings_core::model::{
     Cursor, Position, Rights, Selector, Selectors, StreamOptions, TokenId, Update,
 };
@@ -194,7 +194,7 @@ async fn a_token_that_was_revoked_while_its_stream_opened_reads_nothing() {
         let end = journal.edges().last;
         let after = |position| {
             let from = StartFrom::After(position);
-            Start::Located(StartPlace { from, told: Position::START, end, generation: 0 })
+            Start::Located(StartPlace { from, told: LossNumber::NONE, end, generation: 0 })
         };
         assert!(read(&thread, after(Position::START), "good", "secret").await.contains("secret"));
         revoked.add(TokenId::named("bad"), None);

@@ -173,7 +173,7 @@ fn a_partly_written_event_is_finished_before_the_gap_after_it() {
     let first = batch.records[0].hub_id();
     batch.records.extend(read(2, 3).records);
     batch.through = Position::new(3);
-    batch.missed = Some(Missed::new(first, first, Position::new(2)));
+    batch.missed = Some(Missed::new(first, first, LossNumber::new(2)));
     let wire = world.readers[one].wire.clone();
     wire.0.borrow_mut().room = usize::MAX / 2;
     let key = world.readers[one].key;

@@ -17,8 +17,8 @@ pub(super) struct Block {
     /// The block covers positions up to this one.
     pub(super) through: Position,
     pub(super) records: Vec<Arc<Record>>,
-    /// The newest position before the newest record that has no message.
-    pub(super) hole: Option<Position>,
+    /// The ends of the spans between two messages that have no message.
+    pub(super) holes: Vec<Position>,
     generation: Generation,
     bytes: u64,
 }
@@ -83,14 +83,15 @@ impl Shared {
             after,
             through: after,
             records: Vec::new(),
-            hole: None,
+            holes: Vec::new(),
             generation,
             // A block without updates takes memory too.
             bytes: 256,
         };
         for one in &stored {
             if one.position > block.through.next() {
-                block.hole = Some(one.position.previous());
+                block.holes.push(one.position.previous());
+                block.bytes += size_of::<Position>() as u64;
             }
             block.through = one.position;
             if let Some(record) = one.decode(generation.epoch) {

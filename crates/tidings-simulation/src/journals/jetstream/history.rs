@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tidings_core::journal::same_id::SameId;
-use tidings_core::journal::{Batch, Before, Found, Missed, ReadError};
+use tidings_core::journal::{Batch, Before, Found, LossNumber, Missed, ReadError};
 use tidings_core::model::{HubId, Position, Record, Rights, Selectors};
 
 use super::connection::{Failure, unreachable, was_reset};
 use super::shared::Shared;
 
 impl Shared {
-    /// The notice for a subscriber that missed updates up to `newest`.
+    /// The notice for a subscriber that missed the updates of losses up to this one.
     pub(super) async fn missed(
         &self,
         after: Position,
-        newest: Position,
+        number: LossNumber,
     ) -> Result<Missed, ReadError> {
         let (generation, first, last) = {
             let state = self.state();
@@ -27,7 +27,7 @@ impl Shared {
         };
         let resume = self.id_at(after.max(first.previous())).await?;
         self.check_still(generation)?;
-        Ok(Missed::new(oldest, resume, newest))
+        Ok(Missed::new(oldest, resume, number))
     }
 
     /// The hub's id of a position.
@@ -121,14 +121,15 @@ impl Shared {
         let from = after.max(self.state().first().previous());
         let block = self.block(generation, from).await.map_err(unreachable)?;
         let mut reached = block.through;
+        let mut is_end_lost = false;
         if reached <= from && from < until {
-            self.find_end(from, until).await?;
+            is_end_lost = self.find_end(from, until).await?;
             reached = until;
         }
-        if let Some(hole) = block.hole.filter(|hole| *hole > from) {
-            self.note_hole(hole).await?;
+        if let Some(hole) = block.holes.last().filter(|hole| **hole > from) {
+            self.note_hole(*hole).await?;
         }
-        let (newest, first) = {
+        let (loss, first) = {
             let state = self.state();
             if state.generation() != generation {
                 return Err(was_reset());
@@ -139,8 +140,12 @@ impl Shared {
         let records = block.records[begin..].iter().filter(|one| one.position >= first);
         let max = self.options.batch;
         let mut batch = Batch::for_subscriber(records, until.min(reached), max, selectors, rights);
-        if let Some(newest) = newest {
-            let missed = self.missed(after, newest).await?;
+        if let Some(loss) = loss {
+            // A stream that knows of a later loss does not know of these holes.
+            let is_hole = |hole: &Position| *hole > from && *hole >= first;
+            batch.is_damaged = is_end_lost
+                || block.holes.iter().any(|hole| is_hole(hole) && *hole <= batch.through);
+            let missed = self.missed(after, loss.number).await?;
             batch.through = batch.through.max(missed.resume.position);
             batch.missed = Some(missed);
         }
@@ -148,15 +153,19 @@ impl Shared {
     }
 
     /// The server has none of the wanted updates: either they were deleted, or the server lags
-    /// behind.
-    pub(super) async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
+    /// behind. Returns whether some are lost that retention did not trim.
+    pub(super) async fn find_end(
+        &self,
+        from: Position,
+        until: Position,
+    ) -> Result<bool, ReadError> {
         let asked = self.connection.ask(|server, _| server.report()).await;
         let report = asked.map_err(unreachable)?;
         {
             let mut state = self.state();
             state.note(&report);
             if state.first() > until {
-                return Ok(());
+                return Ok(false);
             }
         }
         let next = self.connection.ask(|server, _| server.next(from)).await.map_err(unreachable)?;
@@ -166,7 +175,7 @@ impl Shared {
             }
             _ => {
                 self.state().lose(until);
-                Ok(())
+                Ok(true)
             }
         }
     }

@@ -10,7 +10,9 @@ use tidings_core::journal::dropped::{Dropped, DroppedNames};
 use tidings_core::journal::ids::Ids;
 use tidings_core::journal::keys::Keys;
 use tidings_core::journal::recent::Recent;
-use tidings_core::journal::{Batch, BatchMax, Edges, Follower, Retention, Tail, same_id};
+use tidings_core::journal::{
+    Batch, BatchMax, Edges, Follower, Loss, LossNumber, Retention, Tail, same_id,
+};
 use tidings_core::limits::SAME_ID_MAX;
 use tidings_core::model::{Epoch, HubId, Position, Record, Rights, Selectors};
 use tokio::sync::oneshot;
@@ -43,7 +45,11 @@ pub(super) struct State {
     /// The newest update of each topic, of all updates that this hub read.
     seen: Dropped,
     /// The newest position whose update this hub never read.
-    lost: Position,
+    lost: Loss,
+    /// The number with which `first` last grew.
+    trimmed: LossNumber,
+    /// The last loss.
+    losses: LossNumber,
     ids: Ids,
     ids_order: VecDeque<(u64, Position)>,
     keys: Keys,
@@ -105,7 +111,9 @@ impl State {
             holes: VecDeque::new(),
             first: report.first,
             seen,
-            lost: Position::START,
+            lost: Loss::NONE,
+            trimmed: LossNumber::NONE,
+            losses: LossNumber::NONE,
             ids: Ids::default(),
             ids_order: VecDeque::new(),
             keys,
@@ -122,6 +130,7 @@ impl State {
     pub(super) fn reset(&mut self, mut state: Self) {
         state.recent.take_followers(&mut self.recent);
         state.generation = self.generation + 1;
+        state.losses = self.losses;
         *self = state;
     }
 
@@ -235,14 +244,22 @@ impl State {
         self.clock.and_then(|(time, received)| time.checked_add(received.elapsed()))
     }
 
-    /// Notes that unknown updates up to `through` are lost.
+    /// Notes that unknown updates up to `through` are lost. If later ones are, this is no new loss:
+    /// each stream that reads past it gets a gap.
     pub(super) fn lose(&mut self, through: Position) {
-        self.lost = self.lost.max(through);
+        if through > self.lost.newest {
+            self.losses = self.losses.next();
+            self.lost = Loss { newest: through, number: self.losses };
+        }
     }
 
     /// Takes over the stream's report.
     pub(super) fn note(&mut self, report: &StreamReport) {
-        self.first = report.first.max(self.first);
+        if report.first > self.first {
+            self.first = report.first;
+            self.losses = self.losses.next();
+            self.trimmed = self.losses;
+        }
         self.bytes = report.bytes;
         self.message_bytes_max = report.message_bytes_max;
         self.retention = report.retention;
@@ -316,18 +333,19 @@ impl State {
         }
     }
 
-    /// The newest trimmed or lost update that such a subscriber would have got, if it had
+    /// The trimmed and lost updates that such a subscriber would have got, if it had
     /// everything up to `after`. Unknown updates count as selected.
     pub(super) fn missed(
         &self,
         after: Position,
         selectors: &Selectors,
         rights: &Rights,
-    ) -> Option<Position> {
-        let lost = Some(self.lost).filter(|lost| *lost > after);
+    ) -> Option<Loss> {
+        let lost = self.lost.after(after);
         let trimmed = self.first.previous();
         let seen = (trimmed > after).then(|| self.seen.missed(after, selectors, rights)).flatten();
-        lost.max(seen.map(|newest| newest.min(trimmed)))
+        let seen = seen.map(|seen| Loss { newest: seen.newest.min(trimmed), number: self.trimmed });
+        lost.into_iter().chain(seen).reduce(Loss::and)
     }
 
     /// Whether memory has all updates after `after`.
@@ -365,7 +383,7 @@ impl State {
 
     pub(super) fn edges(&self) -> Edges {
         let mut edges = Edges::new(self.first, self.last());
-        edges.newest_dropped = self.first.previous().max(self.lost);
+        edges.last_loss = self.losses;
         edges.midpoint = self.midpoint();
         edges.bytes = self.bytes;
         edges

@@ -266,9 +266,10 @@ fn failing_clock() -> SystemTime {
 #[test]
 fn a_journal_whose_writer_panics_refuses_publishes_and_still_serves_what_it_has() {
     let folder = tempfile::tempdir().expect("a folder");
+    let opened = std::sync::atomic::AtomicUsize::new(0);
     let build = || {
         CLOCK_FAILS.store(false, Ordering::Release);
-        let name = fastrand::u64(..).to_string();
+        let name = opened.fetch_add(1, Ordering::Relaxed).to_string();
         let options = DiskOptions::default().now(failing_clock);
         let journal = DiskJournal::open(folder.path().join(name), options);
         open().journal(journal.expect("a journal in a new folder"))

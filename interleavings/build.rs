@@ -92,6 +92,7 @@ const PARTS: [Part; 4] = [
         files: &[
             "limits.rs",
             "limits/operator.rs",
+            "clock.rs",
             "access/dialect.rs",
             "access/grants.rs",
             "access/payloads.rs",
@@ -102,7 +103,10 @@ const PARTS: [Part; 4] = [
             "presence/subscription.rs",
         ],
         written: &[
-            ("mod.rs", "pub(crate) mod access;\nmod limits;\npub(crate) mod presence;\n"),
+            (
+                "mod.rs",
+                "pub(crate) mod access;\nmod clock;\nmod limits;\npub(crate) mod presence;\n",
+            ),
             (
                 "access.rs",
                 "mod dialect;\nmod grants;\nmod payloads;\nmod revoked;\n\

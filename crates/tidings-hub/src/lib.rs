@@ -109,6 +109,7 @@ mod serve;
 /// For the simulator of this repository only: hubs on the simulator's thread, clock and sockets.
 /// Nothing here is stable.
 #[cfg(feature = "simulation")]
+#[doc(hidden)]
 pub mod simulation;
 
 pub use access::{

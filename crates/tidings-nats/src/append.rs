@@ -488,8 +488,8 @@ impl Sending<'_> {
                     return Err(Failure::Temporary("the stream was recreated".to_owned()));
                 }
                 Some(_) => {}
-                // Memory no longer holds the update.
-                // The position may be that of the stream before the reset.
+                // Memory does not hold the update. After a reset the position may be that of the
+                // stream before it.
                 None if self.shared.state().generation() != before => {
                     return Err(Failure::Temporary("the stream was recreated".to_owned()));
                 }

@@ -140,18 +140,27 @@ impl NatsShared {
             (state.missed(after, selectors, rights), state.first())
         };
         let begin = block.records.partition_point(|record| record.position <= after);
-        let records = block.records[begin..].iter().filter(|one| one.position >= first);
-        let mut batch =
-            Batch::for_subscriber(records, until.min(reached), BATCH_MAX, selectors, rights);
-        if let Some(loss) = loss {
-            // A stream that knows of a later loss does not know of these holes.
-            let is_hole = |hole: &Position| *hole > from && *hole >= first;
-            batch.is_damaged = is_end_lost
-                || block.holes.iter().any(|hole| is_hole(hole) && *hole <= batch.through);
-            let missed = self.missed(after, loss.number).await?;
-            batch.through = batch.through.max(missed.resume.position);
-            batch.missed = Some(missed);
+        let records = || block.records[begin..].iter().filter(|one| one.position >= first);
+        let until = until.min(reached);
+        let batch_until =
+            |until| Batch::for_subscriber(records(), until, BATCH_MAX, selectors, rights);
+        let Some(loss) = loss else { return Ok(batch_until(until)) };
+        let mut missed = self.missed(after, loss.number).await?;
+        // A stream that knows of a later loss does not know of these holes. A gap can be reported
+        // only before all records, so a batch ends before a hole that follows some.
+        let is_hole = |hole: &Position| *hole > from && *hole >= first && *hole <= until;
+        let mut holes = block.holes.iter().copied().filter(is_hole);
+        let hole = holes.next().or(is_end_lost.then_some(until));
+        let mut batch = batch_until(hole.map_or(until, Position::previous));
+        let is_reached =
+            |hole: &Position| batch.records.is_empty() && batch.through.next() >= *hole;
+        if let Some(hole) = hole.filter(is_reached) {
+            batch = batch_until(holes.next().map_or(until, Position::previous));
+            batch.is_damaged = true;
+            missed.resume = HubId::of_dropped(generation.epoch, hole.max(missed.resume.position));
         }
+        batch.through = batch.through.max(missed.resume.position);
+        batch.missed = Some(missed);
         Ok(batch)
     }
 

@@ -1,7 +1,7 @@
 //! The JetStream journal's state in memory: the newest updates, the ends of the stream, and the
 //! topics that had updates.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +17,8 @@ use tokio::sync::oneshot;
 
 use crate::limits::{BATCH_MAX, NATS_IDS, SAME_ID_MAX};
 
+/// Ends of spans of lost updates that are remembered.
+const LOST_ENDS: usize = 1024;
 /// The number of remembered moments. They tell which updates are half as old as the oldest that is
 /// kept.
 const MOMENTS: u32 = 512;
@@ -44,6 +46,8 @@ pub(crate) struct NatsState {
     seen: Dropped,
     /// The newest position whose update this hub never read.
     lost: Loss,
+    /// The ends of the spans of such updates, the newest of them.
+    lost_ends: BTreeSet<Position>,
     /// The number with which `first` last grew.
     trimmed: LossNumber,
     /// The last loss.
@@ -132,6 +136,7 @@ impl NatsState {
             first: report.first,
             seen,
             lost: Loss::NONE,
+            lost_ends: BTreeSet::new(),
             trimmed: LossNumber::NONE,
             losses: LossNumber::NONE,
             ids: NewestIds::default(),
@@ -257,19 +262,30 @@ impl NatsState {
         self.clock.and_then(|(time, received)| time.checked_add(received.elapsed()))
     }
 
-    /// Notes that unknown updates up to `through` are lost. If later ones are, this is no new loss:
-    /// each stream that reads past it gets a gap.
+    /// Notes that unknown updates up to `through` are lost. It is a loss of its own also if later
+    /// updates are known to be lost.
     pub(crate) fn lose(&mut self, through: Position) {
-        if through > self.lost.newest {
-            self.losses = self.losses.next();
-            self.lost = Loss { newest: through, number: self.losses };
+        if !self.lost_ends.insert(through) {
+            return;
         }
+        self.losses = self.losses.next();
+        self.lost = Loss { newest: through.max(self.lost.newest), number: self.losses };
+        // An end that is forgotten counts as another loss when a stream reads past it again.
+        if self.lost_ends.len() > LOST_ENDS {
+            self.lost_ends.pop_first();
+        }
+    }
+
+    /// Whether a loss that ends here is noted.
+    pub(crate) fn knows_loss(&self, end: Position) -> bool {
+        end < self.first || self.lost_ends.contains(&end)
     }
 
     /// Takes over the stream's report.
     pub(crate) fn note(&mut self, report: &StreamReport) {
         if report.first > self.first {
             self.first = report.first;
+            self.lost_ends = self.lost_ends.split_off(&self.first);
             self.losses = self.losses.next();
             self.trimmed = self.losses;
         }

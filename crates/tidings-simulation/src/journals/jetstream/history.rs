@@ -121,14 +121,12 @@ impl Shared {
         let from = after.max(self.state().first().previous());
         let block = self.block(generation, from).await.map_err(unreachable)?;
         let mut reached = block.through;
-        let mut is_end_lost = false;
         if reached <= from && from < until {
-            is_end_lost = self.find_end(from, until).await?;
+            self.find_end(from, until).await?;
             reached = until;
         }
-        if let Some(hole) = block.holes.last().filter(|hole| **hole > from) {
-            self.note_hole(*hole).await?;
-        }
+        let ends: Vec<_> = block.holes.iter().copied().filter(|end| *end > from).collect();
+        self.note_holes(&ends).await?;
         let (loss, first) = {
             let state = self.state();
             if state.generation() != generation {
@@ -137,44 +135,27 @@ impl Shared {
             (state.missed(after, selectors, rights), state.first())
         };
         let begin = block.records.partition_point(|record| record.position <= after);
-        let records = || block.records[begin..].iter().filter(|one| one.position >= first);
-        let until = until.min(reached);
+        let records = block.records[begin..].iter().filter(|one| one.position >= first);
         let max = self.options.batch;
-        let batch_until = |until| Batch::for_subscriber(records(), until, max, selectors, rights);
-        let Some(loss) = loss else { return Ok(batch_until(until)) };
-        let mut missed = self.missed(after, loss.number).await?;
-        // A stream that knows of a later loss does not know of these holes. A gap can be reported
-        // only before all records, so a batch ends before a hole that follows some.
-        let is_hole = |hole: &Position| *hole > from && *hole >= first && *hole <= until;
-        let mut holes = block.holes.iter().copied().filter(is_hole);
-        let hole = holes.next().or(is_end_lost.then_some(until));
-        let mut batch = batch_until(hole.map_or(until, Position::previous));
-        let is_reached =
-            |hole: &Position| batch.records.is_empty() && batch.through.next() >= *hole;
-        if let Some(hole) = hole.filter(is_reached) {
-            batch = batch_until(holes.next().map_or(until, Position::previous));
-            batch.is_damaged = true;
-            missed.resume = HubId::of_dropped(generation.epoch, hole.max(missed.resume.position));
+        let mut batch = Batch::for_subscriber(records, until.min(reached), max, selectors, rights);
+        if let Some(loss) = loss {
+            let missed = self.missed(after, loss.number).await?;
+            batch.through = batch.through.max(missed.resume.position);
+            batch.missed = Some(missed);
         }
-        batch.through = batch.through.max(missed.resume.position);
-        batch.missed = Some(missed);
         Ok(batch)
     }
 
     /// The server has none of the wanted updates: either they were deleted, or the server lags
-    /// behind. Returns whether some are lost that retention did not trim.
-    pub(super) async fn find_end(
-        &self,
-        from: Position,
-        until: Position,
-    ) -> Result<bool, ReadError> {
+    /// behind.
+    pub(super) async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
         let asked = self.connection.ask(|server, _| server.report()).await;
         let report = asked.map_err(unreachable)?;
         {
             let mut state = self.state();
             state.note(&report);
             if state.first() > until {
-                return Ok(false);
+                return Ok(());
             }
         }
         let next = self.connection.ask(|server, _| server.next(from)).await.map_err(unreachable)?;
@@ -184,23 +165,25 @@ impl Shared {
             }
             _ => {
                 self.state().lose(until);
-                Ok(true)
+                Ok(())
             }
         }
     }
 
-    /// Updates are missing between two others. Unless retention trimmed them, their topics are
-    /// unknown.
-    async fn note_hole(&self, hole: Position) -> Result<(), ReadError> {
-        if hole < self.state().first() {
+    /// Updates are missing between two others, up to each of these ends. Unless retention trimmed
+    /// them, their topics are unknown.
+    async fn note_holes(&self, ends: &[Position]) -> Result<(), ReadError> {
+        if ends.iter().all(|end| self.state().knows_loss(*end)) {
             return Ok(());
         }
         let asked = self.connection.ask(|server, _| server.report()).await;
         let report = asked.map_err(unreachable)?;
         let mut state = self.state();
         state.note(&report);
-        if hole >= state.first() {
-            state.lose(hole);
+        for end in ends {
+            if *end >= state.first() {
+                state.lose(*end);
+            }
         }
         Ok(())
     }

@@ -25,6 +25,9 @@ async fn a_loss_a_reconnect_and_the_end_are_logged_with_the_origin() {
     let writer = lines.clone();
     let log = tracing_subscriber::fmt().without_time().with_ansi(false);
     let log = log.with_writer(move || writer.clone()).finish();
+    // While there is only one subscriber, the thread that reaches a line of the log first decides
+    // whether it is ever logged. That thread may belong to another test, without a subscriber.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _log = tracing::subscriber::set_default(log);
 
     let server = Server::start().await;

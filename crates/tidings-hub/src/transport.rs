@@ -20,13 +20,13 @@ pub trait Connection: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {
     /// Ready when a read may succeed, or the connection has ended or failed.
     ///
     /// # Errors
-    /// If the thread's event queue is gone.
+    /// If the thread's event queue has been closed.
     fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Ready when a write may succeed, or the connection has ended or failed.
     ///
     /// # Errors
-    /// If the thread's event queue is gone.
+    /// If the thread's event queue has been closed.
     fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Reads what has arrived.

@@ -142,8 +142,12 @@ pub(crate) fn decode(
     }
     let topics: Vec<Topic> = head.topics.iter().map(|topic| Topic::from(topic.as_ref())).collect();
     // Publishers may name a topic twice, but hubs write each once.
-    let mut seen = HashSet::with_capacity(topics.len());
-    if topics.is_empty() || !topics.iter().all(|topic| seen.insert(topic)) {
+    let is_each_once = || {
+        let mut seen = HashSet::with_capacity(topics.len());
+        topics.iter().all(|topic| seen.insert(topic))
+    };
+    // Most messages have one topic, and are decoded without the set.
+    if topics.is_empty() || (topics.len() > 1 && !is_each_once()) {
         return None;
     }
     let update = Update::of_parts(topics, event, head.private);

@@ -154,7 +154,7 @@ impl Disk {
             }
             file.release();
         }
-        // Deleted files are gone with the programs that had them open.
+        // Deleted files end with the programs that had them open.
         let mut left = Vec::new();
         for at in names.values_mut() {
             left.push(std::mem::take(&mut files[*at]));

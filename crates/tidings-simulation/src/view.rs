@@ -332,11 +332,8 @@ impl View {
                 format!("a gap's id {id} comes after position {}", self.newest),
             ));
         }
-        let is_ambiguous = match (&self.from, &self.asked) {
-            // Another update may have been meant.
-            (From::OneOf(_), Some(_)) => true,
-            _ => false,
-        };
+        // Another update may have been meant.
+        let is_ambiguous = matches!(self.from, From::OneOf(_)) && self.asked.is_some();
         let low = self.low();
         let earliest = match &self.from {
             From::OneOf(positions) => positions.iter().copied().min().unwrap_or(low),

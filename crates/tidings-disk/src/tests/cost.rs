@@ -1,7 +1,7 @@
 //! What each call of the journal costs does not depend on how much the journal holds.
 //!
-//! The cost is measured in steps of SQLite's virtual machine, of which each row takes several. Each
-//! test compares a journal of 1000 updates with one of 16,000, which also has as many times more
+//! The cost is measured in steps of SQLite's virtual machine. A row takes several steps. Each test
+//! compares a journal of 1000 updates with one of 16,000, which also has as many times more
 //! topics, publishers' ids, and topics of dropped updates.
 
 use std::collections::HashMap;

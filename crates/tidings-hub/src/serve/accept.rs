@@ -78,8 +78,10 @@ impl ListenerProtocol {
                 match stream {
                     Transport::Tcp(stream) => handshakes.begin(stream, peer).await,
                     // It was created from a TCP listener.
-                    #[cfg(any(unix, feature = "simulation"))]
-                    _ => {}
+                    #[cfg(unix)]
+                    Transport::Unix(_) => {}
+                    #[cfg(feature = "simulation")]
+                    Transport::Simulated(_) => {}
                 }
             }
         }

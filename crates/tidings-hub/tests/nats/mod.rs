@@ -42,7 +42,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// A loopback address that nobody else uses: while a server is gone, nobody gets its ports. The
+    /// A loopback address for one server alone, so that its ports stay free while it is stopped. The
     /// seed of a test does not decide it, so that tests with the same seed have different ones.
     pub fn of_its_own() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);

@@ -233,7 +233,7 @@ impl File {
     }
 
     /// Copies a handle's changes of a region to the index, and leaves what other handles changed
-    /// meanwhile: in real shared memory nobody overwrites more than it changes.
+    /// meanwhile: in real shared memory a handle overwrites only what it changes.
     pub(super) fn push(&mut self, at: u32, copy: &mut RegionCopy, data: &[u8; REGION]) {
         const BLOCK: usize = 256;
         let region = self.region(at);

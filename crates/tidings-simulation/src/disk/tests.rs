@@ -251,7 +251,7 @@ impl World<'_> {
                     self.trace.note(edges.first.number());
                 }
             }
-            // What the disk did after its end is seen by nobody.
+            // No program sees what the disk did after its end.
             if self.disk.crashed().is_some() {
                 break;
             }

@@ -83,7 +83,7 @@ impl ClientEnd {
         wakers.wake();
     }
 
-    /// The client's machine is gone: nothing arrives, and nothing is acknowledged.
+    /// The client's machine loses its network: nothing arrives, and nothing is acknowledged.
     pub fn vanish(&self) {
         self.0.lock().vanish();
     }

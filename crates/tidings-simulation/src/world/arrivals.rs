@@ -225,7 +225,7 @@ impl World {
         let dropped = HubId::of_dropped(entry.hub_id.epoch, entry.hub_id.position);
         let ids = [entry.hub_id.to_string(), dropped.to_string()];
         let is_same = entry.id == id || ids.iter().any(|one| one == id);
-        // On JetStream a repeated publish may be answered with the place of an update that is gone.
+        // On JetStream a repeated publish may be answered with the place of a dropped update.
         let is_of_gone = self.setting.journal == JournalKind::JetStream
             && position_of(id)
                 .is_some_and(|(id, at)| id == HubId::of_dropped(id.epoch, Position::new(at)));

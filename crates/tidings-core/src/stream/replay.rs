@@ -235,6 +235,8 @@ impl Behind {
         let is_live = matches!(rest, Rest::Nothing);
         let is_slow = matches!(rest, Rest::Journal) && self.place.partly_written.is_none();
         if is_live && (self.announce || self.tell_place.is_some()) {
+            // It has everything up to there, also if its socket takes the notice only later.
+            self.place = JournalPosition { through: routed.position, partly_written: None };
             let id = routed.to_event_id();
             match self.tell_place.take() {
                 Some(form) if !self.announce => wire::place(form, &id, &mut self.own),

@@ -335,3 +335,12 @@ fn bytes_of_its_own_are_written_from_where_the_socket_stopped() {
     assert_eq!(behind.own(), b"");
     assert!(behind.waits());
 }
+
+#[test]
+fn a_subscriber_whose_socket_takes_a_notice_late_stays_where_the_notice_says() {
+    let from = StartFrom::Earliest { after: at(6), tell_place: Some(PlaceForm::Event) };
+    let mut behind = opening(start(from, 6));
+    assert!(behind.add_notices(&Rest::Nothing, id(9), 1000));
+    assert!(!behind.own().is_empty());
+    assert_eq!(behind.position().through, at(9));
+}

@@ -81,6 +81,7 @@ mod simulated;
 mod clock;
 
 mod beside;
+mod task;
 
 mod transport;
 

@@ -1,4 +1,5 @@
-//! The simulation that this thread is in, if any: its time of day, and the shards that run on it.
+//! The simulation that this thread is in, if any: its time of day, its schedule, and the shards that
+//! run on it.
 //!
 //! The feature `simulation` is compiled into the repository's other tests too. So nothing changes on
 //! a thread that has not entered a simulation.
@@ -20,6 +21,9 @@ struct Simulation {
     /// The time of day at a moment. From there on it advances with the monotonic clock.
     time: SystemTime,
     moment: Instant,
+    /// Of 256 tasks that could run, so many are put off.
+    delays: u8,
+    schedule: fastrand::Rng,
     shards: Vec<JoinHandle<()>>,
 }
 
@@ -36,7 +40,9 @@ pub struct Entered {
 /// # Panics
 /// If the thread is in a simulation already.
 pub(crate) fn enter(seed: u64, time: SystemTime, moment: Instant) -> Entered {
-    let simulation = Simulation { time, moment, shards: Vec::new() };
+    let mut schedule = fastrand::Rng::with_seed(!seed);
+    let delays = schedule.choice([0, 16, 64, 160]).unwrap_or(0);
+    let simulation = Simulation { time, moment, delays, schedule, shards: Vec::new() };
     let before = ENTERED.replace(Some(simulation));
     assert!(before.is_none(), "this thread is in a simulation already");
     fastrand::seed(seed);
@@ -52,6 +58,13 @@ impl Drop for Entered {
 /// Whether this thread is in a simulation.
 pub fn is_entered() -> bool {
     ENTERED.with_borrow(Option::is_some)
+}
+
+/// Whether a task that could run now is put off, so that others run first.
+pub(crate) fn is_delayed() -> bool {
+    ENTERED.with_borrow_mut(|entered| {
+        entered.as_mut().is_some_and(|one| one.delays > 0 && one.schedule.u8(..) < one.delays)
+    })
 }
 
 /// The time of day of this thread's simulation at the moment `now`.

@@ -24,6 +24,7 @@ mod topics;
 // What must hold.
 mod counts;
 mod invariants;
+mod panics;
 mod truth;
 mod view;
 

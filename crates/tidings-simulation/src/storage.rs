@@ -116,9 +116,7 @@ impl Storage {
     /// or lost another one in whose place it is, and the node does not know that yet.
     pub(crate) fn has_stored(&self, id: &str) -> bool {
         let Self::JetStream(storage) = self else { return false };
-        let contents = storage.stream.contents();
-        let mut ever = contents.ever.iter().filter_map(|(message, _)| message.hub_id());
-        ever.any(|one| one.to_string() == id)
+        id.parse().is_ok_and(|id| storage.stream.fate_of(id).is_some())
     }
 
     /// Whether the storage has lost updates that were acknowledged.
@@ -208,8 +206,11 @@ impl<'a> Keeping<'a> {
 }
 
 impl Kept for Keeping<'_> {
-    fn knows_newest_only(&self) -> bool {
-        matches!(self.storage, Storage::JetStream(_))
+    fn may_have_dropped(&self, after: u64) -> bool {
+        match self.storage {
+            Storage::JetStream(storage) => storage.stream.first().number() > after + 1,
+            _ => false,
+        }
     }
 
     fn has_lost_shown(&self) -> bool {
@@ -229,13 +230,7 @@ impl Kept for Keeping<'_> {
 impl Keeping<'_> {
     fn ask(&self, entry: &Entry) -> Option<bool> {
         if let Storage::JetStream(storage) = self.storage {
-            let contents = storage.stream.contents();
-            let is_it = |message: &Arc<crate::journals::jetstream::Message>| {
-                message.position.number() == entry.position
-                    && message.hub_id() == Some(entry.hub_id)
-            };
-            let found = contents.ever.iter().rev().find(|(message, _)| is_it(message));
-            return Some(found.is_some_and(|(_, fate)| *fate == Fate::Held));
+            return Some(storage.stream.fate_of(entry.hub_id) == Some(Fate::Held));
         }
         let rights = Rights::Granted(Selectors::all());
         let all = Selectors::all();

@@ -9,6 +9,9 @@ use crate::script::Choice;
 use crate::stream::Block;
 use crate::truth::{Entry, Gone, Truth, number_of, position_of};
 
+/// Notices `gap` that may come beside one for each dropped update.
+const GAPS_ON_THE_WAY: usize = 2;
+
 /// Where a stream continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum From {
@@ -49,8 +52,9 @@ pub(crate) trait Kept {
     /// `None` if the journal cannot say it now.
     fn is_kept(&self, entry: &Entry) -> Option<bool>;
 
-    /// Of each topic the journal knows only the newest update, and not which were dropped.
-    fn knows_newest_only(&self) -> bool;
+    /// Of each topic the journal knows only the newest update, and not which were dropped: something
+    /// after this position was, an update or another application's message.
+    fn may_have_dropped(&self, after: u64) -> bool;
 
     /// The journal has lost updates that it had shown, and may not know which of them a subscriber
     /// has.
@@ -71,6 +75,8 @@ pub(crate) struct View {
     /// Updates that were dropped when a notice `gap` came. One notice stands for all of them, also
     /// for those between updates that are still kept.
     announced: BTreeSet<u64>,
+    /// The notices `gap` so far.
+    gaps: usize,
     /// The newest position that an id of this stream named.
     newest: u64,
     /// Updates that the stream has delivered, for the cursor `tidings:last`.
@@ -106,6 +112,7 @@ impl View {
             from,
             asked,
             announced: BTreeSet::new(),
+            gaps: 0,
             newest: 0,
             delivered: BTreeSet::new(),
             last_id: None,
@@ -349,8 +356,7 @@ impl View {
         };
         let later = &era.entries[era.after(earliest)..];
         // On NATS a hub knows the newest update about each topic, and not which of them were trimmed.
-        let is_of_newer = kept.knows_newest_only()
-            && later.iter().any(|entry| is_gone(kept, entry))
+        let is_of_newer = kept.may_have_dropped(earliest)
             && later.iter().any(|entry| self.wanted.is_for(entry) || is_vague(entry));
         let is_true = is_ambiguous
             || kept.has_lost_shown()
@@ -358,7 +364,9 @@ impl View {
             || later.iter().any(|entry| {
                 (self.wanted.is_for(entry) || is_vague(entry)) && is_gone(kept, entry)
             });
-        if !is_true {
+        self.gaps += 1;
+        // One may be told twice if more was dropped while it was on its way.
+        if !is_true || self.gaps > self.announced.len() + GAPS_ON_THE_WAY {
             let entries = era.entries[era.after(low)..].iter().map(|entry| {
                 let gone = if is_gone(kept, entry) { "dropped" } else { "kept" };
                 format!("{} {gone} {:?} {:?}", entry.position, entry.topics, entry.keep)

@@ -18,8 +18,9 @@ use tidings_hub::{Access, Hub, Limits};
 use crate::connection::Connection;
 use crate::counts::Counts;
 use crate::disk::Crash;
-use crate::invariants::Violation;
+use crate::invariants::{Invariant, Violation};
 use crate::network::{BodyService, Network};
+use crate::panics;
 use crate::script::{Choice, Script};
 use crate::setting::{Setting, TokenSetting};
 use crate::storage::Storage;
@@ -128,7 +129,10 @@ fn carry_out(script: &Script, is_told: bool) -> Outcome {
     for (index, boot) in script.boots.iter().enumerate() {
         (world.boot, world.step) = (index, 0);
         world.counts.boots += 1;
-        if let Err(found) = world.live(boot, script.seed) {
+        let lived = panics::watch(|| world.live(boot, script.seed));
+        let lived =
+            lived.unwrap_or_else(|message| Err(Violation::new(Invariant::NoPanic, message)));
+        if let Err(found) = lived {
             violation = Some((found, world.boot, world.step));
             break;
         }

@@ -65,6 +65,7 @@ pub(super) const HUB_BOUNDARIES: &[Boundary] = &[
     only("SystemTime::now", &["clock"]),
     only(".elapsed", &[]),
     only("task::spawn_blocking", &["beside"]),
+    only("tokio::task::spawn_local", &["simulated", "task"]),
     only("std::thread", &["beside", "shard"]),
 ];
 

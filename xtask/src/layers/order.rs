@@ -200,6 +200,7 @@ pub(super) const CRATES: &[Layers] = &[
             "simulated",
             "clock",
             "beside",
+            "task",
             "transport",
             "limits",
             "admission",

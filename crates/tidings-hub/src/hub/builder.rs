@@ -12,7 +12,6 @@ use parking_lot::{Mutex, RwLock};
 use tidings_core::journal::{Journal, Retention};
 use tidings_core::random::unique;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::spawn_local;
 
 use super::state::{Extras, Hub, HubInner};
 use crate::access::gate::Gate;
@@ -26,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::presence::Presence;
 use crate::shard::{Command, ShardContext, ShardHandle, ShardThread, clock as demo_clock};
+use crate::task::spawn_local;
 use crate::{beside, clock};
 
 /// The description of a hub.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::Router;
 use tidings_core::log_rate::LogRate;
 use tokio::sync::oneshot;
-use tokio::task::spawn_local;
 
 use super::direct_lane;
 #[cfg(feature = "tls")]
@@ -18,6 +17,7 @@ use crate::admission::Client;
 use crate::clock;
 use crate::hub::Hub;
 use crate::shard::{Command, Load, ShardThread};
+use crate::task::spawn_local;
 use crate::transport::{Detached, Transport};
 
 /// Pause after the system had no descriptor, or no memory, for a connection. Waiting connections

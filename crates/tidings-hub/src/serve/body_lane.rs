@@ -22,7 +22,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 use tower::Service;
@@ -48,6 +48,7 @@ use crate::limits::{
     Limits,
 };
 use crate::shard::{Load, RequestRoom, ShardThread, StreamBody};
+use crate::task::spawn_local;
 
 /// Serves a connection, fresh from its handshake, on its shard's thread.
 pub(super) fn start(

@@ -18,7 +18,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidings_core::stream::framing::{Framing, chunk};
 use tidings_server::EventBody;
-use tokio::task::spawn_local;
 use tower::Service;
 
 use super::bad_head::last_words;
@@ -33,6 +32,7 @@ use crate::http::ambiguous;
 use crate::http::subscribe::PendingStream;
 use crate::limits::Limits;
 use crate::shard::{Load, NewStream, ShardThread};
+use crate::task::spawn_local;
 use crate::transport::Transport;
 
 /// The stream that a connection carries from now on.

@@ -14,10 +14,11 @@ use bytes::Bytes;
 use http_body::Body as _;
 use tidings_core::stream::framing::Framing;
 use tidings_server::EventBody;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::yield_now;
 
 use crate::limits::STALL_TIME;
 use crate::shard::{ShardThread, TcpSocket};
+use crate::task::spawn_local;
 use crate::transport::Transport;
 
 /// After a piece of this size, more is probably ready.

@@ -104,7 +104,7 @@ impl Unread {
             true => Poll::Ready(()),
             false => Poll::Pending,
         });
-        tokio::task::spawn_local(tokio::time::timeout(HTTP2_HOLD_TIME, discarded));
+        crate::task::spawn_local(tokio::time::timeout(HTTP2_HOLD_TIME, discarded));
     }
 }
 

@@ -13,7 +13,6 @@ use tidings_core::stream::replay::Step;
 use tidings_core::stream::start::Start;
 #[cfg(feature = "tls")]
 use tokio::task::AbortHandle;
-use tokio::task::spawn_local;
 
 use super::authorization::RevokedWhileOpening;
 use super::lane::LaneSocket;
@@ -25,6 +24,7 @@ use super::thread::ShardThread;
 use crate::access::Grants;
 use crate::admission::StreamPermit;
 use crate::metrics::{EndReason, Label as _};
+use crate::task::spawn_local;
 use crate::transport::Transport;
 
 /// A stream that is about to be handed to a shard.

@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Starts the clock of a shard that has just begun.
 pub(crate) fn start(shard: &ShardHandle) {
     let run = |thread: &Rc<ShardThread>| {
-        tokio::task::spawn_local(tick(Rc::clone(thread)));
+        crate::task::spawn_local(tick(Rc::clone(thread)));
     };
     shard.send_first(Command::Run(Box::new(run)));
 }

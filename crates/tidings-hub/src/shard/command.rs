@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidings_core::stream::feed::SubscriberKey;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{JoinSet, LocalSet, spawn_local};
+use tokio::task::{JoinSet, LocalSet};
 
 use super::attach::NewStream;
 use super::authorization::keep_deadlines;
@@ -16,6 +16,7 @@ use super::lane::LaneSocket;
 use super::lane::body::BodySocket;
 use super::slot::Load;
 use super::thread::{ShardInit, ShardThread};
+use crate::task::{scheduled, spawn_local};
 
 /// A function to run on a shard's thread.
 pub(crate) type ShardTask = Box<dyn FnOnce(&Rc<ShardThread>) + Send>;
@@ -45,9 +46,9 @@ pub(super) async fn run(init: ShardInit, mut commands: mpsc::Receiver<Command>) 
     let running = async move {
         let thread = Rc::new(ShardThread::new(init));
         let mut driving = JoinSet::new();
-        driving.spawn_local(deliver(Rc::clone(&thread)));
-        driving.spawn_local(beat(Rc::clone(&thread)));
-        driving.spawn_local(keep_deadlines(Rc::clone(&thread)));
+        driving.spawn_local(scheduled(deliver(Rc::clone(&thread))));
+        driving.spawn_local(scheduled(beat(Rc::clone(&thread))));
+        driving.spawn_local(scheduled(keep_deadlines(Rc::clone(&thread))));
         loop {
             let command = tokio::select! {
                 // Commands that keep coming must not hide a failure.

@@ -4,13 +4,13 @@
 use std::future::poll_fn;
 
 use tokio::sync::watch;
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::lane::LaneSocket;
 use super::slot::ConnectionSlot;
 use crate::limits::LAST_READ_TIME;
 use crate::metrics::EndReason;
+use crate::task::spawn_local;
 
 /// Closes the connection of an ended stream, now or later, and drops `open` with it. A body has its
 /// own pause, because its driver must write the last bytes first.

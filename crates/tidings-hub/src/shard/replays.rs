@@ -10,7 +10,7 @@ use tidings_core::stream::feed::SubscriberKey;
 use tidings_core::stream::replay::{DueUpdates, Missing, Step};
 use tidings_core::stream::resume::Located;
 use tidings_core::stream::start::StartRequest;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::yield_now;
 
 use super::slot::ConnectionSlot;
 use super::state::Shard;
@@ -18,6 +18,7 @@ use super::thread::ShardThread;
 use crate::clock;
 use crate::limits::{AWAY_PAUSE, STALL_TIME, UNCONFIRMED_TIME};
 use crate::metrics::{EndReason, Metrics};
+use crate::task::spawn_local;
 
 impl ShardThread {
     /// Starts a task that brings a subscriber back from behind, and ends with it.

@@ -447,8 +447,8 @@ impl World {
                     act,
                     Act::LoseAnswers { .. } | Act::Unreachable { .. } | Act::TrimStream { .. }
                 );
-                self.was_reset |= is_doubtful;
                 let is_reset = matches!(act, Act::LoseTail { .. } | Act::NewStream);
+                self.was_reset |= is_doubtful || is_reset;
                 self.is_reset_due |= is_reset;
                 storage.has_lost_tail |= is_reset;
                 match act {
@@ -459,9 +459,8 @@ impl World {
                         stream.lose_acknowledgements(node, if loses { 3 } else { 0 });
                     }
                     Act::TrimStream { count } => {
-                        let contents = stream.contents();
-                        let through = contents.first.number() + u64::from(count);
-                        stream.trim(Position::new(through.min(contents.last.number())));
+                        let through = stream.first().number() + u64::from(count);
+                        stream.trim(Position::new(through.min(stream.last().number())));
                     }
                     Act::LoseTail { count } => {
                         stream.lose_newest(count.into());

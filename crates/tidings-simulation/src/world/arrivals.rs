@@ -8,10 +8,11 @@ use super::{Running, World, tell};
 use crate::connection::{Arrived, Asked};
 use crate::http::Head;
 use crate::invariants::{Invariant, Violation};
+use crate::panics;
 use crate::setting::JournalKind;
 use crate::storage::Keeping;
 use crate::stream::Block;
-use crate::truth::{Fate, position_of};
+use crate::truth::{Entry, Fate, Gone, position_of};
 use crate::view::{From, Received, View};
 
 /// Steps after which the windows of the shards are looked at.
@@ -23,6 +24,10 @@ const UNREAD_BYTES: u64 = 1 << 20;
 impl World {
     /// Looks at everything after a step: the tail, and what has arrived.
     pub(super) async fn look(&mut self, running: &mut Running) -> Result<(), Violation> {
+        self.counts.check(Invariant::NoPanic);
+        if let Some(message) = panics::first() {
+            return Err(Violation::new(Invariant::NoPanic, message));
+        }
         self.observe(running).await?;
         let mut at = 0;
         while at < self.connections.len() {
@@ -159,6 +164,10 @@ impl World {
                 }
                 for (number, id) in numbers.zip(&ids) {
                     self.check_acknowledged(number, id)?;
+                    if self.truth.sent[number as usize].attempts > 1 {
+                        // Had it been published twice, the tail would have shown it.
+                        self.counts.check(Invariant::Idempotent);
+                    }
                     self.truth.sent[number as usize].fate = Fate::Acknowledged(ids.clone());
                 }
             }
@@ -254,14 +263,26 @@ impl World {
             Cursor::After(id) => {
                 // The journal may take the id for one of an update that it has dropped.
                 let low = position_of(id).map_or(opening.low, |(_, at)| at.min(opening.low));
+                // On JetStream it may be of an update that the hub has yet to show, published again after
+                // the stream had lost it.
+                let high = position_of(id).map_or(high, |(_, at)| at.max(high));
                 let unknown = From::Between(low, high);
                 (place_of(id).unwrap_or(unknown), Some(id.clone()))
             }
         };
+        // Lost updates count as older than the start of the hub. If the clock was set back, some may
+        // be of a later time.
+        let is_of_later = |entry: &Entry| {
+            entry.gone == Gone::Dropped && !entry.is_known && entry.time > self.time
+        };
+        let is_unclear = matches!(opening.cursor, Cursor::Since(..))
+            && self.truth.era().entries.iter().any(is_of_later);
         let mut view = View::new(opening.wanted, era, (from, opening.low), asked);
         // The journal may have been reset in between.
-        view.is_unknown =
-            self.is_reset_due || opening.era != era || self.unknown_eras.contains(&era);
+        view.is_unknown = self.is_reset_due
+            || is_unclear
+            || opening.era != era
+            || self.unknown_eras.contains(&era);
         if head.get("connection") == Some("close") {
             self.counts.outcome("a stream was told to reconnect");
         }

@@ -309,11 +309,16 @@ impl World {
         let Some(number) = number_of(record.update.event().data()) else { return };
         let Some(sent) = self.truth.sent.get(number as usize) else { return };
         let (first, count) = sent.batch;
-        let is_gone = self
-            .truth
-            .place(number)
-            .is_none_or(|place| self.keeping(running).is_kept(place) == Some(false));
-        if is_gone {
+        let keeping = self.keeping(running);
+        let is_gone = |number| {
+            let place = self.truth.place(number);
+            place.is_none_or(|place| keeping.is_kept(place) == Some(false))
+        };
+        let is_own_gone = is_gone(number);
+        let earlier: Vec<_> = (first..number).filter(|number| is_gone(*number)).collect();
+        drop(keeping);
+        earlier.into_iter().for_each(|number| self.truth.forget_place(number));
+        if is_own_gone {
             // The first update of a request has its key: with it the whole request is forgotten.
             let last = if number == first { first + count } else { number + 1 };
             (number..last).for_each(|number| self.truth.forget_place(number));

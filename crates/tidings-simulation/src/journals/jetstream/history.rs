@@ -190,18 +190,22 @@ impl Shared {
 
     /// The place after all updates that are older than `time`.
     pub(super) async fn before(&self, time: SystemTime) -> Result<Before, ReadError> {
-        let (mut first, last, known) = {
+        let (mut first, last, older, newer) = {
             let state = self.state();
             let mut records = state.after(Position::START);
-            let oldest = records.next().filter(|oldest| oldest.time < time);
-            let after = |_| {
-                let newer = state.after(Position::START).find(|one| one.time >= time);
-                newer.map_or(state.last().position.next(), |record| record.position)
-            };
-            (state.first(), state.last(), oldest.map(after))
+            let mut older = None;
+            let newer = records.find(|record| {
+                let is_newer = record.time >= time;
+                if !is_newer {
+                    older = Some(record.position);
+                }
+                is_newer
+            });
+            let newer = newer.map(|record| record.position);
+            (state.first(), state.last().position, older, newer)
         };
-        let since = match known {
-            Some(since) => since,
+        let since = match older {
+            Some(_) => newer.unwrap_or(last.next()),
             None => {
                 self.check_there()?;
                 let asked = self.connection.ask(|server, _| server.since(time)).await;
@@ -211,12 +215,23 @@ impl Shared {
                 let mut state = self.state();
                 state.note(&report);
                 first = state.first();
-                stored.map_or(last.position.next(), |stored| stored.position)
+                stored.map_or(last.next(), |stored| stored.position)
             }
         };
         let through = since.previous();
-        // Trimmed updates precede this position only where they are known to be older.
-        let dropped_after = if through >= first { through } else { Position::START };
-        Ok(Before::new(self.id_at(through).await?, dropped_after))
+        // Lost updates were older than `time` only where an older message follows them.
+        let lost_before = match older {
+            Some(older) => older,
+            None if through < first => Position::START,
+            None => {
+                let stored = self
+                    .connection
+                    .ask(|server, _| server.at(through))
+                    .await
+                    .map_err(unreachable)?;
+                if stored.is_some() { through } else { Position::START }
+            }
+        };
+        Ok(Before::new(self.id_at(through).await?, lost_before))
     }
 }

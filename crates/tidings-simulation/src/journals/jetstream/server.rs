@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tidings_core::journal::Retention;
-use tidings_core::model::{Epoch, Position, RevokedToken, Update};
+use tidings_core::model::{Epoch, HubId, Position, RevokedToken, Update};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -228,6 +228,13 @@ impl Server {
             message_bytes_max: self.message_bytes_max,
             retention: self.retention,
         }
+    }
+
+    pub(super) fn fate_of(&mut self, id: HubId) -> Option<Fate> {
+        self.expire();
+        let at = |message: &Message| message.epoch == id.epoch && message.position == id.position;
+        let mut ever = self.ever.iter().rev().filter(|(message, _)| at(message));
+        ever.find(|(message, _)| message.hub_id() == Some(id)).map(|(_, fate)| *fate)
     }
 
     pub(super) fn contents(&mut self) -> Contents {
@@ -459,6 +466,11 @@ impl Server {
     pub(super) fn let_show(&mut self, node: usize, shown: Option<Position>) {
         self.links[node].shown = shown;
         self.links[node].changed.notify_one();
+    }
+
+    pub(super) fn first(&mut self) -> Position {
+        self.expire();
+        self.first
     }
 
     pub(super) fn last(&self) -> Position {

@@ -9,7 +9,7 @@ use tidings_core::model::{HubId, Position, RevokedToken, Update};
 
 use super::JetstreamJournal;
 use super::connection::{Connection, Failure};
-use super::message::{Contents, Publish};
+use super::message::{Contents, Fate, Publish};
 use super::options::{JournalOptions, StreamOptions};
 use super::other_hubs::OtherHubs;
 use super::revocations::Revocations;
@@ -75,6 +75,11 @@ impl Stream {
         message.is_some_and(|message| message.hub_id() == Some(id))
     }
 
+    /// What became of the update with this id, if the stream ever stored it.
+    pub fn fate_of(&self, id: HubId) -> Option<Fate> {
+        self.server.lock().fate_of(id)
+    }
+
     /// The time by the stream's clock.
     pub fn now(&self) -> SystemTime {
         self.server.lock().now()
@@ -83,6 +88,11 @@ impl Stream {
     /// Sets the stream's clock forward.
     pub fn move_clock(&self, by: Duration) {
         self.server.lock().begins_at += by;
+    }
+
+    /// The oldest position; the one after the newest if the stream is empty.
+    pub fn first(&self) -> Position {
+        self.server.lock().first()
     }
 
     /// The newest position that was assigned.

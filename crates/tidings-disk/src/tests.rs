@@ -639,6 +639,32 @@ fn a_clock_that_is_set_by_an_hour_loses_nothing_and_keeps_the_order() {
 }
 
 #[test]
+fn times_never_fall_also_if_nothing_is_kept_and_the_clock_is_set_back() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static AHEAD: AtomicU64 = AtomicU64::new(3600);
+    fn ahead() -> SystemTime {
+        SystemTime::now() + Duration::from_secs(AHEAD.load(Ordering::SeqCst))
+    }
+    let bounds = Retention::default().age(Duration::from_millis(1));
+    let rules = vec![RetentionRule::new(Selectors::all(), Keep::All, bounds)];
+    let options = DiskOptions { now: ahead, ..keeping(rules) };
+    let folder = folder();
+    let first = ahead();
+    let journal = open(&folder, options.clone());
+    tell(&journal, "a", "1");
+    AHEAD.store(0, Ordering::SeqCst);
+    until_kept(&journal, |all| all.is_empty());
+    drop(journal);
+    let journal = open(&folder, options);
+    let follower = journal.follow();
+    let begin = follower.begin();
+    tell(&journal, "a", "2");
+    let mut records = Vec::new();
+    journal.tail(begin, 1, &mut records);
+    assert!(records[0].time >= first, "{:?} after {first:?}", records[0].time);
+}
+
+#[test]
 fn a_deletion_has_a_later_number_than_an_earlier_deletion_of_a_newer_update() {
     let folder = folder();
     let rules = vec![rule("a", Keep::All, 1), rule("b", Keep::All, 3)];

@@ -1,7 +1,7 @@
 //! Work between two groups: forgets old keys and trims updates.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidings_core::model::Position;
 
@@ -145,17 +145,19 @@ impl Writer {
             }
         };
         rows::put_begin(&self.connection, begin.get())?;
-        self.note_dropped(deleted, unreadable)?;
+        // By the journal's clock: the system's may have been set back.
+        let time = self.clock.time((self.now)());
+        self.note_dropped(deleted, unreadable, time)?;
         self.classes.save(&self.connection)?;
         put(&self.connection, "last", self.last.to_string())?;
         put(&self.connection, "trimmed_age", columns::milliseconds(age))?;
-        put(&self.connection, "trimmed_time", columns::nanoseconds((self.now)()))?;
+        put(&self.connection, "trimmed_time", columns::nanoseconds(time))?;
         let oldest = updates::oldest(&self.connection, &self.identity, self.last)?;
         let gate = self.shared.gate.write();
         self.commit()?;
         let missable = deleted.iter().filter(|one| one.can_be_missed).map(|one| &one.record);
         let bytes = self.classes.bytes();
-        let unreadable = unreadable.map(|through| (through, (self.now)()));
+        let unreadable = unreadable.map(|through| (through, time));
         self.shared.state.lock().drop_updates(missable, unreadable, oldest, bytes);
         drop(gate);
         Ok(trimmed.is_any_left)
@@ -166,6 +168,7 @@ impl Writer {
         &self,
         trimmed: &[TrimmedUpdate],
         unreadable: Option<Position>,
+        now: SystemTime,
     ) -> rusqlite::Result<()> {
         let (mut newest, mut time) = {
             let state = self.shared.state.lock();
@@ -175,7 +178,7 @@ impl Writer {
         if let Some(through) = unreadable {
             newest.lose_all(through);
             // It may have been published at any time until now.
-            time = time.max((self.now)());
+            time = time.max(now);
         }
         within(FilePart::Dropped, newest.save(&self.connection))?;
         for TrimmedUpdate { record, .. } in trimmed.iter().filter(|one| one.can_be_missed) {

@@ -206,10 +206,10 @@ impl<'a> Keeping<'a> {
 }
 
 impl Kept for Keeping<'_> {
-    fn may_have_dropped(&self, after: u64) -> bool {
+    fn trimmed_through(&self) -> u64 {
         match self.storage {
-            Storage::JetStream(storage) => storage.stream.first().number() > after + 1,
-            _ => false,
+            Storage::JetStream(storage) => storage.stream.first().previous().number(),
+            _ => 0,
         }
     }
 

@@ -274,13 +274,13 @@ impl Truth {
         Ok(())
     }
 
-    /// Requests of which a part is published.
-    pub(crate) fn torn_batch(&self) -> Option<u32> {
-        self.places.keys().copied().find(|number| {
-            let (first, count) = self.sent[*number as usize].batch;
-            let last = first + count - 1;
-            // What is trimmed is trimmed from the beginning.
-            !self.places.contains_key(&last)
+    /// An update that is published, of a request whose last one is not. Only those that are kept
+    /// count: what is trimmed is trimmed from the beginning.
+    pub(crate) fn torn_batch(&self, is_kept: impl Fn(&Entry) -> bool) -> Option<u32> {
+        self.places.iter().map(|(number, at)| (*number, *at)).find_map(|(number, at)| {
+            let (first, count) = self.sent[number as usize].batch;
+            let is_whole = self.places.contains_key(&(first + count - 1));
+            (!is_whole && self.era().at(at).is_some_and(&is_kept)).then_some(number)
         })
     }
 }

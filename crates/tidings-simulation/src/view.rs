@@ -52,9 +52,9 @@ pub(crate) trait Kept {
     /// `None` if the journal cannot say it now.
     fn is_kept(&self, entry: &Entry) -> Option<bool>;
 
-    /// Of each topic the journal knows only the newest update, and not which were dropped: something
-    /// after this position was, an update or another application's message.
-    fn may_have_dropped(&self, after: u64) -> bool;
+    /// All updates up to here were dropped, of which the journal may know only the newest about each
+    /// topic. They include those that it has never shown, and other applications' messages.
+    fn trimmed_through(&self) -> u64;
 
     /// The journal has lost updates that it had shown, and may not know which of them a subscriber
     /// has.
@@ -75,6 +75,8 @@ pub(crate) struct View {
     /// Updates that were dropped when a notice `gap` came. One notice stands for all of them, also
     /// for those between updates that are still kept.
     announced: BTreeSet<u64>,
+    /// The same for all updates up to here.
+    announced_through: u64,
     /// The notices `gap` so far.
     gaps: usize,
     /// The newest position that an id of this stream named.
@@ -112,6 +114,7 @@ impl View {
             from,
             asked,
             announced: BTreeSet::new(),
+            announced_through: 0,
             gaps: 0,
             newest: 0,
             delivered: BTreeSet::new(),
@@ -356,7 +359,7 @@ impl View {
         };
         let later = &era.entries[era.after(earliest)..];
         // On NATS a hub knows the newest update about each topic, and not which of them were trimmed.
-        let is_of_newer = kept.may_have_dropped(earliest)
+        let is_of_newer = kept.trimmed_through() > earliest
             && later.iter().any(|entry| self.wanted.is_for(entry) || is_vague(entry));
         let is_true = is_ambiguous
             || kept.has_lost_shown()
@@ -383,6 +386,7 @@ impl View {
         }
         let gone = era.entries[era.after(earliest)..].iter().filter(|entry| is_gone(kept, entry));
         self.announced.extend(gone.map(|entry| entry.position));
+        self.announced_through = kept.trimmed_through();
         self.advance(truth, kept, position, None)?;
         self.newest = position;
         self.from = match self.from {
@@ -468,7 +472,9 @@ impl View {
             let is_gone = is_gone(kept, entry);
             // What the hub never showed may have been dropped before the stream began.
             let is_early = !entry.is_known && matches!(self.from, From::Earliest | From::Last(_));
-            if is_gone && (is_early || self.announced.contains(&entry.position)) {
+            let is_announced = entry.position <= self.announced_through
+                || self.announced.contains(&entry.position);
+            if is_gone && (is_early || is_announced) {
                 continue;
             }
             let invariant = if is_gone { Invariant::GapAnnounced } else { Invariant::NoLoss };

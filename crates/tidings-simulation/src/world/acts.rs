@@ -17,7 +17,7 @@ use crate::script::{Act, Begin, Form, TOKENS};
 use crate::storage::Storage;
 use crate::token::Token;
 use crate::topics::topic;
-use crate::truth::{Fate, Sent};
+use crate::truth::{Entry, Fate, Sent};
 use crate::view::Wanted;
 
 /// The room of a slow subscriber's socket.
@@ -267,7 +267,11 @@ impl World {
                     let begin = SystemTime::from(
                         DateTime::parse_from_rfc3339(&text).expect("it was just written"),
                     );
-                    let first = entries.partition_point(|entry| entry.time < begin);
+                    // The journal knows no times of what a power cut took.
+                    let is_it = |entry: &Entry| entry.is_known && entry.time >= begin;
+                    let found = entries.iter().position(is_it).unwrap_or(entries.len());
+                    let older = entries[..found].iter().rposition(|entry| entry.time < begin);
+                    let first = older.map_or(0, |older| older + 1);
                     let before = entries[..first].last().map_or(0, |entry| entry.position);
                     Cursor::Since(before, format!("tidings:since:{text}"))
                 }

@@ -12,7 +12,7 @@ use crate::panics;
 use crate::setting::JournalKind;
 use crate::storage::Keeping;
 use crate::stream::Block;
-use crate::truth::{Entry, Fate, Gone, position_of};
+use crate::truth::{Fate, Gone, position_of};
 use crate::view::{From, Received, View};
 
 /// Steps after which the windows of the shards are looked at.
@@ -270,13 +270,9 @@ impl World {
                 (place_of(id).unwrap_or(unknown), Some(id.clone()))
             }
         };
-        // Lost updates count as older than the start of the hub. If the clock was set back, some may
-        // be of a later time.
-        let is_of_later = |entry: &Entry| {
-            entry.gone == Gone::Dropped && !entry.is_known && entry.time > self.time
-        };
-        let is_unclear = matches!(opening.cursor, Cursor::Since(..))
-            && self.truth.era().entries.iter().any(is_of_later);
+        // Once the clock was set back, updates that a power cut took may be of a later time than those
+        // after them, and the journal cannot know that.
+        let is_unclear = matches!(opening.cursor, Cursor::Since(..)) && self.has_lost_later_times();
         let mut view = View::new(opening.wanted, era, (from, opening.low), asked);
         // The journal may have been reset in between.
         view.is_unknown = self.is_reset_due
@@ -294,6 +290,21 @@ impl World {
             stream.view = Some(view);
         }
         self.counts.outcome("a stream began");
+    }
+
+    /// Whether an update that the journal on disk has lost without knowing what it was is of a later
+    /// time than one after it, or than now.
+    fn has_lost_later_times(&self) -> bool {
+        if self.setting.journal != JournalKind::Disk {
+            return false;
+        }
+        let mut earliest = simulation::time();
+        self.truth.era().entries.iter().rev().any(|entry| {
+            let is_lost = entry.gone == Gone::Dropped && !entry.is_known;
+            let is_later = is_lost && entry.time > earliest;
+            earliest = earliest.min(entry.time);
+            is_later
+        })
     }
 
     /// Where a stream continues that asks for this id; `None` if the journal may not know it.

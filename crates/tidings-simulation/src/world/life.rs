@@ -31,6 +31,10 @@ impl World {
             tidings_hub::simulation::set_time(self.time);
             let begun = tokio::time::Instant::now();
             let lived = self.live_within(boot).await;
+            if lived.is_err() {
+                // The journal ends now, and its threads cannot end while the disk hangs.
+                self.storage.heal();
+            }
             self.time = tidings_hub::simulation::time();
             self.counts.time += begun.elapsed();
             // A journal that is dropped ends its threads: they belong to this run.
@@ -89,6 +93,9 @@ impl World {
         })?;
         let records = self.storage.scan(journal.as_ref()).await;
         let records = records.map_err(|what| Violation::new(Invariant::NoLoss, what))?;
+        for record in &records {
+            tell!(self, "kept: {:?} {:.40}", record.hub_id(), record.update.event().data());
+        }
         self.begin_era(&records, journal.edges().last, true)?;
         let follower = journal.follow();
         let seen = follower.begin();

@@ -6,6 +6,7 @@ use tidings_hub::simulation;
 
 use super::{Running, World};
 use crate::invariants::{Invariant, Violation};
+use crate::view::Kept as _;
 
 /// Simulated time after which everything must have come to rest. Publishes wait for 10 s, a reader
 /// that vanished is noticed within three heartbeats, and a token's keys are known after 5 s.
@@ -35,7 +36,7 @@ impl World {
         self.counts.check(Invariant::EveryRequestAnswered);
         match found {
             Some(violation) => Err(violation),
-            None => self.check_rest(),
+            None => self.check_rest(running),
         }
     }
 
@@ -127,11 +128,13 @@ impl World {
         None
     }
 
-    fn check_rest(&mut self) -> Result<(), Violation> {
+    fn check_rest(&mut self, running: &Running) -> Result<(), Violation> {
         self.counts.check(Invariant::RevokedEnds);
         self.counts.check(Invariant::BatchWhole);
         // A stream that loses its newest messages may lose a part of a request.
-        if let Some(number) = self.truth.torn_batch().filter(|_| !self.storage.has_lost_tail()) {
+        let keeping = self.keeping(running);
+        let torn = self.truth.torn_batch(|entry| keeping.is_kept(entry) == Some(true));
+        if let Some(number) = torn.filter(|_| !self.storage.has_lost_tail()) {
             return Err(Violation::new(
                 Invariant::BatchWhole,
                 format!("of the request with update {number} only a part is published"),

@@ -114,8 +114,11 @@ pub(crate) fn before(
     shared: &DiskShared,
     time: SystemTime,
 ) -> rusqlite::Result<Before> {
-    let known = |state: &DiskState| (state.first(), state.last().position, state.dropped_time());
-    at_one_moment(connection, shared, known, |(first, last, dropped_time)| {
+    // Before the view of the file is opened: an update that is appended meanwhile is after the place.
+    let last = shared.state.lock().last().position;
+    let known = |state: &DiskState| (state.first(), state.dropped_time());
+    at_one_moment(connection, shared, known, |(first, dropped_time)| {
+        let last = last.max(first.previous());
         let since = since(connection, identity, time, (first, last))?;
         let before = since.map_or(last, Position::previous);
         // Trimmed updates precede this position only where they are known to be older.

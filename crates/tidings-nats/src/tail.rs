@@ -152,10 +152,15 @@ async fn try_follow(
     if report.last < last.position {
         confirm_loss(shared, last).await?;
     }
-    shared.state().note(&report);
     let anchor = shared.state().anchor();
     let from = anchor.map_or(last.position.next(), |anchor| anchor.position);
     let consumer = consumer(shared, from).await?;
+    // The consumer is one of this stream only if no other one was there before it was created.
+    let report = stream::look(shared.client(), shared.options()).await?;
+    if report.epoch != epoch {
+        return Err(Interrupted::Reset("the stream was recreated"));
+    }
+    shared.state().note(&report);
     let messages = consumer
         .stream()
         .max_messages_per_batch(NATS_BATCH)

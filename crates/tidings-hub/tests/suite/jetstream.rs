@@ -1,7 +1,8 @@
 //! Hubs on one stream of NATS JetStream, on real servers.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use tidings_hub::{
     Access, Hub, HubBuilder, IdempotencyKey, NatsError, NatsJournal, NatsOptions, NatsRetention,
@@ -254,6 +255,24 @@ fn a_stream_since_a_time_is_told_of_updates_that_were_trimmed_a_moment_ago() {
         assert_eq!(stream.event().await.notice("gap")["asked"], json!(since));
         assert_eq!(stream.data(2).await, ["3", "4"]);
         stop(&[&server]).await;
+    });
+}
+
+#[test]
+fn a_stream_since_a_time_is_told_of_updates_that_were_deleted_before_the_hub_read_them() {
+    on(Nats::one(), async |nats| {
+        let one = hub(options(&nats)).await;
+        one.tell("a", "1").await;
+        let since = DateTime::<Utc>::from(SystemTime::now());
+        let since = format!("tidings:since:{}", since.to_rfc3339_opts(SecondsFormat::Nanos, true));
+        one.tell("a", "2").await;
+        one.tell("a", "3").await;
+        nats.api("STREAM.MSG.DELETE.TIDINGS", "{\"seq\":2}");
+        let two = hub(options(&nats)).await;
+        let mut stream = two.resume("topic=a", &since).await;
+        assert_eq!(stream.event().await.notice("gap")["asked"], json!(since));
+        assert_eq!(stream.data(1).await, ["3"]);
+        stop(&[&one, &two]).await;
     });
 }
 

@@ -275,6 +275,10 @@ impl State {
             self.lost_ends = self.lost_ends.split_off(&self.first);
             self.losses = self.losses.next();
             self.trimmed = self.losses;
+            // What was trimmed before this hub read it.
+            if self.first.previous() > self.last().position {
+                self.lose(self.first.previous());
+            }
         }
         self.bytes = report.bytes;
         self.message_bytes_max = report.message_bytes_max;

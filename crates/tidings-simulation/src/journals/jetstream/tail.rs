@@ -123,10 +123,15 @@ async fn try_follow(shared: &Arc<Shared>, pause: &mut Pause) -> Result<Infallibl
     if report.last < last.position {
         confirm_loss(shared, last).await?;
     }
-    shared.state().note(&report);
     let anchor = shared.state().anchor();
     let from = anchor.map_or(last.position.next(), |anchor| anchor.position);
     let number = connection.ask(|server, node| server.links[node].consumer).await?;
+    // The consumer is one of this stream only if no other one was there before it was created.
+    let report = connection.ask(|server, _| server.report()).await?;
+    if report.epoch != epoch {
+        return Err(Interrupted::Reset);
+    }
+    shared.state().note(&report);
     let mut pulled = Pulled { shared, number, after: from.previous(), first: None };
     match tokio::time::timeout(REQUEST_TIME, pulled.verify(anchor)).await {
         Ok(verified) => verified?,

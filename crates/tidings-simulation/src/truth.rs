@@ -170,7 +170,8 @@ impl Truth {
             let at = era.after(entry.position);
             let is_taken = at > 0 && era.entries[at - 1].position == entry.position;
             if !is_taken && entry.position <= era.end.position.number() {
-                if let Some(number) = entry.number {
+                // With an update that the journal has lost without a trace, its key is lost too.
+                if let Some(number) = entry.number.filter(|_| entry.is_known) {
                     places.insert(number, entry.position);
                 }
                 era.entries.insert(at, entry);

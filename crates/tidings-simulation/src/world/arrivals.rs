@@ -298,7 +298,8 @@ impl World {
         if self.setting.journal != JournalKind::Disk {
             return false;
         }
-        let mut earliest = simulation::time();
+        // The loss was noted when the hub started.
+        let mut earliest = simulation::time().min(self.time);
         self.truth.era().entries.iter().rev().any(|entry| {
             let is_lost = entry.gone == Gone::Dropped && !entry.is_known;
             let is_later = is_lost && entry.time > earliest;

@@ -159,10 +159,12 @@ impl World {
             }
             Storage::JetStream(storage) => {
                 let contents = storage.stream.contents();
+                // Positions that the stream has lost are used again.
                 let is_trimmed = |entry: &Entry| {
-                    contents.ever.iter().any(|(message, fate)| {
-                        *fate == Fate::Trimmed && message.hub_id() == Some(entry.hub_id)
-                    })
+                    entry.position < contents.first.number()
+                        && contents.ever.iter().any(|(message, fate)| {
+                            *fate == Fate::Trimmed && message.hub_id() == Some(entry.hub_id)
+                        })
                 };
                 let trimmed = missing.into_iter().filter(is_trimmed);
                 let trimmed = trimmed.map(|entry| Entry { is_known: false, ..entry });
@@ -208,6 +210,7 @@ impl World {
         let dropped = contents.ever.iter().filter(|(message, fate)| {
             *fate == Fate::Trimmed
                 && message.epoch == end.epoch
+                && message.position < contents.first
                 && message.position.number() > after
                 && message.position <= end.position
         });

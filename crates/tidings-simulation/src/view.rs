@@ -361,7 +361,10 @@ impl View {
         // On NATS a hub knows the newest update about each topic, and not which of them were trimmed.
         let is_of_newer = kept.trimmed_through() > earliest
             && later.iter().any(|entry| self.wanted.is_for(entry) || is_vague(entry));
+        // What was trimmed before the hub read it may have been anything.
+        let is_unread_gone = kept.trimmed_through() > era.end.position.number();
         let is_true = is_ambiguous
+            || is_unread_gone
             || kept.has_lost_shown()
             || is_of_newer
             || later.iter().any(|entry| {

@@ -28,6 +28,19 @@ const REGISTRY_SETTINGS: [(&str, &[&str]); 4] = [
 /// # Errors
 /// If git fails.
 pub(crate) fn files(root: &Path) -> Result<Option<Vec<String>>> {
+    // The target of a symbolic link is another file, or outside the tree.
+    listed(root, |metadata| metadata.is_file())
+}
+
+/// The symbolic links that are in the commit, or would be after `git add --all`.
+///
+/// # Errors
+/// If git fails.
+pub(crate) fn symbolic_links(root: &Path) -> Result<Option<Vec<String>>> {
+    listed(root, |metadata| metadata.is_symlink())
+}
+
+fn listed(root: &Path, is_wanted: impl Fn(&fs::Metadata) -> bool) -> Result<Option<Vec<String>>> {
     if !root.join(".git").exists() {
         return Ok(None);
     }
@@ -36,11 +49,12 @@ pub(crate) fn files(root: &Path) -> Result<Option<Vec<String>>> {
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .current_dir(root),
     )?;
-    // The target of a symbolic link is another file, or outside the tree; a deleted file does not
-    // exist.
-    let is_file =
-        |name: &&str| root.join(name).symlink_metadata().is_ok_and(|metadata| metadata.is_file());
-    Ok(Some(list.split_terminator('\0').filter(is_file).map(str::to_owned).collect()))
+    // A deleted file does not exist.
+    let is_there = |name: &&str| {
+        let metadata = root.join(name).symlink_metadata();
+        metadata.is_ok_and(|metadata| is_wanted(&metadata))
+    };
+    Ok(Some(list.split_terminator('\0').filter(is_there).map(str::to_owned).collect()))
 }
 
 /// Looks at every one of [`files`].

@@ -85,6 +85,8 @@ pub(crate) struct View {
     delivered: BTreeSet<u64>,
     /// The last event id, as a client keeps it.
     pub(crate) last_id: Option<String>,
+    /// The stream delivers no later update: its token was revoked.
+    pub(crate) delivers_until: u64,
     /// The stream ends: its token was revoked or expires.
     pub(crate) is_revoked: bool,
     pub(crate) is_draining: bool,
@@ -119,6 +121,7 @@ impl View {
             newest: 0,
             delivered: BTreeSet::new(),
             last_id: None,
+            delivers_until: u64::MAX,
             is_revoked: false,
             is_draining: false,
             is_unknown: false,
@@ -180,6 +183,12 @@ impl View {
         self.check_content(truth, &entry, block)?;
         self.check_allowed(&entry)?;
         let position = entry.position;
+        if position > self.delivers_until {
+            return Err(Violation::new(
+                Invariant::RevokedEnds,
+                format!("position {position} comes after the revocation was acknowledged"),
+            ));
+        }
         if position <= self.newest {
             let invariant = if self.delivered.contains(&position) {
                 Invariant::NoRepeat

@@ -85,8 +85,8 @@ struct World {
     /// The limits and the access that the hub has now.
     limits: Limits,
     access: Access,
-    /// The clock was set in this boot, so expiry cannot be predicted.
-    was_clock_set: bool,
+    /// How often the clock was set.
+    clock_sets: u32,
     last_crash: Option<Crash>,
     /// The journal was reset in this boot, or may have dropped announcements or stored them twice.
     was_reset: bool,
@@ -163,7 +163,7 @@ impl World {
             time: crate::run::start_time(),
             limits: Limits::default(),
             access: Access::default(),
-            was_clock_set: false,
+            clock_sets: 0,
             last_crash: None,
             was_reset: false,
             is_reset_due: false,

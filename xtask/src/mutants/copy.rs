@@ -1,5 +1,6 @@
 //! The copy of the sources that mutants are made of.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,10 +30,28 @@ impl SourceCopy {
             target: folder.join("target"),
         };
         let files = tree::files(root)?.context("this is not a git checkout")?;
+        let links = tree::symbolic_links(root)?.context("this is not a git checkout")?;
+        let wanted = files.iter().chain(&links).map(|name| copy.sources.join(name)).collect();
+        remove_others(&copy.sources, &wanted)?;
         for file in &files {
             copy.restore_file(file)?;
         }
+        for link in &links {
+            copy.restore_link(link)?;
+        }
         Ok(copy)
+    }
+
+    fn restore_link(&self, name: &str) -> Result<()> {
+        let target = fs::read_link(self.root.join(name)).with_context(|| name.to_owned())?;
+        let link = self.sources.join(name);
+        if fs::read_link(&link).is_ok_and(|there| there == target) {
+            return Ok(());
+        }
+        if let Some(folder) = link.parent() {
+            fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
+        std::os::unix::fs::symlink(target, &link).with_context(|| link.display().to_string())
     }
 
     /// Makes the mutant of the copy.
@@ -66,6 +85,21 @@ impl SourceCopy {
         }
         fs::write(&file, content).with_context(|| file.display().to_string())
     }
+}
+
+/// Removes files and links of an earlier copy that the sources no longer have.
+fn remove_others(folder: &Path, wanted: &HashSet<PathBuf>) -> Result<()> {
+    // The first copy has no folder yet.
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry.with_context(|| folder.display().to_string())?;
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_others(&path, wanted)?;
+        } else if !wanted.contains(&path) {
+            fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

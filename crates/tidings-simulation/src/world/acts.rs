@@ -78,7 +78,7 @@ impl World {
                 let step = Duration::from_secs(seconds.unsigned_abs().into());
                 let time = if seconds < 0 { now - step } else { now + step };
                 tidings_hub::simulation::set_time(time);
-                self.was_clock_set = true;
+                self.clock_sets += 1;
             }
             Act::Rest => crate::run::settle().await,
             _ => {
@@ -115,7 +115,7 @@ impl World {
         }
     }
 
-    fn publish(&mut self, running: &Running, act: Act) {
+    pub(super) fn publish(&mut self, running: &Running, act: Act) {
         let Act::Publish { form, topics, bytes, private, own_id, keyed, token, hang_up, bodies } =
             act
         else {
@@ -305,6 +305,9 @@ impl World {
             is_query_method: wants.is_query_method,
             is_old_http: wants.is_old_http,
         });
+        let now = tidings_hub::simulation::time();
+        let left = token.as_ref().and_then(|token| token.expires);
+        let left = left.map(|expires| expires.duration_since(now).unwrap_or_default());
         let opening = Opening {
             wanted: Wanted {
                 selects: wants.selects,
@@ -312,6 +315,8 @@ impl World {
                 shows_topics: wants.topics,
             },
             jti: token.map(|token| token.jti),
+            ends_at: left.map(|left| tokio::time::Instant::now() + left),
+            clock_sets: self.clock_sets,
             era: self.truth.eras.len() - 1,
             low: running.journal.edges().last.position.number().min(self.truth.shown()),
             cursor,
@@ -322,7 +327,7 @@ impl World {
         self.set_pace(subscriber, wants.is_slow);
     }
 
-    fn set_pace(&mut self, subscriber: usize, is_slow: bool) {
+    pub(super) fn set_pace(&mut self, subscriber: usize, is_slow: bool) {
         if let Some(at) = self.connection_of(subscriber) {
             let connection = &mut self.connections[at];
             connection.is_slow = is_slow;

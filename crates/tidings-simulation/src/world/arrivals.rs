@@ -119,6 +119,9 @@ impl World {
                 {
                     token.is_revoked = true;
                 }
+                if head.status == 204 {
+                    self.end_streams_of(&jti);
+                }
                 self.revoked.extend((head.status == 204).then_some(jti));
                 Ok(())
             }
@@ -127,6 +130,19 @@ impl World {
                 Ok(())
             }
             Asked::List | Asked::Delete => Ok(()),
+        }
+    }
+
+    /// A revocation was acknowledged: the streams of the token deliver nothing from now on.
+    fn end_streams_of(&mut self, jti: &str) {
+        let shown = self.truth.shown();
+        for subscriber in &mut self.subscribers {
+            if let Some(stream) = &mut subscriber.stream
+                && stream.opening.jti.as_deref() == Some(jti)
+                && let Some(view) = &mut stream.view
+            {
+                view.delivers_until = shown;
+            }
         }
     }
 
@@ -248,6 +264,11 @@ impl World {
     }
 
     fn stream_head(&mut self, running: &Running, subscriber: usize, head: &Head) {
+        let clock_sets = self.clock_sets;
+        let Some(stream) = &mut self.subscribers[subscriber].stream else { return };
+        if stream.opening.clock_sets != clock_sets {
+            stream.opening.ends_at = None;
+        }
         let high = self.truth.shown();
         let era = self.truth.eras.len() - 1;
         let place_of = |id: &str| self.place_of(id);

@@ -15,7 +15,7 @@ use crate::disk::Crash;
 use crate::invariants::{Invariant, Violation};
 use crate::journals::jetstream::Fate;
 use crate::network::Network;
-use crate::script::{Boot, Ending};
+use crate::script::{Act, Boot, Ending, Form};
 use crate::setting::JournalKind;
 use crate::shared_journal::SharedJournal;
 use crate::storage::Storage;
@@ -71,6 +71,9 @@ impl World {
                 if window_ms % 2 == 0 && spread_ms % 2 == 0 {
                     self.leave_all(&mut running).await?;
                 }
+                if spread_ms % 3 == 0 {
+                    self.fall_behind(&mut running).await?;
+                }
                 let window = Duration::from_millis(window_ms.into());
                 self.drain(running, window, Duration::from_millis(spread_ms.into())).await
             }
@@ -79,7 +82,6 @@ impl World {
 
     async fn start(&mut self) -> Result<Running, Violation> {
         self.storage.heal();
-        self.was_clock_set = false;
         self.was_reset = false;
         self.is_reset_due = false;
         self.present.clear();
@@ -422,6 +424,32 @@ impl World {
         self.connections.iter().filter(|one| one.has_stream() && !one.has_ended()).count()
     }
 
+    /// Some readers no longer read, and more is published than their sockets take.
+    async fn fall_behind(&mut self, running: &mut Running) -> Result<(), Violation> {
+        for subscriber in 0..self.subscribers.len() / 2 {
+            self.set_pace(subscriber, true);
+        }
+        for topic in 0..4 {
+            self.publish(
+                running,
+                Act::Publish {
+                    form: Form::Json,
+                    topics: [topic, topic + 4],
+                    bytes: 9_000,
+                    private: false,
+                    own_id: None,
+                    keyed: false,
+                    token: None,
+                    hang_up: None,
+                    bodies: false,
+                },
+            );
+            crate::run::settle().await;
+            self.look(running).await?;
+        }
+        Ok(())
+    }
+
     /// Drains the hub and stops it.
     async fn drain(
         &mut self,
@@ -457,6 +485,16 @@ impl World {
             ));
         }
         self.look(&mut running).await?;
+        // Readers that had fallen behind read what is left, and the end.
+        for connection in &mut self.connections {
+            connection.is_slow = false;
+            connection.end.set_room(1 << 20);
+        }
+        for _ in 0..4 {
+            self.deliver_all();
+            crate::run::settle().await;
+            self.look(&mut running).await?;
+        }
         let open = self.open_streams();
         if open > 0 {
             return Err(Violation::new(

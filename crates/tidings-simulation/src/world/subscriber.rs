@@ -1,5 +1,7 @@
 //! A subscriber as the world knows it: what it wants, its last event id, and its present stream.
 
+use tokio::time::Instant;
+
 use crate::script::Choice;
 use crate::view::{View, Wanted};
 
@@ -48,6 +50,11 @@ pub(super) struct Opening {
     pub(super) wanted: Wanted,
     /// The name of its token.
     pub(super) jti: Option<String>,
+    /// When the token expires, by the clock that cannot be set, if that is known: the hub looks at
+    /// the other one once, when it opens the stream.
+    pub(super) ends_at: Option<Instant>,
+    /// How often the clock had been set when the stream was requested.
+    pub(super) clock_sets: u32,
     pub(super) era: usize,
     /// The end of the journal then.
     pub(super) low: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -51,7 +52,7 @@ impl SourceCopy {
         if let Some(folder) = link.parent() {
             fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
-        std::os::unix::fs::symlink(target, &link).with_context(|| link.display().to_string())
+        make_link(&target, &link).with_context(|| link.display().to_string())
     }
 
     /// Makes the mutant of the copy.
@@ -85,6 +86,16 @@ impl SourceCopy {
         }
         fs::write(&file, content).with_context(|| file.display().to_string())
     }
+}
+
+#[cfg(unix)]
+fn make_link(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+#[cfg(not(unix))]
+fn make_link(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Removes files and links of an earlier copy that the sources no longer have.

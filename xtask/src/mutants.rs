@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use self::copy::SourceCopy;
 use self::list::{Mutant, Mutants};
 use crate::command::{cargo, command, run as run_command};
+use crate::simulate;
 use crate::workspace::Workspace;
 
 /// Seeds after which a mutant counts as not caught.
@@ -194,6 +195,7 @@ impl Simulator<'_> {
                 .args(["build", "--quiet", "--release", "--package", "tidings-simulation"])
                 .current_dir(&self.copy.sources)
                 .env("CARGO_TARGET_DIR", &self.copy.target)
+                .env("RUSTFLAGS", simulate::FLAGS)
                 // After a change of one line, small parts of the changed crates are built again.
                 .env("CARGO_INCREMENTAL", "1")
                 .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "64"),

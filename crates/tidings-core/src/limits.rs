@@ -7,6 +7,12 @@ const fn bound(real: usize, in_tests: usize) -> usize {
     if cfg!(test) { in_tests } else { real }
 }
 
+/// A portion of work, or a piece or cache of memory: no more than speed depends on it. It is small
+/// in unit tests and in the simulator, so that both reach it often.
+const fn portion(real: usize, small: usize) -> usize {
+    if cfg!(any(test, small_portions)) { small } else { real }
+}
+
 /// Topics of one update. Each costs a look-up per shard (the reference hub has the same).
 pub const TOPICS_MAX: usize = 1000;
 /// Selectors of one stream: each is an entry in a shard's index for as long as it is open.
@@ -44,9 +50,9 @@ pub const ROUTE_STEPS: usize = 8 << 20;
 /// Bytes of all topics of an update. Each byte may be compared with every pattern.
 pub const TOPICS_BYTES_MAX: usize = 64 << 10;
 /// Topics for which each shard remembers the patterns that match.
-pub const REMEMBERED_TOPICS: usize = bound(4096, 4);
+pub const REMEMBERED_TOPICS: usize = portion(4096, 4);
 /// Feeds that are remembered with them, in all: 2 MiB in each shard.
-pub const REMEMBERED_FEEDS: usize = bound(256 << 10, 16);
+pub const REMEMBERED_FEEDS: usize = portion(256 << 10, 16);
 /// Bytes of a topic or selector: enough for any URL that proxies accept.
 pub const TOPIC_BYTES_MAX: usize = 4096;
 /// Bytes of a publisher's id. Clients send it back in a header, for which some servers and
@@ -62,9 +68,9 @@ pub const RETRY_MIN: Duration = Duration::from_millis(500);
 /// Longest reconnection time that a publisher may set.
 pub const RETRY_MAX: Duration = Duration::from_secs(3600);
 /// Bytes of one batch that a replay reads, and of one hand-over to a body.
-pub const BATCH_BYTES: usize = bound(64 << 10, 700);
+pub const BATCH_BYTES: usize = portion(64 << 10, 700);
 /// Updates that one read of the journal examines before other readers get their turn.
-pub const SCAN_UPDATES: usize = bound(4096, 5);
+pub const SCAN_UPDATES: usize = portion(4096, 5);
 /// Steps in which that read compares topics with patterns: one for each byte. One update more may
 /// be examined, which is at most 100 patterns times [`TOPICS_BYTES_MAX`].
 pub const SCAN_STEPS: usize = 1024 * SCAN_UPDATES;
@@ -82,7 +88,7 @@ pub const DROPPED_PRIVATE_BYTES: usize = bound(8 << 20, 20_000);
 pub const DROPPED_STEPS: usize = bound(16 << 20, 256_000);
 /// Bytes of the newest updates that the journal on disk also has in memory, so that a short
 /// disconnection is served without the disk.
-pub const RECENT_BYTES: u64 = 16 << 20;
+pub const RECENT_BYTES: u64 = if cfg!(small_portions) { 3000 } else { 16 << 20 };
 /// How long an idempotency key is remembered.
 pub const KEYS_TIME: Duration = Duration::from_secs(24 * 3600);
 /// Idempotency keys that are remembered; beyond this the oldest are removed.

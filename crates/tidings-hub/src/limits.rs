@@ -236,13 +236,19 @@ const fn bound(real: usize, in_tests: usize) -> usize {
     if cfg!(test) { in_tests } else { real }
 }
 
+/// A portion of work, or a piece or cache of memory: no more than speed depends on it. It is small
+/// in unit tests and in the simulator, so that both reach it often.
+const fn portion(real: usize, small: usize) -> usize {
+    if cfg!(any(test, small_portions)) { small } else { real }
+}
+
 /// See [`tidings_core::limits::REVOKED_MAX`].
 pub(crate) const REVOKED_MAX: usize = bound(tidings_core::limits::REVOKED_MAX, 8);
 /// The size of one batch of a replay, and of one hand-over to a body.
-pub(crate) const BATCH_BYTES: usize = bound(tidings_core::limits::BATCH_BYTES, 700);
+pub(crate) const BATCH_BYTES: usize = portion(tidings_core::limits::BATCH_BYTES, 700);
 /// See [`tidings_core::limits::SCAN_UPDATES`].
 #[cfg(test)]
-pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
+pub(crate) const SCAN_UPDATES: usize = portion(tidings_core::limits::SCAN_UPDATES, 5);
 /// The bounds of one read of a journal.
 #[cfg(test)]
 pub(crate) const BATCH_MAX: tidings_core::journal::BatchMax =
@@ -263,13 +269,13 @@ pub(crate) const PRESENCE_BATCH: usize = 256;
 /// thread.
 pub(crate) const PRESENCE_BATCH_BYTES: u64 = 64 << 10;
 /// The size of one piece of the list of subscriptions.
-pub(crate) const LIST_BYTES: usize = bound(64 << 10, 1000);
+pub(crate) const LIST_BYTES: usize = portion(64 << 10, 1000);
 /// The step in which room is taken for a growing text.
 pub(crate) const GROWING_STEP_BYTES: usize = 64 << 10;
 /// How long a client has to read the subscriptions of other hubs, which are in memory until then.
 pub(crate) const LIST_TIME: Duration = Duration::from_secs(60);
 /// The number of subscribers looked at for one piece, with the list locked.
-pub(crate) const LIST_SUBSCRIBERS: usize = bound(256, 3);
+pub(crate) const LIST_SUBSCRIBERS: usize = portion(256, 3);
 /// The number of pieces of lists made at the same time.
 pub(crate) const LISTING: usize = 2;
 /// The first pause before a failed append is tried again.
@@ -285,31 +291,31 @@ pub(crate) const PATTERNS_BYTES: usize = 16 << 20;
 pub(crate) const COMPILING_BYTES: usize = 16 << 20;
 
 /// The number of sockets written to before publishes run again.
-pub(crate) const SLICE_SOCKETS: usize = bound(64, 3);
+pub(crate) const SLICE_SOCKETS: usize = portion(64, 3);
 /// The same for the fan-out of a single feed. Updates published to it meanwhile are part of the
 /// same writes, so an early turn for publishes saves writes.
-pub(crate) const SLICE_SOCKETS_ALONE: usize = bound(16, 2);
+pub(crate) const SLICE_SOCKETS_ALONE: usize = portion(16, 2);
 /// Bytes written before publishes run again: about a millisecond's copying on one core.
-pub(crate) const SLICE_BYTES: usize = bound(4 << 20, 4000);
+pub(crate) const SLICE_BYTES: usize = portion(4 << 20, 4000);
 /// The number of updates routed before publishes and socket writes run again.
 pub(crate) const ROUTE_UPDATES: usize = 256;
 /// The size of one piece of the window, and so of the largest piece that is freed at once.
-pub(crate) const SEGMENT_BYTES: usize = bound(128 << 10, 500);
+pub(crate) const SEGMENT_BYTES: usize = portion(128 << 10, 500);
 /// Bytes of one update in the window, in all forms that streams show.
-pub(crate) const FORMS_BYTES: usize = bound(1 << 20, 1500);
+pub(crate) const FORMS_BYTES: usize = portion(1 << 20, 1500);
 /// The number of feeds that routing reaches before publishes and socket writes run again.
-pub(crate) const ROUTE_FEEDS: usize = bound(1024, 8);
+pub(crate) const ROUTE_FEEDS: usize = portion(1024, 8);
 /// Bytes of updates that wait for the journal's acknowledgement at one time.
 pub(crate) const APPENDING_BYTES: usize = 8 << 20;
 /// Bytes that a shard keeps in its window for subscribers whose sockets are full.
-pub(crate) const WINDOW_BYTES: usize = bound(8 << 20, 3000);
+pub(crate) const WINDOW_BYTES: usize = portion(8 << 20, 3000);
 /// Bytes in each shard that are not yet offered to writable sockets, above which publishers wait
 /// for their acknowledgement. It bounds how late a live reader gets an event: at 100 bytes an
 /// update and ten readers each, this is 100,000 deliveries.
 pub(crate) const UNOFFERED_BYTES: usize = 1 << 20;
 /// The number of ranges that a feed keeps for subscribers whose sockets are full. Beyond it they
 /// read the journal: a range costs 16 bytes in each of perhaps 10,000 feeds.
-pub(crate) const FEED_RANGES: usize = bound(64, 4);
+pub(crate) const FEED_RANGES: usize = portion(64, 4);
 /// The number of replays of one shard that read the journal at the same time.
 pub(crate) const REPLAYS_READING: usize = 32;
 /// A subscriber that reads nothing for this long is closed.

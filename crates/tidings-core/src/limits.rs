@@ -88,7 +88,9 @@ pub const DROPPED_PRIVATE_BYTES: usize = bound(8 << 20, 20_000);
 pub const DROPPED_STEPS: usize = bound(16 << 20, 256_000);
 /// Bytes of the newest updates that the journal on disk also has in memory, so that a short
 /// disconnection is served without the disk.
-pub const RECENT_BYTES: u64 = if cfg!(small_portions) { 3000 } else { 16 << 20 };
+pub const RECENT_BYTES: u64 = if cfg!(small_portions) { 3000 } else { LOADED_BYTES };
+/// Bytes of the newest updates that a start on NATS loads. It knows the publishers' ids of these.
+pub const LOADED_BYTES: u64 = 16 << 20;
 /// How long an idempotency key is remembered.
 pub const KEYS_TIME: Duration = Duration::from_secs(24 * 3600);
 /// Idempotency keys that are remembered; beyond this the oldest are removed.

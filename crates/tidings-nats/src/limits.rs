@@ -6,7 +6,7 @@ use tidings_core::journal::BatchMax;
 #[cfg(test)]
 pub(crate) use tidings_core::limits::TOPIC_BYTES_MAX;
 pub(crate) use tidings_core::limits::{
-    BATCH_UPDATES_MAX, KEYS_TIME, PUBLISH_WAIT, RECENT_BYTES, RETRY_MAX, RETRY_MIN,
+    BATCH_UPDATES_MAX, KEYS_TIME, LOADED_BYTES, PUBLISH_WAIT, RETRY_MAX, RETRY_MIN,
 };
 
 /// In unit tests some bounds are small, so that tests reach them often.

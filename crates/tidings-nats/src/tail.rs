@@ -11,8 +11,8 @@ use tidings_core::model::{HubId, Position, Record};
 
 use crate::connection::{Failure, Pause, check_version, queued, words};
 use crate::limits::{
-    NATS_BATCH, NATS_BATCH_BYTES, NATS_CONSUMER_TIME, NATS_HEARTBEAT, NATS_REQUEST_TIME,
-    NATS_STATE_INTERVAL, NATS_WAITING_BYTES, RECENT_BYTES,
+    LOADED_BYTES, NATS_BATCH, NATS_BATCH_BYTES, NATS_CONSUMER_TIME, NATS_HEARTBEAT,
+    NATS_REQUEST_TIME, NATS_STATE_INTERVAL, NATS_WAITING_BYTES,
 };
 use crate::message;
 use crate::read::Reader;
@@ -63,7 +63,7 @@ pub(crate) async fn run(shared: &Arc<NatsShared>) {
 
 /// Loads the newest updates of a stream.
 pub(crate) async fn load(reader: &Reader, report: &StreamReport) -> Result<NatsState, Failure> {
-    let mut after = report.recent_after(RECENT_BYTES, LOADED_MAX);
+    let mut after = report.recent_after(LOADED_BYTES, LOADED_MAX);
     let before = match after {
         Position::START => HubId::start(report.epoch),
         after => HubId::of_dropped(report.epoch, after),

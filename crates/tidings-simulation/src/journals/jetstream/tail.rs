@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_core::journal::keys::Keys;
-use tidings_core::limits::RECENT_BYTES;
+use tidings_core::limits::LOADED_BYTES;
 use tidings_core::model::{HubId, Position, Record};
 
 use super::connection::{Failure, Pause, REQUEST_TIME};
@@ -23,7 +23,7 @@ const WAITING_BYTES: u64 = 4 << 20;
 /// The maximum number of updates shown at once.
 const SHOWN_MAX: usize = 256;
 /// Bytes of one request.
-const LOADED_BYTES: u64 = 4 << 20;
+const REQUEST_BYTES: u64 = 4 << 20;
 
 /// Why following ended.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) async fn load(shared: &Loading<'_>) -> Result<State, Failure> {
     let connection = shared.connection;
     let report = connection.ask(|server, _| server.report()).await?;
     let each = (report.bytes / report.messages.max(1)).max(1);
-    let count = (RECENT_BYTES / each).clamp(1, shared.loaded_max);
+    let count = (LOADED_BYTES / each).clamp(1, shared.loaded_max);
     let mut after = Position::new(report.last.number().saturating_sub(count));
     after = after.max(report.first.previous());
     let before = match after {
@@ -75,7 +75,7 @@ pub(super) async fn load(shared: &Loading<'_>) -> Result<State, Failure> {
     let mut state = State::new(&report, before, keys);
     while after < report.last {
         let count = shared.block_messages;
-        let asked = connection.ask(|server, node| server.range(node, after, count, LOADED_BYTES));
+        let asked = connection.ask(|server, node| server.range(node, after, count, REQUEST_BYTES));
         let (stored, _) = asked.await?;
         show(&mut state, stored.iter().map(|one| Received::of(one, report.epoch)).collect());
         if state.last().position == after {

@@ -112,6 +112,11 @@ impl Storage {
         }
     }
 
+    /// Whether one of the journal's own threads can run.
+    pub(crate) fn has_work(&self) -> bool {
+        matches!(self, Self::Disk(storage) if storage.threads.runnable() > 0)
+    }
+
     /// Whether the stream ever stored an update under this id of the hub. It may have lost it since,
     /// or lost another one in whose place it is, and the node does not know that yet.
     pub(crate) fn has_stored(&self, id: &str) -> bool {

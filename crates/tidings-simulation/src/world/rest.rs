@@ -11,6 +11,8 @@ use crate::view::Kept as _;
 /// Simulated time after which everything must have come to rest. Publishes wait for 10 s, a reader
 /// that vanished is noticed within three heartbeats, and a token's keys are known after 5 s.
 const REST_ROUNDS: u32 = 400;
+/// Turns of the journal's threads in one of them, before time passes.
+const TURNS: u32 = 64;
 
 impl World {
     /// Ends all faults, and waits until all requests are answered and all streams are complete.
@@ -22,10 +24,15 @@ impl World {
         }
         let mut found = None;
         for round in 0..REST_ROUNDS {
-            self.deliver_all();
-            self.storage.run_threads(None);
-            crate::run::settle().await;
-            self.look(running).await?;
+            for _ in 0..TURNS {
+                self.deliver_all();
+                self.storage.run_threads(None);
+                crate::run::settle().await;
+                self.look(running).await?;
+                if !self.storage.has_work() {
+                    break;
+                }
+            }
             found = self.unfinished(running);
             if found.is_none() {
                 break;

@@ -405,6 +405,7 @@ impl View {
             From::Between(_, high) => From::Between(position, high.max(position)),
             // It continues after the earliest update that may have been meant.
             From::OneOf(_) => From::After(position),
+            From::Last(end) if position < end => From::Last(end),
             _ => From::After(position.max(low)),
         };
         Ok(())

@@ -17,6 +17,7 @@ pub(crate) enum Asked {
     },
     Stream(usize),
     List,
+    ListWithRevoked,
     Revoke {
         token: usize,
         jti: String,

@@ -87,6 +87,8 @@ pub(crate) struct View {
     pub(crate) last_id: Option<String>,
     /// The stream delivers no later update: its token was revoked.
     pub(crate) delivers_until: u64,
+    /// The same for private updates: another hub has revoked the token.
+    pub(crate) private_until: u64,
     /// The stream ends: its token was revoked or expires.
     pub(crate) is_revoked: bool,
     pub(crate) is_draining: bool,
@@ -122,6 +124,7 @@ impl View {
             delivered: BTreeSet::new(),
             last_id: None,
             delivers_until: u64::MAX,
+            private_until: u64::MAX,
             is_revoked: false,
             is_draining: false,
             is_unknown: false,
@@ -183,10 +186,10 @@ impl View {
         self.check_content(truth, &entry, block)?;
         self.check_allowed(&entry)?;
         let position = entry.position;
-        if position > self.delivers_until {
+        if position > self.delivers_until || (entry.private && position > self.private_until) {
             return Err(Violation::new(
                 Invariant::RevokedEnds,
-                format!("position {position} comes after the revocation was acknowledged"),
+                format!("position {position} is after the revocation of the token"),
             ));
         }
         if position <= self.newest {

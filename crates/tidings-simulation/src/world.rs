@@ -71,6 +71,10 @@ struct World {
     tokens_made: u32,
     /// Names of tokens whose revocation was acknowledged.
     revoked: std::collections::BTreeSet<String>,
+    /// Tokens that another hub has revoked, and when this hub has to know it.
+    revoked_elsewhere: Vec<(tokio::time::Instant, String)>,
+    /// Tokens that were revoked and never expire.
+    revoked_tokens: Vec<String>,
     /// Paths of subscriptions that were announced and have not ended, in this boot.
     present: std::collections::BTreeSet<String>,
     ended_subscriptions: std::collections::BTreeSet<String>,
@@ -153,6 +157,8 @@ impl World {
             tokens: Vec::new(),
             tokens_made: 0,
             revoked: Default::default(),
+            revoked_elsewhere: Vec::new(),
+            revoked_tokens: Vec::new(),
             present: Default::default(),
             ended_subscriptions: Default::default(),
             operator: operator(),

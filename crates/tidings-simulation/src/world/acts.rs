@@ -22,6 +22,8 @@ use crate::view::Wanted;
 
 /// The room of a slow subscriber's socket.
 const SLOW_ROOM: usize = 300;
+/// After it a hub that cannot read the revocations sends no private update to streams with a token.
+const UNCONFIRMED_TIME: Duration = Duration::from_secs(6);
 /// Publishes with a key that may be sent again.
 const UNANSWERED_MAX: usize = 8;
 
@@ -401,10 +403,17 @@ impl World {
     }
 
     fn list(&mut self, running: &Running, token: Option<u8>, abandoned: bool) {
-        let text = token.map(|token| self.token(token.into()).text.clone());
+        let revoked = token.and_then(|token| {
+            let index = usize::from(token).checked_rem(self.revoked_tokens.len())?;
+            Some(self.revoked_tokens[index].clone())
+        });
+        let (asked, text) = match revoked {
+            Some(text) if !abandoned => (Asked::ListWithRevoked, Some(text)),
+            _ => (Asked::List, token.map(|token| self.token(token.into()).text.clone())),
+        };
         let request = request::plain("GET", "/subscriptions", text.as_deref());
         let at = self.idle_connection(running, false);
-        self.connections[at].send(Asked::List, &request);
+        self.connections[at].send(asked, &request);
         if abandoned {
             self.connections[at].end.deliver(usize::MAX);
             self.connections[at].end.reset();
@@ -486,6 +495,11 @@ impl World {
                             token.may_be_revoked = true;
                             let name = format!("jti:{}", token.jti);
                             stream.revoke_elsewhere(RevokedToken::new(name, token.expires));
+                            let due = tokio::time::Instant::now() + UNCONFIRMED_TIME;
+                            // The stream forgets one that expires by its own clock.
+                            if token.expires.is_none() {
+                                self.revoked_elsewhere.push((due, token.jti.clone()));
+                            }
                         }
                     }
                     _ => {}

@@ -18,6 +18,9 @@ use crate::view::{From, Received, View};
 /// Steps after which the windows of the shards are looked at.
 const WINDOWS_EVERY: usize = 16;
 
+/// Revoked tokens with which clients still ask.
+const REVOKED_TOKENS: usize = 4;
+
 /// Updates that a shard has not taken yet are kept beyond the bounds: at most this much here.
 const UNREAD_BYTES: u64 = 1 << 20;
 
@@ -29,6 +32,7 @@ impl World {
             return Err(Violation::new(Invariant::NoPanic, message));
         }
         self.observe(running).await?;
+        self.end_private_updates();
         let mut at = 0;
         while at < self.connections.len() {
             if !self.connections[at].is_slow {
@@ -118,6 +122,10 @@ impl World {
                     && let Some(token) = self.tokens.get_mut(token).filter(|one| one.jti == jti)
                 {
                     token.is_revoked = true;
+                    // One that expires is forgotten then.
+                    if token.expires.is_none() && self.revoked_tokens.len() < REVOKED_TOKENS {
+                        self.revoked_tokens.push(token.text.clone());
+                    }
                 }
                 if head.status == 204 {
                     self.end_streams_of(&jti);
@@ -129,7 +137,11 @@ impl World {
                 self.chosen_subscription(running, subscriber, head, body);
                 Ok(())
             }
-            Asked::List | Asked::Delete => Ok(()),
+            Asked::ListWithRevoked if head.status == 200 => Err(Violation::new(
+                Invariant::RevokedEnds,
+                "the subscriptions were listed with a token whose revocation was acknowledged",
+            )),
+            Asked::List | Asked::ListWithRevoked | Asked::Delete => Ok(()),
         }
     }
 
@@ -142,6 +154,20 @@ impl World {
                 && let Some(view) = &mut stream.view
             {
                 view.delivers_until = shown;
+            }
+        }
+    }
+
+    /// Other hubs have revoked tokens: by now their streams deliver no later private update.
+    fn end_private_updates(&mut self) {
+        let (now, shown) = (tokio::time::Instant::now(), self.truth.shown());
+        let due = self.revoked_elsewhere.extract_if(.., |(due, _)| *due < now);
+        for (_, jti) in due {
+            let streams = self.subscribers.iter_mut().filter_map(|one| one.stream.as_mut());
+            for stream in streams.filter(|one| one.opening.jti.as_ref() == Some(&jti)) {
+                if let Some(view) = &mut stream.view {
+                    view.private_until = view.private_until.min(shown);
+                }
             }
         }
     }
@@ -294,10 +320,14 @@ impl World {
         // Once the clock was set back, updates that a power cut took may be of a later time than those
         // after them, and the journal cannot know that.
         let is_unclear = matches!(opening.cursor, Cursor::Since(..)) && self.has_lost_later_times();
+        // The head came before the place was found. Until it is, others may take the same id.
+        let is_early = matches!(&opening.cursor, Cursor::After(id) if position_of(id).is_none())
+            && head.get("last-event-id").is_none();
         let mut view = View::new(opening.wanted, era, (from, opening.low), asked);
         // The journal may have been reset in between.
         view.is_unknown = self.is_reset_due
             || is_unclear
+            || is_early
             || opening.era != era
             || self.unknown_eras.contains(&era);
         if head.get("connection") == Some("close") {
@@ -437,6 +467,7 @@ fn kind(asked: &Asked) -> &'static str {
         Asked::Publish { .. } => "publish",
         Asked::Stream(_) => "subscribe",
         Asked::List => "list",
+        Asked::ListWithRevoked => "list with a revoked token",
         Asked::Revoke { .. } => "revoke",
         Asked::EndSubscription { .. } => "list to end one",
         Asked::Delete => "end a subscription",

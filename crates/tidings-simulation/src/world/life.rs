@@ -83,6 +83,18 @@ impl World {
     async fn start(&mut self) -> Result<Running, Violation> {
         self.storage.heal();
         self.was_reset = false;
+        self.revoked_elsewhere.clear();
+        let may_be_lost = match &self.storage {
+            Storage::Memory => true,
+            Storage::Disk(_) => {
+                self.last_crash == Some(Crash::PowerCut)
+                    && self.setting.promise() != Promise::Always
+            }
+            Storage::JetStream(_) => false,
+        };
+        if may_be_lost {
+            self.revoked_tokens.clear();
+        }
         self.is_reset_due = false;
         self.present.clear();
         self.ended_subscriptions.clear();

@@ -69,7 +69,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Invocation::BenchAllocators { options } => {
             allocators::compare(&Workspace::load()?, &options)?;
         }
-        Invocation::Simulate { options } => simulate::run(&options)?,
+        Invocation::Simulate { options } => simulate::run(&Workspace::load()?, &options)?,
         Invocation::Mutants(options) => mutants::run(&Workspace::load()?, &options)?,
         Invocation::Minimum => minimum::build(&Workspace::load()?)?,
         Invocation::BenchInstructions { options } => {

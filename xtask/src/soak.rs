@@ -52,7 +52,7 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
             .envs(setup::nats_servers(workspace)))?;
     }
     let minutes = SIMULATION_MINUTES.to_string();
-    simulate::run(&["--minutes".to_owned(), minutes])?;
+    simulate::run(workspace, &["--minutes".to_owned(), minutes])?;
     attacks()?;
     tab_faults(workspace)?;
     clients_of_others(workspace)

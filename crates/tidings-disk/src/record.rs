@@ -107,7 +107,12 @@ impl<'a> StoredUpdate<'a> {
         let topics = take_topics(&mut rest)?;
         let event_type = if has(HAS_TYPE) { Some(take_text(&mut rest)?) } else { None };
         let id = if has(HAS_ID) { Some(take_text(&mut rest)?) } else { None };
-        let retry = if has(HAS_RETRY) { Some(take_number(&mut rest)?) } else { None };
+        // Encoded as a number with a sign, so a larger one is damage.
+        let retry = if has(HAS_RETRY) {
+            Some(take_number(&mut rest).filter(|retry| i64::try_from(*retry).is_ok())?)
+        } else {
+            None
+        };
         let mut event = Event::new(std::str::from_utf8(rest).ok()?);
         if let Some(name) = event_type {
             event = event.with_event_type(EventType::new(name).ok()?);

@@ -168,6 +168,8 @@ pub(crate) const ALL: &[Step] = &[
                     .args(["test", "--workspace", "--all-features", "--no-fail-fast"])
                     // It embeds a hub without features: the step `embedded` tests it.
                     .args(["--exclude", "tidings-embedded"])
+                    // Many tests wait more than they compute: for a drain, a reconnection, a server.
+                    .env("RUST_TEST_THREADS", TEST_THREADS)
                     .envs(setup::nats_servers(workspace)),
                 tally,
             ))
@@ -226,6 +228,9 @@ pub(crate) const ALL: &[Step] = &[
         run: packages,
     },
 ];
+
+/// Tests of a crate at the same time.
+const TEST_THREADS: &str = "4";
 
 /// The steps as a text, a line each.
 pub(crate) fn list() -> String {

@@ -10,7 +10,7 @@ use tidings_core::model::{Position, Record};
 use tidings_core::model::{Topic, Update};
 use tidings_sse::{Event, EventId, EventType};
 
-use crate::columns::{milliseconds, nanoseconds, time};
+use crate::columns::{milliseconds, nanoseconds, of_milliseconds, time};
 use crate::identity::Identity;
 
 // The lower two bits are the kind of the update; 3 is reserved for records that are no updates.
@@ -108,10 +108,9 @@ impl<'a> StoredUpdate<'a> {
         let event_type = if has(HAS_TYPE) { Some(take_text(&mut rest)?) } else { None };
         let id = if has(HAS_ID) { Some(take_text(&mut rest)?) } else { None };
         // Encoded as a number with a sign, so a larger one is damage.
-        let retry = if has(HAS_RETRY) {
-            Some(take_number(&mut rest).filter(|retry| i64::try_from(*retry).is_ok())?)
-        } else {
-            None
+        let retry = match has(HAS_RETRY) {
+            true => Some(i64::try_from(take_number(&mut rest)?).ok()?),
+            false => None,
         };
         let mut event = Event::new(std::str::from_utf8(rest).ok()?);
         if let Some(name) = event_type {
@@ -121,7 +120,7 @@ impl<'a> StoredUpdate<'a> {
             event = event.with_event_id(EventId::new(id).ok()?);
         }
         if let Some(retry) = retry {
-            event = event.with_retry(Duration::from_millis(retry));
+            event = event.with_retry(of_milliseconds(retry));
         }
         let update = Update::of_parts(topics, event, self.is_private());
         let is_presence = self.flags & KIND == PRESENCE;

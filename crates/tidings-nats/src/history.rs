@@ -192,16 +192,7 @@ impl NatsShared {
     pub(crate) async fn before(&self, time: SystemTime) -> Result<Before, ReadError> {
         let (mut first, last, older, newer) = {
             let state = self.state();
-            let mut records = state.after(Position::START);
-            let mut older = None;
-            let newer = records.find(|record| {
-                let is_newer = record.time >= time;
-                if !is_newer {
-                    older = Some(record.position);
-                }
-                is_newer
-            });
-            let newer = newer.map(|record| record.position);
+            let (older, newer) = state.around(time);
             (state.first(), state.last().position, older, newer)
         };
         let since = match older {

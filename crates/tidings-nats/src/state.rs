@@ -325,6 +325,11 @@ impl NatsState {
         self.recent.after(after)
     }
 
+    /// See [`Recent::around`].
+    pub(crate) fn around(&self, time: SystemTime) -> (Option<Position>, Option<Position>) {
+        self.recent.around(time)
+    }
+
     /// The updates in memory that a subscriber gets, if none are missing there.
     pub(crate) fn read(
         &self,

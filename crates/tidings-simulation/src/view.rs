@@ -52,8 +52,8 @@ pub(crate) trait Kept {
     /// `None` if the journal cannot say it now.
     fn is_kept(&self, entry: &Entry) -> Option<bool>;
 
-    /// All updates up to here were dropped, of which the journal may know only the newest about each
-    /// topic. They include those that it has never shown, and other applications' messages.
+    /// The journal has dropped all updates up to here, also those that it has never shown, and other
+    /// applications' messages. It may know only the newest of them about each topic.
     fn trimmed_through(&self) -> u64;
 
     /// The journal has lost updates that it had shown, and may not know which of them a subscriber

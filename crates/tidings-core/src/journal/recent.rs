@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::batch::{Batch, BatchMax};
 use super::follower::Follower;
@@ -111,6 +112,18 @@ impl Recent {
     pub fn after(&self, after: Position) -> impl Iterator<Item = &Arc<Record>> {
         let skipped = self.records.partition_point(|record| record.position <= after);
         self.records.range(skipped..)
+    }
+
+    /// The newest update in memory before all that are not older than `time`, and the one after it.
+    pub fn around(&self, time: SystemTime) -> (Option<Position>, Option<Position>) {
+        let mut older = None;
+        for record in &self.records {
+            if record.time >= time {
+                return (older, Some(record.position));
+            }
+            older = Some(record.position);
+        }
+        (older, None)
     }
 
     /// The updates after `after` that a subscriber gets. The caller makes sure that memory has all of

@@ -69,8 +69,8 @@ impl ShardHandle {
         self.inbox.closed().await;
     }
 
-    /// The bytes that this shard has not yet offered to its subscribers. After the thread has ended
-    /// this is 0, because the shard has no subscribers.
+    /// The bytes that this shard has not yet offered to its subscribers. A shard whose thread has
+    /// ended has no subscribers, and so no bytes.
     pub(crate) fn pressure(&self) -> u64 {
         let Some(follower) = self.follower.upgrade() else { return 0 };
         follower.waiting_bytes() + self.unoffered.load(Ordering::Acquire)

@@ -118,19 +118,9 @@ impl World {
                 Ok(())
             }
             Asked::Revoke { token, jti } => {
-                if head.status == 204
-                    && let Some(token) = self.tokens.get_mut(token).filter(|one| one.jti == jti)
-                {
-                    token.is_revoked = true;
-                    // One that expires is forgotten then.
-                    if token.expires.is_none() && self.revoked_tokens.len() < REVOKED_TOKENS {
-                        self.revoked_tokens.push(token.text.clone());
-                    }
-                }
                 if head.status == 204 {
-                    self.end_streams_of(&jti);
+                    self.note_revoked(token, jti);
                 }
-                self.revoked.extend((head.status == 204).then_some(jti));
                 Ok(())
             }
             Asked::EndSubscription { subscriber } => {
@@ -146,16 +136,24 @@ impl World {
     }
 
     /// A revocation was acknowledged: the streams of the token deliver nothing from now on.
-    fn end_streams_of(&mut self, jti: &str) {
+    fn note_revoked(&mut self, token: usize, jti: String) {
+        if let Some(token) = self.tokens.get_mut(token).filter(|one| one.jti == jti) {
+            token.is_revoked = true;
+            // One that expires is forgotten then.
+            if token.expires.is_none() && self.revoked_tokens.len() < REVOKED_TOKENS {
+                self.revoked_tokens.push(token.text.clone());
+            }
+        }
         let shown = self.truth.shown();
         for subscriber in &mut self.subscribers {
             if let Some(stream) = &mut subscriber.stream
-                && stream.opening.jti.as_deref() == Some(jti)
+                && stream.opening.jti.as_ref() == Some(&jti)
                 && let Some(view) = &mut stream.view
             {
                 view.delivers_until = shown;
             }
         }
+        self.revoked.insert(jti);
     }
 
     /// Other hubs have revoked tokens: by now their streams deliver no later private update.
@@ -310,15 +308,15 @@ impl World {
             Cursor::After(id) => {
                 // The journal may take the id for one of an update that it has dropped.
                 let low = position_of(id).map_or(opening.low, |(_, at)| at.min(opening.low));
-                // On JetStream it may be of an update that the hub has yet to show, published again after
-                // the stream had lost it.
+                // On JetStream it may be of an update that the hub has yet to show, published again
+                // after the stream had lost it.
                 let high = position_of(id).map_or(high, |(_, at)| at.max(high));
                 let unknown = From::Between(low, high);
                 (place_of(id).unwrap_or(unknown), Some(id.clone()))
             }
         };
-        // Once the clock was set back, updates that a power cut took may be of a later time than those
-        // after them, and the journal cannot know that.
+        // Once the clock was set back, updates that a power cut took may be of a later time than
+        // those after them, and the journal cannot know that.
         let is_unclear = matches!(opening.cursor, Cursor::Since(..)) && self.has_lost_later_times();
         // The head came before the place was found. Until it is, others may take the same id.
         let is_early = matches!(&opening.cursor, Cursor::After(id) if position_of(id).is_none())

@@ -18,10 +18,7 @@ impl World {
     /// Ends all faults, and waits until all requests are answered and all streams are complete.
     pub(super) async fn rest(&mut self, running: &mut Running) -> Result<(), Violation> {
         self.storage.heal();
-        for connection in &mut self.connections {
-            connection.is_slow = false;
-            connection.end.set_room(1 << 20);
-        }
+        self.read_everything();
         let mut found = None;
         for round in 0..REST_ROUNDS {
             for _ in 0..TURNS {
@@ -89,6 +86,14 @@ impl World {
             left.push(format!("the subscriptions {:?}", self.present));
         }
         left.join(", ")
+    }
+
+    /// No client is slow any more.
+    pub(super) fn read_everything(&mut self) {
+        for connection in &mut self.connections {
+            connection.is_slow = false;
+            connection.end.set_room(1 << 20);
+        }
     }
 
     pub(super) fn deliver_all(&self) {

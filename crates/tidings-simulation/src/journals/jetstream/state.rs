@@ -310,6 +310,11 @@ impl State {
         self.recent.after(after)
     }
 
+    /// See [`Recent::around`].
+    pub(super) fn around(&self, time: SystemTime) -> (Option<Position>, Option<Position>) {
+        self.recent.around(time)
+    }
+
     /// The updates in memory that a subscriber gets, if none are missing there.
     pub(super) fn read(
         &self,

@@ -278,7 +278,9 @@ impl Behind {
         let is_due = |missed: &Missed| missed.number > self.told || batch.is_damaged;
         if let Some(partly_written) = self.place.partly_written {
             return match batch.records.first() {
-                Some(record) if record.position == partly_written.position => {
+                // A stream that lost its newest updates may have another record at this position
+                // before the journal knows of the loss.
+                Some(record) if record.hub_id() == partly_written.id => {
                     // The notice of a gap cannot be within an event. So only this event is
                     // finished, and the updates after it are read again, with the loss.
                     match batch.missed.filter(is_due) {
@@ -286,7 +288,7 @@ impl Behind {
                         None => Received::All,
                     }
                 }
-                None if batch.through < partly_written.position => Received::All,
+                None if batch.through < partly_written.id.position => Received::All,
                 _ => Received::Unusable,
             };
         }

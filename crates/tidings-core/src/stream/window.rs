@@ -8,7 +8,7 @@ use std::io::IoSlice;
 
 use smallvec::SmallVec;
 
-use crate::model::Position;
+use crate::model::{HubId, Position};
 
 /// A place between two bytes of the window.
 pub type Offset = u64;
@@ -34,8 +34,8 @@ pub struct JournalPosition {
 /// An event of which a socket took only the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartlyWritten {
-    /// The event's position.
-    pub position: Position,
+    /// The event's id. A journal that lost its newest updates uses their positions again.
+    pub id: HubId,
     /// Bytes of it that were taken.
     pub written: usize,
 }
@@ -66,7 +66,13 @@ struct Segment {
 #[derive(Debug)]
 struct WindowEntry {
     start: Offset,
-    position: Position,
+    id: HubId,
+}
+
+impl WindowEntry {
+    fn position(&self) -> Position {
+        self.id.position
+    }
 }
 
 impl Window {
@@ -93,9 +99,9 @@ impl Window {
         self.end
     }
 
-    /// Appends one event, which `encode` writes.
+    /// Appends the event with this id, which `encode` writes.
     #[inline]
-    pub fn append(&mut self, position: Position, encode: impl FnOnce(&mut Vec<u8>)) -> Span {
+    pub fn append(&mut self, id: HubId, encode: impl FnOnce(&mut Vec<u8>)) -> Span {
         if self.segments.back().is_none_or(|last| last.bytes.len() >= self.segment_bytes) {
             self.segments.push_back(Segment { start: self.end, bytes: Vec::new() });
         }
@@ -105,7 +111,7 @@ impl Window {
             encode(&mut last.bytes);
             self.end += (last.bytes.len() - before) as u64;
         }
-        self.entries.push_back(WindowEntry { start, position });
+        self.entries.push_back(WindowEntry { start, id });
         Span { start, end: self.end }
     }
 
@@ -139,20 +145,23 @@ impl Window {
         let index = self.entries.partition_point(|entry| entry.start <= offset);
         let Some(entry) = index.checked_sub(1).and_then(|index| self.entries.get(index)) else {
             // No entry is so old: the first event in the window, if any, is the next one.
-            let through = self.entries.front().map_or(routed, |next| next.position.previous());
+            let through = self.entries.front().map_or(routed, |next| next.position().previous());
             return JournalPosition { through, partly_written: None };
         };
         if entry.start == offset {
-            return JournalPosition { through: entry.position.previous(), partly_written: None };
+            return JournalPosition { through: entry.position().previous(), partly_written: None };
         }
         let next = self.entries.get(index);
         if offset >= next.map_or(self.end, |next| next.start) {
-            let through = next.map_or(routed, |next| next.position.previous());
+            let through = next.map_or(routed, |next| next.position().previous());
             return JournalPosition { through, partly_written: None };
         }
         let partly_written =
-            PartlyWritten { position: entry.position, written: (offset - entry.start) as usize };
-        JournalPosition { through: entry.position.previous(), partly_written: Some(partly_written) }
+            PartlyWritten { id: entry.id, written: (offset - entry.start) as usize };
+        JournalPosition {
+            through: entry.position().previous(),
+            partly_written: Some(partly_written),
+        }
     }
 
     /// The offset of the first event after `position`, which may not exist yet; `None` if it may
@@ -162,7 +171,7 @@ impl Window {
         if position < self.trimmed {
             return None;
         }
-        let index = self.entries.partition_point(|entry| entry.position <= position);
+        let index = self.entries.partition_point(|entry| entry.position() <= position);
         Some(self.entries.get(index).map_or(self.end, |entry| entry.start))
     }
 
@@ -198,7 +207,7 @@ impl Window {
         let start = self.start();
         let gone = self.entries.partition_point(|entry| entry.start < start);
         if let Some(newest) = self.entries.drain(..gone).next_back() {
-            self.trimmed = newest.position;
+            self.trimmed = newest.position();
         }
     }
 }
@@ -206,22 +215,25 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Epoch;
 
     const SEGMENT_BYTES: usize = 500;
+
+    fn id(position: u64) -> HubId {
+        HubId::of_dropped(Epoch::new(1), Position::new(position))
+    }
 
     fn window(events: &[(u64, usize)]) -> Window {
         let mut window = Window::new(SEGMENT_BYTES);
         for (position, bytes) in events {
-            window.append(Position::new(*position), |out| out.resize(out.len() + bytes, b'x'));
+            window.append(id(*position), |out| out.resize(out.len() + bytes, b'x'));
         }
         window
     }
 
     fn place(through: u64, partly_written: Option<(u64, usize)>) -> JournalPosition {
-        let partly_written = partly_written.map(|(position, written)| PartlyWritten {
-            position: Position::new(position),
-            written,
-        });
+        let partly_written =
+            partly_written.map(|(position, written)| PartlyWritten { id: id(position), written });
         JournalPosition { through: Position::new(through), partly_written }
     }
 
@@ -253,7 +265,7 @@ mod tests {
         let mut window = window(&[(1, 10)]);
         window.trim(window.end());
         assert_eq!((window.start(), window.end()), (10, 10));
-        let span = window.append(Position::new(2), |out| out.extend_from_slice(b"abc"));
+        let span = window.append(id(2), |out| out.extend_from_slice(b"abc"));
         assert_eq!(span, Span { start: 10, end: 13 });
         let mut pieces = WindowPieces::new();
         window.pieces(span, &mut pieces);

@@ -135,7 +135,7 @@ impl<S: Socket> Shard<S> {
             for record in records.by_ref() {
                 let shown = wire::shown(self.feeds[feed].source(), record);
                 wire::record(record, &shown, &mut out);
-                ends.push((record.position, out.len()));
+                ends.push((record.hub_id(), out.len()));
                 if out.len() >= BATCH_BYTES {
                     break;
                 }
@@ -149,16 +149,17 @@ impl<S: Socket> Shard<S> {
                     }
                     let whole = ends.partition_point(|(_, end)| *end <= reached);
                     let last = whole.checked_sub(1).map(|last| ends[last]);
-                    let (through, start) = last.unwrap_or((place.through, 0));
+                    let (through, start) =
+                        last.map_or((place.through, 0), |(id, end)| (id.position, end));
                     // An event counts when its first byte is written.
                     let begun = whole + usize::from(reached > start) - usize::from(skip > 0);
                     self.tally.deliveries += begun as u64;
                     place = JournalPosition { through, partly_written: None };
                     if reached > start
-                        && let Some((position, _)) = ends.get(whole)
+                        && let Some((id, _)) = ends.get(whole)
                     {
                         place.partly_written =
-                            Some(PartlyWritten { position: *position, written: reached - start });
+                            Some(PartlyWritten { id: *id, written: reached - start });
                     }
                 }
                 Err(()) => step = Step::Closed,

@@ -37,7 +37,7 @@ impl<S: Socket> Shard<S> {
                 None => {
                     let window = &mut self.window;
                     let span =
-                        window.append(record.position, |out| wire::record(record, &shown, out));
+                        window.append(record.hub_id(), |out| wire::record(record, &shown, out));
                     encoded.insert(shown, span);
                     span
                 }
@@ -155,7 +155,7 @@ impl<S: Socket> Shard<S> {
     pub(super) fn tick_clock(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
         let Some(key) = self.by_source.get(&Source::Clock).copied() else { return };
         let feed = &mut self.feeds[key];
-        let span = self.window.append(self.routed.position, encode);
+        let span = self.window.append(self.routed, encode);
         let added = feed.add(span, span.start, now);
         self.enqueue(key, added);
     }

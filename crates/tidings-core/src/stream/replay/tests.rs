@@ -34,7 +34,7 @@ fn routed_to_seven(source: Source) -> (Window, Feed) {
     let mut window = Window::new(500);
     let mut feed = Feed::new(source, at(4), 0);
     for number in 5..=7 {
-        let span = window.append(at(number), |out| out.extend_from_slice(&[b'x'; 10]));
+        let span = window.append(id(number), |out| out.extend_from_slice(&[b'x'; 10]));
         feed.push(span);
     }
     (window, feed)
@@ -69,7 +69,7 @@ fn unlocated() -> Behind {
 
 /// A reader whose socket took 3 bytes of the update 6.
 fn half_of_six() -> Behind {
-    let partly_written = PartlyWritten { position: at(6), written: 3 };
+    let partly_written = PartlyWritten { id: id(6), written: 3 };
     Behind::full(
         Vec::new(),
         JournalPosition { through: at(5), partly_written: Some(partly_written) },
@@ -193,6 +193,14 @@ fn an_event_that_was_begun_is_finished_or_the_stream_is_lost() {
     let mut behind = half_of_six();
     let gap = Some(Missed::new(id(7), id(6), LossNumber::NONE));
     assert!(matches!(receive(&mut behind, &[6, 8], 8, gap, true), Received::First(_)));
+}
+
+#[test]
+fn an_event_is_not_finished_with_another_record_of_the_same_position() {
+    let update = Update::new("a", Event::new("another"));
+    let another = Record::new(EPOCH, at(6), SystemTime::UNIX_EPOCH, update);
+    let batch = Batch::new(vec![Arc::new(another)], at(6));
+    assert!(matches!(half_of_six().receive(&batch), Received::Unusable));
 }
 
 #[test]

@@ -312,7 +312,7 @@ pub(crate) const WINDOW_BYTES: usize = portion(8 << 20, 3000);
 /// Bytes in each shard that are not yet offered to writable sockets, above which publishers wait
 /// for their acknowledgement. It bounds how late a live reader gets an event: at 100 bytes an
 /// update and ten readers each, this is 100,000 deliveries.
-pub(crate) const UNOFFERED_BYTES: usize = 1 << 20;
+pub(crate) const UNOFFERED_BYTES: usize = portion(1 << 20, 40_000);
 /// The number of ranges that a feed keeps for subscribers whose sockets are full. Beyond it they
 /// read the journal: a range costs 16 bytes in each of perhaps 10,000 feeds.
 pub(crate) const FEED_RANGES: usize = portion(64, 4);

@@ -63,15 +63,15 @@ pub fn feeds(hub: &Hub) -> usize {
     hub.feeds().load(Ordering::Relaxed)
 }
 
-/// The bytes in the window of each shard. The bound does not count the updates of the last step,
-/// which the shard may have routed beyond it.
+/// The bytes in the window of each shard. Beyond its bounds it may have the last update that was
+/// routed and the rest of the oldest segment. The bound allows as much again for them.
 pub async fn windows(hub: &Hub) -> Vec<HeldBytes> {
     let mut windows = Vec::new();
     for shard in hub.shards() {
         let (answer, answered) = tokio::sync::oneshot::channel();
         let look = move |thread: &std::rc::Rc<ShardThread>| {
             let (bytes, budget) = thread.window();
-            let max = budget + UNOFFERED_BYTES;
+            let max = budget + 2 * UNOFFERED_BYTES;
             let _ = answer.send(HeldBytes { what: "window", bytes, max });
         };
         shard.send(Command::Run(Box::new(look))).await;

@@ -160,6 +160,8 @@ pub(crate) enum Act {
         seconds: i16,
     },
     Rest,
+    /// Some readers no longer read, and more is published than their sockets take.
+    FallBehind,
     /// Faults of the journal on disk.
     DiskFull {
         bytes: u32,
@@ -207,7 +209,7 @@ impl Script {
             .map(|index| {
                 let is_last = index + 1 == boots.max(1);
                 Boot {
-                    steps: (0..steps / boots.max(1)).map(|_| step(&mut rng, &setting)).collect(),
+                    steps: life(&mut rng, &setting, steps / boots.max(1)),
                     ending: ending(&mut rng, is_last),
                 }
             })
@@ -256,9 +258,48 @@ fn ending(rng: &mut Rng, is_last: bool) -> Ending {
     }
 }
 
-fn step(rng: &mut Rng, setting: &Setting) -> Step {
-    let act = act(rng, setting);
-    Step { act, salt: rng.u64(..) }
+/// The acts of one life. Most have nothing to do with each other. Of 256, one begins an outage.
+fn life(rng: &mut Rng, setting: &Setting, count: usize) -> Vec<Step> {
+    let mut steps = Vec::with_capacity(count);
+    while steps.len() < count {
+        let acts =
+            if rng.u8(..) == 0 { outage(rng, setting.journal) } else { vec![act(rng, setting)] };
+        steps.extend(acts.into_iter().map(|act| Step { act, salt: rng.u64(..) }));
+    }
+    steps.truncate(count);
+    steps
+}
+
+/// What hardly ever comes together by chance: while the journal answers no reads, readers that must
+/// read there lose their right to, or another hub revokes tokens and then publishes.
+fn outage(rng: &mut Rng, journal: JournalKind) -> Vec<Act> {
+    let fault = |is_there| match journal {
+        JournalKind::Memory => Act::FallBehind,
+        JournalKind::Disk => Act::DiskHangs { hangs: is_there },
+        JournalKind::JetStream => Act::Unreachable { unreachable: is_there },
+    };
+    if journal == JournalKind::JetStream && rng.bool() {
+        let mut private = || Act::OtherNode { topic: topic(rng), private: true };
+        let published = [private(), private(), private()];
+        let revoked = [
+            Act::OtherRevokes { token: rng.u8(..TOKENS) },
+            Act::OtherRevokes { token: rng.u8(..TOKENS) },
+            Act::Advance { ms: 6_500 + rng.u32(..3_000) },
+        ];
+        return [&[fault(true)][..], &revoked, &published, &[fault(false)]].concat();
+    }
+    let mut acts = vec![Act::FallBehind, fault(true)];
+    // The first half are slow readers now.
+    acts.extend(
+        (0..SUBSCRIBERS / 2).map(|reader| Act::Read { subscriber: reader, bytes: u16::MAX }),
+    );
+    acts.extend([
+        Act::Revoke { token: rng.u8(..TOKENS) },
+        Act::EndSubscription { subscriber: subscriber(rng) },
+        Act::Advance { ms: 20 },
+        fault(false),
+    ]);
+    acts
 }
 
 fn topic(rng: &mut Rng) -> u8 {

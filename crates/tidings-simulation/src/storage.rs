@@ -97,6 +97,13 @@ impl Storage {
         }
     }
 
+    /// Ends a boot: the next one has a clock of its own.
+    pub(crate) fn pause(&self) {
+        if let Self::JetStream(storage) = self {
+            storage.stream.pause();
+        }
+    }
+
     /// Lets the journal's own threads run: all until they wait, or only so many steps.
     pub(crate) fn run_threads(&self, steps: Option<usize>) {
         let Self::Disk(storage) = self else { return };

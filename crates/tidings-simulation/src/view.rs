@@ -291,7 +291,7 @@ impl View {
             "reset" => self.reset(truth, kept, id.unwrap_or_default()),
             "revoked" => {
                 self.is_revoked = true;
-                Ok(())
+                id.map_or(Ok(()), |id| self.place(truth, kept, id))
             }
             "draining" => {
                 self.is_draining = true;

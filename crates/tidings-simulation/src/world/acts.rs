@@ -64,6 +64,7 @@ impl World {
                     self.connections[at].end.half_close();
                 }
             }
+            Act::FallBehind => self.fall_behind(running).await?,
             Act::Revoke { token } => self.revoke(running, token.into()),
             Act::EndSubscription { subscriber } => {
                 self.end_subscription(running, subscriber.into())
@@ -536,6 +537,7 @@ fn name(act: &Act) -> &'static str {
         Act::Advance { .. } => "let time pass",
         Act::ClockStep { .. } => "set the clock",
         Act::Rest => "let all tasks run",
+        Act::FallBehind => "let readers fall behind",
         Act::DiskFull { .. } => "fill the disk",
         Act::DiskFails { .. } => "let the disk fail",
         Act::DiskHangs { .. } => "let the disk hang",

@@ -37,6 +37,7 @@ impl World {
             }
             self.time = tidings_hub::simulation::time();
             self.counts.time += begun.elapsed();
+            self.storage.pause();
             // A journal that is dropped ends its threads: they belong to this run.
             self.connections.clear();
             for subscriber in &mut self.subscribers {
@@ -437,7 +438,7 @@ impl World {
     }
 
     /// Some readers no longer read, and more is published than their sockets take.
-    async fn fall_behind(&mut self, running: &mut Running) -> Result<(), Violation> {
+    pub(super) async fn fall_behind(&mut self, running: &mut Running) -> Result<(), Violation> {
         for subscriber in 0..self.subscribers.len() / 2 {
             self.set_pace(subscriber, true);
         }

@@ -71,7 +71,7 @@ fn fresh_seeds_with_the_journal_on_jetstream() {
 #[test]
 fn the_same_seed_does_the_same_twice() {
     for journal in JournalKind::ALL {
-        for seed in 0..6 {
+        for seed in 0..8 {
             let script = Script::of(seed, STEPS, BOOTS, Some(journal));
             let (one, other) = (simulate(&script), simulate(&script));
             assert_eq!(one.trace, other.trace, "seed {seed}, {}", journal.name());

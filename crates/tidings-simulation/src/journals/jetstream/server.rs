@@ -24,9 +24,9 @@ const REVOKED_MAX: usize = tidings_core::limits::REVOKED_MAX;
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) random: fastrand::Rng,
-    began: Instant,
-    /// The time of the stream's clock at that moment.
+    /// The time of the stream's clock when the stream was created.
     pub(super) begins_at: SystemTime,
+    age: Age,
     pub(super) retention: Retention,
     pub(super) message_bytes_max: usize,
     epoch: Epoch,
@@ -35,13 +35,33 @@ pub(super) struct Server {
     last: Position,
     bytes: u64,
     newest_time: SystemTime,
-    ids: BTreeMap<u128, (Position, Instant)>,
+    ids: BTreeMap<u128, (Position, Duration)>,
     subjects: BTreeMap<String, Position>,
     ever: Vec<(Arc<Message>, Fate)>,
     /// Publishes are refused for good.
     pub(super) refusal: Option<String>,
     pub(super) revocations: RevocationStream,
     pub(super) links: Vec<Link>,
+}
+
+/// How long the stream exists. It outlives the runtimes of its journals, and their clocks have
+/// nothing in common.
+#[derive(Debug, Default)]
+struct Age {
+    /// In earlier runtimes.
+    before: Duration,
+    /// When the present runtime began to use the stream.
+    since: Option<Instant>,
+}
+
+impl Age {
+    fn begin(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn get(&self) -> Duration {
+        self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 /// The stream of revocations: one message for each token.
@@ -156,8 +176,8 @@ impl Server {
         };
         Self {
             random,
-            began: Instant::now(),
             begins_at: options.begins_at,
+            age: Age::default(),
             retention: options.retention,
             message_bytes_max: options.message_bytes_max,
             epoch,
@@ -181,10 +201,16 @@ impl Server {
 
     /// The time by the stream's clock.
     pub(super) fn now(&self) -> SystemTime {
-        self.begins_at + self.began.elapsed()
+        self.begins_at + self.age.get()
+    }
+
+    /// The stream's clock stands still until the stream is used again, which may be in another runtime.
+    pub(super) fn pause(&mut self) {
+        self.age = Age { before: self.age.get(), since: None };
     }
 
     pub(super) fn connect(&mut self) -> usize {
+        self.age.begin();
         self.links.push(Link::new());
         self.links.len() - 1
     }
@@ -244,6 +270,7 @@ impl Server {
 
     /// Stores a publish, and returns the position of its last message.
     pub(super) fn publish(&mut self, published: Published) -> Result<Position, NotStored> {
+        self.age.begin();
         self.expire();
         if let Some(reason) = &self.refusal {
             return Err(NotStored::Refused(reason.clone()));
@@ -253,9 +280,9 @@ impl Server {
         if published.updates.iter().flatten().any(too_large) {
             return Err(NotStored::TooLarge);
         }
-        let now = Instant::now();
+        let now = self.age.get();
         if matches!(published.name, PublishName::Id) {
-            self.ids.retain(|_, (_, since)| now.duration_since(*since) < DUPLICATE_WINDOW);
+            self.ids.retain(|_, (_, since)| now.saturating_sub(*since) < DUPLICATE_WINDOW);
             if let Some((position, _)) = self.ids.get(&published.nonce) {
                 return Ok(*position);
             }

@@ -90,6 +90,11 @@ impl Stream {
         self.server.lock().begins_at += by;
     }
 
+    /// Stops the stream's clock until the stream is used again, which may be in another runtime.
+    pub fn pause(&self) {
+        self.server.lock().pause();
+    }
+
     /// The oldest position; the one after the newest if the stream is empty.
     pub fn first(&self) -> Position {
         self.server.lock().first()

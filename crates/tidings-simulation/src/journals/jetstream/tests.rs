@@ -49,6 +49,23 @@ async fn pass(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
 
+#[test]
+fn the_streams_clock_stands_still_between_two_runs() {
+    let stream = stream();
+    crate::run(1, async || {
+        let journal = open(&stream).await;
+        pass(1_234).await;
+        drop(journal);
+        stream.pause();
+    });
+    let paused = stream.now();
+    // The next runtime's clock begins at another moment of real time.
+    crate::run(2, async || {
+        let _journal = open(&stream).await;
+        assert_eq!(stream.now(), paused);
+    });
+}
+
 /// The data of the updates that the stream holds.
 fn held(stream: &Stream) -> Vec<String> {
     let data = |update: &Update| update.event().data().to_string();

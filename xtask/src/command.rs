@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,7 +48,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// hangs is named by the lines above. CI would only report that it was cut off.
 const TESTS_TAKE_MAX: Duration = Duration::from_secs(30 * 60);
 
-/// Lines read ahead of the one being printed.
+/// Lines read ahead of the one being looked at.
 const LINES_AHEAD_MAX: usize = 64;
 
 /// Like [`run`], and adds up the counts on the closing lines of test runners.
@@ -57,7 +58,25 @@ const LINES_AHEAD_MAX: usize = 64;
 /// `tally`.
 pub(crate) fn run_counted(command: &mut Command, tally: &mut Tally) -> Result<()> {
     show(command);
-    let deadline = Instant::now() + TESTS_TAKE_MAX;
+    let status = each_line(command, TESTS_TAKE_MAX, |line| {
+        println!("{line}");
+        tally.read_line(line);
+        ControlFlow::Continue(())
+    })?;
+    status.map_or(Ok(()), |status| check(command, status))
+}
+
+/// Runs a program, and passes each line of its standard output to `each`. Returns how the program
+/// ended, or `None` if `each` broke off: then it was killed.
+///
+/// # Errors
+/// If the program can't be started, or takes longer than `time`: then it was killed.
+pub(crate) fn each_line(
+    command: &mut Command,
+    time: Duration,
+    mut each: impl FnMut(&str) -> ControlFlow<()>,
+) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + time;
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| not_started(command))?;
     let stdout = child.stdout.take().with_context(|| not_started(command))?;
     let (sender, lines) = sync_channel(LINES_AHEAD_MAX);
@@ -74,21 +93,25 @@ pub(crate) fn run_counted(command: &mut Command, tally: &mut Tally) -> Result<()
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
-                let line = String::from_utf8_lossy(&line);
-                println!("{line}");
-                tally.read_line(&line);
+                if each(&String::from_utf8_lossy(&line)).is_break() {
+                    kill(&mut child);
+                    return Ok(None);
+                }
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                // It may have ended just now; then there is no process to kill.
-                let _ = child.kill();
-                let minutes = TESTS_TAKE_MAX.as_secs() / 60;
-                bail!("{} did not end within {minutes} minutes", words(command));
+                kill(&mut child);
+                bail!("{} did not end within {} s", words(command), time.as_secs());
             }
         }
     }
-    let status = child.wait().with_context(|| words(command))?;
-    check(command, status)
+    child.wait().map(Some).with_context(|| words(command))
+}
+
+fn kill(child: &mut Child) {
+    // It may have ended just now; then there is no process to kill.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Runs to the end without a word, and returns the standard output.

@@ -6,18 +6,16 @@
 mod copy;
 mod list;
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 
 use self::copy::SourceCopy;
 use self::list::{Mutant, Mutants};
-use crate::command::{cargo, command, run as run_command};
+use crate::command::{cargo, command, each_line, run as run_command};
 use crate::simulate;
 use crate::workspace::Workspace;
 
@@ -27,8 +25,6 @@ const SEEDS_MAX: u64 = 20_000;
 const SEEDS_SOUND: u64 = 300;
 /// The time limit of one run of the simulator.
 const TIME_MAX: Duration = Duration::from_secs(30 * 60);
-/// Lines read ahead of the one being looked at.
-const LINES_AHEAD_MAX: usize = 64;
 
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,54 +225,27 @@ impl Simulator<'_> {
 
 /// Runs a simulator that prints `invariant: NAME` and `seed: N` if an invariant breaks, and then
 /// exits with 1. A fault may also make it run forever, so it has a time limit.
-fn find_with(command: &mut std::process::Command, time: Duration) -> Result<Option<Found>> {
-    let program = Path::new(command.get_program()).display().to_string();
-    let mut child =
-        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {program}"))?;
-    let stdout = child.stdout.take().context("it has an output")?;
-    let (sender, lines) = sync_channel(LINES_AHEAD_MAX);
-    // Ends with the output, or with the receiver.
-    thread::spawn(move || {
-        let mut lines = BufReader::new(stdout).lines();
-        while let Some(Ok(line)) = lines.next() {
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    let deadline = Instant::now() + time;
+fn find_with(command: &mut Command, time: Duration) -> Result<Option<Found>> {
     let (mut invariant, mut seed) = (None, None);
-    loop {
-        let line = match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) => line,
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                end(&mut child);
-                bail!("{program} did not end within {} s", time.as_secs());
-            }
-        };
+    let status = each_line(command, time, |line| {
         if let Some(name) = line.strip_prefix("invariant: ") {
             invariant = Some(name.trim().to_owned());
         } else if let Some(number) = line.strip_prefix("seed: ") {
             seed = number.trim().parse().ok();
         }
-        if let (Some(invariant), Some(seed)) = (&invariant, seed) {
-            // It continues in order to find a shorter script, which is not needed here.
-            end(&mut child);
-            return Ok(Some(Found { invariant: invariant.clone(), seed }));
+        // It would continue in order to find a shorter script, which is not needed here.
+        let is_found = invariant.is_some() && seed.is_some();
+        if is_found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if let (Some(invariant), Some(seed)) = (invariant, seed) {
+        return Ok(Some(Found { invariant, seed }));
+    }
+    match status {
+        Some(status) if !status.success() => {
+            bail!("the simulator ended with {status} and named no invariant and seed")
         }
+        _ => Ok(None),
     }
-    let status = child.wait().with_context(|| format!("cannot wait for {program}"))?;
-    if status.success() {
-        return Ok(None);
-    }
-    bail!("{program} ended with {status} and named no invariant and seed")
-}
-
-fn end(child: &mut Child) {
-    // It may have ended already.
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 #[cfg(test)]

@@ -29,8 +29,9 @@ Usage: cargo xtask COMMAND
                        committed figures; `--accept` makes the counts the figures
   bench storm [-- STREAMS DRAIN]
                        the same of 10000 streams that come back after `kill -9`, and after a drain
-  simulate [OPTIONS]   build the simulator of the whole hub and run it; --seed N repeats a
-                       simulation, and `simulate --help` has all options
+  simulate [OPTIONS]   build the simulator of the whole hub, and run the scripts of fixed faults and
+                       then seeds; --seed N repeats a simulation, and `simulate --help` has all
+                       options
   simulate --mutants [NAME]… [--seeds COUNT] [-- OPTIONS]
                        build the simulator with one fault after the other, each of which an
                        invariant must catch; OPTIONS go to the simulator

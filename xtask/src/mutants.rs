@@ -7,7 +7,6 @@ mod copy;
 mod list;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -198,11 +197,6 @@ impl Simulator<'_> {
         )
     }
 
-    fn program(&self) -> PathBuf {
-        let name = format!("tidings-simulation{}", std::env::consts::EXE_SUFFIX);
-        self.copy.target.join("release").join(name)
-    }
-
     /// Runs seeds that no earlier run had until the mutant's invariant breaks.
     fn hunt(&self, mutant: &Mutant, seeds: u64) -> Result<Outcome> {
         let first = first_seed()?;
@@ -214,7 +208,7 @@ impl Simulator<'_> {
 
     /// Runs seeds until an invariant breaks.
     fn find(&self, first: u64, seeds: u64, journal: Option<&str>) -> Result<Option<Found>> {
-        let mut command = command(self.program());
+        let mut command = command(simulate::program_in(&self.copy.target));
         command.args(["--quiet", "--seed", &first.to_string(), "--seeds", &seeds.to_string()]);
         if let Some(journal) = journal {
             command.args(["--journal", journal]);

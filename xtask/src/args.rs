@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::mutants::MutantOptions;
+use crate::soak;
 use crate::steps::{self, Step};
 
 pub(crate) const HELP: &str = "\
@@ -35,9 +36,9 @@ Usage: cargo xtask COMMAND
   simulate --mutants [NAME]… [--seeds COUNT] [-- OPTIONS]
                        build the simulator with one fault after the other, each of which an
                        invariant must catch; OPTIONS go to the simulator
-  soak                 the tests of faults again, with power cut 10,000 times, the hub killed 100
+  soak [--minutes M]   the tests of faults again, with power cut 10,000 times, the hub killed 100
                        times and held for longer than every limit, ten rounds of what may happen to a
-                       cluster, and half an hour of simulations
+                       cluster, and M minutes of simulations, by default 30
   soak attack          only the attacks: peers that make the hub keep, compile or wait for much,
                        while others are measured
   minimum              install the oldest version of Rust that Cargo.toml declares, and build
@@ -87,7 +88,10 @@ pub(crate) enum Invocation {
     BenchInstructions {
         options: Vec<String>,
     },
-    Soak,
+    Soak {
+        /// How long simulations run.
+        minutes: u32,
+    },
     SoakAttacks,
     /// A build with the declared minimum of Rust.
     Minimum,
@@ -110,11 +114,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Invocation, St
             MutantOptions::of(&rest[1..]).map(Invocation::Mutants)
         }
         "simulate" => Ok(Invocation::Simulate { options: rest.to_vec() }),
-        "soak" => match rest {
-            [] => Ok(Invocation::Soak),
-            [only] if only == "attack" => Ok(Invocation::SoakAttacks),
-            _ => Err(format!("soak takes no argument, or `attack`, not {:?}", rest.join(" "))),
-        },
+        "soak" => soak(rest),
         "minimum" if rest.is_empty() => Ok(Invocation::Minimum),
         other => Err(format!("there is no command {other:?}")),
     }
@@ -136,6 +136,18 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Step>, String> {
     }
     let chosen = |step: &&Step| names.is_empty() || names.iter().any(|name| step.is(name));
     Ok(steps::ALL.iter().filter(chosen).collect())
+}
+
+fn soak(args: &[String]) -> Result<Invocation, String> {
+    match args {
+        [] => Ok(Invocation::Soak { minutes: soak::MINUTES }),
+        [only] if only == "attack" => Ok(Invocation::SoakAttacks),
+        [flag, minutes] if flag == "--minutes" => match minutes.parse() {
+            Ok(minutes) if minutes > 0 => Ok(Invocation::Soak { minutes }),
+            _ => Err(format!("--minutes needs a whole number of at least 1, not {minutes:?}")),
+        },
+        _ => Err(format!("soak needs --minutes M, `attack` or nothing, not {:?}", args.join(" "))),
+    }
 }
 
 /// Benchmarks of the hub's crate.
@@ -200,6 +212,19 @@ mod tests {
     #[test]
     fn an_unknown_step_is_named_in_the_error() {
         assert!(check("test clipy").unwrap_err().contains("\"clipy\""));
+    }
+
+    #[test]
+    fn simulations_of_a_soak_take_as_many_minutes_as_it_is_told() {
+        let minutes = |line: &str| match parse(line.split_whitespace().map(str::to_owned)) {
+            Ok(Invocation::Soak { minutes }) => Some(minutes),
+            _ => None,
+        };
+        assert_eq!(minutes("soak"), Some(soak::MINUTES));
+        assert_eq!(minutes("soak --minutes 600"), Some(600));
+        for line in ["soak attack", "soak --minutes", "soak --minutes 0", "soak --minutes 1 2"] {
+            assert_eq!(minutes(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
         Invocation::BenchInstructions { options } => {
             instructions::bench(&Workspace::load()?, &options)?;
         }
-        Invocation::Soak => soak::run_all(&Workspace::load()?)?,
+        Invocation::Soak { minutes } => soak::run_all(&Workspace::load()?, minutes)?,
         Invocation::SoakAttacks => soak::attacks()?,
         Invocation::Test(steps) => report::run(&steps, &Workspace::load()?)?,
         Invocation::Bench { bench_dir, options } => {

@@ -23,14 +23,15 @@ const COUNTS: [(&str, &str); 8] = [
     ("TIDINGS_JOINS", "10000"),
 ];
 
-/// How long the simulator of the whole hub runs.
-const SIMULATION_MINUTES: u32 = 30;
+/// How long the simulator of the whole hub runs, unless the caller says otherwise.
+pub(crate) const MINUTES: u32 = 30;
 
-/// Runs all of them, optimised, and shows their counts.
+/// Runs all of them, optimised, and shows their counts. Only simulations have no end of their own:
+/// they run for `minutes`.
 ///
 /// # Errors
 /// If one of them fails.
-pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
+pub(crate) fn run_all(workspace: &Workspace, minutes: u32) -> Result<()> {
     let needs =
         [Need::NatsServers, Need::Chromium, Need::Firefox, Need::Packages, Need::Java, Need::Zoo];
     setup::install(&needs, workspace)?;
@@ -51,8 +52,7 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
             .envs(COUNTS)
             .envs(setup::nats_servers(workspace)))?;
     }
-    let minutes = SIMULATION_MINUTES.to_string();
-    simulate::run(workspace, &["--minutes".to_owned(), minutes])?;
+    simulate::run(workspace, &["--minutes".to_owned(), minutes.to_string()])?;
     attacks()?;
     tab_faults(workspace)?;
     clients_of_others(workspace)

@@ -63,7 +63,8 @@ impl MutantOptions {
     }
 }
 
-/// Builds and runs the mutants, notes in the list how many seeds each took, and prints a table.
+/// Builds and runs the mutants, notes in the list which invariant caught each and how many seeds that
+/// took, and prints a table.
 ///
 /// # Errors
 /// If the sources without a fault break an invariant, or if a mutant does not build or is not caught
@@ -89,13 +90,15 @@ pub(crate) fn run(workspace: &Workspace, options: &MutantOptions) -> Result<()> 
             .unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
         copy.restore(mutant)?;
         println!("{}: {}", mutant.name, outcome.text());
-        if let Outcome::Caught { seeds, .. } = &outcome {
-            mutants.all[index].seeds = Some(*seeds);
+        if let Outcome::Caught { seeds, invariant, .. } = &outcome {
+            let mutant = &mut mutants.all[index];
+            (mutant.seeds, mutant.caught_by) = (Some(*seeds), Some(invariant.clone()));
             mutants.write(&workspace.root)?;
         }
         let mutant = &mutants.all[index];
-        let row = format!("| {} | {} | {} |", mutant.name, mutant.invariant, outcome.text());
-        rows.push((row, matches!(outcome, Outcome::Caught { .. })));
+        let invariant = outcome.caught_by().unwrap_or(&mutant.invariant);
+        let row = format!("| {} | {invariant} | {} |", mutant.name, outcome.text());
+        rows.push((row, outcome.caught_by().is_some()));
     }
     println!("\n| mutant | invariant | seeds |\n|---|---|---|");
     rows.iter().for_each(|(row, _)| println!("{row}"));
@@ -122,9 +125,11 @@ struct Found {
 /// What became of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// Its invariant caught it with this many seeds. Before that, others broke.
+    /// Its invariant, or another one that may, caught it with this many seeds. Before that, others
+    /// broke.
     Caught {
         seeds: u64,
+        invariant: String,
         others: Vec<String>,
     },
     /// It was not caught by its invariant, perhaps by others.
@@ -136,13 +141,20 @@ enum Outcome {
 }
 
 impl Outcome {
+    fn caught_by(&self) -> Option<&String> {
+        match self {
+            Self::Caught { invariant, .. } => Some(invariant),
+            Self::Missed { .. } | Self::Failed(_) => None,
+        }
+    }
+
     fn text(&self) -> String {
         let others = |others: &[String]| match others {
             [] => String::new(),
             others => format!(" (also {})", others.join(", ")),
         };
         match self {
-            Self::Caught { seeds, others: found } => format!("{seeds}{}", others(found)),
+            Self::Caught { seeds, others: found, .. } => format!("{seeds}{}", others(found)),
             Self::Missed { seeds, others: found } => {
                 format!("not caught in {seeds}{}", others(found))
             }
@@ -164,7 +176,7 @@ fn hunt(
         let Some(found) = find(done, seeds - done)? else { break };
         done = found.seed + 1;
         if mutant.is_caught_by(&found.invariant) {
-            return Ok(Outcome::Caught { seeds: done, others });
+            return Ok(Outcome::Caught { seeds: done, invariant: found.invariant, others });
         }
         if !others.contains(&found.invariant) {
             others.push(found.invariant);

@@ -27,6 +27,8 @@ pub(super) struct Mutant {
     pub(super) journal: Option<String>,
     /// The number of seeds that the last run took.
     pub(super) seeds: Option<u64>,
+    /// The invariant that caught it then.
+    pub(super) caught_by: Option<String>,
 }
 
 impl Mutant {
@@ -120,6 +122,7 @@ fn mutant(value: &Value) -> Result<Mutant> {
         or: if value["or"].is_null() { Vec::new() } else { strings("or")? },
         journal: value["journal"].as_str().map(str::to_owned),
         seeds: value["seeds"].as_u64(),
+        caught_by: value["caught_by"].as_str().map(str::to_owned),
         name,
     })
 }
@@ -150,6 +153,9 @@ fn written(mutant: &Mutant) -> String {
     }
     if let Some(journal) = &mutant.journal {
         put("journal", quoted(journal));
+    }
+    if let Some(caught_by) = &mutant.caught_by {
+        put("caught_by", quoted(caught_by));
     }
     let seeds = mutant.seeds.map_or_else(|| "null".to_owned(), |seeds| seeds.to_string());
     let _ = write!(out, "    \"seeds\": {seeds}\n  }}");

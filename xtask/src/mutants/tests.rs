@@ -55,17 +55,30 @@ fn hunted(breaking: &[(u64, &str)], seeds: u64) -> Outcome {
 
 #[test]
 fn a_mutant_is_caught_by_its_invariant_after_the_seeds_that_it_took() {
-    let caught = |seeds, others: &[&str]| Outcome::Caught {
+    let caught = |seeds, invariant: &str, others: &[&str]| Outcome::Caught {
         seeds,
+        invariant: invariant.to_owned(),
         others: others.iter().map(|one| (*one).to_owned()).collect(),
     };
-    assert_eq!(hunted(&[(0, "no-loss")], 10), caught(1, &[]));
-    assert_eq!(hunted(&[(4, "no-repeat"), (5, "no-loss")], 10), caught(5, &[]));
+    assert_eq!(hunted(&[(0, "no-loss")], 10), caught(1, "no-loss", &[]));
+    assert_eq!(hunted(&[(4, "no-repeat"), (5, "no-loss")], 10), caught(5, "no-repeat", &[]));
     let others = [(2, "in-order"), (3, "in-order"), (9, "no-loss")];
-    assert_eq!(hunted(&others, 10), caught(10, &["in-order"]));
+    assert_eq!(hunted(&others, 10), caught(10, "no-loss", &["in-order"]));
     assert_eq!(hunted(&[(10, "no-loss")], 10), Outcome::Missed { seeds: 10, others: Vec::new() });
     assert!(matches!(hunted(&others, 9), Outcome::Missed { .. }));
     assert_eq!(hunted(&others, 9).text(), "not caught in 4 (also in-order)");
+}
+
+#[test]
+fn the_list_says_which_invariant_caught_a_mutant() {
+    let mutant = Mutant { caught_by: Some("no-repeat".to_owned()), seeds: Some(5), ..mutant() };
+    let text = Mutants { all: vec![mutant.clone()] }.text();
+    assert_eq!(Mutants::parse(&text).unwrap().all, [mutant]);
+    for mutant in Mutants::read(&root()).unwrap().all {
+        if let Some(caught_by) = &mutant.caught_by {
+            assert!(mutant.is_caught_by(caught_by) && mutant.seeds.is_some(), "{}", mutant.name);
+        }
+    }
 }
 
 /// A simulator that prints these lines.

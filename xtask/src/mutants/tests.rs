@@ -28,6 +28,36 @@ fn the_list_is_written_as_it_is_read() {
     assert_eq!(Mutants::parse(&mutants.text()).unwrap(), mutants);
 }
 
+/// The names of the invariants, as their source has them.
+fn invariants() -> Vec<String> {
+    let file = root().join("crates/tidings-simulation/src/invariants.rs");
+    let source = std::fs::read_to_string(file).unwrap();
+    let (_, names) = source.split_once("pub fn name(self)").unwrap();
+    let (names, _) = names.split_once("\n    }\n").unwrap();
+    let name = |line: &str| {
+        let (_, name) = line.trim().split_once(" => \"")?;
+        name.strip_suffix("\",").map(str::to_owned)
+    };
+    let names: Vec<_> = names.lines().filter_map(name).collect();
+    let all = format!("pub const ALL: [Self; {}]", names.len());
+    assert!(source.contains(&all), "the source has more or less than {names:?}");
+    names
+}
+
+#[test]
+fn each_invariant_has_a_mutant_that_it_must_catch() {
+    let mutants = Mutants::read(&root()).unwrap().all;
+    let names = invariants();
+    let has_mutant = |name: &&String| mutants.iter().any(|one| one.invariant == **name);
+    let without: Vec<_> = names.iter().filter(|name| !has_mutant(name)).collect();
+    assert!(without.is_empty(), "no mutant is for {without:?}");
+    for mutant in &mutants {
+        let unknown = [&mutant.invariant].into_iter().chain(&mutant.or);
+        let unknown: Vec<_> = unknown.filter(|name| !names.contains(name)).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", mutant.name);
+    }
+}
+
 fn mutant() -> Mutant {
     let json = r#"[{
         "name": "a", "fault": "A fault.", "file": "x.rs",

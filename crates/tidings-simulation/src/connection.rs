@@ -62,6 +62,10 @@ pub(crate) struct Connection {
     /// Part of a request was never sent.
     pub(crate) is_cut: bool,
     has_ended: bool,
+    /// Requests so far.
+    sent: usize,
+    /// Everything that was sent has arrived at the hub while it read.
+    has_arrived: bool,
 }
 
 impl Connection {
@@ -75,6 +79,8 @@ impl Connection {
             is_slow: false,
             is_cut: false,
             has_ended: false,
+            sent: 0,
+            has_arrived: false,
         }
     }
 
@@ -101,12 +107,15 @@ impl Connection {
 
     pub(crate) fn send(&mut self, asked: Asked, request: &[u8]) {
         self.end.send(request);
+        self.sent += 1;
+        self.has_arrived = false;
         self.exchanges.push_back(Exchange { asked, head: None, body: Vec::new() });
     }
 
     /// Reads up to `max` bytes.
     pub(crate) fn read(&mut self, max: usize) -> Result<Vec<Arrived>, Violation> {
         let mut arrived = Vec::new();
+        self.has_arrived |= self.end.unsent() == 0 && self.end.hub() == HubSide::Open;
         let bytes = self.end.received(max);
         if !bytes.is_empty() {
             let parts = self.reader.push(&bytes).map_err(malformed)?;
@@ -165,6 +174,15 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// The request that the hub has to answer before it ends the connection. A further request may
+    /// cross the end (RFC 9112 9.5). A service around the hub ends its connections by itself, and a
+    /// stream may end before a slow reader has taken its head.
+    pub(crate) fn unanswered(&self) -> Option<&Asked> {
+        let is_due = self.sent == 1 && self.has_arrived && !self.is_cut && !self.is_for_bodies;
+        let asked = self.exchanges.front().filter(|_| is_due).map(|exchange| &exchange.asked);
+        asked.filter(|asked| !matches!(asked, Asked::Stream(_)))
     }
 
     pub(crate) fn has_ended(&self) -> bool {

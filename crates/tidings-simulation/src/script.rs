@@ -46,6 +46,9 @@ pub(crate) enum Ending {
     PowerCut { after: u16 },
     /// All is healed and delivered, and the hub is told to drain.
     Drain { window_ms: u16, spread_ms: u16 },
+    /// The process is killed, or the power fails, after so many operations of the disk, which the
+    /// start itself makes.
+    InStart { after: u16, is_power_cut: bool },
 }
 
 /// The selectors of a stream or the grants of a token.
@@ -133,6 +136,10 @@ pub(crate) enum Act {
         subscriber: u8,
         slow: bool,
     },
+    /// The client's machine loses its network.
+    Vanish {
+        subscriber: u8,
+    },
     /// A client ends its side of the connection and still reads.
     HalfClose {
         subscriber: u8,
@@ -182,6 +189,12 @@ pub(crate) enum Act {
     LoseAnswers {
         loses: bool,
     },
+    /// Requests and their answers take so long, each.
+    Delay {
+        ms: u16,
+    },
+    /// Reads are answered by a server that lags behind as far as the consumer.
+    ReadsLag,
     TrimStream {
         count: u8,
     },
@@ -205,16 +218,24 @@ impl Script {
     pub fn of(seed: u64, steps: usize, boots: usize, journal: Option<JournalKind>) -> Self {
         let mut rng = Rng::with_seed(seed);
         let setting = Setting::of(&mut rng, journal);
-        let boots = (0..boots.max(1))
-            .map(|index| {
-                let is_last = index + 1 == boots.max(1);
-                Boot {
-                    steps: life(&mut rng, &setting, steps / boots.max(1)),
-                    ending: ending(&mut rng, is_last),
-                }
-            })
-            .collect();
-        Self { seed, setting, boots }
+        let steps = steps / boots.max(1);
+        let mut lives = Vec::new();
+        for _ in 0..boots.max(1) {
+            let steps = life(&mut rng, &setting, steps);
+            lives.push(Boot { steps, ending: ending(&mut rng) });
+            // Starts that come to nothing.
+            while setting.journal == JournalKind::Disk && rng.u8(..4) == 0 {
+                let (after, is_power_cut) = (rng.u16(..120), rng.bool());
+                let ending = Ending::InStart { after, is_power_cut };
+                lives.push(Boot { steps: Vec::new(), ending });
+            }
+        }
+        if !matches!(lives.last(), Some(Boot { ending: Ending::Drain { .. }, .. })) {
+            // What the last end left is looked at.
+            let ending = Ending::Drain { window_ms: 0, spread_ms: 0 };
+            lives.push(Boot { steps: Vec::new(), ending });
+        }
+        Self { seed, setting, boots: lives }
     }
 
     /// Reads a script that [`Script::text`] wrote.
@@ -247,8 +268,8 @@ impl Script {
     }
 }
 
-fn ending(rng: &mut Rng, is_last: bool) -> Ending {
-    match rng.u8(..if is_last { 2 } else { 8 }) {
+fn ending(rng: &mut Rng) -> Ending {
+    match rng.u8(..8) {
         0 | 1 => Ending::Drain {
             window_ms: rng.choice([0, 0, 500, 5000]).unwrap_or(0),
             spread_ms: rng.u16(..5000),
@@ -337,7 +358,8 @@ fn act(rng: &mut Rng, setting: &Setting) -> Act {
             Act::Read { subscriber: subscriber(rng), bytes }
         }
         700..=714 => Act::Slower { subscriber: subscriber(rng), slow: rng.bool() },
-        715..=719 => Act::HalfClose { subscriber: subscriber(rng) },
+        715..=716 => Act::Vanish { subscriber: subscriber(rng) },
+        717..=719 => Act::HalfClose { subscriber: subscriber(rng) },
         720..=727 => Act::Revoke { token: rng.u8(..TOKENS) },
         728..=735 => Act::EndSubscription { subscriber: subscriber(rng) },
         736..=745 => Act::List { token: token(rng), abandoned: rng.u8(..4) == 0 },
@@ -370,7 +392,12 @@ fn fault(rng: &mut Rng, journal: JournalKind) -> Act {
         (JournalKind::Disk, _) => publish(rng),
         (JournalKind::JetStream, 40..=54) => Act::Lag { lags: rng.u8(..3) > 0 },
         (JournalKind::JetStream, 55..=62) => Act::Unreachable { unreachable: rng.bool() },
-        (JournalKind::JetStream, 63..=68) => Act::LoseAnswers { loses: rng.bool() },
+        (JournalKind::JetStream, 63..=65) => Act::LoseAnswers { loses: rng.bool() },
+        (JournalKind::JetStream, 66..=67) => {
+            let ms = if rng.bool() { rng.u16(..200) } else { rng.u16(..3000) };
+            Act::Delay { ms }
+        }
+        (JournalKind::JetStream, 68) => Act::ReadsLag,
         (JournalKind::JetStream, 69..=76) => Act::TrimStream { count: rng.u8(1..30) },
         (JournalKind::JetStream, 77..=79) => Act::LoseTail { count: rng.u8(1..10) },
         (JournalKind::JetStream, 80) => Act::NewStream,
@@ -400,7 +427,7 @@ fn publish(rng: &mut Rng) -> Act {
         own_id: (rng.u8(..8) == 0).then(|| rng.u8(..20)),
         keyed: rng.bool(),
         token: (rng.u8(..4) > 0).then(|| rng.u8(..TOKENS)),
-        hang_up: (rng.u8(..20) == 0).then(|| rng.u8(..)),
+        hang_up: (rng.u8(..20) == 0).then(|| if rng.bool() { rng.u8(..) } else { u8::MAX }),
         bodies: rng.u8(..4) == 0,
     }
 }

@@ -21,7 +21,7 @@ use crate::journals::jetstream::{Fate, JournalOptions, NodeNumber, Stream, Strea
 use crate::setting::{JournalKind, Setting};
 use crate::threads::{Entered, Threads};
 use crate::trace::Trace;
-use crate::truth::Entry;
+use crate::truth::{Entry, number_of};
 use crate::view::Kept;
 
 /// The storage under all boots of a simulation.
@@ -42,7 +42,8 @@ pub(crate) struct JetStreamStorage {
     pub(crate) stream: Stream,
     /// The connection of the present hub.
     pub(crate) node: Option<NodeNumber>,
-    /// The stream has lost its newest messages, or was created anew.
+    /// The stream has lost its newest messages, or was created anew, in this boot: the hub
+    /// counts what it had shown as lost.
     pub(crate) has_lost_tail: bool,
 }
 
@@ -131,9 +132,22 @@ impl Storage {
         id.parse().is_ok_and(|id| storage.stream.fate_of(id).is_some())
     }
 
-    /// Whether the storage has lost updates that were acknowledged.
-    pub(crate) fn has_lost_tail(&self) -> bool {
-        matches!(self, Self::JetStream(storage) if storage.has_lost_tail)
+    /// A boot begins: its hub knows only what the stream has now.
+    pub(crate) fn begin(&mut self) {
+        if let Self::JetStream(storage) = self {
+            storage.has_lost_tail = false;
+        }
+    }
+
+    /// Whether the stream ever lost one of these updates with its newest messages.
+    pub(crate) fn has_lost(&self, numbers: std::ops::Range<u32>) -> bool {
+        let Self::JetStream(storage) = self else { return false };
+        let contents = storage.stream.contents();
+        contents.ever.iter().any(|(message, fate)| {
+            let update = message.update.as_ref().filter(|_| *fate == Fate::Lost);
+            let number = update.and_then(|update| number_of(update.event().data()));
+            number.is_some_and(|number| numbers.contains(&number))
+        })
     }
 
     /// Ends all faults.

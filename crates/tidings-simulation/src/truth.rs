@@ -72,6 +72,8 @@ pub(crate) struct Era {
     /// In the order of their positions.
     pub(crate) entries: Vec<Entry>,
     pub(crate) end: HubId,
+    /// The journal's end when the era began.
+    pub(crate) began_at: u64,
 }
 
 impl Era {
@@ -136,7 +138,7 @@ impl Truth {
             _ => Vec::new(),
         };
         self.places.clear();
-        self.eras.push(Era { entries: Vec::new(), end });
+        self.eras.push(Era { entries: Vec::new(), end, began_at: end.position.number() });
         let mut missing = Vec::new();
         let mut before = before.into_iter().peekable();
         for record in records {
@@ -197,7 +199,7 @@ impl Truth {
                     format!("update {number} is at position {first} and again at {position}"),
                 ));
             }
-            self.check_batch(number, position)?;
+            self.check_batch(setting, number, position)?;
         }
         let is_after = self.era().entries.last().is_none_or(|last| last.position < position);
         if !is_after {
@@ -259,9 +261,18 @@ impl Truth {
     }
 
     /// The updates of one request are adjacent, from the first on.
-    fn check_batch(&self, number: u32, position: u64) -> Result<(), Violation> {
+    fn check_batch(&self, setting: &Setting, number: u32, position: u64) -> Result<(), Violation> {
         let (first, _) = self.sent[number as usize].batch;
         if number == first {
+            // A stream that has lost or trimmed the first ones may get the whole request again.
+            let is_first_time = setting.journal != JournalKind::JetStream;
+            let later = self.places.range(number + 1..number + self.sent[number as usize].batch.1);
+            if let Some((later, at)) = later.last().filter(|_| is_first_time) {
+                return Err(Violation::new(
+                    Invariant::BatchWhole,
+                    format!("update {number} is at {position}, update {later} before it at {at}"),
+                ));
+            }
             return Ok(());
         }
         // The one before it may have been trimmed before a restart.

@@ -79,7 +79,7 @@ pub(crate) struct View {
     announced_through: u64,
     /// The notices `gap` so far.
     gaps: usize,
-    /// The newest position that an id of this stream named.
+    /// The newest position that an id of this stream named, or that its subscriber began with.
     newest: u64,
     /// Updates that the stream has delivered, for the cursor `tidings:last`.
     delivered: BTreeSet<u64>,
@@ -111,6 +111,12 @@ impl View {
         (from, requested_at): (From, u64),
         asked: Option<String>,
     ) -> Self {
+        // Its subscriber has everything up to there, or did not ask for it.
+        let newest = match &from {
+            From::After(position) | From::Between(position, _) => *position,
+            From::OneOf(positions) => positions.iter().copied().min().unwrap_or(0),
+            From::Earliest | From::Last(_) => 0,
+        };
         Self {
             wanted,
             requested_at,
@@ -120,7 +126,7 @@ impl View {
             announced: BTreeSet::new(),
             announced_through: 0,
             gaps: 0,
-            newest: 0,
+            newest,
             delivered: BTreeSet::new(),
             last_id: None,
             delivers_until: u64::MAX,

@@ -78,10 +78,16 @@ struct World {
     /// Paths of subscriptions that were announced and have not ended, in this boot.
     present: std::collections::BTreeSet<String>,
     ended_subscriptions: std::collections::BTreeSet<String>,
+    /// The active subscriptions of the list that the operator got last.
+    listed: Option<std::collections::BTreeSet<String>>,
+    /// The bytes of all presence updates of this boot.
+    presence_bytes: u64,
     /// The operator's token, which grants everything and never expires.
     operator: Token,
     subscribers: Vec<Subscriber>,
     connections: Vec<Connection>,
+    /// Those whose client has lost its network.
+    vanished: Vec<Connection>,
     unanswered: Vec<Unanswered>,
     keys_made: u32,
     /// The time of day at the end of the boot before.
@@ -161,9 +167,12 @@ impl World {
             revoked_tokens: Vec::new(),
             present: Default::default(),
             ended_subscriptions: Default::default(),
+            listed: None,
+            presence_bytes: 0,
             operator: operator(),
             subscribers,
             connections: Vec::new(),
+            vanished: Vec::new(),
             unanswered: Vec::new(),
             keys_made: 0,
             time: crate::run::start_time(),

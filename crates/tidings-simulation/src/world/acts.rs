@@ -59,6 +59,7 @@ impl World {
                 }
                 self.set_pace(subscriber.into(), slow);
             }
+            Act::Vanish { subscriber } => self.vanish(subscriber.into()),
             Act::HalfClose { subscriber } => {
                 if let Some(at) = self.connection_of(subscriber.into()) {
                     self.connections[at].end.half_close();
@@ -170,13 +171,16 @@ impl World {
         match hang_up {
             None => connection.send(asked, &request),
             Some(part) => {
-                let sent = request.len() * usize::from(part) / 256;
+                // Of 256 parts one is the whole request: only its answer is lost.
+                let sent = request.len() * usize::from(part) / usize::from(u8::MAX);
                 connection.send(asked, &request[..sent]);
                 connection.is_cut = true;
                 connection.end.deliver(usize::MAX);
-                // The client goes in the middle of its request.
                 connection.end.reset();
-                self.counts.outcome("a publisher disconnected in the middle of its request");
+                self.counts.outcome(match part {
+                    u8::MAX => "a publisher disconnected before its answer",
+                    _ => "a publisher disconnected in the middle of its request",
+                });
             }
         }
     }
@@ -323,6 +327,7 @@ impl World {
             era: self.truth.eras.len() - 1,
             low: running.journal.edges().last.position.number().min(self.truth.shown()),
             cursor,
+            delivers_until: u64::MAX,
         };
         self.subscribers[subscriber].stream = Some(Stream { opening, view: None });
         let at = self.connect(running, wants.is_for_bodies);
@@ -366,6 +371,16 @@ impl World {
             if is_reset {
                 connection.end.reset();
             }
+        }
+        self.subscribers[subscriber].end_stream();
+    }
+
+    /// The machine of a client loses its network. The hub has to notice.
+    fn vanish(&mut self, subscriber: usize) {
+        if let Some(at) = self.connection_of(subscriber) {
+            let connection = self.connections.swap_remove(at);
+            connection.end.vanish();
+            self.vanished.push(connection);
         }
         self.subscribers[subscriber].end_stream();
     }
@@ -464,7 +479,10 @@ impl World {
                 // trimmed before that, it is there twice.
                 let is_doubtful = matches!(
                     act,
-                    Act::LoseAnswers { .. } | Act::Unreachable { .. } | Act::TrimStream { .. }
+                    Act::LoseAnswers { .. }
+                        | Act::Unreachable { .. }
+                        | Act::Delay { .. }
+                        | Act::TrimStream { .. }
                 );
                 let is_reset = matches!(act, Act::LoseTail { .. } | Act::NewStream);
                 self.was_reset |= is_doubtful || is_reset;
@@ -477,6 +495,11 @@ impl World {
                     Act::LoseAnswers { loses } => {
                         stream.lose_acknowledgements(node, if loses { 3 } else { 0 });
                     }
+                    Act::Delay { ms } => {
+                        let time = Duration::from_millis(ms.into());
+                        stream.set_delays(node, time, time);
+                    }
+                    Act::ReadsLag => stream.set_reads_lag(node, true),
                     Act::TrimStream { count } => {
                         let through = stream.first().number() + u64::from(count);
                         stream.trim(Position::new(through.min(stream.last().number())));
@@ -529,6 +552,7 @@ fn name(act: &Act) -> &'static str {
         Act::Leave { .. } => "leave",
         Act::Read { .. } => "read a little",
         Act::Slower { .. } => "read slower or faster",
+        Act::Vanish { .. } => "lose the network",
         Act::HalfClose { .. } => "end one side",
         Act::Revoke { .. } => "revoke a token",
         Act::EndSubscription { .. } => "end a subscription",
@@ -544,6 +568,8 @@ fn name(act: &Act) -> &'static str {
         Act::Lag { .. } => "let the consumer lag",
         Act::Unreachable { .. } => "cut the node off",
         Act::LoseAnswers { .. } => "lose acknowledgements",
+        Act::Delay { .. } => "delay requests",
+        Act::ReadsLag => "let reads lag",
         Act::TrimStream { .. } => "trim the stream",
         Act::LoseTail { .. } => "lose the newest messages",
         Act::NewStream => "create the stream anew",

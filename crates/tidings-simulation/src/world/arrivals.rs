@@ -1,5 +1,8 @@
 //! What arrives at the clients, and what it must be.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use tidings_core::model::{HubId, Position};
 use tidings_hub::simulation;
 
@@ -21,8 +24,10 @@ const WINDOWS_EVERY: usize = 16;
 /// Revoked tokens with which clients still ask.
 const REVOKED_TOKENS: usize = 4;
 
+/// How long after its expiry a token's stream may still get private updates.
+const EXPIRY_SLACK: Duration = Duration::from_secs(1);
 /// Updates that a shard has not taken yet are kept beyond the bounds: at most this much here.
-const UNREAD_BYTES: u64 = 1 << 20;
+const UNREAD_BYTES: u64 = 256 << 10;
 
 impl World {
     /// Looks at everything after a step: the tail, and what has arrived.
@@ -95,7 +100,16 @@ impl World {
                     if let Some(subscriber) = self.connections[at].subscriber() {
                         self.subscribers[subscriber].end_stream();
                     }
-                    self.connections[at].exchanges.clear();
+                    let connection = &mut self.connections[at];
+                    if let Some(asked) = connection.unanswered()
+                        && !running.hub.is_draining()
+                    {
+                        return Err(Violation::new(
+                            Invariant::EveryRequestAnswered,
+                            format!("the hub ended the connection of {asked:?}"),
+                        ));
+                    }
+                    connection.exchanges.clear();
                 }
             }
         }
@@ -131,7 +145,11 @@ impl World {
                 Invariant::RevokedEnds,
                 "the subscriptions were listed with a token whose revocation was acknowledged",
             )),
-            Asked::List | Asked::ListWithRevoked | Asked::Delete => Ok(()),
+            Asked::List => {
+                self.listed = Some(active(body)).filter(|_| head.status == 200);
+                Ok(())
+            }
+            Asked::ListWithRevoked | Asked::Delete => Ok(()),
         }
     }
 
@@ -148,17 +166,26 @@ impl World {
         for subscriber in &mut self.subscribers {
             if let Some(stream) = &mut subscriber.stream
                 && stream.opening.jti.as_ref() == Some(&jti)
-                && let Some(view) = &mut stream.view
             {
-                view.delivers_until = shown;
+                stream.opening.delivers_until = shown;
+                if let Some(view) = &mut stream.view {
+                    view.delivers_until = shown;
+                }
             }
         }
         self.revoked.insert(jti);
     }
 
-    /// Other hubs have revoked tokens: by now their streams deliver no later private update.
+    /// Other hubs have revoked tokens, and others have expired: by now their streams deliver no
+    /// later private update.
     fn end_private_updates(&mut self) {
         let (now, shown) = (tokio::time::Instant::now(), self.truth.shown());
+        for stream in self.subscribers.iter_mut().filter_map(|one| one.stream.as_mut()) {
+            let is_over = stream.opening.ends_at.is_some_and(|end| end + EXPIRY_SLACK < now);
+            if let Some(view) = stream.view.as_mut().filter(|_| is_over) {
+                view.private_until = view.private_until.min(shown);
+            }
+        }
         let due = self.revoked_elsewhere.extract_if(.., |(due, _)| *due < now);
         for (_, jti) in due {
             let streams = self.subscribers.iter_mut().filter_map(|one| one.stream.as_mut());
@@ -262,7 +289,12 @@ impl World {
                 .eras
                 .iter()
                 .any(|era| era.entries.iter().any(|entry| entry.number == Some(number)));
-            if is_old {
+            // An earlier life stored it and ended before it showed it, and a rule of retention
+            // dropped it at the start.
+            let is_unseen = position_of(id).is_some_and(|(id, at)| {
+                id == HubId::of_dropped(id.epoch, id.position) && at <= self.truth.era().began_at
+            }) && self.may_drop(&self.truth.sent[number as usize].topics);
+            if is_old || is_unseen {
                 return Ok(());
             }
             return Err(Violation::new(
@@ -323,6 +355,7 @@ impl World {
             && head.get("last-event-id").is_none();
         let mut view = View::new(opening.wanted, era, (from, opening.low), asked);
         // The journal may have been reset in between.
+        view.delivers_until = opening.delivers_until;
         view.is_unknown = self.is_reset_due
             || is_unclear
             || is_early
@@ -394,7 +427,23 @@ impl World {
             );
             Violation { what, ..violation }
         })?;
-        let last_id = view.last_id.clone();
+        let (last_id, is_unknown) = (view.last_id.clone(), view.is_unknown);
+        if !is_unknown {
+            self.count_checks(&received);
+        }
+        self.counts.outcome(&match &received {
+            Received::Update => "an event was delivered".to_owned(),
+            Received::Place => "a place was sent".to_owned(),
+            Received::Notice(kind) => format!("a notice {kind} was sent"),
+        });
+        if last_id.is_some() {
+            self.subscribers[subscriber].last_id = last_id;
+        }
+        Ok(())
+    }
+
+    /// Counts what was compared for a block.
+    fn count_checks(&mut self, received: &Received) {
         for invariant in [Invariant::NoLoss, Invariant::CursorNeverBack, Invariant::WellFormed] {
             self.counts.check(invariant);
         }
@@ -410,23 +459,15 @@ impl World {
                 ] {
                     self.counts.check(invariant);
                 }
-                self.counts.outcome("an event was delivered");
             }
-            Received::Place => self.counts.outcome("a place was sent"),
-            Received::Notice(kind) => {
-                match kind.as_str() {
-                    "gap" => self.counts.check(Invariant::GapTrue),
-                    "reset" => self.counts.check(Invariant::ResetTrue),
-                    "revoked" => self.counts.check(Invariant::RevokedEnds),
-                    _ => {}
-                }
-                self.counts.outcome(&format!("a notice {kind} was sent"));
-            }
+            Received::Notice(kind) => match kind.as_str() {
+                "gap" => self.counts.check(Invariant::GapTrue),
+                "reset" => self.counts.check(Invariant::ResetTrue),
+                "revoked" => self.counts.check(Invariant::RevokedEnds),
+                _ => {}
+            },
+            Received::Place => {}
         }
-        if last_id.is_some() {
-            self.subscribers[subscriber].last_id = last_id;
-        }
-        Ok(())
     }
 
     /// What waits in the hub stays within its bounds.
@@ -448,8 +489,8 @@ impl World {
             return Ok(());
         }
         let bytes = running.journal.edges().bytes;
-        let presence = tidings_core::limits::PRESENCE_BYTES;
-        let max = self.setting.rules[0].retention().bytes.saturating_add(presence);
+        // Presence updates have a bound of their own, which is never reached here.
+        let max = self.setting.rules[0].retention().bytes.saturating_add(self.presence_bytes);
         if bytes > max.saturating_add(UNREAD_BYTES) {
             return Err(Violation::new(
                 Invariant::BoundsInBytes,
@@ -470,6 +511,16 @@ fn kind(asked: &Asked) -> &'static str {
         Asked::EndSubscription { .. } => "list to end one",
         Asked::Delete => "end a subscription",
     }
+}
+
+/// The paths of the active subscriptions in a list.
+fn active(body: &[u8]) -> BTreeSet<String> {
+    let Ok(list) = serde_json::from_slice::<serde_json::Value>(body) else {
+        return BTreeSet::new();
+    };
+    let all = list["subscriptions"].as_array().into_iter().flatten();
+    let active = all.filter(|one| one["active"].as_bool() == Some(true));
+    active.filter_map(|one| one["id"].as_str().map(str::to_owned)).collect()
 }
 
 /// The ids in an answer to a publish: the text itself, or lines of JSON.

@@ -39,10 +39,7 @@ impl World {
             self.counts.time += begun.elapsed();
             self.storage.pause();
             // A journal that is dropped ends its threads: they belong to this run.
-            self.connections.clear();
-            for subscriber in &mut self.subscribers {
-                subscriber.end_stream();
-            }
+            self.forget_requests();
             lived
         });
         if let Storage::Disk(storage) = &self.storage
@@ -54,6 +51,11 @@ impl World {
     }
 
     async fn live_within(&mut self, boot: &Boot) -> Result<(), Violation> {
+        if let Ending::InStart { after, is_power_cut } = boot.ending {
+            let crash = if is_power_cut { Crash::PowerCut } else { Crash::Kill };
+            self.crash_in_start(crash, after).await;
+            return Ok(());
+        }
         let mut running = self.start().await?;
         for (index, step) in boot.steps.iter().enumerate() {
             self.step = index;
@@ -67,6 +69,7 @@ impl World {
         match boot.ending {
             Ending::Kill { after } => self.crash(running, Crash::Kill, after).await,
             Ending::PowerCut { after } => self.crash(running, Crash::PowerCut, after).await,
+            Ending::InStart { .. } => Ok(()),
             Ending::Drain { window_ms, spread_ms } => {
                 self.rest(&mut running).await?;
                 if window_ms % 2 == 0 && spread_ms % 2 == 0 {
@@ -97,8 +100,10 @@ impl World {
             self.revoked_tokens.clear();
         }
         self.is_reset_due = false;
+        self.storage.begin();
         self.present.clear();
         self.ended_subscriptions.clear();
+        self.presence_bytes = 0;
         let opened = self.storage.open(&self.setting).await;
         let journal = opened.map_err(|error| {
             Violation::new(
@@ -208,14 +213,13 @@ impl World {
 
     /// Whether a rule of retention may have removed this update.
     fn may_be_dropped(&self, entry: &Entry) -> bool {
-        if entry.presence {
-            return true;
-        }
-        let rules = &self.setting.rules;
-        let Some(rule) = rules.iter().find(|rule| rule.topics.selects_any(&entry.topics)) else {
-            return true;
-        };
-        !rule.keeps_everything()
+        entry.presence || self.may_drop(&entry.topics)
+    }
+
+    /// Whether a rule of retention may remove updates of these topics.
+    pub(super) fn may_drop(&self, topics: &[String]) -> bool {
+        let rule = self.setting.rules.iter().find(|rule| rule.topics.selects_any(topics));
+        rule.is_none_or(|rule| !rule.keeps_everything())
     }
 
     /// Messages of the stream that were trimmed before the hub could show them.
@@ -275,6 +279,9 @@ impl World {
                         self.trace.note(record.position.number());
                         self.forget_trimmed_keys(running, record);
                         self.truth.add(&self.setting, record)?;
+                        if record.update.is_presence() {
+                            self.presence_bytes += record.memory_bytes();
+                        }
                         self.note_presence(record)?;
                         running.seen = record.hub_id();
                         running.follower.take(record);
@@ -431,6 +438,30 @@ impl World {
         tidings_hub::simulation::crash().await;
         drop((hub, follower, journal));
         Ok(())
+    }
+
+    /// Ends the process or the power while the journal opens, or just after.
+    async fn crash_in_start(&mut self, crash: Crash, after: u16) {
+        let Storage::Disk(storage) = &self.storage else { return };
+        storage.disk.crash_in(after.into(), crash);
+        let opened = self.storage.open(&self.setting).await;
+        let has_opened = opened.is_ok();
+        if let Ok(journal) = opened {
+            // It may fail when its files do.
+            let _ = self.storage.scan(journal.as_ref()).await;
+            self.storage.run_threads(Some(usize::from(after)));
+        }
+        self.counts.outcome(match has_opened {
+            true => "a start ended after the journal was open",
+            false => "a start ended while the journal was opened",
+        });
+        if let Storage::Disk(storage) = &self.storage {
+            storage.disk.crash(crash);
+        }
+        // What a power cut takes now, an earlier one could have taken.
+        if crash == Crash::PowerCut || self.last_crash.is_none() {
+            self.last_crash = Some(crash);
+        }
     }
 
     fn open_streams(&self) -> usize {

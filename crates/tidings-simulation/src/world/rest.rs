@@ -1,5 +1,6 @@
 //! Rest: all faults end, all clients read, and everything that is due must have happened.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidings_hub::simulation;
@@ -40,14 +41,22 @@ impl World {
         self.counts.check(Invariant::EveryRequestAnswered);
         match found {
             Some(violation) => Err(violation),
-            None => self.check_rest(running),
+            None => {
+                self.check_rest(running)?;
+                self.check_list(running).await
+            }
         }
     }
 
     /// All clients leave. After the times that the documents name the hub holds nothing for them.
     pub(super) async fn leave_all(&mut self, running: &mut Running) -> Result<(), Violation> {
+        // The hub still waits for those that vanished.
+        let vanished = std::mem::take(&mut self.vanished);
         self.forget_requests();
+        self.vanished = vanished;
         self.counts.check(Invariant::NothingLeaks);
+        // A client that vanished with a full socket is given up after five minutes.
+        let pause_ms = if self.vanished.is_empty() { 300 } else { 1000 };
         let mut left = String::new();
         for round in 0..REST_ROUNDS {
             if round == REST_ROUNDS / 2 {
@@ -62,11 +71,12 @@ impl World {
             if left.is_empty() {
                 return Ok(());
             }
-            tokio::time::advance(Duration::from_millis(300)).await;
+            tokio::time::advance(Duration::from_millis(pause_ms.into())).await;
         }
+        let seconds = REST_ROUNDS * pause_ms / 1000;
         Err(Violation::new(
             Invariant::NothingLeaks,
-            format!("{} s after all clients have left, the hub has {left}", REST_ROUNDS * 3 / 10),
+            format!("{seconds} s after all clients have left, the hub has {left}"),
         ))
     }
 
@@ -139,13 +149,59 @@ impl World {
         None
     }
 
+    /// The operator's list has exactly the subscriptions that were announced and have not ended.
+    async fn check_list(&mut self, running: &mut Running) -> Result<(), Violation> {
+        if !self.setting.presence_events || self.was_reset {
+            return Ok(());
+        }
+        let mut found = String::new();
+        // Announcements that the journal refused are made again within some seconds.
+        for _ in 0..REST_ROUNDS {
+            let Some(listed) = self.list_at_rest(running).await? else { return Ok(()) };
+            // Mercure 1.0 names the kind of selector in the path. The list is in the form of before.
+            let kinds = ["/subscriptions/exact/", "/subscriptions/urlpattern/"];
+            let is_in_list = |path: &&String| !kinds.iter().any(|kind| path.contains(kind));
+            let announced: BTreeSet<_> = self.present.iter().filter(is_in_list).cloned().collect();
+            if listed == announced {
+                self.counts.check(Invariant::PresenceTrue);
+                return Ok(());
+            }
+            found = format!("the list has {listed:?}, and {announced:?} were announced");
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        Err(Violation::new(Invariant::PresenceTrue, found))
+    }
+
+    /// The operator's list, when nothing changes it; `None` if the hub has none.
+    async fn list_at_rest(
+        &mut self,
+        running: &mut Running,
+    ) -> Result<Option<BTreeSet<String>>, Violation> {
+        self.listed = None;
+        self.list_as_operator(running);
+        for _ in 0..TURNS {
+            self.deliver_all();
+            self.storage.run_threads(None);
+            crate::run::settle().await;
+            self.look(running).await?;
+            if self.listed.is_some() {
+                break;
+            }
+        }
+        Ok(self.listed.take())
+    }
+
     fn check_rest(&mut self, running: &Running) -> Result<(), Violation> {
         self.counts.check(Invariant::RevokedEnds);
         self.counts.check(Invariant::BatchWhole);
-        // A stream that loses its newest messages may lose a part of a request.
         let keeping = self.keeping(running);
         let torn = self.truth.torn_batch(|entry| keeping.is_kept(entry) == Some(true));
-        if let Some(number) = torn.filter(|_| !self.storage.has_lost_tail()) {
+        // A stream that loses its newest messages may lose a part of a request.
+        let is_lost = |number: u32| {
+            let (first, count) = self.truth.sent[number as usize].batch;
+            self.storage.has_lost(first..first + count)
+        };
+        if let Some(number) = torn.filter(|number| !is_lost(*number)) {
             return Err(Violation::new(
                 Invariant::BatchWhole,
                 format!("of the request with update {number} only a part is published"),
@@ -157,6 +213,7 @@ impl World {
     /// The clients lose their connections with the hub: requests under way get no answer.
     pub(super) fn forget_requests(&mut self) {
         self.connections.clear();
+        self.vanished.clear();
         for subscriber in &mut self.subscribers {
             subscriber.end_stream();
         }

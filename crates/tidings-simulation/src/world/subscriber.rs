@@ -59,6 +59,8 @@ pub(super) struct Opening {
     /// The end of the journal then.
     pub(super) low: u64,
     pub(super) cursor: Cursor,
+    /// The stream delivers no later update: its token was revoked before its head arrived.
+    pub(super) delivers_until: u64,
 }
 
 /// The cursor of a request.

@@ -272,6 +272,8 @@ impl Keeping<'_> {
                     return Some(batch.records.iter().any(|record| record.position == at));
                 }
                 Poll::Ready(Err(_)) => return None,
+                // No thread can answer while the disk hangs.
+                Poll::Pending if !self.storage.has_work() => return None,
                 Poll::Pending => self.storage.run_threads(Some(64)),
             }
         }

@@ -77,6 +77,12 @@ impl NatsJournal {
         Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
     }
 
+    /// The state that the journal's tasks share.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<NatsShared> {
+        &self.shared
+    }
+
     /// The maximum size of an update, without the message around it, as the servers allow it now.
     fn bytes_max(&self) -> usize {
         self.shared.message_bytes_max().saturating_sub(message::OVERHEAD_BYTES)

@@ -45,6 +45,9 @@ mod strangers;
 mod stream;
 mod tail;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::NatsError;
 pub use journal::NatsJournal;
 pub use options::{NatsLogin, NatsOptions, NatsRetention, NatsStorage};

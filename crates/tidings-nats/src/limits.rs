@@ -26,6 +26,8 @@ pub(crate) const SAME_ID_MAX: usize = bound(tidings_core::limits::SAME_ID_MAX, 3
 pub(crate) const SCAN_UPDATES: usize = bound(tidings_core::limits::SCAN_UPDATES, 5);
 /// The bounds of one read of the journal.
 pub(crate) const BATCH_MAX: BatchMax = BatchMax::new(BATCH_BYTES, SCAN_UPDATES);
+/// The maximum number of updates that a start loads. They take at most [`LOADED_BYTES`].
+pub(crate) const NATS_LOADED: u64 = bound(65_536, 64) as u64;
 /// How long a start waits for the servers of a journal on NATS.
 pub(crate) const NATS_START_TIME: Duration = Duration::from_secs(30);
 /// The time for one request to NATS. An unanswered request is sent again.

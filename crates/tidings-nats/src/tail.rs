@@ -11,7 +11,7 @@ use tidings_core::model::{HubId, Position, Record};
 
 use crate::connection::{Failure, Pause, check_version, queued, words};
 use crate::limits::{
-    LOADED_BYTES, NATS_BATCH, NATS_BATCH_BYTES, NATS_CONSUMER_TIME, NATS_HEARTBEAT,
+    LOADED_BYTES, NATS_BATCH, NATS_BATCH_BYTES, NATS_CONSUMER_TIME, NATS_HEARTBEAT, NATS_LOADED,
     NATS_REQUEST_TIME, NATS_STATE_INTERVAL, NATS_WAITING_BYTES,
 };
 use crate::message;
@@ -22,8 +22,6 @@ use crate::stream::{self, Unfit};
 
 /// How long a pull request waits for messages.
 const PULL_TIME: Duration = Duration::from_secs(5);
-/// The maximum number of updates that a start loads.
-const LOADED_MAX: u64 = 65_536;
 /// The maximum number of updates shown at once.
 const SHOWN_MAX: usize = 256;
 
@@ -63,7 +61,7 @@ pub(crate) async fn run(shared: &Arc<NatsShared>) {
 
 /// Loads the newest updates of a stream.
 pub(crate) async fn load(reader: &Reader, report: &StreamReport) -> Result<NatsState, Failure> {
-    let mut after = report.recent_after(LOADED_BYTES, LOADED_MAX);
+    let mut after = report.recent_after(LOADED_BYTES, NATS_LOADED);
     let before = match after {
         Position::START => HubId::start(report.epoch),
         after => HubId::of_dropped(report.epoch, after),

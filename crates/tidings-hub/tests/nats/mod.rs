@@ -101,8 +101,9 @@ impl Nats {
     fn start_all(program: &Path, places: Vec<Place>, settings: Settings<'_>) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("nats-{}-{number}", std::process::id()));
+        // Cargo names a folder for integration tests and benchmarks only.
+        let parent = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, Into::into);
+        let folder = parent.join(format!("nats-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder can be made");
         let ports: Vec<_> = places.iter().map(ports).collect();
         let routes: Vec<_> = places
@@ -380,11 +381,13 @@ fn program(variable: &str, name: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in a folder");
-    let installed = target.join("tools").join(name).join("bin").join("nats-server");
-    assert!(
-        installed.is_file(),
-        "this test needs a nats-server: `cargo xtask setup` installs one, {variable}=PATH names another"
-    );
-    installed
+    let test = std::env::current_exe().expect("a test is a program");
+    // One of the folders around it is the one that cargo builds into.
+    let folders = test.ancestors().map(|one| one.join("tools").join(name).join("bin"));
+    let mut programs = folders.map(|folder| folder.join("nats-server"));
+    programs.find(|program| program.is_file()).unwrap_or_else(|| {
+        panic!(
+            "this test needs a nats-server: `cargo xtask setup` installs one, {variable}=PATH names another"
+        )
+    })
 }

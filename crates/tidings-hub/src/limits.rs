@@ -290,15 +290,18 @@ pub(crate) const PATTERNS_BYTES: usize = 16 << 20;
 /// address may have a quarter of it.
 pub(crate) const COMPILING_BYTES: usize = 16 << 20;
 
-/// The number of sockets written to before publishes run again.
-pub(crate) const SLICE_SOCKETS: usize = portion(64, 3);
-/// The same for the fan-out of a single feed. Updates published to it meanwhile are part of the
-/// same writes, so an early turn for publishes saves writes.
-pub(crate) const SLICE_SOCKETS_ALONE: usize = portion(16, 2);
+/// The number of sockets written to before publishes run again, at most: about a millisecond.
+pub(crate) const SLICE_SOCKETS: usize = portion(512, 3);
+/// Such sockets for each feed that waits. With few feeds publishes get an early turn, and their
+/// updates are part of the same writes. With many feeds the fan-out gets the longer turn that it
+/// needs to keep up with the publishers: otherwise all deliveries wait in a queue, up to
+/// [`UNOFFERED_BYTES`].
+pub(crate) const FEED_SOCKETS: usize = portion(16, 2);
 /// Bytes written before publishes run again: about a millisecond's copying on one core.
 pub(crate) const SLICE_BYTES: usize = portion(4 << 20, 4000);
-/// The number of updates routed before publishes and socket writes run again.
-pub(crate) const ROUTE_UPDATES: usize = 256;
+/// The number of updates routed before publishes and socket writes run again. It is more than the
+/// publishes of one turn, so that updates do not queue up before they are routed.
+pub(crate) const ROUTE_UPDATES: usize = 1024;
 /// The size of one piece of the window, and so of the largest piece that is freed at once.
 pub(crate) const SEGMENT_BYTES: usize = portion(128 << 10, 500);
 /// Bytes of one update in the window, in all forms that streams show.

@@ -6,7 +6,7 @@ use tidings_core::stream::window::{Offset, Span, Window, WindowPieces};
 
 use super::socket::{Outgoing, Socket};
 use super::state::{Shard, Walk};
-use crate::limits::{FEED_RANGES, SLICE_BYTES, SLICE_SOCKETS, SLICE_SOCKETS_ALONE};
+use crate::limits::{FEED_RANGES, FEED_SOCKETS, SLICE_BYTES, SLICE_SOCKETS};
 
 /// Whether the walk is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ const SLICE_LOOKS: usize = 16 * SLICE_SOCKETS;
 impl<S: Socket> Shard<S> {
     /// Writes to the next few sockets, across feeds.
     pub(super) fn flush_slice(&mut self) -> Flushed {
-        let feeds_max = self.queue.len() + usize::from(self.walk.is_some());
-        let sockets_max = if feeds_max > 1 { SLICE_SOCKETS } else { SLICE_SOCKETS_ALONE };
+        let feeds = (self.queue.len() + usize::from(self.walk.is_some())).max(1);
+        let sockets_max = (feeds * FEED_SOCKETS).min(SLICE_SOCKETS);
         let mut slice = Slice { sockets_max, sockets: 0, bytes: 0, looks: 0 };
         while !slice.is_full() {
             let Some(walk) = self.walk.take().or_else(|| self.begin_walk()) else {

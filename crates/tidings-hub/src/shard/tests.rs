@@ -31,7 +31,7 @@ use super::flush::Flushed;
 use super::socket::{Outgoing, Socket, WrittenBytes};
 use super::state::Shard;
 use crate::journal::{MemoryJournal, small_memory};
-use crate::limits::FORMS_BYTES;
+use crate::limits::{FEED_SOCKETS, FORMS_BYTES, SLICE_SOCKETS};
 
 /// A socket with as much room as the test gives it.
 #[derive(Clone, Debug, Default)]

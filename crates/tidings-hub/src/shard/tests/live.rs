@@ -48,6 +48,32 @@ fn the_window_keeps_updates_until_each_writable_socket_was_offered_them() {
 }
 
 #[test]
+fn a_slice_is_larger_the_more_feeds_wait_and_there_is_none_without_a_feed() {
+    let mut world = World::new(1, u64::MAX);
+    for topic in ["a", "a", "a", "a", "b", "b", "b", "b"] {
+        let one = reader(&mut world, Selectors::topic(topic));
+        world.readers[one].wire.0.borrow_mut().room = usize::MAX / 2;
+    }
+    let written = |world: &World| -> Vec<usize> {
+        world.readers.iter().map(|one| one.wire.0.borrow().writes).collect()
+    };
+    assert_eq!(world.flush(0), Flushed::All);
+    let before = written(&world);
+    let since = |world: &World| {
+        written(world).iter().zip(&before).map(|(now, before)| now - before).sum::<usize>()
+    };
+    world.publish(&[0], 10, false);
+    world.route(0, 1);
+    assert_eq!((world.flush(0), since(&world)), (Flushed::Slice, FEED_SOCKETS));
+    world.publish(&[1], 10, false);
+    world.route(0, 1);
+    assert_eq!((world.flush(0), since(&world)), (Flushed::Slice, FEED_SOCKETS + SLICE_SOCKETS));
+    while world.flush(0) == Flushed::Slice {}
+    assert_eq!((world.flush(0), since(&world)), (Flushed::All, 8));
+    world.check();
+}
+
+#[test]
 fn a_walk_skips_no_subscriber_when_others_are_removed() {
     let mut world = World::new(1, u64::MAX);
     let readers: Vec<_> = (0..200).map(|_| reader(&mut world, Selectors::topic("a"))).collect();

@@ -29,18 +29,45 @@ mod refusal;
 pub(crate) mod subscribe;
 mod subscriptions;
 
+use axum::extract::Request;
+use axum::http::Method;
+use axum::response::Response;
 use axum::routing::{any, get};
 use axum::{Router, middleware};
 use tidings_core::model::HUB_PATH;
+use tower::Service as _;
 use tower_http::cors::CorsLayer;
 
 use crate::hub::Hub;
 use app::App;
 use refusal::Refusal;
 
+/// The hub's routes, and those of the service around it.
+pub(crate) struct Routes {
+    app: App,
+    router: Router,
+}
+
+impl Routes {
+    /// The routes of the hub. `fallback` answers requests for all other paths.
+    pub(crate) fn new(hub: &Hub, fallback: Router) -> Self {
+        Self { app: App::of(hub), router: routes(hub).fallback_service(fallback) }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        if *request.method() == Method::POST && request.uri().path() == HUB_PATH {
+            // As the router would do, which boxes and clones more than a publish needs.
+            return door::publishing(&self.app, request).await;
+        }
+        let Ok(response) = Router::clone(&self.router).call(request).await;
+        response
+    }
+}
+
 /// All routes of the hub. A response that becomes a stream has no body yet: it carries its
 /// [`subscribe::PendingStream`], which the lane takes out.
-pub(crate) fn routes(hub: &Hub) -> Router {
+fn routes(hub: &Hub) -> Router {
     let extras = hub.extras();
     let app = App::of(hub);
     let subscriptions = || {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use crate::http::routes;
+use crate::http::Routes;
 use crate::hub::Hub;
 use accept::ListenerProtocol;
 #[cfg(feature = "tls")]
@@ -53,8 +53,8 @@ pub use tls::{Reload, Tls, TlsError};
 /// # Errors
 /// If the listener cannot be used.
 pub async fn serve(listener: impl Into<Listener>, hub: Hub, fallback: Router) -> io::Result<()> {
-    let router = Arc::new(routes(&hub).fallback_service(fallback));
-    accept::run(listener.into(), &hub, ListenerProtocol::Plain { hub: hub.clone(), router }).await
+    let routes = Arc::new(Routes::new(&hub, fallback));
+    accept::run(listener.into(), &hub, ListenerProtocol::Plain { hub: hub.clone(), routes }).await
 }
 
 /// Serves the hub on a listener, over TLS: HTTP/2 and HTTP/1.1, as the client chooses. `fallback`
@@ -71,7 +71,7 @@ pub async fn serve_tls(
     fallback: Router,
     tls: &Tls,
 ) -> io::Result<()> {
-    let router = Arc::new(routes(&hub).fallback_service(fallback));
-    let handshakes = Handshakes::new(tls, hub.clone(), router)?;
+    let routes = Arc::new(Routes::new(&hub, fallback));
+    let handshakes = Handshakes::new(tls, hub.clone(), routes)?;
     accept::run(listener.into(), &hub, ListenerProtocol::Tls(handshakes)).await
 }

@@ -38,11 +38,21 @@ fn subscribes(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::QUERY)
 }
 
+/// The answer to a POST for the protocol's path.
+pub(super) async fn publishing(app: &App, request: Request) -> Response {
+    guarded(app, request).await
+}
+
 async fn guarded(app: &App, request: Request) -> Response {
     if let Err(refused) = origin::check_sender(&app.hub, &request) {
         return *refused;
     }
     let _under_way = app.hub.count_request();
+    if request.method() == Method::POST && !request.headers().contains_key(header::ORIGIN) {
+        // Only a browser reads the headers of CORS, and it names the page's origin in each POST.
+        let Ok(response) = answer(&app.hub, request).await;
+        return response;
+    }
     let mut answers = app.cors.layer(service_fn(|request| answer(&app.hub, request)));
     let Ok(response) = answers.call(request).await;
     response

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tidings_core::log_rate::LogRate;
 use tokio::sync::oneshot;
 
@@ -15,6 +14,7 @@ use super::handshake::Handshakes;
 use super::listen::Listener;
 use crate::admission::Client;
 use crate::clock;
+use crate::http::Routes;
 use crate::hub::Hub;
 use crate::shard::{Command, Load, ShardThread};
 use crate::task::spawn_local;
@@ -62,7 +62,7 @@ pub(super) async fn run(
 pub(super) enum ListenerProtocol {
     Plain {
         hub: Hub,
-        router: Arc<Router>,
+        routes: Arc<Routes>,
     },
     #[cfg(feature = "tls")]
     Tls(Handshakes),
@@ -72,7 +72,7 @@ impl ListenerProtocol {
     /// Starts to serve a connection.
     async fn admit(&self, thread: &Rc<ShardThread>, stream: Transport, peer: Client) {
         match self {
-            Self::Plain { hub, router } => deal(thread, stream, peer, hub, router).await,
+            Self::Plain { hub, routes } => deal(thread, stream, peer, hub, routes).await,
             #[cfg(feature = "tls")]
             Self::Tls(handshakes) => {
                 match stream {
@@ -114,16 +114,16 @@ async fn deal(
     stream: Transport,
     peer: Client,
     hub: &Hub,
-    router: &Arc<Router>,
+    routes: &Arc<Routes>,
 ) {
     let (shard, dealt) = hub.deal();
     if std::ptr::eq(shard, &hub.shards()[0]) {
-        return direct_lane::start(thread, stream, peer, router, dealt);
+        return direct_lane::start(thread, stream, peer, routes, dealt);
     }
     // A socket belongs to the event queue of the thread that uses it.
     let Ok(stream) = stream.detach() else { return };
-    let router = Arc::clone(router);
-    let adopt = move |thread: &Rc<ShardThread>| adopt(thread, stream, peer, &router, dealt);
+    let routes = Arc::clone(routes);
+    let adopt = move |thread: &Rc<ShardThread>| adopt(thread, stream, peer, &routes, dealt);
     shard.send(Command::Run(Box::new(adopt))).await;
 }
 
@@ -131,11 +131,11 @@ fn adopt(
     thread: &Rc<ShardThread>,
     stream: Detached,
     peer: Client,
-    router: &Arc<Router>,
+    routes: &Arc<Routes>,
     dealt: Load,
 ) {
     match stream.attach() {
-        Ok(stream) => direct_lane::start(thread, stream, peer, router, dealt),
+        Ok(stream) => direct_lane::start(thread, stream, peer, routes, dealt),
         Err(error) => tracing::warn!(%error, "a shard cannot take over a connection"),
     }
 }

@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::uri::Scheme;
 use axum::http::{Request, Response};
@@ -25,7 +24,6 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
-use tower::Service;
 
 use super::bad_head::last_words;
 use super::exchange::{Answer, Exchange, WatchedStream, close_after};
@@ -36,6 +34,7 @@ use super::unread::Unread;
 use super::waiting::Waiting;
 use super::{linger, unread};
 use crate::budget::{Exhausted, Permit, Standing};
+use crate::http::Routes;
 use crate::http::admission::Peer;
 use crate::http::ambiguous;
 use crate::http::arriving::{self, BodyWindow};
@@ -55,7 +54,7 @@ pub(super) fn start(
     thread: &Rc<ShardThread>,
     stream: TlsStream<Movable>,
     tls: &Tls,
-    router: &Arc<Router>,
+    routes: &Arc<Routes>,
     load: Load,
 ) {
     let peer = stream.get_ref().0.peer();
@@ -66,7 +65,7 @@ pub(super) fn start(
         limits: thread.limits(),
         window: BodyWindow::new(&room.budget, room.client),
         room,
-        router: Arc::clone(router),
+        routes: Arc::clone(routes),
         certificate: tls.of_connection(),
         busy: Cell::new(0),
         changed: Notify::new(),
@@ -231,7 +230,7 @@ struct Connection {
     room: RequestRoom,
     /// The bytes of HTTP/2 bodies that may arrive before they are read.
     window: Arc<BodyWindow>,
-    router: Arc<Router>,
+    routes: Arc<Routes>,
     /// Its names are names of the hub.
     certificate: ConnectionCertificate,
     /// Requests and streams that are under way.
@@ -288,7 +287,7 @@ impl Connection {
         request.extensions_mut().insert(self.certificate.clone());
         let busy = Busy::new(&self);
         let mut response = match ambiguous::check_head(&request) {
-            Ok(()) => Router::clone(&self.router).call(request).await?,
+            Ok(()) => self.routes.answer(request).await,
             Err(refusal) => ambiguous::answer(refusal, request.version()),
         };
         Ok(match PendingStream::take(&mut response) {

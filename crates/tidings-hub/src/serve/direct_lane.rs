@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
@@ -18,7 +17,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidings_core::stream::framing::{Framing, chunk};
 use tidings_server::EventBody;
-use tower::Service;
 
 use super::bad_head::last_words;
 use super::date::append_date;
@@ -27,6 +25,7 @@ use super::service_stream::ServiceStream;
 use super::{linger, service_stream, unread};
 use crate::admission::Client;
 use crate::clock;
+use crate::http::Routes;
 use crate::http::admission::Peer;
 use crate::http::ambiguous;
 use crate::http::subscribe::PendingStream;
@@ -46,15 +45,15 @@ pub(super) fn start(
     thread: &Rc<ShardThread>,
     stream: Transport,
     peer: Client,
-    router: &Arc<Router>,
+    routes: &Arc<Routes>,
     load: Load,
 ) {
     let limits = thread.limits();
     let exchange = Exchange::new(&thread.request_room(Some(peer)));
-    let (thread, router) = (Rc::clone(thread), Arc::clone(router));
+    let (thread, routes) = (Rc::clone(thread), Arc::clone(routes));
     spawn_local(async move {
         let over =
-            Box::pin(requests(stream, Peer(peer), router, &limits, Rc::clone(&exchange))).await;
+            Box::pin(requests(stream, Peer(peer), routes, &limits, Rc::clone(&exchange))).await;
         drop(load);
         // A new, far smaller task carries the stream. This task could carry it instead; but its
         // memory would stay allocated among freed memory, and each stream would take a tenth more.
@@ -96,7 +95,7 @@ enum ConnectionEnd {
 async fn requests(
     stream: Transport,
     peer: Peer,
-    router: Arc<Router>,
+    routes: Arc<Routes>,
     limits: &Limits,
     exchange: Rc<Exchange>,
 ) -> ConnectionEnd {
@@ -108,11 +107,11 @@ async fn requests(
         let checked = ambiguous::check_head(&request);
         let had_large_head = exchange.has_large_head(&request);
         let (request, unread) = unread::watch(request);
-        let mut router = Router::clone(&router);
+        let routes = Arc::clone(&routes);
         let taken = &taken;
         Box::pin(async move {
             let mut response = match checked {
-                Ok(()) => router.call(request).await?,
+                Ok(()) => routes.answer(request).await,
                 Err(refusal) => ambiguous::answer(refusal, version),
             };
             match take(&method, version, &mut response) {
@@ -230,7 +229,6 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::http::routes;
     use crate::shard::RequestRoom;
     use crate::{Access, Hub};
 
@@ -259,7 +257,7 @@ mod tests {
         let serving = requests(
             Transport::Tcp(stream),
             Peer(peer.ip().into()),
-            Arc::new(routes(&hub)),
+            Arc::new(Routes::new(&hub, axum::Router::new())),
             &limits,
             Exchange::new(&room),
         );

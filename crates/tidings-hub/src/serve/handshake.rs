@@ -6,7 +6,6 @@ use std::net::TcpStream as StdStream;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use axum::Router;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -18,6 +17,7 @@ use super::handshake_turns::{HandshakeTurn, HandshakeTurns};
 use super::movable::Movable;
 use super::tls::Tls;
 use crate::admission::Client;
+use crate::http::Routes;
 use crate::hub::Hub;
 use crate::limits::{FIRST_BYTE_TIME, HANDSHAKE_TIME, HANDSHAKES_MIN};
 use crate::shard::{Command, Load, ShardThread};
@@ -29,19 +29,19 @@ pub(super) struct Handshakes {
     runtime: Option<Runtime>,
     turns: Arc<HandshakeTurns>,
     hub: Hub,
-    router: Arc<Router>,
+    routes: Arc<Routes>,
 }
 
 impl Handshakes {
     /// As many threads as the hub has shards: when all its clients reconnect at once, most
     /// of the work is handshakes.
-    pub(super) fn new(tls: &Tls, hub: Hub, router: Arc<Router>) -> io::Result<Self> {
+    pub(super) fn new(tls: &Tls, hub: Hub, routes: Arc<Routes>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(hub.shards().len())
             .thread_name("handshake")
             .enable_all()
             .build()?;
-        Ok(Self { tls: tls.clone(), runtime: Some(runtime), turns: Arc::default(), hub, router })
+        Ok(Self { tls: tls.clone(), runtime: Some(runtime), turns: Arc::default(), hub, routes })
     }
 
     /// Begins a handshake. One too many displaces the oldest silent client's.
@@ -53,13 +53,13 @@ impl Handshakes {
         let turn = self.turns.take(client, max).await;
         // A socket belongs to the event queue of the thread that uses it.
         let Ok(stream) = stream.into_std() else { return };
-        let (tls, hub, router) = (self.tls.clone(), self.hub.clone(), Arc::clone(&self.router));
+        let (tls, hub, routes) = (self.tls.clone(), self.hub.clone(), Arc::clone(&self.routes));
         if let Some(runtime) = &self.runtime {
             runtime.spawn(async move {
                 tokio::select! {
                     biased;
                     () = turn.lost() => hub.metrics().connection_displaced(),
-                    () = shake(tls, stream, &turn, &hub, router) => {}
+                    () = shake(tls, stream, &turn, &hub, routes) => {}
                 }
             });
         }
@@ -75,7 +75,7 @@ impl Drop for Handshakes {
     }
 }
 
-async fn shake(tls: Tls, stream: StdStream, turn: &HandshakeTurn, hub: &Hub, router: Arc<Router>) {
+async fn shake(tls: Tls, stream: StdStream, turn: &HandshakeTurn, hub: &Hub, routes: Arc<Routes>) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {
@@ -108,7 +108,7 @@ async fn shake(tls: Tls, stream: StdStream, turn: &HandshakeTurn, hub: &Hub, rou
     turn.place().set_silent(false);
     let (shard, dealt) = hub.deal();
     let Ok(socket) = stream.get_mut().0.detach() else { return };
-    let adopt = move |thread: &Rc<ShardThread>| adopt(thread, stream, socket, &tls, &router, dealt);
+    let adopt = move |thread: &Rc<ShardThread>| adopt(thread, stream, socket, &tls, &routes, dealt);
     shard.send(Command::Run(Box::new(adopt))).await;
 }
 
@@ -118,11 +118,11 @@ fn adopt(
     mut stream: TlsStream<Movable>,
     socket: StdStream,
     tls: &Tls,
-    router: &Arc<Router>,
+    routes: &Arc<Routes>,
     dealt: Load,
 ) {
     match stream.get_mut().0.attach(socket) {
-        Ok(()) => body_lane::start(thread, stream, tls, router, dealt),
+        Ok(()) => body_lane::start(thread, stream, tls, routes, dealt),
         Err(error) => tracing::warn!(%error, "a shard cannot take over a connection"),
     }
 }

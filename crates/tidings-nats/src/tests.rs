@@ -1,6 +1,7 @@
 //! The journal on a real server.
 
 mod cost;
+mod failure;
 #[path = "../../tidings-hub/tests/nats/mod.rs"]
 mod nats;
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use nats::Nats;
 
-use crate::options::{NatsOptions, NatsStorage};
+use crate::options::NatsOptions;
 
 /// How long a test may take: a machine may be busy.
 const TEST_TIME: Duration = Duration::from_secs(300);
@@ -22,10 +23,7 @@ fn on_a_server(test: impl AsyncFnOnce(&Nats)) {
     });
 }
 
-/// The options of a journal on this server. A crash of the server is not tested here, so the stream
-/// needs no files.
+/// The options of a journal on this server.
 fn options(nats: &Nats, stream: &str) -> NatsOptions {
-    NatsOptions::of_servers([nats.url()])
-        .stream(stream.to_owned())
-        .storage(Some(NatsStorage::Memory))
+    NatsOptions::of_servers([nats.url()]).stream(stream.to_owned())
 }

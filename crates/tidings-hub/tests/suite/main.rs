@@ -58,6 +58,8 @@ mod injection;
 mod jetstream;
 #[cfg(feature = "nats")]
 mod jetstream_apart;
+#[cfg(feature = "nats")]
+mod jetstream_failure;
 #[cfg(all(feature = "nats", feature = "tls"))]
 mod jetstream_lists;
 #[cfg(feature = "nats")]

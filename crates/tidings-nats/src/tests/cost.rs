@@ -22,7 +22,7 @@ use super::nats::Nats;
 use super::{on_a_server, options};
 use crate::journal::NatsJournal;
 use crate::limits::{BATCH_UPDATES_MAX, NATS_LOADED};
-use crate::options::{NatsOptions, NatsRetention};
+use crate::options::{NatsOptions, NatsRetention, NatsStorage};
 
 const FEW: u64 = 1000;
 const MANY: u64 = 50_000;
@@ -142,7 +142,10 @@ impl Measured {
 
     fn options(nats: &Nats, count: u64) -> NatsOptions {
         let retention = NatsRetention::default().count(Some(count)).bytes(Some(64 << 20));
-        options(nats, &format!("OF-{count}")).retention(retention)
+        options(nats, &format!("OF-{count}"))
+            .retention(retention)
+            // No test here stops the server, and files would take longer.
+            .storage(Some(NatsStorage::Memory))
     }
 
     fn last(&self) -> HubId {

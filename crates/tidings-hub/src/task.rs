@@ -22,7 +22,8 @@ where
     tokio::task::spawn_local(scheduled(task))
 }
 
-/// The task as the simulation schedules it. Outside of one it is the task itself.
+/// The task as a simulation schedules it. Without the feature `simulation` it is the task itself. With
+/// the feature, a wrapper polls the task, and delays it only inside a simulation.
 #[inline]
 pub(crate) fn scheduled<F: Future>(task: F) -> impl Future<Output = F::Output> {
     #[cfg(feature = "simulation")]

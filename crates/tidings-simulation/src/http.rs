@@ -1,4 +1,4 @@
-//! A naive reader of HTTP/1 responses, and the texts of requests.
+//! A naive reader of HTTP/1 responses, and the escaping of queries and forms.
 
 use std::fmt;
 

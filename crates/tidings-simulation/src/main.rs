@@ -19,17 +19,17 @@ Usage: simulate [--seed FIRST] [--seeds COUNT] [--minutes M] [--steps N] [--boot
 
   --seed FIRST   the first seed; by default one drawn at random
   --seeds COUNT  how many seeds; by default 1 with --seed, 1000 without
-  --minutes M    begins no further seed after so many minutes
+  --minutes M    starts no further seed after M minutes
   --steps N      acts in each simulation, over all its boots; 2000 by default
   --boots B      how often the hub starts in each simulation; 2 by default
   --journal J    only this journal; by default the seed decides
   --threads T    simulations at the same time; by default one for each core
-  --trace        prints the number that is the same whenever the same happened
+  --trace        prints a hash of each run; equal hashes mean equal runs
   --quiet        prints no counts
-  --script FILE  runs this script, as a failure has left one, and tells what happens
+  --script FILE  replays a script that a failure wrote, and prints every step
 
 The exit code is 1 if an invariant broke. Then the invariant, the seed and a short script that
-breaks it are printed, and the script is left in target/simulate.";
+breaks it are printed, and the script is written to target/simulate.";
 
 struct Options {
     first: u64,

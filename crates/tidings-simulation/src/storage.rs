@@ -1,4 +1,5 @@
-//! What outlives a hub: nothing, a disk, or a stream of JetStream. Opens the journal of each boot.
+//! The storage that outlives a hub: none, a disk, or a JetStream stream. It opens the journal of each
+//! boot.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -290,8 +290,12 @@ pub(crate) const PATTERNS_BYTES: usize = 16 << 20;
 /// address may have a quarter of it.
 pub(crate) const COMPILING_BYTES: usize = 16 << 20;
 
-/// The number of sockets written to before publishes run again, at most: about a millisecond.
+/// The most sockets that are written to before publishes run again: one to three milliseconds.
 pub(crate) const SLICE_SOCKETS: usize = portion(512, 3);
+/// The most subscribers that a slice looks at before publishes run again, also when none needs a write.
+pub(crate) const SLICE_LOOKS: usize = portion(1024, 48);
+/// The number of streams that get a notice, or are ended, before other tasks run again.
+pub(crate) const SLICE_STREAMS: usize = portion(64, 3);
 /// Such sockets for each feed that waits. With few feeds publishes get an early turn, and their
 /// updates are part of the same writes. With many feeds the fan-out gets the longer turn that it
 /// needs to keep up with the publishers: otherwise all deliveries wait in a queue, up to
@@ -299,8 +303,8 @@ pub(crate) const SLICE_SOCKETS: usize = portion(512, 3);
 pub(crate) const FEED_SOCKETS: usize = portion(16, 2);
 /// Bytes written before publishes run again: about a millisecond's copying on one core.
 pub(crate) const SLICE_BYTES: usize = portion(4 << 20, 4000);
-/// The number of updates routed before publishes and socket writes run again. It is more than the
-/// publishes of one turn, so that updates do not queue up before they are routed.
+/// The number of updates routed before publishes and socket writes run again. While fewer arrive in a
+/// turn, none waits in the journal for a later one.
 pub(crate) const ROUTE_UPDATES: usize = 1024;
 /// The size of one piece of the window, and so of the largest piece that is freed at once.
 pub(crate) const SEGMENT_BYTES: usize = portion(128 << 10, 500);

@@ -15,7 +15,7 @@ use super::slot::Authorization;
 use super::thread::ShardThread;
 use crate::access::Grants;
 use crate::clock;
-use crate::limits::SLICE_SOCKETS;
+use crate::limits::SLICE_STREAMS;
 use crate::metrics::EndReason;
 use crate::presence::{Presence, SubscriberAddress};
 
@@ -38,7 +38,7 @@ pub(super) async fn keep_deadlines(thread: Rc<ShardThread>) {
             () = due => {}
             () = thread.sooner.notified() => continue,
         }
-        let taken = thread.deadlines.borrow_mut().take(clock::now(), SLICE_SOCKETS);
+        let taken = thread.deadlines.borrow_mut().take(clock::now(), SLICE_STREAMS);
         taken.into_iter().for_each(|(key, due)| thread.meet_deadline(key, due));
         yield_now().await;
     }

@@ -11,7 +11,7 @@ use super::slot::ConnectionSlot;
 use super::state::Shard;
 use super::thread::{Reconnect, ShardThread};
 use crate::clock;
-use crate::limits::{CATCH_UP_TIME, DRAIN_STEP, LAST_READ_TIME, SLICE_SOCKETS};
+use crate::limits::{CATCH_UP_TIME, DRAIN_STEP, LAST_READ_TIME, SLICE_STREAMS};
 use crate::metrics::EndReason;
 
 impl ShardThread {
@@ -26,7 +26,7 @@ impl ShardThread {
         }
         self.reconnect.set(Some(Reconnect { after: Duration::from_secs(1), spread }));
         self.drain_begun.notify_waiters();
-        for slice in self.keys().chunks(SLICE_SOCKETS) {
+        for slice in self.keys().chunks(SLICE_STREAMS) {
             slice.iter().for_each(|key| self.end_if_draining(*key));
             yield_now().await;
         }
@@ -57,7 +57,7 @@ impl ShardThread {
             let back = Reconnect { after: left + Duration::from_secs(1), spread };
             for (done, key) in keys.drain(keep.min(keys.len())..).enumerate() {
                 self.end_stream(key, back, EndReason::Drain);
-                if done % SLICE_SOCKETS == SLICE_SOCKETS - 1 {
+                if done % SLICE_STREAMS == SLICE_STREAMS - 1 {
                     yield_now().await;
                 }
             }

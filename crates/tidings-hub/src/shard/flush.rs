@@ -6,7 +6,7 @@ use tidings_core::stream::window::{Offset, Span, Window, WindowPieces};
 
 use super::socket::{Outgoing, Socket};
 use super::state::{Shard, Walk};
-use crate::limits::{FEED_RANGES, FEED_SOCKETS, SLICE_BYTES, SLICE_SOCKETS};
+use crate::limits::{FEED_RANGES, FEED_SOCKETS, SLICE_BYTES, SLICE_LOOKS, SLICE_SOCKETS};
 
 /// Whether the walk is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +19,6 @@ pub(super) enum Flushed {
 
 /// Pieces in one write. The kernel takes 1024.
 const PIECES_MAX: usize = 256;
-/// Subscribers that one slice looks at before other tasks run, also when none needs a write.
-const SLICE_LOOKS: usize = 16 * SLICE_SOCKETS;
 
 impl<S: Socket> Shard<S> {
     /// Writes to the next few sockets, across feeds.

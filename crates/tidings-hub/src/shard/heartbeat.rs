@@ -14,7 +14,7 @@ use super::subscribers::{Subscriber, Tick};
 use super::thread::{Reconnect, ShardThread};
 use crate::access::{REFUSED_GRANTS, REFUSED_TOKENS};
 use crate::clock;
-use crate::limits::{RETRY, SLICE_SOCKETS};
+use crate::limits::{RETRY, SLICE_STREAMS};
 use crate::metrics::EndReason;
 
 /// Ticks of a shard's clock in one interval of heartbeats. A stream is silent for seven to
@@ -39,7 +39,7 @@ pub(super) async fn beat(thread: Rc<ShardThread>) {
             continue;
         }
         let midpoint = thread.shared.journal.edges().midpoint;
-        for slice in silent.chunks(SLICE_SOCKETS) {
+        for slice in silent.chunks(SLICE_STREAMS) {
             thread.beat_slice(slice, midpoint);
             yield_now().await;
         }

@@ -48,7 +48,7 @@ fn the_window_keeps_updates_until_each_writable_socket_was_offered_them() {
 }
 
 #[test]
-fn a_slice_is_larger_the_more_feeds_wait_and_there_is_none_without_a_feed() {
+fn a_slice_writes_to_more_sockets_the_more_feeds_wait() {
     let mut world = World::new(1, u64::MAX);
     for topic in ["a", "a", "a", "a", "b", "b", "b", "b"] {
         let one = reader(&mut world, Selectors::topic(topic));
@@ -57,6 +57,7 @@ fn a_slice_is_larger_the_more_feeds_wait_and_there_is_none_without_a_feed() {
     let written = |world: &World| -> Vec<usize> {
         world.readers.iter().map(|one| one.wire.0.borrow().writes).collect()
     };
+    // Without a feed that waits there is nothing to do, also in a later slice.
     assert_eq!(world.flush(0), Flushed::All);
     let before = written(&world);
     let since = |world: &World| {

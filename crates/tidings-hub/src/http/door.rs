@@ -38,34 +38,44 @@ fn subscribes(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::QUERY)
 }
 
-/// The answer to a POST for the protocol's path.
-pub(super) async fn publishing(app: &App, request: Request) -> Response {
-    guarded(app, request).await
-}
-
 async fn guarded(app: &App, request: Request) -> Response {
+    if request.method() == Method::POST {
+        return answer_post(app, request).await;
+    }
     if let Err(refused) = origin::check_sender(&app.hub, &request) {
         return *refused;
     }
     let _under_way = app.hub.count_request();
-    if request.method() == Method::POST && !request.headers().contains_key(header::ORIGIN) {
-        // Only a browser reads the headers of CORS, and it names the page's origin in each POST.
-        let Ok(response) = answer(&app.hub, request).await;
-        return response;
-    }
     let mut answers = app.cors.layer(service_fn(|request| answer(&app.hub, request)));
     let Ok(response) = answers.call(request).await;
     response
 }
 
-async fn answer(hub: &Hub, request: Request) -> Result<Response, Infallible> {
-    if let Err(refused) = admission::check_publish_rate(hub, &request) {
-        return Ok(*refused);
+/// Answers a POST for the protocol's path.
+pub(super) async fn answer_post(app: &App, request: Request) -> Response {
+    if let Err(refused) = origin::check_sender(&app.hub, &request) {
+        return *refused;
     }
+    let _under_way = app.hub.count_request();
+    // Only a browser reads the headers of CORS, and it names the page's origin in each POST.
+    let is_from_page = request.headers().contains_key(header::ORIGIN);
+    let mut publishing = service_fn(|request: Request| async move {
+        Ok::<_, Infallible>(match admission::check_publish_rate(&app.hub, &request) {
+            // In a box, so that few bytes are moved and reserved for it.
+            Ok(()) => Box::pin(publish(&app.hub, request)).await,
+            Err(refused) => *refused,
+        })
+    });
+    let Ok(response) = match is_from_page {
+        true => app.cors.layer(publishing).call(request).await,
+        false => publishing.call(request).await,
+    };
+    response
+}
+
+async fn answer(hub: &Hub, request: Request) -> Result<Response, Infallible> {
     Ok(match request.method() {
         method if subscribes(method) => subscribe(hub, request).await.into_response(),
-        // In a box, so that the future of a stream does not reserve memory for it.
-        &Method::POST => Box::pin(publish(hub, request)).await,
         _ => Refusal::method_not_allowed(METHODS).into_response(),
     })
 }

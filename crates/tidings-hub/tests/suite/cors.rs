@@ -97,6 +97,24 @@ fn a_request_without_an_origin_is_told_only_that_the_answer_depends_on_it() {
         let head = server.open(Request::get(&format!("{HUB}?topic=a"))).await.head;
         assert_eq!(head.header("access-control-allow-origin"), None);
         assert!(head.list("vary").iter().any(|name| name == "origin"), "{head:?}");
+        // A publish is never cached, and one without an origin is from no page.
+        let answer = server.ask(Request::form("topic=a&data=x")).await;
+        assert_eq!((answer.status(), answer.header("cache-control")), (200, Some("no-store")));
+        for name in ["access-control-allow-origin", "access-control-expose-headers", "vary"] {
+            assert_eq!(answer.header(name), None, "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_publish_to_another_spelling_of_the_path_is_not_for_the_hub() {
+    on_both_lanes(open, async |server| {
+        for path in ["/.well-known/mercure/", "/.well-known%2Fmercure", "/.well-known/mercur%65"] {
+            let answer = server.ask(Request::form("topic=a&data=x").to(path)).await;
+            assert_eq!(answer.status(), 404, "{path}");
+        }
+        let answer = server.ask(Request::form("topic=a&data=x").to(&format!("{HUB}?x=y"))).await;
+        assert_eq!(answer.status(), 200);
     });
 }
 

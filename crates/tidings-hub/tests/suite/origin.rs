@@ -213,7 +213,10 @@ fn an_application_that_is_listed_may_publish_and_read() {
         refused(server, &[("origin", "ionic://localhost")]).await;
         for origin in app {
             let fields = [("origin", *origin), ("sec-fetch-site", "cross-site")];
-            assert_eq!(publish(server, &fields).await.status(), 200, "{origin}");
+            let answer = publish(server, &fields).await;
+            assert_eq!(answer.status(), 200, "{origin}");
+            assert_eq!(answer.header("access-control-allow-origin"), Some(*origin));
+            assert!(answer.header("access-control-expose-headers").is_some(), "{origin}");
             let request = Request::get(&format!("{HUB}?topic=a")).header("origin", origin);
             let head = server.open(request).await.head;
             assert_eq!(head.header("access-control-allow-origin"), Some(*origin));

@@ -6,6 +6,7 @@
 //! offset in the window. A subscriber that is *behind* also has a position in the journal, and
 //! [`tidings_core::stream::replay`] decides what brings it back.
 
+mod encoded;
 mod socket;
 
 mod state;

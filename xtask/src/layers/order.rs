@@ -250,6 +250,7 @@ pub(super) const CRATES: &[Layers] = &[
         root: "crates/tidings-hub/src/shard.rs",
         within: &["shard"],
         order: &[
+            "encoded",
             "socket",
             "subscribers",
             "state",

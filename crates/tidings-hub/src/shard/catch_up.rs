@@ -5,11 +5,10 @@ use tidings_core::stream::feed::{FeedKey, SubscriberKey};
 use tidings_core::stream::replay::{Received, Rest, Step};
 use tidings_core::stream::start::StartPlace;
 use tidings_core::stream::window::{JournalPosition, Offset, PartlyWritten, Span, WindowPieces};
-use tidings_core::stream::wire;
 
 use super::socket::{Outgoing, Socket};
 use super::state::Shard;
-use crate::limits::{BATCH_BYTES, SLICE_BYTES};
+use crate::limits::SLICE_BYTES;
 
 impl<S: Socket> Shard<S> {
     /// Advances a subscriber that is behind as far as possible without waiting.
@@ -126,20 +125,13 @@ impl<S: Socket> Shard<S> {
         mut place: JournalPosition,
         batch: &Batch,
     ) -> Step {
-        let mut out = std::mem::take(&mut self.scratch);
+        let mut encoded = std::mem::take(&mut self.encoded);
         let mut step = Step::Again;
-        let mut records = batch.records.iter();
-        while step == Step::Again && !records.as_slice().is_empty() {
-            out.clear();
-            let mut ends = Vec::new();
-            for record in records.by_ref() {
-                let shown = wire::shown(self.feeds[feed].source(), record);
-                wire::record(record, &shown, &mut out);
-                ends.push((record.hub_id(), out.len()));
-                if out.len() >= BATCH_BYTES {
-                    break;
-                }
-            }
+        let mut records = batch.records.as_slice();
+        while step == Step::Again && !records.is_empty() {
+            let count = encoded.encode(feed, self.feeds[feed].source(), records);
+            records = &records[count..];
+            let (out, ends) = (encoded.bytes(), encoded.ends());
             let skip = place.partly_written.map_or(0, |partly_written| partly_written.written);
             match self.write(key, &out[skip..]) {
                 Ok(written) => {
@@ -165,7 +157,7 @@ impl<S: Socket> Shard<S> {
                 Err(()) => step = Step::Closed,
             }
         }
-        self.scratch = out;
+        self.encoded = encoded;
         if step == Step::Again {
             // The loss may reach further than the requested span.
             place.through = place.through.max(batch.through);

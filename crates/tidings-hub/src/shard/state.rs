@@ -12,6 +12,7 @@ use tidings_core::stream::router::Router;
 use tidings_core::stream::start::{Start, StartPlace};
 use tidings_core::stream::window::{JournalPosition, Offset, Window};
 
+use super::encoded::EncodedRecords;
 use super::socket::Socket;
 use super::subscribers::{Subscriber, Subscribers, Tick};
 use crate::limits::{SEGMENT_BYTES, WINDOW_BYTES};
@@ -34,8 +35,8 @@ pub(super) struct Shard<S> {
     pub(super) broken: Vec<SubscriberKey>,
     /// Subscribers whose patterns took too long to try: they are closed before the next update.
     pub(super) unmatched: Vec<SubscriberKey>,
-    /// Reused for its memory only.
-    pub(super) scratch: Vec<u8>,
+    /// The records that a replay wrote last.
+    pub(super) encoded: EncodedRecords,
     pub(super) by_source: HashMap<Source, FeedKey>,
     pub(super) router: Router,
     /// Feeds with new data, the longest waiting first.
@@ -80,7 +81,7 @@ impl<S: Socket> Shard<S> {
             fell_behind: Vec::new(),
             broken: Vec::new(),
             unmatched: Vec::new(),
-            scratch: Vec::new(),
+            encoded: EncodedRecords::default(),
             by_source: HashMap::new(),
             router: Router::default(),
             queue: VecDeque::new(),

@@ -281,8 +281,12 @@ impl NatsState {
         end < self.first || self.lost_ends.contains(&end)
     }
 
-    /// Takes over the stream's report.
-    pub(crate) fn note(&mut self, report: &StreamReport) {
+    /// Takes over a report of the stream. Returns false if it is of another stream than this state:
+    /// it was asked for before a reset, or the stream was recreated.
+    pub(crate) fn note(&mut self, report: &StreamReport) -> bool {
+        if report.epoch != self.epoch {
+            return false;
+        }
         if report.first > self.first {
             self.first = report.first;
             self.lost_ends = self.lost_ends.split_off(&self.first);
@@ -306,6 +310,7 @@ impl NatsState {
         while self.moments.get(1).is_some_and(|(at, _)| now - *at > middle_age) {
             self.moments.pop_front();
         }
+        true
     }
 
     /// Whether this position belongs to the stream as this hub followed it.
@@ -580,6 +585,18 @@ mod tests {
         assert_eq!(tail(&old, old.last()), (Tail::Through(Position::new(22)), vec![]));
         let other = Epoch::new(epoch.number() ^ 1);
         assert_eq!(tail(&old, HubId::start(other)).0, Tail::Reset(old.last()));
+    }
+
+    #[test]
+    fn a_report_of_another_stream_changes_nothing() {
+        let epoch = Epoch::random();
+        let mut state = state(epoch);
+        let first = state.first();
+        // It was asked for before the stream was recreated, and is answered after the reset.
+        assert!(!state.note(&report(Epoch::new(epoch.number() ^ 1), 69, 114)));
+        assert_eq!((state.first(), missed(&state, 14, "never")), (first, None));
+        assert!(state.note(&report(epoch, 22, 22)));
+        assert_eq!(state.first(), Position::new(22));
     }
 
     #[test]

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::MutexGuard;
 use tidings_core::journal::same_id::SameId;
 use tidings_core::journal::{Batch, Before, Found, LossNumber, Missed, ReadError};
 use tidings_core::model::{HubId, Position, Record, Rights, Selectors};
 
 use super::connection::{Failure, unreachable, was_reset};
+use super::server::StreamReport;
 use super::shared::Shared;
+use super::state::{Generation, State};
 
 impl Shared {
     /// The notice for a subscriber that missed the updates of losses up to this one.
@@ -122,11 +125,11 @@ impl Shared {
         let block = self.block(generation, from).await.map_err(unreachable)?;
         let mut reached = block.through;
         if reached <= from && from < until {
-            self.find_end(from, until).await?;
+            self.find_end(generation, from, until).await?;
             reached = until;
         }
         let ends: Vec<_> = block.holes.iter().copied().filter(|end| *end > from).collect();
-        self.note_holes(&ends).await?;
+        self.note_holes(generation, &ends).await?;
         let (loss, first) = {
             let state = self.state();
             if state.generation() != generation {
@@ -148,15 +151,16 @@ impl Shared {
 
     /// The server has none of the wanted updates: either they were deleted, or the server lags
     /// behind.
-    pub(super) async fn find_end(&self, from: Position, until: Position) -> Result<(), ReadError> {
+    pub(super) async fn find_end(
+        &self,
+        generation: Generation,
+        from: Position,
+        until: Position,
+    ) -> Result<(), ReadError> {
         let asked = self.connection.ask(|server, _| server.report()).await;
         let report = asked.map_err(unreachable)?;
-        {
-            let mut state = self.state();
-            state.note(&report);
-            if state.first() > until {
-                return Ok(());
-            }
+        if self.note(generation, &report)?.first() > until {
+            return Ok(());
         }
         let next = self.connection.ask(|server, _| server.next(from)).await.map_err(unreachable)?;
         match next {
@@ -164,22 +168,38 @@ impl Shared {
                 Err(unreachable(Failure::temporary("a server lags behind")))
             }
             _ => {
-                self.state().lose(until);
+                self.state_of(generation)?.lose(until);
                 Ok(())
             }
         }
     }
 
+    /// The state, if the journal was not reset since this generation.
+    fn state_of(&self, generation: Generation) -> Result<MutexGuard<'_, State>, ReadError> {
+        let state = self.state();
+        if state.generation() == generation { Ok(state) } else { Err(was_reset()) }
+    }
+
+    /// Takes over a report that was asked for in this generation. It may be of the stream before or
+    /// after a reset.
+    fn note(
+        &self,
+        generation: Generation,
+        report: &StreamReport,
+    ) -> Result<MutexGuard<'_, State>, ReadError> {
+        let mut state = self.state_of(generation)?;
+        if state.note(report) { Ok(state) } else { Err(was_reset()) }
+    }
+
     /// Updates are missing between two others, up to each of these ends. Unless retention trimmed
     /// them, their topics are unknown.
-    async fn note_holes(&self, ends: &[Position]) -> Result<(), ReadError> {
+    async fn note_holes(&self, generation: Generation, ends: &[Position]) -> Result<(), ReadError> {
         if ends.iter().all(|end| self.state().knows_loss(*end)) {
             return Ok(());
         }
         let asked = self.connection.ask(|server, _| server.report()).await;
         let report = asked.map_err(unreachable)?;
-        let mut state = self.state();
-        state.note(&report);
+        let mut state = self.note(generation, &report)?;
         for end in ends {
             if *end >= state.first() {
                 state.lose(*end);
@@ -190,10 +210,10 @@ impl Shared {
 
     /// The place after all updates that are older than `time`.
     pub(super) async fn before(&self, time: SystemTime) -> Result<Before, ReadError> {
-        let (mut first, last, older, newer) = {
+        let (generation, mut first, last, older, newer) = {
             let state = self.state();
             let (older, newer) = state.around(time);
-            (state.first(), state.last().position, older, newer)
+            (state.generation(), state.first(), state.last().position, older, newer)
         };
         let since = match older {
             Some(_) => newer.unwrap_or(last.next()),
@@ -203,9 +223,7 @@ impl Shared {
                 let stored = asked.map_err(unreachable)?;
                 let asked = self.connection.ask(|server, _| server.report()).await;
                 let report = asked.map_err(unreachable)?;
-                let mut state = self.state();
-                state.note(&report);
-                first = state.first();
+                first = self.note(generation, &report)?.first();
                 stored.map_or(last.next(), |stored| stored.position)
             }
         };
@@ -223,6 +241,8 @@ impl Shared {
                 if stored.is_some() { through } else { Position::START }
             }
         };
-        Ok(Before::new(self.id_at(through).await?, lost_before))
+        let place = self.id_at(through).await?;
+        self.check_still(generation)?;
+        Ok(Before::new(place, lost_before))
     }
 }

@@ -188,7 +188,7 @@ impl Shared {
         self.check_there()?;
         let block = self.block(generation, after).await.map_err(unreachable)?;
         if block.through <= after {
-            self.find_end(after, until).await?;
+            self.find_end(generation, after, until).await?;
             return Ok((Vec::new(), until));
         }
         let begin = block.records.partition_point(|record| record.position <= after);

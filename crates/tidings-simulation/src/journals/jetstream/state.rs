@@ -268,8 +268,12 @@ impl State {
         end < self.first || self.lost_ends.contains(&end)
     }
 
-    /// Takes over the stream's report.
-    pub(super) fn note(&mut self, report: &StreamReport) {
+    /// Takes over a report of the stream. Returns false if it is of another stream than this state:
+    /// it was asked for before a reset, or the stream was recreated.
+    pub(super) fn note(&mut self, report: &StreamReport) -> bool {
+        if report.epoch != self.epoch {
+            return false;
+        }
         if report.first > self.first {
             self.first = report.first;
             self.lost_ends = self.lost_ends.split_off(&self.first);
@@ -293,6 +297,7 @@ impl State {
         while self.moments.get(1).is_some_and(|(at, _)| now - *at > middle_age) {
             self.moments.pop_front();
         }
+        true
     }
 
     /// Whether this position belongs to the stream as this hub followed it.

@@ -33,6 +33,8 @@ mod replays;
 mod authorization;
 mod heartbeat;
 
+mod watch;
+
 mod attach;
 mod slow;
 

@@ -1,8 +1,10 @@
 //! A connection to a peer, over TCP or a Unix socket. Functions that only one of them, or only some
 //! systems, support are here, so that other modules need not distinguish them.
 
+mod queue;
+
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+
+pub(crate) use queue::{ReadySocket, SocketQueue, Sockets};
 
 /// What the lanes need of a connection. Readiness is as tokio's: it is kept until a call would block,
 /// and one task waits to read and one to write.
@@ -125,7 +129,8 @@ pub(crate) enum Transport {
     Simulated(Box<dyn Connection>),
 }
 
-/// A connection in no event queue, on its way to another thread.
+/// A connection in no event queue of a runtime: it is on its way to another thread, or its shard has
+/// it in a [`SocketQueue`].
 #[derive(Debug)]
 pub(crate) enum Detached {
     Tcp(std::net::TcpStream),
@@ -162,6 +167,17 @@ impl Transport {
         })
     }
 
+    /// Whether a [`SocketQueue`] can have it.
+    pub(crate) fn is_of_system(&self) -> bool {
+        match self {
+            Self::Tcp(_) => true,
+            #[cfg(unix)]
+            Self::Unix(_) => true,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => false,
+        }
+    }
+
     pub(crate) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_each!(self, as_ref, stream => Connection::poll_read_ready(stream, context))
     }
@@ -191,7 +207,58 @@ impl Transport {
     }
 }
 
+/// The same call on whichever it is, again if a signal interrupted it. A simulated connection is in a
+/// runtime's queue whenever it is used.
+macro_rules! on_socket {
+    ($socket:expr, $stream:ident => $call:expr) => {
+        loop {
+            let called = match $socket {
+                Detached::Tcp($stream) => $call,
+                #[cfg(unix)]
+                Detached::Unix($stream) => $call,
+                #[cfg(feature = "simulation")]
+                Detached::Simulated(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            match called {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                called => return called,
+            }
+        }
+    };
+}
+
 impl Detached {
+    /// Reads what has arrived. See [`Connection::try_read`].
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        on_socket!(self, stream => (&*stream).read(buffer))
+    }
+
+    /// Writes as many bytes as there is room for. See [`Connection::try_write`].
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        on_socket!(self, stream => (&*stream).write(bytes))
+    }
+
+    /// The same for several pieces.
+    pub(crate) fn try_write_vectored(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        on_socket!(self, stream => (&*stream).write_vectored(pieces))
+    }
+
+    /// See [`Connection::set_patience`].
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        if let Self::Tcp(stream) = self {
+            // Only a socket that is broken already refuses; its next write says so.
+            let _ = set_patience(SockRef::from(stream), patience);
+        }
+    }
+
+    /// See [`Connection::reset_on_close`].
+    pub(crate) fn reset_on_close(&self, reset: bool) {
+        if let Self::Tcp(stream) = self {
+            // Only a socket that is broken already refuses.
+            let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
+        }
+    }
+
     /// Puts it into this thread's event queue.
     pub(crate) fn attach(self) -> io::Result<Transport> {
         Ok(match self {

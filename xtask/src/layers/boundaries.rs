@@ -46,6 +46,7 @@ pub(super) const HUB_BOUNDARIES: &[Boundary] = &[
     only("tower_service", &[]),
     // Sockets and TLS. Issuers' key sets are fetched from addresses that are looked up first.
     only("tokio::net", &["access", "serve", "transport"]),
+    only("mio", &["transport"]),
     only("std::net::TcpListener", &["serve"]),
     only("std::net::TcpStream", &["serve", "transport"]),
     only("std::os::unix::net", &["serve", "transport"]),

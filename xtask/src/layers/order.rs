@@ -268,6 +268,7 @@ pub(super) const CRATES: &[Layers] = &[
             "replays",
             "authorization",
             "heartbeat",
+            "watch",
             "attach",
             "slow",
             "command",

@@ -1,12 +1,10 @@
 //! The beginning of a stream on its shard.
 
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
-use tidings_core::stream::feed::{Source, SubscriberKey};
+use tidings_core::stream::feed::Source;
 use tidings_core::stream::framing::Framing;
 use tidings_core::stream::notice::Notice;
 use tidings_core::stream::replay::Step;
@@ -24,7 +22,6 @@ use super::thread::ShardThread;
 use crate::access::Grants;
 use crate::admission::StreamPermit;
 use crate::metrics::{EndReason, Label as _};
-use crate::task::spawn_local;
 use crate::transport::Transport;
 
 /// A stream that is about to be handed to a shard.
@@ -75,7 +72,12 @@ impl ShardThread {
         framing: Framing,
         opening: NewStream,
     ) {
-        let socket = TcpSocket::new(stream, self.patience(), framing);
+        let mut socket = TcpSocket::new(stream, self.patience(), framing);
+        if self.sockets.get().is_some()
+            && let Err(error) = socket.leave_runtime()
+        {
+            return tracing::debug!(%error, "a stream's socket is broken");
+        }
         self.attach(LaneSocket::Tcp(socket), opening);
     }
 
@@ -139,24 +141,8 @@ impl ShardThread {
             Step::Live => self.end_if_draining(key),
             step => self.start_replay(key, step),
         }
-        let watcher = spawn_local(watch(Rc::clone(self), key)).abort_handle();
-        if let Some(slot) = self.shard.borrow_mut().socket_mut(key) {
-            slot.watcher = Some(watcher);
-        }
+        self.watch(key);
     }
-
-    fn poll_disconnected(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
-        match self.shard.borrow_mut().socket_mut(key) {
-            Some(slot) => slot.connection.poll_disconnected(context),
-            None => Poll::Ready(()),
-        }
-    }
-}
-
-/// Waits for the peer to hang up.
-async fn watch(thread: Rc<ShardThread>, key: SubscriberKey) {
-    poll_fn(|context| thread.poll_disconnected(key, context)).await;
-    thread.remove(key, EndReason::Client);
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The commands that a shard's thread takes, and the loop that carries them out.
 
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,9 @@ use super::lane::LaneSocket;
 use super::lane::body::BodySocket;
 use super::slot::Load;
 use super::thread::{ShardInit, ShardThread};
+use super::watch::watch_sockets;
 use crate::task::{scheduled, spawn_local};
+use crate::transport::SocketQueue;
 
 /// A function to run on a shard's thread.
 pub(crate) type ShardTask = Box<dyn FnOnce(&Rc<ShardThread>) + Send>;
@@ -49,6 +52,9 @@ pub(super) async fn run(init: ShardInit, mut commands: mpsc::Receiver<Command>) 
         driving.spawn_local(scheduled(deliver(Rc::clone(&thread))));
         driving.spawn_local(scheduled(beat(Rc::clone(&thread))));
         driving.spawn_local(scheduled(keep_deadlines(Rc::clone(&thread))));
+        if let Some(queue) = own_queue(&thread) {
+            driving.spawn_local(scheduled(watch_sockets(Rc::clone(&thread), queue)));
+        }
         loop {
             let command = tokio::select! {
                 // Commands that keep coming must not hide a failure.
@@ -99,6 +105,27 @@ pub(super) async fn run(init: ShardInit, mut commands: mpsc::Receiver<Command>) 
         }
     };
     tasks.run_until(running).await;
+}
+
+/// The queue of the shard's sockets. Without one each stream has a task that waits for its peer.
+fn own_queue(thread: &ShardThread) -> Option<SocketQueue> {
+    #[cfg(feature = "simulation")]
+    if crate::simulated::is_entered() {
+        return None;
+    }
+    match SocketQueue::new() {
+        Ok((queue, sockets)) => {
+            // Nothing else sets it.
+            let _ = thread.sockets.set(sockets);
+            Some(queue)
+        }
+        Err(error) => {
+            if error.kind() != ErrorKind::Unsupported {
+                tracing::warn!(%error, "a shard has no event queue of its own, so streams take more memory");
+            }
+            None
+        }
+    }
 }
 
 /// Wakes publishers that waited for the shard, however its thread ends.

@@ -25,6 +25,11 @@ pub(super) fn close(mut slot: ConnectionSlot, reason: EndReason, open: watch::Re
         return;
     }
     slot.leave();
+    if let LaneSocket::Tcp(socket) = &mut slot.connection
+        && socket.join_runtime().is_err()
+    {
+        return;
+    }
     spawn_local(async move {
         // Input is read and discarded: unread bytes would turn the close into a reset, with which
         // the system drops what the client has not read.

@@ -33,6 +33,14 @@ impl LaneSocket {
         }
     }
 
+    /// The socket of the direct lane.
+    pub(in crate::shard) fn tcp_mut(&mut self) -> Option<&mut TcpSocket> {
+        match self {
+            Self::Tcp(socket) => Some(socket),
+            Self::Body(_) => None,
+        }
+    }
+
     pub(in crate::shard) fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Tcp(socket) => socket.poll_writable(context),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use slotmap::Key as _;
 use tidings_core::journal::{Batch, Nodes, ReadError};
 use tidings_core::stream::feed::SubscriberKey;
 use tidings_core::stream::replay::{DueUpdates, Missing, Step};
@@ -12,6 +13,7 @@ use tidings_core::stream::resume::Located;
 use tidings_core::stream::start::StartRequest;
 use tokio::task::yield_now;
 
+use super::lane::tcp::TcpSocket;
 use super::slot::ConnectionSlot;
 use super::state::Shard;
 use super::thread::ShardThread;
@@ -220,11 +222,25 @@ impl ShardThread {
         }
     }
 
-    fn poll_writable(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
-        match self.shard.borrow_mut().socket_mut(key) {
-            Some(slot) => slot.connection.poll_writable(context),
-            None => Poll::Ready(()),
+    /// Has the shard's queue say when this socket has room, if that is its part.
+    fn await_room(&self, key: SubscriberKey, slot: &mut ConnectionSlot) {
+        if let Some(sockets) = self.sockets.get()
+            && let Some(socket) = slot.connection.tcp_mut().and_then(TcpSocket::await_room)
+            && let Err(error) = sockets.await_room(socket, key.data().as_ffi())
+        {
+            // The stream is closed when it has stalled for too long.
+            tracing::warn!(%error, "cannot wait for room in the socket of a stream");
         }
+    }
+
+    fn poll_writable(&self, key: SubscriberKey, context: &mut Context<'_>) -> Poll<()> {
+        let mut shard = self.shard.borrow_mut();
+        let Some(slot) = shard.socket_mut(key) else { return Poll::Ready(()) };
+        let polled = slot.connection.poll_writable(context);
+        if polled.is_pending() {
+            self.await_room(key, slot);
+        }
+        polled
     }
 }
 

@@ -62,7 +62,9 @@ impl MaybeBehind {
 /// The subscribers of a shard.
 #[derive(Debug)]
 pub(super) struct Subscribers<S> {
-    all: SlotMap<SubscriberKey, Subscriber<S>>,
+    /// Each in memory of its own: a table that grows would be copied, and the old one stay allocated
+    /// for a while.
+    all: SlotMap<SubscriberKey, Box<Subscriber<S>>>,
     /// The number of those that are behind.
     behind: usize,
 }
@@ -73,15 +75,15 @@ impl<S> Subscribers<S> {
     }
 
     pub(super) fn get(&self, key: SubscriberKey) -> Option<&Subscriber<S>> {
-        self.all.get(key)
+        self.all.get(key).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, key: SubscriberKey) -> Option<&mut Subscriber<S>> {
-        self.all.get_mut(key)
+        self.all.get_mut(key).map(Box::as_mut)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SubscriberKey, &Subscriber<S>)> {
-        self.all.iter()
+        self.all.iter().map(|(key, one)| (key, one.as_ref()))
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = SubscriberKey> {
@@ -110,14 +112,16 @@ impl<S> Subscribers<S> {
         now: Tick,
     ) -> SubscriberKey {
         self.behind += 1;
-        self.all.insert_with_key(|subscriber| Subscriber {
-            socket,
-            feed: key,
-            index: feed.join(subscriber),
-            offset: 0,
-            sent: now,
-            told: behind.position().through,
-            behind: MaybeBehind(Some(Box::new(behind))),
+        self.all.insert_with_key(|subscriber| {
+            Box::new(Subscriber {
+                socket,
+                feed: key,
+                index: feed.join(subscriber),
+                offset: 0,
+                sent: now,
+                told: behind.position().through,
+                behind: MaybeBehind(Some(Box::new(behind))),
+            })
         })
     }
 
@@ -129,7 +133,7 @@ impl<S> Subscribers<S> {
     ) -> Option<(S, FeedKey)> {
         let removed = self.all.remove(key)?;
         let state = if removed.is_live() { SubscriberState::Live } else { SubscriberState::Behind };
-        let Subscriber { socket, feed, index, .. } = removed;
+        let Subscriber { socket, feed, index, .. } = *removed;
         feeds[feed].remove(index, state, |moved, index| self.all[moved].index = index);
         if state == SubscriberState::Behind {
             self.behind -= 1;

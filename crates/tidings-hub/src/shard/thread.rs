@@ -1,9 +1,9 @@
 //! A shard's thread: the shard, its connections, and what its tasks share.
 //!
-//! One flusher follows the journal's tail and writes to the sockets. Each connection has a
-//! small task that waits for the peer to hang up, and another one only while it is behind.
+//! One flusher follows the journal's tail and writes to the sockets. A subscriber has a task of its
+//! own only while it is behind, and on the body lane one that waits for the peer to hang up.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::budget::Budget;
 use crate::limits::{CLOSE_TIME, Limits, REPLAYS_READING, WAITING_MIN};
 use crate::metrics::{EndReason, Label as _, Metrics};
 use crate::presence::Presence;
+use crate::transport::Sockets;
 
 /// State shared by all shards of a hub.
 #[derive(Clone, Debug)]
@@ -99,6 +100,8 @@ pub(crate) struct ShardThread {
     pub(super) ended: watch::Sender<()>,
     /// True when connections must end. The connections that the thread waits for watch it.
     pub(super) closing: watch::Sender<bool>,
+    /// Where the sockets of the direct lane are added to the shard's own event queue, if it has one.
+    pub(super) sockets: OnceCell<Sockets>,
     pub(super) deadlines: RefCell<Deadlines>,
     /// Notified when a deadline is earlier than all others.
     pub(super) sooner: Notify,
@@ -124,6 +127,7 @@ impl ShardThread {
             closed: Notify::new(),
             ended: watch::Sender::new(()),
             closing: watch::Sender::new(false),
+            sockets: OnceCell::new(),
             deadlines: RefCell::default(),
             sooner: Notify::new(),
         }

@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::time::Duration;
 
 use tidings_core::journal::{Journal, Log, LossNumber, Retention, Room};

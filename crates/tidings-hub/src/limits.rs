@@ -292,15 +292,15 @@ pub(crate) const COMPILING_BYTES: usize = 16 << 20;
 
 /// The most sockets that are written to before publishes run again: one to three milliseconds.
 pub(crate) const SLICE_SOCKETS: usize = portion(512, 3);
-/// The most subscribers that a slice looks at before publishes run again, also when none needs a write.
-pub(crate) const SLICE_LOOKS: usize = portion(1024, 48);
-/// The number of streams that get a notice, or are ended, before other tasks run again.
-pub(crate) const SLICE_STREAMS: usize = portion(64, 3);
 /// Such sockets for each feed that waits. With few feeds publishes get an early turn, and their
 /// updates are part of the same writes. With many feeds the fan-out gets the longer turn that it
 /// needs to keep up with the publishers: otherwise all deliveries wait in a queue, up to
 /// [`UNOFFERED_BYTES`].
 pub(crate) const FEED_SOCKETS: usize = portion(16, 2);
+/// The most subscribers that a slice looks at before publishes run again, also when none needs a write.
+pub(crate) const SLICE_LOOKS: usize = portion(1024, 48);
+/// The number of streams that get a notice, or are ended, before other tasks run again.
+pub(crate) const SLICE_STREAMS: usize = portion(64, 3);
 /// Bytes written before publishes run again: about a millisecond's copying on one core.
 pub(crate) const SLICE_BYTES: usize = portion(4 << 20, 4000);
 /// The number of updates routed before publishes and socket writes run again. While fewer arrive in a

@@ -63,8 +63,9 @@ pub fn feeds(hub: &Hub) -> usize {
     hub.feeds().load(Ordering::Relaxed)
 }
 
-/// The bytes in the window of each shard. Beyond its bounds it may have the last update that was
-/// routed and the rest of the oldest segment. The bound allows as much again for them.
+/// The bytes in the window of each shard. Beyond its budget it may have what is not offered yet. The
+/// last update that was routed and the rest of the oldest segment come on top, so the bound counts
+/// the unoffered bytes twice.
 pub async fn windows(hub: &Hub) -> Vec<HeldBytes> {
     let mut windows = Vec::new();
     for shard in hub.shards() {

@@ -85,8 +85,7 @@ impl Connection for TcpStream {
     }
 
     fn reset_on_close(&self, reset: bool) {
-        // Only a socket that is broken already refuses.
-        let _ = SockRef::from(self).set_linger(reset.then_some(Duration::ZERO));
+        reset_on_close(SockRef::from(self), reset);
     }
 }
 
@@ -254,8 +253,7 @@ impl Detached {
     /// See [`Connection::reset_on_close`].
     pub(crate) fn reset_on_close(&self, reset: bool) {
         if let Self::Tcp(stream) = self {
-            // Only a socket that is broken already refuses.
-            let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
+            reset_on_close(SockRef::from(stream), reset);
         }
     }
 
@@ -281,6 +279,11 @@ pub(crate) fn set_patience(socket: SockRef<'_>, patience: Duration) -> io::Resul
         let _ = (socket, patience);
         Ok(())
     }
+}
+
+fn reset_on_close(socket: SockRef<'_>, reset: bool) {
+    // Only a socket that is broken already refuses.
+    let _ = socket.set_linger(reset.then_some(Duration::ZERO));
 }
 
 impl AsyncRead for Transport {

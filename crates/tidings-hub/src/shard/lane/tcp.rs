@@ -24,14 +24,14 @@ pub(crate) struct TcpSocket {
     unframer: Option<Unframer>,
 }
 
-/// Who knows when the socket is ready.
+/// A socket in one of two event queues.
 #[derive(Debug)]
 enum Stream {
-    /// The runtime.
+    /// In the runtime's.
     Runtime(Transport),
-    /// The shard, from its own queue.
+    /// In the shard's own.
     Shard(QueuedSocket),
-    /// Nobody: it could not be moved, and is closed.
+    /// In none: it could not be moved from one to the other, and is closed.
     Closed,
 }
 
@@ -166,27 +166,22 @@ impl TcpSocket {
     /// # Errors
     /// See [`Socket::write`].
     pub(crate) fn write_pieces(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let queued = match &self.stream {
-            Stream::Runtime(stream) => {
-                return match pieces {
-                    [piece] => stream.try_write(piece),
-                    pieces => stream.try_write_vectored(pieces),
-                };
+        let written = match (&self.stream, pieces) {
+            (Stream::Runtime(stream), [piece]) => stream.try_write(piece),
+            (Stream::Runtime(stream), pieces) => stream.try_write_vectored(pieces),
+            (Stream::Shard(queued), [piece]) => queued.socket.try_write(piece),
+            (Stream::Shard(queued), pieces) => queued.socket.try_write_vectored(pieces),
+            (Stream::Closed, _) => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        if let Stream::Shard(queued) = &self.stream {
+            let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+            let is_full = match &written {
+                Ok(bytes) => *bytes < length,
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            };
+            if is_full {
+                queued.is_writable.set(false);
             }
-            Stream::Shard(queued) => queued,
-            Stream::Closed => return Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        let written = match pieces {
-            [piece] => queued.socket.try_write(piece),
-            pieces => queued.socket.try_write_vectored(pieces),
-        };
-        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let is_full = match &written {
-            Ok(bytes) => *bytes < length,
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        };
-        if is_full {
-            queued.is_writable.set(false);
         }
         written
     }

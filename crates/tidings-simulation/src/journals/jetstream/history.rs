@@ -131,10 +131,7 @@ impl Shared {
         let ends: Vec<_> = block.holes.iter().copied().filter(|end| *end > from).collect();
         self.note_holes(generation, &ends).await?;
         let (loss, first) = {
-            let state = self.state();
-            if state.generation() != generation {
-                return Err(was_reset());
-            }
+            let state = self.state_of(generation)?;
             (state.missed(after, selectors, rights), state.first())
         };
         let begin = block.records.partition_point(|record| record.position <= after);
@@ -172,12 +169,6 @@ impl Shared {
                 Ok(())
             }
         }
-    }
-
-    /// The state, if the journal was not reset since this generation.
-    fn state_of(&self, generation: Generation) -> Result<MutexGuard<'_, State>, ReadError> {
-        let state = self.state();
-        if state.generation() == generation { Ok(state) } else { Err(was_reset()) }
     }
 
     /// Takes over a report that was asked for in this generation. It may be of the stream before or

@@ -86,7 +86,16 @@ impl Shared {
     /// Fails if the journal was reset meanwhile: then the first and the last read belong to
     /// different journals.
     pub(super) fn check_still(&self, generation: Generation) -> Result<(), ReadError> {
-        if self.state().generation() == generation { Ok(()) } else { Err(was_reset()) }
+        self.state_of(generation).map(drop)
+    }
+
+    /// The state, if the journal was not reset since this generation.
+    pub(super) fn state_of(
+        &self,
+        generation: Generation,
+    ) -> Result<MutexGuard<'_, State>, ReadError> {
+        let state = self.state();
+        if state.generation() == generation { Ok(state) } else { Err(was_reset()) }
     }
 
     /// Fails at once while the servers are known to be unreachable, so that no request waits in
